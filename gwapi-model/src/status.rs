@@ -1,0 +1,260 @@
+//! Status: typed conditions and reasons, and the status objects of each kind.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{AddressType, ParentReference, RouteGroupKind};
+
+macro_rules! names {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $variant:ident,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vmeta])* $variant,)+ }
+
+        impl $name {
+            /// The name as written in a status.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+names! {
+    /// Types of conditions that gwapi writes.
+    pub enum ConditionType {
+        /// The object is taken into account.
+        Accepted,
+        /// The data plane serves it.
+        Programmed,
+        /// Its references lead somewhere and are permitted.
+        ResolvedRefs,
+        /// The listener clashes with another (only written when True).
+        Conflicted,
+        /// The listener's hostname overlaps another TLS listener's (only written when True; LI-6).
+        OverlappingTLSConfig,
+        /// Some rules were left out (only written when True; RT-11).
+        PartiallyInvalid,
+        /// The class's CRDs are of a version we support (GC-4).
+        SupportedVersion,
+    }
+}
+
+names! {
+    /// Reasons of conditions, over all kinds (A2.7, RT-9, RT-10).
+    pub enum ConditionReason {
+        /// True reason of `Accepted`.
+        Accepted,
+        /// True reason of `Programmed`.
+        Programmed,
+        /// True reason of `ResolvedRefs`.
+        ResolvedRefs,
+        /// Waiting for a controller.
+        Pending,
+        /// Invalid configuration.
+        Invalid,
+        /// A `parametersRef` leads nowhere.
+        InvalidParameters,
+        /// Some or all listeners are not valid (GW-6).
+        ListenersNotValid,
+        /// An address type that is not supported.
+        UnsupportedAddress,
+        /// An address that cannot be used.
+        AddressNotUsable,
+        /// No address could be assigned.
+        AddressNotAssigned,
+        /// Nothing to run it on.
+        NoResources,
+        /// Some listeners' references do not resolve (GW-12).
+        ListenersNotResolved,
+        /// A client certificate that does not resolve (TL-7).
+        InvalidClientCertificateRef,
+        /// The listener's port cannot be served (GW-9).
+        PortUnavailable,
+        /// A protocol that is not supported (GW-8).
+        UnsupportedProtocol,
+        /// A value that is not supported (RT-12).
+        UnsupportedValue,
+        /// Clashing hostnames (GW-5).
+        HostnameConflict,
+        /// Clashing protocols (GW-2, GW-3).
+        ProtocolConflict,
+        /// A certificate that does not resolve or parse (TL-1).
+        InvalidCertificateRef,
+        /// Kinds that the listener cannot serve (AR-3).
+        InvalidRouteKinds,
+        /// A reference across namespaces without grant (RG-1).
+        RefNotPermitted,
+        /// CA certificates that do not resolve (TL-5).
+        InvalidCACertificateRef,
+        /// CA references of an unknown kind (TL-5).
+        InvalidCACertificateKind,
+        /// No CA certificate is left (TL-5).
+        NoValidCACertificate,
+        /// A listener filter that cannot be there (LF-1).
+        InvalidListenerFilter,
+        /// Hostnames of TLS listeners overlap (LI-6).
+        OverlappingHostnames,
+        /// No listener allows the route (RT-3).
+        NotAllowedByListeners,
+        /// No listener's hostname meets the route's (RT-3).
+        NoMatchingListenerHostname,
+        /// No listener has that name or port (RT-2).
+        NoMatchingParent,
+        /// Filters that cannot be combined.
+        IncompatibleFilters,
+        /// A backend of a kind that is not known (RT-10).
+        InvalidKind,
+        /// A backend that does not exist (RT-10).
+        BackendNotFound,
+        /// True reason of `SupportedVersion`.
+        SupportedVersion,
+        /// False reason of `SupportedVersion`.
+        UnsupportedVersion,
+    }
+}
+
+names! {
+    /// Status of a condition.
+    pub enum ConditionStatus {
+        /// It holds.
+        True,
+        /// It does not.
+        False,
+        /// Not known yet.
+        Unknown,
+    }
+}
+
+/// A condition, as Kubernetes' `metav1.Condition`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Type.
+    #[serde(rename = "type")]
+    pub condition_type: ConditionType,
+    /// Status.
+    pub status: ConditionStatus,
+    /// Generation of the spec that was judged (ST-2).
+    pub observed_generation: i64,
+    /// When the status last moved (ST-3). Translation has no clock: whoever writes fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
+    /// Reason.
+    pub reason: ConditionReason,
+    /// For humans: what is wrong and what to do; empty when all is well.
+    pub message: String,
+}
+
+impl Condition {
+    /// A condition of the given generation.
+    pub fn new(
+        condition_type: ConditionType,
+        status: ConditionStatus,
+        reason: ConditionReason,
+        message: impl Into<String>,
+        observed_generation: i64,
+    ) -> Self {
+        Self {
+            condition_type,
+            status,
+            observed_generation,
+            last_transition_time: None,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Status of an object, by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Status {
+    /// Of a GatewayClass.
+    GatewayClass(GatewayClassStatus),
+    /// Of a Gateway.
+    Gateway(GatewayStatus),
+    /// Of an HTTPRoute.
+    HttpRoute(RouteStatus),
+}
+
+/// Status of a GatewayClass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClassStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// Features that gwapi supports, sorted (GC-5).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supported_features: Vec<SupportedFeature>,
+}
+
+/// A feature of the Gateway API.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SupportedFeature {
+    /// Name of the feature, such as `HTTPRoutePathRewrite`.
+    pub name: String,
+}
+
+/// Status of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// Addresses in use (AD-3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<GatewayStatusAddress>,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// One entry per listener of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// An address in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatusAddress {
+    /// Type.
+    #[serde(rename = "type")]
+    pub address_type: AddressType,
+    /// Value.
+    pub value: String,
+}
+
+/// Status of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// Name of the listener.
+    pub name: String,
+    /// Kinds that may attach (AR-3).
+    pub supported_kinds: Vec<RouteGroupKind>,
+    /// Number of routes attached (AR-4).
+    pub attached_routes: i32,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a route: one entry per parent that is ours (RT-6).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Entries.
+    pub parents: Vec<RouteParentStatus>,
+}
+
+/// What a parent made of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteParentStatus {
+    /// The route's reference, with group and kind written out (RT-6).
+    pub parent_ref: ParentReference,
+    /// Who wrote the entry.
+    pub controller_name: String,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
