@@ -1,0 +1,507 @@
+//! The intermediate representation: the one currency between translation, wire, tools and proxy.
+//!
+//! A [`GatewayConfig`] is a flat map from [`IrKey`] to [`IrResource`]. Its cardinality is that of
+//! what users edit: one [`HttpRule`] per rule of a route, one [`Backend`] and one [`Endpoints`] per
+//! Service port, one [`Certificate`] per Secret. Children name their parents, keys are stable, and
+//! what orders rules are fields of the rule.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gwapi_model::{NamespacedName, SecretBytes};
+use serde::{Deserialize, Serialize};
+
+/// Name of a Gateway; every configuration belongs to one.
+pub type GatewayId = NamespacedName;
+
+macro_rules! keys {
+    ($($(#[$meta:meta])* $name:ident;)+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(pub Arc<str>);
+
+        impl $name {
+            /// Wraps the text of a key.
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text of the key.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+
+keys! {
+    /// Key of a [`Listener`] within its Gateway: the listener's name.
+    ListenerKey;
+    /// Key of an [`HttpRule`]: `namespace/route/rule`, where `rule` is the rule's name, or a hash
+    /// of its matches with a counter: never its position alone.
+    RuleKey;
+    /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`.
+    BackendKey;
+    /// Key of a [`Certificate`]: `namespace/secret`.
+    CertificateKey;
+}
+
+impl BackendKey {
+    /// The key of a Service port.
+    pub fn service(namespace: &str, name: &str, port: u16) -> Self {
+        Self::new(format!("{namespace}/{name}:{port}"))
+    }
+}
+
+impl CertificateKey {
+    /// The key of a Secret.
+    pub fn secret(namespace: &str, name: &str) -> Self {
+        Self::new(format!("{namespace}/{name}"))
+    }
+}
+
+/// Everything that one Gateway serves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GatewayConfig(pub BTreeMap<IrKey, IrResource>);
+
+impl GatewayConfig {
+    /// Applies a delta.
+    pub fn apply(&mut self, delta: &ConfigDelta) {
+        for key in &delta.removals {
+            self.0.remove(key);
+        }
+        for resource in &delta.upserts {
+            self.0.insert(resource.key(), resource.clone());
+        }
+    }
+
+    /// The delta that leads from `self` to `target`.
+    pub fn delta_to(&self, target: &Self) -> ConfigDelta {
+        ConfigDelta {
+            upserts: target
+                .0
+                .iter()
+                .filter(|(key, resource)| self.0.get(*key) != Some(*resource))
+                .map(|(_, resource)| resource.clone())
+                .collect(),
+            removals: self.0.keys().filter(|key| !target.0.contains_key(*key)).cloned().collect(),
+        }
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.0.values().filter_map(|resource| match resource {
+            IrResource::Listener(listener) => Some(listener),
+            _ => None,
+        })
+    }
+
+    /// All HTTP rules.
+    pub fn http_rules(&self) -> impl Iterator<Item = &Arc<HttpRule>> {
+        self.0.values().filter_map(|resource| match resource {
+            IrResource::HttpRule(rule) => Some(rule),
+            _ => None,
+        })
+    }
+}
+
+/// What changed in a [`GatewayConfig`]. Replacing is one upsert, never a removal and an upsert.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConfigDelta {
+    /// New or changed resources.
+    pub upserts: Vec<IrResource>,
+    /// Keys of resources that are gone.
+    pub removals: Vec<IrKey>,
+}
+
+impl ConfigDelta {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.upserts.is_empty() && self.removals.is_empty()
+    }
+}
+
+/// Names a resource of a [`GatewayConfig`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum IrKey {
+    /// A listener.
+    Listener(ListenerKey),
+    /// An HTTP rule.
+    HttpRule(RuleKey),
+    /// A backend.
+    Backend(BackendKey),
+    /// The endpoints of a backend.
+    Endpoints(BackendKey),
+    /// A certificate.
+    Certificate(CertificateKey),
+}
+
+impl fmt::Display for IrKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listener(key) => write!(f, "Listener {key}"),
+            Self::HttpRule(key) => write!(f, "HttpRule {key}"),
+            Self::Backend(key) => write!(f, "Backend {key}"),
+            Self::Endpoints(key) => write!(f, "Endpoints {key}"),
+            Self::Certificate(key) => write!(f, "Certificate {key}"),
+        }
+    }
+}
+
+/// One resource of a [`GatewayConfig`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum IrResource {
+    /// A listener.
+    Listener(Arc<Listener>),
+    /// An HTTP rule.
+    HttpRule(Arc<HttpRule>),
+    /// A backend.
+    Backend(Arc<Backend>),
+    /// The endpoints of a backend.
+    Endpoints(Arc<Endpoints>),
+    /// A certificate.
+    Certificate(Arc<Certificate>),
+}
+
+impl IrResource {
+    /// The key of the resource.
+    pub fn key(&self) -> IrKey {
+        match self {
+            Self::Listener(listener) => IrKey::Listener(listener.key.clone()),
+            Self::HttpRule(rule) => IrKey::HttpRule(rule.key.clone()),
+            Self::Backend(backend) => IrKey::Backend(backend.key.clone()),
+            Self::Endpoints(endpoints) => IrKey::Endpoints(endpoints.key.clone()),
+            Self::Certificate(certificate) => IrKey::Certificate(certificate.key.clone()),
+        }
+    }
+}
+
+/// A hostname: lower-case, without port and trailing dot; exact, or a wildcard for one or more
+/// labels to the left of a suffix (LI-1).
+///
+/// The order is by text; specificity is the table's business.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum Hostname {
+    /// `www.example.com`.
+    Exact(Arc<str>),
+    /// `*.example.com`, held as `example.com`.
+    Wildcard(Arc<str>),
+}
+
+impl Hostname {
+    /// Reads a hostname as written in a manifest.
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim_end_matches('.').to_ascii_lowercase();
+        match text.strip_prefix("*.") {
+            Some(suffix) => Self::Wildcard(suffix.into()),
+            None => Self::Exact(text.as_str().into()),
+        }
+    }
+
+    /// Whether a request for `host` (lower-case, no port) is meant: `*.a.b` takes one or more
+    /// labels, never `a.b` itself (LI-1).
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Wildcard(suffix) => host
+                .strip_suffix(&**suffix)
+                .and_then(|labels| labels.strip_suffix('.'))
+                .is_some_and(|labels| !labels.is_empty()),
+        }
+    }
+
+    /// Whether some host is meant by both (RT-5).
+    pub fn intersects(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Exact(name), wildcard @ Self::Wildcard(_))
+            | (wildcard @ Self::Wildcard(_), Self::Exact(name)) => wildcard.matches(name),
+            (Self::Wildcard(a), Self::Wildcard(b)) => {
+                a == b || Self::Wildcard(a.clone()).matches(b) || Self::Wildcard(b.clone()).matches(a)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+impl From<String> for Hostname {
+    fn from(text: String) -> Self {
+        Self::parse(&text)
+    }
+}
+
+impl From<Hostname> for String {
+    fn from(hostname: Hostname) -> Self {
+        hostname.to_string()
+    }
+}
+
+/// A listener that can be served. Listeners with broken configuration are not in the IR.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Key; the listener's name in the Gateway.
+    pub key: ListenerKey,
+    /// Addresses to accept connections on; the unspecified address means all of that family.
+    pub addresses: Vec<IpAddr>,
+    /// Port to accept connections on, any offset included.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: ListenerProtocol,
+    /// Hostname; none means every host.
+    pub hostname: Option<Hostname>,
+}
+
+/// Protocol of a [`Listener`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenerProtocol {
+    /// Clear-text HTTP/1.1, and HTTP/2 by prior knowledge.
+    Http,
+    /// HTTP inside TLS that ends here.
+    Https {
+        /// Certificates, in the order of the listener's references; at least one.
+        certificates: Vec<CertificateKey>,
+    },
+}
+
+/// Where a rule stands among rules whose matches are equally specific (HR-2, 6 to 8): the derived
+/// order is the rule of precedence, smaller first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RuleOrder {
+    /// Creation of the route in seconds since 1970; older routes win. 0 where it is not known.
+    pub created: i64,
+    /// Namespace and name of the route, compared as the text `namespace/name`.
+    pub route: String,
+    /// Position of the rule in the route.
+    pub rule_index: u16,
+}
+
+/// One rule of an HTTPRoute as one Gateway serves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HttpRule {
+    /// Key.
+    pub key: RuleKey,
+    /// The route it belongs to.
+    pub route: NamespacedName,
+    /// The rule's name, where it has one.
+    pub name: Option<String>,
+    /// Precedence among equals.
+    pub order: RuleOrder,
+    /// Listeners that the route is attached to, sorted.
+    pub listeners: Vec<ListenerKey>,
+    /// Hostnames as written in the route (HR-1, HR-7); none means every host of the listener.
+    pub hostnames: Vec<Hostname>,
+    /// Alternatives, at least one.
+    pub matches: Vec<HttpMatch>,
+    /// Filters in the order in which they run, before those of the chosen backend.
+    pub filters: Vec<HttpFilter>,
+    /// Backends with weights; none, or weights that are all 0, answer 500 (HB-2, HB-5) unless a
+    /// filter answers.
+    pub backends: Vec<WeightedBackend>,
+    /// Timeouts.
+    pub timeouts: HttpTimeouts,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HttpMatch {
+    /// Path.
+    pub path: PathMatch,
+    /// Method (HM-7).
+    pub method: Option<String>,
+    /// Headers; names lower-case and unique (HM-5).
+    pub headers: Vec<HeaderMatch>,
+    /// Query parameters; names unique (HM-6).
+    pub query_params: Vec<QueryParamMatch>,
+}
+
+/// How a path is matched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PathMatch {
+    /// Byte-equal (HM-1).
+    Exact(Arc<str>),
+    /// By path element; without trailing slash, so that `/` is held as the empty text (HM-2).
+    Prefix(Arc<str>),
+    /// Regular expression over the whole path (HR-3).
+    Regex(Arc<str>),
+}
+
+impl Default for PathMatch {
+    fn default() -> Self {
+        Self::Prefix("".into())
+    }
+}
+
+/// A header's name and value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// Lower-case name.
+    pub name: Arc<str>,
+    /// Value.
+    pub value: ValueMatch,
+}
+
+/// A query parameter's name and value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct QueryParamMatch {
+    /// Name.
+    pub name: Arc<str>,
+    /// Value.
+    pub value: ValueMatch,
+}
+
+/// How a value is matched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ValueMatch {
+    /// Byte-equal.
+    Exact(Arc<str>),
+    /// Regular expression over the whole value.
+    Regex(Arc<str>),
+}
+
+/// A step between match and backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpFilter {
+    /// Changes request headers (HF-1).
+    RequestHeaders(HeaderChanges),
+    /// Changes response headers (HF-1).
+    ResponseHeaders(HeaderChanges),
+    /// Answers with a redirect (HF-2 to HF-4).
+    Redirect(Redirect),
+    /// Changes host and path of the request (HF-5).
+    UrlRewrite(UrlRewrite),
+}
+
+/// Changes of headers: `set`, then `add`, then `remove`. Names are valid and lower-case, values
+/// are valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderChanges {
+    /// Replaces all values.
+    pub set: Vec<(String, String)>,
+    /// Appends a value.
+    pub add: Vec<(String, String)>,
+    /// Removes all values.
+    pub remove: Vec<String>,
+}
+
+/// A redirect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// `http` or `https`; none means that of the request.
+    pub scheme: Option<String>,
+    /// Host; none means that of the request without its port.
+    pub hostname: Option<String>,
+    /// Port; none means the scheme's where `scheme` is set, else the listener's (HF-3).
+    pub port: Option<u16>,
+    /// Path; none means that of the request.
+    pub path: Option<PathRewrite>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// Changes of host and path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlRewrite {
+    /// Host that the backend sees.
+    pub hostname: Option<String>,
+    /// Path that the backend sees.
+    pub path: Option<PathRewrite>,
+}
+
+/// How a path is replaced; the query stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathRewrite {
+    /// By this path.
+    Full(String),
+    /// The prefix that the rule matched by this one (HF-6); without trailing slash.
+    Prefix(String),
+}
+
+/// A backend with its weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightedBackend {
+    /// Share of the sum of weights; 0 gets nothing (HB-2).
+    pub weight: u32,
+    /// Where to.
+    pub target: BackendTarget,
+    /// Filters of this backend alone (HB-6).
+    pub filters: Vec<HttpFilter>,
+}
+
+/// What a weighted share leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackendTarget {
+    /// A [`Backend`] of the same configuration. Where the configuration has none of that key, the
+    /// Service or its port does not exist: 500 (HB-3).
+    Backend(BackendKey),
+    /// A reference that is wrong by itself (kind unknown, not granted, ...): 500 (HB-3). The text
+    /// says why.
+    Invalid(String),
+}
+
+/// Timeouts of a rule; `None` means the data plane's default, zero means none (TO-1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpTimeouts {
+    /// From the request to the end of its response.
+    pub request: Option<Duration>,
+    /// One attempt at a backend.
+    pub backend_request: Option<Duration>,
+}
+
+/// A Service port that requests can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Key.
+    pub key: BackendKey,
+    /// Protocol that the endpoints speak.
+    pub protocol: BackendProtocol,
+}
+
+/// Protocol towards a backend (HB-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackendProtocol {
+    /// HTTP/1.1, WebSocket upgrades included.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    H2c,
+}
+
+/// Where a [`Backend`]'s requests go. None at all answer 503 (HB-4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// Key, that of the backend.
+    pub key: BackendKey,
+    /// Ready addresses, sorted, each once.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A certificate chain and its private key, as PEM.
+///
+/// It serialises without the key, so that a dump can never hold it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Key.
+    pub key: CertificateKey,
+    /// Certificate chain, leaf first, PEM.
+    pub chain: Arc<str>,
+    /// Private key, PEM.
+    #[serde(skip)]
+    pub private_key: SecretBytes,
+}
