@@ -258,9 +258,11 @@ struct Base64(SecretBytes);
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        decode_base64(&text)
-            .map(|bytes| Self(SecretBytes::new(bytes)))
-            .ok_or_else(|| serde::de::Error::custom("not base64: `data` holds base64 text, `stringData` holds clear text"))
+        decode_base64(&text).map(|bytes| Self(SecretBytes::new(bytes))).ok_or_else(|| {
+            serde::de::Error::custom(
+                "not base64: `data` holds base64 text, `stringData` holds clear text",
+            )
+        })
     }
 }
 

@@ -69,7 +69,9 @@ pub struct GatewayDuration {
 
 /// Why a text is no duration of GEP-2257.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no duration: expected one to four numbers of up to five digits, each with a unit h, m, s or ms, such as 1h30m or 500ms")]
+#[error(
+    "`{0}` is no duration: expected one to four numbers of up to five digits, each with a unit h, m, s or ms, such as 1h30m or 500ms"
+)]
 pub struct DurationError(String);
 
 impl GatewayDuration {

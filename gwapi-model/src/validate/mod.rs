@@ -1,7 +1,47 @@
 //! What the CRDs' schemas and CEL rules refuse, as typed checks: for resources that no API server
 //! has validated. Each check names the rule it stands for.
+//!
+//! ```
+//! use gwapi_model::{HttpRoute, Resource, validate};
+//!
+//! let route: HttpRoute = serde_json::from_value(serde_json::json!({
+//!     "metadata": {"name": "shop", "namespace": "default"},
+//!     "spec": {"hostnames": ["shop.example.com:8080"]},
+//! }))?;
+//! let violations = validate::validate(&Resource::from(route));
+//!
+//! assert_eq!(violations[0].path.to_string(), "spec.hostnames[0]");
+//! assert!(violations[0].message.starts_with("`shop.example.com:8080` is not a hostname"));
+//! assert_eq!(
+//!     violations[0].help.as_deref(),
+//!     Some("leave the port out; it belongs to the listener"),
+//! );
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! What takes more than one object to see (a reference that leads nowhere, a listener that no
+//! route may use) is not checked here: that is for a status. What takes the former version of an
+//! object (a field that never changes) is not checked either.
+//!
+//! Where the channels of the Gateway API differ, the more permissive one is applied, so that
+//! nothing is refused that some API server takes. Three checks go beyond all of them: a hostname
+//! that is an IP address (RT-14, prose alone), a label selector that Kubernetes could not apply,
+//! and a header value with control characters, which no message can carry.
+
+mod checker;
+mod core;
+mod experimental;
+mod filter;
+mod gateway;
+mod http_route;
+mod reference;
+mod reference_grant;
+mod suggest;
+mod syntax;
 
 use std::fmt;
+
+use checker::Checker;
 
 use crate::Resource;
 
@@ -62,6 +102,19 @@ pub struct Violation {
 
 /// Everything that an API server would refuse in `resource`; empty when it is valid.
 pub fn validate(resource: &Resource) -> Vec<Violation> {
-    let _ = resource;
-    Vec::new()
+    let mut check = Checker::default();
+    core::metadata(&mut check, resource.kind(), resource.metadata());
+    match resource {
+        Resource::GatewayClass(class) => gateway::gateway_class(&mut check, class),
+        Resource::Gateway(gateway) => gateway::gateway(&mut check, gateway),
+        Resource::HttpRoute(route) => http_route::http_route(&mut check, route),
+        Resource::ReferenceGrant(grant) => reference_grant::reference_grant(&mut check, grant),
+        Resource::Namespace(_) => {}
+        Resource::Service(service) => core::service(&mut check, service),
+        Resource::EndpointSlice(slice) => core::endpoint_slice(&mut check, slice),
+        Resource::Endpoints(endpoints) => core::endpoints(&mut check, endpoints),
+        Resource::Secret(secret) => core::secret(&mut check, secret),
+        Resource::ConfigMap(config_map) => core::config_map(&mut check, config_map),
+    }
+    check.finish()
 }
