@@ -12,12 +12,18 @@
 //! serves traffic.
 
 pub mod limits;
+#[allow(dead_code, unused_imports)]
+mod observe;
 mod proxy;
 
 #[cfg(feature = "echo")]
 pub mod echo;
 #[cfg(feature = "folder")]
 pub mod folder;
+#[cfg(feature = "folder")]
+mod standalone;
 
 pub use limits::Limits;
 pub use proxy::*;
+#[cfg(feature = "folder")]
+pub use standalone::*;

@@ -1,0 +1,254 @@
+//! A gateway without a cluster: folder, translation and proxy in one loop.
+//!
+//! ```text
+//!  files ─► Folder ─► Overlay ─► Translator ─► ProxyHandle
+//!                                    ▲              │
+//!                                    └── Feedback ──┘   (ports in use, broken certificates)
+//! ```
+//!
+//! [`TranslatedFolder`] is the left half and serves nothing: it is what tools look at.
+//! [`Standalone`] adds the proxy. Both do nothing on their own: whoever owns one calls
+//! [`Standalone::wait`] in a loop, on a thread that may block.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use gwapi_model::{ObjectId, Resource, Resources};
+use gwapi_translate::ir::{ConfigDelta, GatewayConfig, GatewayId, IrKey};
+use gwapi_translate::{Feedback, Options, TranslationDelta};
+
+use crate::{ConfigUpdate, Drained, ProxyHandle};
+
+mod translated_folder;
+
+pub use translated_folder::{SourceChange, TranslatedFolder};
+
+/// Time between two attempts at ports that could not be bound.
+const RETRY_UNBOUND: Duration = Duration::from_secs(1);
+
+/// Rounds of configuration and feedback per change. Feedback only ever takes listeners and
+/// certificates out, so that two rounds settle every change; the bound guards against a mistake.
+const MAX_ROUNDS: usize = 8;
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It was there and is different now.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// A change of one object in the files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectChange {
+    /// The object.
+    pub id: ObjectId,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// Adds to what files hold, and has a say in what of it is taken in: addresses given on a command
+/// line, backends for a demo, endpoints that are refused.
+pub trait Overlay {
+    /// What becomes of an object of a file: itself, another version of it, or nothing.
+    fn admit(&self, resource: Resource) -> Option<Resource> {
+        Some(resource)
+    }
+
+    /// Follows a change of the files: everything that is to be added to them from now on, or
+    /// `None` where that stays what it was. `options` may be changed as well.
+    ///
+    /// `files` is the state after the change, as [`Overlay::admit`] left it. The first call comes
+    /// after the first reading, whatever it found. Added objects need names that no manifest can
+    /// hold, say with an underscore, so that no file ever means the same object.
+    fn follow(
+        &mut self,
+        files: &Resources,
+        changes: &[ObjectChange],
+        options: &mut Options,
+    ) -> Option<Vec<Resource>> {
+        let _ = (files, changes, options);
+        None
+    }
+}
+
+/// No overlay: what files hold is what is served.
+impl Overlay for () {}
+
+/// What a [`Standalone`] noticed and did.
+#[derive(Clone, Debug, Default)]
+pub struct StandaloneChange {
+    /// Files that were added, edited or removed; empty where a port became free or unusable.
+    pub files: Vec<PathBuf>,
+    /// Objects of files that changed, by kind and name.
+    pub objects: Vec<ObjectChange>,
+    /// Time from having read the files to every worker serving them.
+    pub took: Duration,
+}
+
+/// A folder that is served.
+///
+/// Dropping it stops the proxy at once; [`Standalone::drain`] stops it gently.
+#[derive(Debug)]
+pub struct Standalone<O = ()> {
+    source: TranslatedFolder<O>,
+    proxy: ProxyHandle,
+    generation: u64,
+    feedback: BTreeMap<GatewayId, Feedback>,
+    next_retry: Instant,
+}
+
+impl<O: Overlay> Standalone<O> {
+    /// Serves what the folder holds; returns when every worker serves it.
+    pub fn start(source: TranslatedFolder<O>, proxy: ProxyHandle) -> Self {
+        let everything = source
+            .translation()
+            .config
+            .iter()
+            .map(|(gateway, config)| (gateway.clone(), GatewayConfig::default().delta_to(config)))
+            .collect();
+        let mut standalone = Self {
+            source,
+            proxy,
+            generation: 0,
+            feedback: BTreeMap::new(),
+            next_retry: Instant::now() + RETRY_UNBOUND,
+        };
+        standalone.serve(ConfigUpdate { gateways: everything, removed_gateways: Vec::new() });
+        standalone
+    }
+
+    /// Starts to watch the files. Call it before the first [`Standalone::wait`].
+    pub fn watch(&mut self) -> std::io::Result<()> {
+        self.source.watch()
+    }
+
+    /// Waits until something changed, serves it, and says what it was; `None` after `timeout`.
+    /// Ports that could not be bound are tried again every second meanwhile.
+    pub fn wait(&mut self, timeout: Duration) -> Option<StandaloneChange> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let now = Instant::now();
+            let unbound = self.feedback.values().any(|feedback| !feedback.unbound.is_empty());
+            let until = if unbound { deadline.min(self.next_retry) } else { deadline };
+            if let Some(change) = self.source.wait(until.saturating_duration_since(now)) {
+                return Some(self.take(change));
+            }
+            if unbound && Instant::now() >= self.next_retry {
+                let began = Instant::now();
+                if self.retry_unbound() {
+                    return Some(StandaloneChange { took: began.elapsed(), ..Default::default() });
+                }
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+        }
+    }
+
+    /// The folder and what it was translated to.
+    pub fn source(&self) -> &TranslatedFolder<O> {
+        &self.source
+    }
+
+    /// The proxy.
+    pub fn proxy(&self) -> &ProxyHandle {
+        &self.proxy
+    }
+
+    /// Number of the configuration that is served, counted from 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Drains the proxy and stops, see [`ProxyHandle::drain`]. Blocks.
+    pub fn drain(self) -> Drained {
+        self.proxy.drain()
+    }
+
+    fn take(&mut self, change: SourceChange) -> StandaloneChange {
+        let began = Instant::now();
+        if !change.delta.config.is_empty() || !change.delta.removed_gateways.is_empty() {
+            self.serve(ConfigUpdate::from(&change.delta));
+        }
+        StandaloneChange {
+            files: change.files,
+            objects: change.objects,
+            took: change.took + began.elapsed(),
+        }
+    }
+
+    /// Applies an update and takes in what the proxy says about it, until both agree.
+    fn serve(&mut self, update: ConfigUpdate) {
+        for gateway in &update.removed_gateways {
+            self.feedback.remove(gateway);
+        }
+        let mut known: BTreeMap<GatewayId, Feedback> = BTreeMap::new();
+        let mut pending = update;
+        for _ in 0..MAX_ROUNDS {
+            let report = self.proxy.apply(pending);
+            self.generation = report.generation;
+            let mut answer = TranslationDelta::default();
+            for (gateway, said) in report.feedback {
+                let feedback = known.entry(gateway.clone()).or_default();
+                // What was taken out because of this change cannot fail a second time: silence
+                // about it is no sign that it works.
+                feedback.unbound.extend(said.unbound);
+                feedback.rejected_certificates.extend(said.rejected_certificates);
+                let delta = self.source.set_feedback(&gateway, feedback.clone());
+                answer.config.extend(delta.config);
+            }
+            if answer.config.is_empty() {
+                break;
+            }
+            pending = ConfigUpdate::from(&answer);
+        }
+        for (gateway, feedback) in known {
+            if feedback == Feedback::default() {
+                self.feedback.remove(&gateway);
+            } else {
+                self.feedback.insert(gateway, feedback);
+            }
+        }
+    }
+
+    /// Offers every unbound listener to the proxy once more; whether anything came of it.
+    fn retry_unbound(&mut self) -> bool {
+        self.next_retry = Instant::now() + RETRY_UNBOUND;
+        let before = self.feedback.clone();
+        let mut update = ConfigUpdate::default();
+        for (gateway, feedback) in before.iter().filter(|(_, said)| !said.unbound.is_empty()) {
+            let hopeful = Feedback {
+                rejected_certificates: feedback.rejected_certificates.clone(),
+                ..Feedback::default()
+            };
+            let mut delta = self
+                .source
+                .set_feedback(gateway, hopeful)
+                .config
+                .remove(gateway)
+                .unwrap_or_default();
+            self.offer_again(gateway, feedback, &mut delta);
+            update.gateways.insert(gateway.clone(), delta);
+        }
+        self.serve(update);
+        self.feedback != before
+    }
+
+    /// Adds the unbound listeners to `delta`, where the translator left them in.
+    fn offer_again(&self, gateway: &GatewayId, feedback: &Feedback, delta: &mut ConfigDelta) {
+        let Some(config) = self.source.translation().config.get(gateway) else { return };
+        for listener in feedback.unbound.keys() {
+            let key = IrKey::Listener(listener.clone());
+            if let Some(resource) = config.0.get(&key)
+                && delta.upserts.iter().all(|upsert| upsert.key() != key)
+            {
+                delta.upserts.push(resource.clone());
+            }
+        }
+    }
+}
