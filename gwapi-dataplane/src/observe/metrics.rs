@@ -1,0 +1,259 @@
+//! The metrics: every name, help text and label, and how they are rendered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::record::Ended;
+use super::series::{BOUNDS_MICROS, DurationTotals, RequestTotals};
+use super::telemetry::ConfigState;
+use super::worker::{ConnectionLabels, HandshakeLabels, RequestLabels, Shard};
+
+/// Every name starts with this and an underscore.
+const PREFIX: &str = "gwapi";
+
+/// Name and help text of a metric; type, unit and the suffixes that follow from them are said
+/// where it is rendered.
+struct Name(&'static str, &'static str);
+
+const REQUESTS: Name = Name("http_requests", "Requests that are over, by status sent");
+const REQUESTS_INCOMPLETE: Name =
+    Name("http_requests_incomplete", "Requests that did not end with a whole response");
+const REQUEST_DURATION: Name =
+    Name("http_request_duration", "Time from the head of a request to the end of its response");
+const UPSTREAM_DURATION: Name =
+    Name("http_upstream_duration", "Time from the first attempt at an endpoint to its answer");
+const RECEIVED: Name = Name("http_received", "Bytes of request bodies");
+const SENT: Name = Name("http_sent", "Bytes of response bodies");
+const CONNECTIONS: Name = Name("connections", "Connections accepted");
+const CONNECTIONS_ACTIVE: Name = Name("connections_active", "Connections open now");
+const WORKER_CONNECTIONS: Name =
+    Name("worker_connections_active", "Connections open now, by worker");
+const HANDSHAKE_FAILURES: Name = Name("tls_handshake_failures", "TLS handshakes that failed");
+const CONFIG_GENERATION: Name = Name("config_generation", "Number of the configuration served");
+const CONFIG_APPLY: Name =
+    Name("config_apply_duration", "Time from an update to the moment when all workers serve it");
+const CONFIG_TIME: Name =
+    Name("config_last_reload_timestamp", "When the configuration served was applied");
+const CONFIG_RESOURCES: Name = Name("config_resources", "Resources served, by kind");
+const CONFIG_REJECTED: Name =
+    Name("config_rejected_resources", "Resources that could not be served, over all updates");
+const READY: Name = Name("ready", "Whether traffic should be sent here");
+const START_TIME: Name = Name("start_timestamp", "When the proxy started");
+const BUILD: Name = Name("build", "What was built");
+
+const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
+const BYTES: Option<&Unit> = Some(&Unit::Bytes);
+
+/// The status label of requests whose status found no place of its own.
+const OTHER_CODES: &str = "other";
+
+/// All counters at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) requests: BTreeMap<RequestLabels, RequestTotals>,
+    pub(super) connections: BTreeMap<ConnectionLabels, (u64, u64)>,
+    pub(super) connections_by_worker: Vec<u64>,
+    pub(super) handshakes: BTreeMap<HandshakeLabels, u64>,
+    pub(super) config: ConfigState,
+    pub(super) ready: bool,
+    pub(super) started_at: SystemTime,
+}
+
+impl Snapshot {
+    /// Adds what one worker counted.
+    pub(super) fn add(&mut self, shard: &Shard) {
+        for (labels, series) in shard.requests.list() {
+            self.requests.entry(labels).or_default().add(&series);
+        }
+        let mut active = 0;
+        for (labels, series) in shard.connections.list() {
+            // Closed first: a connection that closes in between counts as open, never as minus one.
+            let closed = series.closed.value();
+            let opened = series.opened.value();
+            let totals = self.connections.entry(labels).or_default();
+            totals.0 += opened;
+            totals.1 += opened.saturating_sub(closed);
+            active += opened.saturating_sub(closed);
+        }
+        self.connections_by_worker.push(active);
+        for (labels, count) in shard.handshakes.list() {
+            *self.handshakes.entry(labels).or_default() += count.value();
+        }
+    }
+}
+
+/// A snapshot as OpenMetrics text.
+pub(super) fn render(snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(snapshot));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).expect("writing to a String cannot fail");
+    out
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.encode_requests(&mut page)?;
+        self.encode_durations(&mut page)?;
+        self.encode_connections(&mut page)?;
+        self.encode_config(&mut page)?;
+        self.encode_process(&mut page)
+    }
+}
+
+impl Snapshot {
+    fn encode_requests(&self, page: &mut Page<'_>) -> fmt::Result {
+        let mut requests = page.metric(REQUESTS, None, MetricType::Counter)?;
+        for (labels, totals) in &self.requests {
+            for (code, count) in &totals.codes {
+                let code = if *code == 0 { OTHER_CODES.to_owned() } else { code.to_string() };
+                counter(&mut requests, &with(labels, "code", code), *count)?;
+            }
+        }
+        let mut incomplete = page.metric(REQUESTS_INCOMPLETE, None, MetricType::Counter)?;
+        for (labels, totals) in &self.requests {
+            for (ended, count) in Ended::ALL.into_iter().zip(totals.ended) {
+                if ended != Ended::Complete && count > 0 {
+                    let labels = with(labels, "reason", ended.as_str().to_owned());
+                    counter(&mut incomplete, &labels, count)?;
+                }
+            }
+        }
+        let mut received = page.metric(RECEIVED, BYTES, MetricType::Counter)?;
+        for (labels, totals) in &self.requests {
+            counter(&mut received, &names(labels), totals.received)?;
+        }
+        let mut sent = page.metric(SENT, BYTES, MetricType::Counter)?;
+        for (labels, totals) in &self.requests {
+            counter(&mut sent, &names(labels), totals.sent)?;
+        }
+        Ok(())
+    }
+
+    fn encode_durations(&self, page: &mut Page<'_>) -> fmt::Result {
+        let mut durations = page.metric(REQUEST_DURATION, SECONDS, MetricType::Histogram)?;
+        for (labels, totals) in &self.requests {
+            histogram(&mut durations.encode_family(&names(labels))?, &totals.duration)?;
+        }
+        let mut upstream = page.metric(UPSTREAM_DURATION, SECONDS, MetricType::Histogram)?;
+        for (labels, totals) in &self.requests {
+            histogram(&mut upstream.encode_family(&names(labels))?, &totals.upstream_duration)?;
+        }
+        Ok(())
+    }
+
+    fn encode_connections(&self, page: &mut Page<'_>) -> fmt::Result {
+        let names = |labels: &ConnectionLabels| {
+            vec![("gateway", labels.gateway.to_string()), ("listener", labels.listener.to_string())]
+        };
+        let mut opened = page.metric(CONNECTIONS, None, MetricType::Counter)?;
+        for (labels, (count, _)) in &self.connections {
+            counter(&mut opened, &names(labels), *count)?;
+        }
+        let mut active = page.metric(CONNECTIONS_ACTIVE, None, MetricType::Gauge)?;
+        for (labels, (_, count)) in &self.connections {
+            active.encode_family(&names(labels))?.encode_gauge(count)?;
+        }
+        let mut by_worker = page.metric(WORKER_CONNECTIONS, None, MetricType::Gauge)?;
+        for (worker, count) in self.connections_by_worker.iter().enumerate() {
+            by_worker.encode_family(&[("worker", worker)])?.encode_gauge(count)?;
+        }
+        let mut failures = page.metric(HANDSHAKE_FAILURES, None, MetricType::Counter)?;
+        for (labels, count) in &self.handshakes {
+            let gateway = labels.gateway.as_ref().map(ToString::to_string).unwrap_or_default();
+            let labels = vec![("gateway", gateway), ("reason", labels.reason.to_owned())];
+            counter(&mut failures, &labels, *count)?;
+        }
+        Ok(())
+    }
+
+    fn encode_config(&self, page: &mut Page<'_>) -> fmt::Result {
+        let ConfigState { applied, applied_at, apply_durations, rejected_total } = &self.config;
+        page.gauge(CONFIG_GENERATION, None, applied.generation as f64)?;
+        let mut durations = page.metric(CONFIG_APPLY, SECONDS, MetricType::Histogram)?;
+        histogram(&mut durations, apply_durations)?;
+        if let Some(time) = applied_at {
+            page.gauge(CONFIG_TIME, SECONDS, seconds_since_1970(*time))?;
+        }
+        let mut resources = page.metric(CONFIG_RESOURCES, None, MetricType::Gauge)?;
+        for (kind, count) in [
+            ("Gateway", applied.gateways),
+            ("Listener", applied.listeners),
+            ("HttpRule", applied.rules),
+            ("Backend", applied.backends),
+            ("Certificate", applied.certificates),
+        ] {
+            resources.encode_family(&[("kind", kind)])?.encode_gauge(&count)?;
+        }
+        page.counter(CONFIG_REJECTED, *rejected_total)
+    }
+
+    fn encode_process(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge(READY, None, if self.ready { 1.0 } else { 0.0 })?;
+        page.gauge(START_TIME, SECONDS, seconds_since_1970(self.started_at))?;
+        page.metric(BUILD, None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+fn names(labels: &RequestLabels) -> Labels {
+    let route = labels.route.as_ref().map(ToString::to_string).unwrap_or_default();
+    vec![
+        ("gateway", labels.gateway.to_string()),
+        ("listener", labels.listener.to_string()),
+        ("route", route),
+    ]
+}
+
+fn with(labels: &RequestLabels, name: &'static str, value: String) -> Labels {
+    let mut labels = names(labels);
+    labels.push((name, value));
+    labels
+}
+
+/// The page that is being rendered.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn metric(
+        &mut self,
+        name: Name,
+        unit: Option<&'static Unit>,
+        metric_type: MetricType,
+    ) -> Result<MetricEncoder<'_>, fmt::Error> {
+        self.0.encode_descriptor(name.0, name.1, unit, metric_type)
+    }
+
+    fn gauge(&mut self, name: Name, unit: Option<&'static Unit>, value: f64) -> fmt::Result {
+        self.metric(name, unit, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: Name, value: u64) -> fmt::Result {
+        self.metric(name, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&value, None)
+    }
+}
+
+fn counter(metric: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
+    metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+}
+
+fn histogram(metric: &mut MetricEncoder<'_>, totals: &DurationTotals) -> fmt::Result {
+    let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(totals.buckets).collect();
+    let count = totals.buckets.iter().sum();
+    metric.encode_histogram::<NoLabelSet>(totals.sum_micros as f64 / 1e6, count, &buckets, None)
+}
+
+fn seconds_since_1970(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

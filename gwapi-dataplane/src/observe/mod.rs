@@ -1,0 +1,21 @@
+//! What operators see of a running proxy: metrics, the access log, the admin server.
+//!
+//! ```text
+//!  worker 0: WorkerTelemetry ─► own counters ─┐                     ┌─► /metrics
+//!  worker 1: WorkerTelemetry ─► own counters ─┼─► Telemetry::render ┘
+//!                  │                          │
+//!                  └─► bounded queue ─► writer thread ─► access log
+//! ```
+//!
+//! A worker writes to counters that no other worker writes to: plain loads and stores of relaxed
+//! atomics. Whoever renders the metrics reads the counters of all workers and adds them up.
+
+mod metrics;
+mod record;
+mod series;
+mod telemetry;
+mod worker;
+
+pub(crate) use record::{Ended, RequestRecord};
+pub(crate) use telemetry::{ConfigApplied, Readiness, Telemetry};
+pub(crate) use worker::WorkerTelemetry;

@@ -1,0 +1,139 @@
+//! What all workers and the thread that applies configurations share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::metrics::{self, Snapshot};
+use super::series::{DurationTotals, Durations};
+use super::worker::{Shard, WorkerTelemetry};
+
+/// Whether traffic should be sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// No complete configuration yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Serving still, but about to stop.
+    Draining,
+}
+
+/// What came of applying a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConfigApplied {
+    /// Number of the configuration.
+    pub(crate) generation: u64,
+    /// Time from the update to the swap on every worker.
+    pub(crate) duration: Duration,
+    /// Gateways served.
+    pub(crate) gateways: usize,
+    /// Listeners served.
+    pub(crate) listeners: usize,
+    /// Rules served.
+    pub(crate) rules: usize,
+    /// Backends served.
+    pub(crate) backends: usize,
+    /// Certificates served.
+    pub(crate) certificates: usize,
+    /// Resources of this update that were rejected.
+    pub(crate) rejected: usize,
+}
+
+/// The configuration as metrics show it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConfigState {
+    pub(super) applied: ConfigApplied,
+    pub(super) applied_at: Option<SystemTime>,
+    pub(super) apply_durations: DurationTotals,
+    pub(super) rejected_total: u64,
+}
+
+/// Counters, readiness and the access log of one proxy.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    shards: Mutex<Vec<Arc<Shard>>>,
+    config: Mutex<ConfigState>,
+    apply_durations: Durations,
+    readiness: AtomicU8,
+    started_at: SystemTime,
+}
+
+impl Telemetry {
+    /// Nothing counted yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            shards: Mutex::default(),
+            config: Mutex::default(),
+            apply_durations: Durations::default(),
+            readiness: AtomicU8::new(Readiness::Starting as u8),
+            started_at: SystemTime::now(),
+        })
+    }
+
+    /// The counters of one more worker; move them to the worker's thread.
+    pub(crate) fn worker(&self) -> WorkerTelemetry {
+        let shard = Arc::new(Shard::default());
+        lock(&self.shards).push(shard.clone());
+        WorkerTelemetry::new(shard)
+    }
+
+    /// Notes that every worker serves a new configuration. The first one makes the proxy ready.
+    pub(crate) fn config_applied(&self, applied: &ConfigApplied) {
+        let mut config = lock(&self.config);
+        // The lock makes this thread the only writer.
+        self.apply_durations.observe(applied.duration);
+        config.rejected_total += applied.rejected as u64;
+        config.applied = applied.clone();
+        config.applied_at = Some(SystemTime::now());
+        drop(config);
+        let (starting, ready) = (Readiness::Starting as u8, Readiness::Ready as u8);
+        // A drain that has begun stays one.
+        let _ =
+            self.readiness.compare_exchange(starting, ready, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Notes that the proxy is about to stop; there is no way back.
+    pub(crate) fn drain_began(&self) {
+        self.readiness.store(Readiness::Draining as u8, Ordering::Release);
+    }
+
+    /// Whether traffic should be sent here.
+    pub(crate) fn readiness(&self) -> Readiness {
+        match self.readiness.load(Ordering::Acquire) {
+            0 => Readiness::Starting,
+            1 => Readiness::Ready,
+            _ => Readiness::Draining,
+        }
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub(crate) fn render(&self) -> String {
+        metrics::render(self.snapshot())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let config = ConfigState {
+            apply_durations: DurationTotals::of(&self.apply_durations),
+            ..lock(&self.config).clone()
+        };
+        let mut snapshot = Snapshot {
+            requests: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            connections_by_worker: Vec::new(),
+            handshakes: BTreeMap::new(),
+            config,
+            ready: self.readiness() == Readiness::Ready,
+            started_at: self.started_at,
+        };
+        for shard in lock(&self.shards).clone() {
+            snapshot.add(&shard);
+        }
+        snapshot
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
