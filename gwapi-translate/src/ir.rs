@@ -304,7 +304,8 @@ pub struct HttpRule {
     pub name: Option<String>,
     /// Precedence among equals.
     pub order: RuleOrder,
-    /// Listeners that the route is attached to, sorted.
+    /// Listeners that the route is attached to, sorted. One that is not in the configuration is
+    /// not served at present: what breaks a listener does not touch its routes.
     pub listeners: Vec<ListenerKey>,
     /// Hostnames as written in the route (HR-1, HR-7); none means every host of the listener.
     pub hostnames: Vec<Hostname>,
@@ -490,6 +491,10 @@ pub struct Endpoints {
     pub key: BackendKey,
     /// Ready addresses, sorted, each once.
     pub addresses: Vec<SocketAddr>,
+    /// DNS names with ports that stand for whatever addresses they resolve to: Services of type
+    /// ExternalName, where those are allowed (HB-7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<(String, u16)>,
 }
 
 /// A certificate chain and its private key, as PEM.

@@ -18,6 +18,7 @@
 
 pub mod ir;
 pub mod path;
+pub mod pattern;
 pub mod table;
 mod translator;
 pub mod weighted;
