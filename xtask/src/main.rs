@@ -1,2 +1,82 @@
-//! x
-fn main(){}
+//! What developers and CI run: `cargo xtask ci`, `cargo xtask deps`, `cargo xtask tutorials`.
+
+mod ci;
+mod command;
+mod deps;
+mod examples;
+mod golden;
+mod tutorials;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// What developers and CI run.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs everything that a change has to pass, and prints the seconds of each stage
+    Ci {
+        /// Runs this stage only; may be given several times
+        #[arg(long = "stage", value_name = "NAME", value_enum)]
+        stages: Vec<ci::Stage>,
+        /// Goes on after a stage that failed
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Asserts which crate may depend on which, and what must not be in them
+    Deps,
+    /// Checks that golden files come in pairs and that no snapshot waits for review
+    Golden,
+    /// Compiles and runs the examples for embedders
+    Examples,
+    /// Runs the commands of the tutorials' READMEs and compares what they print
+    Tutorials {
+        /// Runs these only, by the name of their folder; `readme` is the project's README
+        names: Vec<String>,
+    },
+    /// Runs one README in the network namespace that this process is in
+    #[command(hide = true)]
+    TutorialInside {
+        /// The name of its folder
+        name: String,
+        /// The folder of the binary gwapi
+        bin: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    let root = root()?;
+    match task {
+        Task::Ci { stages, keep_going } => ci::run(&root, &stages, keep_going),
+        Task::Deps => deps::run(&root),
+        Task::Golden => golden::run(&root),
+        Task::Examples => examples::run(&root),
+        Task::Tutorials { names } => tutorials::run(&root, &names),
+        Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> anyhow::Result<PathBuf> {
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
+    Ok(parent.to_owned())
+}

@@ -1,0 +1,186 @@
+//! `cargo xtask ci`: stages in the order of what they cost, with the seconds of each at the end.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::ValueEnum;
+
+use crate::command::{cargo, run as run_command};
+use crate::{deps, examples, golden, tutorials};
+
+/// A part of CI that can be run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// Sources are formatted
+    Fmt,
+    /// Crates depend on each other in one direction only
+    Deps,
+    /// Golden files come in pairs, no snapshot waits for review
+    Golden,
+    /// No lint fires, default features
+    Clippy,
+    /// No lint fires, all features
+    ClippyAll,
+    /// The pure crates build without their default features
+    NoDefault,
+    /// Unit and integration tests
+    Test,
+    /// Examples in the documentation
+    DocTest,
+    /// Documentation builds without warnings
+    Doc,
+    /// Examples for embedders, inside and outside of the workspace
+    Examples,
+    /// The commands of the READMEs print what the READMEs show
+    Tutorials,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed(Duration),
+    Failed(Duration, String),
+    Skipped,
+}
+
+/// Runs the stages that are asked for; all of them where none is named.
+pub(crate) fn run(root: &Path, only: &[Stage], keep_going: bool) -> anyhow::Result<()> {
+    let stages = if only.is_empty() { Stage::value_variants() } else { only };
+    let mut outcomes: Vec<(Stage, Outcome)> = Vec::new();
+    for &stage in stages {
+        let failed = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(..)));
+        let outcome = if failed && !keep_going {
+            Outcome::Skipped
+        } else {
+            eprintln!("\n== {}", name(stage));
+            let start = Instant::now();
+            match stage.run(root) {
+                Ok(()) => Outcome::Passed(start.elapsed()),
+                Err(error) => {
+                    eprintln!("{} failed: {error:#}", name(stage));
+                    Outcome::Failed(start.elapsed(), format!("{error:#}"))
+                }
+            }
+        };
+        outcomes.push((stage, outcome));
+    }
+    eprintln!("\n{}", summary(&outcomes));
+    match first_failure(&outcomes) {
+        Some(failure) => bail!("{failure}"),
+        None => Ok(()),
+    }
+}
+
+impl Stage {
+    fn run(self, root: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Fmt => {
+                run_command(cargo(root).args(["fmt", "--all", "--check"]))?;
+                examples::check_format(root)
+            }
+            Self::Deps => deps::run(root),
+            Self::Golden => golden::run(root),
+            Self::Clippy => clippy(root, &[]),
+            Self::ClippyAll => clippy(root, &["--all-features"]),
+            Self::NoDefault => {
+                for package in ["gwapi-model", "gwapi-translate"] {
+                    let flags = ["check", "--locked", "--no-default-features", "--package"];
+                    run_command(cargo(root).args(flags).arg(package))?;
+                }
+                Ok(())
+            }
+            Self::Test => test(root, &["--lib", "--bins", "--tests"]),
+            Self::DocTest => test(root, &["--doc"]),
+            Self::Doc => run_command(
+                cargo(root)
+                    .args(["doc", "--locked", "--workspace", "--no-deps", "--all-features"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::Examples => examples::run(root),
+            Self::Tutorials => tutorials::run(root, &[]),
+        }
+    }
+}
+
+fn clippy(root: &Path, features: &[&str]) -> anyhow::Result<()> {
+    let mut command = cargo(root);
+    command.args(["clippy", "--locked", "--workspace", "--all-targets"]).args(features);
+    run_command(command.args(["--", "-D", "warnings"]))
+}
+
+/// All features in one build: the crates that are heavy to compile are compiled once.
+fn test(root: &Path, targets: &[&str]) -> anyhow::Result<()> {
+    let mut command = cargo(root);
+    command.args(["test", "--locked", "--workspace", "--all-features"]).args(targets);
+    // A golden test compares; it never accepts what it sees.
+    run_command(command.env("INSTA_UPDATE", "no"))
+}
+
+/// A table: stage, outcome, seconds.
+fn summary(outcomes: &[(Stage, Outcome)]) -> String {
+    let mut text = format!("{:<12} {:<8} {:>8}\n", "stage", "result", "seconds");
+    let mut total = Duration::ZERO;
+    for (stage, outcome) in outcomes {
+        let (result, seconds) = match outcome {
+            Outcome::Passed(time) => ("ok", Some(*time)),
+            Outcome::Failed(time, _) => ("FAILED", Some(*time)),
+            Outcome::Skipped => ("skipped", None),
+        };
+        let shown =
+            seconds.map_or_else(|| "-".to_owned(), |time| format!("{:.1}", time.as_secs_f64()));
+        writeln!(text, "{:<12} {result:<8} {shown:>8}", name(*stage))
+            .expect("a string takes every write");
+        total += seconds.unwrap_or_default();
+    }
+    writeln!(text, "{:<12} {:<8} {:>8.1}", "all", "", total.as_secs_f64())
+        .expect("a string takes every write");
+    text
+}
+
+/// What to say at the very end: the first stage that failed, and why.
+fn first_failure(outcomes: &[(Stage, Outcome)]) -> Option<String> {
+    outcomes.iter().find_map(|(stage, outcome)| match outcome {
+        Outcome::Failed(_, why) => Some(format!("stage {} failed: {why}", name(*stage))),
+        _ => None,
+    })
+}
+
+/// The name of a stage as `--stage` takes it.
+fn name(stage: Stage) -> String {
+    let value = stage.to_possible_value().expect("no stage is hidden");
+    value.get_name().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes() -> Vec<(Stage, Outcome)> {
+        vec![
+            (Stage::Fmt, Outcome::Passed(Duration::from_millis(1_250))),
+            (Stage::ClippyAll, Outcome::Failed(Duration::from_secs(20), "a lint".to_owned())),
+            (Stage::Test, Outcome::Skipped),
+        ]
+    }
+
+    #[test]
+    fn the_summary_shows_the_seconds_of_each_stage() {
+        let expected = "\
+stage        result    seconds
+fmt          ok            1.2
+clippy-all   FAILED       20.0
+test         skipped         -
+all                       21.2
+";
+        assert_eq!(summary(&outcomes()), expected);
+    }
+
+    #[test]
+    fn the_first_failure_is_named() {
+        let failure = first_failure(&outcomes());
+        assert_eq!(failure.as_deref(), Some("stage clippy-all failed: a lint"));
+        assert_eq!(first_failure(&outcomes()[..1]), None);
+    }
+}
