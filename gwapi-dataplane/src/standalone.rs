@@ -55,7 +55,7 @@ pub struct ObjectChange {
 /// line, backends for a demo, endpoints that are refused.
 pub trait Overlay {
     /// What becomes of an object of a file: itself, another version of it, or nothing.
-    fn admit(&self, resource: Resource) -> Option<Resource> {
+    fn admit(&mut self, resource: Resource) -> Option<Resource> {
         Some(resource)
     }
 
@@ -63,8 +63,8 @@ pub trait Overlay {
     /// `None` where that stays what it was. `options` may be changed as well.
     ///
     /// `files` is the state after the change, as [`Overlay::admit`] left it. The first call comes
-    /// after the first reading, whatever it found. Added objects need names that no manifest can
-    /// hold, say with an underscore, so that no file ever means the same object.
+    /// after the first reading, whatever it found. Where a file holds an object of the same name
+    /// as an added one, the file's counts.
     fn follow(
         &mut self,
         files: &Resources,

@@ -32,6 +32,7 @@ pub struct TranslatedFolder<O = ()> {
     folder: Folder,
     overlay: O,
     files: Resources,
+    wanted: BTreeMap<ObjectId, Resource>,
     added: BTreeMap<ObjectId, Resource>,
     translator: Translator,
     problems: Vec<Problem>,
@@ -46,6 +47,7 @@ impl<O: Overlay> TranslatedFolder<O> {
             folder,
             overlay,
             files: Resources::default(),
+            wanted: BTreeMap::new(),
             added: BTreeMap::new(),
             translator: Translator::new(options),
             problems: Vec::new(),
@@ -135,12 +137,18 @@ impl<O: Overlay> TranslatedFolder<O> {
         self.problems = change.problems;
         self.foreign = change.foreign;
         let mut events: Vec<_> =
-            change.events.into_iter().map(|event| admit(&self.overlay, event)).collect();
+            change.events.into_iter().map(|event| admit(&mut self.overlay, event)).collect();
         let objects = self.follow_files(&events);
 
         let mut options = self.translator.options().clone();
-        if let Some(wanted) = self.overlay.follow(&self.files, &objects, &mut options) {
-            events.extend(self.replace_added(wanted));
+        let wanted = self.overlay.follow(&self.files, &objects, &mut options);
+        let mut stale = objects.iter().any(|object| self.wanted.contains_key(&object.id));
+        if let Some(wanted) = wanted {
+            self.wanted = wanted.into_iter().map(|object| (object.id(), object)).collect();
+            stale = true;
+        }
+        if stale {
+            events.extend(self.add_what_is_wanted());
         }
         let mut delta = if options == *self.translator.options() {
             TranslationDelta::default()
@@ -175,21 +183,22 @@ impl<O: Overlay> TranslatedFolder<O> {
             .collect()
     }
 
-    /// Makes `wanted` what the overlay adds, by the events that lead there.
-    fn replace_added(&mut self, wanted: Vec<Resource>) -> Vec<ResourceEvent> {
-        let wanted: BTreeMap<_, _> =
-            wanted.into_iter().map(|resource| (resource.id(), resource)).collect();
-        let gone = self.added.keys().filter(|id| !wanted.contains_key(*id));
+    /// The events by which what the overlay wants, and no file holds, is added.
+    fn add_what_is_wanted(&mut self) -> Vec<ResourceEvent> {
+        let mut added = self.wanted.clone();
+        added.retain(|id, _| self.files.get(id).is_none());
+        let gone =
+            self.added.keys().filter(|id| !added.contains_key(*id) && self.files.get(id).is_none());
         let mut events: Vec<_> = gone.cloned().map(ResourceEvent::Delete).collect();
-        let new = wanted.iter().filter(|(id, resource)| self.added.get(*id) != Some(*resource));
-        events.extend(new.map(|(_, resource)| ResourceEvent::Apply(resource.clone())));
-        self.added = wanted;
+        let new = added.iter().filter(|(id, object)| self.added.get(*id) != Some(*object));
+        events.extend(new.map(|(_, object)| ResourceEvent::Apply(object.clone())));
+        self.added = added;
         events
     }
 }
 
 /// The event as the overlay wants it.
-fn admit(overlay: &impl Overlay, event: ResourceEvent) -> ResourceEvent {
+fn admit(overlay: &mut impl Overlay, event: ResourceEvent) -> ResourceEvent {
     match event {
         ResourceEvent::Apply(resource) => {
             let id = resource.id();
