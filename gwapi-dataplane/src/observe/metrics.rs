@@ -43,6 +43,9 @@ const CONFIG_TIME: Name =
 const CONFIG_RESOURCES: Name = Name("config_resources", "Resources served, by kind");
 const CONFIG_REJECTED: Name =
     Name("config_rejected_resources", "Resources that could not be served, over all updates");
+const ACCESS_LOG_LINES: Name = Name("access_log_lines", "Lines taken by the access log");
+const ACCESS_LOG_DROPPED: Name =
+    Name("access_log_dropped_lines", "Lines that the access log could not write");
 const READY: Name = Name("ready", "Whether traffic should be sent here");
 const START_TIME: Name = Name("start_timestamp", "When the proxy started");
 const BUILD: Name = Name("build", "What was built");
@@ -61,6 +64,8 @@ pub(super) struct Snapshot {
     pub(super) connections_by_worker: Vec<u64>,
     pub(super) handshakes: BTreeMap<HandshakeLabels, u64>,
     pub(super) config: ConfigState,
+    /// Lines taken and lines dropped, where there is an access log.
+    pub(super) access_log: Option<(u64, u64)>,
     pub(super) ready: bool,
     pub(super) started_at: SystemTime,
 }
@@ -196,6 +201,9 @@ impl Snapshot {
     }
 
     fn encode_process(&self, page: &mut Page<'_>) -> fmt::Result {
+        let (taken, dropped) = self.access_log.unwrap_or_default();
+        page.counter(ACCESS_LOG_LINES, taken)?;
+        page.counter(ACCESS_LOG_DROPPED, dropped)?;
         page.gauge(READY, None, if self.ready { 1.0 } else { 0.0 })?;
         page.gauge(START_TIME, SECONDS, seconds_since_1970(self.started_at))?;
         page.metric(BUILD, None, MetricType::Info)?

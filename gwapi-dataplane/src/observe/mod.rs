@@ -10,12 +10,14 @@
 //! A worker writes to counters that no other worker writes to: plain loads and stores of relaxed
 //! atomics. Whoever renders the metrics reads the counters of all workers and adds them up.
 
+mod access_log;
 mod metrics;
 mod record;
 mod series;
 mod telemetry;
 mod worker;
 
+pub(crate) use access_log::AccessLog;
 pub(crate) use record::{Ended, RequestRecord};
 pub(crate) use telemetry::{ConfigApplied, Readiness, Telemetry};
 pub(crate) use worker::WorkerTelemetry;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::access_log::AccessLog;
 use super::metrics::{self, Snapshot};
 use super::series::{DurationTotals, Durations};
 use super::worker::{Shard, WorkerTelemetry};
@@ -57,17 +58,19 @@ pub(crate) struct Telemetry {
     config: Mutex<ConfigState>,
     apply_durations: Durations,
     readiness: AtomicU8,
+    access_log: Option<Arc<AccessLog>>,
     started_at: SystemTime,
 }
 
 impl Telemetry {
-    /// Nothing counted yet.
-    pub(crate) fn new() -> Arc<Self> {
+    /// Nothing counted yet; requests are logged where there is an access log.
+    pub(crate) fn new(access_log: Option<AccessLog>) -> Arc<Self> {
         Arc::new(Self {
             shards: Mutex::default(),
             config: Mutex::default(),
             apply_durations: Durations::default(),
             readiness: AtomicU8::new(Readiness::Starting as u8),
+            access_log: access_log.map(Arc::new),
             started_at: SystemTime::now(),
         })
     }
@@ -76,7 +79,7 @@ impl Telemetry {
     pub(crate) fn worker(&self) -> WorkerTelemetry {
         let shard = Arc::new(Shard::default());
         lock(&self.shards).push(shard.clone());
-        WorkerTelemetry::new(shard)
+        WorkerTelemetry::new(shard, self.access_log.clone())
     }
 
     /// Notes that every worker serves a new configuration. The first one makes the proxy ready.
@@ -108,6 +111,13 @@ impl Telemetry {
         }
     }
 
+    /// Waits until the access log is written, at most `timeout`: for the end of the process.
+    pub(crate) fn flush(&self, timeout: Duration) {
+        if let Some(log) = &self.access_log {
+            log.flush(timeout);
+        }
+    }
+
     /// All metrics in the OpenMetrics text format.
     pub(crate) fn render(&self) -> String {
         metrics::render(self.snapshot())
@@ -124,6 +134,7 @@ impl Telemetry {
             connections_by_worker: Vec::new(),
             handshakes: BTreeMap::new(),
             config,
+            access_log: self.access_log.as_ref().map(|log| (log.queued(), log.dropped())),
             ready: self.readiness() == Readiness::Ready,
             started_at: self.started_at,
         };

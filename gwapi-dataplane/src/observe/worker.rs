@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use gwapi_model::NamespacedName;
 use gwapi_translate::ir::{GatewayId, ListenerKey};
 
+use super::access_log::AccessLog;
 use super::record::RequestRecord;
 use super::series::{ConnectionSeries, Count, RequestSeries};
 
@@ -107,21 +108,30 @@ pub(crate) struct WorkerTelemetry {
     requests: RefCell<Index<RequestLabels, RequestSeries>>,
     connections: RefCell<Index<ConnectionLabels, ConnectionSeries>>,
     handshakes: RefCell<Index<HandshakeLabels, Count>>,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 impl WorkerTelemetry {
-    pub(super) fn new(shard: Arc<Shard>) -> Self {
+    pub(super) fn new(shard: Arc<Shard>, access_log: Option<Arc<AccessLog>>) -> Self {
         Self {
             shard,
             requests: RefCell::default(),
             connections: RefCell::default(),
             handshakes: RefCell::default(),
+            access_log,
         }
     }
 
-    /// Counts a request that is over. Allocates only for the first request of a Gateway, listener
-    /// and route.
+    /// Counts a request that is over, and logs it where there is an access log. Without one it
+    /// allocates only for the first request of a Gateway, listener and route.
     pub(crate) fn request(&self, record: &RequestRecord<'_>) {
+        self.count(record);
+        if let Some(log) = &self.access_log {
+            log.request(record);
+        }
+    }
+
+    fn count(&self, record: &RequestRecord<'_>) {
         let mut index = self.requests.borrow_mut();
         let route = record.route;
         let hash = index.hasher.hash_one((record.gateway, record.listener, route));
@@ -136,7 +146,7 @@ impl WorkerTelemetry {
         }
         if index.len >= MAX_SERIES && route.is_some() {
             drop(index);
-            return self.request(&RequestRecord { route: None, ..*record });
+            return self.count(&RequestRecord { route: None, ..*record });
         }
         let labels = RequestLabels {
             gateway: record.gateway.clone(),
