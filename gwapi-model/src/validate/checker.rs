@@ -110,11 +110,13 @@ impl Checker {
         });
     }
 
-    /// Reports every item whose key an earlier item has; items without a key are left alone.
+    /// Reports every item whose key an earlier item has, at its field `at`; items without a key
+    /// are left alone.
     pub(super) fn unique<'a, T, K: Hash + Eq>(
         &mut self,
         name: &'static str,
         items: &'a [T],
+        at: Option<&'static str>,
         key: impl Fn(&'a T) -> Option<K>,
         message: impl Fn(&T) -> String,
     ) {
@@ -122,7 +124,12 @@ impl Checker {
         for (index, item) in items.iter().enumerate() {
             if key(item).is_some_and(|key| !seen.insert(key)) {
                 self.field(name, |checker| {
-                    checker.index(index, |checker| checker.report(message(item)));
+                    checker.index(index, |checker| match at {
+                        Some(field) => {
+                            checker.field(field, |checker| checker.report(message(item)))
+                        }
+                        None => checker.report(message(item)),
+                    });
                 });
             }
         }
@@ -134,7 +141,7 @@ impl Checker {
         name: &'static str,
         items: &[T],
     ) {
-        self.unique(name, items, Some, |item| format!("{} is listed twice", quote(item)));
+        self.unique(name, items, None, Some, |item| format!("{} is listed twice", quote(item)));
     }
 
     /// Checks the size of a map, its keys and its values.

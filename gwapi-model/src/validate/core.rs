@@ -86,6 +86,7 @@ fn service_ports(check: &mut Checker, spec: &ServiceSpec, service_type: &Service
     check.unique(
         "ports",
         &spec.ports,
+        Some("port"),
         |port| Some((port.port, protocol(port))),
         |port| format!("an earlier entry has port {} of {} too", port.port, protocol(port)),
     );
@@ -103,6 +104,7 @@ fn unique_port_names<T>(check: &mut Checker, ports: &[T], name: fn(&T) -> Option
     check.unique(
         "ports",
         ports,
+        Some("name"),
         |port| name(port).filter(|name| !name.is_empty()),
         |port| format!("an earlier port is named `{}` too", name(port).unwrap_or_default()),
     );
@@ -142,6 +144,7 @@ fn endpoint_ports(check: &mut Checker, ports: &[EndpointPort]) {
     check.unique(
         "ports",
         ports,
+        Some("name"),
         |port| Some(port.name.as_deref().unwrap_or_default()),
         |port| match port.name.as_deref() {
             None | Some("") => "an earlier port has no name either".to_owned(),

@@ -27,6 +27,7 @@ pub(super) fn filters(
     check.unique(
         "filters",
         filters,
+        Some("type"),
         |filter| {
             let repeatable = matches!(
                 filter.filter_type,
@@ -108,6 +109,7 @@ fn header_modifier(check: &mut Checker, modifier: &HttpHeaderFilter) {
         check.unique(
             list,
             headers,
+            Some("name"),
             |header| Some(&header.name),
             |header| format!("an earlier entry is for header {} too", quote(&header.name)),
         );

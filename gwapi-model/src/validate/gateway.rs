@@ -50,12 +50,14 @@ fn listeners(check: &mut Checker, spec: &GatewaySpec) {
     check.unique(
         "listeners",
         &spec.listeners,
+        Some("name"),
         |listener| Some(&listener.name),
         |listener| format!("an earlier listener is named `{}` too", listener.name),
     );
     check.unique(
         "listeners",
         &spec.listeners,
+        None,
         |listener| Some((listener.port, &listener.protocol, &listener.hostname)),
         |listener| {
             let hostname = listener
@@ -183,6 +185,7 @@ fn addresses(check: &mut Checker, spec: &GatewaySpec) {
     check.unique(
         "addresses",
         &spec.addresses,
+        Some("value"),
         |address| {
             let address_type = address.address_type.as_ref().unwrap_or(&AddressType::IpAddress);
             let value = address.value.as_deref().filter(|value| !value.is_empty())?;
@@ -232,6 +235,7 @@ fn frontend_tls(check: &mut Checker, frontend: &FrontendTls) {
     check.unique(
         "perPort",
         &frontend.per_port,
+        Some("port"),
         |per_port| Some(per_port.port),
         |per_port| format!("an earlier entry is for port {} too", per_port.port),
     );

@@ -33,6 +33,7 @@ fn rules(check: &mut Checker, rules: &[HttpRouteRule]) {
     check.unique(
         "rules",
         rules,
+        Some("name"),
         |rule| rule.name.as_ref(),
         |rule| format!("an earlier rule is named `{}` too", rule.name.as_deref().unwrap_or("")),
     );
@@ -105,6 +106,7 @@ fn route_match(check: &mut Checker, route_match: &HttpRouteMatch) {
     check.unique(
         "headers",
         headers,
+        Some("name"),
         |header| Some(&header.name),
         |header| format!("an earlier entry is for header {} too", quote(&header.name)),
     );
@@ -117,6 +119,7 @@ fn route_match(check: &mut Checker, route_match: &HttpRouteMatch) {
     check.unique(
         "queryParams",
         query_params,
+        Some("name"),
         |param| Some(&param.name),
         |param| format!("an earlier entry is for parameter {} too", quote(&param.name)),
     );

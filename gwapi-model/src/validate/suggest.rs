@@ -1,10 +1,11 @@
 //! Guesses what a misspelt word was meant to be.
 
 /// The known word that `word` most likely stands for, if any is near enough: the same but for
-/// case, one that contains it, or one that few edits lead to.
+/// case, one that contains it, or one that few edits lead to. A word without letters is not
+/// misspelt.
 pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
-    if word.chars().count() > 64 {
+    if word.chars().count() > 64 || !word.chars().any(char::is_alphabetic) {
         return None;
     }
     let lower = |candidate: &str| candidate.to_lowercase();
@@ -52,6 +53,7 @@ mod tests {
         assert_eq!(closest("Prefix", &types), Some("PathPrefix"));
         assert_eq!(closest("Glob", &types), None);
         assert_eq!(closest("", &types), None);
+        assert_eq!(closest("304", &["301", "302"]), None);
     }
 
     #[test]
