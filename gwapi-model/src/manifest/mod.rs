@@ -2,6 +2,22 @@
 //!
 //! Pure: the caller reads files and names them. A document that is broken never hides the others.
 
+mod de;
+mod de_error;
+mod fields;
+mod finding;
+mod first_shape;
+mod kinds;
+mod node;
+mod plain;
+mod position;
+mod quoting;
+mod reader;
+pub mod render;
+mod syntax;
+mod trail;
+mod tree;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -104,11 +120,33 @@ pub struct Manifest {
     pub broken: bool,
 }
 
+/// Texts longer than this many bytes are refused: a folder of manifests is for people to read, and
+/// some hundred thousand lines fit.
+pub const MAX_TEXT: usize = 32 * 1024 * 1024;
+
 /// Reads a text of YAML documents or JSON, with `List` objects taken apart.
 ///
 /// `source` names the text in problems. Defaults that the API server would fill in are filled in:
 /// namespace `default`, generation 1.
+///
+/// It never fails and never panics: whatever is wrong is one of the [`Problem`]s. Time and memory
+/// are bounded by the length of the text.
 pub fn parse(source: &str, text: &str) -> Manifest {
-    let _ = (source, text);
-    Manifest::default()
+    if text.len() <= MAX_TEXT {
+        return reader::read(source, text);
+    }
+    let problem = Problem {
+        severity: Severity::Error,
+        source: source.into(),
+        position: None,
+        span: 0..0,
+        object: None,
+        field: None,
+        message: format!(
+            "the text is {} bytes long, more than the {MAX_TEXT} that are read",
+            text.len()
+        ),
+        help: Some("split it into several files".to_owned()),
+    };
+    Manifest { problems: vec![problem], broken: true, ..Manifest::default() }
 }

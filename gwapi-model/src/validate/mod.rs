@@ -36,7 +36,7 @@ mod gateway;
 mod http_route;
 mod reference;
 mod reference_grant;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 
 use std::fmt;

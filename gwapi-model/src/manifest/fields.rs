@@ -1,0 +1,81 @@
+//! Fields that do not exist: an API server refuses them when kubectl asks for strict validation,
+//! which it does by default, because a field that is not read is a wish that is not granted.
+
+use super::Severity;
+use super::finding::Finding;
+use super::node::Entry;
+use super::quoting::quoted;
+use super::trail::Trail;
+use crate::validate::suggest::closest;
+
+/// Fields of every object that its own type does not list.
+const OF_EVERY_OBJECT: &[&str] = &["apiVersion", "kind", "status"];
+
+/// Fields of Kubernetes' `ObjectMeta` that routing does not read.
+const OF_METADATA: &[&str] = &[
+    "annotations",
+    "clusterName",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// Fields of the API's first shape and of Ingress, and what they are called today.
+const RENAMED: &[(&str, &str)] = &[
+    ("forwardTo", "backendRefs"),
+    ("gateways", "parentRefs"),
+    ("serviceName", "name"),
+    ("servicePort", "port"),
+    ("routes", "allowedRoutes"),
+    ("controller", "controllerName"),
+    ("certificateRef", "certificateRefs"),
+    ("host", "hostnames"),
+    ("hosts", "hostnames"),
+    ("backend", "backendRefs"),
+    ("backends", "backendRefs"),
+];
+
+/// A finding for each entry that is no field of the type `type_name`.
+pub(super) fn unknown(
+    type_name: &str,
+    fields: &[&str],
+    entries: &[Entry<'_>],
+    trail: &Trail<'_>,
+) -> Vec<Finding> {
+    let is_metadata = type_name == "ObjectMeta";
+    let known = if is_metadata { OF_METADATA } else { fields };
+    entries
+        .iter()
+        .filter(|entry| !known.contains(&&*entry.key))
+        .filter(|entry| !(trail.is_root() && OF_EVERY_OBJECT.contains(&&*entry.key)))
+        .map(|entry| Finding {
+            // Whatever metadata may hold besides has no effect on routing.
+            severity: if is_metadata { Severity::Warning } else { Severity::Error },
+            span: entry.key_span,
+            field: trail.path(),
+            message: format!("unknown field {}", quoted(&entry.key)),
+            help: Some(help(&entry.key, known)),
+        })
+        .collect()
+}
+
+fn help(key: &str, known: &[&str]) -> String {
+    let renamed = RENAMED.iter().find(|(old, _)| *old == key).map(|(_, new)| *new);
+    let renamed = renamed.filter(|new| known.contains(new));
+    let fields = known.join(", ");
+    match renamed.or_else(|| closest(key, known)) {
+        Some(meant) => format!("did you mean `{meant}`? The fields here are: {fields}"),
+        None => format!("the fields here are: {fields}"),
+    }
+}

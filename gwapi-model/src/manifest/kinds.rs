@@ -1,0 +1,139 @@
+//! What an object is, told from its `apiVersion` and `kind`.
+
+use crate::validate::suggest::closest;
+use crate::{GATEWAY_GROUP, Kind};
+
+/// Group of the API before it moved to [`GATEWAY_GROUP`].
+const FIRST_GROUP: &str = "networking.x-k8s.io";
+
+/// Kinds of the gateway group that gwapi does not serve.
+const NOT_SERVED: &[&str] =
+    &["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet", "BackendTLSPolicy"];
+
+/// What to do with an object.
+#[derive(Debug, PartialEq)]
+pub(super) enum Meaning {
+    /// Read it. An old version is read as the present one.
+    Served { kind: Kind, is_old: bool },
+    /// It is in the API's first shape; the kind is one that can be shown as it is written today.
+    FirstShape(Option<Kind>),
+    /// Nobody can mean this.
+    Mistake { message: String, help: String },
+    /// It is for somebody else.
+    Foreign,
+}
+
+/// What the object is.
+pub(super) fn meaning(api_version: &str, kind: &str) -> Meaning {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    if group == FIRST_GROUP {
+        let shown = [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute];
+        return Meaning::FirstShape(shown.into_iter().find(|shown| shown.as_str() == kind));
+    }
+    let named = Kind::ALL.iter().copied().find(|known| known.as_str() == kind);
+    match named {
+        Some(named) if named.group() == group => served(named, api_version, version),
+        Some(named) if is_ours(group) || api_version == named.group() => Meaning::Mistake {
+            message: format!("there is no {kind} in `{api_version}`"),
+            help: format!("write `apiVersion: {}`", named.api_version()),
+        },
+        None if group == GATEWAY_GROUP && !NOT_SERVED.contains(&kind) => misspelt(kind),
+        _ => Meaning::Foreign,
+    }
+}
+
+/// Whether every kind of the group is known here: the core group holds no kind named Gateway.
+fn is_ours(group: &str) -> bool {
+    matches!(group, "" | GATEWAY_GROUP | "discovery.k8s.io")
+}
+
+fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
+    let old: &[&str] = match kind.group() {
+        GATEWAY_GROUP => &["v1beta1", "v1alpha2"],
+        "discovery.k8s.io" => &["v1beta1"],
+        _ => &[],
+    };
+    if version == kind.version() || old.contains(&version) {
+        return Meaning::Served { kind, is_old: version != kind.version() };
+    }
+    Meaning::Mistake {
+        message: format!("there is no {kind} in `{api_version}`"),
+        help: format!("write `apiVersion: {}`", kind.api_version()),
+    }
+}
+
+/// A kind of the gateway group that is not known: a newer one, or a typing error.
+fn misspelt(kind: &str) -> Meaning {
+    let ours = Kind::ALL.iter().filter(|known| known.group() == GATEWAY_GROUP);
+    let known: Vec<&str> =
+        ours.map(|known| known.as_str()).chain(NOT_SERVED.iter().copied()).collect();
+    // A much shorter or longer word is a kind of its own, not a typing error.
+    let near = closest(kind, &known).filter(|near| near.len().abs_diff(kind.len()) <= 2);
+    match near {
+        Some(near) => Meaning::Mistake {
+            message: format!("the Gateway API has no kind `{kind}`"),
+            help: format!("did you mean `{near}`?"),
+        },
+        None => Meaning::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn present_and_old_versions_of_our_kinds_are_served() {
+        for (api_version, kind, expected, is_old) in [
+            ("gateway.networking.k8s.io/v1", "HTTPRoute", Kind::HttpRoute, false),
+            ("gateway.networking.k8s.io/v1beta1", "Gateway", Kind::Gateway, true),
+            ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", Kind::ReferenceGrant, true),
+            ("v1", "Service", Kind::Service, false),
+            ("discovery.k8s.io/v1beta1", "EndpointSlice", Kind::EndpointSlice, true),
+        ] {
+            let served = Meaning::Served { kind: expected, is_old };
+            assert_eq!(meaning(api_version, kind), served, "{api_version} {kind}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_others_are_foreign() {
+        for (api_version, kind) in [
+            ("apps/v1", "Deployment"),
+            ("v1", "Pod"),
+            ("networking.istio.io/v1", "Gateway"),
+            ("serving.knative.dev/v1", "Service"),
+            ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+            ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
+            ("gateway.networking.k8s.io/v1alpha1", "MeshPolicy"),
+        ] {
+            assert_eq!(meaning(api_version, kind), Meaning::Foreign, "{api_version} {kind}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_mean_is_a_mistake_with_a_way_out() {
+        for (api_version, kind, way_out) in [
+            ("gateway.networking.k8s.io/v1", "HttpRoute", "did you mean `HTTPRoute`?"),
+            ("gateway.networking.k8s.io/v1", "Gatway", "did you mean `Gateway`?"),
+            ("gateway.networking.k8s.io/v1", "GrpcRoute", "did you mean `GRPCRoute`?"),
+            ("v1", "Gateway", "write `apiVersion: gateway.networking.k8s.io/v1`"),
+            (
+                "gateway.networking.k8s.io/v2",
+                "Gateway",
+                "write `apiVersion: gateway.networking.k8s.io/v1`",
+            ),
+            (
+                "gateway.networking.k8s.io",
+                "Gateway",
+                "write `apiVersion: gateway.networking.k8s.io/v1`",
+            ),
+            ("v1beta1", "Service", "write `apiVersion: v1`"),
+        ] {
+            match meaning(api_version, kind) {
+                Meaning::Mistake { help, .. } => assert_eq!(help, way_out),
+                other => panic!("{api_version} {kind}: {other:?}"),
+            }
+        }
+    }
+}
