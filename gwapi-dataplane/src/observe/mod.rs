@@ -11,6 +11,7 @@
 //! atomics. Whoever renders the metrics reads the counters of all workers and adds them up.
 
 mod access_log;
+mod admin;
 mod metrics;
 mod record;
 mod series;
@@ -18,6 +19,7 @@ mod telemetry;
 mod worker;
 
 pub(crate) use access_log::AccessLog;
+pub(crate) use admin::{AdminServer, Served};
 pub(crate) use record::{Ended, RequestRecord};
 pub(crate) use telemetry::{ConfigApplied, Readiness, Telemetry};
 pub(crate) use worker::WorkerTelemetry;

@@ -1,0 +1,127 @@
+//! The admin server: health, metrics and the configuration, on a thread of its own.
+//!
+//! It reads and never changes anything, so it asks for no credentials; bind it to loopback, or to
+//! an address that only operators reach.
+
+mod dump;
+mod pages;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+
+pub(crate) use dump::Served;
+use pages::Pages;
+
+use super::Telemetry;
+
+/// Connections at one time; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 32;
+
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Time for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for a connection, which takes one request.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause after an accept that failed, say for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running admin server; dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct AdminServer {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminServer {
+    /// Binds `address`, port 0 picking one, and serves there. `served` says what is served at the
+    /// moment of the call; it may block.
+    pub(crate) fn start(
+        address: SocketAddr,
+        telemetry: Arc<Telemetry>,
+        served: impl Fn() -> Served + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let pages = Arc::new(Pages::new(telemetry, Box::new(served)));
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    result = serve(listener, pages) => if let Err(error) = result {
+                        tracing::error!(%error, "the admin server stopped");
+                    }
+                }
+            });
+            // A page that is being made may wait for a lock that the dropping thread holds.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, pages: Arc<Pages>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let pages = pages.clone();
+                tokio::spawn(async move {
+                    // A client that breaks off or is too slow is its own problem.
+                    let _ =
+                        tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, pages)).await;
+                    drop(place);
+                });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, pages: Arc<Pages>) -> Option<()> {
+    let local = stream.local_addr().ok()?;
+    let service = service_fn(move |request| {
+        let pages = pages.clone();
+        async move { Ok::<_, std::convert::Infallible>(pages.answer(&request, local).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .ok()
+}
