@@ -1,0 +1,39 @@
+//! Metadata, as far as the model keeps it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
+
+use super::ConversionError;
+use crate::{Kind, ObjectMeta};
+
+/// The part of an object's metadata that the model keeps.
+pub(super) fn into_model(
+    kind: Kind,
+    metadata: &meta_v1::ObjectMeta,
+) -> Result<ObjectMeta, ConversionError> {
+    let name = metadata.name.clone().filter(|name| !name.is_empty());
+    Ok(ObjectMeta {
+        name: name.ok_or(ConversionError::Nameless { kind })?,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        labels: metadata.labels.clone().unwrap_or_default(),
+        annotations: metadata.annotations.clone().unwrap_or_default(),
+        creation_timestamp: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        generation: metadata.generation.unwrap_or_default(),
+    })
+}
+
+/// Metadata with what the model keeps and nothing else.
+impl From<&ObjectMeta> for meta_v1::ObjectMeta {
+    fn from(metadata: &ObjectMeta) -> Self {
+        let ObjectMeta { name, namespace, labels, annotations, creation_timestamp, generation } =
+            metadata;
+        Self {
+            name: Some(name.clone()),
+            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            labels: Some(labels.clone()).filter(|labels| !labels.is_empty()),
+            annotations: Some(annotations.clone()).filter(|annotations| !annotations.is_empty()),
+            creation_timestamp: creation_timestamp.map(meta_v1::Time),
+            generation: Some(*generation).filter(|generation| *generation != 0),
+            ..Self::default()
+        }
+    }
+}
