@@ -25,11 +25,8 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 fn parse(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern)
-        .size_limit(SIZE_LIMIT)
-        .nest_limit(NEST_LIMIT)
-        .build()
-        .map_err(|error| match error {
+    RegexBuilder::new(pattern).size_limit(SIZE_LIMIT).nest_limit(NEST_LIMIT).build().map_err(
+        |error| match error {
             regex::Error::CompiledTooBig(limit) => {
                 format!("it would take more than {limit} bytes once compiled")
             }
@@ -39,7 +36,8 @@ fn parse(pattern: &str) -> Result<Regex, String> {
                 let line = text.lines().last().unwrap_or_default();
                 line.trim().trim_start_matches("error: ").to_owned()
             }
-        })
+        },
+    )
 }
 
 #[cfg(test)]

@@ -1,127 +1,73 @@
 //! Resources in, configuration and status out.
+//!
+//! Translation is total: every object gets an answer, and what is wrong with one never reaches
+//! another. What a spec asks for and cannot get is refused with a condition, never passed over;
+//! `rule` tells how a broken rule is kept from letting requests through.
+//!
+//! It is incremental by construction. `engine` keeps reverse indices and a view of every unit
+//! (Gateway, Service port, route); an event marks the units that read the object, and only those
+//! are derived again, by the same pure functions that [`translate`] uses. Nothing scans all
+//! routes: counts of attached routes and uses of backends are counters.
+//!
+//! ```text
+//!  engine ─┬─ class                                  GatewayClass
+//!          ├─ gateway ─┬─ addresses                  Gateway
+//!          │           ├─ listener, conflicts        each listener, and all of them together
+//!          │           ├─ ports                      Gateways against each other
+//!          │           └─ certificates ── grants
+//!          ├─ backend                                Service port and its endpoints
+//!          └─ route ───┬─ attachment                 HTTPRoute against listeners
+//!                      └─ rule ── matches, filters   spec to IR
+//! ```
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+mod addresses;
+mod attachment;
+mod backend;
+mod certificates;
+mod class;
+mod conditions;
+mod conflicts;
+mod engine;
+mod filters;
+mod gateway;
+mod grants;
+mod index;
+mod listener;
+mod matches;
+mod options;
+mod ports;
+mod route;
+mod rule;
+mod syntax;
+mod translation;
 
-use gwapi_model::status::Status;
-use gwapi_model::{CONTROLLER_NAME, ObjectId, ResourceEvent, Resources};
+use gwapi_model::{ObjectMeta, ResourceEvent, Resources};
 
-use crate::ir::{CertificateKey, ConfigDelta, GatewayConfig, GatewayId, ListenerKey};
+use crate::ir::GatewayId;
+use engine::{Dirty, Engine};
+pub use options::{AddressPolicy, Feedback, Options};
+pub use translation::{Translation, TranslationDelta};
 
-/// What translation depends on besides the resources.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// The controller's name: written into route status, and compared with
-    /// `spec.controllerName` of GatewayClasses (GC-1).
-    pub controller_name: String,
-    /// Serve every GatewayClass, whatever its controller: for a folder of manifests written for
-    /// another implementation.
-    pub any_controller: bool,
-    /// Added to the port of every listener; sums over 65535 are conditions.
-    pub port_offset: u16,
-    /// Addresses of Gateways that ask for none (AD-5).
-    pub addresses: AddressPolicy,
-    /// Route to Services of type ExternalName (HB-7).
-    pub allow_external_name: bool,
-}
-
-/// Which addresses a Gateway without `spec.addresses` gets.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AddressPolicy {
-    /// All the same ones.
-    Shared(Vec<IpAddr>),
-    /// One of its own, by the table; a Gateway that is not in it has no address
-    /// (`AddressNotAssigned`).
-    Assigned(BTreeMap<GatewayId, IpAddr>),
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            controller_name: CONTROLLER_NAME.to_owned(),
-            any_controller: false,
-            port_offset: 0,
-            addresses: AddressPolicy::Shared(vec![IpAddr::from([0, 0, 0, 0])]),
-            allow_external_name: false,
-        }
-    }
-}
-
-/// What the data plane said about a Gateway's configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Feedback {
-    /// Listeners whose port or address could not be bound, with the reason (GW-9).
-    pub unbound: BTreeMap<ListenerKey, String>,
-    /// Certificates that could not be used, with the reason (TL-1).
-    pub rejected_certificates: BTreeMap<CertificateKey, String>,
-}
-
-/// The result of translation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Translation {
-    /// What each Gateway serves. A Gateway that is ours is here even when it serves nothing.
-    pub config: BTreeMap<GatewayId, GatewayConfig>,
-    /// Status of every object that is ours.
-    pub status: BTreeMap<ObjectId, Status>,
-}
-
-/// What changed in a [`Translation`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TranslationDelta {
-    /// Per Gateway, what it serves from now on; never empty deltas, save for a new Gateway that
-    /// serves nothing yet.
-    pub config: BTreeMap<GatewayId, ConfigDelta>,
-    /// Gateways that are no longer served at all.
-    pub removed_gateways: Vec<GatewayId>,
-    /// New status; `None` where we have nothing to say about the object any more.
-    pub status: BTreeMap<ObjectId, Option<Status>>,
-}
-
-impl TranslationDelta {
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.config.is_empty() && self.removed_gateways.is_empty() && self.status.is_empty()
-    }
-}
-
-impl Translation {
-    /// Applies a delta.
-    pub fn apply(&mut self, delta: &TranslationDelta) {
-        for gateway in &delta.removed_gateways {
-            self.config.remove(gateway);
-        }
-        for (gateway, change) in &delta.config {
-            self.config.entry(gateway.clone()).or_default().apply(change);
-        }
-        for (id, status) in &delta.status {
-            match status {
-                Some(status) => self.status.insert(id.clone(), status.clone()),
-                None => self.status.remove(id),
-            };
-        }
-    }
-}
+/// Maps that are never iterated where order could show.
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Translates everything at once: the definition of what translation means.
 pub fn translate(resources: &Resources, options: &Options) -> Translation {
     let mut translator = Translator::new(options.clone());
-    let _ = translator.apply_all(std::iter::empty());
-    let _ = resources;
-    translator.translation().clone()
+    let _ = translator.apply_all(resources.iter().map(ResourceEvent::Apply));
+    translator.engine.translation
 }
 
 /// Translates event by event; the cost of an event grows with what it touches.
 #[derive(Clone, Debug)]
 pub struct Translator {
-    options: Options,
-    resources: Resources,
-    translation: Translation,
+    engine: Engine,
 }
 
 impl Translator {
     /// A translator that knows no resource yet.
     pub fn new(options: Options) -> Self {
-        Self { options, resources: Resources::default(), translation: Translation::default() }
+        Self { engine: Engine::new(options) }
     }
 
     /// Applies one event.
@@ -130,37 +76,48 @@ impl Translator {
     }
 
     /// Applies several events as one change: nothing in between is ever visible.
-    pub fn apply_all(&mut self, events: impl IntoIterator<Item = ResourceEvent>) -> TranslationDelta {
+    pub fn apply_all(
+        &mut self,
+        events: impl IntoIterator<Item = ResourceEvent>,
+    ) -> TranslationDelta {
+        let mut dirty = Dirty::default();
         for event in events {
-            self.resources.apply(event);
+            self.engine.note(event, &mut dirty);
         }
-        TranslationDelta::default()
+        self.engine.settle(dirty)
     }
 
-    /// Takes in what the data plane said about a Gateway; status and configuration follow.
+    /// Takes in what the data plane said about a Gateway. It replaces what was said before, and is
+    /// forgotten when the Gateway is deleted. Status follows; the configuration never does, so that
+    /// the data plane's answer cannot change its own question.
     pub fn set_feedback(&mut self, gateway: &GatewayId, feedback: Feedback) -> TranslationDelta {
-        let _ = (gateway, feedback);
-        TranslationDelta::default()
+        let dirty = self.engine.set_feedback(gateway, feedback);
+        self.engine.settle(dirty)
     }
 
     /// Replaces the options.
     pub fn set_options(&mut self, options: Options) -> TranslationDelta {
-        self.options = options;
-        TranslationDelta::default()
+        let dirty = self.engine.set_options(options);
+        self.engine.settle(dirty)
     }
 
     /// The options.
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.engine.options
     }
 
     /// The ground state.
     pub fn resources(&self) -> &Resources {
-        &self.resources
+        &self.engine.resources
     }
 
     /// The current result.
     pub fn translation(&self) -> &Translation {
-        &self.translation
+        &self.engine.translation
     }
+}
+
+/// Creation of an object in seconds since 1970; 0, the oldest, where it is not known.
+fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.map(|timestamp| timestamp.as_second()).unwrap_or_default()
 }

@@ -1,0 +1,142 @@
+//! A route's parentRef against the listeners of a Gateway (RT-1 to RT-5, AR-1).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gwapi_model::status::ConditionReason;
+use gwapi_model::{GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ParentReference, Resources};
+
+use super::conditions::Problem;
+use super::gateway::AttachmentPoint;
+use super::listener::Admission;
+use crate::ir::{GatewayId, Hostname, ListenerKey};
+
+/// Label that every Namespace carries; the API server sees to it.
+const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The Gateway that a parentRef names; `None` where it names something else (RT-1).
+pub(super) fn gateway(route: &HttpRoute, parent: &ParentReference) -> Option<GatewayId> {
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str());
+    (group == GATEWAY_GROUP && kind == Kind::Gateway.as_str()).then(|| {
+        let namespace = parent.namespace.as_deref().unwrap_or(&route.metadata.namespace);
+        NamespacedName::new(namespace, parent.name.as_str())
+    })
+}
+
+/// How far a route got with a listener; the furthest one is reported (RT-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    NotSelected,
+    KindOrNamespace,
+    Hostname,
+    Attached,
+}
+
+/// The listeners that take a route by a parentRef, or why none does.
+pub(super) fn attach(
+    parent: &ParentReference,
+    gateway: &GatewayId,
+    points: &[AttachmentPoint],
+    route: &NamespacedName,
+    hostnames: &[Hostname],
+    resources: &Resources,
+) -> Result<BTreeSet<ListenerKey>, Problem> {
+    let judge = |point: &AttachmentPoint| -> Stage {
+        let section = parent.section_name.as_deref().filter(|name| !name.is_empty());
+        let selected = section.is_none_or(|name| name == point.key.as_str())
+            && parent.port.is_none_or(|port| port.get() == point.port);
+        if !selected {
+            Stage::NotSelected
+        } else if !point.admits_http_routes
+            || !admits(&point.admission, gateway, &route.namespace, resources)
+        {
+            Stage::KindOrNamespace
+        } else if !hostnames_meet(point.hostname.as_ref(), hostnames) {
+            Stage::Hostname
+        } else {
+            Stage::Attached
+        }
+    };
+    let mut attached = BTreeSet::new();
+    let mut furthest = Stage::NotSelected;
+    for point in points {
+        let stage = judge(point);
+        furthest = furthest.max(stage);
+        if stage == Stage::Attached {
+            attached.insert(point.key.clone());
+        }
+    }
+    match furthest {
+        Stage::Attached => Ok(attached),
+        stage => Err(refusal(stage, parent, gateway, points, route)),
+    }
+}
+
+fn refusal(
+    stage: Stage,
+    parent: &ParentReference,
+    gateway: &GatewayId,
+    points: &[AttachmentPoint],
+    route: &NamespacedName,
+) -> Problem {
+    match stage {
+        Stage::NotSelected => {
+            let mut wanted = Vec::new();
+            wanted.extend(parent.section_name.as_deref().map(|name| format!("named `{name}`")));
+            wanted.extend(parent.port.map(|port| format!("on port {port}")));
+            let has: Vec<String> =
+                points.iter().map(|point| format!("`{}` ({})", point.key, point.port)).collect();
+            let message = format!(
+                "Gateway `{gateway}` has no listener {}; it has {}",
+                wanted.join(" "),
+                if has.is_empty() { "none".to_owned() } else { has.join(", ") }
+            );
+            Problem::new(ConditionReason::NoMatchingParent, message)
+        }
+        Stage::KindOrNamespace => Problem::new(
+            ConditionReason::NotAllowedByListeners,
+            format!(
+                "no listener of Gateway `{gateway}` that the reference means admits HTTPRoutes \
+                 of namespace `{}`; see its allowedRoutes",
+                route.namespace
+            ),
+        ),
+        Stage::Hostname | Stage::Attached => Problem::new(
+            ConditionReason::NoMatchingListenerHostname,
+            format!(
+                "no hostname of the route meets that of a listener of Gateway `{gateway}` which \
+                 the reference means"
+            ),
+        ),
+    }
+}
+
+/// AR-1, RT-13.
+fn admits(
+    admission: &Admission,
+    gateway: &GatewayId,
+    namespace: &str,
+    resources: &Resources,
+) -> bool {
+    match admission {
+        Admission::All => true,
+        Admission::Same => gateway.namespace == namespace,
+        Admission::Selected(selector) => selector.matches(&labels(namespace, resources)),
+        Admission::Nobody => false,
+    }
+}
+
+/// Labels of a Namespace. One that is not known has the label that every Namespace has.
+fn labels(namespace: &str, resources: &Resources) -> BTreeMap<String, String> {
+    let known = resources.namespaces.get(&NamespacedName::new("", namespace));
+    let mut labels = known.map(|it| it.metadata.labels.clone()).unwrap_or_default();
+    labels.entry(NAMESPACE_NAME_LABEL.to_owned()).or_insert_with(|| namespace.to_owned());
+    labels
+}
+
+/// RT-5: no hostname on either side means every host.
+fn hostnames_meet(listener: Option<&Hostname>, route: &[Hostname]) -> bool {
+    listener.is_none_or(|listener| {
+        route.is_empty() || route.iter().any(|hostname| hostname.intersects(listener))
+    })
+}

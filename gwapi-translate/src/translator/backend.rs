@@ -1,0 +1,266 @@
+//! A Service port as a backend: its protocol, its endpoints, and what is wrong with it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use gwapi_model::status::ConditionReason;
+use gwapi_model::{
+    AddressFamily, EndpointPort, EndpointSlice, IntOrString, NamespacedName, Resources, Service,
+    ServicePort as ModelPort, ServiceType,
+};
+
+use super::conditions::Problem;
+use super::{Options, syntax};
+use crate::ir::{Backend, BackendKey, BackendProtocol, Endpoints};
+
+/// A port of a Service, whether it exists or not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ServicePort {
+    /// The Service.
+    pub(super) service: NamespacedName,
+    /// Its port.
+    pub(super) port: u16,
+}
+
+impl ServicePort {
+    /// The key of the backend.
+    pub(super) fn key(&self) -> BackendKey {
+        BackendKey::service(&self.service.namespace, &self.service.name, self.port)
+    }
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.service, self.port)
+    }
+}
+
+/// What a Service port amounts to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct BackendView {
+    /// What is served; `None` where it cannot be: requests for it are answered with 500 (HB-3).
+    pub(super) served: Option<(Arc<Backend>, Arc<Endpoints>)>,
+    /// What routes have to say about it. Endpoints that come and go do not change it, so that
+    /// routes need not be looked at for them.
+    pub(super) facts: BackendFacts,
+}
+
+/// What a route's status depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BackendFacts {
+    /// Why the reference does not resolve (RT-10).
+    pub(super) problem: Option<Problem>,
+    /// Endpoints that are left out because no backend may live there.
+    pub(super) refused: BTreeSet<IpAddr>,
+}
+
+/// Judges a Service port. `slices` are the EndpointSlices of the Service.
+pub(super) fn view<'a>(
+    target: &ServicePort,
+    slices: impl Iterator<Item = &'a Arc<EndpointSlice>> + Clone,
+    resources: &'a Resources,
+    options: &Options,
+) -> BackendView {
+    match judge(target, resources, options) {
+        Err(problem) => BackendView {
+            served: None,
+            facts: BackendFacts { problem: Some(problem), ..BackendFacts::default() },
+        },
+        Ok((service, port, protocol)) => {
+            let mut found = Found::default();
+            if service.spec.service_type == Some(ServiceType::ExternalName) {
+                found.external_name(service, port);
+            } else {
+                found.endpoints(port.name.as_deref().unwrap_or_default(), slices, || {
+                    resources.endpoints.get(&target.service)
+                });
+            }
+            let key = target.key();
+            let endpoints = Endpoints {
+                key: key.clone(),
+                addresses: found.addresses.into_iter().collect(),
+                hostnames: found.hostnames,
+            };
+            BackendView {
+                served: Some((Arc::new(Backend { key, protocol }), Arc::new(endpoints))),
+                facts: BackendFacts { problem: None, refused: found.refused },
+            }
+        }
+    }
+}
+
+/// Finds the port and its protocol, or says why it cannot be a backend (HB-1, HB-7, HB-8).
+fn judge<'r>(
+    target: &ServicePort,
+    resources: &'r Resources,
+    options: &Options,
+) -> Result<(&'r Service, &'r ModelPort, BackendProtocol), Problem> {
+    let name = &target.service;
+    let not_found = |message: String| Problem::new(ConditionReason::BackendNotFound, message);
+    let unsupported = |message: String| Problem::new(ConditionReason::UnsupportedProtocol, message);
+    let service = resources
+        .services
+        .get(name)
+        .ok_or_else(|| not_found(format!("Service `{name}` does not exist")))?;
+    if service.spec.service_type == Some(ServiceType::ExternalName) {
+        if !options.allow_external_name {
+            return Err(Problem::new(
+                ConditionReason::InvalidKind,
+                format!(
+                    "Service `{name}` is of type ExternalName, which is not routed to: it could \
+                     lead anywhere; use EndpointSlices, or allow it with --allow-external-name"
+                ),
+            ));
+        }
+        let external = service.spec.external_name.as_deref().unwrap_or_default();
+        if external.parse::<IpAddr>().is_err() && !syntax::is_dns_name(external) {
+            return Err(not_found(format!(
+                "Service `{name}` has the externalName `{external}`, which is no DNS name"
+            )));
+        }
+    }
+    let mut same_number =
+        service.spec.ports.iter().filter(|port| port.port.get() == target.port).peekable();
+    if same_number.peek().is_none() {
+        let ports: Vec<String> =
+            service.spec.ports.iter().map(|port| port.port.to_string()).collect();
+        let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        return Err(not_found(format!(
+            "Service `{name}` has no port {}; its ports: {has}",
+            target.port
+        )));
+    }
+    let port = same_number.find(|port| is_tcp(port.protocol.as_deref())).ok_or_else(|| {
+        unsupported(format!("port {} of Service `{name}` is not a TCP port", target.port))
+    })?;
+    let protocol = match port.app_protocol.as_deref() {
+        None | Some("" | "http" | "kubernetes.io/ws") => BackendProtocol::Http1,
+        Some("kubernetes.io/h2c") => BackendProtocol::H2c,
+        Some(other) => {
+            return Err(unsupported(format!(
+                "port {} of Service `{name}` has the appProtocol `{other}`, which is not \
+                 supported; http, kubernetes.io/h2c and kubernetes.io/ws are",
+                target.port
+            )));
+        }
+    };
+    Ok((service, port, protocol))
+}
+
+fn is_tcp(protocol: Option<&str>) -> bool {
+    protocol.is_none_or(|protocol| protocol == "TCP")
+}
+
+/// Whether no backend may live at an address: link-local ones lead to metadata services, the
+/// others lead nowhere.
+fn is_refused(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    }
+}
+
+/// Addresses on their way into [`Endpoints`].
+#[derive(Default)]
+struct Found {
+    addresses: BTreeSet<SocketAddr>,
+    hostnames: Vec<(String, u16)>,
+    refused: BTreeSet<IpAddr>,
+}
+
+impl Found {
+    /// EndpointSlices of every family and number, else the Endpoints object (HB-7).
+    fn endpoints<'a>(
+        &mut self,
+        port_name: &str,
+        slices: impl Iterator<Item = &'a Arc<EndpointSlice>> + Clone,
+        endpoints: impl FnOnce() -> Option<&'a Arc<gwapi_model::Endpoints>>,
+    ) {
+        if slices.clone().next().is_some() {
+            self.slices(port_name, slices);
+        } else if let Some(endpoints) = endpoints() {
+            for subset in &endpoints.subsets {
+                for port in matching_ports(port_name, &subset.ports) {
+                    for address in &subset.addresses {
+                        self.add(&address.ip, port);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The ready endpoints of all slices; where there is none at all, those that still serve while
+    /// they terminate, as kube-proxy does it.
+    fn slices<'a>(
+        &mut self,
+        port_name: &str,
+        slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+    ) {
+        let mut terminating = Vec::new();
+        let mut any_ready = false;
+        for slice in slices {
+            if !matches!(slice.address_type, AddressFamily::Ipv4 | AddressFamily::Ipv6) {
+                continue;
+            }
+            for port in matching_ports(port_name, &slice.ports) {
+                for endpoint in &slice.endpoints {
+                    let Some(address) = endpoint.addresses.first() else { continue };
+                    let conditions = endpoint.conditions.clone().unwrap_or_default();
+                    let ready = conditions.ready.unwrap_or(true);
+                    if ready {
+                        any_ready = true;
+                        self.add(address, port);
+                    } else if conditions.serving == Some(true)
+                        && conditions.terminating == Some(true)
+                    {
+                        terminating.push((address, port));
+                    }
+                }
+            }
+        }
+        if !any_ready {
+            for (address, port) in terminating {
+                self.add(address, port);
+            }
+        }
+    }
+
+    /// The name of an ExternalName Service, or the address that stands in its place. The port is
+    /// the Service's target port, if it is a number.
+    fn external_name(&mut self, service: &Service, port: &ModelPort) {
+        let name = service.spec.external_name.as_deref().unwrap_or_default();
+        let target = match port.target_port {
+            Some(IntOrString::Int(number)) => u16::try_from(number).ok().filter(|port| *port != 0),
+            _ => None,
+        };
+        let port = target.unwrap_or_else(|| port.port.get());
+        if name.parse::<IpAddr>().is_ok() {
+            self.add(name, port);
+        } else {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            self.hostnames.push((name, port));
+        }
+    }
+
+    fn add(&mut self, address: &str, port: u16) {
+        let Ok(address) = address.parse::<IpAddr>() else { return };
+        if is_refused(address) {
+            self.refused.insert(address);
+        } else {
+            self.addresses.insert(SocketAddr::new(address, port));
+        }
+    }
+}
+
+/// The TCP ports of that name; a Service's unnamed port goes with unnamed ports.
+fn matching_ports<'a>(name: &'a str, ports: &'a [EndpointPort]) -> impl Iterator<Item = u16> + 'a {
+    ports
+        .iter()
+        .filter(move |port| port.name.as_deref().unwrap_or_default() == name)
+        .filter(|port| is_tcp(port.protocol.as_deref()))
+        .filter_map(|port| port.port.map(gwapi_model::Port::get))
+}

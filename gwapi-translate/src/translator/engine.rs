@@ -1,0 +1,422 @@
+//! The incremental translator: which units an event makes dirty, and in which order they settle.
+//!
+//! ```text
+//!  event ─► Dirty { classes, gateways, services, routes }
+//!
+//!  classes ──► gateways ──► ports ──► listeners, certificates ──┐
+//!  services ─► backends ─────────────────────────────────► routes ─► counts ─► delta
+//! ```
+//!
+//! Every unit is derived by a pure function from the ground state and from units to its left; the
+//! arrows carry only changes that matter to the right. There are no cycles, so one pass settles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gwapi_model::status::Status;
+use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources};
+
+use super::backend::{self, BackendView, ServicePort};
+use super::gateway::{self, GatewayDraft, GatewayView};
+use super::index::{self, Index};
+use super::ports::Ports;
+use super::route::{self, RouteView};
+use super::rule::Lookup;
+use super::translation::{Staged, Translation, TranslationDelta};
+use super::{Feedback, HashMap, Options, class};
+use crate::ir::{GatewayId, IrKey, IrResource, ListenerKey};
+
+/// All units, and what they were derived from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Engine {
+    pub(super) options: Options,
+    pub(super) resources: Resources,
+    pub(super) translation: Translation,
+    feedback: HashMap<GatewayId, Feedback>,
+    index: Index,
+    drafts: HashMap<GatewayId, GatewayDraft>,
+    ports: Ports,
+    gateways: HashMap<GatewayId, GatewayView>,
+    /// Service ports that routes of ours refer to.
+    backends: HashMap<ServicePort, BackendView>,
+    /// How many routes make a Gateway need a Service port.
+    users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
+    routes: HashMap<NamespacedName, RouteView>,
+    /// How many routes each listener counts (AR-4).
+    counts: HashMap<GatewayId, HashMap<ListenerKey, i32>>,
+}
+
+/// Units to derive again.
+#[derive(Default)]
+pub(super) struct Dirty {
+    classes: BTreeSet<NamespacedName>,
+    gateways: BTreeSet<GatewayId>,
+    services: BTreeSet<NamespacedName>,
+    routes: BTreeSet<NamespacedName>,
+    /// Gateways whose status has to be put together again.
+    statuses: BTreeSet<GatewayId>,
+    /// Service ports that a route referred to before.
+    orphans: BTreeSet<ServicePort>,
+}
+
+impl Engine {
+    /// An engine that knows no resource.
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// Takes an event into the ground state and marks what it touches.
+    pub(super) fn note(&mut self, event: ResourceEvent, dirty: &mut Dirty) {
+        match event {
+            ResourceEvent::Apply(resource) => self.insert(resource, dirty),
+            ResourceEvent::Delete(id) => self.remove(&id, dirty),
+            ResourceEvent::Relist(kind, list) => {
+                let list: BTreeMap<ObjectId, Resource> = list
+                    .into_iter()
+                    .filter(|resource| resource.kind() == kind)
+                    .map(|resource| (resource.id(), resource))
+                    .collect();
+                for id in self.resources.ids(kind) {
+                    if !list.contains_key(&id) {
+                        self.remove(&id, dirty);
+                    }
+                }
+                for resource in list.into_values() {
+                    self.insert(resource, dirty);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, resource: Resource, dirty: &mut Dirty) {
+        let old = self.resources.insert(resource.clone());
+        if old.as_ref() == Some(&resource) {
+            return;
+        }
+        if let Some(old) = &old {
+            self.index.update(old, false);
+        }
+        self.index.update(&resource, true);
+        self.mark(old.as_ref(), Some(&resource), dirty);
+    }
+
+    fn remove(&mut self, id: &ObjectId, dirty: &mut Dirty) {
+        if let Some(old) = self.resources.remove(id) {
+            self.index.update(&old, false);
+            if id.kind == Kind::Gateway {
+                self.feedback.remove(&id.namespaced_name());
+            }
+            self.mark(Some(&old), None, dirty);
+        }
+    }
+
+    /// Marks the units that read an object. One of `old` and `new` is there.
+    fn mark(&self, old: Option<&Resource>, new: Option<&Resource>, dirty: &mut Dirty) {
+        let Some(any) = new.or(old) else { return };
+        if let Some(Resource::HttpRoute(route)) = old {
+            dirty.orphans.extend(index::backends(route));
+        }
+        let id = any.id().namespaced_name();
+        match any {
+            Resource::GatewayClass(_) => {
+                dirty.gateways.extend(self.index.gateways_of_class.of(&id.name).cloned());
+                dirty.classes.insert(id);
+            }
+            Resource::Gateway(_) => {
+                dirty.gateways.insert(id);
+            }
+            Resource::HttpRoute(_) => {
+                dirty.routes.insert(id);
+            }
+            Resource::ReferenceGrant(_) => {
+                dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
+                dirty.routes.extend(self.index.routes_into.of(&id.namespace).cloned());
+            }
+            Resource::Namespace(_) => {
+                let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
+                if labels(old) != labels(new) {
+                    dirty.routes.extend(self.routes_in(&id.name));
+                }
+            }
+            Resource::Service(_) | Resource::Endpoints(_) => {
+                dirty.services.insert(id);
+            }
+            Resource::EndpointSlice(_) => {
+                let sides = [old, new].into_iter().flatten();
+                dirty.services.extend(sides.filter_map(|side| match side {
+                    Resource::EndpointSlice(slice) => index::service_of(slice),
+                    _ => None,
+                }));
+            }
+            Resource::Secret(_) => {
+                dirty.gateways.extend(self.index.gateways_of_secret.of(&id).cloned());
+            }
+            Resource::ConfigMap(_) => {}
+        }
+    }
+
+    fn routes_in(&self, namespace: &str) -> impl Iterator<Item = NamespacedName> {
+        let routes = self.resources.http_routes.range(NamespacedName::new(namespace, "")..);
+        routes.map(|(name, _)| name).take_while(move |name| name.namespace == namespace).cloned()
+    }
+
+    /// Replaces what the data plane said about a Gateway. Nothing is kept about Gateways that do
+    /// not exist.
+    pub(super) fn set_feedback(&mut self, gateway: &GatewayId, feedback: Feedback) -> Dirty {
+        let mut dirty = Dirty::default();
+        if self.resources.gateways.contains_key(gateway) {
+            dirty.gateways.insert(gateway.clone());
+            if feedback == Feedback::default() {
+                self.feedback.remove(gateway);
+            } else {
+                self.feedback.insert(gateway.clone(), feedback);
+            }
+        }
+        dirty
+    }
+
+    /// Replaces the options; everything depends on them.
+    pub(super) fn set_options(&mut self, options: Options) -> Dirty {
+        if self.options == options {
+            return Dirty::default();
+        }
+        self.options = options;
+        Dirty {
+            classes: self.resources.gateway_classes.keys().cloned().collect(),
+            gateways: self.resources.gateways.keys().cloned().collect(),
+            services: self.backends.keys().map(|target| target.service.clone()).collect(),
+            routes: self.resources.http_routes.keys().cloned().collect(),
+            ..Dirty::default()
+        }
+    }
+
+    /// Derives everything that is dirty, and says what came of it.
+    pub(super) fn settle(&mut self, mut dirty: Dirty) -> TranslationDelta {
+        let mut staged = Staged::default();
+        for name in std::mem::take(&mut dirty.classes) {
+            let object = self.resources.gateway_classes.get(&name);
+            let status = object.and_then(|object| class::status(object, &self.options));
+            staged.status(ObjectId::new(Kind::GatewayClass, "", name.name), status);
+        }
+        self.settle_gateways(&mut dirty, &mut staged);
+        for service in std::mem::take(&mut dirty.services) {
+            self.settle_service(&service, &mut dirty, &mut staged);
+        }
+        for name in std::mem::take(&mut dirty.routes) {
+            self.settle_route(&name, &mut dirty, &mut staged);
+        }
+        for gateway in std::mem::take(&mut dirty.statuses) {
+            self.settle_status(&gateway, &mut staged);
+        }
+        // Only now: a Service port may have changed hands between routes.
+        for target in dirty.orphans {
+            if !self.index.routes_of_backend.contains(&target) {
+                self.backends.remove(&target);
+            }
+        }
+        let gateways = &self.gateways;
+        let delta = staged.into_delta(&self.translation, |id| gateways.contains_key(id));
+        self.translation.apply(&delta);
+        delta
+    }
+
+    fn settle_gateways(&mut self, dirty: &mut Dirty, staged: &mut Staged) {
+        let mut gateways = std::mem::take(&mut dirty.gateways);
+        for id in &gateways {
+            let draft = gateway::draft(id, &self.resources, &self.options);
+            self.ports.claim(id, draft.as_ref().and_then(GatewayDraft::claim));
+            match draft {
+                Some(draft) => self.drafts.insert(id.clone(), draft),
+                None => self.drafts.remove(id),
+            };
+        }
+        gateways.extend(self.ports.settle());
+        let no_feedback = Feedback::default();
+        for id in gateways {
+            let feedback = self.feedback.get(&id).unwrap_or(&no_feedback);
+            let draft = self.drafts.get(&id);
+            let new = draft.map(|draft| draft.complete(&self.resources, &self.ports, feedback));
+            let old = self.gateways.remove(&id);
+            let points = |view: &Option<GatewayView>| view.as_ref().map(|it| it.listeners.clone());
+            if points(&old) != points(&new) {
+                dirty.routes.extend(self.index.routes_of_gateway.of(&id).cloned());
+            }
+            for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
+                staged.remove(&id, key);
+            }
+            if let Some(new) = new {
+                for resource in new.config.values() {
+                    staged.upsert(&id, resource.clone());
+                }
+                self.gateways.insert(id.clone(), new);
+            }
+            staged.gateway(&id);
+            dirty.statuses.insert(id);
+        }
+    }
+
+    /// Looks at every port of a Service that routes of ours refer to.
+    fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
+        let ports: Vec<u16> = self.index.ports_of_service.of(service).copied().collect();
+        for port in ports {
+            let target = ServicePort { service: service.clone(), port };
+            if !self.backends.contains_key(&target) {
+                continue;
+            }
+            let view = self.backend(&target);
+            if self.backends[&target].facts != view.facts {
+                dirty.routes.extend(self.index.routes_of_backend.of(&target).cloned());
+            }
+            self.backends.insert(target.clone(), view);
+            let users = self.users.get(&target).into_iter().flat_map(BTreeMap::keys);
+            for gateway in users {
+                stage_backend(staged, gateway, &target, self.backends.get(&target));
+            }
+        }
+    }
+
+    /// Derives a Service port.
+    fn backend(&self, target: &ServicePort) -> BackendView {
+        let slices = self
+            .index
+            .slices_of_service
+            .of(&target.service)
+            .filter_map(|name| self.resources.endpoint_slices.get(name));
+        backend::view(target, slices, &self.resources, &self.options)
+    }
+
+    fn settle_route(&mut self, name: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
+        let new = self.derive_route(name).unwrap_or_default();
+        let old = self.routes.remove(name).unwrap_or_default();
+        // What is needed from now on comes first, so that nothing is let go that is still needed.
+        for gateway in new.gateways.keys() {
+            for target in &new.backends {
+                self.acquire(gateway, target, staged);
+            }
+        }
+        for gateway in old.gateways.keys() {
+            for target in &old.backends {
+                self.release(gateway, target, staged);
+            }
+        }
+        for (gateway, attached) in &old.gateways {
+            for rule in &attached.rules {
+                staged.remove(gateway, IrKey::HttpRule(rule.key.clone()));
+            }
+            self.count(gateway, &attached.counted, -1, dirty);
+        }
+        for (gateway, attached) in &new.gateways {
+            for rule in &attached.rules {
+                staged.upsert(gateway, IrResource::HttpRule(rule.clone()));
+            }
+            self.count(gateway, &attached.counted, 1, dirty);
+        }
+        let id = ObjectId::new(Kind::HttpRoute, name.namespace.as_str(), name.name.as_str());
+        if new.status.parents.is_empty() {
+            staged.status(id, None);
+        } else {
+            staged.status(id, Some(Status::HttpRoute(new.status.clone())));
+            self.routes.insert(name.clone(), new);
+        }
+    }
+
+    /// Derives a route; `None` where it does not exist or refers to no Gateway of ours.
+    fn derive_route(&mut self, name: &NamespacedName) -> Option<RouteView> {
+        let object = self.resources.http_routes.get(name)?.clone();
+        let parents = route::parents(&object, &self.gateways);
+        if parents.is_empty() {
+            return None;
+        }
+        for target in index::backends(&object) {
+            if !self.backends.contains_key(&target) {
+                let view = self.backend(&target);
+                self.backends.insert(target, view);
+            }
+        }
+        let facts = |target: &ServicePort| {
+            self.backends.get(target).map(|view| view.facts.clone()).unwrap_or_default()
+        };
+        let lookup = Lookup { resources: &self.resources, facts: &facts };
+        Some(route::view(name, &object, parents, &self.gateways, &lookup, &self.options))
+    }
+
+    fn acquire(&mut self, gateway: &GatewayId, target: &ServicePort, staged: &mut Staged) {
+        let users = self.users.entry(target.clone()).or_default();
+        let uses = users.entry(gateway.clone()).or_default();
+        *uses += 1;
+        if *uses == 1 {
+            stage_backend(staged, gateway, target, self.backends.get(target));
+        }
+    }
+
+    fn release(&mut self, gateway: &GatewayId, target: &ServicePort, staged: &mut Staged) {
+        let Some(users) = self.users.get_mut(target) else { return };
+        let Some(uses) = users.get_mut(gateway) else { return };
+        *uses -= 1;
+        if *uses == 0 {
+            users.remove(gateway);
+            stage_backend(staged, gateway, target, None);
+        }
+        if users.is_empty() {
+            self.users.remove(target);
+        }
+    }
+
+    /// Counts routes on listeners, up or down.
+    fn count(
+        &mut self,
+        gateway: &GatewayId,
+        listeners: &BTreeSet<ListenerKey>,
+        step: i32,
+        dirty: &mut Dirty,
+    ) {
+        if listeners.is_empty() {
+            return;
+        }
+        dirty.statuses.insert(gateway.clone());
+        let counts = self.counts.entry(gateway.clone()).or_default();
+        for listener in listeners {
+            let count = counts.entry(listener.clone()).or_default();
+            *count += step;
+            if *count == 0 {
+                counts.remove(listener);
+            }
+        }
+        if counts.is_empty() {
+            self.counts.remove(gateway);
+        }
+    }
+
+    fn settle_status(&self, gateway: &GatewayId, staged: &mut Staged) {
+        let counts = self.counts.get(gateway);
+        let status = self.gateways.get(gateway).map(|view| {
+            let mut status = view.status.clone();
+            for listener in &mut status.listeners {
+                let key = ListenerKey::new(listener.name.as_str());
+                let count = counts.and_then(|counts| counts.get(&key));
+                listener.attached_routes = count.copied().unwrap_or_default();
+            }
+            Status::Gateway(status)
+        });
+        let (namespace, name) = (gateway.namespace.as_str(), gateway.name.as_str());
+        staged.status(ObjectId::new(Kind::Gateway, namespace, name), status);
+    }
+}
+
+/// A Gateway needs a Service port (`Some`, which may be unable to serve) or no longer (`None`).
+fn stage_backend(
+    staged: &mut Staged,
+    gateway: &GatewayId,
+    target: &ServicePort,
+    view: Option<&BackendView>,
+) {
+    match view.and_then(|view| view.served.as_ref()) {
+        Some((backend, endpoints)) => {
+            staged.upsert(gateway, IrResource::Backend(backend.clone()));
+            staged.upsert(gateway, IrResource::Endpoints(endpoints.clone()));
+        }
+        None => {
+            staged.remove(gateway, IrKey::Backend(target.key()));
+            staged.remove(gateway, IrKey::Endpoints(target.key()));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Reverse indices: from what is referred to, to who refers to it.
+//!
+//! They are what keeps the cost of an event to what it touches. Every entry follows from one object
+//! alone, so that taking the old object out and the new one in keeps them exact.
+
+use std::collections::BTreeSet;
+use std::hash::Hash;
+
+use gwapi_model::{
+    EndpointSlice, Gateway, HttpRoute, NamespacedName, Resource, SERVICE_NAME_LABEL,
+};
+
+use super::backend::ServicePort;
+use super::{HashMap, attachment, certificates, rule};
+use crate::ir::GatewayId;
+
+/// All indices.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    /// Gateways by the name of their class.
+    pub(super) gateways_of_class: Multimap<String, GatewayId>,
+    /// Gateways by the Secrets they refer to.
+    pub(super) gateways_of_secret: Multimap<NamespacedName, GatewayId>,
+    /// Gateways by the other namespaces they refer into: grants there concern them.
+    pub(super) gateways_into: Multimap<String, GatewayId>,
+    /// Routes by the Gateways they refer to.
+    pub(super) routes_of_gateway: Multimap<GatewayId, NamespacedName>,
+    /// Routes by the Service ports they refer to.
+    pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
+    /// Ports of a Service that routes refer to.
+    pub(super) ports_of_service: Multimap<NamespacedName, u16>,
+    /// Routes by the other namespaces they refer into: grants there concern them.
+    pub(super) routes_into: Multimap<String, NamespacedName>,
+    /// EndpointSlices by their Service.
+    pub(super) slices_of_service: Multimap<NamespacedName, NamespacedName>,
+}
+
+/// A map from a key to a set that is never empty.
+#[derive(Clone, Debug)]
+pub(super) struct Multimap<K, V>(HashMap<K, BTreeSet<V>>);
+
+impl<K, V> Default for Multimap<K, V> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
+    /// The values of a key, in order.
+    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &V> + Clone {
+        self.0.get(key).into_iter().flatten()
+    }
+
+    /// Whether a key has any value.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        self.0.entry(key).or_default().insert(value);
+    }
+
+    fn remove(&mut self, key: &K, value: &V) {
+        if let Some(values) = self.0.get_mut(key) {
+            values.remove(value);
+            if values.is_empty() {
+                self.0.remove(key);
+            }
+        }
+    }
+
+    fn set(&mut self, key: K, value: V, present: bool) {
+        if present { self.insert(key, value) } else { self.remove(&key, &value) }
+    }
+}
+
+impl Index {
+    /// Takes an object in (`present`) or out.
+    pub(super) fn update(&mut self, resource: &Resource, present: bool) {
+        let id = resource.id().namespaced_name();
+        match resource {
+            Resource::Gateway(gateway) => self.update_gateway(id, gateway, present),
+            Resource::HttpRoute(route) => self.update_route(&id, route, present),
+            Resource::EndpointSlice(slice) => {
+                if let Some(service) = service_of(slice) {
+                    self.slices_of_service.set(service, id, present);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn update_gateway(&mut self, id: GatewayId, gateway: &Gateway, present: bool) {
+        let references = gateway
+            .spec
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref())
+            .flat_map(|tls| &tls.certificate_refs);
+        for reference in references {
+            if let Some(secret) = certificates::target(&id.namespace, reference) {
+                if secret.namespace != id.namespace {
+                    self.gateways_into.set(secret.namespace.clone(), id.clone(), present);
+                }
+                self.gateways_of_secret.set(secret, id.clone(), present);
+            }
+        }
+        self.gateways_of_class.set(gateway.spec.gateway_class_name.clone(), id, present);
+    }
+
+    fn update_route(&mut self, id: &NamespacedName, route: &HttpRoute, present: bool) {
+        for parent in &route.spec.parent_refs {
+            if let Some(gateway) = attachment::gateway(route, parent) {
+                self.routes_of_gateway.set(gateway, id.clone(), present);
+            }
+        }
+        let references = route.spec.rules.iter().flatten().flat_map(|rule| &rule.backend_refs);
+        for service in references.filter_map(|backend| rule::service(route, backend)) {
+            if service.namespace != id.namespace {
+                self.routes_into.set(service.namespace, id.clone(), present);
+            }
+        }
+        for target in backends(route) {
+            self.routes_of_backend.set(target.clone(), id.clone(), present);
+            let referred_to = self.routes_of_backend.contains(&target);
+            self.ports_of_service.set(target.service, target.port, referred_to);
+        }
+    }
+}
+
+/// The Service ports that a route refers to, permitted or not.
+pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = ServicePort> {
+    let references = route.spec.rules.iter().flatten().flat_map(|rule| &rule.backend_refs);
+    references.filter_map(|backend| {
+        let service = rule::service(route, backend)?;
+        Some(ServicePort { service, port: backend.port?.get() })
+    })
+}
+
+/// The Service that an EndpointSlice belongs to.
+pub(super) fn service_of(slice: &EndpointSlice) -> Option<NamespacedName> {
+    let name = slice.metadata.labels.get(SERVICE_NAME_LABEL)?;
+    Some(NamespacedName::new(slice.metadata.namespace.as_str(), name.as_str()))
+}

@@ -1,0 +1,254 @@
+//! One listener judged by itself: protocol, hostname, kinds, namespaces, certificates wanted.
+//!
+//! What depends on its neighbours is in `conflicts`, what depends on other Gateways in `ports`.
+
+use gwapi_model::status::ConditionReason;
+use gwapi_model::{
+    FromNamespaces, GATEWAY_GROUP, Gateway, Kind, LabelSelector, Listener, Protocol,
+    RouteGroupKind, SecretObjectReference, SelectorOperator, TlsMode,
+};
+
+use super::conditions::Problem;
+use super::{Options, syntax};
+use crate::ir::{Hostname, ListenerKey};
+
+/// A listener as the spec alone lets us judge it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListenerDraft {
+    /// Key.
+    pub(super) key: ListenerKey,
+    /// Port as clients see it: the one that conflicts and `parentRef.port` are about.
+    pub(super) port: u16,
+    /// Port to bind, the offset included; `None` above 65535.
+    pub(super) bound_port: Option<u16>,
+    /// Protocol.
+    pub(super) protocol: Protocol,
+    /// Hostname; none means every host.
+    pub(super) hostname: Option<Hostname>,
+    /// Kinds that may attach (AR-2, AR-3).
+    pub(super) supported_kinds: Vec<RouteGroupKind>,
+    /// Namespaces whose routes may attach (AR-1).
+    pub(super) admission: Admission,
+    /// References to certificates, where the protocol has any.
+    pub(super) certificate_refs: Vec<SecretObjectReference>,
+    /// Why the listener is not accepted.
+    pub(super) problems: Vec<Problem>,
+    /// What is wrong with its kinds: a matter of ResolvedRefs (AR-3).
+    pub(super) kinds_problem: Option<Problem>,
+    /// Clash with other listeners of the same Gateway (GW-5).
+    pub(super) conflict: Option<Problem>,
+    /// Listeners whose hostnames overlap this one's over TLS (LI-6).
+    pub(super) overlaps: Option<String>,
+}
+
+/// Which namespaces a listener admits routes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// All.
+    All,
+    /// That of the Gateway.
+    Same,
+    /// Those whose labels are selected.
+    Selected(LabelSelector),
+    /// None: nothing that is known was asked for.
+    Nobody,
+}
+
+impl ListenerDraft {
+    /// Whether the listener is accepted as far as its own Gateway can tell.
+    pub(super) fn is_sound(&self) -> bool {
+        self.problems.is_empty() && self.conflict.is_none()
+    }
+
+    /// Whether it ends TLS, or would if we could.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.protocol, Protocol::Https | Protocol::Tls)
+    }
+}
+
+/// Judges a listener.
+pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -> ListenerDraft {
+    let mut problems = Vec::new();
+    protocol_problems(gateway, listener, &mut problems);
+    let admission = admission(listener, &mut problems);
+    let written = listener.hostname.as_deref().filter(|hostname| !hostname.is_empty());
+    let hostname = written.map(|text| {
+        syntax::hostname(text).unwrap_or_else(|| {
+            problems.push(Problem::unsupported(format!("hostname `{text}` is no DNS name")));
+            Hostname::parse(text)
+        })
+    });
+    let port = listener.port.get();
+    let bound_port = port.checked_add(options.port_offset);
+    if bound_port.is_none() {
+        problems.push(Problem::new(
+            ConditionReason::PortUnavailable,
+            format!(
+                "port {port} plus the port offset {} is above 65535; choose a smaller offset",
+                options.port_offset
+            ),
+        ));
+    }
+    let (supported_kinds, kinds_problem) = kinds(listener);
+    ListenerDraft {
+        key: ListenerKey::new(listener.name.as_str()),
+        port,
+        bound_port,
+        protocol: listener.protocol.clone(),
+        hostname,
+        supported_kinds,
+        admission,
+        certificate_refs: listener
+            .tls
+            .as_ref()
+            .filter(|_| listener.protocol == Protocol::Https)
+            .map(|tls| tls.certificate_refs.clone())
+            .unwrap_or_default(),
+        problems,
+        kinds_problem,
+        conflict: None,
+        overlaps: None,
+    }
+}
+
+/// GW-8, GW-9, LF-1, LF-2, TL-4, TL-8: what protocol and TLS settings ask for that is not there.
+fn protocol_problems(gateway: &Gateway, listener: &Listener, problems: &mut Vec<Problem>) {
+    match &listener.protocol {
+        Protocol::Http if listener.tls.is_some() => problems.push(Problem::unsupported(
+            "`tls` is set on a listener of protocol HTTP, which is clear text; use HTTPS",
+        )),
+        Protocol::Http => {}
+        Protocol::Https => tls_problems(gateway, listener, problems),
+        other => {
+            problems.push(Problem::new(
+                ConditionReason::UnsupportedProtocol,
+                format!("protocol `{other}` is not supported; HTTP and HTTPS are"),
+            ));
+            return;
+        }
+    }
+    let filters = listener.filters.iter().flat_map(|filters| &filters.requests).enumerate();
+    for (index, filter) in filters {
+        let kind = filter.get("type").and_then(|kind| kind.as_str()).unwrap_or("unknown");
+        problems.push(Problem::unsupported(format!(
+            "filters.requests[{index}] of type `{kind}`: listener filters are not supported"
+        )));
+    }
+}
+
+/// Settings of TLS on an HTTPS listener. What would weaken TLS if it were passed over refuses the
+/// listener: client-certificate validation (TL-4), and options, which are how implementations ask
+/// for it and for TLS versions (TL-8).
+fn tls_problems(gateway: &Gateway, listener: &Listener, problems: &mut Vec<Problem>) {
+    if let Some(tls) = &listener.tls {
+        match &tls.mode {
+            None | Some(TlsMode::Terminate) => {}
+            Some(mode) => problems.push(Problem::unsupported(format!(
+                "tls.mode `{mode}` is not supported on a listener of protocol HTTPS; \
+                 use Terminate"
+            ))),
+        }
+        if !tls.options.is_empty() {
+            let keys: Vec<&str> = tls.options.keys().map(String::as_str).collect();
+            problems.push(Problem::unsupported(format!(
+                "tls.options are not supported; remove {}",
+                keys.join(", ")
+            )));
+        }
+    }
+    if validates_clients(gateway, listener.port.get()) {
+        problems.push(Problem::unsupported(format!(
+            "spec.tls.frontend asks to validate client certificates on port {}, which is not \
+             supported; the listener is not served without the validation",
+            listener.port
+        )));
+    }
+}
+
+/// Whether client certificates are to be validated on a port: an entry of `perPort` replaces the
+/// default entirely (TL-4).
+fn validates_clients(gateway: &Gateway, port: u16) -> bool {
+    let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {
+        return false;
+    };
+    let mut entries = frontend.per_port.iter().filter(|entry| entry.port.get() == port).peekable();
+    match entries.peek() {
+        None => frontend.default.validation.is_some(),
+        Some(_) => entries.any(|entry| entry.tls.validation.is_some()),
+    }
+}
+
+/// AR-1; a value that is not known admits nobody and refuses the listener (GW-9).
+fn admission(listener: &Listener, problems: &mut Vec<Problem>) -> Admission {
+    let namespaces =
+        listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    let Some(namespaces) = namespaces else { return Admission::Same };
+    match namespaces.from.as_ref().unwrap_or(&FromNamespaces::Same) {
+        FromNamespaces::All => Admission::All,
+        FromNamespaces::Same => Admission::Same,
+        // An absent selector selects nothing, an empty one everything.
+        FromNamespaces::Selector => match &namespaces.selector {
+            None => Admission::Nobody,
+            Some(selector) => {
+                let unknown = selector.match_expressions.iter().find_map(|requirement| {
+                    match &requirement.operator {
+                        SelectorOperator::Other(operator) => Some(operator),
+                        _ => None,
+                    }
+                });
+                if let Some(operator) = unknown {
+                    problems.push(Problem::unsupported(format!(
+                        "allowedRoutes.namespaces.selector has the unknown operator `{operator}`"
+                    )));
+                }
+                Admission::Selected(selector.clone())
+            }
+        },
+        other => {
+            problems.push(Problem::unsupported(format!(
+                "allowedRoutes.namespaces.from `{other}` is not supported; use Same, All or \
+                 Selector"
+            )));
+            Admission::Nobody
+        }
+    }
+}
+
+/// The kind that our listeners serve.
+pub(super) fn http_route_kind() -> RouteGroupKind {
+    RouteGroupKind {
+        group: Some(GATEWAY_GROUP.to_owned()),
+        kind: Kind::HttpRoute.as_str().to_owned(),
+    }
+}
+
+/// AR-2 and AR-3: the kinds that may attach, and what was asked for besides.
+fn kinds(listener: &Listener) -> (Vec<RouteGroupKind>, Option<Problem>) {
+    let served = matches!(listener.protocol, Protocol::Http | Protocol::Https);
+    let asked = listener.allowed_routes.as_ref().map_or(&[][..], |allowed| &allowed.kinds);
+    let is_http_route = |kind: &RouteGroupKind| {
+        kind.kind == Kind::HttpRoute.as_str()
+            && kind.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
+    };
+    let wanted = asked.is_empty() || asked.iter().any(is_http_route);
+    let supported = if served && wanted { vec![http_route_kind()] } else { Vec::new() };
+    let refused: Vec<String> = asked
+        .iter()
+        .filter(|kind| !served || !is_http_route(kind))
+        .map(|kind| match kind.group.as_deref() {
+            None | Some(GATEWAY_GROUP) => kind.kind.clone(),
+            Some(group) => format!("{} of group `{group}`", kind.kind),
+        })
+        .collect();
+    let problem = (!refused.is_empty()).then(|| {
+        Problem::new(
+            ConditionReason::InvalidRouteKinds,
+            format!(
+                "allowedRoutes.kinds: {} cannot attach to a listener of protocol {}",
+                refused.join(", "),
+                listener.protocol
+            ),
+        )
+    });
+    (supported, problem)
+}

@@ -1,0 +1,174 @@
+//! An HTTPRoute: what it adds to each Gateway, and its status.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionType, RouteParentStatus, RouteStatus,
+};
+use gwapi_model::{GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ParentReference, Resources};
+
+use super::backend::ServicePort;
+use super::conditions::{Problem, holds, summary};
+use super::gateway::{AttachmentPoint, GatewayView};
+use super::rule::{self, CompiledRoute, Lookup};
+use super::{HashMap, Options, attachment};
+use crate::ir::{GatewayId, HttpFilter, HttpRule, ListenerKey};
+
+/// What a route amounts to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RouteView {
+    /// Per Gateway that serves it.
+    pub(super) gateways: BTreeMap<GatewayId, Attached>,
+    /// Service ports that each of these Gateways needs for it.
+    pub(super) backends: BTreeSet<ServicePort>,
+    /// Status.
+    pub(super) status: RouteStatus,
+}
+
+/// A route at a Gateway.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attached {
+    /// Its rules.
+    pub(super) rules: Vec<Arc<HttpRule>>,
+    /// Listeners that count it as attached (AR-4).
+    pub(super) counted: BTreeSet<ListenerKey>,
+}
+
+/// The Gateways of ours that a route refers to (RT-8); without any it is none of our business.
+pub(super) fn parents<'r>(
+    route: &'r HttpRoute,
+    gateways: &HashMap<GatewayId, GatewayView>,
+) -> Vec<(&'r ParentReference, GatewayId)> {
+    let mut parents: Vec<(&ParentReference, GatewayId)> = Vec::new();
+    for parent in &route.spec.parent_refs {
+        let known = attachment::gateway(route, parent).filter(|id| gateways.contains_key(id));
+        // RT-6: one entry per reference.
+        if let Some(id) = known.filter(|_| parents.iter().all(|(other, _)| *other != parent)) {
+            parents.push((parent, id));
+        }
+    }
+    parents
+}
+
+/// Derives a route with at least one parent of ours.
+pub(super) fn view(
+    name: &NamespacedName,
+    route: &HttpRoute,
+    parents: Vec<(&ParentReference, GatewayId)>,
+    gateways: &HashMap<GatewayId, GatewayView>,
+    lookup: &Lookup<'_>,
+    options: &Options,
+) -> RouteView {
+    let compiled = rule::compile(name, route, lookup);
+    let mut listeners: BTreeMap<GatewayId, BTreeSet<ListenerKey>> = BTreeMap::new();
+    let mut view = RouteView { backends: compiled.backends.clone(), ..RouteView::default() };
+    for (parent, gateway) in parents {
+        let points = &gateways[&gateway].listeners;
+        let attached = attach(parent, &gateway, points, name, &compiled, lookup.resources);
+        view.status.parents.push(RouteParentStatus {
+            parent_ref: written_out(parent),
+            controller_name: options.controller_name.clone(),
+            conditions: conditions(route, &compiled, attached.as_ref().err()),
+        });
+        if let Ok(attached) = attached {
+            listeners.entry(gateway).or_default().extend(attached);
+        }
+    }
+    for (gateway, listeners) in listeners {
+        let points = &gateways[&gateway].listeners;
+        let rules = compiled.rules.iter().map(|template| {
+            let mut rule = template.clone();
+            rule.listeners = listeners.iter().cloned().collect();
+            shift_redirects(&mut rule, points, options.port_offset);
+            Arc::new(rule)
+        });
+        let rules = rules.collect();
+        let counted = if compiled.all_broken { BTreeSet::new() } else { listeners };
+        view.gateways.insert(gateway, Attached { rules, counted });
+    }
+    view
+}
+
+fn attach(
+    parent: &ParentReference,
+    gateway: &GatewayId,
+    points: &[AttachmentPoint],
+    name: &NamespacedName,
+    compiled: &CompiledRoute,
+    resources: &Resources,
+) -> Result<BTreeSet<ListenerKey>, Problem> {
+    attachment::attach(parent, gateway, points, name, &compiled.hostnames, resources)
+}
+
+/// RT-6: the reference as written, with group and kind.
+fn written_out(parent: &ParentReference) -> ParentReference {
+    let mut parent = parent.clone();
+    parent.group.get_or_insert_with(|| GATEWAY_GROUP.to_owned());
+    parent.kind.get_or_insert_with(|| Kind::Gateway.as_str().to_owned());
+    parent
+}
+
+/// RT-7: Accepted and ResolvedRefs are always there; RT-11: PartiallyInvalid when it holds.
+fn conditions(
+    route: &HttpRoute,
+    compiled: &CompiledRoute,
+    refusal: Option<&Problem>,
+) -> Vec<Condition> {
+    let generation = route.metadata.generation;
+    let mut notes = Vec::new();
+    if route.spec.use_default_gateways.as_deref().is_some_and(|scope| scope != "None") {
+        notes.push(
+            "spec.useDefaultGateways is not supported and has no effect; name every Gateway in \
+             parentRefs"
+                .to_owned(),
+        );
+    }
+    let problems: Vec<&Problem> = match refusal {
+        Some(refusal) => vec![refusal],
+        None if compiled.all_broken => compiled.broken.iter().collect(),
+        None => Vec::new(),
+    };
+    let accepted = problems.is_empty();
+    let mut conditions = vec![
+        summary(ConditionType::Accepted, problems, &notes, generation),
+        summary(ConditionType::ResolvedRefs, &compiled.unresolved, &compiled.notes, generation),
+    ];
+    if let Some(first) = compiled.broken.first().filter(|_| accepted) {
+        let messages: Vec<&str> =
+            compiled.broken.iter().map(|problem| problem.message.as_str()).collect();
+        let message = format!("Dropped Rule {}", messages.join("; "));
+        let reason = match first.reason {
+            ConditionReason::IncompatibleFilters => ConditionReason::IncompatibleFilters,
+            _ => ConditionReason::UnsupportedValue,
+        };
+        conditions.push(holds(ConditionType::PartiallyInvalid, reason, message, generation));
+    }
+    conditions
+}
+
+/// Redirects to a port of this Gateway lead to where the offset has put it; without an offset
+/// they stay as they are. A scheme without port means its well-known port (HF-3).
+fn shift_redirects(rule: &mut HttpRule, points: &[AttachmentPoint], offset: u16) {
+    if offset == 0 {
+        return;
+    }
+    let filters = rule
+        .filters
+        .iter_mut()
+        .chain(rule.backends.iter_mut().flat_map(|backend| &mut backend.filters));
+    for filter in filters {
+        let HttpFilter::Redirect(redirect) = filter else { continue };
+        let port = redirect.port.or(match redirect.scheme.as_deref() {
+            Some("http") => Some(80),
+            Some("https") => Some(443),
+            _ => None,
+        });
+        let shifted = port
+            .filter(|port| points.iter().any(|point| point.port == *port))
+            .and_then(|port| port.checked_add(offset));
+        if shifted.is_some() {
+            redirect.port = shifted;
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Rules of an HTTPRoute, from spec to IR.
+//!
+//! A rule that is broken never takes its route down, and never lets a request through that it
+//! should have handled:
+//!
+//! * What a rule asks for and cannot get (an unsupported filter, retries, ...) makes it answer 500.
+//!   It keeps its matches, so that no broader rule takes its requests without, say, the
+//!   authorization that was asked for.
+//! * A rule whose matches cannot be read is left out: which requests it means is not known.
+//!
+//! Both count as dropped for the route's conditions (RT-11, RT-12). References that do not resolve
+//! are another matter: their share of requests is answered with 500, and the rule is as good as
+//! any (HB-3, RT-10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gwapi_model::status::ConditionReason;
+use gwapi_model::{
+    GatewayDuration, HttpBackendRef, HttpRoute, HttpRouteRule, Kind, NamespacedName, Resources,
+};
+
+use super::backend::{BackendFacts, ServicePort};
+use super::conditions::Problem;
+use super::grants::Reference;
+use super::{created, filters, matches, syntax};
+use crate::ir::{
+    BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, RuleKey, RuleOrder,
+    WeightedBackend,
+};
+
+/// A route compiled without regard to what it attaches to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CompiledRoute {
+    /// Rules, with no listener yet.
+    pub(super) rules: Vec<HttpRule>,
+    /// Hostnames as written.
+    pub(super) hostnames: Vec<Hostname>,
+    /// Rules that answer 500 or are left out, in the order of the spec.
+    pub(super) broken: Vec<Problem>,
+    /// Whether every rule is broken.
+    pub(super) all_broken: bool,
+    /// References that do not resolve (RT-10).
+    pub(super) unresolved: Vec<Problem>,
+    /// What is worth knowing about references that do.
+    pub(super) notes: Vec<String>,
+    /// Service ports that the rules send requests to.
+    pub(super) backends: BTreeSet<ServicePort>,
+}
+
+/// What compilation looks up.
+pub(super) struct Lookup<'a> {
+    /// The ground state, for grants.
+    pub(super) resources: &'a Resources,
+    /// What is known about a Service port.
+    pub(super) facts: &'a dyn Fn(&ServicePort) -> BackendFacts,
+}
+
+/// Compiles a route.
+pub(super) fn compile(
+    name: &NamespacedName,
+    route: &HttpRoute,
+    lookup: &Lookup<'_>,
+) -> CompiledRoute {
+    let mut compiled = CompiledRoute::default();
+    for text in route.spec.hostnames.iter().filter(|text| !text.is_empty()) {
+        match syntax::hostname(text) {
+            Some(hostname) => compiled.hostnames.push(hostname),
+            // RT-14; without the hostname, which requests the rules mean is not known.
+            None => compiled.broken.push(Problem::unsupported(format!(
+                "hostname `{text}` is no DNS name; the route is left out"
+            ))),
+        }
+    }
+    if !compiled.broken.is_empty() {
+        compiled.all_broken = true;
+        return compiled;
+    }
+    let default_rule = [HttpRouteRule::default()];
+    let rules = route.spec.rules.as_deref().filter(|rules| !rules.is_empty());
+    let rules = rules.unwrap_or(&default_rule);
+    let mut keys = KeyMaker::new(name);
+    for (index, rule) in rules.iter().enumerate() {
+        let place = match &rule.name {
+            Some(name) => format!("rules[{index}] `{name}`"),
+            None => format!("rules[{index}]"),
+        };
+        let matches = match matches::compile(rule) {
+            Ok(matches) => matches,
+            Err(problem) => {
+                let mut problem = problem.at(&place);
+                problem.message += "; the rule is left out";
+                compiled.broken.push(problem);
+                continue;
+            }
+        };
+        let mut compiler = RuleCompiler {
+            route,
+            place,
+            matches: &matches,
+            lookup,
+            backends: BTreeSet::new(),
+            compiled: &mut compiled,
+        };
+        let (filters, backends, timeouts) = compiler.compile(rule);
+        compiled.rules.push(HttpRule {
+            key: keys.make(rule),
+            route: name.clone(),
+            name: rule.name.clone(),
+            order: RuleOrder {
+                created: created(&route.metadata),
+                route: name.to_string(),
+                rule_index: u16::try_from(index).unwrap_or(u16::MAX),
+            },
+            listeners: Vec::new(),
+            hostnames: compiled.hostnames.clone(),
+            matches,
+            filters,
+            backends,
+            timeouts,
+        });
+    }
+    compiled.all_broken = compiled.broken.len() == rules.len();
+    compiled
+}
+
+/// Makes the keys of one route's rules: by name, or by a hash of the matches. A counter tells
+/// rules apart that share one.
+struct KeyMaker<'a> {
+    route: &'a NamespacedName,
+    uses: BTreeMap<String, usize>,
+}
+
+impl<'a> KeyMaker<'a> {
+    fn new(route: &'a NamespacedName) -> Self {
+        Self { route, uses: BTreeMap::new() }
+    }
+
+    fn make(&mut self, rule: &HttpRouteRule) -> RuleKey {
+        // Names hold no `~`, so that no name is taken for a hash or a counter.
+        let base = match rule.name.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => name.replace('~', "~~"),
+            None => {
+                let written = serde_json::to_vec(&rule.matches).unwrap_or_default();
+                format!("~{:016x}", fnv1a(&written))
+            }
+        };
+        let uses = self.uses.entry(base.clone()).or_default();
+        *uses += 1;
+        match uses {
+            1 => RuleKey::new(format!("{}/{base}", self.route)),
+            uses => RuleKey::new(format!("{}/{base}~{uses}", self.route)),
+        }
+    }
+}
+
+/// FNV-1a: small, and the same in every version and on every machine.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Compiles one rule with readable matches; problems go to the route.
+struct RuleCompiler<'a> {
+    route: &'a HttpRoute,
+    place: String,
+    matches: &'a [HttpMatch],
+    lookup: &'a Lookup<'a>,
+    /// Service ports that the rule refers to.
+    backends: BTreeSet<ServicePort>,
+    compiled: &'a mut CompiledRoute,
+}
+
+type RuleAction = (Vec<HttpFilter>, Vec<WeightedBackend>, HttpTimeouts);
+
+impl RuleCompiler<'_> {
+    fn compile(&mut self, rule: &HttpRouteRule) -> RuleAction {
+        let filters = filters::compile(&rule.filters, self.matches);
+        let mut refused = unsupported_feature(rule).or(filters.refused);
+        let redirects = filters.filters.iter().any(|it| matches!(it, HttpFilter::Redirect(_)));
+        if redirects && !rule.backend_refs.is_empty() {
+            let message = "RequestRedirect cannot be combined with backendRefs";
+            refused = refused.or(Some(Problem::unsupported(message)));
+        }
+        let mut backends = Vec::with_capacity(rule.backend_refs.len());
+        for (index, backend) in rule.backend_refs.iter().enumerate() {
+            let place = format!("backendRefs[{index}]");
+            match self.backend(backend, &place) {
+                Ok(backend) => backends.push(backend),
+                Err(problem) => refused = refused.or(Some(problem.at(place))),
+            }
+        }
+        let unknown_extension = filters.unresolved.first().map(|it| it.message.clone());
+        for problem in filters.unresolved {
+            self.unresolved(problem);
+        }
+        if let Some(problem) = refused {
+            let mut problem = problem.at(&self.place);
+            let message = problem.message.clone();
+            problem.message += "; requests for the rule are answered with 500";
+            self.compiled.broken.push(problem);
+            return answers_500(message);
+        }
+        if let Some(message) = unknown_extension {
+            return answers_500(message);
+        }
+        self.compiled.backends.append(&mut self.backends);
+        (filters.filters, backends, timeouts(rule))
+    }
+
+    /// One backend of the rule; an error where one of its filters is refused.
+    fn backend(
+        &mut self,
+        written: &HttpBackendRef,
+        place: &str,
+    ) -> Result<WeightedBackend, Problem> {
+        let filters = filters::compile(&written.filters, self.matches);
+        if let Some(problem) = filters.refused {
+            return Err(problem);
+        }
+        let extension = filters.unresolved.into_iter().next();
+        let target = match (extension, self.target(written)) {
+            (None, Ok(target)) => target,
+            (Some(problem), _) | (None, Err(problem)) => {
+                let message = problem.message.clone();
+                self.unresolved(problem.at(place));
+                BackendTarget::Invalid(message)
+            }
+        };
+        // HB-2: the schema bounds weights from below by 0.
+        let weight = u32::try_from(written.weight.unwrap_or(1)).unwrap_or(0);
+        Ok(WeightedBackend { weight, target, filters: filters.filters })
+    }
+
+    /// Where a reference leads: an error where it is wrong by itself. A Service that is missing is
+    /// not: the rule stays as it is, and finds the backend as soon as there is one.
+    fn target(&mut self, written: &HttpBackendRef) -> Result<BackendTarget, Problem> {
+        let Some(service) = service(self.route, written) else {
+            return Err(Problem::new(
+                ConditionReason::InvalidKind,
+                format!(
+                    "{} `{}` of group `{}` is no backend; refer to a Service of the core group",
+                    written.kind.as_deref().unwrap_or("Service"),
+                    written.name,
+                    written.group.as_deref().unwrap_or_default()
+                ),
+            ));
+        };
+        let namespace = &self.route.metadata.namespace;
+        let reference = Reference {
+            from_kind: Kind::HttpRoute,
+            from_namespace: namespace,
+            to_kind: Kind::Service,
+            to: &service,
+        };
+        // RT-10, RG-5: whether the Service exists is not told to who may not know.
+        if !reference.is_permitted(self.lookup.resources) {
+            return Err(Problem::new(
+                ConditionReason::RefNotPermitted,
+                format!(
+                    "no ReferenceGrant in namespace `{}` lets an HTTPRoute of namespace \
+                     `{namespace}` refer to Service `{}`",
+                    service.namespace, service.name
+                ),
+            ));
+        }
+        let Some(port) = written.port else {
+            return Err(Problem::new(
+                ConditionReason::BackendNotFound,
+                format!("port is not set; name a port of Service `{service}`"),
+            ));
+        };
+        let target = ServicePort { service, port: port.get() };
+        let facts = (self.lookup.facts)(&target);
+        if let Some(problem) = facts.problem {
+            self.unresolved(problem);
+        }
+        if !facts.refused.is_empty() {
+            let addresses: Vec<String> = facts.refused.iter().map(ToString::to_string).collect();
+            self.compiled.notes.push(format!(
+                "endpoints of Service `{}` are left out because no backend may live there: {}",
+                target.service,
+                addresses.join(", ")
+            ));
+        }
+        let key = target.key();
+        self.backends.insert(target);
+        Ok(BackendTarget::Backend(key))
+    }
+
+    fn unresolved(&mut self, problem: Problem) {
+        let problem = problem.at(&self.place);
+        if !self.compiled.unresolved.contains(&problem) {
+            self.compiled.unresolved.push(problem);
+        }
+    }
+}
+
+/// The Service that a reference names; `None` where it names something else (HB-1).
+pub(super) fn service(route: &HttpRoute, written: &HttpBackendRef) -> Option<NamespacedName> {
+    let group = written.group.as_deref().unwrap_or_default();
+    let kind = written.kind.as_deref().unwrap_or("Service");
+    (group.is_empty() && kind == "Service").then(|| {
+        let namespace = written.namespace.as_deref().unwrap_or(&route.metadata.namespace);
+        NamespacedName::new(namespace, written.name.as_str())
+    })
+}
+
+/// What a rule answers that cannot be honoured.
+fn answers_500(why: String) -> RuleAction {
+    let backend =
+        WeightedBackend { weight: 1, target: BackendTarget::Invalid(why), filters: Vec::new() };
+    (Vec::new(), vec![backend], HttpTimeouts::default())
+}
+
+/// Stanzas of a rule that are not supported.
+fn unsupported_feature(rule: &HttpRouteRule) -> Option<Problem> {
+    let stanza = if rule.retry.is_some() {
+        "retry"
+    } else if rule.session_persistence.is_some() {
+        "sessionPersistence"
+    } else {
+        return None;
+    };
+    Some(Problem::unsupported(format!("{stanza} is not supported")))
+}
+
+/// TO-1: zero is passed on; it disables the timeout.
+fn timeouts(rule: &HttpRouteRule) -> HttpTimeouts {
+    let written = rule.timeouts.as_ref();
+    let length = |duration: Option<&GatewayDuration>| duration.map(GatewayDuration::get);
+    HttpTimeouts {
+        request: length(written.and_then(|timeouts| timeouts.request.as_ref())),
+        backend_request: length(written.and_then(|timeouts| timeouts.backend_request.as_ref())),
+    }
+}

@@ -1,0 +1,140 @@
+//! What translation yields, and how it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gwapi_model::ObjectId;
+use gwapi_model::status::Status;
+
+use crate::ir::{ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource};
+
+/// The result of translation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// What each Gateway serves. A Gateway that is ours is here even when it serves nothing.
+    pub config: BTreeMap<GatewayId, GatewayConfig>,
+    /// Status of every object that is ours.
+    pub status: BTreeMap<ObjectId, Status>,
+}
+
+/// What changed in a [`Translation`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TranslationDelta {
+    /// Per Gateway, what it serves from now on; never empty deltas, save for a new Gateway that
+    /// serves nothing yet.
+    pub config: BTreeMap<GatewayId, ConfigDelta>,
+    /// Gateways that are no longer served at all.
+    pub removed_gateways: Vec<GatewayId>,
+    /// New status; `None` where we have nothing to say about the object any more.
+    pub status: BTreeMap<ObjectId, Option<Status>>,
+}
+
+impl TranslationDelta {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.config.is_empty() && self.removed_gateways.is_empty() && self.status.is_empty()
+    }
+}
+
+impl Translation {
+    /// Applies a delta.
+    pub fn apply(&mut self, delta: &TranslationDelta) {
+        for gateway in &delta.removed_gateways {
+            self.config.remove(gateway);
+        }
+        for (gateway, change) in &delta.config {
+            self.config.entry(gateway.clone()).or_default().apply(change);
+        }
+        for (id, status) in &delta.status {
+            match status {
+                Some(status) => self.status.insert(id.clone(), status.clone()),
+                None => self.status.remove(id),
+            };
+        }
+    }
+}
+
+/// What may have changed: the last word on each key counts, and what turns out to be as before is
+/// no change.
+#[derive(Default)]
+pub(super) struct Staged {
+    /// Resources by Gateway; `None` where one is gone.
+    config: BTreeMap<GatewayId, BTreeMap<IrKey, Option<IrResource>>>,
+    /// Status; `None` where there is none any more.
+    status: BTreeMap<ObjectId, Option<Status>>,
+    /// Gateways that were looked at.
+    gateways: BTreeSet<GatewayId>,
+}
+
+impl Staged {
+    /// A Gateway serves this resource.
+    pub(super) fn upsert(&mut self, gateway: &GatewayId, resource: IrResource) {
+        self.resources(gateway).insert(resource.key(), Some(resource));
+    }
+
+    /// A Gateway does not serve this any more.
+    pub(super) fn remove(&mut self, gateway: &GatewayId, key: IrKey) {
+        self.resources(gateway).insert(key, None);
+    }
+
+    /// Status of an object.
+    pub(super) fn status(&mut self, id: ObjectId, status: Option<Status>) {
+        self.status.insert(id, status);
+    }
+
+    /// A Gateway may have come or gone.
+    pub(super) fn gateway(&mut self, gateway: &GatewayId) {
+        self.gateways.insert(gateway.clone());
+    }
+
+    fn resources(&mut self, gateway: &GatewayId) -> &mut BTreeMap<IrKey, Option<IrResource>> {
+        if !self.config.contains_key(gateway) {
+            self.config.insert(gateway.clone(), BTreeMap::new());
+        }
+        self.config.get_mut(gateway).expect("it was put in above if it was not there")
+    }
+
+    /// The smallest delta that leads from `before` to what is staged. `is_ours` tells whether a
+    /// Gateway is served now.
+    pub(super) fn into_delta(
+        self,
+        before: &Translation,
+        is_ours: impl Fn(&GatewayId) -> bool,
+    ) -> TranslationDelta {
+        let mut delta = TranslationDelta::default();
+        let empty = GatewayConfig::default();
+        for gateway in self.gateways {
+            match (before.config.contains_key(&gateway), is_ours(&gateway)) {
+                (false, true) => {
+                    delta.config.insert(gateway, ConfigDelta::default());
+                }
+                (true, false) => delta.removed_gateways.push(gateway),
+                _ => {}
+            }
+        }
+        for (gateway, staged) in self.config {
+            if !is_ours(&gateway) {
+                continue;
+            }
+            let before = before.config.get(&gateway).unwrap_or(&empty);
+            let mut change = ConfigDelta::default();
+            for (key, resource) in staged {
+                match resource {
+                    Some(resource) if before.0.get(&key) != Some(&resource) => {
+                        change.upserts.push(resource);
+                    }
+                    None if before.0.contains_key(&key) => change.removals.push(key),
+                    _ => {}
+                }
+            }
+            if !change.is_empty() {
+                delta.config.insert(gateway, change);
+            }
+        }
+        delta.status = self
+            .status
+            .into_iter()
+            .filter(|(id, status)| before.status.get(id) != status.as_ref())
+            .collect();
+        delta
+    }
+}
