@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base64;
 use crate::open_enum::open_enum;
 use crate::{ObjectMeta, Port, SecretBytes};
 
@@ -208,7 +209,8 @@ pub struct EndpointAddress {
 
 /// A Secret: `data` in base64 or `stringData` in clear, decoded, redacted in `Debug`.
 ///
-/// It is not `Serialize`: nothing may print it.
+/// It is not `Serialize`: nothing may print it. What a deserializer itself reports of a value that
+/// is no text may quote it; both readers of this crate (`manifest` and `kubernetes`) do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
     /// Metadata.
@@ -258,7 +260,7 @@ struct Base64(SecretBytes);
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        decode_base64(&text).map(|bytes| Self(SecretBytes::new(bytes))).ok_or_else(|| {
+        base64::decode(&text).map(|bytes| Self(SecretBytes::new(bytes))).ok_or_else(|| {
             serde::de::Error::custom(
                 "not base64: `data` holds base64 text, `stringData` holds clear text",
             )
@@ -266,38 +268,50 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
-/// Decodes base64 (RFC 4648, padded), white space ignored; `None` where it is malformed.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let mut quad = 0u32;
-    let mut filled = 0;
-    let mut padding = 0;
-    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' => {
-                padding += 1;
-                0
-            }
-            _ => return None,
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_data_of_a_secret_is_decoded_and_clear_text_wins() {
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": {"name": "s", "namespace": "n"},
+            "type": "Opaque",
+            "data": {"a": "AP8K", "b": "b2xk", "empty": ""},
+            "stringData": {"b": "new", "c": "clear"},
+        }))
+        .expect("a Secret");
+        assert_eq!(secret.secret_type.as_deref(), Some("Opaque"));
+        let data: Vec<_> =
+            secret.data.iter().map(|(key, value)| (&**key, value.expose())).collect();
+        let expected: [(&str, &[u8]); 4] =
+            [("a", &[0, 255, 10]), ("b", b"new"), ("c", b"clear"), ("empty", b"")];
+        assert_eq!(data, expected);
+    }
+
+    #[test]
+    fn a_secret_neither_prints_nor_is_quoted_by_its_parser() {
+        let parse = |value: &str| {
+            serde_json::from_value::<Secret>(json!({
+                "metadata": {"name": "s"}, "data": {"key": value},
+            }))
         };
-        if padding > 0 && byte != b'=' {
-            return None;
-        }
-        quad = (quad << 6) | u32::from(six);
-        filled += 1;
-        if filled == 4 {
-            out.extend_from_slice(&quad.to_be_bytes()[1..]);
-            (quad, filled) = (0, 0);
-        }
+        let secret = parse("aHVudGVyMg==").expect("a Secret");
+        assert_eq!(secret.data["key"].expose(), b"hunter2");
+        assert!(format!("{secret:?}").contains("\"key\": <7 bytes, redacted>"), "{secret:?}");
+
+        let error = parse("hunter2!").expect_err("no base64").to_string();
+        assert_eq!(error, "not base64: `data` holds base64 text, `stringData` holds clear text");
     }
-    if filled != 0 || padding > 2 {
-        return None;
+
+    #[test]
+    fn a_target_port_is_a_number_or_a_name() {
+        let port = |target| -> ServicePort {
+            serde_json::from_value(json!({"port": 80, "targetPort": target})).expect("a port")
+        };
+        assert_eq!(port(json!(8080)).target_port, Some(IntOrString::Int(8080)));
+        assert_eq!(port(json!("web")).target_port, Some(IntOrString::String("web".to_owned())));
     }
-    out.truncate(out.len().checked_sub(padding)?);
-    Some(out)
 }

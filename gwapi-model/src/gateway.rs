@@ -332,3 +332,53 @@ pub struct ListenerFilters {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<serde_json::Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_selector_matches_when_every_requirement_holds() {
+        let labels: BTreeMap<String, String> =
+            [("team", "shop"), ("tier", "edge")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let requirement = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+        for (selector, selected) in [
+            (json!({}), true),
+            (json!({"matchLabels": {"team": "shop"}}), true),
+            (json!({"matchLabels": {"team": "shop", "tier": "edge"}}), true),
+            (json!({"matchLabels": {"team": "shop", "tier": "core"}}), false),
+            (json!({"matchLabels": {"absent": ""}}), false),
+            (requirement("team", "In", &["web", "shop"]), true),
+            (requirement("team", "In", &["web"]), false),
+            (requirement("absent", "In", &["web"]), false),
+            (requirement("team", "NotIn", &["web"]), true),
+            (requirement("team", "NotIn", &["shop"]), false),
+            (requirement("absent", "NotIn", &["web"]), true),
+            (requirement("team", "Exists", &[]), true),
+            (requirement("absent", "Exists", &[]), false),
+            (requirement("absent", "DoesNotExist", &[]), true),
+            (requirement("team", "DoesNotExist", &[]), false),
+            (requirement("team", "Gt", &["1"]), false),
+            (
+                json!({
+                    "matchLabels": {"team": "shop"},
+                    "matchExpressions": [{"key": "tier", "operator": "Exists"}],
+                }),
+                true,
+            ),
+            (
+                json!({
+                    "matchLabels": {"team": "web"},
+                    "matchExpressions": [{"key": "tier", "operator": "Exists"}],
+                }),
+                false,
+            ),
+        ] {
+            let parsed: LabelSelector =
+                serde_json::from_value(selector.clone()).expect("a selector");
+            assert_eq!(parsed.matches(&labels), selected, "{selector}");
+        }
+    }
+}

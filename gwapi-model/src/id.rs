@@ -155,3 +155,36 @@ impl fmt::Display for ObjectId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed_once_in_its_order() {
+        assert!(Kind::ALL.is_sorted_by(|a, b| a < b), "{:?}", Kind::ALL);
+        for kind in Kind::ALL {
+            let written = serde_json::to_value(kind).expect("JSON");
+            assert_eq!(written, kind.as_str());
+        }
+    }
+
+    #[test]
+    fn api_versions_have_a_group_except_in_core() {
+        let versions =
+            [Kind::HttpRoute, Kind::EndpointSlice, Kind::Secret].map(|kind| kind.api_version());
+        assert_eq!(versions, ["gateway.networking.k8s.io/v1", "discovery.k8s.io/v1", "v1"]);
+    }
+
+    #[test]
+    fn ids_show_a_namespace_where_there_is_one() {
+        assert_eq!(ObjectId::new(Kind::HttpRoute, "n", "r").to_string(), "HTTPRoute n/r");
+        assert_eq!(ObjectId::new(Kind::GatewayClass, "", "c").to_string(), "GatewayClass c");
+    }
+
+    #[test]
+    fn names_sort_by_namespace_first() {
+        assert!(NamespacedName::new("a", "z") < NamespacedName::new("b", "a"));
+        assert!(NamespacedName::new("a", "a") < NamespacedName::new("a", "b"));
+    }
+}

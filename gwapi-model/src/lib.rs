@@ -10,10 +10,36 @@
 //! where the API may grow (an unknown enum value becomes `Other(String)`) and [`validate`] applies
 //! what the CRDs' schemas and CEL rules would have refused.
 //!
+//! ```
+//! use gwapi_model::{HttpRoute, Kind, ObjectId, Resource, ResourceEvent, Resources};
+//! use gwapi_model::validate::validate;
+//!
+//! let route: HttpRoute = serde_json::from_value(serde_json::json!({
+//!     "metadata": {"name": "shop", "namespace": "default"},
+//!     "spec": {"rules": [{"backendRefs": [{"name": "shop", "port": 8080}]}]},
+//! }))?;
+//! let route = Resource::from(route);
+//! assert!(validate(&route).is_empty());
+//!
+//! let mut state = Resources::default();
+//! state.apply(ResourceEvent::Apply(route));
+//! let id = ObjectId::new(Kind::HttpRoute, "default", "shop");
+//! assert_eq!(state.ids(Kind::HttpRoute), [id.clone()]);
+//! state.apply(ResourceEvent::Delete(id));
+//! assert!(state.http_routes.is_empty());
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! The types follow the API version 1.7 of both channels, field by field, and print as they were
+//! read: a field that was absent stays absent, and defaults are applied by whoever needs them. Of
+//! the core kinds they hold what routing reads. Objects are shared as [`Arc`](std::sync::Arc)s, so
+//! that a copy of the ground state costs no copy of its objects.
+//!
 //! Features: `manifest` reads YAML and JSON text with positions; `kubernetes` converts from and to
 //! the `gateway-api` and `k8s-openapi` crates. Both are on by default; without them the crate
-//! depends on serde, jiff and thiserror alone.
+//! depends on serde, serde_json, jiff and thiserror alone.
 
+mod base64;
 mod core;
 mod gateway;
 mod gateway_class;

@@ -48,3 +48,33 @@ macro_rules! open_enum {
     };
 }
 pub(crate) use open_enum;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::PathMatchType;
+
+    #[test]
+    fn a_value_that_is_not_known_is_kept_as_it_was_written() {
+        for (text, value) in [
+            ("PathPrefix", PathMatchType::PathPrefix),
+            ("pathprefix", PathMatchType::Other("pathprefix".to_owned())),
+            ("Glob", PathMatchType::Other("Glob".to_owned())),
+        ] {
+            let read: PathMatchType = serde_json::from_value(json!(text)).expect("any text");
+            assert_eq!(read, value);
+            assert_eq!(serde_json::to_value(&read).expect("JSON"), json!(text));
+            assert_eq!(read.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_known_value_reads_as_itself() {
+        for text in PathMatchType::KNOWN {
+            let read = PathMatchType::from(*text);
+            assert_eq!(read.as_str(), *text);
+            assert!(!matches!(read, PathMatchType::Other(_)), "{text}");
+        }
+    }
+}

@@ -150,3 +150,75 @@ impl FromIterator<Resource> for Resources {
         resources
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ConfigMap;
+
+    fn config_map(name: &str, text: &str) -> Resource {
+        let data = [("text".to_owned(), text.to_owned())].into();
+        ConfigMap { metadata: ObjectMeta::namespaced("n", name), data }.into()
+    }
+
+    fn namespace(name: &str) -> Resource {
+        Namespace { metadata: ObjectMeta::cluster(name) }.into()
+    }
+
+    fn ids(resources: &Resources) -> Vec<String> {
+        resources.iter().map(|resource| resource.id().to_string()).collect()
+    }
+
+    #[test]
+    fn applying_adds_and_replaces_and_deleting_removes() {
+        let mut resources = Resources::default();
+        resources.apply(ResourceEvent::Apply(config_map("a", "old")));
+        resources.apply(ResourceEvent::Apply(config_map("b", "b")));
+        resources.apply(ResourceEvent::Apply(config_map("a", "new")));
+        assert_eq!(ids(&resources), ["ConfigMap n/a", "ConfigMap n/b"]);
+        let a = ObjectId::new(Kind::ConfigMap, "n", "a");
+        assert_eq!(resources.get(&a), Some(config_map("a", "new")));
+
+        resources.apply(ResourceEvent::Delete(a.clone()));
+        resources.apply(ResourceEvent::Delete(a.clone()));
+        assert_eq!(resources.get(&a), None);
+        assert_eq!(ids(&resources), ["ConfigMap n/b"]);
+    }
+
+    #[test]
+    fn a_relist_replaces_one_kind_and_ignores_others_in_its_list() {
+        let mut resources: Resources =
+            [namespace("kept"), config_map("gone", "g"), config_map("changed", "old")]
+                .into_iter()
+                .collect();
+        resources.apply(ResourceEvent::Relist(
+            Kind::ConfigMap,
+            vec![config_map("changed", "new"), config_map("added", "a"), namespace("ignored")],
+        ));
+        assert_eq!(ids(&resources), ["Namespace kept", "ConfigMap n/added", "ConfigMap n/changed"]);
+        let changed = ObjectId::new(Kind::ConfigMap, "n", "changed");
+        assert_eq!(resources.get(&changed), Some(config_map("changed", "new")));
+
+        resources.apply(ResourceEvent::Relist(Kind::ConfigMap, Vec::new()));
+        assert_eq!(ids(&resources), ["Namespace kept"]);
+    }
+
+    #[test]
+    fn inserting_and_removing_hand_back_what_was_there() {
+        let mut resources = Resources::default();
+        assert_eq!(resources.insert(config_map("a", "old")), None);
+        assert_eq!(resources.insert(config_map("a", "new")), Some(config_map("a", "old")));
+        let a = ObjectId::new(Kind::ConfigMap, "n", "a");
+        assert_eq!(resources.remove(&a), Some(config_map("a", "new")));
+        assert_eq!(resources.remove(&a), None);
+    }
+
+    #[test]
+    fn a_change_of_metadata_leaves_shared_copies_alone() {
+        let mut resource = namespace("shared");
+        let copy = resource.clone();
+        resource.metadata_mut().generation = 7;
+        assert_eq!(resource.metadata().generation, 7);
+        assert_eq!(copy.metadata().generation, 0);
+    }
+}

@@ -258,3 +258,117 @@ pub struct RouteParentStatus {
     /// Conditions.
     pub conditions: Vec<Condition>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn condition() -> Condition {
+        Condition::new(
+            ConditionType::OverlappingTLSConfig,
+            ConditionStatus::True,
+            ConditionReason::OverlappingHostnames,
+            "listeners a and b overlap",
+            3,
+        )
+    }
+
+    #[test]
+    fn a_condition_is_written_as_kubernetes_writes_it() {
+        let mut condition = condition();
+        let mut written = json!({
+            "type": "OverlappingTLSConfig",
+            "status": "True",
+            "reason": "OverlappingHostnames",
+            "message": "listeners a and b overlap",
+            "observedGeneration": 3,
+        });
+        assert_eq!(serde_json::to_value(&condition).expect("JSON"), written);
+
+        condition.last_transition_time = "2024-05-06T07:08:09Z".parse().ok();
+        written["lastTransitionTime"] = json!("2024-05-06T07:08:09Z");
+        assert_eq!(serde_json::to_value(&condition).expect("JSON"), written);
+        assert_eq!(serde_json::from_value::<Condition>(written).expect("a condition"), condition);
+    }
+
+    #[test]
+    fn names_are_written_as_they_display() {
+        let reason = ConditionReason::InvalidCACertificateRef;
+        assert_eq!(reason.to_string(), "InvalidCACertificateRef");
+        assert_eq!(serde_json::to_value(reason).expect("JSON"), json!(reason.as_str()));
+        assert_eq!(ConditionType::ResolvedRefs.to_string(), "ResolvedRefs");
+        assert_eq!(ConditionStatus::Unknown.to_string(), "Unknown");
+    }
+
+    #[test]
+    fn each_status_is_written_with_the_fields_of_its_kind() {
+        let conditions = json!([serde_json::to_value(condition()).expect("JSON")]);
+        let class = GatewayClassStatus {
+            conditions: vec![condition()],
+            supported_features: vec![SupportedFeature { name: "Gateway".to_owned() }],
+        };
+        let gateway = GatewayStatus {
+            addresses: vec![GatewayStatusAddress {
+                address_type: AddressType::IpAddress,
+                value: "192.0.2.1".to_owned(),
+            }],
+            conditions: vec![condition()],
+            listeners: vec![ListenerStatus {
+                name: "http".to_owned(),
+                supported_kinds: vec![RouteGroupKind {
+                    group: Some(crate::GATEWAY_GROUP.to_owned()),
+                    kind: "HTTPRoute".to_owned(),
+                }],
+                attached_routes: 2,
+                conditions: Vec::new(),
+            }],
+        };
+        let route = RouteStatus {
+            parents: vec![RouteParentStatus {
+                parent_ref: ParentReference {
+                    group: None,
+                    kind: None,
+                    namespace: None,
+                    name: "edge".to_owned(),
+                    section_name: Some("http".to_owned()),
+                    port: None,
+                },
+                controller_name: crate::CONTROLLER_NAME.to_owned(),
+                conditions: vec![condition()],
+            }],
+        };
+        for (status, written) in [
+            (
+                Status::GatewayClass(class),
+                json!({"conditions": conditions, "supportedFeatures": [{"name": "Gateway"}]}),
+            ),
+            (
+                Status::Gateway(gateway),
+                json!({
+                    "addresses": [{"type": "IPAddress", "value": "192.0.2.1"}],
+                    "conditions": conditions,
+                    "listeners": [{
+                        "name": "http",
+                        "supportedKinds": [
+                            {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"},
+                        ],
+                        "attachedRoutes": 2,
+                        "conditions": [],
+                    }],
+                }),
+            ),
+            (
+                Status::HttpRoute(route),
+                json!({"parents": [{
+                    "parentRef": {"name": "edge", "sectionName": "http"},
+                    "controllerName": "gwapi.dev/gateway-controller",
+                    "conditions": conditions,
+                }]}),
+            ),
+        ] {
+            assert_eq!(serde_json::to_value(&status).expect("JSON"), written);
+        }
+    }
+}
