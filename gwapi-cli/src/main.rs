@@ -1,2 +1,49 @@
-//! x
-fn main(){}
+//! The command `gwapi`: a folder of Gateway API manifests, one command, traffic.
+
+mod addresses;
+mod args;
+mod backends;
+mod echoes;
+mod overlay;
+mod paint;
+mod problems;
+mod report;
+mod run;
+mod signals;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+
+/// How a command ended; clap itself exits with 2 on wrong usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Fine = 0,
+    Problems = 1,
+    CouldNotStart = 3,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let outcome = match &cli.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Demo(_) => Ok(Exit::Fine),
+        Command::Status(arguments) => status::status(arguments),
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        Exit::CouldNotStart
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Warnings and errors by default; `RUST_LOG=info` tells more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,275 @@
+//! Tells what is served, and every change of it, on standard output.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+
+use gwapi_dataplane::{Drained, Standalone, StandaloneChange, TranslatedFolder};
+use jiff::{Timestamp, Zoned};
+
+use crate::args::Output;
+use crate::overlay::CommandLine;
+use crate::paint::Paint;
+use crate::problems;
+use crate::report::issue::{Issue, IssueKey, Level, issues};
+use crate::report::json::{Event, Line, ListenerChanges, ListenerLine, NotRead};
+use crate::report::view::View;
+use crate::report::{count, curl, lines, some_of, table};
+
+/// Problems shown in full at once; what is more is counted.
+const MAX_PROBLEMS: usize = 20;
+
+/// Listener changes shown per edit.
+const MAX_LISTENERS: usize = 5;
+
+/// The running report of a gateway.
+pub(crate) struct Reporter {
+    output: Output,
+    paint: Paint,
+    /// Paths as given, by which files are shown shorter.
+    roots: Vec<PathBuf>,
+    /// Commands to try that the start shows.
+    commands: usize,
+    listeners: BTreeSet<ListenerLine>,
+    issues: Vec<(IssueKey, Issue)>,
+    foreign: Vec<(String, usize)>,
+}
+
+impl Reporter {
+    pub(crate) fn new(output: Output, roots: Vec<PathBuf>, commands: usize) -> Self {
+        Self {
+            output,
+            paint: Paint::of_stdout(),
+            roots,
+            commands,
+            listeners: BTreeSet::new(),
+            issues: Vec::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// Tells what is served at first.
+    pub(crate) fn start(&mut self, standalone: &Standalone<CommandLine>) {
+        let source = standalone.source();
+        let view = View::of(source, Some(&standalone.proxy().bound()));
+        let issues = issues(source);
+        match self.output {
+            Output::Json => json(Event::Start {
+                version: env!("CARGO_PKG_VERSION"),
+                generation: standalone.generation(),
+                admin: standalone.proxy().admin_address().map(|address| address.to_string()),
+                gateways: &view.gateways,
+                not_read: source
+                    .foreign()
+                    .iter()
+                    .map(|(kind, objects)| NotRead { kind, objects: *objects })
+                    .collect(),
+                problems: issues.iter().map(Into::into).collect(),
+            }),
+            Output::Text => self.start_text(standalone, &view, &issues),
+        }
+        self.listeners = listener_lines(&view);
+        self.issues = keyed(issues);
+        self.foreign = source.foreign().to_vec();
+    }
+
+    /// Tells what is wrong, and nothing else: for a start that is given up.
+    pub(crate) fn refuse(&self, source: &TranslatedFolder<CommandLine>) {
+        let issues = issues(source);
+        match self.output {
+            Output::Json => {
+                issues.iter().for_each(|issue| json(Event::Problem(issue.into())));
+            }
+            Output::Text => self.problems(source, &issues.iter().collect::<Vec<_>>()),
+        }
+    }
+
+    /// Tells what changed.
+    pub(crate) fn change(
+        &mut self,
+        standalone: &Standalone<CommandLine>,
+        change: &StandaloneChange,
+    ) {
+        let source = standalone.source();
+        let view = View::of(source, Some(&standalone.proxy().bound()));
+        let listeners = listener_lines(&view);
+        let changed = ListenerChanges {
+            added: listeners.difference(&self.listeners).cloned().collect(),
+            removed: self.listeners.difference(&listeners).cloned().collect(),
+        };
+        let issues = keyed(issues(source));
+        let keys: BTreeSet<_> = issues.iter().map(|(key, _)| key).collect();
+        let known: BTreeSet<_> = self.issues.iter().map(|(key, _)| key).collect();
+        let new: Vec<_> =
+            issues.iter().filter(|(key, _)| !known.contains(key)).map(|(_, i)| i).collect();
+        let solved: Vec<_> =
+            self.issues.iter().filter(|(key, _)| !keys.contains(key)).map(|(_, i)| i).collect();
+        match self.output {
+            Output::Json => {
+                json(Event::Change {
+                    files: change.files.iter().map(|file| file.display().to_string()).collect(),
+                    objects: change.objects.iter().map(Into::into).collect(),
+                    listeners: changed,
+                    generation: standalone.generation(),
+                    milliseconds: change.took.as_secs_f64() * 1000.0,
+                });
+                new.iter().for_each(|issue| json(Event::Problem((*issue).into())));
+                solved.iter().for_each(|issue| json(Event::Solved((*issue).into())));
+            }
+            Output::Text => {
+                if !change.files.is_empty() || !change.objects.is_empty() {
+                    self.timed(&lines::change(change, source.files(), &self.roots));
+                }
+                self.listener_changes(&changed);
+                self.problems(source, &new);
+                self.solved(&solved);
+                if self.foreign != source.foreign() {
+                    self.not_read(source.foreign());
+                }
+            }
+        }
+        self.listeners = listeners;
+        self.issues = issues;
+        self.foreign = source.foreign().to_vec();
+    }
+
+    /// Tells that the end began.
+    pub(crate) fn draining(&self, signal: &str) {
+        match self.output {
+            Output::Json => json(Event::Draining { signal }),
+            Output::Text => self.timed(&format!(
+                "{signal}: finishing what is in flight (a second signal stops at once)"
+            )),
+        }
+    }
+
+    /// Tells how it ended.
+    pub(crate) fn drained(&self, drained: Drained) {
+        match self.output {
+            Output::Json => json(Event::Drained { cut_connections: drained.cut_connections }),
+            Output::Text if drained.cut_connections == 0 => {
+                self.timed("drained: every request was answered");
+            }
+            Output::Text => self.timed(&format!(
+                "drained: {} cut, because --drain-timeout passed",
+                count(drained.cut_connections, "connection")
+            )),
+        }
+    }
+
+    fn start_text(&self, standalone: &Standalone<CommandLine>, view: &View, issues: &[Issue]) {
+        let source = standalone.source();
+        if view.gateways.is_empty() {
+            let paths: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
+            line(&format!("gwapi {} serves nothing yet", env!("CARGO_PKG_VERSION")));
+            line(&format!("It waits for a Gateway in {}", some_of(&paths, 5)));
+        } else {
+            line(&self.paint.bold(&format!(
+                "gwapi {} serves {}, {}, {}",
+                env!("CARGO_PKG_VERSION"),
+                count(view.gateways.len(), "Gateway"),
+                count(view.listeners().filter(|(_, listener)| listener.served).count(), "listener"),
+                count(view.routes, "route"),
+            )));
+            line("");
+            line(&table::gateways(view, self.paint));
+        }
+        if let Some(admin) = standalone.proxy().admin_address() {
+            line("");
+            line(
+                &self
+                    .paint
+                    .dim(&format!("Admin: http://{admin} (/healthz /readyz /metrics /config)")),
+            );
+        }
+        let commands = curl::commands(source, view, self.commands);
+        if !commands.is_empty() {
+            line("");
+            line("Try:");
+            commands.iter().for_each(|command| line(&format!("  {command}")));
+        }
+        if !issues.is_empty() || !source.foreign().is_empty() {
+            line("");
+        }
+        self.problems(source, &issues.iter().collect::<Vec<_>>());
+        self.not_read(source.foreign());
+    }
+
+    fn problems(&self, source: &TranslatedFolder<CommandLine>, issues: &[&Issue]) {
+        for issue in issues.iter().take(MAX_PROBLEMS) {
+            let text = issue.place.as_ref().and_then(|place| source.text(&place.file));
+            line(&problems::render(issue, text, self.paint.on));
+        }
+        let hidden = issues.len().saturating_sub(MAX_PROBLEMS);
+        if hidden > 0 {
+            line(&format!("... and {} more: `gwapi status` shows all", count(hidden, "problem")));
+        }
+    }
+
+    fn solved(&self, issues: &[&Issue]) {
+        for issue in issues.iter().take(MAX_PROBLEMS).filter(|issue| issue.level != Level::Note) {
+            self.timed(&self.paint.good(&format!("solved: {}", issue.line())));
+        }
+        let hidden = issues.len().saturating_sub(MAX_PROBLEMS);
+        if hidden > 0 {
+            self.timed(&self.paint.good(&format!("solved: {} more", count(hidden, "problem"))));
+        }
+    }
+
+    fn listener_changes(&self, changes: &ListenerChanges) {
+        let tell = |what: &str, changed: &[ListenerLine]| {
+            for listener in changed.iter().take(MAX_LISTENERS) {
+                let ListenerLine { gateway, listener, url } = listener;
+                self.timed(&format!("{what}: Gateway {gateway}, listener {listener}: {url}"));
+            }
+            let hidden = changed.len().saturating_sub(MAX_LISTENERS);
+            if hidden > 0 {
+                self.timed(&format!("{what}: {hidden} more"));
+            }
+        };
+        tell("listening", &changes.added);
+        tell("not listening any more", &changes.removed);
+    }
+
+    fn not_read(&self, foreign: &[(String, usize)]) {
+        if foreign.is_empty() {
+            return;
+        }
+        let kinds: Vec<_> = foreign.iter().map(|(kind, n)| format!("{kind} ({n})")).collect();
+        line(&format!("{}: not read: {}", self.paint.doubtful("warning"), kinds.join(", ")));
+    }
+
+    fn timed(&self, text: &str) {
+        let now = Zoned::now().strftime("%H:%M:%S").to_string();
+        line(&format!("{} {text}", self.paint.dim(&now)));
+    }
+}
+
+fn keyed(issues: Vec<Issue>) -> Vec<(IssueKey, Issue)> {
+    issues.into_iter().map(|issue| (issue.key(), issue)).collect()
+}
+
+fn listener_lines(view: &View) -> BTreeSet<ListenerLine> {
+    view.listeners()
+        .flat_map(|(gateway, listener)| {
+            listener.urls.iter().map(move |url| ListenerLine {
+                gateway: format!("{}/{}", gateway.namespace, gateway.name),
+                listener: listener.name.clone(),
+                url: url.clone(),
+            })
+        })
+        .collect()
+}
+
+fn json(event: Event<'_>) {
+    let now = Timestamp::now();
+    let text = serde_json::to_string(&Line { time: now, event })
+        .expect("keys are text, and no value of a report can fail to serialise");
+    line(&text);
+}
+
+/// A line on standard output. Nobody listening is no reason to stop serving.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}

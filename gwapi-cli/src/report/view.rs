@@ -1,0 +1,254 @@
+//! What is served where, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use gwapi_dataplane::{BoundListener, TranslatedFolder};
+use gwapi_model::status::{ConditionType, GatewayStatus, ListenerStatus, Status};
+use gwapi_model::{Gateway, Kind, ObjectId};
+use gwapi_translate::ir::{
+    GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener, ListenerKey,
+};
+use serde::Serialize;
+
+use crate::overlay::CommandLine;
+use crate::report::issue::is_good;
+
+/// Every Gateway that is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) gateways: Vec<GatewayView>,
+    /// Routes that are attached to some listener.
+    pub(crate) routes: usize,
+}
+
+/// A Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GatewayView {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) class: String,
+    pub(crate) listeners: Vec<ListenerView>,
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListenerView {
+    pub(crate) name: String,
+    pub(crate) protocol: String,
+    /// Port that is listened on; that of the manifest plus the offset.
+    pub(crate) port: u32,
+    /// Whether connections are accepted.
+    pub(crate) served: bool,
+    /// Why not.
+    pub(crate) reason: Option<String>,
+    /// What a client on this machine may ask.
+    pub(crate) urls: Vec<String>,
+    /// Hostnames that it answers for, by its routes; `*` is every host.
+    pub(crate) hostnames: Vec<String>,
+    pub(crate) attached_routes: i32,
+}
+
+impl View {
+    /// What is served. `bound` are the sockets of a proxy; without one, what it would listen on.
+    pub(crate) fn of(
+        source: &TranslatedFolder<CommandLine>,
+        bound: Option<&[BoundListener]>,
+    ) -> Self {
+        let mut sockets: BTreeMap<(&GatewayId, &ListenerKey), Vec<SocketAddr>> = BTreeMap::new();
+        for socket in bound.into_iter().flatten() {
+            sockets.entry((&socket.gateway, &socket.listener)).or_default().push(socket.address);
+        }
+        let mut view = Self::default();
+        let mut routes = BTreeSet::new();
+        for (id, config) in &source.translation().config {
+            let Some(gateway) = source.resources().gateways.get(id) else { continue };
+            routes.extend(config.http_rules().map(|rule| &rule.route));
+            let object = ObjectId::new(Kind::Gateway, &*id.namespace, &*id.name);
+            let status = match source.translation().status.get(&object) {
+                Some(Status::Gateway(status)) => Some(status),
+                _ => None,
+            };
+            let addresses = |listener: &Listener| match bound {
+                Some(_) => sockets.get(&(id, &listener.key)).cloned().unwrap_or_default(),
+                None => {
+                    let of = |ip: &IpAddr| SocketAddr::new(*ip, listener.port);
+                    listener.addresses.iter().map(of).collect()
+                }
+            };
+            let offset = source.options().port_offset;
+            view.gateways.push(gateway_view(gateway, config, status, offset, addresses));
+        }
+        view.routes = routes.len();
+        view
+    }
+
+    /// Every listener with its Gateway.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (&GatewayView, &ListenerView)> {
+        self.gateways
+            .iter()
+            .flat_map(|gateway| gateway.listeners.iter().map(move |listener| (gateway, listener)))
+    }
+}
+
+fn gateway_view(
+    gateway: &Gateway,
+    config: &GatewayConfig,
+    status: Option<&GatewayStatus>,
+    offset: u16,
+    addresses: impl Fn(&Listener) -> Vec<SocketAddr>,
+) -> GatewayView {
+    let mut rules: BTreeMap<&ListenerKey, Vec<&HttpRule>> = BTreeMap::new();
+    for rule in config.http_rules() {
+        for listener in &rule.listeners {
+            rules.entry(listener).or_default().push(rule);
+        }
+    }
+    let listeners = gateway.spec.listeners.iter().map(|spec| {
+        let key = ListenerKey::new(spec.name.as_str());
+        let served = match config.0.get(&IrKey::Listener(key.clone())) {
+            Some(IrResource::Listener(listener)) => Some(listener),
+            _ => None,
+        };
+        let own = status.and_then(|status| status.listeners.iter().find(|l| l.name == spec.name));
+        let addresses = served.map(|listener| addresses(listener)).unwrap_or_default();
+        let scheme = if spec.protocol.as_str() == "HTTPS" { "https" } else { "http" };
+        let hostname = spec.hostname.as_deref().map(Hostname::parse);
+        ListenerView {
+            name: spec.name.clone(),
+            protocol: spec.protocol.as_str().to_owned(),
+            port: u32::from(spec.port.get()) + u32::from(offset),
+            served: !addresses.is_empty(),
+            reason: if addresses.is_empty() { Some(reason(own)) } else { None },
+            urls: urls(scheme, &addresses),
+            hostnames: hostnames(
+                hostname.as_ref(),
+                rules.get(&key).map(Vec::as_slice).unwrap_or_default(),
+            ),
+            attached_routes: own.map_or(0, |own| own.attached_routes),
+        }
+    });
+    GatewayView {
+        namespace: gateway.metadata.namespace.clone(),
+        name: gateway.metadata.name.clone(),
+        class: gateway.spec.gateway_class_name.clone(),
+        listeners: listeners.collect(),
+    }
+}
+
+/// Why a listener is not served, in a word.
+fn reason(status: Option<&ListenerStatus>) -> String {
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let wanted = [ConditionType::Accepted, ConditionType::ResolvedRefs, ConditionType::Programmed];
+    wanted
+        .into_iter()
+        .find_map(|wanted| conditions.iter().find(|c| c.condition_type == wanted && !is_good(c)))
+        .map_or("NotProgrammed", |condition| condition.reason.as_str())
+        .to_owned()
+}
+
+/// Addresses that reach these sockets from this machine, IPv4 first.
+fn urls(scheme: &str, addresses: &[SocketAddr]) -> Vec<String> {
+    let mut addresses: Vec<_> = addresses
+        .iter()
+        .map(|address| match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+            _ => *address,
+        })
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    let default_port = if scheme == "https" { 443 } else { 80 };
+    let url = |address: SocketAddr| {
+        let host = match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        if address.port() == default_port {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{}", address.port())
+        }
+    };
+    addresses.into_iter().map(url).collect()
+}
+
+/// Hostnames that a listener with these rules answers for (RT-5).
+fn hostnames(listener: Option<&Hostname>, rules: &[&HttpRule]) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for rule in rules {
+        names.extend(effective_hostnames(listener, rule));
+    }
+    if rules.is_empty() {
+        names.extend(listener.map(ToString::to_string));
+    }
+    names.into_iter().collect()
+}
+
+/// Hostnames of a rule on a listener; `*` where both take every host.
+pub(crate) fn effective_hostnames(listener: Option<&Hostname>, rule: &HttpRule) -> Vec<String> {
+    let Some(listener) = listener else {
+        if rule.hostnames.is_empty() {
+            return vec!["*".to_owned()];
+        }
+        return rule.hostnames.iter().map(ToString::to_string).collect();
+    };
+    if rule.hostnames.is_empty() {
+        return vec![listener.to_string()];
+    }
+    rule.hostnames
+        .iter()
+        .filter(|own| own.intersects(listener))
+        .map(|own| narrower(own, listener).to_string())
+        .collect()
+}
+
+/// The one of two intersecting hostnames that takes fewer hosts.
+fn narrower<'a>(a: &'a Hostname, b: &'a Hostname) -> &'a Hostname {
+    match (a, b) {
+        (Hostname::Exact(_), _) => a,
+        (_, Hostname::Exact(_)) => b,
+        (Hostname::Wildcard(left), Hostname::Wildcard(right)) => {
+            if left.len() >= right.len() {
+                a
+            } else {
+                b
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unspecified_addresses_are_shown_as_loopback() {
+        let addresses = ["[::]:8080", "0.0.0.0:8080", "127.0.0.1:8080"]
+            .map(|address| address.parse().expect("an address"));
+        assert_eq!(urls("http", &addresses), ["http://127.0.0.1:8080", "http://[::1]:8080"]);
+    }
+
+    #[test]
+    fn the_default_port_of_a_scheme_is_left_out() {
+        let address = ["127.0.0.1:443".parse().expect("an address")];
+        assert_eq!(urls("https", &address), ["https://127.0.0.1"]);
+        assert_eq!(urls("http", &address), ["http://127.0.0.1:443"]);
+    }
+
+    #[test]
+    fn the_narrower_hostname_is_shown() {
+        let name = |text| Hostname::parse(text);
+        for (a, b, expected) in [
+            ("www.example.com", "*.example.com", "www.example.com"),
+            ("*.example.com", "www.example.com", "www.example.com"),
+            ("*.a.example.com", "*.example.com", "*.a.example.com"),
+            ("*.example.com", "*.a.example.com", "*.a.example.com"),
+        ] {
+            assert_eq!(narrower(&name(a), &name(b)).to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `gwapi run`: serves files and folders until a signal.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use gwapi_dataplane::{
+    Limits, ProxyBuilder, ProxyHandle, Standalone, StartError, TranslatedFolder,
+};
+use gwapi_translate::{AddressPolicy, Options};
+
+use crate::Exit;
+use crate::addresses::{self, AddressPool};
+use crate::args::{Admin, RunArgs, ServingArgs, TranslationArgs};
+use crate::backends::Backends;
+use crate::overlay::CommandLine;
+use crate::report::issue::{Level, issues};
+use crate::report::reporter::Reporter;
+use crate::signals::Signals;
+
+/// Port of the admin server where nobody asks for another.
+const ADMIN_PORT: u16 = 15_000;
+
+/// How long a signal may go unnoticed.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is served, and how.
+#[derive(Debug)]
+pub(crate) struct Service<'a> {
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) demo: bool,
+    pub(crate) strict: bool,
+    pub(crate) port_offset: u16,
+    pub(crate) translation: &'a TranslationArgs,
+    pub(crate) serving: &'a ServingArgs,
+    /// Commands to try that the start shows.
+    pub(crate) commands: usize,
+}
+
+pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
+    serve(&Service {
+        paths: arguments.paths.clone(),
+        demo: arguments.demo,
+        strict: arguments.strict,
+        port_offset: arguments.translation.port_offset.unwrap_or(0),
+        translation: &arguments.translation,
+        serving: &arguments.serving,
+        commands: 1,
+    })
+}
+
+/// Serves until a signal, and drains.
+pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let proxy = start_proxy(service.serving)?;
+    let mut overlay = overlay(service.translation, proxy.admin_address())?;
+    if service.demo {
+        overlay = overlay.with_echoes();
+    }
+    let options = options(service.translation, service.port_offset, service.demo);
+    let source = TranslatedFolder::open(service.paths.clone(), options, overlay);
+    let mut reporter =
+        Reporter::new(service.serving.output, service.paths.clone(), service.commands);
+    if service.strict && has_errors(&source) {
+        reporter.refuse(&source);
+        return Ok(Exit::Problems);
+    }
+
+    let mut standalone = Standalone::start(source, proxy);
+    if service.strict && has_errors(standalone.source()) {
+        reporter.refuse(standalone.source());
+        return Ok(Exit::Problems);
+    }
+    standalone.watch().context("cannot watch the files for edits")?;
+    reporter.start(&standalone);
+    let signal = loop {
+        if let Some(signal) = signals.received() {
+            break signal;
+        }
+        if let Some(change) = standalone.wait(SIGNAL_INTERVAL) {
+            reporter.change(&standalone, &change);
+        }
+    };
+    reporter.draining(signal);
+    reporter.drained(standalone.drain());
+    Ok(Exit::Fine)
+}
+
+fn has_errors(source: &TranslatedFolder<CommandLine>) -> bool {
+    issues(source).iter().any(|issue| issue.level == Level::Error)
+}
+
+/// What the command line asks of translation.
+pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool) -> Options {
+    let addresses = match arguments.address_pool {
+        Some(_) => AddressPolicy::Assigned(Default::default()),
+        None => AddressPolicy::Shared(addresses::shared(&arguments.listen, demo)),
+    };
+    let default = Options::default();
+    Options {
+        any_controller: arguments.controller_name.is_none(),
+        controller_name: arguments.controller_name.clone().unwrap_or(default.controller_name),
+        port_offset,
+        addresses,
+        allow_external_name: arguments.allow_external_name,
+    }
+}
+
+/// What the command line adds to the files.
+pub(crate) fn overlay(
+    arguments: &TranslationArgs,
+    admin: Option<SocketAddr>,
+) -> anyhow::Result<CommandLine> {
+    let backends = Backends::resolve(&arguments.backend, admin)?;
+    let pool = arguments.address_pool.map(AddressPool::new);
+    Ok(CommandLine::new(backends, admin, pool, arguments.controller_name.is_none()))
+}
+
+fn start_proxy(arguments: &ServingArgs) -> anyhow::Result<ProxyHandle> {
+    let mut limits = Limits::default();
+    if let Some(timeout) = arguments.drain_timeout {
+        limits.drain_timeout = timeout;
+    }
+    if let Some(quiet) = arguments.drain_quiet {
+        limits.drain_quiet = quiet;
+    }
+    let mut builder = ProxyBuilder::new().limits(limits);
+    if let Some(workers) = arguments.workers {
+        builder = builder.workers(workers);
+    }
+    if let Some(format) = arguments.access_log.format() {
+        builder = builder.access_log(format);
+    }
+    match arguments.admin {
+        Some(Admin::Off) => Ok(builder.start()?),
+        Some(Admin::At(address)) => builder.admin(address).start().context(
+            "choose another address with --admin, such as 127.0.0.1:0 for a free port, \
+             or none with --admin off",
+        ),
+        None => {
+            let default = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+            match builder.clone().admin(default).start() {
+                // Another gateway of this machine has the port: nobody asked for this very one.
+                Err(StartError::Admin { .. }) => {
+                    Ok(builder.admin((Ipv4Addr::LOCALHOST, 0).into()).start()?)
+                }
+                other => Ok(other?),
+            }
+        }
+    }
+}

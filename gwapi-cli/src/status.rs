@@ -1,0 +1,240 @@
+//! `gwapi status`: what a cluster would say about manifests, without serving them.
+
+use gwapi_dataplane::TranslatedFolder;
+use gwapi_model::manifest::render::{to_json, to_yaml};
+use gwapi_model::status::{Condition, Status};
+use gwapi_model::{Kind, Resource};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::Exit;
+use crate::args::{StatusArgs, StatusOutput};
+use crate::overlay::CommandLine;
+use crate::paint::Paint;
+use crate::problems;
+use crate::report::issue::{Issue, Level, is_good, issues, parent_name};
+use crate::report::reporter::line;
+use crate::report::table::{coloured, plain};
+use crate::report::view::View;
+use crate::report::{count, some_of};
+use crate::run::{options, overlay};
+
+const GATEWAY_KINDS: [Kind; 4] =
+    [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute, Kind::ReferenceGrant];
+
+pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
+    let offset = arguments.translation.port_offset.unwrap_or(0);
+    let options = options(&arguments.translation, offset, false);
+    let overlay = overlay(&arguments.translation, None)?;
+    let mut source = TranslatedFolder::open(arguments.paths.clone(), options, overlay);
+    source.check_certificates();
+
+    let issues = issues(&source);
+    match arguments.output {
+        StatusOutput::Table => table(&source, &issues, Paint::of_stdout()),
+        StatusOutput::Yaml => {
+            complain(&issues);
+            yaml(&source);
+        }
+        StatusOutput::Json => {
+            complain(&issues);
+            list(&source);
+        }
+    }
+    let bad = issues.iter().any(|issue| issue.level == Level::Error);
+    Ok(if bad { Exit::Problems } else { Exit::Fine })
+}
+
+/// Problems of files on standard error, so that they cannot spoil what is piped on.
+fn complain(issues: &[Issue]) {
+    for issue in issues.iter().filter(|issue| issue.place.is_some()) {
+        eprintln!("{}", issue.line());
+    }
+}
+
+/// Every Gateway API object with its status.
+fn objects(
+    source: &TranslatedFolder<CommandLine>,
+) -> impl Iterator<Item = (Resource, Option<Status>)> + '_ {
+    let now = now();
+    GATEWAY_KINDS.into_iter().flat_map(|kind| source.files().ids(kind)).filter_map(move |id| {
+        let resource = source.files().get(&id)?;
+        let mut status = source.translation().status.get(&id).cloned();
+        if let Some(status) = &mut status {
+            fill_in(status, now);
+        }
+        Some((resource, status))
+    })
+}
+
+/// The present second: conditions have no finer time (ST-3).
+fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).expect("the present is in range")
+}
+
+fn fill_in(status: &mut Status, now: Timestamp) {
+    let fill = |conditions: &mut Vec<Condition>| {
+        conditions.iter_mut().for_each(|condition| condition.last_transition_time = Some(now));
+    };
+    match status {
+        Status::GatewayClass(status) => fill(&mut status.conditions),
+        Status::Gateway(status) => {
+            fill(&mut status.conditions);
+            status.listeners.iter_mut().for_each(|listener| fill(&mut listener.conditions));
+        }
+        Status::HttpRoute(status) => {
+            status.parents.iter_mut().for_each(|parent| fill(&mut parent.conditions));
+        }
+    }
+}
+
+fn yaml(source: &TranslatedFolder<CommandLine>) {
+    for (index, (resource, status)) in objects(source).enumerate() {
+        if index > 0 {
+            line("---");
+        }
+        line(to_yaml(&resource, status.as_ref()).trim_end());
+    }
+}
+
+fn list(source: &TranslatedFolder<CommandLine>) {
+    let items: Vec<_> =
+        objects(source).map(|(resource, status)| to_json(&resource, status.as_ref())).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    line(&serde_json::to_string_pretty(&list).expect("a JSON value is text"));
+}
+
+fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint) {
+    for issue in issues {
+        let text = issue.place.as_ref().and_then(|place| source.text(&place.file));
+        line(&problems::render(issue, text, paint.on));
+    }
+    if !source.foreign().is_empty() {
+        let kinds: Vec<_> =
+            source.foreign().iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
+        line(&format!("{}: not read: {}", paint.doubtful("warning"), kinds.join(", ")));
+    }
+    if !issues.is_empty() || !source.foreign().is_empty() {
+        line("");
+    }
+    for table in [classes(source, paint), listeners(source, paint), routes(source, paint)] {
+        if let Some(table) = table {
+            line(&table);
+            line("");
+        }
+    }
+    let errors = issues.iter().filter(|issue| issue.level == Level::Error).count();
+    if errors == 0 {
+        line(&paint.good("All accepted"));
+    } else {
+        line(&paint.bad(&count(errors, "error")));
+    }
+}
+
+fn classes(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let classes = &source.resources().gateway_classes;
+    if classes.is_empty() {
+        return None;
+    }
+    let mut table = plain(["GATEWAYCLASS", "CONTROLLER", "CONDITIONS"], paint);
+    for (name, class) in classes {
+        let id = gwapi_model::ObjectId::new(Kind::GatewayClass, "", &*name.name);
+        let conditions = match source.translation().status.get(&id) {
+            Some(Status::GatewayClass(status)) => conditions(&status.conditions),
+            _ => "not ours".to_owned(),
+        };
+        table.add_row(vec![name.name.clone(), class.spec.controller_name.clone(), conditions]);
+    }
+    Some(table.trim_fmt())
+}
+
+fn listeners(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let view = View::of(source, None);
+    if view.gateways.is_empty() {
+        return None;
+    }
+    let titles = ["GATEWAY", "LISTENER", "ADDRESS", "HOSTNAMES", "ROUTES", "CONDITIONS"];
+    let mut table = plain(titles, paint);
+    for gateway in &view.gateways {
+        let id = gwapi_model::ObjectId::new(Kind::Gateway, &*gateway.namespace, &*gateway.name);
+        let Some(Status::Gateway(status)) = source.translation().status.get(&id) else { continue };
+        let name = format!("{}/{}", gateway.namespace, gateway.name);
+        table.add_row(vec![
+            name,
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            conditions(&status.conditions),
+        ]);
+        for listener in &gateway.listeners {
+            let own = status.listeners.iter().find(|own| own.name == listener.name);
+            let address = listener.urls.first().cloned();
+            table.add_row(vec![
+                String::new(),
+                listener.name.clone(),
+                address.unwrap_or_else(|| format!("port {}, not served", listener.port)),
+                some_of(&listener.hostnames, 3),
+                listener.attached_routes.to_string(),
+                own.map(|own| conditions(&own.conditions)).unwrap_or_default(),
+            ]);
+        }
+    }
+    Some(table.trim_fmt())
+}
+
+fn routes(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let routes = &source.resources().http_routes;
+    if routes.is_empty() {
+        return None;
+    }
+    let mut table = plain(["HTTPROUTE", "PARENT", "HOSTNAMES", "RULES", "CONDITIONS"], paint);
+    for (name, route) in routes {
+        let id = gwapi_model::ObjectId::new(Kind::HttpRoute, &*name.namespace, &*name.name);
+        let parents = match source.translation().status.get(&id) {
+            Some(Status::HttpRoute(status)) => status.parents.as_slice(),
+            _ => &[],
+        };
+        let hostnames = match route.spec.hostnames.as_slice() {
+            [] => "*".to_owned(),
+            names => some_of(names, 3),
+        };
+        let rules = route.spec.rules.as_ref().map_or(1, Vec::len).to_string();
+        if parents.is_empty() {
+            let none = coloured("none".into(), comfy_table::Color::Yellow, paint);
+            table.add_row(vec![
+                name.to_string().into(),
+                none,
+                hostnames.into(),
+                rules.into(),
+                "".into(),
+            ]);
+            continue;
+        }
+        for (index, parent) in parents.iter().enumerate() {
+            let shown = if index == 0 { name.to_string() } else { String::new() };
+            table.add_row(vec![
+                shown,
+                parent_name(&parent.parent_ref, &name.namespace),
+                hostnames.clone(),
+                rules.clone(),
+                conditions(&parent.conditions),
+            ]);
+        }
+    }
+    Some(table.trim_fmt())
+}
+
+/// Good conditions by name, others with status and reason.
+fn conditions(conditions: &[Condition]) -> String {
+    let mut words: Vec<_> = conditions
+        .iter()
+        .filter(|condition| !is_good(condition))
+        .map(|bad| format!("{}={} ({})", bad.condition_type, bad.status, bad.reason))
+        .collect();
+    let negative = |condition: &&Condition| {
+        is_good(condition) && condition.status == gwapi_model::status::ConditionStatus::True
+    };
+    words.extend(conditions.iter().filter(negative).map(|good| good.condition_type.to_string()));
+    words.join(", ")
+}
