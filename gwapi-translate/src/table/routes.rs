@@ -1,0 +1,284 @@
+//! The routes of every listener: buckets by hostname, and in a bucket the candidates by path.
+//!
+//! ```text
+//!  listener ─► HostMap ─► Bucket { id, regexes, ... }         the most specific hostname first
+//!                             │
+//!         (id, Exact, "/a") ──┼─► [Candidate, ...]            sorted by precedence
+//!         (id, Prefix, "/a") ─┴─► [Candidate, ...]
+//! ```
+//!
+//! All paths of all buckets live in one persistent map, so that a bucket with one path costs one
+//! entry and a bucket with 40,000 paths is edited as fast as any other.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use equivalent::Equivalent;
+
+use super::hosts::HostMap;
+use super::rules::{Candidate, CompiledRule};
+use super::{Map, RequestHead, RouteMatch};
+use crate::ir::{Hostname, ListenerKey, PathMatch, RuleKey};
+
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+type HashSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
+/// The routes of all listeners of a table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes {
+    listeners: Map<ListenerKey, HostMap<Bucket>>,
+    slots: Map<SlotKey, Candidates>,
+    /// Identifiers of buckets are never used again.
+    next_bucket: u64,
+}
+
+/// Matches that compete for one path, in the order of precedence; shared by all tables that do
+/// not differ in it.
+type Candidates = Arc<[Candidate]>;
+
+/// What one listener serves for one hostname as written (HR-7).
+#[derive(Clone, Debug)]
+struct Bucket {
+    id: u64,
+    /// How many keys of `slots` are this bucket's.
+    slots: usize,
+    /// No prefix is longer, in bytes.
+    longest_prefix: usize,
+    /// No prefix has more elements. Like the length it is only a bound on the work that a path
+    /// asks for, and need not shrink.
+    deepest_prefix: usize,
+    regexes: Candidates,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum SlotKind {
+    Exact,
+    Prefix,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SlotKey {
+    bucket: u64,
+    kind: SlotKind,
+    path: Arc<str>,
+}
+
+/// A [`SlotKey`] that borrows its path from a request.
+struct SlotQuery<'p> {
+    bucket: u64,
+    kind: SlotKind,
+    path: &'p str,
+}
+
+impl Hash for SlotKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        SlotQuery { bucket: self.bucket, kind: self.kind, path: &self.path }.hash(state);
+    }
+}
+
+impl Hash for SlotQuery<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.bucket << 1 | self.kind as u64);
+        state.write(self.path.as_bytes());
+    }
+}
+
+impl Equivalent<SlotKey> for SlotQuery<'_> {
+    fn equivalent(&self, key: &SlotKey) -> bool {
+        self.bucket == key.bucket && self.kind == key.kind && *self.path == *key.path
+    }
+}
+
+impl Routes {
+    /// Replaces all candidates of the changed rules, in one pass over the places they touch.
+    pub(super) fn apply(&mut self, edits: Edits) {
+        let Edits { changed, places } = edits;
+        for (listener, hosts) in places {
+            // Taken out of the map, so that a map of hosts that nobody shares is edited in place.
+            let mut routes = self.listeners.remove(&listener).unwrap_or_default();
+            for (hostname, slots) in hosts {
+                let hostname = hostname.as_ref();
+                let mut bucket = routes.get(hostname).cloned().unwrap_or_else(|| self.new_bucket());
+                for (slot, added) in slots {
+                    self.edit(&mut bucket, slot, added, &changed);
+                }
+                routes.set(hostname, bucket.is_used().then_some(bucket));
+            }
+            if !routes.is_empty() {
+                self.listeners.insert(listener, routes);
+            }
+        }
+    }
+
+    fn new_bucket(&mut self) -> Bucket {
+        let id = self.next_bucket;
+        self.next_bucket += 1;
+        Bucket { id, slots: 0, longest_prefix: 0, deepest_prefix: 0, regexes: Arc::default() }
+    }
+
+    fn edit(
+        &mut self,
+        bucket: &mut Bucket,
+        slot: Slot,
+        added: Vec<Candidate>,
+        changed: &HashSet<RuleKey>,
+    ) {
+        let (kind, path) = match slot {
+            Slot::Path(kind, path) => (kind, path),
+            Slot::Regexes => {
+                bucket.regexes = merge(&bucket.regexes, added, changed);
+                return;
+            }
+        };
+        let key = SlotKey { bucket: bucket.id, kind, path };
+        let old = self.slots.get(&key).map_or(&[][..], |candidates| &**candidates);
+        let new = merge(old, added, changed);
+        bucket.slots -= usize::from(!old.is_empty());
+        bucket.slots += usize::from(!new.is_empty());
+        if new.is_empty() {
+            self.slots.remove(&key);
+            return;
+        }
+        if kind == SlotKind::Prefix {
+            bucket.longest_prefix = bucket.longest_prefix.max(key.path.len());
+            bucket.deepest_prefix = bucket.deepest_prefix.max(key.path.matches('/').count());
+        }
+        self.slots.insert(key, new);
+    }
+
+    /// The first match of a listener's routes that takes a request. What the matches of one
+    /// hostname do not take falls to the next less specific hostname (HR-4, HR-7).
+    pub(super) fn find(
+        &self,
+        listener: &ListenerKey,
+        request: &RequestHead<'_>,
+    ) -> Option<RouteMatch<'_>> {
+        self.listeners
+            .get(listener)?
+            .most_specific_first(request.host)
+            .find_map(|bucket| self.find_in(bucket, request))
+            .map(Candidate::route_match)
+    }
+
+    /// HR-2 inside one bucket: the exact path, then regular expressions, then prefixes from the
+    /// longest to the shortest. A candidate whose other conditions fail gives way to the next.
+    fn find_in<'s>(
+        &'s self,
+        bucket: &'s Bucket,
+        request: &RequestHead<'_>,
+    ) -> Option<&'s Candidate> {
+        let in_slot = |kind, path| {
+            let candidates = self.slots.get(&SlotQuery { bucket: bucket.id, kind, path })?;
+            candidates.iter().find(|candidate| candidate.takes(request))
+        };
+        let by_regex = || {
+            let mut regexes = bucket.regexes.iter();
+            regexes.find(|candidate| candidate.takes(request) && candidate.takes_path(request.path))
+        };
+        let by_prefix = || {
+            element_prefixes(request.path, bucket.deepest_prefix)
+                .filter(|prefix| prefix.len() <= bucket.longest_prefix)
+                .find_map(|prefix| in_slot(SlotKind::Prefix, prefix))
+        };
+        in_slot(SlotKind::Exact, request.path).or_else(by_regex).or_else(by_prefix)
+    }
+}
+
+impl Bucket {
+    fn is_used(&self) -> bool {
+        self.slots > 0 || !self.regexes.is_empty()
+    }
+}
+
+/// The candidates of a slot after a change, in the order of precedence. Both parts are nearly
+/// sorted, which the sort makes use of: the cost is linear in practice, however many they are.
+fn merge(old: &[Candidate], added: Vec<Candidate>, changed: &HashSet<RuleKey>) -> Candidates {
+    let kept = old.iter().filter(|candidate| !changed.contains(candidate.rule_key())).cloned();
+    let mut all: Vec<_> = kept.chain(added).collect();
+    all.sort_by(Candidate::cmp_precedence);
+    // A rule may name a hostname twice.
+    all.dedup_by(|a, b| a.cmp_precedence(b).is_eq());
+    all.into()
+}
+
+/// The prefixes of a path by element (HM-2), from the longest one of at most `deepest` elements to
+/// the empty one, which stands for `/`.
+fn element_prefixes(path: &str, deepest: usize) -> impl Iterator<Item = &str> {
+    let longest = path.match_indices('/').nth(deepest).map_or(path, |(slash, _)| &path[..slash]);
+    std::iter::successors(Some(longest), |prefix| prefix.rfind('/').map(|slash| &prefix[..slash]))
+}
+
+/// Changes of rules, sorted by the places that they touch.
+#[derive(Default)]
+pub(super) struct Edits {
+    /// Rules that are new, changed or gone: what a slot holds of them is stale.
+    changed: HashSet<RuleKey>,
+    /// What comes instead; a place that a rule leaves is there, without candidates of that rule.
+    places: HashMap<ListenerKey, HashMap<Option<Hostname>, SlotEdits>>,
+}
+
+type SlotEdits = HashMap<Slot, Vec<Candidate>>;
+
+/// One list of candidates of a bucket.
+#[derive(PartialEq, Eq, Hash)]
+enum Slot {
+    Path(SlotKind, Arc<str>),
+    Regexes,
+}
+
+impl Edits {
+    /// A rule leaves its places.
+    pub(super) fn remove(&mut self, rule: &Arc<CompiledRule>) {
+        self.changed.insert(rule.rule().key.clone());
+        self.visit(rule, |_, _| ());
+    }
+
+    /// A rule takes its places.
+    pub(super) fn add(&mut self, rule: &Arc<CompiledRule>) {
+        self.visit(rule, Vec::push);
+    }
+
+    fn visit(
+        &mut self,
+        rule: &Arc<CompiledRule>,
+        mut visit: impl FnMut(&mut Vec<Candidate>, Candidate),
+    ) {
+        let hostnames = &rule.rule().hostnames;
+        for listener in &rule.rule().listeners {
+            let hosts = self.places.entry(listener.clone()).or_default();
+            let any_host = hostnames.is_empty().then_some(None);
+            for hostname in hostnames.iter().cloned().map(Some).chain(any_host) {
+                let slots = hosts.entry(hostname).or_default();
+                for candidate in rule.candidates() {
+                    visit(slots.entry(Slot::of(candidate.path())).or_default(), candidate);
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn of(path: &PathMatch) -> Self {
+        match path {
+            PathMatch::Exact(path) => Self::Path(SlotKind::Exact, path.clone()),
+            PathMatch::Prefix(prefix) => Self::Path(SlotKind::Prefix, prefix.clone()),
+            PathMatch::Regex(_) => Self::Regexes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_a_path_end_at_its_elements() {
+        let prefixes = |path, deepest| element_prefixes(path, deepest).collect::<Vec<_>>();
+        assert_eq!(prefixes("/a/bc/d", 9), ["/a/bc/d", "/a/bc", "/a", ""]);
+        assert_eq!(prefixes("/a/bc/d", 2), ["/a/bc", "/a", ""]);
+        assert_eq!(prefixes("/a/bc/d", 0), [""]);
+        assert_eq!(prefixes("/a/", 9), ["/a/", "/a", ""]);
+        assert_eq!(prefixes("/", 9), ["/", ""]);
+        assert_eq!(prefixes("*", 9), ["*"], "the prefix / takes paths only");
+    }
+}

@@ -1,0 +1,231 @@
+//! Rules with their names and patterns compiled, and the conditions of a match.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use regex::Regex;
+
+use super::precedence::Precedence;
+use super::{RequestHead, RouteMatch, query};
+use crate::ir::{HttpMatch, HttpRule, PathMatch, RuleKey, ValueMatch};
+use crate::pattern;
+
+/// A rule together with what a request cannot wait for. What needs no compiling is read from the
+/// rule itself, so that 40,000 plain rules stay small.
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    rule: Arc<HttpRule>,
+    /// As the matches of the rule; `None` where a match can never match.
+    conditions: Box<[Option<Conditions>]>,
+}
+
+/// What is compiled of one match.
+#[derive(Debug)]
+struct Conditions {
+    path: Option<Regex>,
+    headers: Box<[(HeaderName, Value)]>,
+    query_params: Box<[Value]>,
+}
+
+#[derive(Debug)]
+enum Value {
+    Exact(Arc<str>),
+    Regex(Regex),
+}
+
+impl CompiledRule {
+    pub(super) fn new(rule: Arc<HttpRule>) -> Self {
+        let conditions = rule.matches.iter().map(Conditions::compile).collect();
+        Self { rule, conditions }
+    }
+
+    pub(super) fn rule(&self) -> &Arc<HttpRule> {
+        &self.rule
+    }
+
+    /// The matches that some request may satisfy.
+    pub(super) fn candidates(self: &Arc<Self>) -> impl Iterator<Item = Candidate> {
+        (0u32..)
+            .zip(&self.conditions)
+            .filter(|(_, conditions)| conditions.is_some())
+            .map(|(match_index, _)| Candidate { rule: Arc::clone(self), match_index })
+    }
+}
+
+impl Conditions {
+    /// `None` where a name or a pattern is broken: such a match never matches. Translation says so
+    /// in a condition of the route; here it must only do no harm.
+    fn compile(http_match: &HttpMatch) -> Option<Self> {
+        let path = match &http_match.path {
+            PathMatch::Regex(pattern) => Some(pattern::compile(pattern).ok()?),
+            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+        };
+        let headers = http_match
+            .headers
+            .iter()
+            .map(|header| Some((header.name.parse().ok()?, Value::compile(&header.value)?)))
+            .collect::<Option<_>>()?;
+        let query_params = http_match
+            .query_params
+            .iter()
+            .map(|param| Value::compile(&param.value))
+            .collect::<Option<_>>()?;
+        Some(Self { path, headers, query_params })
+    }
+}
+
+impl Value {
+    fn compile(value: &ValueMatch) -> Option<Self> {
+        Some(match value {
+            ValueMatch::Exact(text) => Self::Exact(text.clone()),
+            ValueMatch::Regex(pattern) => Self::Regex(pattern::compile(pattern).ok()?),
+        })
+    }
+
+    /// HM-5. A header that came in several lines matches if any single value does, or if the
+    /// values joined by a comma do: a client cannot avoid a match by adding a line, and a list is
+    /// the same list however it is cut into lines. Regular expressions see the single values.
+    fn takes_header(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+        let values = || headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+        match self {
+            Self::Exact(text) => {
+                let text = text.as_bytes();
+                values().any(|value| value == text) || is_joined(values(), text)
+            }
+            Self::Regex(regex) => values()
+                .any(|value| std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))),
+        }
+    }
+
+    fn takes_query_value(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(text) => query::equals(value, text),
+            Self::Regex(regex) => query::is_match(regex, value),
+        }
+    }
+}
+
+/// Whether the values joined by `,` or `, ` are this text. No value at all is no text, not even an
+/// empty one: a missing header never matches.
+fn is_joined<'v>(mut values: impl Iterator<Item = &'v [u8]>, text: &[u8]) -> bool {
+    let Some(mut rest) = values.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    for value in values {
+        let Some(after_comma) = rest.strip_prefix(b",") else { return false };
+        let after_space = after_comma.strip_prefix(b" ").unwrap_or(after_comma);
+        let Some(after_value) = after_space.strip_prefix(value) else { return false };
+        rest = after_value;
+    }
+    rest.is_empty()
+}
+
+/// One match of a rule, in competition with others for a path.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    rule: Arc<CompiledRule>,
+    match_index: u32,
+}
+
+impl Candidate {
+    pub(super) fn rule_key(&self) -> &RuleKey {
+        &self.rule.rule.key
+    }
+
+    pub(super) fn path(&self) -> &PathMatch {
+        &self.http_match().path
+    }
+
+    pub(super) fn cmp_precedence(&self, other: &Self) -> Ordering {
+        self.precedence().cmp(&other.precedence())
+    }
+
+    fn precedence(&self) -> Precedence<'_> {
+        Precedence::of(&self.rule.rule, self.index())
+    }
+
+    /// Whether a request whose path is matched already satisfies the rest (HM-5 to HM-8).
+    pub(super) fn takes(&self, request: &RequestHead<'_>) -> bool {
+        let Some(conditions) = &self.rule.conditions[self.index()] else { return false };
+        let http_match = self.http_match();
+        let query = request.query.unwrap_or("");
+        http_match.method.as_deref().is_none_or(|method| method == request.method)
+            && conditions
+                .headers
+                .iter()
+                .all(|(name, value)| value.takes_header(request.headers, name))
+            && http_match.query_params.iter().zip(&conditions.query_params).all(|(param, value)| {
+                query::first_value(query, &param.name)
+                    .is_some_and(|raw| value.takes_query_value(raw))
+            })
+    }
+
+    /// Whether the regular expression of the path takes the request's path.
+    pub(super) fn takes_path(&self, path: &str) -> bool {
+        self.rule.conditions[self.index()]
+            .as_ref()
+            .and_then(|conditions| conditions.path.as_ref())
+            .is_some_and(|regex| regex.is_match(path))
+    }
+
+    pub(super) fn route_match(&self) -> RouteMatch<'_> {
+        RouteMatch { rule: &self.rule.rule, match_index: self.index() }
+    }
+
+    fn http_match(&self) -> &HttpMatch {
+        &self.rule.rule.matches[self.index()]
+    }
+
+    fn index(&self) -> usize {
+        self.match_index as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(values: &[&str], text: &str) -> bool {
+        is_joined(values.iter().map(|value| value.as_bytes()), text.as_bytes())
+    }
+
+    #[test]
+    fn values_are_joined_by_a_comma_and_an_optional_space() {
+        assert!(
+            joined(&["a", "b"], "a,b")
+                && joined(&["a", "b"], "a, b")
+                && joined(&["a", "b, c"], "a,b, c")
+        );
+        for text in ["a", "a,", "a,b,", "a,b,c", "ab", "a,  b", "b,a"] {
+            assert!(!joined(&["a", "b"], text), "{text}");
+        }
+        assert!(!joined(&[], "") && joined(&[""], "") && joined(&["", ""], ","));
+    }
+
+    #[test]
+    fn a_broken_match_is_never_a_candidate() {
+        let broken = ValueMatch::Regex("(".into());
+        let matches = vec![
+            HttpMatch { path: PathMatch::Regex("(".into()), ..HttpMatch::default() },
+            HttpMatch {
+                headers: vec![crate::ir::HeaderMatch { name: "a".into(), value: broken.clone() }],
+                ..HttpMatch::default()
+            },
+            HttpMatch {
+                headers: vec![crate::ir::HeaderMatch {
+                    name: "a b".into(),
+                    value: ValueMatch::Exact("1".into()),
+                }],
+                ..HttpMatch::default()
+            },
+            HttpMatch {
+                query_params: vec![crate::ir::QueryParamMatch { name: "a".into(), value: broken }],
+                ..HttpMatch::default()
+            },
+        ];
+        for http_match in matches {
+            assert!(Conditions::compile(&http_match).is_none(), "{http_match:?}");
+        }
+    }
+}
