@@ -3,6 +3,7 @@
 mod addresses;
 mod args;
 mod backends;
+mod demo;
 mod echoes;
 mod overlay;
 mod paint;
@@ -19,11 +20,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 
-/// How a command ended; clap itself exits with 2 on wrong usage.
+/// How a command ended; clap itself exits with 2 as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
     Fine = 0,
     Problems = 1,
+    WrongUsage = 2,
     CouldNotStart = 3,
 }
 
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     log_to_stderr();
     let outcome = match &cli.command {
         Command::Run(arguments) => run::run(arguments),
-        Command::Demo(_) => Ok(Exit::Fine),
+        Command::Demo(arguments) => demo::demo(arguments),
         Command::Status(arguments) => status::status(arguments),
     };
     let exit = outcome.unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: the first one drains, the second one stops at once.
 
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,9 +41,6 @@ impl Signals {
 
     /// The signal that came, if one did.
     pub(crate) fn received(&self) -> Option<&'static str> {
-        match self.first.try_recv() {
-            Ok(signal) => Some(signal),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.first.try_recv().ok()
     }
 }

@@ -117,11 +117,10 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
     if !issues.is_empty() || !source.foreign().is_empty() {
         line("");
     }
-    for table in [classes(source, paint), listeners(source, paint), routes(source, paint)] {
-        if let Some(table) = table {
-            line(&table);
-            line("");
-        }
+    let tables = [classes(source, paint), listeners(source, paint), routes(source, paint)];
+    for table in tables.into_iter().flatten() {
+        line(&table);
+        line("");
     }
     let errors = issues.iter().filter(|issue| issue.level == Level::Error).count();
     if errors == 0 {
