@@ -23,10 +23,11 @@
 //! route may use) is not checked here: that is for a status. What takes the former version of an
 //! object (a field that never changes) is not checked either.
 //!
-//! Where the channels of the Gateway API differ, the more permissive one is applied, so that
-//! nothing is refused that some API server takes. Three checks go beyond all of them: a hostname
-//! that is an IP address (RT-14, prose alone), a label selector that Kubernetes could not apply,
-//! and a header value with control characters, which no message can carry.
+//! Where the channels of the Gateway API differ over a field that both have, the more permissive
+//! one is applied; what only the experimental channel has is held to its rules. Three checks go
+//! beyond both: a hostname that is an IP address (RT-14, prose alone), a label selector that
+//! Kubernetes could not apply, and a header value with control characters, which no message can
+//! carry.
 
 mod checker;
 mod core;

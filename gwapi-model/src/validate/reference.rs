@@ -19,30 +19,12 @@ pub(super) fn parents(check: &mut Checker, parents: &[ParentReference]) {
     distinct_parents(check, parents);
 }
 
-/// References to one parent set the same fields of `sectionName` and `port`, to different values.
-/// The standard channel's rule looks at `sectionName` alone; that of the experimental channel,
-/// which also tells ports apart, is the one applied here (RT-1).
+/// References to one parent set the same fields of `sectionName` and `port`, to different values
+/// (RT-1). The standard channel looks at `sectionName` alone and the experimental one at both:
+/// what satisfies either is let through.
 fn distinct_parents(check: &mut Checker, parents: &[ParentReference]) {
     for (index, parent) in parents.iter().enumerate() {
-        let same_object =
-            parents[..index].iter().filter(|earlier| target(earlier) == target(parent));
-        let mut clash = None;
-        for earlier in same_object {
-            if sections(earlier) == sections(parent) {
-                clash = Some("names the same parent as an earlier entry");
-                break;
-            }
-            let fields = |parent: &ParentReference| {
-                let (section, port) = sections(parent);
-                (section.is_some(), port.is_some())
-            };
-            if fields(earlier) != fields(parent) {
-                clash = Some(
-                    "names a parent of an earlier entry, but not by the same fields: expected \
-                     sectionName and port to be set in all of them or in none",
-                );
-            }
-        }
+        let clash = parents[..index].iter().find_map(|earlier| clash(earlier, parent));
         if let Some(message) = clash {
             check.field("parentRefs", |check| {
                 check.index(index, |check| {
@@ -54,6 +36,24 @@ fn distinct_parents(check: &mut Checker, parents: &[ParentReference]) {
             });
         }
     }
+}
+
+fn clash(earlier: &ParentReference, parent: &ParentReference) -> Option<&'static str> {
+    if target(earlier) != target(parent) {
+        return None;
+    }
+    let (earlier_section, earlier_port) = sections(earlier);
+    let (section, port) = sections(parent);
+    let same_section = section == earlier_section;
+    if same_section && port == earlier_port {
+        return Some("names the same parent as an earlier entry");
+    }
+    let same_fields = section.is_some() == earlier_section.is_some()
+        && (!same_section || port.is_some() == earlier_port.is_some());
+    (!same_fields).then_some(
+        "names a parent of an earlier entry, but not by the same fields: expected sectionName \
+         and port to be set in all of them or in none",
+    )
 }
 
 fn target(parent: &ParentReference) -> impl Eq + Hash + '_ {

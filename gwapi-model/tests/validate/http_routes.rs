@@ -80,6 +80,20 @@ fn parents_are_at_most_thirty_two_and_distinct() {
                 &[],
             ),
             case(
+                "another section, one of them with a port",
+                "/spec/parentRefs/1",
+                json!({"name": "edge", "namespace": "infra", "sectionName": "https"}),
+                &[],
+            ),
+            case(
+                "the same section, one of them with a port",
+                "/spec/parentRefs/1",
+                json!({"name": "edge", "namespace": "infra", "sectionName": "http"}),
+                &["spec.parentRefs[1]: names a parent of an earlier entry, but not by the same \
+                   fields: expected sectionName and port to be set in all of them or in none \
+                   [give every reference to the parent its own sectionName or port, or keep one]"],
+            ),
+            case(
                 "the same section by another port",
                 "/spec/parentRefs/1/sectionName",
                 json!("http"),
