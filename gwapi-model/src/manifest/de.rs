@@ -1,6 +1,7 @@
 //! Trees into typed objects, by serde, with errors that know their place.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -25,28 +26,77 @@ pub(super) struct Context<'a> {
     pub(super) redact: bool,
 }
 
-/// Reads an object. Findings are errors and warnings that did not keep it from being read, such
-/// as unknown fields; all of them come back, also next to an error.
+/// Reads an object, and adds what is wrong with it.
+///
+/// Serde stops at the first error. So that all of them are told at once, the object is read again
+/// without what was wrong, until nothing is.
 pub(super) fn read<T: DeserializeOwned>(
     root: &Node<'_>,
     context: &Context<'_>,
     findings: &mut Vec<Finding>,
 ) -> Option<T> {
-    let unknown = RefCell::new(std::mem::take(findings));
-    let reader = Reader { node: root, trail: &Trail::Root, context, findings: &unknown };
-    let result = T::deserialize(reader).map_err(|error| error.at(root, &Trail::Root, context));
-    *findings = unknown.into_inner();
-    match result {
-        Ok(object) => Some(object),
-        Err(Error::Placed(finding)) => {
-            findings.push(*finding);
-            None
-        }
-        Err(Error::Loose(trouble)) => {
-            findings.push(Finding::error(root.span, Error::Loose(trouble).to_string()));
-            None
+    let mut state = State::default();
+    let mut object = None;
+    let mut told = 0;
+    while told < MAX_ERRORS {
+        let reader = Reader { node: root, trail: &Trail::Root, context, state: &state };
+        match T::deserialize(reader).map_err(|error| reader.place(error)) {
+            Ok(complete) => {
+                // Without what was skipped, it is not the object that was written.
+                object = state.skipped.is_empty().then_some(complete);
+                break;
+            }
+            Err(Error::Placed(place)) => {
+                told += place.finding.iter().len();
+                findings.extend(place.finding);
+                let is_new = state.skipped.insert(place.node);
+                if !is_new || place.node == address(root) {
+                    break;
+                }
+            }
+            Err(Error::Loose(_)) => break,
         }
     }
+    findings.append(&mut state.unknown.into_inner());
+    object
+}
+
+/// Errors that are told of one object.
+const MAX_ERRORS: usize = 20;
+
+/// Fields that do not exist, as far as they are told of one object.
+const MAX_UNKNOWN_FIELDS: usize = 100;
+
+/// What is known of an object while it is read.
+#[derive(Default)]
+struct State {
+    /// Findings about fields that do not exist.
+    unknown: RefCell<Vec<Finding>>,
+    /// Values that are left out because they are wrong.
+    skipped: HashSet<Address>,
+}
+
+impl State {
+    /// Takes findings in, each one once: structs are read again where others have errors.
+    fn add_unknown(&self, findings: impl Iterator<Item = Finding>) {
+        let mut unknown = self.unknown.borrow_mut();
+        for finding in findings {
+            if unknown.len() == MAX_UNKNOWN_FIELDS {
+                return;
+            }
+            if unknown.iter().all(|known| known.span != finding.span) {
+                unknown.push(finding);
+            }
+        }
+    }
+}
+
+/// Which node of the tree it is. Trees do not move while they are read.
+pub(super) type Address = *const ();
+
+/// The address of a node.
+pub(super) fn address(node: &Node<'_>) -> Address {
+    std::ptr::from_ref(node).cast()
 }
 
 /// Deserializes one value.
@@ -55,7 +105,7 @@ struct Reader<'a, 't> {
     node: &'a Node<'t>,
     trail: &'a Trail<'a>,
     context: &'a Context<'a>,
-    findings: &'a RefCell<Vec<Finding>>,
+    state: &'a State,
 }
 
 impl<'a, 't> Reader<'a, 't> {
@@ -110,8 +160,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
             return Err(self.place(Error::expected("a map")));
         };
         if self.context.strict {
-            let unknown = fields::unknown(name, fields, entries, self.trail);
-            self.findings.borrow_mut().extend(unknown);
+            self.state.add_unknown(fields::unknown(name, fields, entries, self.trail));
         }
         let entries = Entries { reader: self, entries, next: 0, fields: Some(fields) };
         visitor.visit_map(entries).map_err(|error| self.place(error))
@@ -162,9 +211,12 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Error> {
-        let index = self.next;
-        let Some(item) = self.items.get(index) else { return Ok(None) };
-        self.next += 1;
+        let rest = self.items.iter().enumerate().skip(self.next);
+        let kept = |item: &Node<'_>| !self.reader.state.skipped.contains(&address(item));
+        let Some((index, item)) = rest.into_iter().find(|(_, item)| kept(item)) else {
+            return Ok(None);
+        };
+        self.next = index + 1;
         let trail = Trail::Index(self.reader.trail, index);
         let reader = self.reader.child(item, &trail);
         seed.deserialize(reader).map(Some).map_err(|error| reader.place(error))
@@ -199,10 +251,10 @@ impl<'de> MapAccess<'de> for Entries<'_, '_> {
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
         while let Some(entry) = self.entries.get(self.next) {
-            let wanted = self
+            let is_wanted = self
                 .fields
                 .is_none_or(|fields| !entry.value.is_null() && fields.contains(&&*entry.key));
-            if wanted {
+            if is_wanted && !self.reader.state.skipped.contains(&address(&entry.value)) {
                 return seed.deserialize(StrDeserializer::new(&entry.key)).map(Some);
             }
             self.next += 1;

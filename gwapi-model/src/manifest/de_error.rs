@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use super::Severity;
-use super::de::Context;
+use super::de::{Address, Context, address};
 use super::finding::Finding;
 use super::node::{Node, Span, Value};
 use super::plain;
@@ -18,7 +18,16 @@ pub(super) enum Error {
     /// Without a place yet.
     Loose(Trouble),
     /// With its place.
-    Placed(Box<Finding>),
+    Placed(Box<Place>),
+}
+
+/// Where an error is.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The innermost value around it.
+    pub(super) node: Address,
+    /// What to tell; nothing where the error only follows from another one.
+    pub(super) finding: Option<Finding>,
 }
 
 /// What can be wrong with a value.
@@ -41,18 +50,30 @@ impl Error {
     /// The same error, placed at `node` if it has no place yet.
     pub(super) fn at(self, node: &Node<'_>, trail: &Trail<'_>, context: &Context<'_>) -> Self {
         match self {
-            Self::Loose(trouble) => Self::Placed(Box::new(place(trouble, node, trail, context))),
+            Self::Loose(trouble) => {
+                let finding = finding(trouble, node, trail, context);
+                Self::Placed(Box::new(Place { node: address(node), finding }))
+            }
             placed @ Self::Placed(_) => placed,
         }
     }
 }
 
-fn place(trouble: Trouble, node: &Node<'_>, trail: &Trail<'_>, context: &Context<'_>) -> Finding {
+fn finding(
+    trouble: Trouble,
+    node: &Node<'_>,
+    trail: &Trail<'_>,
+    context: &Context<'_>,
+) -> Option<Finding> {
     let mut span = node.span;
     let (message, help) = match trouble {
         Trouble::Expected(what) => expected(&what, node, context),
         Trouble::Missing(name) => {
             let entry = node.entry(name);
+            if entry.is_some_and(|entry| !entry.value.is_null()) {
+                // It is there, and was left out because it is wrong: that has been told.
+                return None;
+            }
             span = entry.map_or(span, |entry| entry.key_span);
             (format!("missing field `{name}`"), entry.map(|_| "give it a value".to_owned()))
         }
@@ -64,7 +85,7 @@ fn place(trouble: Trouble, node: &Node<'_>, trail: &Trail<'_>, context: &Context
         }
         Trouble::Other(text) => (text, None),
     };
-    Finding { severity: Severity::Error, span, field: trail.path(), message, help }
+    Some(Finding { severity: Severity::Error, span, field: trail.path(), message, help })
 }
 
 /// "expected ..., found ...", and what usually helps.
@@ -139,7 +160,9 @@ impl fmt::Display for Error {
             Self::Loose(Trouble::Expected(what)) => write!(f, "expected {what}"),
             Self::Loose(Trouble::Missing(name)) => write!(f, "missing field `{name}`"),
             Self::Loose(Trouble::Other(text)) => f.write_str(text),
-            Self::Placed(finding) => f.write_str(&finding.message),
+            Self::Placed(place) => {
+                f.write_str(place.finding.as_ref().map_or("wrong", |finding| &finding.message))
+            }
         }
     }
 }

@@ -47,19 +47,19 @@ const RENAMED: &[(&str, &str)] = &[
 ];
 
 /// A finding for each entry that is no field of the type `type_name`.
-pub(super) fn unknown(
+pub(super) fn unknown<'a>(
     type_name: &str,
-    fields: &[&str],
-    entries: &[Entry<'_>],
-    trail: &Trail<'_>,
-) -> Vec<Finding> {
+    fields: &'a [&'a str],
+    entries: &'a [Entry<'_>],
+    trail: &'a Trail<'_>,
+) -> impl Iterator<Item = Finding> + use<'a> {
     let is_metadata = type_name == "ObjectMeta";
     let known = if is_metadata { OF_METADATA } else { fields };
     entries
         .iter()
-        .filter(|entry| !known.contains(&&*entry.key))
+        .filter(move |entry| !known.contains(&&*entry.key))
         .filter(|entry| !(trail.is_root() && OF_EVERY_OBJECT.contains(&&*entry.key)))
-        .map(|entry| Finding {
+        .map(move |entry| Finding {
             // Whatever metadata may hold besides has no effect on routing.
             severity: if is_metadata { Severity::Warning } else { Severity::Error },
             span: entry.key_span,
@@ -67,7 +67,6 @@ pub(super) fn unknown(
             message: format!("unknown field {}", quoted(&entry.key)),
             help: Some(help(&entry.key, known)),
         })
-        .collect()
 }
 
 fn help(key: &str, known: &[&str]) -> String {

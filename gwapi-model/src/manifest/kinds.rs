@@ -17,8 +17,8 @@ pub(super) enum Meaning {
     Served { kind: Kind, is_old: bool },
     /// It is in the API's first shape; the kind is one that can be shown as it is written today.
     FirstShape(Option<Kind>),
-    /// Nobody can mean this.
-    Mistake { message: String, help: String },
+    /// Nobody can mean this; `field` is what is wrong.
+    Mistake { field: &'static str, message: String, help: String },
     /// It is for somebody else.
     Foreign,
 }
@@ -34,6 +34,7 @@ pub(super) fn meaning(api_version: &str, kind: &str) -> Meaning {
     match named {
         Some(named) if named.group() == group => served(named, api_version, version),
         Some(named) if is_ours(group) || api_version == named.group() => Meaning::Mistake {
+            field: "apiVersion",
             message: format!("there is no {kind} in `{api_version}`"),
             help: format!("write `apiVersion: {}`", named.api_version()),
         },
@@ -57,6 +58,7 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
         return Meaning::Served { kind, is_old: version != kind.version() };
     }
     Meaning::Mistake {
+        field: "apiVersion",
         message: format!("there is no {kind} in `{api_version}`"),
         help: format!("write `apiVersion: {}`", kind.api_version()),
     }
@@ -71,6 +73,7 @@ fn misspelt(kind: &str) -> Meaning {
     let near = closest(kind, &known).filter(|near| near.len().abs_diff(kind.len()) <= 2);
     match near {
         Some(near) => Meaning::Mistake {
+            field: "kind",
             message: format!("the Gateway API has no kind `{kind}`"),
             help: format!("did you mean `{near}`?"),
         },

@@ -113,10 +113,10 @@ impl<'t> TextReader<'t> {
                 self.served(node, kind, is_old, api_version, faults)
             }
             Meaning::FirstShape(shown) => self.first_shape(node, shown, api_version),
-            Meaning::Mistake { message, help } => {
+            Meaning::Mistake { field, message, help } => {
                 self.manifest.broken = true;
-                let span = node.get("apiVersion").or(node.get("kind")).unwrap_or(node).span;
-                self.report(None, Finding::error(span, message).help(help));
+                let span = node.get(field).unwrap_or(node).span;
+                self.report(None, Finding::error(span, message).field(field).help(help));
             }
             Meaning::Foreign => {
                 for fault in faults {

@@ -3,34 +3,56 @@
 use granit_parser::{ErrorKind, ScanError};
 
 use super::node::Span;
-use super::tree::Fault;
+use super::tree::{Fault, NEST_LESS, too_deep_message};
 
 /// The fault that a scanner's error stands for.
 pub(super) fn fault(text: &str, error: &ScanError) -> Fault {
-    let start = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-    let width = text
-        .get(start..)
-        .and_then(|rest| rest.chars().next())
-        .filter(|c| *c != '\n')
-        .map_or(0, char::len_utf8);
+    let mut start = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+    let rest = text.get(start..).unwrap_or_default();
+    if is_about_tab(error.kind()) {
+        // The scanner names the value that the tab stands in, which may begin on a line before.
+        start += rest.find('\t').unwrap_or(0);
+    } else if is_about_quote(error.kind()) {
+        // The scanner names the line where it noticed; the quote was opened before.
+        start = text[..start].rfind(['\'', '"']).unwrap_or(start);
+    }
+    let rest = text.get(start..).unwrap_or_default();
+    let width = rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
     let (message, help) = describe(error.kind());
-    let help = if is_template(text, start) {
-        Some("this looks like a template: render it first, for example with `helm template`")
-    } else {
-        help
-    };
-    Fault { span: Span::new(start, start + width), message, help: help.map(str::to_owned) }
+    let help = help.map(str::to_owned);
+    explained(text, Fault { span: Span::new(start, start + width), message, help })
+}
+
+/// The fault, with better help where the text is a template.
+pub(super) fn explained(text: &str, fault: Fault) -> Fault {
+    if !is_template(text, fault.span.start as usize) {
+        return fault;
+    }
+    let help = "this looks like a template: render it first, for example with `helm template`";
+    Fault { help: Some(help.to_owned()), ..fault }
+}
+
+fn is_about_tab(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TabInIndentation
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabNotAllowed
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInPlainScalar
+    )
+}
+
+fn is_about_quote(kind: &ErrorKind) -> bool {
+    use ErrorKind as Kind;
+    matches!(kind, Kind::InvalidQuotedScalarIndent | Kind::DocumentIndicatorInQuotedScalar)
 }
 
 /// What is wrong, and what usually helps.
 fn describe(kind: &ErrorKind) -> (String, Option<&'static str>) {
     use ErrorKind as Kind;
     let (message, help) = match kind {
-        Kind::TabInIndentation
-        | Kind::TabInBlockIndentation
-        | Kind::TabNotAllowed
-        | Kind::TabAtBlockScalarStart
-        | Kind::TabInPlainScalar => {
+        tab if is_about_tab(tab) => {
             ("a tab where YAML wants spaces", "indent with spaces; only JSON may use tabs")
         }
         Kind::MappingValueNotAllowed | Kind::InvalidColonPlacement => (
@@ -49,12 +71,11 @@ fn describe(kind: &ErrorKind) -> (String, Option<&'static str>) {
             "expected `key: value`",
             "put a `:` and a space after the key, or check the indentation",
         ),
-        Kind::UnclosedQuotedScalar | Kind::DocumentIndicatorInQuotedScalar => {
-            ("a quote that is never closed", "close the quote")
-        }
-        Kind::InvalidQuotedScalarIndent => {
-            ("a quoted text whose next line is not indented", "close the quote, or indent the line")
-        }
+        Kind::UnclosedQuotedScalar => ("a quote that is never closed", "close the quote"),
+        quote if is_about_quote(quote) => (
+            "a quote that is never closed",
+            "close the quote, or indent the lines that belong to the text",
+        ),
         Kind::ExpectedFlowMappingSeparator => {
             ("expected `,` or `}`", "separate entries with `,` and close `{` with `}`")
         }
@@ -70,13 +91,13 @@ fn describe(kind: &ErrorKind) -> (String, Option<&'static str>) {
         Kind::ExpectedDocumentStart | Kind::InvalidDocumentEnd => {
             ("more text after the end of the document", "put `---` on a line between documents")
         }
-        Kind::RecursionLimitExceeded => ("nested too deeply", "nest less deeply"),
+        Kind::RecursionLimitExceeded => return (too_deep_message(), Some(NEST_LESS)),
         Kind::UnclosedFlowCollection { open } => {
             return (format!("`{open}` is never closed"), Some("add the closing bracket"));
         }
         Kind::UnexpectedCharacter { character } => {
             return (
-                format!("`{}` cannot begin a value", character.escape_debug()),
+                format!("a value cannot begin with {character:?}"),
                 Some("put the value in quotes"),
             );
         }

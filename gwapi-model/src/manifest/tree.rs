@@ -18,6 +18,8 @@ use super::syntax;
 
 /// Maps and lists may be nested this deep. An HTTPRoute needs some ten levels.
 pub(super) const MAX_DEPTH: usize = 64;
+/// What to do about it.
+pub(super) const NEST_LESS: &str = "nest less deeply";
 /// Values that aliases may add to a document.
 const MAX_ALIASED: u64 = 1_000_000;
 /// Values that aliases may add for each value that is written out.
@@ -60,7 +62,11 @@ pub(super) struct Documents<'t> {
 
 impl<'t> Documents<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let options = granit_parser::options! { emit_comments: false };
+        let options = granit_parser::options! {
+            emit_comments: false,
+            block_nesting_limit: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+        };
         let parser = Parser::new_from_str_with_options(text, options);
         Self { text, parser, ended: false }
     }
@@ -84,7 +90,7 @@ impl<'t> Iterator for Documents<'t> {
                 },
                 Ok((event, span)) => match builder.event(event, &span) {
                     Ok(()) => continue,
-                    Err(fault) => fault,
+                    Err(fault) => syntax::explained(self.text, fault),
                 },
                 Err(error) => syntax::fault(self.text, &error),
             };
@@ -233,7 +239,7 @@ impl<'t> Builder<'t> {
         if self.aliased > allowed {
             return Err(Fault::new(
                 place,
-                format!("aliases blow this document up to more than {allowed} values"),
+                format!("aliases stand for more than {allowed} values"),
                 "write the values out instead of aliases of aliases",
             ));
         }
@@ -423,8 +429,11 @@ fn tag_place(span: &granit_parser::Span) -> Span {
 }
 
 fn too_deep(place: Span) -> Fault {
-    let message = format!("maps and lists are nested more than {MAX_DEPTH} levels deep");
-    Fault::new(place, message, "nest less deeply")
+    Fault::new(place, too_deep_message(), NEST_LESS)
+}
+
+pub(super) fn too_deep_message() -> String {
+    format!("maps and lists are nested more than {MAX_DEPTH} levels deep")
 }
 
 fn key_is_no_text(place: Span) -> Fault {
