@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
-use crate::{deps, examples, golden, tutorials};
+use crate::{deps, examples, golden, links, tutorials};
 
 /// A part of CI that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +19,8 @@ pub(crate) enum Stage {
     Deps,
     /// Golden files come in pairs, no snapshot waits for review
     Golden,
+    /// Links of the documentation lead somewhere
+    Links,
     /// No lint fires, default features
     Clippy,
     /// No lint fires, all features
@@ -82,6 +84,7 @@ impl Stage {
             }
             Self::Deps => deps::run(root),
             Self::Golden => golden::run(root),
+            Self::Links => links::run(root),
             Self::Clippy => clippy(root, &[]),
             Self::ClippyAll => clippy(root, &["--all-features"]),
             Self::NoDefault => {

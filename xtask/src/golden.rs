@@ -13,8 +13,7 @@ const SKIPPED: [&str; 2] = [".git", "target"];
 
 /// Checks every golden file below `root`.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
-    let mut files = BTreeSet::new();
-    collect(root, &mut files)?;
+    let files = source_files(root)?;
     let pairs = files.iter().filter(|file| has_suffix(file, ".in.yaml")).count();
     let complaints = complaints(&files);
     if !complaints.is_empty() {
@@ -22,6 +21,13 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     eprintln!("{pairs} golden pairs, no snapshot waits for review");
     Ok(())
+}
+
+/// Every file below `root` that is no build product.
+pub(crate) fn source_files(root: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    collect(root, &mut files)?;
+    Ok(files)
 }
 
 fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod command;
 mod deps;
 mod examples;
 mod golden;
+mod links;
 mod tutorials;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ enum Task {
     Deps,
     /// Checks that golden files come in pairs and that no snapshot waits for review
     Golden,
+    /// Checks that the links of the documentation lead somewhere
+    Links,
     /// Compiles and runs the examples for embedders
     Examples,
     /// Runs the commands of the tutorials' READMEs and compares what they print
@@ -69,6 +72,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci { stages, keep_going } => ci::run(&root, &stages, keep_going),
         Task::Deps => deps::run(&root),
         Task::Golden => golden::run(&root),
+        Task::Links => links::run(&root),
         Task::Examples => examples::run(&root),
         Task::Tutorials { names } => tutorials::run(&root, &names),
         Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),
