@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use gwapi_model::{ObjectId, Resource, Resources};
-use gwapi_translate::ir::{ConfigDelta, GatewayConfig, GatewayId, IrKey};
-use gwapi_translate::{Feedback, Options, TranslationDelta};
+use gwapi_translate::ir::{ConfigDelta, GatewayConfig, GatewayId};
+use gwapi_translate::{Feedback, Options};
 
 use crate::{ConfigUpdate, Drained, ProxyHandle};
 
@@ -26,10 +26,6 @@ pub use translated_folder::{SourceChange, TranslatedFolder};
 
 /// Time between two attempts at ports that could not be bound.
 const RETRY_UNBOUND: Duration = Duration::from_secs(1);
-
-/// Rounds of configuration and feedback per change. Feedback only ever takes listeners and
-/// certificates out, so that two rounds settle every change; the bound guards against a mistake.
-const MAX_ROUNDS: usize = 8;
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,32 +178,16 @@ impl<O: Overlay> Standalone<O> {
         }
     }
 
-    /// Applies an update and takes in what the proxy says about it, until both agree.
+    /// Applies an update and takes in what the proxy says about it. That changes status alone:
+    /// what is broken stays in the configuration, so that the proxy can try it again.
     fn serve(&mut self, update: ConfigUpdate) {
         for gateway in &update.removed_gateways {
             self.feedback.remove(gateway);
         }
-        let mut known: BTreeMap<GatewayId, Feedback> = BTreeMap::new();
-        let mut pending = update;
-        for _ in 0..MAX_ROUNDS {
-            let report = self.proxy.apply(pending);
-            self.generation = report.generation;
-            let mut answer = TranslationDelta::default();
-            for (gateway, said) in report.feedback {
-                let feedback = known.entry(gateway.clone()).or_default();
-                // What was taken out because of this change cannot fail a second time: silence
-                // about it is no sign that it works.
-                feedback.unbound.extend(said.unbound);
-                feedback.rejected_certificates.extend(said.rejected_certificates);
-                let delta = self.source.set_feedback(&gateway, feedback.clone());
-                answer.config.extend(delta.config);
-            }
-            if answer.config.is_empty() {
-                break;
-            }
-            pending = ConfigUpdate::from(&answer);
-        }
-        for (gateway, feedback) in known {
+        let report = self.proxy.apply(update);
+        self.generation = report.generation;
+        for (gateway, feedback) in report.feedback {
+            self.source.set_feedback(&gateway, feedback.clone());
             if feedback == Feedback::default() {
                 self.feedback.remove(&gateway);
             } else {
@@ -216,39 +196,14 @@ impl<O: Overlay> Standalone<O> {
         }
     }
 
-    /// Offers every unbound listener to the proxy once more; whether anything came of it.
+    /// Lets the proxy try unbound ports once more; whether anything came of it.
     fn retry_unbound(&mut self) -> bool {
         self.next_retry = Instant::now() + RETRY_UNBOUND;
         let before = self.feedback.clone();
-        let mut update = ConfigUpdate::default();
-        for (gateway, feedback) in before.iter().filter(|(_, said)| !said.unbound.is_empty()) {
-            let hopeful = Feedback {
-                rejected_certificates: feedback.rejected_certificates.clone(),
-                ..Feedback::default()
-            };
-            let mut delta = self
-                .source
-                .set_feedback(gateway, hopeful)
-                .config
-                .remove(gateway)
-                .unwrap_or_default();
-            self.offer_again(gateway, feedback, &mut delta);
-            update.gateways.insert(gateway.clone(), delta);
-        }
-        self.serve(update);
+        let unbound = before.iter().filter(|(_, feedback)| !feedback.unbound.is_empty());
+        // A Gateway that is named is looked at anew, even where nothing about it changes.
+        let gateways = unbound.map(|(id, _)| (id.clone(), ConfigDelta::default())).collect();
+        self.serve(ConfigUpdate { gateways, removed_gateways: Vec::new() });
         self.feedback != before
-    }
-
-    /// Adds the unbound listeners to `delta`, where the translator left them in.
-    fn offer_again(&self, gateway: &GatewayId, feedback: &Feedback, delta: &mut ConfigDelta) {
-        let Some(config) = self.source.translation().config.get(gateway) else { return };
-        for listener in feedback.unbound.keys() {
-            let key = IrKey::Listener(listener.clone());
-            if let Some(resource) = config.0.get(&key)
-                && delta.upserts.iter().all(|upsert| upsert.key() != key)
-            {
-                delta.upserts.push(resource.clone());
-            }
-        }
     }
 }

@@ -239,7 +239,7 @@ fn bad<'a>(id: &'a ObjectId, conditions: &'a [Condition]) -> impl Iterator<Item 
 }
 
 fn help_for(condition: &Condition) -> Option<String> {
-    let denied = condition.message.to_ascii_lowercase().contains("permission denied");
+    let denied = condition.message.to_ascii_lowercase().contains("permission");
     (condition.reason == ConditionReason::PortUnavailable && denied).then(|| {
         "ports below 1024 need privileges: --port-offset 8000 serves port 80 as 8080".to_owned()
     })
