@@ -29,6 +29,10 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Time from the end of the request to the head of the response, where the rule sets none.
     pub response_head_timeout: Duration,
+    /// Time a response body may make no progress, and a tunnel may be silent both ways.
+    pub response_idle_timeout: Duration,
+    /// Time a client may take to read what waits for it before anything more is written.
+    pub write_stall_timeout: Duration,
     /// Idle connections kept per endpoint and core.
     pub max_idle_per_endpoint: usize,
     /// Time an idle upstream connection is kept.
@@ -54,6 +58,8 @@ impl Default for Limits {
             max_connections_per_core: 16_384,
             connect_timeout: Duration::from_secs(5),
             response_head_timeout: Duration::from_secs(60),
+            response_idle_timeout: Duration::from_secs(300),
+            write_stall_timeout: Duration::from_secs(60),
             max_idle_per_endpoint: 64,
             upstream_idle_timeout: Duration::from_secs(50),
             drain_quiet: Duration::from_secs(1),

@@ -1,12 +1,46 @@
 //! The proxy as a value: build, start, feed with configuration, drain.
+//!
+//! ```text
+//!  handle ─► apply ─► gateway ─► certificates, tls          the caller's thread
+//!              └────► sockets, snapshot
+//!  ───────────────────────────────────────────────────────────────────────────
+//!  worker ─► accept ─► connection ─► service ─► plan ─► upstream      a core
+//!                                       └─► reply, body, tunnel
+//! ```
+
+mod accept;
+mod account;
+mod apply;
+mod body;
+mod certificates;
+mod connection;
+mod core_state;
+mod drain;
+mod filters;
+mod gateway;
+mod handle;
+mod headers;
+mod io;
+mod plan;
+mod reply;
+mod request;
+mod service;
+mod shared;
+mod snapshot;
+mod sockets;
+mod tls;
+mod tunnel;
+mod upstream;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use gwapi_translate::ir::{CertificateKey, Certificate, ConfigDelta, GatewayId, ListenerKey};
+use gwapi_translate::ir::{ConfigDelta, GatewayId, ListenerKey};
 use gwapi_translate::{Feedback, TranslationDelta};
 
-use crate::Limits;
+pub use certificates::check_certificate;
+pub use handle::{ProxyBuilder, ProxyHandle};
 
 /// A change of what is served, applied as one: no request sees half of it.
 #[derive(Clone, Debug, Default)]
@@ -19,10 +53,7 @@ pub struct ConfigUpdate {
 
 impl From<&TranslationDelta> for ConfigUpdate {
     fn from(delta: &TranslationDelta) -> Self {
-        Self {
-            gateways: delta.config.clone(),
-            removed_gateways: delta.removed_gateways.clone(),
-        }
+        Self { gateways: delta.config.clone(), removed_gateways: delta.removed_gateways.clone() }
     }
 }
 
@@ -71,55 +102,9 @@ pub enum StartError {
     /// A worker could not be started.
     #[error("cannot start a worker")]
     Worker(#[source] std::io::Error),
-}
-
-/// Settings of a proxy before it starts.
-#[derive(Clone, Debug, Default)]
-pub struct ProxyBuilder {
-    workers: Option<usize>,
-    limits: Limits,
-    admin: Option<SocketAddr>,
-    access_log: Option<AccessLogFormat>,
-}
-
-impl ProxyBuilder {
-    /// Defaults: a worker per core, no admin address, no access log.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Number of workers; each has a thread, a runtime and sockets of its own.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// Limits and timeouts.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Serves health, metrics and the configuration on this address; port 0 picks one.
-    #[must_use]
-    pub fn admin(mut self, address: SocketAddr) -> Self {
-        self.admin = Some(address);
-        self
-    }
-
-    /// Writes an access log to standard output.
-    #[must_use]
-    pub fn access_log(mut self, format: AccessLogFormat) -> Self {
-        self.access_log = Some(format);
-        self
-    }
-
-    /// Starts the workers. The proxy is ready after the first [`ProxyHandle::apply`].
-    pub fn start(self) -> Result<ProxyHandle, StartError> {
-        Ok(ProxyHandle { _private: () })
-    }
+    /// The access log could not be started.
+    #[error("cannot start the access log")]
+    AccessLog(#[source] std::io::Error),
 }
 
 /// How a drain ended.
@@ -127,45 +112,4 @@ impl ProxyBuilder {
 pub struct Drained {
     /// Connections that were cut because the drain timeout passed.
     pub cut_connections: usize,
-}
-
-/// A running proxy. Dropping it stops the proxy at once; [`ProxyHandle::drain`] stops it gently.
-#[derive(Debug)]
-pub struct ProxyHandle {
-    _private: (),
-}
-
-impl ProxyHandle {
-    /// Serves a new configuration; returns when every worker serves it.
-    ///
-    /// Blocks: tables are compiled, certificates parsed and sockets bound on the calling thread.
-    /// Valid parts are applied, what is rejected keeps its last good version, and the report says
-    /// which parts those are.
-    pub fn apply(&self, update: ConfigUpdate) -> ApplyReport {
-        let _ = update;
-        ApplyReport::default()
-    }
-
-    /// Every bound socket.
-    pub fn bound(&self) -> Vec<BoundListener> {
-        Vec::new()
-    }
-
-    /// The address of the admin server.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    /// Drains and stops: not ready any more, but still accepting, each answer closing its
-    /// connection, until no new connection came for [`Limits::drain_quiet`]; then what is in
-    /// flight finishes, at most until [`Limits::drain_timeout`]. Blocks.
-    pub fn drain(self) -> Drained {
-        Drained { cut_connections: 0 }
-    }
-}
-
-/// Whether a certificate can be used: the chain and the key parse, and belong together.
-pub fn check_certificate(certificate: &Certificate) -> Result<(), String> {
-    let _: &CertificateKey = &certificate.key;
-    Ok(())
 }

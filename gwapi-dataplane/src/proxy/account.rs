@@ -1,0 +1,170 @@
+//! The account of one request: opened when its head is read, settled when its response is over.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+use super::body::{BodyFault, BodyProgress};
+use super::connection::Connection;
+use super::core_state::{CoreBackend, CoreListener, CoreRule};
+use super::upstream::Lease;
+use crate::observe::{Ended, RequestRecord};
+
+/// Status that is noted where the client went away before any was sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Tells the telemetry about the request when dropped.
+pub(super) struct RequestAccount {
+    connection: Rc<Connection>,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    pub(super) listener: Option<Rc<CoreListener>>,
+    pub(super) rule: Option<Rc<CoreRule>>,
+    pub(super) backend: Option<Rc<CoreBackend>>,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) body: Option<Rc<BodyProgress>>,
+    upstream: Option<Duration>,
+    status: u16,
+    sent: u64,
+    ended: Ended,
+}
+
+impl RequestAccount {
+    pub(super) fn open(connection: &Rc<Connection>, head: &http::request::Parts) -> Self {
+        connection.request_began();
+        Self {
+            connection: Rc::clone(connection),
+            started: Instant::now(),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            host: head.headers.get(http::header::HOST).cloned(),
+            listener: None,
+            rule: None,
+            backend: None,
+            endpoint: None,
+            body: None,
+            upstream: None,
+            status: CLIENT_CLOSED_REQUEST,
+            sent: 0,
+            ended: Ended::ClientGone,
+        }
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The proxy answers itself, with so many bytes.
+    pub(super) fn local(&mut self, status: StatusCode, sent: u64, ended: Ended) {
+        self.status = status.as_u16();
+        self.sent = sent;
+        self.ended = ended;
+    }
+
+    /// The head of the endpoint's response is here.
+    pub(super) fn answered(&mut self, status: StatusCode, since: Instant) {
+        self.status = status.as_u16();
+        self.upstream = Some(since.elapsed());
+    }
+
+    /// What carried more bytes to the client than the body says: a tunnel.
+    pub(super) fn tunnelled(&mut self, sent: u64) {
+        self.sent = sent;
+        self.ended = Ended::Complete;
+    }
+
+    fn protocol(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2",
+            _ => "HTTP/1.1",
+        }
+    }
+}
+
+impl Drop for RequestAccount {
+    fn drop(&mut self) {
+        self.connection.request_ended();
+        // A request that came before its listener was known counts for the first of its port.
+        let listener = self.listener.as_ref().unwrap_or(self.connection.listener());
+        let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());
+        self.connection.worker.telemetry.request(&RequestRecord {
+            gateway: &listener.gateway,
+            listener: &listener.key,
+            route: self.rule.as_ref().map(|rule| &rule.rule.route),
+            rule: self.rule.as_ref().map(|rule| &rule.rule.key),
+            backend: self.backend.as_ref().map(|backend| backend.key()),
+            endpoint: self.endpoint,
+            peer: self.connection.peer,
+            method: self.method.as_str(),
+            host: authority.or(self.host.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default(),
+            path: self.uri.path_and_query().map_or(b"", |path| path.as_str().as_bytes()),
+            protocol: self.protocol(),
+            status: self.status,
+            duration: self.started.elapsed(),
+            upstream_duration: self.upstream,
+            bytes_received: self.body.as_ref().map_or(0, |body| body.received()),
+            bytes_sent: self.sent,
+            ended: self.ended,
+        });
+    }
+}
+
+/// The account of a response body, and the connection that it comes from.
+pub(super) struct ResponseAccount {
+    request: RequestAccount,
+    lease: Option<Lease>,
+    expected: Option<u64>,
+}
+
+impl ResponseAccount {
+    pub(super) fn new(request: RequestAccount, lease: Lease) -> Self {
+        Self { request, lease: Some(lease), expected: None }
+    }
+
+    /// How long the body is going to be, where that is known.
+    pub(super) fn expect(&mut self, length: Option<u64>) {
+        self.expected = length;
+    }
+
+    /// More bytes went to the client.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.request.sent += bytes;
+    }
+
+    /// The body is whole: its connection can take the next request.
+    pub(super) fn complete(mut self) {
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.request.ended = Ended::Complete;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    /// The body broke off.
+    pub(super) fn fail(mut self, fault: BodyFault) {
+        self.request.ended = match fault {
+            BodyFault::Broken => Ended::UpstreamError,
+            BodyFault::Stalled | BodyFault::Deadline => Ended::Timeout,
+        };
+        self.expected = None;
+    }
+}
+
+impl Drop for ResponseAccount {
+    fn drop(&mut self) {
+        // hyper drops a body without asking for its end when the announced length was sent.
+        if self.lease.is_some() && self.expected == Some(self.request.sent) {
+            self.settle();
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Applying configuration: everything is made on the calling thread, then swapped in at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use gwapi_translate::Feedback;
+use gwapi_translate::ir::{GatewayId, IrKey, Listener, ListenerKey, ListenerProtocol};
+
+use super::core_state::Forgotten;
+use super::gateway::Gateway;
+use super::shared::Shared;
+use super::snapshot::{Port, Snapshot};
+use super::sockets::{SocketChanges, Sockets};
+use super::worker::{Command, WorkerHandle, wait_done};
+use super::{ApplyReport, BoundListener, ConfigUpdate};
+use crate::observe::{ConfigApplied, Served};
+
+/// What is served, and how it came to be.
+#[derive(Default)]
+pub(super) struct Applier {
+    generation: u64,
+    gateways: BTreeMap<GatewayId, Gateway>,
+    sockets: Sockets,
+    feedback: BTreeMap<GatewayId, Feedback>,
+}
+
+/// The sockets that the Gateways want, and who gets each.
+#[derive(Default)]
+struct Wanted {
+    owners: BTreeMap<SocketAddr, (GatewayId, Arc<Listener>)>,
+    /// Listeners that want a socket of another Gateway, or of another protocol.
+    conflicts: BTreeMap<(GatewayId, ListenerKey), String>,
+}
+
+impl Applier {
+    pub(super) fn apply(
+        &mut self,
+        update: ConfigUpdate,
+        shared: &Shared,
+        workers: &[WorkerHandle],
+    ) -> ApplyReport {
+        let began = Instant::now();
+        let named: BTreeSet<GatewayId> = update.gateways.keys().cloned().collect();
+        let forgotten = self.take_in(update);
+        let wanted = self.wanted();
+        let addresses = wanted.owners.keys().copied().collect();
+        let changes = self.sockets.follow(&addresses, workers.len());
+        self.generation += 1;
+        shared.snapshot.store(Arc::new(self.snapshot(&wanted)));
+        tell(workers, changes, forgotten);
+
+        let feedback = self.feedback(&wanted, &named);
+        let rejected = feedback.values().map(|f| f.unbound.len() + f.rejected_certificates.len());
+        let applied = self.applied(began, rejected.sum());
+        shared.telemetry.config_applied(&applied);
+        tracing::debug!(generation = self.generation, took = ?applied.duration, "configuration applied");
+        ApplyReport { generation: self.generation, feedback }
+    }
+
+    fn take_in(&mut self, update: ConfigUpdate) -> Forgotten {
+        let mut forgotten = Forgotten::default();
+        for id in &update.removed_gateways {
+            if let Some(gateway) = self.gateways.remove(id) {
+                gateway.forget_all(&mut forgotten);
+            }
+            self.feedback.remove(id);
+        }
+        for (id, delta) in &update.gateways {
+            let gateway =
+                self.gateways.entry(id.clone()).or_insert_with(|| Gateway::new(id.clone()));
+            gateway.apply(delta, &mut forgotten);
+        }
+        forgotten
+    }
+
+    /// Who gets which socket. A translator hands out no address twice; where one does, the first
+    /// in order has it.
+    fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (id, gateway) in &self.gateways {
+            for listener in gateway.config().listeners() {
+                for address in addresses(listener) {
+                    let first = (id.clone(), Arc::clone(listener));
+                    let (owner, other) = wanted.owners.entry(address).or_insert(first);
+                    let conflict = if owner != id {
+                        format!("{address} is in use by Gateway {owner}")
+                    } else if is_tls(other) != is_tls(listener) {
+                        format!(
+                            "{address} is in use by listener {} for another protocol",
+                            other.key
+                        )
+                    } else {
+                        continue;
+                    };
+                    wanted.conflicts.insert((id.clone(), listener.key.clone()), conflict);
+                }
+            }
+        }
+        wanted
+    }
+
+    fn snapshot(&self, wanted: &Wanted) -> Snapshot {
+        let port = |(address, (id, listener)): (&SocketAddr, &(GatewayId, Arc<Listener>))| {
+            let gateway = Arc::clone(self.gateways.get(id)?.state());
+            let first_listener = Arc::clone(listener);
+            Some((*address, Port { gateway, tls: is_tls(listener), first_listener }))
+        };
+        Snapshot {
+            generation: self.generation,
+            ports: wanted.owners.iter().filter_map(port).collect(),
+        }
+    }
+
+    /// What could not be done: for the Gateways of the update, and for those where that changed.
+    fn feedback(
+        &mut self,
+        wanted: &Wanted,
+        named: &BTreeSet<GatewayId>,
+    ) -> BTreeMap<GatewayId, Feedback> {
+        let mut report = BTreeMap::new();
+        for (id, gateway) in &self.gateways {
+            let feedback = Feedback {
+                unbound: gateway
+                    .config()
+                    .listeners()
+                    .filter_map(|l| Some((l.key.clone(), self.unbound(wanted, id, l)?)))
+                    .collect(),
+                rejected_certificates: gateway.certificates().rejected().clone(),
+            };
+            if named.contains(id) || self.feedback.get(id) != Some(&feedback) {
+                report.insert(id.clone(), feedback.clone());
+            }
+            self.feedback.insert(id.clone(), feedback);
+        }
+        report
+    }
+
+    fn unbound(&self, wanted: &Wanted, id: &GatewayId, listener: &Listener) -> Option<String> {
+        if let Some(conflict) = wanted.conflicts.get(&(id.clone(), listener.key.clone())) {
+            return Some(conflict.clone());
+        }
+        let failures = addresses(listener);
+        let failures = failures.filter_map(|a| self.sockets.failure(&a).map(str::to_owned));
+        let failures: Vec<String> = failures.collect();
+        (!failures.is_empty()).then(|| failures.join("; "))
+    }
+
+    pub(super) fn bound(&self) -> Vec<BoundListener> {
+        let wanted = self.wanted();
+        let mut bound: Vec<BoundListener> = Vec::new();
+        for (id, gateway) in &self.gateways {
+            for listener in gateway.config().listeners() {
+                let key = (id.clone(), listener.key.clone());
+                let ours = addresses(listener)
+                    .filter(|a| self.sockets.is_bound(a) && !wanted.conflicts.contains_key(&key));
+                bound.extend(ours.map(|address| BoundListener {
+                    gateway: id.clone(),
+                    listener: listener.key.clone(),
+                    address,
+                }));
+            }
+        }
+        bound.sort();
+        bound
+    }
+
+    /// What is served now, to show it.
+    pub(super) fn served(&self) -> Served {
+        let configs = self.gateways.iter();
+        Served {
+            generation: self.generation,
+            gateways: configs.map(|(id, gateway)| (id.clone(), gateway.config().clone())).collect(),
+            bound: self.bound(),
+        }
+    }
+
+    fn applied(&self, began: Instant, rejected: usize) -> ConfigApplied {
+        let mut applied = ConfigApplied {
+            generation: self.generation,
+            duration: began.elapsed(),
+            gateways: self.gateways.len(),
+            rejected,
+            ..ConfigApplied::default()
+        };
+        for gateway in self.gateways.values() {
+            applied.certificates += gateway.certificates().len();
+            for key in gateway.config().0.keys() {
+                match key {
+                    IrKey::Listener(_) => applied.listeners += 1,
+                    IrKey::HttpRule(_) => applied.rules += 1,
+                    IrKey::Backend(_) => applied.backends += 1,
+                    IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
+                }
+            }
+        }
+        applied
+    }
+}
+
+fn addresses(listener: &Listener) -> impl Iterator<Item = SocketAddr> {
+    let port = listener.port;
+    listener.addresses.iter().map(move |address| SocketAddr::new(*address, port))
+}
+
+fn is_tls(listener: &Listener) -> bool {
+    matches!(listener.protocol, ListenerProtocol::Https { .. })
+}
+
+/// Tells the workers what changed, and waits until each has followed.
+fn tell(workers: &[WorkerHandle], changes: SocketChanges, forgotten: Forgotten) {
+    let (done, finished) = mpsc::channel();
+    for (address, sockets) in changes.added {
+        for (worker, socket) in workers.iter().zip(sockets) {
+            worker.send(Command::Listen { address, socket, done: done.clone() });
+        }
+    }
+    let forgotten = Arc::new(forgotten);
+    for worker in workers {
+        if !changes.removed.is_empty() {
+            let addresses = changes.removed.clone();
+            worker.send(Command::Unlisten { addresses, done: done.clone() });
+        }
+        let forgotten = Arc::clone(&forgotten);
+        worker.send(Command::Forget { forgotten, done: done.clone() });
+    }
+    drop(done);
+    wait_done(&finished, None);
+}

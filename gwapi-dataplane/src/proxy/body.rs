@@ -1,0 +1,297 @@
+//! Bodies on their way through: back-pressure is hyper's, timeouts and accounts are kept here.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Bytes, Incoming};
+use tokio::time::{Instant, Sleep};
+
+use super::account::ResponseAccount;
+
+/// Why a body broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    /// It is not what HTTP allows, or its sender went away.
+    Broken,
+    /// No progress for [`crate::Limits::body_idle_timeout`].
+    Stalled,
+    /// The timeout of the rule passed (TO-2).
+    Deadline,
+}
+
+/// Error of both kinds of bodies: it resets what carries them.
+#[derive(Debug)]
+pub(super) struct BodyError(BodyFault);
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            BodyFault::Broken => "the body broke off",
+            BodyFault::Stalled => "the body made no progress",
+            BodyFault::Deadline => "the request took too long",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// What the sender of a request knows of its body while hyper has it.
+#[derive(Debug)]
+pub(super) struct BodyProgress {
+    received: Cell<u64>,
+    last: Cell<Instant>,
+    ended: Cell<bool>,
+    fault: Cell<Option<BodyFault>>,
+}
+
+impl BodyProgress {
+    /// Bytes so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Why the client's part broke off, if it did.
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        self.fault.get()
+    }
+
+    /// When the last piece came; the end counts.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+}
+
+/// The body of a request on its way to an endpoint.
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    progress: Rc<BodyProgress>,
+    idle: IdleTimer,
+}
+
+impl RequestBody {
+    /// Passes on `incoming`, for whose pieces to wait at most `idle_timeout` each.
+    pub(super) fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        let progress = Rc::new(BodyProgress {
+            received: Cell::new(0),
+            last: Cell::new(Instant::now()),
+            ended: Cell::new(incoming.is_none()),
+            fault: Cell::new(None),
+        });
+        Self { incoming, progress, idle: IdleTimer::new(idle_timeout) }
+    }
+
+    /// A body without content: for a request that is sent again.
+    pub(super) fn empty(progress: Rc<BodyProgress>) -> Self {
+        Self { incoming: None, progress, idle: IdleTimer::new(Duration::MAX) }
+    }
+
+    pub(super) fn progress(&self) -> &Rc<BodyProgress> {
+        &self.progress
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let fault = match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => {
+                if this.idle.poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                BodyFault::Stalled
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                this.idle.progress();
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.progress.received.set(this.progress.received.get() + length);
+                this.progress.last.set(Instant::now());
+                this.progress.ended.set(incoming.is_end_stream());
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                this.progress.ended.set(true);
+                this.progress.last.set(Instant::now());
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => BodyFault::Broken,
+        };
+        this.incoming = None;
+        this.progress.fault.set(Some(fault));
+        Poll::Ready(Some(Err(BodyError(fault))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// The body of a response on its way to a client.
+pub(super) struct ProxyBody {
+    content: Content,
+    idle: IdleTimer,
+    deadline: Option<Pin<Box<Sleep>>>,
+    account: Option<ResponseAccount>,
+}
+
+enum Content {
+    Empty,
+    Text(Bytes),
+    Upstream(Incoming),
+}
+
+impl ProxyBody {
+    pub(super) fn empty() -> Self {
+        Self::local(Content::Empty)
+    }
+
+    pub(super) fn text(text: String) -> Self {
+        Self::local(Content::Text(text.into()))
+    }
+
+    fn local(content: Content) -> Self {
+        Self { content, idle: IdleTimer::new(Duration::MAX), deadline: None, account: None }
+    }
+
+    /// What an endpoint sends. `account` is settled when the body ends, however it ends.
+    pub(super) fn upstream(
+        incoming: Incoming,
+        idle_timeout: Duration,
+        deadline: Option<Instant>,
+        mut account: ResponseAccount,
+    ) -> Self {
+        account.expect(incoming.size_hint().exact());
+        if incoming.is_end_stream() {
+            account.complete();
+            return Self::empty();
+        }
+        Self {
+            content: Content::Upstream(incoming),
+            idle: IdleTimer::new(idle_timeout),
+            deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            account: Some(account),
+        }
+    }
+
+    fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.content = Content::Empty;
+        if let Some(account) = self.account.take() {
+            account.fail(fault);
+        }
+        Poll::Ready(Some(Err(BodyError(fault))))
+    }
+
+    fn complete(&mut self) {
+        if let Some(account) = self.account.take() {
+            account.complete();
+        }
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let incoming = match &mut this.content {
+            Content::Empty => return Poll::Ready(None),
+            Content::Text(text) => {
+                let text = std::mem::take(text);
+                this.content = Content::Empty;
+                return Poll::Ready(Some(Ok(Frame::data(text))));
+            }
+            Content::Upstream(incoming) => incoming,
+        };
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return this.fail(BodyFault::Deadline);
+        }
+        match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending if this.idle.poll(cx).is_ready() => this.fail(BodyFault::Stalled),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                let ended = incoming.is_end_stream();
+                this.idle.progress();
+                if let (Some(account), Some(data)) = (&mut this.account, frame.data_ref()) {
+                    account.sent(data.len() as u64);
+                }
+                if ended {
+                    this.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => this.fail(BodyFault::Broken),
+            Poll::Ready(None) => {
+                this.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Text(_) => false,
+            Content::Upstream(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Content::Upstream(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// A timer that costs nothing while pieces come without a wait.
+#[derive(Debug)]
+struct IdleTimer {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl IdleTimer {
+    fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None, armed: false }
+    }
+
+    /// Something came: the next wait starts anew.
+    fn progress(&mut self) {
+        self.armed = false;
+    }
+
+    /// Ready when nothing came for the limit; the wait starts with the first poll.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = Instant::now().checked_add(self.limit) else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if !self.armed {
+            sleep.as_mut().reset(deadline);
+            self.armed = true;
+        }
+        sleep.as_mut().poll(cx)
+    }
+}

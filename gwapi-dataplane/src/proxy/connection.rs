@@ -1,0 +1,303 @@
+//! A client's connection: TLS by server name, HTTP/1 or HTTP/2, until either side ends it.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::body::ProxyBody;
+use super::core_state::CoreListener;
+use super::headers::ClientFields;
+use super::io::ClientIo;
+use super::service;
+use super::tls::ALPN_H2;
+use super::upstream::LocalExecutor;
+use super::worker::{Phase, Slot, Worker};
+
+/// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a response that wait for a client's window, per stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// A client that is silent for so long is asked whether it is still there, and has this long to
+/// answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the requests of a connection need to know of it.
+pub(super) struct Connection {
+    pub(super) worker: Rc<Worker>,
+    pub(super) peer: SocketAddr,
+    /// The address that it was accepted on, as bound: its Gateway is found by it.
+    pub(super) socket: SocketAddr,
+    /// The listener that its TLS handshake chose; none on clear-text ports.
+    pub(super) tls: Option<ListenerKey>,
+    pub(super) client: ClientFields,
+    listener: Rc<CoreListener>,
+    active: Cell<usize>,
+    last_active: Cell<Instant>,
+    _slot: Slot,
+}
+
+impl Connection {
+    fn new(accepted: Accepted, listener: Rc<CoreListener>, tls: Option<ListenerKey>) -> Rc<Self> {
+        let Accepted { worker, peer, socket, slot } = accepted;
+        worker.telemetry.connection_opened(&listener.gateway, &listener.key);
+        Rc::new(Self {
+            client: ClientFields::new(peer.ip(), tls.is_some()),
+            worker,
+            peer,
+            socket,
+            tls,
+            listener,
+            active: Cell::new(0),
+            last_active: Cell::new(Instant::now()),
+            _slot: slot,
+        })
+    }
+
+    /// The listener that the connection counts for.
+    pub(super) fn listener(&self) -> &Rc<CoreListener> {
+        &self.listener
+    }
+
+    pub(super) fn request_began(&self) {
+        self.active.set(self.active.get() + 1);
+    }
+
+    pub(super) fn request_ended(&self) {
+        self.active.set(self.active.get() - 1);
+        self.last_active.set(Instant::now());
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.telemetry.connection_closed(&self.listener.gateway, &self.listener.key);
+    }
+}
+
+/// A connection of which nothing is known yet.
+struct Accepted {
+    worker: Rc<Worker>,
+    peer: SocketAddr,
+    socket: SocketAddr,
+    slot: Slot,
+}
+
+/// Serves a connection that was accepted on `socket`, until it ends.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    socket: SocketAddr,
+    slot: Slot,
+) {
+    // Only a hint for speed: a connection that refuses it will tell so when it is read.
+    let _ = stream.set_nodelay(true);
+    let io = ClientIo::new(stream, worker.limits.write_stall_timeout);
+    let accepted = Accepted { worker, peer, socket, slot };
+    let Some(first) = accepted.first_listener() else { return };
+    let served = match first {
+        FirstListener::Tls(gateway) => accepted.serve_tls(io, &gateway).await,
+        FirstListener::Clear(listener) => accepted.serve_clear(io, listener).await,
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+enum FirstListener {
+    Clear(Rc<CoreListener>),
+    Tls(GatewayId),
+}
+
+impl Accepted {
+    /// What is behind the socket now; nothing where it is about to be closed.
+    fn first_listener(&self) -> Option<FirstListener> {
+        let snapshot = self.worker.snapshot();
+        let port = snapshot.ports.get(&self.socket)?;
+        let gateway = &port.gateway.id;
+        Some(if port.tls {
+            FirstListener::Tls(gateway.clone())
+        } else {
+            FirstListener::Clear(self.worker.core.listener(gateway, &port.first_listener))
+        })
+    }
+
+    async fn serve_clear(self, mut io: ClientIo, listener: Rc<CoreListener>) -> io::Result<()> {
+        let limit = self.worker.limits.first_byte_timeout;
+        let http2 = tokio::time::timeout(limit, io.starts_http2()).await??;
+        let connection = Connection::new(self, listener, None);
+        serve_http(connection, io, http2).await
+    }
+
+    async fn serve_tls(self, io: ClientIo, gateway: &GatewayId) -> io::Result<()> {
+        let limit = self.worker.limits.handshake_timeout;
+        let handshake = tokio::time::timeout(limit, self.handshake(io)).await;
+        let (stream, listener) = match handshake {
+            Ok(Ok(shaken)) => shaken,
+            Ok(Err(Unshaken { reason, error })) => {
+                self.worker.telemetry.handshake_failed(Some(gateway), reason);
+                return Err(error);
+            }
+            Err(elapsed) => {
+                self.worker.telemetry.handshake_failed(Some(gateway), "timeout");
+                return Err(elapsed.into());
+            }
+        };
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        let core = self.worker.core.listener(gateway, &listener);
+        let connection = Connection::new(self, core, Some(listener.key.clone()));
+        serve_http(connection, stream, http2).await
+    }
+
+    /// Reads the ClientHello, lets the listener be chosen by it, and goes on with that listener's
+    /// own configuration (LI-4).
+    async fn handshake(
+        &self,
+        io: ClientIo,
+    ) -> Result<(TlsStream<ClientIo>, Arc<Listener>), Unshaken> {
+        let unshaken = |reason| move |error| Unshaken { reason, error };
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io)
+            .await
+            .map_err(unshaken("malformed"))?;
+        let Some((listener, config)) = self.listener_for(start.client_hello().server_name()) else {
+            // The client learns why; whether it does is its own affair.
+            let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
+            let _ = start.io.shutdown().await;
+            let error = io::Error::other("no listener for the server name");
+            return Err(Unshaken { reason: "unrecognized_name", error });
+        };
+        let stream = start.into_stream(config).await.map_err(unshaken("failed"))?;
+        Ok((stream, listener))
+    }
+
+    fn listener_for(
+        &self,
+        server_name: Option<&str>,
+    ) -> Option<(Arc<Listener>, Arc<ServerConfig>)> {
+        let snapshot = self.worker.snapshot();
+        let port = snapshot.ports.get(&self.socket)?;
+        let server_name = server_name.map(str::to_ascii_lowercase);
+        let gateway = &port.gateway;
+        let listener =
+            gateway.table.listener_for_sni(self.socket.port(), server_name.as_deref())?;
+        let state = gateway.listeners.get(&listener.key)?;
+        Some((Arc::clone(listener), Arc::clone(state.tls.as_ref()?)))
+    }
+}
+
+/// A handshake that failed.
+struct Unshaken {
+    /// One of a few words, for the metrics.
+    reason: &'static str,
+    error: io::Error,
+}
+
+/// A fatal alert, unrecognized_name (RFC 6066 3), as a TLS record.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+async fn serve_http<I>(connection: Rc<Connection>, io: I, http2: bool) -> io::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let served =
+        if http2 { serve_http2(connection, io).await } else { serve_http1(connection, io).await };
+    served.map_err(io::Error::other)
+}
+
+async fn serve_http1<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = Rc::clone(&connection.worker.limits);
+    let mut phase = connection.worker.phase();
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_timeout)
+        .max_headers(limits.max_headers)
+        .max_header_size(limits.max_head_bytes)
+        .serve_connection(TokioIo::new(io), handler(connection))
+        .with_upgrades();
+    let mut served = pin!(served);
+    tokio::select! {
+        ended = &mut served => return ended,
+        // Until then each answer closes its connection; those that wait for a request go now.
+        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+    }
+    served.as_mut().graceful_shutdown();
+    served.await
+}
+
+async fn serve_http2<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = Rc::clone(&connection.worker.limits);
+    let mut phase = connection.worker.phase();
+    let served = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
+    let mut served = pin!(served);
+    tokio::select! {
+        ended = &mut served => return ended,
+        // GOAWAY loses nothing: what the client sent before it knew is still answered.
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
+        () = connection.idle(limits.idle_timeout) => {}
+    }
+    served.as_mut().graceful_shutdown();
+    served.await
+}
+
+impl Connection {
+    /// Waits until no request was there for `limit`.
+    async fn idle(&self, limit: Duration) {
+        loop {
+            let end = self.last_active.get() + limit;
+            tokio::time::sleep_until(end).await;
+            if self.active.get() == 0 && self.last_active.get() + limit <= Instant::now() {
+                return;
+            }
+            if self.active.get() > 0 {
+                self.last_active.set(Instant::now());
+            }
+        }
+    }
+}
+
+/// What hyper calls for each request.
+fn handler(
+    connection: Rc<Connection>,
+) -> impl Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible, Future: 'static>
+{
+    service_fn(move |request| {
+        let connection = Rc::clone(&connection);
+        async move { Ok(service::handle(connection, request).await) }
+    })
+}

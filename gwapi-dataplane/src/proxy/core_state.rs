@@ -1,0 +1,206 @@
+//! What a core keeps for the parts of the configuration that its requests touched.
+//!
+//! Names, compiled filters, weighted choices and endpoints are found by the address of the shared
+//! object that they were made from: no text is hashed and no counter of another core is touched.
+//! An entry holds its object, so an address means one object only; entries of objects that are no
+//! longer served go with [`CoreState::forget`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gwapi_translate::ir::{
+    BackendKey, BackendProtocol, GatewayId, HttpRule, Listener, ListenerKey, RuleKey,
+    WeightedBackend,
+};
+use gwapi_translate::weighted::WeightedChoice;
+
+use super::filters::Filters;
+use super::snapshot::{BackendEntry, ConfigMap};
+use super::upstream::{Endpoint, Pool};
+
+/// Parts of the configuration that are not served any more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forgotten {
+    /// Addresses of shared objects, by [`address`].
+    pub(super) objects: Vec<usize>,
+    /// Rules whose keys are gone, and with them their weighted choice.
+    pub(super) rules: Vec<(GatewayId, RuleKey)>,
+}
+
+/// The address of a shared object: its name within a process, as long as it lives.
+pub(super) fn address<T>(object: &Arc<T>) -> usize {
+    Arc::as_ptr(object).addr()
+}
+
+/// The state of one core.
+#[derive(Default)]
+pub(super) struct CoreState {
+    listeners: RefCell<ConfigMap<usize, Rc<CoreListener>>>,
+    rules: RefCell<ConfigMap<usize, Rc<CoreRule>>>,
+    backends: RefCell<ConfigMap<usize, Rc<CoreBackend>>>,
+    choices: RefCell<ConfigMap<(GatewayId, RuleKey), Rc<Choice>>>,
+}
+
+/// A listener's names.
+pub(super) struct CoreListener {
+    pub(super) gateway: GatewayId,
+    pub(super) key: ListenerKey,
+    _object: Arc<Listener>,
+}
+
+/// A rule with its filters compiled.
+pub(super) struct CoreRule {
+    pub(super) rule: Arc<HttpRule>,
+    pub(super) filters: Filters,
+    /// Filters of each backend.
+    pub(super) backend_filters: Vec<Filters>,
+    choice: Option<Rc<Choice>>,
+}
+
+/// A weighted choice; it goes on across configurations while the list of backends is the same.
+struct Choice {
+    backends: Vec<(u32, gwapi_translate::ir::BackendTarget)>,
+    state: RefCell<WeightedChoice>,
+}
+
+impl Choice {
+    fn new(backends: &[WeightedBackend]) -> Self {
+        let weights: Vec<u32> = backends.iter().map(|backend| backend.weight).collect();
+        Self {
+            backends: backends.iter().map(|b| (b.weight, b.target.clone())).collect(),
+            state: RefCell::new(WeightedChoice::new(&weights, &mut rand::rng())),
+        }
+    }
+
+    fn is_of(&self, backends: &[WeightedBackend]) -> bool {
+        self.backends.len() == backends.len()
+            && self.backends.iter().zip(backends).all(|(a, b)| a.0 == b.weight && a.1 == b.target)
+    }
+}
+
+impl CoreRule {
+    /// The position of the backend that the next request goes to; `None` where there is none that
+    /// gets any (HB-2, HB-5).
+    pub(super) fn pick(&self) -> Option<usize> {
+        match (&self.choice, &*self.rule.backends) {
+            (Some(choice), _) => choice.state.borrow_mut().pick(),
+            (None, [only]) => (only.weight > 0).then_some(0),
+            (None, _) => None,
+        }
+    }
+}
+
+/// A backend with the endpoints that this core has connections to.
+pub(super) struct CoreBackend {
+    pub(super) entry: Arc<BackendEntry>,
+    endpoints: Vec<Rc<Endpoint>>,
+    next: Cell<usize>,
+}
+
+impl CoreBackend {
+    pub(super) fn key(&self) -> &BackendKey {
+        &self.entry.backend.key
+    }
+
+    pub(super) fn protocol(&self) -> BackendProtocol {
+        self.entry.backend.protocol
+    }
+
+    pub(super) fn endpoint_count(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// The endpoint with the fewest requests in flight on this core, in turn among equals; none
+    /// where all are in `tried`.
+    pub(super) fn endpoint(&self, tried: &[Rc<Endpoint>]) -> Option<&Rc<Endpoint>> {
+        let count = self.endpoints.len();
+        let first = self.next.get();
+        let mut best: Option<(usize, usize)> = None;
+        for step in 0..count {
+            let position = (first + step) % count;
+            let endpoint = &self.endpoints[position];
+            if tried.iter().any(|tried| Rc::ptr_eq(tried, endpoint)) {
+                continue;
+            }
+            let in_flight = endpoint.in_flight();
+            if best.is_none_or(|(least, _)| in_flight < least) {
+                best = Some((in_flight, position));
+                if in_flight == 0 {
+                    break;
+                }
+            }
+        }
+        let (_, position) = best?;
+        self.next.set((position + 1) % count);
+        self.endpoints.get(position)
+    }
+}
+
+impl CoreState {
+    pub(super) fn listener(
+        &self,
+        gateway: &GatewayId,
+        listener: &Arc<Listener>,
+    ) -> Rc<CoreListener> {
+        let mut listeners = self.listeners.borrow_mut();
+        let entry = listeners.entry(address(listener)).or_insert_with(|| {
+            Rc::new(CoreListener {
+                gateway: gateway.clone(),
+                key: listener.key.clone(),
+                _object: Arc::clone(listener),
+            })
+        });
+        Rc::clone(entry)
+    }
+
+    pub(super) fn rule(&self, gateway: &GatewayId, rule: &Arc<HttpRule>) -> Rc<CoreRule> {
+        let mut rules = self.rules.borrow_mut();
+        let entry = rules.entry(address(rule)).or_insert_with(|| {
+            Rc::new(CoreRule {
+                filters: Filters::new(&rule.filters),
+                backend_filters: rule.backends.iter().map(|b| Filters::new(&b.filters)).collect(),
+                choice: (rule.backends.len() > 1).then(|| self.choice(gateway, rule)),
+                rule: Arc::clone(rule),
+            })
+        });
+        Rc::clone(entry)
+    }
+
+    fn choice(&self, gateway: &GatewayId, rule: &HttpRule) -> Rc<Choice> {
+        let mut choices = self.choices.borrow_mut();
+        let key = (gateway.clone(), rule.key.clone());
+        if let Some(choice) = choices.get(&key).filter(|choice| choice.is_of(&rule.backends)) {
+            return Rc::clone(choice);
+        }
+        let choice = Rc::new(Choice::new(&rule.backends));
+        choices.insert(key, Rc::clone(&choice));
+        choice
+    }
+
+    pub(super) fn backend(&self, pool: &Pool, entry: &Arc<BackendEntry>) -> Rc<CoreBackend> {
+        let mut backends = self.backends.borrow_mut();
+        let backend = backends.entry(address(entry)).or_insert_with(|| {
+            let addresses = entry.endpoints.iter().flat_map(|endpoints| &endpoints.addresses);
+            let endpoints: Vec<_> =
+                addresses.map(|address| pool.endpoint(*address, entry.backend.protocol)).collect();
+            // Cores that all start with the first endpoint would load it most.
+            let next =
+                if endpoints.is_empty() { 0 } else { rand::random_range(0..endpoints.len()) };
+            Rc::new(CoreBackend { entry: Arc::clone(entry), endpoints, next: Cell::new(next) })
+        });
+        Rc::clone(backend)
+    }
+
+    /// Drops what was made from parts that are not served any more.
+    pub(super) fn forget(&self, forgotten: &Forgotten) {
+        for object in &forgotten.objects {
+            self.listeners.borrow_mut().remove(object);
+            self.rules.borrow_mut().remove(object);
+            self.backends.borrow_mut().remove(object);
+        }
+        for rule in &forgotten.rules {
+            self.choices.borrow_mut().remove(rule);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One Gateway on the way from its configuration to what workers read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use gwapi_translate::RouteTable;
+use gwapi_translate::ir::{
+    BackendKey, ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource, Listener, ListenerKey,
+    ListenerProtocol,
+};
+
+use super::certificates::Certificates;
+use super::core_state::{Forgotten, address};
+use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
+use super::tls::ListenerTls;
+
+/// A Gateway's configuration, and everything that is made of it.
+pub(super) struct Gateway {
+    config: GatewayConfig,
+    certificates: Certificates,
+    tls: ConfigMap<ListenerKey, ListenerTls>,
+    state: Arc<GatewayState>,
+}
+
+impl Gateway {
+    pub(super) fn new(id: GatewayId) -> Self {
+        let state = GatewayState {
+            id,
+            table: RouteTable::default(),
+            backends: BackendMap::with_hasher(RandomState::default()),
+            listeners: Arc::default(),
+        };
+        Self {
+            config: GatewayConfig::default(),
+            certificates: Certificates::default(),
+            tls: ConfigMap::default(),
+            state: Arc::new(state),
+        }
+    }
+
+    pub(super) fn config(&self) -> &GatewayConfig {
+        &self.config
+    }
+
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    pub(super) fn state(&self) -> &Arc<GatewayState> {
+        &self.state
+    }
+
+    /// Takes in a change; what it replaces is added to `forgotten`.
+    pub(super) fn apply(&mut self, delta: &ConfigDelta, forgotten: &mut Forgotten) {
+        let upserted = delta.upserts.iter().map(IrResource::key);
+        let changed: BTreeSet<IrKey> = delta.removals.iter().cloned().chain(upserted).collect();
+        for key in &changed {
+            self.forget(key, forgotten);
+        }
+        self.config.apply(delta);
+        let rules_gone = changed.iter().filter(|key| !self.config.0.contains_key(key));
+        forgotten.rules.extend(rules_gone.filter_map(|key| match key {
+            IrKey::HttpRule(rule) => Some((self.state.id.clone(), rule.clone())),
+            _ => None,
+        }));
+        self.state = Arc::new(GatewayState {
+            id: self.state.id.clone(),
+            table: self.state.table.apply(delta),
+            backends: self.backends(&changed),
+            listeners: self.listeners(&changed),
+        });
+    }
+
+    /// Notes what workers may have made of a resource, and of everything.
+    fn forget(&self, key: &IrKey, forgotten: &mut Forgotten) {
+        match (self.config.0.get(key), key) {
+            (Some(IrResource::Listener(listener)), _) => forgotten.objects.push(address(listener)),
+            (Some(IrResource::HttpRule(rule)), _) => forgotten.objects.push(address(rule)),
+            (_, IrKey::Backend(backend) | IrKey::Endpoints(backend)) => {
+                forgotten.objects.extend(self.state.backends.get(backend).map(address));
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes everything that workers may have made of this Gateway.
+    pub(super) fn forget_all(&self, forgotten: &mut Forgotten) {
+        for key in self.config.0.keys() {
+            self.forget(key, forgotten);
+        }
+        let id = &self.state.id;
+        let rules = self.config.http_rules().map(|rule| (id.clone(), rule.key.clone()));
+        forgotten.rules.extend(rules);
+    }
+
+    fn backends(&self, changed: &BTreeSet<IrKey>) -> BackendMap {
+        let mut backends = self.state.backends.clone();
+        for key in changed {
+            let (IrKey::Backend(key) | IrKey::Endpoints(key)) = key else { continue };
+            match self.backend(key) {
+                Some(entry) => drop(backends.insert(key.clone(), Arc::new(entry))),
+                None => drop(backends.remove(key)),
+            }
+        }
+        backends
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<BackendEntry> {
+        let backend = match self.config.0.get(&IrKey::Backend(key.clone()))? {
+            IrResource::Backend(backend) => Arc::clone(backend),
+            _ => return None,
+        };
+        let endpoints = match self.config.0.get(&IrKey::Endpoints(key.clone())) {
+            Some(IrResource::Endpoints(endpoints)) => Some(Arc::clone(endpoints)),
+            _ => None,
+        };
+        Some(BackendEntry { backend, endpoints })
+    }
+
+    fn listeners(
+        &mut self,
+        changed: &BTreeSet<IrKey>,
+    ) -> Arc<ConfigMap<ListenerKey, ListenerState>> {
+        let mut touched = false;
+        for key in changed {
+            match (key, self.config.0.get(key)) {
+                (IrKey::Certificate(_), Some(IrResource::Certificate(certificate))) => {
+                    self.certificates.set(certificate);
+                }
+                (IrKey::Certificate(key), _) => self.certificates.remove(key),
+                (IrKey::Listener(_), _) => {}
+                _ => continue,
+            }
+            touched = true;
+        }
+        if !touched {
+            return Arc::clone(&self.state.listeners);
+        }
+        let tls = self
+            .config
+            .listeners()
+            .filter_map(|listener| Some((listener.key.clone(), self.listener_tls(listener)?)));
+        self.tls = tls.collect();
+        let listeners = self.config.listeners().map(|listener| {
+            let tls = self.tls.get(&listener.key).map(|tls| Arc::clone(tls.config()));
+            (listener.key.clone(), ListenerState { listener: Arc::clone(listener), tls })
+        });
+        Arc::new(listeners.collect())
+    }
+
+    /// What the listener needs for handshakes; nothing where none of its certificates can be used.
+    fn listener_tls(&self, listener: &Listener) -> Option<ListenerTls> {
+        let ListenerProtocol::Https { certificates } = &listener.protocol else { return None };
+        let usable = certificates.iter().filter_map(|key| self.certificates.usable(key));
+        let usable: Vec<_> = usable.map(Arc::clone).collect();
+        if usable.is_empty() {
+            return None;
+        }
+        ListenerTls::new(usable, self.tls.get(&listener.key))
+            .inspect_err(|error| tracing::error!(listener = %listener.key, %error, "no TLS"))
+            .ok()
+    }
+}

@@ -1,0 +1,145 @@
+//! The proxy as a value: build, start, feed with configuration, drain.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::apply::Applier;
+use super::drain;
+use super::shared::Shared;
+use super::worker::WorkerHandle;
+use super::{AccessLogFormat, ApplyReport, BoundListener, ConfigUpdate, Drained, StartError};
+use crate::Limits;
+use crate::observe::{AccessLog, AdminServer, Telemetry};
+
+/// Time that the access log gets at the end to write what it still holds.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
+
+/// Settings of a proxy before it starts.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyBuilder {
+    workers: Option<usize>,
+    limits: Limits,
+    admin: Option<SocketAddr>,
+    access_log: Option<AccessLogFormat>,
+}
+
+impl ProxyBuilder {
+    /// Defaults: a worker per core, no admin address, no access log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of workers; each has a thread, a runtime and sockets of its own. 0 counts as 1.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Limits and timeouts.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Serves health, metrics and the configuration on this address; port 0 picks one.
+    #[must_use]
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = Some(address);
+        self
+    }
+
+    /// Writes an access log to standard output.
+    #[must_use]
+    pub fn access_log(mut self, format: AccessLogFormat) -> Self {
+        self.access_log = Some(format);
+        self
+    }
+
+    /// Starts the workers. The proxy is ready after the first [`ProxyHandle::apply`].
+    pub fn start(self) -> Result<ProxyHandle, StartError> {
+        let workers = match self.workers {
+            Some(workers) => workers.max(1),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let access_log = self.access_log.map(AccessLog::stdout).transpose();
+        let telemetry = Telemetry::new(access_log.map_err(StartError::AccessLog)?);
+        let applier = Arc::new(Mutex::new(Applier::default()));
+        let admin = match self.admin {
+            Some(address) => {
+                let applier = Arc::clone(&applier);
+                let served = move || lock(&applier).served();
+                let server = AdminServer::start(address, Arc::clone(&telemetry), served);
+                Some(server.map_err(|source| StartError::Admin { address, source })?)
+            }
+            None => None,
+        };
+        let shared = Arc::new(Shared::new(self.limits, telemetry));
+        let workers = (0..workers)
+            .map(|index| WorkerHandle::start(index, Arc::clone(&shared)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Worker)?;
+        Ok(ProxyHandle { shared, workers, applier, admin })
+    }
+}
+
+/// A running proxy. Dropping it stops the proxy at once; [`ProxyHandle::drain`] stops it gently.
+pub struct ProxyHandle {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+    applier: Arc<Mutex<Applier>>,
+    admin: Option<AdminServer>,
+}
+
+impl ProxyHandle {
+    /// Serves a new configuration; returns when every worker serves it.
+    ///
+    /// Blocks: tables are compiled, certificates parsed and sockets bound on the calling thread.
+    /// Valid parts are applied, what is rejected keeps its last good version, and the report says
+    /// which parts those are. Ports that could not be bound earlier are tried again.
+    pub fn apply(&self, update: ConfigUpdate) -> ApplyReport {
+        lock(&self.applier).apply(update, &self.shared, &self.workers)
+    }
+
+    /// Every bound socket, once for each listener that it serves.
+    pub fn bound(&self) -> Vec<BoundListener> {
+        lock(&self.applier).bound()
+    }
+
+    /// The address of the admin server.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminServer::address)
+    }
+
+    /// Drains and stops: not ready any more, but still accepting, each answer closing its
+    /// connection, until no new connection came for [`Limits::drain_quiet`]; then what is in
+    /// flight finishes, at most until [`Limits::drain_timeout`]. Blocks.
+    pub fn drain(self) -> Drained {
+        let drained = drain::drain(&self.shared, &self.workers, Instant::now());
+        let Self { shared, workers, admin, .. } = self;
+        drop(workers);
+        shared.telemetry.flush(LOG_FLUSH);
+        drop(admin);
+        drained
+    }
+}
+
+fn lock(applier: &Mutex<Applier>) -> MutexGuard<'_, Applier> {
+    // A panic in `apply` leaves a configuration that is older than it could be, not a broken one:
+    // the swap comes after everything that could go wrong.
+    applier.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for ProxyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyHandle")
+            .field("workers", &self.workers.len())
+            .field("generation", &self.shared.snapshot.load().generation)
+            .field("draining", &self.shared.draining.load(Ordering::Relaxed))
+            .finish()
+    }
+}

@@ -1,0 +1,232 @@
+//! Fields that belong to one connection, and fields that the proxy itself answers for.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields that mean the whole way, whatever `Connection` says: a client must not be able to strip
+/// what the proxy vouches for.
+const END_TO_END: [HeaderName; 7] = [
+    HOST,
+    CONTENT_LENGTH,
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    X_REAL_IP,
+];
+
+/// Whether a message asks for an upgrade to WebSocket, the one protocol that is passed on.
+pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(UPGRADE).is_some_and(is_websocket);
+    upgrade && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
+}
+
+/// Whether a value of `Upgrade` is `websocket`, and nothing besides.
+pub(super) fn is_websocket(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Removes what belongs to the connection that a request came on (RFC 9110 7.6.1), and what the
+/// proxy answers itself. `TE` stays where it says that trailers are welcome.
+pub(super) fn strip_request(headers: &mut HeaderMap) {
+    let trailers = headers.contains_key(TE)
+        && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    strip_response(headers);
+    for name in [PROXY_AUTHORIZATION, HTTP2_SETTINGS, EXPECT] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes what belongs to the connection that a response came on.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter(|name| !END_TO_END.contains(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// What the proxy knows of a client, as fields of its requests.
+#[derive(Debug)]
+pub(super) struct ClientFields {
+    address: HeaderValue,
+    scheme: HeaderValue,
+}
+
+impl ClientFields {
+    pub(super) fn new(address: IpAddr, tls: bool) -> Self {
+        let text = address.to_canonical().to_string();
+        Self {
+            address: HeaderValue::from_str(&text).expect("an address is visible ASCII"),
+            scheme: HeaderValue::from_static(if tls { "https" } else { "http" }),
+        }
+    }
+
+    /// Overwrites every field by which a client could claim to be another one.
+    pub(super) fn set(&self, headers: &mut HeaderMap, authority: &HeaderValue) {
+        headers.remove(FORWARDED);
+        headers.insert(X_FORWARDED_FOR, self.address.clone());
+        headers.insert(X_REAL_IP, self.address.clone());
+        headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
+        headers.insert(X_FORWARDED_HOST, authority.clone());
+    }
+}
+
+/// Joins the cookies that HTTP/2 clients send in pieces (RFC 9113 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let Entry::Occupied(entry) = headers.entry(COOKIE) else { return };
+    if entry.iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = entry.iter().map(HeaderValue::as_bytes).collect();
+    let joined = pieces.join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Writes a Content-Length of a request as its plain number: `01` means 1 to us, and must not mean
+/// anything else to an endpoint.
+pub(super) fn plain_length(headers: &mut HeaderMap, length: Option<u64>) {
+    if let Entry::Occupied(mut entry) = headers.entry(CONTENT_LENGTH) {
+        match length {
+            Some(length) => {
+                if entry.get().as_bytes().first() == Some(&b'0') && entry.get().len() > 1 {
+                    entry.insert(HeaderValue::from(length));
+                }
+            }
+            None => {
+                entry.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn fields_of_the_connection_stay_on_it() {
+        let mut headers = headers(&[
+            ("connection", "close, X-Foo"),
+            ("connection", "keep-alive"),
+            ("x-foo", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("expect", "100-continue"),
+            ("x-bar", "2"),
+        ]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["x-bar"]);
+    }
+
+    #[test]
+    fn a_client_cannot_strip_what_the_proxy_vouches_for() {
+        let mut headers = headers(&[
+            ("connection", "x-forwarded-for, host, content-length"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("x-forwarded-for", "1.2.3.4"),
+        ]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["host", "content-length", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn trailers_stay_welcome() {
+        let mut headers = headers(&[("te", "gzip;q=0.5, trailers"), ("connection", "te")]);
+        strip_request(&mut headers);
+        assert_eq!(headers[TE], "trailers");
+    }
+
+    #[test]
+    fn a_spoofed_client_is_overwritten() {
+        let mut headers = headers(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "7.7.7.7"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+        ]);
+        let client = ClientFields::new(IpAddr::from([10, 0, 0, 1]), true);
+        client.set(&mut headers, &HeaderValue::from_static("a.example"));
+        assert_eq!(headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>(), ["10.0.0.1"]);
+        assert_eq!(headers[X_REAL_IP], "10.0.0.1");
+        assert_eq!(headers[X_FORWARDED_PROTO], "https");
+        assert_eq!(headers[X_FORWARDED_HOST], "a.example");
+        assert!(!headers.contains_key(FORWARDED));
+    }
+
+    #[test]
+    fn cookies_in_pieces_become_one() {
+        let mut headers = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn websocket_is_the_only_upgrade() {
+        let ask = |upgrade, connection| {
+            wants_websocket(&headers(&[("upgrade", upgrade), ("connection", connection)]))
+        };
+        assert!(ask("WebSocket", "keep-alive, Upgrade"));
+        assert!(!ask("websocket", "keep-alive"));
+        assert!(!ask("h2c", "upgrade"));
+        assert!(!ask("websocket, h2c", "upgrade"));
+    }
+
+    #[test]
+    fn a_length_is_a_plain_number() {
+        let mut odd = headers(&[("content-length", "01")]);
+        plain_length(&mut odd, Some(1));
+        assert_eq!(odd[CONTENT_LENGTH], "1");
+        let mut plain = headers(&[("content-length", "10")]);
+        plain_length(&mut plain, Some(10));
+        assert_eq!(plain[CONTENT_LENGTH], "10");
+    }
+}

@@ -1,0 +1,120 @@
+//! The socket of a client: what was read ahead comes first, and writes do not stall for ever.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes read ahead to tell the protocol: enough for the head of a usual request.
+const READ_AHEAD: usize = 2048;
+
+/// A client's socket.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    socket: TcpStream,
+    read_ahead: Vec<u8>,
+    stall_timeout: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientIo {
+    pub(super) fn new(socket: TcpStream, stall_timeout: Duration) -> Self {
+        Self { socket, read_ahead: Vec::new(), stall_timeout, stalled: None }
+    }
+
+    /// Waits for the first bytes and tells whether they begin HTTP/2. Nothing is consumed.
+    pub(super) async fn starts_http2(&mut self) -> io::Result<bool> {
+        let mut buffer = Vec::with_capacity(READ_AHEAD);
+        loop {
+            if self.socket.read_buf(&mut buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let known = buffer.len().min(HTTP2_PREFACE.len());
+            let http2 = buffer[..known] == HTTP2_PREFACE[..known];
+            if !http2 || known == HTTP2_PREFACE.len() {
+                self.read_ahead = buffer;
+                return Ok(http2);
+            }
+        }
+    }
+
+    /// Turns a write that cannot go on into an error once the client has read nothing for too
+    /// long.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.stalled = None;
+            return write;
+        }
+        let limit = self.stall_timeout;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        if stalled.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_ahead.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buffer);
+        }
+        let length = buffer.remaining().min(self.read_ahead.len());
+        buffer.put_slice(&self.read_ahead[..length]);
+        if length == self.read_ahead.len() {
+            self.read_ahead = Vec::new();
+        } else {
+            self.read_ahead.drain(..length);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.watch(cx, write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.watch(cx, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

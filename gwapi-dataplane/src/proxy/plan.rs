@@ -1,0 +1,190 @@
+//! Where a request goes: listener, rule, filters of the URL, backend. All of it at once, on one
+//! configuration, with nothing to wait for.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use gwapi_translate::ir::{BackendTarget, Listener, PathMatch};
+use gwapi_translate::table::{Authority, RequestHead};
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode};
+use std::sync::Arc;
+
+use super::account::RequestAccount;
+use super::connection::Connection;
+use super::core_state::{CoreBackend, CoreRule};
+use super::filters::{Filters, Redirected, location, rewrite_path};
+use super::reply::LocalReply;
+use super::request::Target;
+use super::snapshot::{GatewayState, Snapshot};
+
+/// What to do with a request.
+pub(super) enum Plan {
+    /// A redirect (HF-2).
+    Redirect { status: StatusCode, location: HeaderValue },
+    /// Send it to a backend.
+    Forward(Forward),
+}
+
+/// A request's way to a backend.
+pub(super) struct Forward {
+    pub(super) rule: Rc<CoreRule>,
+    /// Position of the backend in the rule.
+    pub(super) choice: usize,
+    pub(super) backend: Rc<CoreBackend>,
+    /// Path and query that the backend sees.
+    pub(super) target: PathAndQuery,
+    /// Host and port that the client asked for.
+    pub(super) authority: HeaderValue,
+    /// Host that the backend sees, where a filter says another one (HF-5).
+    pub(super) host: Option<HeaderValue>,
+}
+
+impl Forward {
+    pub(super) fn backend_filters(&self) -> &Filters {
+        &self.rule.backend_filters[self.choice]
+    }
+}
+
+/// Decides where a request goes. What is found on the way is noted in the account.
+pub(super) fn plan(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    head: &Parts,
+    account: &mut RequestAccount,
+) -> Result<Plan, LocalReply> {
+    let core = &connection.worker.core;
+    let target = Target::read(head, &connection.worker.limits)?;
+    let gateway = match snapshot.ports.get(&connection.socket) {
+        Some(port) => &*port.gateway,
+        None => return Err(LocalReply::NotFound("nothing is served here any more")),
+    };
+    let listener = choose_listener(connection, gateway, &target)?;
+    account.listener = Some(core.listener(&gateway.id, listener));
+    let request = RequestHead {
+        host: &target.host,
+        path: &target.path,
+        query: target.query,
+        method: head.method.as_str(),
+        headers: &head.headers,
+    };
+    // HR-6.
+    let matched = gateway
+        .table
+        .route(listener, &request)
+        .ok_or(LocalReply::NotFound("no route matches the request"))?;
+    let rule = core.rule(&gateway.id, matched.rule);
+    account.rule = Some(Rc::clone(&rule));
+    let path_match = &matched.http_match().path;
+    let url = Url { connection, target: &target, path_match };
+
+    if let Some(redirect) = url.redirect(&rule.filters)? {
+        return Ok(redirect);
+    }
+    let choice = rule.pick().ok_or(LocalReply::NoBackend("the route has no backend"))?;
+    if let Some(redirect) = url.redirect(&rule.backend_filters[choice])? {
+        return Ok(redirect);
+    }
+    let backend = match &rule.rule.backends[choice].target {
+        BackendTarget::Backend(key) => gateway.backends.get(key),
+        BackendTarget::Invalid(_) => None,
+    };
+    // HB-3: the share of an invalid backend stays its own.
+    let backend = backend.ok_or(LocalReply::NoBackend("the backend of the route is invalid"))?;
+    let backend = core.backend(&connection.worker.pool, backend);
+    account.backend = Some(Rc::clone(&backend));
+    if backend.endpoint_count() == 0 {
+        return Err(LocalReply::Unavailable("the backend has no endpoints")); // HB-4
+    }
+    let filters = [&rule.filters, &rule.backend_filters[choice]];
+    Ok(Plan::Forward(Forward {
+        target: url.forwarded(head, filters)?,
+        authority: authority(head, target.authority)?,
+        host: rewritten_host(filters)?,
+        rule,
+        choice,
+        backend,
+    }))
+}
+
+fn choose_listener<'a>(
+    connection: &Connection,
+    gateway: &'a GatewayState,
+    target: &Target<'_>,
+) -> Result<&'a Arc<Listener>, LocalReply> {
+    let port = connection.socket.port();
+    let Some(key) = &connection.tls else {
+        let listener = gateway.table.listener_for_host(port, &target.host);
+        return listener.ok_or(LocalReply::NotFound("no listener for the host"));
+    };
+    // The listener of the handshake as it is now; a client whose listener is gone has to ask again.
+    let own = gateway.listeners.get(key).ok_or(LocalReply::Misdirected)?;
+    match gateway.table.authority(port, &own.listener, &target.host) {
+        Authority::Serve(listener) => Ok(listener),
+        Authority::Misdirected => Err(LocalReply::Misdirected),
+        Authority::Unknown => Err(LocalReply::NotFound("no listener for the host")),
+    }
+}
+
+/// What filters of the URL work on.
+struct Url<'a> {
+    connection: &'a Connection,
+    target: &'a Target<'a>,
+    path_match: &'a PathMatch,
+}
+
+impl Url<'_> {
+    fn redirect(&self, filters: &Filters) -> Result<Option<Plan>, LocalReply> {
+        let Some(redirect) = &filters.redirect else { return Ok(None) };
+        let request = Redirected {
+            scheme: if self.connection.tls.is_some() { "https" } else { "http" },
+            host: &self.target.host,
+            listener_port: self.connection.socket.port(),
+            path: &self.target.path,
+            query: self.target.query,
+        };
+        let location = location(redirect, self.path_match, request);
+        Ok(Some(Plan::Redirect {
+            status: StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND),
+            location: HeaderValue::from_str(&location)
+                .map_err(|_| LocalReply::BadRequest("malformed request target"))?,
+        }))
+    }
+
+    /// Path and query for the backend. A backend's rewrite replaces the rule's: both start from
+    /// the path that was matched (HB-6).
+    fn forwarded(&self, head: &Parts, filters: [&Filters; 2]) -> Result<PathAndQuery, LocalReply> {
+        let rewrites = filters.iter().filter_map(|filters| filters.rewrite.as_ref());
+        let path = match rewrites.filter_map(|rewrite| rewrite.path.as_ref()).last() {
+            Some(rewrite) => Cow::Owned(rewrite_path(rewrite, self.path_match, &self.target.path)),
+            None => Cow::Borrowed(&*self.target.path),
+        };
+        if let Some(unchanged) = head.uri.path_and_query().filter(|target| target.path() == path) {
+            return Ok(unchanged.clone());
+        }
+        let text = match self.target.query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.into_owned(),
+        };
+        PathAndQuery::try_from(text).map_err(|_| LocalReply::BadRequest("malformed path"))
+    }
+}
+
+fn rewritten_host(filters: [&Filters; 2]) -> Result<Option<HeaderValue>, LocalReply> {
+    let rewrites = filters.iter().filter_map(|filters| filters.rewrite.as_ref());
+    let Some(host) = rewrites.filter_map(|rewrite| rewrite.hostname.as_ref()).last() else {
+        return Ok(None);
+    };
+    let host = HeaderValue::from_str(host);
+    host.map(Some).map_err(|_| LocalReply::NoBackend("the route rewrites to an invalid host"))
+}
+
+/// Host and port as the client wrote them.
+fn authority(head: &Parts, authority: &str) -> Result<HeaderValue, LocalReply> {
+    match (head.uri.authority(), head.headers.get(HOST)) {
+        (None, Some(host)) => Ok(host.clone()),
+        _ => HeaderValue::from_str(authority).map_err(|_| LocalReply::BadRequest("malformed host")),
+    }
+}

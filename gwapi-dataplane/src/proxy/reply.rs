@@ -1,0 +1,135 @@
+//! Answers that the proxy gives itself.
+//!
+//! They say in one line what happened and nothing about what is behind the proxy. Changes of
+//! response headers (HF-1) apply to what backends answer, not to these.
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::body::ProxyBody;
+use crate::observe::Ended;
+
+/// An answer of the proxy itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LocalReply {
+    /// The request breaks a rule of HTTP; the text says which. Closes the connection.
+    BadRequest(&'static str),
+    /// CONNECT and TRACE.
+    MethodNotAllowed,
+    /// The client went on to send nothing for too long.
+    RequestTimeout,
+    /// The request target is too long.
+    UriTooLong,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed,
+    /// Another listener of this port serves the host (LI-5).
+    Misdirected,
+    /// Too many header fields.
+    TooManyHeaders,
+    /// No listener or no route (LI-3, HR-6).
+    NotFound(&'static str),
+    /// `OPTIONS *`: about the proxy as a whole.
+    Options,
+    /// The rule leads nowhere (HB-2, HB-3, HB-5).
+    NoBackend(&'static str),
+    /// The endpoint broke off or answered something that is not HTTP.
+    BadGateway(&'static str),
+    /// No endpoint, or none that could be connected to (HB-4).
+    Unavailable(&'static str),
+    /// A timeout of the rule or of the proxy passed (TO-2).
+    GatewayTimeout,
+}
+
+impl LocalReply {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Options => StatusCode::NO_CONTENT,
+            Self::NoBackend(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest(text)
+            | Self::NotFound(text)
+            | Self::NoBackend(text)
+            | Self::BadGateway(text)
+            | Self::Unavailable(text) => text,
+            Self::MethodNotAllowed => "method not allowed",
+            Self::RequestTimeout => "the request took too long to arrive",
+            Self::UriTooLong => "request target too long",
+            Self::ExpectationFailed => "unknown expectation",
+            Self::Misdirected => "this connection does not serve that host",
+            Self::TooManyHeaders => "too many header fields",
+            Self::Options => "",
+            Self::GatewayTimeout => "the backend took too long to answer",
+        }
+    }
+
+    /// How a request that gets this answer ended.
+    pub(super) fn ended(self) -> Ended {
+        match self {
+            Self::BadRequest(_) | Self::RequestTimeout => Ended::ClientError,
+            Self::BadGateway(_) => Ended::UpstreamError,
+            Self::GatewayTimeout => Ended::Timeout,
+            Self::Unavailable(text) if text == CONNECT_FAILED => Ended::ConnectFailed,
+            _ => Ended::Complete,
+        }
+    }
+
+    /// Whether what follows on the connection cannot be trusted, or will not be read.
+    fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::MethodNotAllowed
+                | Self::RequestTimeout
+                | Self::UriTooLong
+                | Self::ExpectationFailed
+                | Self::TooManyHeaders
+        )
+    }
+
+    /// The answer as a message; `http1` where `connection: close` may be said.
+    pub(super) fn response(self, http1: bool) -> Response<ProxyBody> {
+        let mut response = Response::new(match self.text() {
+            "" => ProxyBody::empty(),
+            text => ProxyBody::text(format!("{text}\n")),
+        });
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        if !self.text().is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        }
+        if matches!(self, Self::MethodNotAllowed | Self::Options) {
+            let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            headers.insert(ALLOW, methods);
+        }
+        if http1 && self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Text of the 503 that says that endpoints exist but none takes connections.
+pub(super) const CONNECT_FAILED: &str = "no endpoint of the backend accepts connections";
+
+/// A redirect (HF-2).
+pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(LOCATION, location);
+    response
+}

@@ -1,0 +1,261 @@
+//! What a request must look like before it is routed, and what routing reads of it.
+//!
+//! hyper rejects what breaks the framing of HTTP; this is about what a gateway routes by: exactly
+//! one host, a target in a form that fits the method, a path that means one thing only.
+
+use std::borrow::Cow;
+
+use gwapi_translate::path;
+use http::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderName, Method, Version};
+
+use super::reply::LocalReply;
+use crate::Limits;
+
+/// The parts of a request that decide where it goes.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    /// Host and port as the client wrote them.
+    pub(super) authority: &'a str,
+    /// Host in the form that the route table reads: lower-case, no port, no trailing dot.
+    pub(super) host: Cow<'a, str>,
+    /// Path in canonical form; what is matched is what is forwarded (HM-4).
+    pub(super) path: Cow<'a, str>,
+    /// Query without `?`.
+    pub(super) query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target of a request, or says how to answer one that has none.
+    pub(super) fn read(head: &'a Parts, limits: &Limits) -> Result<Self, LocalReply> {
+        check_method(&head.method)?;
+        check_size(head, limits)?;
+        check_framing(&head.headers)?;
+        let authority = authority(head)?;
+        let host = host(authority).ok_or(LocalReply::BadRequest("malformed host"))?;
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        if target == "*" && head.method == Method::OPTIONS {
+            return Err(LocalReply::Options);
+        }
+        let path = path::canonical(head.uri.path())
+            .map_err(|_| LocalReply::BadRequest("malformed path"))?;
+        Ok(Self { authority, host, path, query: head.uri.query() })
+    }
+}
+
+fn check_method(method: &Method) -> Result<(), LocalReply> {
+    // A tunnel to anywhere, and an echo of credentials: a gateway offers neither.
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        return Err(LocalReply::MethodNotAllowed);
+    }
+    Ok(())
+}
+
+fn check_size(head: &Parts, limits: &Limits) -> Result<(), LocalReply> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+    if target + authority > limits.max_uri_bytes {
+        return Err(LocalReply::UriTooLong);
+    }
+    // Over HTTP/1 hyper counts; over HTTP/2 nobody does, and a field costs a client one byte.
+    if head.headers.len() > limits.max_headers {
+        return Err(LocalReply::TooManyHeaders);
+    }
+    Ok(())
+}
+
+fn check_framing(headers: &HeaderMap) -> Result<(), LocalReply> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        return Err(LocalReply::BadRequest("transfer-encoding must be chunked"));
+    }
+    let mut expectations = headers.get_all(EXPECT).iter();
+    if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(LocalReply::ExpectationFailed);
+    }
+    Ok(())
+}
+
+/// Host and port: the target's where it has them (RFC 9112 3.2.2), else those of the one Host.
+fn authority(head: &Parts) -> Result<&str, LocalReply> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            Some(host.to_str().map_err(|_| LocalReply::BadRequest("malformed host"))?)
+        }
+        (None, _) => None,
+        (Some(_), Some(_)) => return Err(LocalReply::BadRequest("more than one host")),
+    };
+    let http2 = head.version == Version::HTTP_2;
+    match head.uri.authority().map(Authority::as_str) {
+        Some(authority) if http2 => {
+            // RFC 9113 8.3.1: both mean the same, or the request is malformed.
+            if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority)) {
+                return Err(LocalReply::BadRequest("host and :authority differ"));
+            }
+            Ok(authority)
+        }
+        Some(authority) => {
+            if !matches!(head.uri.scheme_str(), Some("http" | "https")) {
+                return Err(LocalReply::BadRequest("malformed request target"));
+            }
+            if host.is_none() && head.version == Version::HTTP_11 {
+                return Err(LocalReply::BadRequest("no host"));
+            }
+            Ok(authority)
+        }
+        None => host.ok_or(LocalReply::BadRequest("no host")),
+    }
+}
+
+/// The host of `uri-host [ ":" port ]`, in the form that the table reads (LI-1); `None` where it
+/// is none.
+fn host(authority: &str) -> Option<Cow<'_, str>> {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => {
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (
+                &authority[..address.len() + 2],
+                rest.strip_prefix(':').or(rest.is_empty().then_some(""))?,
+            )
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || (!port.is_empty() && port.parse::<u16>().is_err()) {
+        return None;
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if host.is_empty() || !(host.starts_with('[') || host.bytes().all(name)) {
+        return None;
+    }
+    Some(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    })
+}
+
+/// Drops fields whose names hold an underscore: backends that turn `-` into `_` would take them
+/// for fields that the proxy sets.
+pub(super) fn drop_ambiguous(headers: &mut HeaderMap) {
+    let ambiguous = |name: &&HeaderName| name.as_str().contains('_');
+    if headers.keys().any(|name| ambiguous(&name)) {
+        let names: Vec<HeaderName> = headers.keys().filter(ambiguous).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(request: http::request::Builder) -> Parts {
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn get() -> http::request::Builder {
+        http::Request::get("/x?q").header("host", "a.example")
+    }
+
+    fn reply(request: http::request::Builder) -> LocalReply {
+        Target::read(&head(request), &Limits::default()).expect_err("a reply")
+    }
+
+    #[test]
+    fn hosts_are_read_as_the_table_wants_them() {
+        for (text, expected) in [
+            ("a.example", Some("a.example")),
+            ("A.Example.:8080", Some("a.example")),
+            ("a.example:", Some("a.example")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("127.0.0.1:1", Some("127.0.0.1")),
+            ("", None),
+            (".", None),
+            (":80", None),
+            ("a/evil", None),
+            ("u@a", None),
+            ("a, b", None),
+            ("a:99999", None),
+            ("a:b", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("[a]", None),
+            ("a b", None),
+        ] {
+            assert_eq!(host(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_exactly_one_host() {
+        let none = http::Request::get("/");
+        assert_eq!(reply(none), LocalReply::BadRequest("no host"));
+        assert_eq!(reply(get().header("host", "b")), LocalReply::BadRequest("more than one host"));
+    }
+
+    #[test]
+    fn an_absolute_target_wins_over_the_host() {
+        let head = head(get().uri("http://B.example:81/p"));
+        let target = Target::read(&head, &Limits::default()).expect("a target");
+        assert_eq!((target.authority, &*target.host), ("B.example:81", "b.example"));
+        let ftp = get().uri("ftp://a.example/");
+        assert_eq!(reply(ftp), LocalReply::BadRequest("malformed request target"));
+        assert_eq!(
+            reply(get().uri("a.example:80")),
+            LocalReply::BadRequest("malformed request target")
+        );
+    }
+
+    #[test]
+    fn over_http2_host_and_authority_must_agree() {
+        let request = |host: &str| {
+            let request = http::Request::get("https://a.example/").version(Version::HTTP_2);
+            request.header("host", host)
+        };
+        assert!(Target::read(&head(request("A.example")), &Limits::default()).is_ok());
+        assert_eq!(reply(request("evil")), LocalReply::BadRequest("host and :authority differ"));
+    }
+
+    #[test]
+    fn only_options_may_mean_the_proxy_itself() {
+        assert_eq!(reply(get().uri("*").method("OPTIONS")), LocalReply::Options);
+        assert_eq!(reply(get().uri("*")), LocalReply::BadRequest("malformed path"));
+        assert_eq!(reply(get().method("TRACE")), LocalReply::MethodNotAllowed);
+        assert_eq!(reply(get().method("CONNECT")), LocalReply::MethodNotAllowed);
+    }
+
+    #[test]
+    fn framing_and_expectations_are_plain() {
+        let te = |value: &str| get().header("transfer-encoding", value);
+        assert!(Target::read(&head(te("Chunked")), &Limits::default()).is_ok());
+        let refused = LocalReply::BadRequest("transfer-encoding must be chunked");
+        assert_eq!(reply(te("gzip, chunked")), refused);
+        assert_eq!(reply(te("chunked").header("transfer-encoding", "chunked")), refused);
+        assert_eq!(reply(get().header("expect", "200-ok")), LocalReply::ExpectationFailed);
+    }
+
+    #[test]
+    fn limits_hold_on_targets_and_fields() {
+        let long = format!("/{}", "a".repeat(20_000));
+        assert_eq!(reply(get().uri(long)), LocalReply::UriTooLong);
+        let many = (0..100).fold(get(), |request, n| request.header(format!("x-{n}"), "1"));
+        assert_eq!(reply(many), LocalReply::TooManyHeaders);
+    }
+
+    #[test]
+    fn fields_with_underscores_are_dropped() {
+        let mut head = head(get().header("x_user", "root").header("x-user", "me"));
+        drop_ambiguous(&mut head.headers);
+        assert_eq!(head.headers.len(), 2);
+        assert_eq!(head.headers["x-user"], "me");
+    }
+}

@@ -1,0 +1,259 @@
+//! One request, from its head to the head of its response.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Uri, Version};
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use super::account::{RequestAccount, ResponseAccount};
+use super::body::{BodyFault, ProxyBody, RequestBody};
+use super::connection::Connection;
+use super::headers;
+use super::plan::{Forward, Plan, plan};
+use super::reply::{self, CONNECT_FAILED, LocalReply};
+use super::request;
+use super::tunnel;
+use super::upstream::{Answer, Attempt, Failure, send};
+use crate::Limits;
+use crate::observe::Ended;
+
+/// Answers a request. Dropping the future, as hyper does when the client goes away, ends the
+/// exchange with the endpoint too.
+pub(super) async fn handle(
+    connection: Rc<Connection>,
+    mut request: Request<Incoming>,
+) -> Response<ProxyBody> {
+    let upgrade = downstream_upgrade(&mut request);
+    let (mut head, body) = request.into_parts();
+    let http1 = head.version != Version::HTTP_2;
+    let mut account = RequestAccount::open(&connection, &head);
+    request::drop_ambiguous(&mut head.headers);
+    // The one configuration that this request sees.
+    let snapshot = connection.worker.snapshot();
+    let planned = plan(&connection, &snapshot, &head, &mut account);
+    drop(snapshot);
+    let mut response = match planned {
+        Ok(Plan::Forward(way)) => {
+            let exchange = Exchange { connection: &connection, head, body, upgrade, way };
+            exchange.run(account).await
+        }
+        Ok(Plan::Redirect { status, location }) => {
+            account.local(status, 0, Ended::Complete);
+            reply::redirect(status, location)
+        }
+        Err(local) => answer(local, account, http1),
+    };
+    if http1
+        && connection.worker.is_draining()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Answers without a backend.
+fn answer(local: LocalReply, mut account: RequestAccount, http1: bool) -> Response<ProxyBody> {
+    let response = local.response(http1);
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    account.local(local.status(), length, local.ended());
+    response
+}
+
+/// The client's part of an upgrade, where it asks for the one that is allowed.
+fn downstream_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
+    let asks = request.version() == Version::HTTP_11
+        && headers::wants_websocket(request.headers())
+        && request.body().is_end_stream();
+    asks.then(|| hyper::upgrade::on(request))
+}
+
+/// A request that has a way to go.
+struct Exchange<'a> {
+    connection: &'a Rc<Connection>,
+    head: Parts,
+    body: Incoming,
+    upgrade: Option<OnUpgrade>,
+    way: Forward,
+}
+
+impl Exchange<'_> {
+    async fn run(mut self, mut account: RequestAccount) -> Response<ProxyBody> {
+        let limits = Rc::clone(&self.connection.worker.limits);
+        let http1 = self.head.version != Version::HTTP_2;
+        let protocol = self.way.backend.protocol();
+        self.upgrade = self.upgrade.filter(|_| protocol == BackendProtocol::Http1);
+        let body = RequestBody::new(self.body, limits.body_idle_timeout);
+        account.body = Some(Rc::clone(body.progress()));
+        let upgrading = self.upgrade.is_some();
+        let request = match upstream_request(self.connection, self.head, &self.way, body, upgrading)
+        {
+            Ok(request) => request,
+            Err(local) => return answer(local, account, http1),
+        };
+
+        let began = std::time::Instant::now();
+        let attempt = attempt(&self.way.rule.rule.timeouts, account.started().into(), &limits);
+        let answered = match send(&self.way.backend, request, attempt, &limits).await {
+            Ok(answered) => answered,
+            Err((failure, endpoint)) => {
+                account.endpoint = endpoint.map(|endpoint| endpoint.address);
+                return answer(local_reply(failure), account, http1);
+            }
+        };
+        account.endpoint = Some(answered.lease.address());
+        let upgrade = match upgrade_of(&answered.response, self.upgrade) {
+            Ok(upgrade) => upgrade,
+            Err(local) => return answer(local, account, http1),
+        };
+        account.answered(answered.response.status(), began);
+        downstream_response(answered, &self.way, upgrade, account, &limits)
+    }
+}
+
+/// The limits in time of a request to a backend (TO-1 to TO-3): where the rule sets none, the
+/// proxy's limit on the head of the response holds.
+fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attempt {
+    let some = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
+    let unset = timeouts.request.is_none() && timeouts.backend_request.is_none();
+    Attempt {
+        deadline: some(timeouts.request).map(|timeout| started + timeout),
+        each: some(timeouts.backend_request),
+        head: unset.then_some(limits.response_head_timeout),
+    }
+}
+
+/// The request as the endpoint gets it.
+fn upstream_request(
+    connection: &Connection,
+    head: Parts,
+    way: &Forward,
+    body: RequestBody,
+    upgrading: bool,
+) -> Result<Request<RequestBody>, LocalReply> {
+    let mut fields = head.headers;
+    headers::strip_request(&mut fields);
+    headers::join_cookies(&mut fields);
+    connection.client.set(&mut fields, &way.authority);
+    fields.insert(HOST, way.host.as_ref().unwrap_or(&way.authority).clone());
+    for changes in &way.rule.filters.request_headers {
+        changes.apply(&mut fields);
+    }
+    for changes in &way.backend_filters().request_headers {
+        changes.apply(&mut fields);
+    }
+
+    let length = body.size_hint().exact();
+    headers::plain_length(&mut fields, length);
+    let http2 = way.backend.protocol() == BackendProtocol::H2c;
+    if !http2 && length.is_none() {
+        // Without it hyper takes a GET to have no body, whatever comes.
+        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if upgrading {
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    let mut request = Request::new(body);
+    *request.uri_mut() = upstream_uri(way, &mut fields, http2)?;
+    *request.method_mut() = head.method;
+    *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+/// Origin-form for HTTP/1; HTTP/2 wants the host here, and not in a field as well.
+fn upstream_uri(way: &Forward, fields: &mut HeaderMap, http2: bool) -> Result<Uri, LocalReply> {
+    let target = way.target.clone();
+    if !http2 {
+        return Ok(Uri::from(target));
+    }
+    let host = fields.remove(HOST);
+    let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+    Uri::builder()
+        .scheme("http")
+        .authority(host)
+        .path_and_query(target)
+        .build()
+        .map_err(|_| LocalReply::BadRequest("malformed host"))
+}
+
+fn local_reply(failure: Failure) -> LocalReply {
+    match failure {
+        Failure::Connect => LocalReply::Unavailable(CONNECT_FAILED),
+        Failure::Timeout => LocalReply::GatewayTimeout,
+        Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),
+        Failure::Client(BodyFault::Stalled) => LocalReply::RequestTimeout,
+        Failure::Client(_) => LocalReply::BadRequest("malformed body"),
+    }
+}
+
+/// The upgrade that an endpoint agreed to, where one was asked for; an answer that the client
+/// must not see is an error.
+fn upgrade_of(
+    response: &Response<Incoming>,
+    asked: Option<OnUpgrade>,
+) -> Result<Option<OnUpgrade>, LocalReply> {
+    let fields = response.headers();
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !chunked || codings.next().is_some() || fields.contains_key(CONTENT_LENGTH) {
+            return Err(LocalReply::BadGateway("the backend did not answer properly"));
+        }
+    }
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(None);
+    }
+    // 101 only as the answer to what was asked.
+    let agreed = fields.get(UPGRADE).is_some_and(headers::is_websocket);
+    match asked {
+        Some(asked) if agreed => Ok(Some(asked)),
+        _ => Err(LocalReply::BadGateway("the backend did not answer properly")),
+    }
+}
+
+/// The response as the client gets it.
+fn downstream_response(
+    answered: Answer,
+    way: &Forward,
+    upgrade: Option<OnUpgrade>,
+    account: RequestAccount,
+    limits: &Limits,
+) -> Response<ProxyBody> {
+    let Answer { mut response, lease, deadline } = answered;
+    let tunnel = upgrade.map(|client| (client, hyper::upgrade::on(&mut response)));
+    let (head, incoming) = response.into_parts();
+    let mut fields = head.headers;
+    headers::strip_response(&mut fields);
+    for changes in &way.rule.filters.response_headers {
+        changes.apply(&mut fields);
+    }
+    for changes in &way.backend_filters().response_headers {
+        changes.apply(&mut fields);
+    }
+    let body = match tunnel {
+        Some((client, endpoint)) => {
+            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            tunnel::spawn(client, endpoint, account, lease, limits.response_idle_timeout);
+            ProxyBody::empty()
+        }
+        None => {
+            let account = ResponseAccount::new(account, lease);
+            ProxyBody::upstream(incoming, limits.response_idle_timeout, deadline, account)
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = fields;
+    response
+}

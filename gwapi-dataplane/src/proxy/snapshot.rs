@@ -1,0 +1,64 @@
+//! What is served at one moment: the tables of all Gateways, and which socket leads to which.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use gwapi_translate::RouteTable;
+use gwapi_translate::ir::{Backend, BackendKey, Endpoints, GatewayId, Listener, ListenerKey};
+use rustls::ServerConfig;
+
+/// A map whose keys come from the configuration, never from clients.
+pub(super) type ConfigMap<K, V> = HashMap<K, V, RandomState>;
+
+/// The backends of a Gateway; one change among many shares the rest with the map before it.
+pub(super) type BackendMap = imbl::GenericHashMap<
+    BackendKey,
+    Arc<BackendEntry>,
+    RandomState,
+    imbl::shared_ptr::DefaultSharedPtr,
+>;
+
+/// Everything that a request needs of the configuration; immutable.
+#[derive(Default)]
+pub(super) struct Snapshot {
+    /// Counted from 1; 0 is the empty one that a proxy starts with.
+    pub(super) generation: u64,
+    /// By address as bound.
+    pub(super) ports: ConfigMap<SocketAddr, Port>,
+}
+
+/// What is behind a socket.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub(super) gateway: Arc<GatewayState>,
+    /// Whether connections start with a TLS handshake.
+    pub(super) tls: bool,
+    /// Stands for all listeners of the socket where none is chosen yet.
+    pub(super) first_listener: Arc<Listener>,
+}
+
+/// What one Gateway serves.
+pub(super) struct GatewayState {
+    pub(super) id: GatewayId,
+    pub(super) table: RouteTable,
+    pub(super) backends: BackendMap,
+    /// Shared with the configurations before that had the same listeners and certificates.
+    pub(super) listeners: Arc<ConfigMap<ListenerKey, ListenerState>>,
+}
+
+/// A listener with what is made of its certificates.
+#[derive(Clone)]
+pub(super) struct ListenerState {
+    pub(super) listener: Arc<Listener>,
+    /// Absent on clear-text listeners, and where no certificate could be used.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+/// A backend with its endpoints; made anew when either changes.
+pub(super) struct BackendEntry {
+    pub(super) backend: Arc<Backend>,
+    /// None where no endpoint is known (HB-4).
+    pub(super) endpoints: Option<Arc<Endpoints>>,
+}

@@ -1,0 +1,182 @@
+//! Sockets that accept connections: bound once, kept as long as a listener wants them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// Connections that wait in the kernel, per socket; the kernel cuts it to its own limit.
+const BACKLOG: i32 = 4096;
+
+/// The sockets of a proxy, by address as wanted.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    bound: BTreeSet<SocketAddr>,
+    failed: BTreeMap<SocketAddr, String>,
+}
+
+/// What workers have to do to follow a change of the sockets.
+#[derive(Debug, Default)]
+pub(super) struct SocketChanges {
+    /// New sockets, one for each worker; connections wait in them until a worker accepts.
+    pub(super) added: Vec<(SocketAddr, Vec<TcpListener>)>,
+    /// Sockets that nothing wants any more.
+    pub(super) removed: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    /// Binds what is wanted and not bound yet. Sockets that stay are not touched.
+    pub(super) fn follow(
+        &mut self,
+        wanted: &BTreeSet<SocketAddr>,
+        workers: usize,
+    ) -> SocketChanges {
+        self.failed.clear();
+        let mut changes = SocketChanges::default();
+        for &address in wanted.difference(&self.bound) {
+            let shares_port = self.bound.iter().any(|bound| overlap(*bound, address));
+            match bind(address, workers, shares_port) {
+                Ok(sockets) => changes.added.push((address, sockets)),
+                Err(error) => {
+                    self.failed.insert(address, explain(address, &error, wanted));
+                }
+            }
+        }
+        changes.removed = self.bound.difference(wanted).copied().collect();
+        self.bound = wanted.iter().copied().filter(|a| !self.failed.contains_key(a)).collect();
+        self.failed.retain(|_, reason| !reason.is_empty());
+        changes
+    }
+
+    /// Whether an address is bound.
+    pub(super) fn is_bound(&self, address: &SocketAddr) -> bool {
+        self.bound.contains(address)
+    }
+
+    /// Why a wanted address is not bound.
+    pub(super) fn failure(&self, address: &SocketAddr) -> Option<&str> {
+        self.failed.get(address).map(String::as_str)
+    }
+}
+
+/// Whether one of the addresses means the other as well, so that they meet on one port.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port()
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// Binds one socket per worker.
+///
+/// The sockets share the port by SO_REUSEPORT, which another process of the same user could join
+/// unnoticed, and take part of the connections. So a first socket without it asks whether the port
+/// is free; it cannot where another socket of ours (`shares_port`) has the port already.
+fn bind(address: SocketAddr, workers: usize, shares_port: bool) -> io::Result<Vec<TcpListener>> {
+    if !shares_port {
+        let probe = socket(address)?;
+        probe.bind(&SockAddr::from(address))?;
+    }
+    (0..workers)
+        .map(|_| {
+            let socket = socket(address)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&SockAddr::from(address))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+        .collect::<io::Result<Vec<_>>>()?
+        .into_iter()
+        .map(|socket| {
+            // Only after every bind has worked: a socket that listens takes connections.
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // 0.0.0.0 and :: are listeners of their own, side by side.
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier process that linger in TIME_WAIT do not hold the port.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// The reason as a user reads it; empty where there is nothing to complain about: `::` beside
+/// `0.0.0.0` on a host without IPv6.
+fn explain(address: SocketAddr, error: &io::Error, wanted: &BTreeSet<SocketAddr>) -> String {
+    let port = address.port();
+    let v4 = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port);
+    let no_ipv6 = error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error() == Some(ADDRESS_FAMILY_NOT_SUPPORTED);
+    if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6 && wanted.contains(&v4) {
+        return String::new();
+    }
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("{address} is in use by another process"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{address} needs a permission that the proxy does not have to bind port {port}")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{} is no address of this host", address.ip()),
+        _ => format!("cannot bind {address}: {error}"),
+    }
+}
+
+/// EAFNOSUPPORT on Linux.
+const ADDRESS_FAMILY_NOT_SUPPORTED: i32 = 97;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free_port() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        listener.local_addr().expect("bound")
+    }
+
+    #[test]
+    fn a_port_in_use_is_reported_and_taken_when_it_is_free() {
+        let other = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = other.local_addr().expect("bound");
+        let wanted = BTreeSet::from([address]);
+        let mut sockets = Sockets::default();
+
+        assert!(sockets.follow(&wanted, 2).added.is_empty());
+        let reason = format!("{address} is in use by another process");
+        assert_eq!(sockets.failure(&address), Some(&*reason));
+
+        drop(other);
+        let added = sockets.follow(&wanted, 2).added;
+        assert_eq!(added.iter().map(|(_, sockets)| sockets.len()).collect::<Vec<_>>(), [2]);
+        assert_eq!(sockets.failure(&address), None);
+    }
+
+    #[test]
+    fn sockets_that_stay_are_left_alone() {
+        let (a, b) = (free_port(), free_port());
+        let mut sockets = Sockets::default();
+        let first = sockets.follow(&BTreeSet::from([a]), 1);
+        let second = sockets.follow(&BTreeSet::from([a, b]), 1);
+        assert_eq!(second.added.iter().map(|(a, _)| *a).collect::<Vec<_>>(), [b]);
+        assert!(second.removed.is_empty());
+        let third = sockets.follow(&BTreeSet::from([b]), 1);
+        assert_eq!(third.removed, [a]);
+        assert!(third.added.is_empty());
+        drop((first, second));
+    }
+
+    #[test]
+    fn a_wildcard_and_an_address_of_ours_share_a_port() {
+        let address = free_port();
+        let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
+        let mut sockets = Sockets::default();
+        let first = sockets.follow(&BTreeSet::from([any]), 2);
+        let second = sockets.follow(&BTreeSet::from([any, address]), 2);
+        assert_eq!((first.added.len(), second.added.len()), (1, 1));
+    }
+}

@@ -1,0 +1,180 @@
+//! Connections of one core to endpoints.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use gwapi_translate::ir::BackendProtocol;
+use hyper::client::conn::{http1, http2};
+
+use super::connect;
+use super::exchange::Exchange;
+use crate::Limits;
+use crate::proxy::body::RequestBody;
+use crate::proxy::snapshot::ConfigMap;
+
+/// All endpoints that a core knows of.
+#[derive(Default)]
+pub(in crate::proxy) struct Pool {
+    endpoints: RefCell<ConfigMap<(SocketAddr, bool), Rc<Endpoint>>>,
+}
+
+impl Pool {
+    /// The endpoint at an address; backends that name the same one share its connections.
+    pub(in crate::proxy) fn endpoint(
+        &self,
+        address: SocketAddr,
+        protocol: BackendProtocol,
+    ) -> Rc<Endpoint> {
+        let h2c = protocol == BackendProtocol::H2c;
+        let mut endpoints = self.endpoints.borrow_mut();
+        let endpoint = endpoints.entry((address, h2c)).or_insert_with(|| {
+            Rc::new(Endpoint {
+                address,
+                in_flight: Cell::new(0),
+                idle: RefCell::default(),
+                multiplexed: tokio::sync::Mutex::default(),
+                last_used: Cell::new(Instant::now()),
+            })
+        });
+        Rc::clone(endpoint)
+    }
+
+    /// Closes connections that nobody used for `idle_timeout`, and forgets endpoints that no
+    /// backend names any more.
+    pub(in crate::proxy) fn sweep(&self, now: Instant, idle_timeout: Duration) {
+        self.endpoints.borrow_mut().retain(|_, endpoint| {
+            endpoint.sweep(now, idle_timeout);
+            Rc::strong_count(endpoint) > 1 || endpoint.has_connections()
+        });
+    }
+}
+
+/// One endpoint as one core sees it.
+pub(in crate::proxy) struct Endpoint {
+    pub(in crate::proxy) address: SocketAddr,
+    in_flight: Cell<usize>,
+    /// HTTP/1 connections without a request, the last used one at the end.
+    idle: RefCell<Vec<Idle>>,
+    /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
+    multiplexed: tokio::sync::Mutex<Option<http2::SendRequest<RequestBody>>>,
+    last_used: Cell<Instant>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A connection on which one request may be sent.
+pub(super) enum Checkout {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+impl Endpoint {
+    /// Requests between choice of the endpoint and the end of the response.
+    pub(in crate::proxy) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// A connection for one request, and whether it was there before: then the endpoint may be
+    /// about to close it.
+    pub(super) async fn checkout(
+        &self,
+        protocol: BackendProtocol,
+        limits: &Limits,
+    ) -> io::Result<(Checkout, bool)> {
+        match protocol {
+            BackendProtocol::Http1 => match self.take_idle() {
+                Some(sender) => Ok((Checkout::Http1(sender), true)),
+                None => {
+                    let sender = connect::http1(self.address, limits).await?;
+                    Ok((Checkout::Http1(sender), false))
+                }
+            },
+            BackendProtocol::H2c => {
+                let mut multiplexed = self.multiplexed.lock().await;
+                if let Some(sender) = multiplexed.as_ref().filter(|sender| sender.is_usable()) {
+                    return Ok((Checkout::Http2(sender.clone()), true));
+                }
+                let sender = connect::http2(self.address, limits).await?;
+                *multiplexed = Some(sender.clone());
+                Ok((Checkout::Http2(sender), false))
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+        let mut idle = self.idle.borrow_mut();
+        loop {
+            let Idle { sender, .. } = idle.pop()?;
+            if sender.is_usable() {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn put_idle(&self, sender: http1::SendRequest<RequestBody>, limits: &Limits) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < limits.max_idle_per_endpoint && !sender.is_closed() {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    fn sweep(&self, now: Instant, idle_timeout: Duration) {
+        let expired = |since: Instant| now.saturating_duration_since(since) >= idle_timeout;
+        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !expired(idle.since));
+        if self.in_flight.get() == 0
+            && let Ok(mut multiplexed) = self.multiplexed.try_lock()
+            && multiplexed.as_ref().is_some_and(|c| c.is_closed() || expired(self.last_used.get()))
+        {
+            *multiplexed = None;
+        }
+    }
+
+    fn has_connections(&self) -> bool {
+        let multiplexed = self.multiplexed.try_lock().map_or(true, |sender| sender.is_some());
+        !self.idle.borrow().is_empty() || multiplexed
+    }
+}
+
+/// A request's hold on an endpoint: counts as in flight until dropped.
+pub(in crate::proxy) struct Lease {
+    endpoint: Rc<Endpoint>,
+    sender: Option<http1::SendRequest<RequestBody>>,
+    limits: Rc<Limits>,
+}
+
+impl Lease {
+    pub(super) fn new(endpoint: &Rc<Endpoint>, limits: &Rc<Limits>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        Self { endpoint: Rc::clone(endpoint), sender: None, limits: Rc::clone(limits) }
+    }
+
+    /// The endpoint.
+    pub(in crate::proxy) fn address(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+
+    /// Takes the connection along that the response comes from.
+    pub(super) fn hold(&mut self, sender: http1::SendRequest<RequestBody>) {
+        self.sender = Some(sender);
+    }
+
+    /// The response is whole: the connection can take the next request.
+    pub(in crate::proxy) fn give_back(mut self) {
+        if let Some(sender) = self.sender.take() {
+            self.endpoint.put_idle(sender, &self.limits);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
+        self.endpoint.last_used.set(Instant::now());
+    }
+}

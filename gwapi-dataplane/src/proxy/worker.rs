@@ -1,0 +1,279 @@
+//! A worker: a thread with a runtime, sockets, tasks, pools and counters of its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as sync_mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+
+use super::accept;
+use super::core_state::{CoreState, Forgotten};
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use super::upstream::Pool;
+use crate::Limits;
+use crate::observe::WorkerTelemetry;
+
+/// Says that something was done: by being dropped. A worker that died has dropped it, too.
+pub(super) type Done = sync_mpsc::Sender<()>;
+
+/// How far a drain has come, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    /// Answers close their connections; new connections are still welcome.
+    Draining,
+    /// No new connections; those without a request are closed.
+    Closing,
+}
+
+/// What a worker is told.
+pub(super) enum Command {
+    /// Accept connections from a socket.
+    Listen { address: SocketAddr, socket: std::net::TcpListener, done: Done },
+    /// Take what waits in the sockets of these addresses, then close them.
+    Unlisten { addresses: Vec<SocketAddr>, done: Done },
+    /// The configuration has changed, and these parts of it are gone.
+    Forget { forgotten: Arc<Forgotten>, done: Done },
+    /// Go to the next phase of a drain.
+    Enter { phase: Phase, done: Done },
+    /// Say when no connection is left.
+    WaitIdle { done: Done },
+}
+
+/// A worker as the thread that owns the proxy sees it. Dropping it stops the worker and waits for
+/// its thread.
+pub(super) struct WorkerHandle {
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    connections: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    pub(super) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let telemetry = shared.telemetry.worker();
+        let count = Arc::clone(&connections);
+        let thread = std::thread::Builder::new()
+            .name(format!("gwapi-worker-{index}"))
+            .spawn(move || run(&runtime, shared, telemetry, count, receiver))?;
+        Ok(Self { commands: Some(commands), connections, thread: Some(thread) })
+    }
+
+    pub(super) fn send(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            // A worker that died does nothing any more, and its `Done` is dropped right here.
+            let _ = commands.send(command);
+        }
+    }
+
+    /// Connections that are open now.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+/// Waits until every receiver of `done` has dropped it; `false` if that takes past `deadline`.
+pub(super) fn wait_done(done: &sync_mpsc::Receiver<()>, deadline: Option<Instant>) -> bool {
+    match deadline {
+        None => done.recv().is_err(),
+        Some(deadline) => {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            done.recv_timeout(rest) == Err(sync_mpsc::RecvTimeoutError::Disconnected)
+        }
+    }
+}
+
+fn run(
+    runtime: &Runtime,
+    shared: Arc<Shared>,
+    telemetry: WorkerTelemetry,
+    count: Arc<AtomicUsize>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let local = LocalSet::new();
+    let worker = Rc::new(Worker::new(shared, telemetry, count));
+    local.block_on(runtime, worker.serve(commands));
+    // Tasks that are left end here, before the runtime that they belong to.
+    drop(local);
+}
+
+/// The state of a worker; everything that runs on its thread can reach it.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Rc<Limits>,
+    pub(super) telemetry: WorkerTelemetry,
+    pub(super) core: CoreState,
+    pub(super) pool: Pool,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    phase: watch::Sender<Phase>,
+    connections: Cell<usize>,
+    connection_count: Arc<AtomicUsize>,
+    connection_ended: Notify,
+    accepting: RefCell<HashMap<SocketAddr, oneshot::Sender<Done>>>,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, telemetry: WorkerTelemetry, count: Arc<AtomicUsize>) -> Self {
+        Self {
+            limits: Rc::new(shared.limits.clone()),
+            telemetry,
+            core: CoreState::default(),
+            pool: Pool::default(),
+            snapshot: RefCell::new(Rc::new(shared.snapshot.load_full())),
+            phase: watch::Sender::new(Phase::Serving),
+            connections: Cell::new(0),
+            connection_count: count,
+            connection_ended: Notify::new(),
+            accepting: RefCell::default(),
+            shared,
+        }
+    }
+
+    /// What is served now. The count that several cores share moves once per configuration and
+    /// core; within the core it is a count of its own.
+    pub(super) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let current = self.shared.snapshot.load();
+        let mut known = self.snapshot.borrow_mut();
+        if !Arc::ptr_eq(&known, &current) {
+            *known = Rc::new(Arc::clone(&current));
+        }
+        Rc::clone(&known)
+    }
+
+    /// The phase, to wait for the next.
+    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    async fn serve(self: &Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let idle_timeout = self.limits.upstream_idle_timeout;
+        let period = (idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(5));
+        let mut sweep = tokio::time::interval(period);
+        loop {
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.follow(command),
+                    None => return,
+                },
+                _ = sweep.tick() => self.pool.sweep(Instant::now(), idle_timeout),
+            }
+        }
+    }
+
+    fn follow(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Listen { address, socket, done } => {
+                self.listen(address, socket);
+                drop(done);
+            }
+            Command::Unlisten { addresses, done } => {
+                for address in addresses {
+                    self.unlisten(&address, &done);
+                }
+            }
+            Command::Forget { forgotten, done } => {
+                // Whatever the worker still had of the configuration before is dropped here.
+                self.snapshot();
+                self.core.forget(&forgotten);
+                drop(done);
+            }
+            Command::Enter { phase, done } => {
+                self.phase.send_replace(phase);
+                if phase == Phase::Closing {
+                    let addresses: Vec<_> = self.accepting.borrow().keys().copied().collect();
+                    for address in addresses {
+                        self.unlisten(&address, &done);
+                    }
+                }
+            }
+            Command::WaitIdle { done } => {
+                let worker = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    worker.below(1).await;
+                    drop(done);
+                });
+            }
+        }
+    }
+
+    fn listen(self: &Rc<Self>, address: SocketAddr, socket: std::net::TcpListener) {
+        let listener = match tokio::net::TcpListener::from_std(socket) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%address, %error, "a worker cannot use its socket");
+                return;
+            }
+        };
+        let (stop, stopped) = oneshot::channel();
+        self.accepting.borrow_mut().insert(address, stop);
+        tokio::task::spawn_local(accept::accept(Rc::clone(self), listener, address, stopped));
+    }
+
+    fn unlisten(&self, address: &SocketAddr, done: &Done) {
+        if let Some(stop) = self.accepting.borrow_mut().remove(address) {
+            // An accept loop that has ended already has nothing left to do.
+            let _ = stop.send(done.clone());
+        }
+    }
+
+    /// Waits until fewer than `limit` connections are open.
+    pub(super) async fn below(&self, limit: usize) {
+        loop {
+            let ended = self.connection_ended.notified();
+            if self.connections.get() < limit {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn set_connections(&self, connections: usize) {
+        self.connections.set(connections);
+        self.connection_count.store(connections, Ordering::Relaxed);
+    }
+}
+
+/// One open connection of a worker, counted until dropped.
+pub(super) struct Slot(Rc<Worker>);
+
+impl Slot {
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.set_connections(worker.connections.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.set_connections(self.0.connections.get() - 1);
+        self.0.connection_ended.notify_waiters();
+    }
+}
