@@ -1,0 +1,245 @@
+//! Broken manifests, ports and folders: told clearly, and without effect on anything else.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::*;
+
+#[test]
+fn a_broken_edit_keeps_serving_names_its_place_and_can_be_repaired() {
+    let port = free_port();
+    let good = stream(&[route("web", "/", "web"), service("web")]);
+    let manifests = Manifests::new(&[("gateway.yaml", &gateway(port)), ("routes.yaml", &good)]);
+    let path = manifests.path().to_str().expect("text");
+    let gwapi = Gwapi::start(&["run", path, "--admin", "off", "--demo"]);
+    gwapi.line(|line| line.trim().starts_with("curl"));
+
+    // Line 9 is `  rules:`; a list is expected there.
+    let broken = good.replacen("  rules:\n", "  rules: 7\n  unused:\n", 1);
+    manifests.write("routes.yaml", &broken);
+    gwapi.line(|line| line.starts_with("error"));
+    gwapi.line(|line| line.contains("routes.yaml:8:"));
+    gwapi.line(|line| line.contains("rules: 7"));
+    assert_eq!(get(local(port), "/", &[]).json()["service"], "web");
+
+    manifests.write("routes.yaml", &good);
+    gwapi.line(|line| line.contains("solved: ") && line.contains("routes.yaml:8:"));
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn broken_yaml_beside_good_files_breaks_nothing_else() {
+    let port = free_port();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("broken.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: x\n"),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problem = &start["problems"][0];
+    assert_eq!(problem["severity"], "error");
+    assert!(problem["file"].as_str().is_some_and(|file| file.ends_with("broken.yaml")));
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn a_port_in_use_is_a_condition_and_taken_over_when_it_is_free() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = taken.local_addr().expect("bound").port();
+    let other = free_port();
+    let second = format!("    - name: other\n      protocol: HTTP\n      port: {other}\n");
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &(gateway(port) + &second)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let listener = &start["gateways"][0]["listeners"][0];
+    assert_eq!(listener["served"], false, "{listener}");
+    assert_eq!(listener["reason"], "PortUnavailable", "{listener}");
+    assert_eq!(get(local(other), "/", &[]).status, 200);
+
+    drop(taken);
+    let change = gwapi.event_where("change", |change| {
+        change["listeners"]["added"].as_array().is_some_and(|added| !added.is_empty())
+    });
+    assert_eq!(change["listeners"]["added"][0]["listener"], "http");
+    gwapi.event_where("solved", |solved| solved["reason"] == "PortUnavailable");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn an_offset_beyond_the_last_port_is_a_condition() {
+    let manifests = Manifests::new(&[("gateway.yaml", &gateway(60_000))]);
+    let gwapi = Gwapi::run(&manifests, &["--port-offset", "10000"]);
+    let start = gwapi.event("start");
+    let listener = &start["gateways"][0]["listeners"][0];
+    assert_eq!(listener["served"], false);
+    assert_eq!(listener["port"], 70_000);
+    let problems = start["problems"].as_array().expect("a list");
+    assert!(
+        problems.iter().any(|problem| {
+            problem["listener"] == "http" && problem["message"].to_string().contains("65535")
+        }),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn a_thousand_listeners_are_served() {
+    // 16 Gateways with 64 listeners each, told apart by hostname, on one port per Gateway.
+    let ports = free_ports::<16>();
+    let mut documents = vec![gateway(ports[0]).split_once("---\n").expect("a class").0.to_owned()];
+    for (index, port) in ports.iter().enumerate() {
+        let listeners: String = (0..64)
+            .map(|n| {
+                format!(
+                    "    - name: l{n}\n      protocol: HTTP\n      port: {port}\n      \
+                     hostname: h{n}.example.com\n"
+                )
+            })
+            .collect();
+        documents.push(format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: g{index}\n\
+             spec:\n  gatewayClassName: gwapi\n  listeners:\n{listeners}"
+        ));
+    }
+    documents.push(route("web", "/", "web").replace("name: web\n  rules", "name: g7\n  rules"));
+    documents.push(service("web"));
+    let manifests = Manifests::new(&[("all.yaml", &stream(&documents))]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    assert_eq!(start["problems"], serde_json::json!([]));
+    let gateways = start["gateways"].as_array().expect("a list");
+    let listeners = gateways.iter().flat_map(|g| g["listeners"].as_array().expect("a list"));
+    assert_eq!(listeners.filter(|listener| listener["served"] == true).count(), 1024);
+    let host = [("host", "h63.example.com")];
+    assert_eq!(get(local(ports[7]), "/", &host).json()["service"], "web");
+    assert_eq!(get(local(ports[8]), "/", &host).status, 404);
+}
+
+#[test]
+fn an_object_in_two_files_is_told_with_both_places() {
+    let port = free_port();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("a.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("b.yaml", &route("web", "/other", "web")),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problems = start["problems"].to_string();
+    assert!(problems.contains("a.yaml") && problems.contains("b.yaml"), "{problems}");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn a_secret_with_half_a_key_breaks_its_listener_alone() {
+    let [port, tls_port] = free_ports();
+    let certificate = rcgen::generate_simple_self_signed(vec!["a.example.com".to_owned()])
+        .expect("a certificate");
+    let key = certificate.signing_key.serialize_pem();
+    let half = &key[..key.len() / 2];
+    let secret = |key: &str| {
+        let indent = |pem: &str| pem.lines().map(|l| format!("    {l}\n")).collect::<String>();
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: cert\ntype: kubernetes.io/tls\n\
+             stringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+            indent(&certificate.cert.pem()),
+            indent(key)
+        )
+    };
+    let https = format!(
+        "    - name: https\n      protocol: HTTPS\n      port: {tls_port}\n      \
+         tls:\n        certificateRefs:\n          - name: cert\n"
+    );
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &(gateway(port) + &https)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("secret.yaml", &secret(half)),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problems = start["problems"].as_array().expect("a list");
+    let told = problems.iter().find(|problem| problem["reason"] == "InvalidCertificateRef");
+    assert_eq!(told.expect("a condition")["listener"], "https", "{problems:#?}");
+    let last_line_of_key = key.lines().nth(1).expect("a key");
+    assert!(!start.to_string().contains(last_line_of_key), "the key is shown");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+
+    manifests.write("secret.yaml", &secret(&key));
+    gwapi.event_where("solved", |solved| solved["reason"] == "InvalidCertificateRef");
+}
+
+#[test]
+fn a_regular_expression_that_does_not_compile_is_a_condition() {
+    let port = free_port();
+    let bad = route("bad", "'/('", "web").replace("PathPrefix", "RegularExpression");
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("bad.yaml", &bad),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problems = start["problems"].to_string();
+    assert!(problems.contains("\"bad\""), "{problems}");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn a_folder_may_appear_disappear_and_come_back() {
+    let port = free_port();
+    let parent = Manifests::new(&[]);
+    let folder = parent.file("manifests");
+    let files = [
+        ("gateway.yaml", gateway(port)),
+        ("routes.yaml", stream(&[route("web", "/", "web"), service("web")])),
+    ];
+    let fill = || {
+        let draft = parent.file("draft");
+        std::fs::create_dir(&draft).expect("a folder");
+        for (name, text) in &files {
+            std::fs::write(draft.join(name), text).expect("a file");
+        }
+        std::fs::rename(&draft, &folder).expect("renamed");
+    };
+    let path = folder.to_str().expect("text");
+    let arguments = ["run", path, "--admin", "off", "--output", "json", "--demo"];
+    let gwapi = Gwapi::start(&arguments);
+    assert_eq!(gwapi.event("start")["gateways"], serde_json::json!([]));
+
+    fill();
+    gwapi.event_where("change", |change| {
+        change["listeners"]["added"].as_array().is_some_and(|added| !added.is_empty())
+    });
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+
+    // What was there stays in force: a folder that is gone says nothing about its objects.
+    std::fs::rename(&folder, parent.file("aside")).expect("renamed");
+    gwapi.event_where("problem", |problem| problem["message"].to_string().contains("no such"));
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+
+    std::fs::remove_dir_all(parent.file("aside")).expect("removed");
+    fill();
+    gwapi.event("solved");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn our_own_admin_address_is_refused_as_an_endpoint() {
+    let [port, admin] = free_ports();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("endpoints.yaml", &slice("web", local(admin))),
+    ]);
+    let path = manifests.path().to_str().expect("text");
+    let address = local(admin).to_string();
+    let gwapi = Gwapi::start(&["run", path, "--admin", &address, "--output", "json"]);
+    let start = gwapi.event("start");
+    assert!(start["problems"].to_string().contains("admin address"), "{start}");
+    assert_eq!(get(local(port), "/config", &[]).status, 503);
+}

@@ -1,0 +1,107 @@
+//! `gwapi status`: what a cluster would say.
+
+mod support;
+
+use support::*;
+
+fn good() -> Manifests {
+    Manifests::new(&[
+        ("gateway.yaml", &gateway(8080)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("endpoints.yaml", &slice("web", local(3000))),
+    ])
+}
+
+#[test]
+fn good_manifests_are_all_accepted() {
+    let manifests = good();
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let expected = "\
+GATEWAYCLASS  CONTROLLER                    CONDITIONS
+gwapi         gwapi.dev/gateway-controller  Accepted";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.trim_end().ends_with("All accepted"), "{text}");
+    let route = text.lines().find(|line| line.starts_with("default/web  default/web"));
+    assert!(route.is_some_and(|line| line.contains("Accepted, ResolvedRefs")), "{text}");
+}
+
+#[test]
+fn problems_come_first_and_make_the_exit_code_1() {
+    let manifests = good();
+    manifests.write("routes.yaml", &route("web", "/", "no-such-service"));
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let problem = text.find("ResolvedRefs=False (BackendNotFound)").expect("told");
+    assert!(problem < text.find("GATEWAYCLASS").expect("a table"), "{text}");
+    assert!(text.trim_end().ends_with("1 error"), "{text}");
+}
+
+#[test]
+fn yaml_holds_every_gateway_api_object_with_its_status() {
+    let manifests = good();
+    let path = manifests.path().to_str().expect("text");
+    let output = gwapi(&["status", path, "-o", "yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let times = text.lines().filter(|line| line.contains("lastTransitionTime")).count();
+    assert!(times > 0, "{text}");
+    let kinds: Vec<_> = text.lines().filter(|line| line.starts_with("kind: ")).collect();
+    assert_eq!(kinds, ["kind: GatewayClass", "kind: Gateway", "kind: HTTPRoute"]);
+    // The stream is a manifest again.
+    manifests.write("again.yaml", &text);
+    let again = manifests.file("again.yaml");
+    let output = gwapi(&["status", again.to_str().expect("text"), "-o", "yaml"]);
+    let without_times = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.contains("Time")).map(str::to_owned).collect()
+    };
+    let again = stdout(&output);
+    assert_eq!(without_times(&again)[..20], without_times(&text)[..20]);
+}
+
+#[test]
+fn json_is_a_list() {
+    let manifests = good();
+    let output = gwapi(&["status", manifests.path().to_str().expect("text"), "-o", "json"]);
+    let list: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(list["kind"], "List");
+    let gateway = &list["items"][1];
+    assert_eq!(gateway["kind"], "Gateway");
+    assert_eq!(gateway["status"]["listeners"][0]["attachedRoutes"], 1);
+    let route = &list["items"][2];
+    assert_eq!(route["status"]["parents"][0]["controllerName"], "gwapi.dev/gateway-controller");
+}
+
+#[test]
+fn a_missing_path_is_a_problem_with_exit_code_1() {
+    let manifests = Manifests::new(&[]);
+    let missing = manifests.file("missing");
+    let output = gwapi(&["status", missing.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("missing"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_broken_file_is_shown_with_its_lines() {
+    let manifests = good();
+    manifests.write("broken.yaml", "apiVersion: v1\nkind: Service\nmetadata:\n  name: [x\n");
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(text.contains("broken.yaml:"), "{text}");
+    assert!(text.contains("name: [x"), "{text}");
+}
+
+#[test]
+fn kinds_that_are_not_read_are_named_once() {
+    let manifests = good();
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: ";
+    manifests
+        .write("other.yaml", &stream(&[format!("{deployment}a\n"), format!("{deployment}b\n")]));
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    assert!(text.contains("warning: not read: apps/v1/Deployment (2)"), "{text}");
+}
