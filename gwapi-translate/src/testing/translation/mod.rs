@@ -1,0 +1,406 @@
+//! Laws of translation, over event sequences in a small universe of names.
+//!
+//! * [`incremental_equals_full`]: the deltas of a [`Translator`] add up to [`translate`] of the
+//!   final resources after every step, and hold nothing that did not change.
+//! * [`well_formed`]: what holds of every translation.
+//!
+//! [`laws`] checks both on generated cases. Counter-examples print one event a line.
+
+mod resources;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
+use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent, Resources};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+use super::{CounterExample, check_law};
+use crate::ir::{
+    BackendTarget, CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey,
+    ListenerProtocol,
+};
+use crate::{
+    AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
+};
+pub use resources::{name, resource};
+
+/// Leaves with a message unless something holds.
+macro_rules! ensure {
+    ($holds:expr, $($message:tt)+) => {
+        if !$holds {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+/// One thing that happens to a [`Translator`].
+#[derive(Clone)]
+pub enum Step {
+    /// Events that are applied as one change.
+    Events(Vec<ResourceEvent>),
+    /// New options.
+    Options(Options),
+    /// The data plane reports.
+    Feedback(GatewayId, Feedback),
+}
+
+/// A sequence of steps.
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(step(), 1..24)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let batch = proptest::collection::vec(event(), 2..6);
+    prop_oneof![
+        20 => event().prop_map(|event| Step::Events(vec![event])),
+        8 => batch.prop_map(Step::Events),
+        1 => options().prop_map(Step::Options),
+        3 => (gateway_id(), feedback()).prop_map(|(id, said)| Step::Feedback(id, said)),
+    ]
+}
+
+fn event() -> impl Strategy<Value = ResourceEvent> {
+    let delete = kind().prop_flat_map(|kind| name(kind).prop_map(move |name| (kind, name)));
+    let relist = (kind(), proptest::collection::vec(resource(), 0..4));
+    prop_oneof![
+        16 => resource().prop_map(ResourceEvent::Apply),
+        4 => delete.prop_map(|(kind, name)| {
+            ResourceEvent::Delete(ObjectId::new(kind, name.namespace, name.name))
+        }),
+        1 => relist.prop_map(|(kind, list)| ResourceEvent::Relist(kind, list)),
+    ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    select(Kind::ALL)
+}
+
+fn gateway_id() -> impl Strategy<Value = GatewayId> {
+    name(Kind::Gateway)
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let address = |text: &str| text.parse::<IpAddr>().expect("it is an address");
+    let shared = AddressPolicy::Shared(vec![address("0.0.0.0")]);
+    let assigned = AddressPolicy::Assigned(BTreeMap::from([
+        (GatewayId::new("a", "g"), address("127.1.0.1")),
+        (GatewayId::new("b", "g"), address("127.1.0.2")),
+    ]));
+    (any::<bool>(), select(vec![0, 1000, 65100]), select(vec![shared, assigned]), any::<bool>())
+        .prop_map(|(any_controller, port_offset, addresses, allow_external_name)| Options {
+            any_controller,
+            port_offset,
+            addresses,
+            allow_external_name,
+            ..Options::default()
+        })
+}
+
+fn feedback() -> impl Strategy<Value = Feedback> {
+    let listener = select(vec!["l", "m"]).prop_map(ListenerKey::new);
+    let certificate = select(vec!["a/t", "b/t"]).prop_map(CertificateKey::new);
+    let why = || Just("in use".to_owned());
+    (
+        proptest::collection::btree_map(listener, why(), 0..2),
+        proptest::collection::btree_map(certificate, why(), 0..2),
+    )
+        .prop_map(|(unbound, rejected_certificates)| Feedback { unbound, rejected_certificates })
+}
+
+/// Checks every law on generated cases.
+///
+/// # Errors
+///
+/// A counter-example.
+pub fn laws(cases: u32) -> Result<(), CounterExample> {
+    check_law(
+        "the deltas of a translator add up to the translation of the final resources",
+        cases,
+        &steps(),
+        |steps| {
+            let lines = steps.iter().enumerate();
+            lines.map(|(index, step)| format!("{index}. {step:?}\n")).collect()
+        },
+        |steps| incremental_equals_full(steps),
+    )?;
+    check_law(
+        "every translation is well-formed",
+        cases,
+        &(proptest::collection::vec(resource(), 0..40), options()),
+        |(resources, options)| {
+            let lines: Vec<String> = resources.iter().map(show).collect();
+            format!("{}\n{options:?}\n", lines.join("\n"))
+        },
+        |(resources, options)| {
+            let resources: Resources = resources.iter().cloned().collect();
+            well_formed(&resources, &translate(&resources, options))
+        },
+    )
+}
+
+/// The law: after every step the deltas add up to [`translate`] of what is there, they hold
+/// nothing that did not change, and doing the same again changes nothing.
+///
+/// # Errors
+///
+/// Where it does not hold: the step, and what differs.
+pub fn incremental_equals_full(steps: &[Step]) -> Result<(), String> {
+    let mut translator = Translator::new(Options::default());
+    let mut sum = Translation::default();
+    let mut feedback = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        let delta = take(&mut translator, step);
+        let waste = waste(&delta, &sum);
+        ensure!(waste.is_empty(), "step {index} told of no change: {waste:?}\n{step:?}");
+        sum.apply(&delta);
+        if let Step::Feedback(gateway, said) = step {
+            feedback.insert(gateway.clone(), said.clone());
+        }
+        let resources = translator.resources();
+        feedback.retain(|gateway, _| resources.gateways.contains_key(gateway));
+        let full = full(resources, translator.options(), &feedback);
+        ensure!(
+            sum == full,
+            "after step {index} the deltas add up to something else (-full +sum):\n{}\n{step:?}",
+            difference(&full, &sum)
+        );
+        ensure!(sum == *translator.translation(), "step {index}: the translator disagrees");
+        let again = take(&mut translator, step);
+        ensure!(again.is_empty(), "step {index} done twice changed {again:?}\n{step:?}");
+    }
+    Ok(())
+}
+
+fn take(translator: &mut Translator, step: &Step) -> TranslationDelta {
+    match step {
+        Step::Events(events) => translator.apply_all(events.iter().cloned()),
+        Step::Options(options) => translator.set_options(options.clone()),
+        Step::Feedback(gateway, said) => translator.set_feedback(gateway, said.clone()),
+    }
+}
+
+fn full(
+    resources: &Resources,
+    options: &Options,
+    feedback: &BTreeMap<GatewayId, Feedback>,
+) -> Translation {
+    let mut full = translate(resources, options);
+    if !feedback.is_empty() {
+        let mut translator = Translator::new(options.clone());
+        let _ = translator.apply_all(resources.iter().map(ResourceEvent::Apply));
+        for (gateway, said) in feedback {
+            full.apply(&translator.set_feedback(gateway, said.clone()));
+        }
+    }
+    full
+}
+
+/// What a delta says although it is so already.
+fn waste(delta: &TranslationDelta, before: &Translation) -> Vec<String> {
+    let mut waste = Vec::new();
+    let empty = GatewayConfig::default();
+    for (gateway, change) in &delta.config {
+        let known = before.config.get(gateway);
+        let config = known.unwrap_or(&empty);
+        if change.is_empty() && known.is_some() {
+            waste.push(format!("empty change of {gateway}"));
+        }
+        let same = |resource: &&IrResource| config.0.get(&resource.key()) == Some(*resource);
+        waste.extend(change.upserts.iter().filter(same).map(|it| format!("same {}", it.key())));
+        let absent = |key: &&IrKey| !config.0.contains_key(*key);
+        waste.extend(change.removals.iter().filter(absent).map(|key| format!("absent {key}")));
+    }
+    let unknown = |gateway: &&GatewayId| !before.config.contains_key(*gateway);
+    waste.extend(delta.removed_gateways.iter().filter(unknown).map(|id| format!("unknown {id}")));
+    let same =
+        |(id, status): &(&ObjectId, &Option<Status>)| before.status.get(*id) == status.as_ref();
+    waste.extend(delta.status.iter().filter(same).map(|(id, _)| format!("same status of {id}")));
+    waste
+}
+
+/// Where two translations differ, one entry a line.
+pub fn difference(expected: &Translation, found: &Translation) -> String {
+    let mut lines = Vec::new();
+    let gateways: BTreeSet<_> = expected.config.keys().chain(found.config.keys()).collect();
+    for gateway in gateways {
+        match (expected.config.get(gateway), found.config.get(gateway)) {
+            (Some(expected), Some(found)) => {
+                compare(&format!("{gateway} "), &expected.0, &found.0, &mut lines);
+            }
+            (Some(_), None) => lines.push(format!("- Gateway {gateway}")),
+            (None, _) => lines.push(format!("+ Gateway {gateway}")),
+        }
+    }
+    compare("status ", &expected.status, &found.status, &mut lines);
+    lines.join("\n")
+}
+
+fn compare<K: Ord + fmt::Display, V: PartialEq + serde::Serialize>(
+    place: &str,
+    expected: &BTreeMap<K, V>,
+    found: &BTreeMap<K, V>,
+    lines: &mut Vec<String>,
+) {
+    let show = |value: &V| serde_json::to_string(value).unwrap_or_default();
+    let keys: BTreeSet<&K> = expected.keys().chain(found.keys()).collect();
+    for key in keys {
+        let (expected, found) = (expected.get(key), found.get(key));
+        if expected != found {
+            lines.extend(expected.map(|value| format!("- {place}{key} {}", show(value))));
+            lines.extend(found.map(|value| format!("+ {place}{key} {}", show(value))));
+        }
+    }
+}
+
+/// What holds of every translation: no reference inside a configuration leads nowhere, nothing is
+/// there that is not used, and every status is complete (RT-7, ST-2, ST-4).
+///
+/// # Errors
+///
+/// What does not hold.
+pub fn well_formed(resources: &Resources, translation: &Translation) -> Result<(), String> {
+    for (gateway, config) in &translation.config {
+        ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
+        config_is_well_formed(config)?;
+    }
+    for (id, status) in &translation.status {
+        let object = resources.get(id);
+        ensure!(object.is_some(), "{id} has a status and does not exist");
+        let generation = object.map(|object| object.metadata().generation);
+        let (lists, summaries) = condition_lists(status);
+        for conditions in lists {
+            ensure!(conditions.len() <= 8, "{id}: {conditions:?}");
+            let types: BTreeSet<_> = conditions.iter().map(|it| it.condition_type).collect();
+            ensure!(types.len() == conditions.len(), "{id} repeats a condition");
+            for summary in &summaries {
+                ensure!(types.contains(summary), "{id} lacks {summary}");
+            }
+            for condition in conditions {
+                ensure!(Some(condition.observed_generation) == generation, "{id}: {condition:?}");
+                let failed = condition.status != ConditionStatus::True;
+                ensure!(!failed || !condition.message.is_empty(), "{id}: {condition:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
+    let mut used = BTreeSet::new();
+    for listener in config.listeners() {
+        used.insert(IrKey::Listener(listener.key.clone()));
+        ensure!(!listener.addresses.is_empty(), "{listener:?}");
+        if let ListenerProtocol::Https { certificates } = &listener.protocol {
+            ensure!(!certificates.is_empty(), "{listener:?}");
+            for certificate in certificates {
+                let key = IrKey::Certificate(certificate.clone());
+                ensure!(config.0.contains_key(&key), "{listener:?} has no {key}");
+                used.insert(key);
+            }
+        }
+    }
+    for rule in config.http_rules() {
+        used.insert(IrKey::HttpRule(rule.key.clone()));
+        ensure!(!rule.matches.is_empty(), "{rule:?}");
+        ensure!(!rule.listeners.is_empty() && rule.listeners.is_sorted(), "{rule:?}");
+        for backend in &rule.backends {
+            if let BackendTarget::Backend(key) = &backend.target {
+                used.insert(IrKey::Backend(key.clone()));
+                used.insert(IrKey::Endpoints(key.clone()));
+            }
+        }
+    }
+    for (key, resource) in &config.0 {
+        ensure!(*key == resource.key(), "{key} holds {}", resource.key());
+        ensure!(used.contains(key), "nothing uses {key}");
+        let twin = match key {
+            IrKey::Backend(key) => IrKey::Endpoints(key.clone()),
+            IrKey::Endpoints(key) => IrKey::Backend(key.clone()),
+            _ => continue,
+        };
+        ensure!(config.0.contains_key(&twin), "{key} stands alone");
+    }
+    Ok(())
+}
+
+/// The lists of conditions of a status, and the types that each of them must have.
+fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
+    use ConditionType::{Accepted, Programmed, ResolvedRefs};
+    match status {
+        Status::GatewayClass(status) => (vec![&status.conditions], vec![Accepted]),
+        Status::Gateway(status) => {
+            let listeners = status.listeners.iter().map(|it| it.conditions.as_slice());
+            let lists = std::iter::once(status.conditions.as_slice()).chain(listeners).collect();
+            (lists, vec![Accepted, Programmed, ResolvedRefs])
+        }
+        Status::HttpRoute(status) => {
+            let lists = status.parents.iter().map(|it| it.conditions.as_slice()).collect();
+            (lists, vec![Accepted, ResolvedRefs])
+        }
+    }
+}
+
+/// One event a line: `apply HTTPRoute a/r {"parentRefs":...}`.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Events(events) => {
+                let lines: Vec<String> = events.iter().map(show_event).collect();
+                match lines.as_slice() {
+                    [line] => f.write_str(line),
+                    lines => write!(f, "together:\n  {}", lines.join("\n  ")),
+                }
+            }
+            Self::Options(options) => write!(f, "set {options:?}"),
+            Self::Feedback(gateway, said) => write!(f, "{gateway} reports {said:?}"),
+        }
+    }
+}
+
+fn show_event(event: &ResourceEvent) -> String {
+    match event {
+        ResourceEvent::Apply(resource) => format!("apply {}", show(resource)),
+        ResourceEvent::Delete(id) => format!("delete {id}"),
+        ResourceEvent::Relist(kind, list) => {
+            let list: Vec<String> = list.iter().map(show).collect();
+            format!("relist {kind} [{}]", list.join(", "))
+        }
+    }
+}
+
+/// An object on one line, without what is the same everywhere.
+pub fn show(resource: &Resource) -> String {
+    let value = match resource {
+        Resource::GatewayClass(object) => serde_json::to_value(&**object),
+        Resource::Gateway(object) => serde_json::to_value(&**object),
+        Resource::HttpRoute(object) => serde_json::to_value(&**object),
+        Resource::ReferenceGrant(object) => serde_json::to_value(&**object),
+        Resource::Namespace(object) => serde_json::to_value(&**object),
+        Resource::Service(object) => serde_json::to_value(&**object),
+        Resource::EndpointSlice(object) => serde_json::to_value(&**object),
+        Resource::Endpoints(object) => serde_json::to_value(&**object),
+        Resource::ConfigMap(object) => serde_json::to_value(&**object),
+        Resource::Secret(object) => {
+            return format!("{} {:?} {:?}", resource.id(), object.secret_type, object.data);
+        }
+    };
+    let mut value = value.unwrap_or_default();
+    if let Some(metadata) = value.get_mut("metadata").and_then(|it| it.as_object_mut()) {
+        metadata.remove("name");
+        metadata.remove("namespace");
+    }
+    format!("{} {value}", resource.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_laws_of_translation_hold() -> Result<(), CounterExample> {
+        laws(400)
+    }
+}

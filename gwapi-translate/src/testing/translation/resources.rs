@@ -1,0 +1,380 @@
+//! Generated objects: every kind, few names, so that they refer to each other often.
+
+use std::collections::BTreeMap;
+
+use gwapi_model::{Kind, NamespacedName, Resource, Secret, SecretBytes};
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+const CHAINS: [&str; 2] = [
+    include_str!("../pem/one.crt"),
+    concat!(include_str!("../pem/two.crt"), include_str!("../pem/one.crt")),
+];
+const KEYS: [&str; 2] = [include_str!("../pem/one.key"), include_str!("../pem/two.key")];
+
+/// The name of an object of a kind; it may exist or not.
+pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
+    let names: &[&str] = match kind {
+        Kind::GatewayClass => &["ours", "theirs", "broken"],
+        Kind::Namespace => &["a", "b"],
+        Kind::Gateway => &["a/g", "a/h", "b/g"],
+        Kind::HttpRoute => &["a/r", "a/s", "b/r", "b/s"],
+        Kind::Service => &["a/x", "a/y", "b/x"],
+        Kind::EndpointSlice => &["a/e", "a/f", "b/e"],
+        Kind::Endpoints => &["a/x", "a/y"],
+        Kind::Secret => &["a/t", "b/t"],
+        Kind::ReferenceGrant => &["a/p", "b/p"],
+        Kind::ConfigMap => &["a/c"],
+    };
+    select(names).prop_map(|text| match text.split_once('/') {
+        Some((namespace, name)) => NamespacedName::new(namespace, name),
+        None => NamespacedName::new("", text),
+    })
+}
+
+/// An object of any kind.
+pub fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        2 => object(Kind::GatewayClass, gateway_class()),
+        6 => object(Kind::Gateway, gateway()),
+        8 => object(Kind::HttpRoute, route()),
+        2 => object(Kind::ReferenceGrant, grant()),
+        1 => object(Kind::Namespace, Just(json!({}))),
+        3 => object(Kind::Service, service()),
+        3 => object(Kind::EndpointSlice, slice()),
+        1 => object(Kind::Endpoints, endpoints()),
+        2 => secret(),
+        1 => object(Kind::ConfigMap, Just(json!({}))),
+    ]
+}
+
+/// An object with metadata around its body.
+fn object(kind: Kind, body: impl Strategy<Value = Value>) -> impl Strategy<Value = Resource> {
+    let label = select(vec!["x", "y", "gone"]);
+    let created = weighted(0.3, select(vec!["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
+    (name(kind), body, 1..3_i64, created, label).prop_map(
+        move |(name, mut body, generation, created, label)| {
+            let mut metadata = json!({
+                "name": name.name,
+                "namespace": name.namespace,
+                "generation": generation,
+                "labels": match kind {
+                    Kind::EndpointSlice => json!({ "kubernetes.io/service-name": label }),
+                    Kind::Namespace => json!({ "team": label }),
+                    _ => json!({}),
+                },
+            });
+            if let Some(created) = created {
+                metadata["creationTimestamp"] = json!(created);
+            }
+            body["metadata"] = metadata;
+            read(kind, body)
+        },
+    )
+}
+
+fn read(kind: Kind, value: Value) -> Resource {
+    fn typed<T: serde::de::DeserializeOwned + Into<Resource>>(value: Value) -> Resource {
+        serde_json::from_value::<T>(value).expect("generated objects fit their type").into()
+    }
+    match kind {
+        Kind::GatewayClass => typed::<gwapi_model::GatewayClass>(value),
+        Kind::Gateway => typed::<gwapi_model::Gateway>(value),
+        Kind::HttpRoute => typed::<gwapi_model::HttpRoute>(value),
+        Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
+        Kind::Namespace => typed::<gwapi_model::Namespace>(value),
+        Kind::Service => typed::<gwapi_model::Service>(value),
+        Kind::EndpointSlice => typed::<gwapi_model::EndpointSlice>(value),
+        Kind::Endpoints => typed::<gwapi_model::Endpoints>(value),
+        Kind::Secret => typed::<Secret>(value),
+        Kind::ConfigMap => typed::<gwapi_model::ConfigMap>(value),
+    }
+}
+
+/// One of some JSON texts.
+fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    select(texts).prop_map(|text| serde_json::from_str(text).expect("it is JSON"))
+}
+
+/// An object whose members may be absent (`null`).
+fn without_nulls(mut value: Value) -> Value {
+    if let Some(members) = value.as_object_mut() {
+        members.retain(|_, member| !member.is_null());
+    }
+    value
+}
+
+fn gateway_class() -> impl Strategy<Value = Value> {
+    let controller = prop_oneof![
+        4 => Just("gwapi.dev/gateway-controller"),
+        1 => Just("example.com/other"),
+    ];
+    let parameters = weighted(
+        0.2,
+        one_of(&[
+            r#"{"group":"gwapi.dev","kind":"Parameters","name":"p"}"#,
+            r#"{"group":"example.com","kind":"Parameters","name":"p"}"#,
+        ]),
+    );
+    (controller, parameters).prop_map(|(controller, parameters)| {
+        json!({ "spec": without_nulls(json!({
+            "controllerName": controller,
+            "parametersRef": parameters,
+        })) })
+    })
+}
+
+fn gateway() -> impl Strategy<Value = Value> {
+    let class = select(vec!["ours", "ours", "ours", "theirs", "broken", "none"]);
+    let listeners = vec(listener(), 1..4).prop_map(|mut listeners| {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            // The fourth name repeats the first: such Gateways get past no API server.
+            listener["name"] = json!(["l", "m", "n", "l"][index]);
+        }
+        listeners
+    });
+    let address = one_of(&[
+        r#"{"value":"10.0.0.1"}"#,
+        r#"{"value":"10.0.0.2"}"#,
+        r#"{"value":"::1"}"#,
+        r#"{"type":"IPAddress"}"#,
+        r#"{"type":"Hostname","value":"a.example"}"#,
+        r#"{"value":"224.0.0.1"}"#,
+    ]);
+    let extra = weighted(
+        0.1,
+        one_of(&[
+            r#"{"infrastructure":{"parametersRef":{"group":"","kind":"ConfigMap","name":"c"}}}"#,
+            r#"{"tls":{"backend":{"clientCertificateRef":{"name":"t"}}}}"#,
+            r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":[]}}}}}"#,
+            r#"{"defaultScope":"All"}"#,
+        ]),
+    );
+    (class, listeners, vec(address, 0..2), extra).prop_map(
+        |(class, listeners, addresses, extra)| {
+            let mut spec = json!({
+                "gatewayClassName": class,
+                "listeners": listeners,
+                "addresses": addresses,
+            });
+            for (key, value) in extra.iter().flat_map(|extra| extra.as_object()).flatten() {
+                spec[key] = value.clone();
+            }
+            json!({ "spec": spec })
+        },
+    )
+}
+
+fn listener() -> impl Strategy<Value = Value> {
+    let secret = one_of(&[
+        r#"{"name":"t"}"#,
+        r#"{"name":"t"}"#,
+        r#"{"name":"t","namespace":"b"}"#,
+        r#"{"name":"missing"}"#,
+        r#"{"kind":"ConfigMap","name":"c"}"#,
+    ]);
+    let protocol = prop_oneof![
+        6 => Just(("HTTP", Value::Null)).boxed(),
+        5 => vec(secret, 0..3).prop_map(|refs| ("HTTPS", json!({ "certificateRefs": refs }))).boxed(),
+        1 => select(vec!["TLS", "TCP", "UDP", "example.com/own"])
+            .prop_map(|protocol| (protocol, Value::Null)).boxed(),
+    ];
+    let namespaces = of(one_of(&[
+        r#"{"from":"All"}"#,
+        r#"{"from":"All"}"#,
+        r#"{"from":"Same"}"#,
+        r#"{"from":"Selector","selector":{"matchLabels":{"team":"x"}}}"#,
+        r#"{"from":"Selector","selector":{"matchExpressions":[{"key":"team","operator":"NotIn","values":["y"]}]}}"#,
+        r#"{"from":"Selector"}"#,
+        r#"{"from":"Unknown"}"#,
+    ]));
+    let kinds = weighted(
+        0.15,
+        one_of(&[r#"[{"kind":"HTTPRoute"},{"kind":"TLSRoute"}]"#, r#"[{"kind":"GRPCRoute"}]"#]),
+    );
+    (select(vec![80, 81, 443]), protocol, hostname(), namespaces, kinds).prop_map(
+        |(port, (protocol, tls), hostname, namespaces, kinds)| {
+            let allowed = without_nulls(json!({ "namespaces": namespaces, "kinds": kinds }));
+            without_nulls(json!({
+                "name": "",
+                "port": port,
+                "protocol": protocol,
+                "tls": tls,
+                "hostname": hostname,
+                "allowedRoutes": allowed,
+            }))
+        },
+    )
+}
+
+fn hostname() -> impl Strategy<Value = Option<&'static str>> {
+    of(select(vec!["*.x", "a.x", "*.a.x", "b.y", "A.x"]))
+}
+
+fn route() -> impl Strategy<Value = Value> {
+    let parent = (
+        select(vec!["g", "g", "h"]),
+        weighted(0.4, select(vec!["a", "b"])),
+        weighted(0.3, select(vec!["l", "m", "none"])),
+        weighted(0.2, select(vec![80, 443])),
+        weighted(0.05, Just("Service")),
+    )
+        .prop_map(|(name, namespace, section, port, kind)| {
+            without_nulls(json!({
+                "name": name,
+                "namespace": namespace,
+                "sectionName": section,
+                "port": port,
+                "kind": kind,
+            }))
+        });
+    let hostnames = vec(select(vec!["*.x", "a.x", "b.y", "q.z", "10.0.0.1"]), 0..3);
+    let default_gateways = weighted(0.05, Just("All"));
+    (vec(parent, 0..3), hostnames, vec(rule(), 0..3), default_gateways).prop_map(
+        |(parents, hostnames, rules, default_gateways)| {
+            json!({ "spec": without_nulls(json!({
+                "parentRefs": parents,
+                "hostnames": hostnames,
+                "rules": rules,
+                "useDefaultGateways": default_gateways,
+            })) })
+        },
+    )
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let matching = one_of(&[
+        r#"{}"#,
+        r#"{"path":{"value":"/a/"}}"#,
+        r#"{"path":{"type":"Exact","value":"/a"},"method":"GET"}"#,
+        r#"{"path":{"type":"RegularExpression","value":"/v[0-9]+"}}"#,
+        r#"{"path":{"type":"RegularExpression","value":"("}}"#,
+        r#"{"headers":[{"name":"Foo","value":"1"},{"name":"foo","value":"2"}]}"#,
+        r#"{"queryParams":[{"name":"q","value":"1"}]}"#,
+    ]);
+    let filter = one_of(&[
+        r#"{"type":"RequestHeaderModifier","requestHeaderModifier":{"set":[{"name":"A","value":"1"}]}}"#,
+        r#"{"type":"RequestRedirect","requestRedirect":{"scheme":"https"}}"#,
+        r#"{"type":"RequestRedirect","requestRedirect":{"port":80}}"#,
+        r#"{"type":"URLRewrite","urlRewrite":{"path":{"type":"ReplacePrefixMatch","replacePrefixMatch":"/b/"}}}"#,
+        r#"{"type":"CORS","cors":{}}"#,
+        r#"{"type":"ExtensionRef","extensionRef":{"group":"e","kind":"K","name":"n"}}"#,
+    ]);
+    let timeouts = weighted(0.2, one_of(&[r#"{"request":"1s"}"#, r#"{"backendRequest":"0s"}"#]));
+    (
+        weighted(0.3, select(vec!["one", "two"])),
+        vec(matching, 0..3),
+        prop_oneof![3 => Just(Vec::new()), 1 => vec(filter, 1..3)],
+        vec(backend_ref(), 0..3),
+        timeouts,
+        weighted(0.05, Just(json!({ "attempts": 1 }))),
+    )
+        .prop_map(|(name, matches, filters, backends, timeouts, retry)| {
+            without_nulls(json!({
+                "name": name,
+                "matches": matches,
+                "filters": filters,
+                "backendRefs": backends,
+                "timeouts": timeouts,
+                "retry": retry,
+            }))
+        })
+}
+
+fn backend_ref() -> impl Strategy<Value = Value> {
+    (
+        select(vec!["x", "x", "y", "none"]),
+        weighted(0.4, select(vec!["a", "b"])),
+        weighted(0.95, select(vec![80, 80, 8080])),
+        weighted(0.2, select(vec![0, 5])),
+        weighted(0.05, Just("Bucket")),
+    )
+        .prop_map(|(name, namespace, port, weight, kind)| {
+            without_nulls(json!({
+                "name": name,
+                "namespace": namespace,
+                "port": port,
+                "weight": weight,
+                "kind": kind,
+            }))
+        })
+}
+
+fn grant() -> impl Strategy<Value = Value> {
+    let from = (select(vec!["HTTPRoute", "Gateway"]), select(vec!["a", "b"])).prop_map(
+        |(kind, namespace)| {
+            json!({ "group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace })
+        },
+    );
+    let to = one_of(&[
+        r#"{"group":"","kind":"Service"}"#,
+        r#"{"group":"","kind":"Service","name":"x"}"#,
+        r#"{"group":"","kind":"Secret"}"#,
+    ]);
+    (vec(from, 1..3), vec(to, 1..3))
+        .prop_map(|(from, to)| json!({ "spec": { "from": from, "to": to } }))
+}
+
+fn service() -> impl Strategy<Value = Value> {
+    one_of(&[
+        r#"{"spec":{"ports":[{"port":80}]}}"#,
+        r#"{"spec":{"ports":[{"port":80,"name":"http"},{"port":8080,"name":"h2","appProtocol":"kubernetes.io/h2c"}]}}"#,
+        r#"{"spec":{"ports":[{"port":80,"appProtocol":"example.com/own"}]}}"#,
+        r#"{"spec":{"ports":[{"port":80,"protocol":"UDP"}]}}"#,
+        r#"{"spec":{"type":"ExternalName","externalName":"a.example","ports":[{"port":80}]}}"#,
+        r#"{"spec":{"type":"ExternalName","externalName":"169.254.169.254","ports":[{"port":80}]}}"#,
+    ])
+}
+
+fn slice() -> impl Strategy<Value = Value> {
+    let endpoint = one_of(&[
+        r#"{"addresses":["10.1.0.1"]}"#,
+        r#"{"addresses":["10.1.0.2"],"conditions":{"ready":true}}"#,
+        r#"{"addresses":["10.1.0.3"],"conditions":{"ready":false}}"#,
+        r#"{"addresses":["10.1.0.4"],"conditions":{"ready":false,"serving":true,"terminating":true}}"#,
+        r#"{"addresses":["169.254.169.254"]}"#,
+        r#"{"addresses":["::1"]}"#,
+    ]);
+    let ports = one_of(&[
+        r#"[{"port":8000}]"#,
+        r#"[{"name":"http","port":8000},{"name":"h2","port":8001}]"#,
+    ]);
+    (select(vec!["IPv4", "IPv6", "FQDN"]), vec(endpoint, 0..3), ports).prop_map(
+        |(family, endpoints, ports)| {
+            json!({ "addressType": family, "endpoints": endpoints, "ports": ports })
+        },
+    )
+}
+
+fn endpoints() -> impl Strategy<Value = Value> {
+    one_of(&[
+        r#"{"subsets":[{"addresses":[{"ip":"10.2.0.1"}],"ports":[{"port":9000}]}]}"#,
+        r#"{"subsets":[{"notReadyAddresses":[{"ip":"10.2.0.1"}],"ports":[{"port":9000}]}]}"#,
+    ])
+}
+
+fn secret() -> impl Strategy<Value = Resource> {
+    let part = |good: &'static [&'static str]| {
+        prop_oneof![
+            6 => select(good).prop_map(Some),
+            1 => Just(Some("no PEM at all")),
+            1 => Just(None),
+        ]
+    };
+    let secret_type = weighted(0.9, Just("kubernetes.io/tls".to_owned()));
+    (name(Kind::Secret), secret_type, part(&CHAINS), part(&KEYS)).prop_map(
+        |(name, secret_type, chain, key)| {
+            let mut data = BTreeMap::new();
+            for (file, text) in [("tls.crt", chain), ("tls.key", key)] {
+                if let Some(text) = text {
+                    data.insert(file.to_owned(), SecretBytes::new(text.into()));
+                }
+            }
+            let metadata = gwapi_model::ObjectMeta::namespaced(&name.namespace, &name.name);
+            Resource::from(Secret { metadata, secret_type, data })
+        },
+    )
+}
