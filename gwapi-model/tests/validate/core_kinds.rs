@@ -262,6 +262,13 @@ fn endpoint_slices_hold_addresses_of_their_family() {
                 &["ports[1].name: an earlier port is named `http` too"],
             ),
             case(
+                "a port's odd name",
+                "/ports/0/name",
+                json!("a_b"),
+                &["ports[0].name: `a_b` is not a name: expected lower-case letters, digits and \
+                   `-`, with a letter or digit at both ends"],
+            ),
+            case(
                 "two ports without name",
                 "/ports/0/name",
                 json!(""),
@@ -315,6 +322,13 @@ fn endpoints_have_addresses_and_numbered_ports() {
                 "/subsets/0/ports",
                 json!([{"name": "a"}]),
                 &["subsets[0].ports[0]: `port` is missing: expected 1 to 65535"],
+            ),
+            case(
+                "an unknown transport",
+                "/subsets/0/ports/0/protocol",
+                json!("udp"),
+                &["subsets[0].ports[0].protocol: `udp` is not known here: expected TCP, UDP or \
+                   SCTP [did you mean UDP?]"],
             ),
             case(
                 "no name among several",

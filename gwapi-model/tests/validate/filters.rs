@@ -284,6 +284,32 @@ fn redirect() -> Value {
 }
 
 #[test]
+fn rewrites_have_plain_hostnames_and_short_paths() {
+    // HF-5, HF-6.
+    check::<HttpRoute>(
+        &route(every_filter()),
+        vec![
+            case(
+                "a wildcard",
+                "/spec/rules/0/filters/4/urlRewrite/hostname",
+                json!("*.internal"),
+                &["spec.rules[0].filters[4].urlRewrite.hostname: `*.internal` is not a hostname: \
+                   expected lower-case labels of letters, digits and `-`, joined by dots, without \
+                   wildcard"],
+            ),
+            case(
+                "a long prefix",
+                "/spec/rules/0/filters/4/urlRewrite/path/replacePrefixMatch",
+                json!("/".repeat(1025)),
+                &["spec.rules[0].filters[4].urlRewrite.path.replacePrefixMatch: \
+                   `////////////////////////////////////////////////////////////////////////////////…` \
+                   is 1025 characters long: expected a path of at most 1024"],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn redirects_lead_somewhere() {
     check::<HttpRoute>(
         &redirect(),

@@ -604,6 +604,13 @@ fn infrastructure_and_tls_of_a_gateway_stay_within_their_limits() {
                 ],
             ),
             case(
+                "TL-5: a CA certificate without kind",
+                "/spec/tls/frontend/default/validation/caCertificateRefs/0/kind",
+                json!(""),
+                &["spec.tls.frontend.default.validation.caCertificateRefs[0].kind: is empty: \
+                   expected letters, digits and `-`, a letter first"],
+            ),
+            case(
                 "TL-9: a bundle with namespace",
                 "/spec/tls/frontend/default/validation/caCertificateRefs/0",
                 json!({"group": "certificates.k8s.io", "kind": "ClusterTrustBundle", "name": "b", "namespace": "n"}),

@@ -486,6 +486,13 @@ fn backends_have_ports_and_weights_within_reason() {
                 ],
             ),
             case(
+                "an odd group",
+                "/spec/rules/0/backendRefs/2/group",
+                json!("example_com"),
+                &["spec.rules[0].backendRefs[2].group: `example_com` is not an API group: \
+                   expected lower-case labels joined by dots, or nothing for the core group"],
+            ),
+            case(
                 "an odd namespace",
                 "/spec/rules/0/backendRefs/1/namespace",
                 json!("API"),
