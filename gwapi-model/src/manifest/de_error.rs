@@ -75,7 +75,14 @@ fn finding(
                 return None;
             }
             span = entry.map_or(span, |entry| entry.key_span);
-            (format!("missing field `{name}`"), entry.map(|_| "give it a value".to_owned()))
+            let help = match entry {
+                Some(_) => Some("give it a value"),
+                None if name == "name" && node.get("generateName").is_some() => {
+                    Some("names are not generated here: write `name`")
+                }
+                None => None,
+            };
+            (format!("missing field `{name}`"), help.map(str::to_owned))
         }
         Trouble::Other(_) if trail.last_field() == Some("creationTimestamp") => {
             expected("a time such as 2024-01-31T12:00:00Z", node, context)

@@ -1,7 +1,34 @@
 //! Manifests as text: YAML or JSON in, typed objects and located problems out.
 //!
+//! ```text
+//!  text ─► tree ─► de ─► validate ─► reader ─► Manifest
+//!          │       │     │           apiVersion and kind tell what an object is
+//!          │       │     what an API server would refuse
+//!          │       values of the right type, no unknown fields
+//!          values with their places; nesting and aliases are bounded
+//! ```
+//!
 //! Pure: the caller reads files and names them. A document that is broken never hides the others.
+//!
+//! ```
+//! let text = "\
+//! apiVersion: v1
+//! kind: Service
+//! metadata:
+//!   name: shop
+//! spec:
+//!   ports:
+//!   - port: 80000
+//! ";
+//! let manifest = gwapi_model::manifest::parse("shop.yaml", text);
+//! assert_eq!(
+//!     manifest.problems[0].to_string(),
+//!     "shop.yaml:7:11: Service default/shop: spec.ports[0].port: \
+//!      expected a port from 1 to 65535, found integer 80000"
+//! );
+//! ```
 
+mod budget;
 mod de;
 mod de_error;
 mod fields;
@@ -18,7 +45,7 @@ mod syntax;
 mod trail;
 mod tree;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,6 +93,8 @@ pub struct Problem {
 /// `file:line:column: message` on one line; [`Problem::help`] is not part of it.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names and keys may hold anything, line breaks included.
+        let f = &mut quoting::OneLine(f);
         f.write_str(&self.source)?;
         if let Some(position) = self.position {
             write!(f, ":{}:{}", position.line, position.column)?;

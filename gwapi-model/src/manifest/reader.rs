@@ -1,6 +1,6 @@
 //! From documents to objects: what each one is, whether it is valid, and where what is wrong.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -254,6 +254,12 @@ impl<'t> TextReader<'t> {
             if let Some(text) = first_shape::today(node, *kind, &self.gateways) {
                 self.manifest.problems[*problem].help = Some(text);
             }
+        }
+        if !self.first_shapes.is_empty() {
+            // An object that is there in both shapes is there.
+            let taken: HashSet<ObjectId> =
+                self.manifest.objects.iter().map(|object| object.resource.id()).collect();
+            self.manifest.refused.retain(|id| !taken.contains(id));
         }
         self.manifest.problems.sort_by_key(|problem| problem.span.start);
         self.manifest

@@ -2,8 +2,9 @@
 
 use granit_parser::{ErrorKind, ScanError};
 
+use super::budget::too_deep;
 use super::node::Span;
-use super::tree::{Fault, NEST_LESS, too_deep_message};
+use super::tree::Fault;
 
 /// The fault that a scanner's error stands for.
 pub(super) fn fault(text: &str, error: &ScanError) -> Fault {
@@ -18,9 +19,13 @@ pub(super) fn fault(text: &str, error: &ScanError) -> Fault {
     }
     let rest = text.get(start..).unwrap_or_default();
     let width = rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
+    let span = Span::new(start, start + width);
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        return too_deep(span);
+    }
     let (message, help) = describe(error.kind());
     let help = help.map(str::to_owned);
-    explained(text, Fault { span: Span::new(start, start + width), message, help })
+    explained(text, Fault { span, message, help })
 }
 
 /// The fault, with better help where the text is a template.
@@ -91,7 +96,6 @@ fn describe(kind: &ErrorKind) -> (String, Option<&'static str>) {
         Kind::ExpectedDocumentStart | Kind::InvalidDocumentEnd => {
             ("more text after the end of the document", "put `---` on a line between documents")
         }
-        Kind::RecursionLimitExceeded => return (too_deep_message(), Some(NEST_LESS)),
         Kind::UnclosedFlowCollection { open } => {
             return (format!("`{open}` is never closed"), Some("add the closing bracket"));
         }

@@ -11,21 +11,12 @@ use std::rc::Rc;
 
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, StructureStyle, Tag};
 
+use super::budget::{Budget, MAX_DEPTH, too_deep};
 use super::node::{Entry, Node, Span, Value};
 use super::plain;
 use super::quoting::quoted;
 use super::syntax;
 
-/// Maps and lists may be nested this deep. An HTTPRoute needs some ten levels.
-pub(super) const MAX_DEPTH: usize = 64;
-/// What to do about it.
-pub(super) const NEST_LESS: &str = "nest less deeply";
-/// Values that aliases may add to a document.
-const MAX_ALIASED: u64 = 1_000_000;
-/// Values that aliases may add for each value that is written out.
-const MAX_ALIASED_PER_WRITTEN: u64 = 10;
-/// A document this small may use aliases as it likes.
-const ALIASED_ALWAYS: u64 = 1_000;
 /// Faults that are kept for one document: whoever made more does not read them all.
 const MAX_FAULTS: usize = 100;
 /// Maps up to this length are searched for duplicate keys without a table.
@@ -40,7 +31,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn new(span: Span, message: impl Into<String>, help: &str) -> Self {
+    pub(super) fn new(span: Span, message: impl Into<String>, help: &str) -> Self {
         Self { span, message: message.into(), help: Some(help.to_owned()) }
     }
 }
@@ -109,10 +100,7 @@ struct Builder<'t> {
     anchors: HashMap<usize, Part<'t>>,
     root: Option<Node<'t>>,
     faults: Vec<Fault>,
-    /// Values that stand in the text.
-    written: u64,
-    /// Values that aliases stand for.
-    aliased: u64,
+    budget: Budget,
 }
 
 /// A finished value with what it costs to walk it.
@@ -195,7 +183,7 @@ impl<'t> Builder<'t> {
         span: &granit_parser::Span,
     ) -> Result<(), Fault> {
         let place = place(span);
-        self.written += 1;
+        self.budget.write(place)?;
         let is_key = self.expects_key();
         let merge = is_key && style == ScalarStyle::Plain && text == "<<";
         let key_text = is_key.then(|| text.clone());
@@ -233,16 +221,7 @@ impl<'t> Builder<'t> {
                 "write the value out",
             ));
         };
-        self.written += 1;
-        self.aliased += part.size;
-        let allowed = (self.written * MAX_ALIASED_PER_WRITTEN).clamp(ALIASED_ALWAYS, MAX_ALIASED);
-        if self.aliased > allowed {
-            return Err(Fault::new(
-                place,
-                format!("aliases stand for more than {allowed} values"),
-                "write the values out instead of aliases of aliases",
-            ));
-        }
+        self.budget.alias(part.size, place)?;
         if self.stack.len() + part.height > MAX_DEPTH {
             return Err(too_deep(place));
         }
@@ -272,7 +251,7 @@ impl<'t> Builder<'t> {
         if self.stack.len() >= MAX_DEPTH {
             return Err(too_deep(place));
         }
-        self.written += 1;
+        self.budget.write(place)?;
         self.stack.push(Frame {
             content,
             start: place.start,
@@ -426,14 +405,6 @@ fn place(span: &granit_parser::Span) -> Span {
 
 fn tag_place(span: &granit_parser::Span) -> Span {
     place(&span.tag_span().unwrap_or(*span))
-}
-
-fn too_deep(place: Span) -> Fault {
-    Fault::new(place, too_deep_message(), NEST_LESS)
-}
-
-pub(super) fn too_deep_message() -> String {
-    format!("maps and lists are nested more than {MAX_DEPTH} levels deep")
 }
 
 fn key_is_no_text(place: Span) -> Fault {

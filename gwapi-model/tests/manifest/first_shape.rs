@@ -203,6 +203,14 @@ fn a_route_without_its_gateway_names_the_gateways_that_it_lists_or_a_name_to_fil
 }
 
 #[test]
+fn an_object_that_is_there_in_both_shapes_is_there() {
+    let text = format!("{FIRST}---\n{}", MODERN[2].split_once("\n\n").unwrap().1);
+    let manifest = parse("test.yaml", &text);
+    assert_eq!(objects(&manifest), ["HTTPRoute default/http-app-1"]);
+    assert_eq!(refused(&manifest), ["GatewayClass acme-lb", "Gateway default/my-gateway"]);
+}
+
+#[test]
 fn other_kinds_of_the_first_group_are_errors_too() {
     let text = "kind: TcpRoute\napiVersion: networking.x-k8s.io/v1alpha1\nmetadata: {name: a}\n";
     let manifest = check(

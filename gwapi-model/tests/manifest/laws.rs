@@ -190,8 +190,11 @@ fn route() -> impl Strategy<Value = HttpRoute> {
         section_name: None,
         port: None,
     });
-    let annotations =
-        prop::collection::btree_map(name(), any::<String>().prop_map(printable), 0..3);
+    let annotations = prop::collection::btree_map(
+        name(),
+        prop_oneof![any::<String>().prop_map(printable), "[a-z \\n\\t:#'\"-]{0,300}"],
+        0..3,
+    );
     (name(), annotations, parent, prop::collection::vec(rule, 1..4)).prop_map(
         |(name, annotations, parent, rules)| HttpRoute {
             metadata: ObjectMeta {

@@ -407,6 +407,24 @@ fn secrets_are_decoded_and_never_repeated_in_messages() {
 }
 
 #[test]
+fn a_generated_name_is_no_name() {
+    let text = SERVICE.replace("name: shop", "generateName: shop-");
+    check(&text, &["4:3 error: metadata: missing field `name`"]);
+    assert_eq!(help(&text), "names are not generated here: write `name`");
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_names_hold() {
+    let text = ROUTE.replace("  name: shop\n", "  name: \"a\\nb\"\n  labels: {\"c\\td\": 5}\n");
+    check(
+        &text,
+        &[
+            "5:20 error: HTTPRoute default/a\\nb: metadata.labels.c\\td: expected a string, found integer 5",
+        ],
+    );
+}
+
+#[test]
 fn numbers_and_names_are_both_target_ports() {
     check(&SERVICE.replace("port: 80", "port: 80\n    targetPort: http"), &[]);
     check(&SERVICE.replace("port: 80", "port: 80\n    targetPort: 8080"), &[]);

@@ -44,6 +44,13 @@ fn broken_yaml_is_found_where_it_is() {
 }
 
 #[test]
+fn json_objects_one_after_another_need_a_line_between_them() {
+    let text = "{\"kind\": \"a\", \"apiVersion\": \"b/c\"} {}\n";
+    check(text, &["1:36 error: more text after the end of the document"]);
+    assert_eq!(help(text), "put `---` on a line between documents");
+}
+
+#[test]
 fn templates_are_recognised() {
     let advice = "this looks like a template: render it first, for example with `helm template`";
     for text in ["kind: {{ .Values.kind }}\n", "{{- if .Values.on }}\nkind: Gateway\n{{- end }}\n"]
