@@ -134,7 +134,7 @@ pub(crate) struct TranslationArgs {
     #[arg(long, value_name = "N")]
     pub(crate) port_offset: Option<u16>,
     /// Address to listen on, for Gateways without `spec.addresses`; may be repeated
-    /// [default: 0.0.0.0 and ::]
+    /// [default: 0.0.0.0 and ::; with a demo 127.0.0.1 and ::1]
     #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
     pub(crate) listen: Vec<IpAddr>,
     /// Give each Gateway without `spec.addresses` an address of its own out of a network

@@ -197,45 +197,70 @@ pub(crate) fn is_good(condition: &Condition) -> bool {
 fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>) {
     match status {
         Status::GatewayClass(status) => {
-            all.extend(bad(id, &status.conditions));
+            all.extend(causes(&status.conditions).map(|condition| bad(id, condition)));
         }
         Status::Gateway(status) => {
-            all.extend(bad(id, &status.conditions));
+            let before = all.len();
             for listener in &status.listeners {
-                all.extend(
-                    bad(id, &listener.conditions)
-                        .map(|issue| Issue { listener: Some(listener.name.clone()), ..issue }),
-                );
+                all.extend(causes(&listener.conditions).map(|condition| Issue {
+                    listener: Some(listener.name.clone()),
+                    ..bad(id, condition)
+                }));
             }
+            let listeners_told = all.len() > before;
+            let own = causes(&status.conditions)
+                .filter(|condition| !(listeners_told && is_summary(condition)));
+            all.extend(own.map(|condition| bad(id, condition)));
         }
         Status::HttpRoute(status) => {
             for parent in &status.parents {
                 let name = parent_name(&parent.parent_ref, &id.namespace);
                 all.extend(
-                    bad(id, &parent.conditions)
-                        .map(|issue| Issue { parent: Some(name.clone()), ..issue }),
+                    causes(&parent.conditions).map(|condition| Issue {
+                        parent: Some(name.clone()),
+                        ..bad(id, condition)
+                    }),
                 );
             }
         }
     }
 }
 
-fn bad<'a>(id: &'a ObjectId, conditions: &'a [Condition]) -> impl Iterator<Item = Issue> + 'a {
-    conditions.iter().filter(|condition| !is_good(condition)).map(|condition| {
-        let level = match condition.condition_type {
-            ConditionType::OverlappingTLSConfig | ConditionType::SupportedVersion => Level::Warning,
-            _ => Level::Error,
-        };
-        Issue {
-            condition: Some(BadCondition {
-                condition_type: condition.condition_type,
-                status: condition.status,
-                reason: condition.reason,
-            }),
-            help: help_for(condition),
-            ..Issue::about(level, id.clone(), condition.message.trim_end_matches('.'))
-        }
+/// Conditions that are not good, without those that only follow from another one: what is not
+/// accepted is not programmed either, and a conflict has two conditions.
+fn causes(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
+    let bad = move || conditions.iter().filter(|condition| !is_good(condition));
+    bad().enumerate().filter_map(move |(position, condition)| {
+        let told = bad().take(position).any(|earlier| earlier.reason == condition.reason);
+        let follows = condition.condition_type == ConditionType::Programmed
+            && bad().any(|other| other.condition_type != ConditionType::Programmed);
+        (!told && !follows).then_some(condition)
     })
+}
+
+/// Whether a Gateway's condition sums up its listeners (GW-6, GW-12).
+fn is_summary(condition: &Condition) -> bool {
+    condition.condition_type == ConditionType::Programmed
+        || matches!(
+            condition.reason,
+            ConditionReason::ListenersNotValid | ConditionReason::ListenersNotResolved
+        )
+}
+
+fn bad(id: &ObjectId, condition: &Condition) -> Issue {
+    let level = match condition.condition_type {
+        ConditionType::OverlappingTLSConfig | ConditionType::SupportedVersion => Level::Warning,
+        _ => Level::Error,
+    };
+    Issue {
+        condition: Some(BadCondition {
+            condition_type: condition.condition_type,
+            status: condition.status,
+            reason: condition.reason,
+        }),
+        help: help_for(condition),
+        ..Issue::about(level, id.clone(), condition.message.trim_end_matches('.'))
+    }
 }
 
 fn help_for(condition: &Condition) -> Option<String> {
@@ -377,5 +402,91 @@ fn services_without_endpoints(source: &TranslatedFolder<CommandLine>, all: &mut 
             )
             .with_help(help),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gwapi_model::status::{GatewayStatus, ListenerStatus};
+
+    use super::*;
+
+    fn condition(
+        condition_type: ConditionType,
+        good: bool,
+        reason: ConditionReason,
+        message: &str,
+    ) -> Condition {
+        let status = if good { ConditionStatus::True } else { ConditionStatus::False };
+        Condition::new(condition_type, status, reason, message, 1)
+    }
+
+    fn gateway(listener: Vec<Condition>, own: Vec<Condition>) -> Vec<String> {
+        let status = Status::Gateway(GatewayStatus {
+            addresses: Vec::new(),
+            conditions: own,
+            listeners: vec![ListenerStatus {
+                name: "http".to_owned(),
+                supported_kinds: Vec::new(),
+                attached_routes: 0,
+                conditions: listener,
+            }],
+        });
+        let mut all = Vec::new();
+        conditions_of(&ObjectId::new(Kind::Gateway, "default", "web"), &status, &mut all);
+        all.iter().map(Issue::line).collect()
+    }
+
+    #[test]
+    fn what_follows_from_another_condition_is_not_told() {
+        use ConditionReason as Reason;
+        use ConditionType::{Accepted, Programmed};
+        let listener = vec![
+            condition(Accepted, false, Reason::PortUnavailable, "port 80 is in use"),
+            condition(Programmed, false, Reason::Invalid, "the listener is not accepted"),
+        ];
+        let own = vec![
+            condition(Accepted, false, Reason::ListenersNotValid, "no listener is valid"),
+            condition(Programmed, false, Reason::Invalid, "nothing is served"),
+        ];
+        assert_eq!(
+            gateway(listener, own),
+            [
+                "Gateway default/web, listener http: Accepted=False (PortUnavailable): port 80 is in use"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_nothing_else_explains_is_told() {
+        use ConditionReason as Reason;
+        use ConditionType::{Accepted, Programmed};
+        let own = vec![
+            condition(Accepted, true, Reason::Accepted, ""),
+            condition(Programmed, false, Reason::AddressNotAssigned, "no address is left"),
+        ];
+        assert_eq!(
+            gateway(vec![condition(Accepted, true, Reason::Accepted, "")], own),
+            ["Gateway default/web: Programmed=False (AddressNotAssigned): no address is left"]
+        );
+    }
+
+    #[test]
+    fn a_problem_that_moved_by_a_line_is_the_same_one() {
+        let at = |line| {
+            let mut issue = Issue::about(
+                Level::Error,
+                ObjectId::new(Kind::HttpRoute, "default", "web"),
+                "a list is expected",
+            );
+            issue.place = Some(Place {
+                file: "routes.yaml".to_owned(),
+                position: Some(Position { line, column: 3 }),
+                span: line * 10..line * 10 + 1,
+            });
+            issue
+        };
+        assert_eq!(at(7).key(), at(8).key());
+        assert_eq!(at(7).line(), "routes.yaml:7:3: HTTPRoute default/web: a list is expected");
     }
 }
