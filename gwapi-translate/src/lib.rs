@@ -20,6 +20,8 @@ pub mod ir;
 pub mod path;
 pub mod pattern;
 pub mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod translator;
 pub mod weighted;
 

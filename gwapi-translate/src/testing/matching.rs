@@ -1,0 +1,538 @@
+//! Laws of route matching: the answer is that of the [`oracle`], always.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use http::HeaderMap;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::{CounterExample, check_law, oracle};
+use crate::ir::*;
+use crate::table::{RequestHead, RouteTable};
+
+/// What a matcher answers: the match that takes the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The rule.
+    pub rule: RuleKey,
+    /// Position of the match in [`HttpRule::matches`].
+    pub match_index: usize,
+}
+
+/// Something that chooses the rule for a request.
+pub trait Matcher {
+    /// Takes a configuration in.
+    fn build(config: &GatewayConfig) -> Self;
+
+    /// The match that takes a request that came in clear text on a port.
+    fn route(&self, port: u16, request: &RequestHead<'_>) -> Option<Chosen>;
+
+    /// Takes a change in; `config` is the configuration after it. A matcher that is built anew on
+    /// each change needs no more than this.
+    fn apply(&mut self, delta: &ConfigDelta, config: &GatewayConfig)
+    where
+        Self: Sized,
+    {
+        let _ = delta;
+        *self = Self::build(config);
+    }
+}
+
+impl Matcher for RouteTable {
+    fn build(config: &GatewayConfig) -> Self {
+        Self::compile(config)
+    }
+
+    fn route(&self, port: u16, request: &RequestHead<'_>) -> Option<Chosen> {
+        let listener = self.listener_for_host(port, request.host)?;
+        let found = Self::route(self, listener, request)?;
+        Some(Chosen { rule: found.rule.key.clone(), match_index: found.match_index })
+    }
+
+    fn apply(&mut self, delta: &ConfigDelta, _config: &GatewayConfig) {
+        *self = Self::apply(self, delta);
+    }
+}
+
+/// Which part of the semantics is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What the API says, and every implementation has to do.
+    Api,
+    /// Besides, what the API leaves to implementations, as this one does it: where regular
+    /// expressions stand (HR-3), headers in several lines (HM-5), escapes in the query (HM-6).
+    Gwapi,
+}
+
+/// Checks all laws of matching, 500 cases each.
+///
+/// # Panics
+///
+/// With a counter-example that reads well, if a law is broken.
+pub fn laws<M: Matcher>() {
+    check_matcher::<M>(Scope::Gwapi, 500).unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// Checks all laws of matching.
+///
+/// # Errors
+///
+/// The smallest counter-example found, of the first law that is broken.
+pub fn check_matcher<M: Matcher>(scope: Scope, cases: u32) -> Result<(), CounterExample> {
+    answers_as_the_oracle::<M>(scope, cases)?;
+    changes_add_up::<M>(scope, cases)
+}
+
+/// The matcher of a configuration answers as the oracle does.
+///
+/// # Errors
+///
+/// The smallest counter-example found.
+pub fn answers_as_the_oracle<M: Matcher>(scope: Scope, cases: u32) -> Result<(), CounterExample> {
+    check_law(
+        "a matcher answers as a naive reading of the rules does",
+        cases,
+        &(config(scope), requests(scope)),
+        |(config, _)| show_config(config),
+        |(config, requests)| compare(&M::build(config), config, requests),
+    )
+}
+
+/// After any sequence of changes the matcher answers as the oracle does for what is left.
+///
+/// # Errors
+///
+/// The smallest counter-example found.
+pub fn changes_add_up<M: Matcher>(scope: Scope, cases: u32) -> Result<(), CounterExample> {
+    check_law(
+        "changes add up to a matcher of the final configuration",
+        cases,
+        &(config(scope), prop::collection::vec(delta(scope), 1..5), requests(scope)),
+        |(config, deltas, _)| {
+            let deltas = deltas.iter().map(show_delta).collect::<String>();
+            format!("{}{deltas}", show_config(config))
+        },
+        |(start, deltas, requests)| {
+            let mut config = start.clone();
+            let mut matcher = M::build(&config);
+            for delta in deltas {
+                config.apply(delta);
+                matcher.apply(delta, &config);
+                compare(&matcher, &config, requests)?;
+            }
+            Ok(())
+        },
+    )
+}
+
+fn compare<M: Matcher>(
+    matcher: &M,
+    config: &GatewayConfig,
+    requests: &[Request],
+) -> Result<(), String> {
+    let name = |chosen: Option<Chosen>| match chosen {
+        Some(chosen) => format!("{}, match {}", chosen.rule, chosen.match_index),
+        None => "no rule".to_owned(),
+    };
+    for request in requests {
+        let expected = oracle::route(config, request.port, &request.head());
+        let got = matcher.route(request.port, &request.head());
+        if got != expected {
+            return Err(format!(
+                "request   {request}\nexpected  {}\ngot       {}",
+                name(expected),
+                name(got)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A request that owns its parts. It prints as a call of curl.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Port that it came in on.
+    pub port: u16,
+    /// Host, lower-case, without port.
+    pub host: String,
+    /// Method.
+    pub method: String,
+    /// Canonical path.
+    pub path: String,
+    /// Query without `?`.
+    pub query: Option<String>,
+    /// Headers.
+    pub headers: HeaderMap,
+}
+
+impl Request {
+    /// What routing reads of it.
+    pub fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            host: &self.host,
+            path: &self.path,
+            query: self.query.as_deref(),
+            method: &self.method,
+            headers: &self.headers,
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "curl -X {} 'http://{}:{}{}", self.method, self.host, self.port, self.path)?;
+        if let Some(query) = &self.query {
+            write!(f, "?{query}")?;
+        }
+        f.write_char('\'')?;
+        for (name, value) in &self.headers {
+            write!(f, " -H '{name}: {}'", value.to_str().unwrap_or("(not text)"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Listeners and rules, a line each.
+pub fn show_config(config: &GatewayConfig) -> String {
+    config.0.values().map(show_resource).collect()
+}
+
+fn show_delta(delta: &ConfigDelta) -> String {
+    let removals = delta.removals.iter().map(|key| format!("  - {key}\n"));
+    let upserts = delta.upserts.iter().map(|resource| format!("  + {}", show_resource(resource)));
+    format!("then\n{}", removals.chain(upserts).collect::<String>())
+}
+
+fn show_resource(resource: &IrResource) -> String {
+    match resource {
+        IrResource::Listener(listener) => {
+            let host =
+                listener.hostname.as_ref().map_or("any host".to_owned(), ToString::to_string);
+            format!("listener {}: {host}, port {}\n", listener.key, listener.port)
+        }
+        IrResource::HttpRule(rule) => {
+            let texts =
+                |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+            let listeners = texts(&mut rule.listeners.iter().map(ToString::to_string));
+            let hostnames = texts(&mut rule.hostnames.iter().map(ToString::to_string));
+            let matches: Vec<_> = rule.matches.iter().map(show_match).collect();
+            format!(
+                "rule {} (created {}) on [{listeners}] for [{hostnames}]: {}\n",
+                rule.key,
+                rule.order.created,
+                matches.join(" | ")
+            )
+        }
+        other => format!("{}\n", other.key()),
+    }
+}
+
+fn show_match(http_match: &HttpMatch) -> String {
+    let value = |value: &ValueMatch| match value {
+        ValueMatch::Exact(text) => format!("={text}"),
+        ValueMatch::Regex(pattern) => format!("~{pattern}"),
+    };
+    let path = match &http_match.path {
+        PathMatch::Exact(path) => format!("Exact {path}"),
+        PathMatch::Prefix(prefix) => format!("PathPrefix {prefix}/"),
+        PathMatch::Regex(pattern) => format!("RegularExpression {pattern}"),
+    };
+    let method = http_match.method.iter().map(ToString::to_string);
+    let headers =
+        http_match.headers.iter().map(|header| format!("{}{}", header.name, value(&header.value)));
+    let params = http_match
+        .query_params
+        .iter()
+        .map(|param| format!("?{}{}", param.name, value(&param.value)));
+    [path].into_iter().chain(method).chain(headers).chain(params).collect::<Vec<_>>().join(" ")
+}
+
+const PORTS: [u16; 2] = [80, 8080];
+const HOSTNAMES: [&str; 6] =
+    ["a.test", "b.a.test", "c.b.a.test", "*.a.test", "*.b.a.test", "*.test"];
+const HOSTS: [&str; 6] = ["a.test", "b.a.test", "c.b.a.test", "x.a.test", "x.y.b.a.test", "other"];
+const RULES: u16 = 8;
+
+/// Configurations of few words, so that rules meet and requests hit them.
+pub fn config(scope: Scope) -> impl Strategy<Value = GatewayConfig> {
+    let listeners = subsequence(all_listeners(), 2..=12);
+    let rules = (0..RULES)
+        .map(|index| prop::option::weighted(0.75, rule(scope, index)))
+        .collect::<Vec<_>>();
+    (listeners, rules).prop_map(|(listeners, rules)| {
+        let listeners =
+            listeners.into_iter().map(|listener| IrResource::Listener(Arc::new(listener)));
+        let rules = rules.into_iter().flatten().map(|rule| IrResource::HttpRule(Arc::new(rule)));
+        GatewayConfig(listeners.chain(rules).map(|resource| (resource.key(), resource)).collect())
+    })
+}
+
+/// Changes of the configurations that [`config`] makes; some remove what is not there.
+pub fn delta(scope: Scope) -> impl Strategy<Value = ConfigDelta> {
+    let listener_keys = all_listeners().into_iter().map(|listener| IrKey::Listener(listener.key));
+    let rule_keys = (0..RULES).map(|index| IrKey::HttpRule(rule_key(index)));
+    let removals = subsequence(listener_keys.chain(rule_keys).collect::<Vec<_>>(), 0..3);
+    let upsert = prop_oneof![
+        1 => select(all_listeners()).prop_map(|listener| IrResource::Listener(Arc::new(listener))),
+        4 => (0..RULES).prop_flat_map(move |index| rule(scope, index))
+            .prop_map(|rule| IrResource::HttpRule(Arc::new(rule))),
+    ];
+    (removals, prop::collection::vec(upsert, 0..4))
+        .prop_map(|(removals, upserts)| ConfigDelta { upserts, removals })
+}
+
+/// Requests for the configurations that [`config`] makes.
+pub fn requests(scope: Scope) -> impl Strategy<Value = Vec<Request>> {
+    prop::collection::vec(request(scope), 1..8)
+}
+
+/// One listener for each port and hostname, and one for each port without.
+fn all_listeners() -> Vec<Listener> {
+    let hostnames = || HOSTNAMES.iter().map(|name| Some(Hostname::parse(name))).chain([None]);
+    let places = PORTS.iter().flat_map(|port| hostnames().map(move |hostname| (*port, hostname)));
+    places
+        .map(|(port, hostname)| Listener {
+            key: ListenerKey::new(format!(
+                "{}:{port}",
+                hostname.as_ref().map_or("any".to_owned(), ToString::to_string)
+            )),
+            addresses: vec![[127, 0, 0, 1].into()],
+            port,
+            protocol: ListenerProtocol::Http,
+            hostname,
+        })
+        .collect()
+}
+
+fn rule_key(index: u16) -> RuleKey {
+    let route = index % 3;
+    RuleKey::new(format!("ns/route-{route}/{index}"))
+}
+
+fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
+    // Two of the three routes are of the same age: then the name decides.
+    let route = index % 3;
+    let created = i64::from(route == 0);
+    let listeners: Vec<_> = all_listeners().into_iter().map(|listener| listener.key).collect();
+    let listeners = prop_oneof![Just(listeners.clone()), subsequence(listeners, 1..6)];
+    let hostnames: Vec<_> = HOSTNAMES.iter().map(|name| Hostname::parse(name)).collect();
+    let hostnames = prop_oneof![Just(Vec::new()), subsequence(hostnames, 1..=3)];
+    let matches = prop::collection::vec(http_match(scope), 1..=3);
+    (listeners, hostnames, matches).prop_map(move |(listeners, hostnames, matches)| HttpRule {
+        key: rule_key(index),
+        route: gwapi_model::NamespacedName::new("ns", format!("route-{route}")),
+        name: None,
+        order: RuleOrder { created, route: format!("ns/route-{route}"), rule_index: index },
+        listeners,
+        hostnames,
+        matches,
+        filters: Vec::new(),
+        backends: Vec::new(),
+        timeouts: HttpTimeouts::default(),
+    })
+}
+
+fn http_match(scope: Scope) -> impl Strategy<Value = HttpMatch> {
+    let method = prop::option::weighted(0.2, select(vec!["GET", "POST"]).prop_map(str::to_owned));
+    let header = |name: &'static str| {
+        let values = header_value(scope);
+        values.prop_map(move |value| HeaderMatch { name: name.into(), value })
+    };
+    let param = |name: &'static str| {
+        let values = query_value(scope);
+        values.prop_map(move |value| QueryParamMatch { name: name.into(), value })
+    };
+    let headers =
+        (prop::option::weighted(0.15, header("x-a")), prop::option::weighted(0.15, header("x-b")));
+    let params = (prop::option::weighted(0.1, param("q")), prop::option::weighted(0.1, param("r")));
+    (path_match(scope), method, headers, params).prop_map(|(path, method, headers, params)| {
+        HttpMatch {
+            path,
+            method,
+            headers: [headers.0, headers.1].into_iter().flatten().collect(),
+            query_params: [params.0, params.1].into_iter().flatten().collect(),
+        }
+    })
+}
+
+fn path_match(scope: Scope) -> impl Strategy<Value = PathMatch> {
+    let patterns = vec!["/a.*", "/(a|ab)/b", "/[ab]+", "/a/b", ".*", "/", "("];
+    prop_oneof![
+        2 => path(2).prop_map(|path| PathMatch::Exact(path.into())),
+        4 => path(2).prop_map(|path| PathMatch::Prefix(path.trim_end_matches('/').into())),
+        u32::from(scope == Scope::Gwapi) => select(patterns).prop_map(|text| PathMatch::Regex(text.into())),
+    ]
+}
+
+fn header_value(scope: Scope) -> impl Strategy<Value = ValueMatch> {
+    let own = u32::from(scope == Scope::Gwapi);
+    prop_oneof![
+        4 => select(vec!["1", "2"]).prop_map(|text| ValueMatch::Exact(text.into())),
+        own => select(vec!["1,2", "1, 2", ""]).prop_map(|text| ValueMatch::Exact(text.into())),
+        own => select(vec!["[0-9]", "1|2|3", "("]).prop_map(|text| ValueMatch::Regex(text.into())),
+    ]
+}
+
+fn query_value(scope: Scope) -> impl Strategy<Value = ValueMatch> {
+    let own = u32::from(scope == Scope::Gwapi);
+    prop_oneof![
+        4 => select(vec!["", "1", "2"]).prop_map(|text| ValueMatch::Exact(text.into())),
+        own => select(vec!["a b", "%zz"]).prop_map(|text| ValueMatch::Exact(text.into())),
+        own => select(vec!["[0-9]", "[a-z ]*", "("]).prop_map(|text| ValueMatch::Regex(text.into())),
+    ]
+}
+
+fn path(elements: usize) -> impl Strategy<Value = String> {
+    let segments = prop::collection::vec(select(vec!["a", "ab", "b"]), 0..=elements);
+    (segments, prop::bool::weighted(0.2)).prop_map(|(segments, slash)| {
+        let path = format!("/{}", segments.join("/"));
+        if slash && !segments.is_empty() { path + "/" } else { path }
+    })
+}
+
+fn request(scope: Scope) -> impl Strategy<Value = Request> {
+    let own = scope == Scope::Gwapi;
+    let mut pairs = vec!["q", "q=", "q=1", "q=2", "r=1", "r=2", "Q=1", ""];
+    if own {
+        pairs.extend(["q=a+b", "q=a%20b", "%71=1", "q=%31", "q=%zz", "r=%ff"]);
+    }
+    let query = prop::option::of(prop::collection::vec(select(pairs), 1..4));
+    let header = (select(vec!["x-a", "x-b"]), select(vec!["1", "2", "3", "1, 2", ""]));
+    let headers = prop::collection::vec(header, 0..4).prop_map(move |pairs| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let value = http::HeaderValue::from_static(value);
+            if own {
+                headers.append(name, value);
+            } else {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    });
+    let methods = select(vec!["GET", "POST"]);
+    (select(PORTS.to_vec()), select(HOSTS.to_vec()), methods, path(3), query, headers).prop_map(
+        |(port, host, method, path, query, headers)| Request {
+            port,
+            host: host.to_owned(),
+            method: method.to_owned(),
+            path,
+            query: query.map(|pairs| pairs.join("&")),
+            headers,
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_route_table_keeps_the_laws() {
+        laws::<RouteTable>();
+    }
+
+    /// A matcher that asks the oracle.
+    struct Naive(GatewayConfig);
+
+    impl Matcher for Naive {
+        fn build(config: &GatewayConfig) -> Self {
+            Self(config.clone())
+        }
+
+        fn route(&self, port: u16, request: &RequestHead<'_>) -> Option<Chosen> {
+            oracle::route(&self.0, port, request)
+        }
+    }
+
+    /// A matcher that forgets removals.
+    struct Hoarder(GatewayConfig);
+
+    impl Matcher for Hoarder {
+        fn build(config: &GatewayConfig) -> Self {
+            Self(config.clone())
+        }
+
+        fn route(&self, port: u16, request: &RequestHead<'_>) -> Option<Chosen> {
+            oracle::route(&self.0, port, request)
+        }
+
+        fn apply(&mut self, delta: &ConfigDelta, _config: &GatewayConfig) {
+            self.0.apply(&ConfigDelta { upserts: delta.upserts.clone(), removals: Vec::new() });
+        }
+    }
+
+    #[test]
+    fn a_matcher_that_misses_a_change_is_caught() {
+        check_matcher::<Naive>(Scope::Api, 16).expect("it is the oracle itself");
+        answers_as_the_oracle::<Hoarder>(Scope::Gwapi, 16).expect("it is built right");
+        let found = changes_add_up::<Hoarder>(Scope::Gwapi, 1000).expect_err("it forgets removals");
+        assert!(found.to_string().contains("  - "), "the removal is shown: {found}");
+    }
+
+    #[test]
+    fn most_generated_requests_find_a_rule() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let strategy = (config(Scope::Gwapi), requests(Scope::Gwapi));
+        let (mut hits, mut all) = (0, 0);
+        for _ in 0..200 {
+            let tree = strategy.new_tree(&mut runner).expect("nothing is filtered");
+            let (config, requests) = proptest::strategy::ValueTree::current(&tree);
+            all += requests.len();
+            hits += requests
+                .iter()
+                .filter(|request| oracle::route(&config, request.port, &request.head()).is_some())
+                .count();
+        }
+        assert!(hits * 2 > all, "of {all} requests only {hits} find a rule");
+    }
+
+    #[test]
+    fn requests_and_configurations_read_well() {
+        let rule = HttpRule {
+            key: RuleKey::new("ns/shop/0"),
+            route: gwapi_model::NamespacedName::new("ns", "shop"),
+            name: None,
+            order: RuleOrder { created: 7, route: "ns/shop".to_owned(), rule_index: 0 },
+            listeners: vec![ListenerKey::new("web")],
+            hostnames: vec![Hostname::parse("*.a.test")],
+            matches: vec![
+                HttpMatch {
+                    path: PathMatch::Prefix("/a".into()),
+                    method: Some("GET".to_owned()),
+                    headers: vec![HeaderMatch {
+                        name: "x-a".into(),
+                        value: ValueMatch::Exact("1".into()),
+                    }],
+                    query_params: vec![QueryParamMatch {
+                        name: "q".into(),
+                        value: ValueMatch::Regex("[0-9]".into()),
+                    }],
+                },
+                HttpMatch { path: PathMatch::Exact("/b".into()), ..HttpMatch::default() },
+            ],
+            filters: Vec::new(),
+            backends: Vec::new(),
+            timeouts: HttpTimeouts::default(),
+        };
+        let resource = IrResource::HttpRule(Arc::new(rule));
+        let config = GatewayConfig([(resource.key(), resource)].into());
+        assert_eq!(
+            show_config(&config),
+            "rule ns/shop/0 (created 7) on [web] for [*.a.test]: PathPrefix /a/ GET x-a=1 ?q~[0-9] | Exact /b\n"
+        );
+
+        let request = Request {
+            port: 80,
+            host: "b.a.test".to_owned(),
+            method: "POST".to_owned(),
+            path: "/a/b".to_owned(),
+            query: Some("q=1".to_owned()),
+            headers: [(http::HeaderName::from_static("x-a"), http::HeaderValue::from_static("1"))]
+                .into_iter()
+                .collect(),
+        };
+        assert_eq!(request.to_string(), "curl -X POST 'http://b.a.test:80/a/b?q=1' -H 'x-a: 1'");
+    }
+}

@@ -1,0 +1,224 @@
+//! Laws of weighted choice: even, however requests fall on cores, and fair from the first pick.
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::{CounterExample, check_law};
+use crate::weighted::{WeightedChoice, max_deviation};
+
+/// Something that picks by weight; one per core.
+pub trait Choice {
+    /// Starts anew; `rng` is all the randomness there is.
+    fn start(weights: &[u32], rng: &mut StdRng) -> Self;
+
+    /// The position of the next pick; none if nothing has weight (HB-2).
+    fn pick(&mut self) -> Option<usize>;
+
+    /// How far the count of a backend may be from its share of one core's picks, in picks.
+    fn max_deviation(backends: usize) -> f64;
+}
+
+impl Choice for WeightedChoice {
+    fn start(weights: &[u32], rng: &mut StdRng) -> Self {
+        Self::new(weights, rng)
+    }
+
+    fn pick(&mut self) -> Option<usize> {
+        Self::pick(self)
+    }
+
+    fn max_deviation(backends: usize) -> f64 {
+        max_deviation(backends)
+    }
+}
+
+/// Checks both laws.
+///
+/// # Panics
+///
+/// With a counter-example that reads well, if a law is broken.
+pub fn laws<C: Choice>() {
+    check_choice::<C>(256).unwrap_or_else(|found| panic!("{found}"));
+}
+
+/// Checks both laws.
+///
+/// # Errors
+///
+/// The smallest counter-example found, of the first law that is broken.
+pub fn check_choice<C: Choice>(cases: u32) -> Result<(), CounterExample> {
+    spreads_evenly::<C>(cases)?;
+    is_fair_from_the_first_pick::<C>(cases / 16)
+}
+
+/// Over k cores, each with a choice of its own, and requests that fall on them anyhow: after every
+/// request each backend's count is within k times [`Choice::max_deviation`] of its share.
+///
+/// # Errors
+///
+/// The smallest counter-example found.
+pub fn spreads_evenly<C: Choice>(cases: u32) -> Result<(), CounterExample> {
+    let core_of_each_request = prop::collection::vec(0..8usize, 1..400);
+    check_law(
+        "over k cores every backend stays within k deviations of its share",
+        cases,
+        &(weights(), 1..=8usize, core_of_each_request, any::<u64>()),
+        |(weights, cores, requests, seed)| {
+            let requests = requests.iter().map(|core| (core % cores).to_string());
+            let requests = requests.collect::<Vec<_>>().join(" ");
+            format!(
+                "weights   {weights:?}\ncores     {cores}, seed {seed}\nrequests  on cores {requests}"
+            )
+        },
+        |(weights, cores, requests, seed)| {
+            let rng = &mut StdRng::seed_from_u64(*seed);
+            let mut choices: Vec<_> = (0..*cores).map(|_| C::start(weights, rng)).collect();
+            let sum: u32 = weights.iter().sum();
+            let backends = weights.iter().filter(|weight| **weight > 0).count();
+            let allowed = *cores as f64 * C::max_deviation(backends);
+            let mut counts = vec![0u32; weights.len()];
+            for (request, core) in (1u32..).zip(requests) {
+                let Some(pick) = choices[core % cores].pick() else {
+                    return if sum == 0 { Ok(()) } else { Err("got       no backend".to_owned()) };
+                };
+                counts[pick] += 1;
+                for (position, (count, weight)) in counts.iter().zip(weights).enumerate() {
+                    let share = f64::from(request) * f64::from(*weight) / f64::from(sum);
+                    if (f64::from(*count) - share).abs() > allowed + 1e-9 {
+                        return Err(format!(
+                            "expected  {share:.2} +- {allowed} picks of backend {position} after {request} requests\ngot       {count}"
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Over many starts each of the first picks goes to a backend as often as its share says: equal
+/// starts on 64 cores would never send a small share anything.
+///
+/// # Errors
+///
+/// The smallest counter-example found. A fair choice fails with a probability below one in a
+/// million: six standard deviations are allowed.
+pub fn is_fair_from_the_first_pick<C: Choice>(cases: u32) -> Result<(), CounterExample> {
+    const STARTS: u32 = 4000;
+    check_law(
+        "over many starts each of the first picks has the share of its backend",
+        cases,
+        &(weights(), any::<u64>()),
+        |(weights, seed)| format!("weights   {weights:?}\nstarts    {STARTS}, seed {seed}"),
+        |(weights, seed)| {
+            let rng = &mut StdRng::seed_from_u64(*seed);
+            let mut choices: Vec<_> = (0..STARTS).map(|_| C::start(weights, rng)).collect();
+            let sum: u32 = weights.iter().sum();
+            for pick in 1..=6 {
+                let mut counts = vec![0u32; weights.len()];
+                choices.iter_mut().filter_map(C::pick).for_each(|position| counts[position] += 1);
+                for (position, (count, weight)) in counts.iter().zip(weights).enumerate() {
+                    let share = f64::from(*weight) / f64::from(sum.max(1));
+                    let mean = share * f64::from(STARTS);
+                    // The one more is for shares so small that a single pick is far off already.
+                    let allowed = 6.0 * (mean * (1.0 - share)).sqrt() + 1.0;
+                    if (f64::from(*count) - mean).abs() > allowed {
+                        return Err(format!(
+                            "expected  {mean:.1} +- {allowed:.1} starts to give pick {pick} to backend {position}\ngot       {count}"
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Weights of all sizes: a few equal ones, a canary beside a giant, a mix of scales, zeros.
+pub fn weights() -> impl Strategy<Value = Vec<u32>> {
+    let any_scale =
+        (0u32..=6, 1u32..10).prop_map(|(scale, digit)| (10u32.pow(scale) * digit).min(1_000_000));
+    prop_oneof![
+        prop::collection::vec(0u32..5, 1..=16),
+        prop::collection::vec(prop_oneof![4 => any_scale.boxed(), 1 => Just(0).boxed()], 1..=16),
+        (1u32..=1_000_000).prop_map(|giant| vec![giant, 1]),
+        prop::collection::vec(1u32..=1_000_000, 2..=16),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+
+    #[test]
+    fn the_weighted_choice_keeps_its_laws() {
+        laws::<WeightedChoice>();
+    }
+
+    /// Each pick at random: fair, but not even.
+    struct Dice(Vec<u32>, StdRng);
+
+    impl Choice for Dice {
+        fn start(weights: &[u32], rng: &mut StdRng) -> Self {
+            Self(weights.to_vec(), StdRng::seed_from_u64(rng.random()))
+        }
+
+        fn pick(&mut self) -> Option<usize> {
+            let sum: u32 = self.0.iter().sum();
+            let mut at = (sum > 0).then(|| self.1.random_range(0..sum))?;
+            self.0.iter().position(|weight| match at.checked_sub(*weight) {
+                Some(rest) => {
+                    at = rest;
+                    false
+                }
+                None => true,
+            })
+        }
+
+        fn max_deviation(backends: usize) -> f64 {
+            max_deviation(backends)
+        }
+    }
+
+    /// Round robin over as many turns as the weight says, always from the start: even in the long
+    /// run, but every core begins with the first backend.
+    struct InTurn(Vec<u32>, u32);
+
+    impl Choice for InTurn {
+        fn start(weights: &[u32], _rng: &mut StdRng) -> Self {
+            Self(weights.to_vec(), 0)
+        }
+
+        fn pick(&mut self) -> Option<usize> {
+            let sum: u32 = self.0.iter().sum();
+            let mut at = self.1.checked_rem(sum)?;
+            self.1 += 1;
+            self.0.iter().position(|weight| {
+                let is_here = at < *weight;
+                at = at.saturating_sub(*weight);
+                is_here
+            })
+        }
+
+        fn max_deviation(_backends: usize) -> f64 {
+            f64::INFINITY
+        }
+    }
+
+    #[test]
+    fn dice_are_not_even() {
+        is_fair_from_the_first_pick::<Dice>(8).expect("dice are fair");
+        let found = spreads_evenly::<Dice>(256).expect_err("dice are not even").to_string();
+        assert!(found.contains("weights   [") && found.contains("expected  "), "{found}");
+    }
+
+    #[test]
+    fn equal_starts_are_not_fair() {
+        let found =
+            is_fair_from_the_first_pick::<InTurn>(64).expect_err("all start with the first");
+        assert!(found.to_string().contains("4000"), "{found}");
+    }
+}
