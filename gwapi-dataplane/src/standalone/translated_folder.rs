@@ -255,3 +255,54 @@ fn merge_config(total: &mut ConfigDelta, next: ConfigDelta) {
     total.upserts.extend(next.upserts);
     total.removals.extend(next.removals);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gwapi_translate::ir::{Backend, BackendKey, BackendProtocol, IrKey};
+
+    use super::*;
+
+    fn backend(name: &str, protocol: BackendProtocol) -> IrResource {
+        IrResource::Backend(Arc::new(Backend { key: BackendKey::new(name), protocol }))
+    }
+
+    fn delta(upserts: Vec<IrResource>, removals: &[&str]) -> TranslationDelta {
+        let removals = removals.iter().map(|name| IrKey::Backend(BackendKey::new(*name))).collect();
+        let gateway = GatewayId::new("default", "web");
+        TranslationDelta {
+            config: BTreeMap::from([(gateway, ConfigDelta { upserts, removals })]),
+            ..TranslationDelta::default()
+        }
+    }
+
+    #[test]
+    fn a_merged_delta_does_what_both_do_in_turn() {
+        use BackendProtocol::{H2c, Http1};
+        let gone = TranslationDelta {
+            removed_gateways: vec![GatewayId::new("default", "web")],
+            ..TranslationDelta::default()
+        };
+        let deltas = [
+            delta(vec![backend("a", Http1), backend("b", Http1)], &[]),
+            delta(vec![backend("a", H2c)], &["b"]),
+            delta(vec![backend("b", H2c), backend("c", Http1)], &["a"]),
+            gone,
+        ];
+        let mut start = Translation::default();
+        start.apply(&delta(vec![backend("a", Http1), backend("z", Http1)], &[]));
+        for first in &deltas {
+            for second in &deltas {
+                let mut expected = start.clone();
+                expected.apply(first);
+                expected.apply(second);
+                let mut sum = first.clone();
+                merge(&mut sum, second.clone());
+                let mut merged = start.clone();
+                merged.apply(&sum);
+                assert_eq!(merged, expected, "{first:?} and {second:?}");
+            }
+        }
+    }
+}
