@@ -1,9 +1,9 @@
 //! Something wrong with an object, before it is known how the object is called.
 
 use super::Severity;
-use super::node::Span;
+use super::node::{Node, Span};
 use super::tree::Fault;
-use crate::validate::{FieldPath, PathSegment};
+use crate::validate::{FieldPath, PathSegment, Violation};
 
 /// Something wrong at a place of the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,13 @@ impl Finding {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
     }
 
+    /// A violation, at the innermost value that is there on its path.
+    pub(super) fn located(violation: Violation, root: &Node<'_>) -> Self {
+        let Violation { path, message, help } = violation;
+        let span = innermost(&path, root);
+        Self { severity: Severity::Error, span, field: path, message, help }
+    }
+
     /// The same with the field that it is about, as dotted names.
     pub(super) fn field(mut self, path: &str) -> Self {
         self.field =
@@ -46,4 +53,30 @@ impl From<Fault> for Finding {
     fn from(fault: Fault) -> Self {
         Self { help: fault.help, ..Self::error(fault.span, fault.message) }
     }
+}
+
+fn innermost(path: &FieldPath, root: &Node<'_>) -> Span {
+    let (mut node, mut span) = (root, root.span);
+    for segment in &path.0 {
+        let next = match segment {
+            PathSegment::Field(name) => node.entry(name).map(|entry| {
+                // A map or list that begins below its key is found by its key.
+                let is_inner = entry.value.entries().is_some() || entry.value.items().is_some();
+                let span = if is_inner || entry.value.is_null() {
+                    entry.key_span
+                } else {
+                    entry.value.span
+                };
+                (&entry.value, span)
+            }),
+            PathSegment::Index(index) => {
+                node.items().and_then(|items| items.get(*index)).map(|item| (item, item.span))
+            }
+        };
+        match next {
+            Some(next) => (node, span) = next,
+            None => break,
+        }
+    }
+    span
 }

@@ -42,6 +42,7 @@ mod quoting;
 mod reader;
 pub mod render;
 mod syntax;
+mod tags;
 mod trail;
 mod tree;
 

@@ -14,7 +14,7 @@ use super::position::Positions;
 use super::quoting::quoted;
 use super::tree::{Document, Documents, Fault};
 use super::{ForeignObject, Located, Manifest, Problem, Severity};
-use crate::validate::{FieldPath, PathSegment, Violation, validate};
+use crate::validate::validate;
 use crate::{GATEWAY_GROUP, Kind, NamespacedName, ObjectId, Resource};
 
 /// Reads all documents of a text.
@@ -207,7 +207,7 @@ impl<'t> TextReader<'t> {
             metadata.generation = 1;
         }
         let violations = validate(&resource).into_iter();
-        findings.extend(violations.map(|violation| located(violation, node)));
+        findings.extend(violations.map(|violation| Finding::located(violation, node)));
         Some(resource)
     }
 
@@ -364,38 +364,6 @@ fn resource(
         Kind::ConfigMap => read::<crate::ConfigMap>,
     };
     read(node, context, findings)
-}
-
-/// A violation at the innermost value that is there on its path.
-fn located(violation: Violation, root: &Node<'_>) -> Finding {
-    let Violation { path, message, help } = violation;
-    Finding { severity: Severity::Error, span: innermost(&path, root), field: path, message, help }
-}
-
-fn innermost(path: &FieldPath, root: &Node<'_>) -> Span {
-    let (mut node, mut span) = (root, root.span);
-    for segment in &path.0 {
-        let next = match segment {
-            PathSegment::Field(name) => node.entry(name).map(|entry| {
-                // A map or list that begins below its key is found by its key.
-                let is_inner = entry.value.entries().is_some() || entry.value.items().is_some();
-                let span = if is_inner || entry.value.is_null() {
-                    entry.key_span
-                } else {
-                    entry.value.span
-                };
-                (&entry.value, span)
-            }),
-            PathSegment::Index(index) => {
-                node.items().and_then(|items| items.get(*index)).map(|item| (item, item.span))
-            }
-        };
-        match next {
-            Some(next) => (node, span) = next,
-            None => break,
-        }
-    }
-    span
 }
 
 /// The part of a span that stands on its first line.

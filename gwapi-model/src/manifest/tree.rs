@@ -16,6 +16,7 @@ use super::node::{Entry, Node, Span, Value};
 use super::plain;
 use super::quoting::quoted;
 use super::syntax;
+use super::tags::tagged;
 
 /// Faults that are kept for one document: whoever made more does not read them all.
 const MAX_FAULTS: usize = 100;
@@ -202,15 +203,10 @@ impl<'t> Builder<'t> {
         let part = Part { node: Node { span: place, value }, size: 1, height: 0 };
         self.define(anchor, &part);
         match key_text {
-            Some(text) => {
-                self.set_key(Key { text, span: place, merge });
-                Ok(())
-            }
-            None => {
-                self.push(part);
-                Ok(())
-            }
+            Some(text) => self.set_key(Key { text, span: place, merge }),
+            None => self.push(part),
         }
+        Ok(())
     }
 
     fn alias(&mut self, anchor: usize, place: Span) -> Result<(), Fault> {
@@ -409,30 +405,4 @@ fn tag_place(span: &granit_parser::Span) -> Span {
 
 fn key_is_no_text(place: Span) -> Fault {
     Fault::new(place, "expected a text as key of a map", "write `key: value`")
-}
-
-/// The value that a tag gives to a text; where it fits not, a message and the best guess.
-fn tagged<'t>(tag: &Tag, text: Cow<'t, str>) -> Result<Value<'t>, (String, Value<'t>)> {
-    // A lone `!` makes a text of what follows.
-    if tag.suffix() == "!" && tag.handle().is_empty() {
-        return Ok(Value::String(text));
-    }
-    if !tag.is_yaml_core_schema() {
-        let message = format!("the tag {} has no meaning here", quoted(&tag.original()));
-        return Err((message, Value::String(text)));
-    }
-    let value = match (tag.suffix(), plain::resolve(Cow::Borrowed(&*text))) {
-        ("str", _) => return Ok(Value::String(text)),
-        ("int", Value::Int(value)) => Value::Int(value),
-        ("float", Value::Float(value)) => Value::Float(value),
-        #[expect(clippy::cast_precision_loss, reason = "a float is what the tag asks for")]
-        ("float", Value::Int(value)) => Value::Float(value as f64),
-        ("bool", Value::Bool(value)) => Value::Bool(value),
-        ("null", Value::Null) => Value::Null,
-        (suffix, _) => {
-            let message = format!("expected a value of the type {}", quoted(suffix));
-            return Err((message, Value::String(text)));
-        }
-    };
-    Ok(value)
 }
