@@ -227,7 +227,9 @@ impl Hostname {
             (Self::Exact(name), wildcard @ Self::Wildcard(_))
             | (wildcard @ Self::Wildcard(_), Self::Exact(name)) => wildcard.matches(name),
             (Self::Wildcard(a), Self::Wildcard(b)) => {
-                a == b || Self::Wildcard(a.clone()).matches(b) || Self::Wildcard(b.clone()).matches(a)
+                a == b
+                    || Self::Wildcard(a.clone()).matches(b)
+                    || Self::Wildcard(b.clone()).matches(a)
             }
         }
     }

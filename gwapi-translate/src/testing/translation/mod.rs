@@ -397,10 +397,69 @@ pub fn show(resource: &Resource) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::ValueTree;
+
     use super::*;
 
     #[test]
     fn the_laws_of_translation_hold() -> Result<(), CounterExample> {
         laws(400)
+    }
+
+    /// What the generator never makes, no law is tried on.
+    #[test]
+    fn generated_events_reach_every_condition() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut reached = BTreeSet::new();
+        for _ in 0..300 {
+            let steps = steps().new_tree(&mut runner).expect("it generates").current();
+            let mut translator = Translator::new(Options::default());
+            for step in &steps {
+                let _ = take(&mut translator, step);
+                for status in translator.translation().status.values() {
+                    for condition in condition_lists(status).0.into_iter().flatten() {
+                        let Condition { condition_type, status, reason, .. } = condition;
+                        reached.insert(format!("{condition_type} {status} {reason}"));
+                    }
+                }
+                for config in translator.translation().config.values() {
+                    let kinds = config.0.keys().map(|key| key.to_string());
+                    reached.extend(kinds.filter_map(|it| it.split(' ').next().map(str::to_owned)));
+                }
+            }
+        }
+        for wanted in [
+            "Accepted False HostnameConflict",
+            "Accepted False IncompatibleFilters",
+            "Accepted False InvalidParameters",
+            "Accepted False ListenersNotValid",
+            "Accepted False NoMatchingListenerHostname",
+            "Accepted False NoMatchingParent",
+            "Accepted False NotAllowedByListeners",
+            "Accepted False PortUnavailable",
+            "Accepted False ProtocolConflict",
+            "Accepted False UnsupportedAddress",
+            "Accepted False UnsupportedProtocol",
+            "Accepted False UnsupportedValue",
+            "Accepted True ListenersNotValid",
+            "Accepted Unknown Pending",
+            "Certificate",
+            "Endpoints",
+            "HttpRule",
+            "OverlappingTLSConfig True OverlappingHostnames",
+            "PartiallyInvalid True UnsupportedValue",
+            "Programmed False AddressNotAssigned",
+            "Programmed False AddressNotUsable",
+            "Programmed True Programmed",
+            "ResolvedRefs False BackendNotFound",
+            "ResolvedRefs False InvalidCertificateRef",
+            "ResolvedRefs False InvalidKind",
+            "ResolvedRefs False InvalidRouteKinds",
+            "ResolvedRefs False ListenersNotResolved",
+            "ResolvedRefs False RefNotPermitted",
+            "ResolvedRefs False UnsupportedProtocol",
+        ] {
+            assert!(reached.contains(wanted), "no event leads to {wanted}; reached: {reached:#?}");
+        }
     }
 }
