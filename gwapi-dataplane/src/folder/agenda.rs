@@ -1,0 +1,249 @@
+//! What is to be read, and when: news in, tasks out. The clock is handed in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::watch::News;
+
+/// The first change is read at once, what follows within this time together.
+const BATCH: Duration = Duration::from_millis(10);
+
+/// A file that nobody has written to for this long is taken for complete.
+pub(super) const QUIET: Duration = Duration::from_millis(100);
+
+/// A file that was just completed, but lacks objects that it had, must be this old: its next
+/// writer may just have emptied it.
+const SHRUNK: Duration = Duration::from_millis(20);
+
+/// The same for a file that lacks objects that it had: its writer may have emptied it and stopped.
+const EMPTIED: Duration = Duration::from_millis(500);
+
+/// A file that is written again and again is read after this time all the same.
+const AT_LAST: Duration = Duration::from_secs(1);
+
+/// How sure it is that a file is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trust {
+    /// It may be in the middle of being written.
+    Unsure,
+    /// Its writer closed it, or it took its place by a rename.
+    Complete,
+    /// It is to be read whatever it looks like.
+    Forced,
+}
+
+/// How long to wait before a file is taken for what it says: it changed `age` ago.
+pub(super) fn patience(trust: Trust, loses_objects: bool, age: Duration) -> Option<Duration> {
+    let wanted = match trust {
+        Trust::Unsure if loses_objects => EMPTIED,
+        Trust::Unsure => QUIET,
+        Trust::Complete if loses_objects => SHRUNK,
+        Trust::Complete | Trust::Forced => Duration::ZERO,
+    };
+    wanted.checked_sub(age).filter(|wait| !wait.is_zero())
+}
+
+/// What is to be done now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Task {
+    /// Look at everything.
+    pub(super) look: bool,
+    /// Everything that is found is complete.
+    pub(super) swapped: bool,
+    /// Files to be read.
+    pub(super) files: BTreeMap<PathBuf, Trust>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    since: Instant,
+    due: Instant,
+}
+
+/// What is to be done later.
+#[derive(Debug)]
+pub(super) struct Agenda {
+    swapped: bool,
+    written: BTreeSet<PathBuf>,
+    /// Files that are being written.
+    pending: BTreeMap<PathBuf, Pending>,
+    next_look: Instant,
+    not_before: Instant,
+}
+
+impl Agenda {
+    /// A look at everything is due.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            swapped: false,
+            written: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            next_look: now,
+            not_before: now,
+        }
+    }
+
+    /// Notes what happened.
+    pub(super) fn hear(&mut self, news: News, now: Instant) {
+        match news {
+            News::Writing(path) => self.postpone(path, QUIET, now),
+            News::Written(path) => {
+                self.pending.remove(&path);
+                self.written.insert(path);
+            }
+            News::Swapped => {
+                self.swapped = true;
+                self.look_at(now);
+            }
+            News::Look => self.look_at(now),
+        }
+    }
+
+    /// Asks for a look at everything, no later than `at`.
+    pub(super) fn look_at(&mut self, at: Instant) {
+        self.next_look = self.next_look.min(at);
+    }
+
+    /// Asks for a file to be read after a while; not for ever.
+    pub(super) fn postpone(&mut self, path: PathBuf, wait: Duration, now: Instant) {
+        let since = self.pending.get(&path).map_or(now, |pending| pending.since);
+        let due = (now + wait).min(since + AT_LAST);
+        self.pending.insert(path, Pending { since, due });
+    }
+
+    /// Whether a file is not to be read before its time.
+    pub(super) fn is_postponed(&self, path: &PathBuf) -> bool {
+        self.pending.contains_key(path)
+    }
+
+    /// Notes that a file was read, or is not there.
+    pub(super) fn forget(&mut self, path: &PathBuf) {
+        self.pending.remove(path);
+    }
+
+    /// When there is something to be done next.
+    pub(super) fn next(&self) -> Instant {
+        let written = (!self.written.is_empty()).then_some(self.not_before);
+        let pending = self.pending.values().map(|pending| pending.due);
+        let first = pending.chain(written).chain([self.next_look]).min();
+        first.unwrap_or(self.next_look).max(self.not_before)
+    }
+
+    /// Takes what is to be done now; the next look at everything is `interval` away.
+    ///
+    /// Every file of the task must be settled, by [`Agenda::postpone`] or [`Agenda::forget`].
+    pub(super) fn take(&mut self, now: Instant, interval: Duration) -> Option<Task> {
+        if now < self.next() {
+            return None;
+        }
+        let mut task = Task {
+            look: now >= self.next_look,
+            swapped: std::mem::take(&mut self.swapped),
+            files: BTreeMap::new(),
+        };
+        for (path, pending) in self.pending.iter().filter(|(_, pending)| now >= pending.due) {
+            let is_last = now >= pending.since + AT_LAST;
+            let trust = if is_last { Trust::Forced } else { Trust::Unsure };
+            task.files.insert(path.clone(), trust);
+        }
+        for path in std::mem::take(&mut self.written) {
+            task.files.insert(path, Trust::Complete);
+        }
+        if task.look {
+            self.next_look = now + interval;
+        }
+        self.not_before = now + BATCH;
+        Some(task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn path() -> PathBuf {
+        PathBuf::from("/a.yaml")
+    }
+
+    /// An agenda whose first look is done.
+    fn agenda() -> (Agenda, Instant) {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start);
+        assert!(agenda.take(start, HOUR).is_some_and(|task| task.look));
+        (agenda, start + HOUR / 2)
+    }
+
+    #[test]
+    fn the_first_change_is_due_at_once_and_the_next_ones_together() {
+        let (mut agenda, now) = agenda();
+        agenda.hear(News::Written(path()), now);
+        assert_eq!(agenda.next(), now.min(agenda.next()));
+        let task = agenda.take(now, HOUR).unwrap();
+        assert_eq!(task.files, [(path(), Trust::Complete)].into());
+        assert!(!task.look);
+        agenda.hear(News::Written(path()), now);
+        agenda.hear(News::Written("/b.yaml".into()), now);
+        assert_eq!(agenda.take(now + BATCH / 2, HOUR), None);
+        assert_eq!(agenda.next(), now + BATCH);
+        assert_eq!(agenda.take(now + BATCH, HOUR).unwrap().files.len(), 2);
+        assert_eq!(agenda.take(now + 2 * BATCH, HOUR), None);
+    }
+
+    #[test]
+    fn a_file_is_read_when_its_writer_closes_it() {
+        let (mut agenda, now) = agenda();
+        agenda.hear(News::Writing(path()), now);
+        assert_eq!(agenda.take(now, HOUR), None);
+        assert!(agenda.is_postponed(&path()));
+        agenda.hear(News::Written(path()), now);
+        let task = agenda.take(now, HOUR).unwrap();
+        assert_eq!(task.files, [(path(), Trust::Complete)].into());
+    }
+
+    #[test]
+    fn a_file_that_stays_open_is_read_when_it_is_quiet_and_at_last_in_any_case() {
+        let (mut agenda, start) = agenda();
+        agenda.hear(News::Writing(path()), start);
+        let task = agenda.take(start + QUIET, HOUR).unwrap();
+        assert_eq!(task.files, [(path(), Trust::Unsure)].into());
+        let mut now = start;
+        while now < start + AT_LAST {
+            agenda.postpone(path(), QUIET, now);
+            now += QUIET / 2;
+        }
+        assert_eq!(agenda.next(), start + AT_LAST);
+        let task = agenda.take(start + AT_LAST, HOUR).unwrap();
+        assert_eq!(task.files, [(path(), Trust::Forced)].into());
+        agenda.forget(&path());
+        assert_eq!(agenda.next(), start - HOUR / 2 + HOUR);
+    }
+
+    #[test]
+    fn looks_are_made_when_asked_for_and_now_and_then() {
+        let (mut agenda, now) = agenda();
+        let first = agenda.next();
+        assert!(first > now);
+        agenda.look_at(now + QUIET);
+        assert_eq!(agenda.next(), now + QUIET);
+        let task = agenda.take(now + QUIET, HOUR).unwrap();
+        assert!(task.look && !task.swapped);
+        assert_eq!(agenda.next(), now + QUIET + HOUR);
+        agenda.hear(News::Swapped, now + 2 * QUIET);
+        let task = agenda.take(now + 2 * QUIET, HOUR).unwrap();
+        assert!(task.look && task.swapped);
+    }
+
+    #[test]
+    fn young_files_are_waited_for_as_far_as_they_may_be_incomplete() {
+        let young = Duration::from_millis(1);
+        assert_eq!(patience(Trust::Unsure, false, young), Some(QUIET - young));
+        assert_eq!(patience(Trust::Unsure, false, QUIET), None);
+        assert_eq!(patience(Trust::Unsure, true, QUIET), Some(EMPTIED - QUIET));
+        assert_eq!(patience(Trust::Complete, false, Duration::ZERO), None);
+        assert_eq!(patience(Trust::Complete, true, young), Some(SHRUNK - young));
+        assert_eq!(patience(Trust::Forced, true, Duration::ZERO), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! One file: what it says now, and what it said when it was last good.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use gwapi_model::manifest::{Manifest, Position, Problem, Severity};
+use gwapi_model::{ObjectId, Resource};
+
+use super::scan::{Stamp, cannot_read};
+
+/// Bytes of a file that are read.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// An object of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub(super) resource: Resource,
+    pub(super) position: Position,
+    /// It is not what the file says now, but what it said when it could last be read.
+    pub(super) stale: bool,
+}
+
+/// What is known of a file.
+#[derive(Clone, Debug)]
+pub(super) struct FileState {
+    /// The file's name in problems.
+    pub(super) source: Arc<str>,
+    pub(super) objects: BTreeMap<ObjectId, Held>,
+    pub(super) foreign: BTreeMap<String, usize>,
+    /// What is wrong with its text.
+    pub(super) problems: Vec<Problem>,
+    /// Why it could not be read the last time.
+    pub(super) trouble: Option<String>,
+    /// When it was read, and how it looked then.
+    pub(super) read: Option<(SystemTime, Stamp)>,
+    pub(super) digest: Option<u64>,
+    /// Since when it is not there.
+    pub(super) absent: Option<Instant>,
+    /// All of its objects are stale, see [`FileState::become_stale`].
+    pub(super) kept: bool,
+}
+
+impl FileState {
+    pub(super) fn new(source: Arc<str>) -> Self {
+        Self {
+            source,
+            objects: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            problems: Vec::new(),
+            trouble: None,
+            read: None,
+            digest: None,
+            absent: None,
+            kept: false,
+        }
+    }
+
+    /// The state after its text became `text`.
+    ///
+    /// An object that is refused keeps its last good version. Where some document cannot even be
+    /// told, it may be any of the objects that the file held: they all stay.
+    pub(super) fn with_text(&self, text: &str) -> Self {
+        let Manifest { objects, refused, foreign, problems, broken } =
+            gwapi_model::manifest::parse(&self.source, text);
+        let mut next = Self { problems, ..Self::new(self.source.clone()) };
+        for located in objects {
+            let (id, position) = (located.resource.id(), located.position);
+            if let Some(first) = next.objects.get(&id) {
+                let first = place(&self.source, first.position);
+                next.problems.push(duplicate(&self.source, position, id, &first));
+                continue;
+            }
+            next.objects.insert(id, Held { resource: located.resource, position, stale: false });
+        }
+        for (id, held) in &self.objects {
+            if (broken || refused.contains(id)) && !next.objects.contains_key(id) {
+                next.objects.insert(id.clone(), Held { stale: true, ..held.clone() });
+            }
+        }
+        for object in foreign {
+            let kind = format!("{}/{}", object.api_version, object.kind);
+            *next.foreign.entry(kind).or_default() += 1;
+        }
+        next.digest = Some(digest(text));
+        next
+    }
+
+    /// Whether some object of `self` is not in `next`.
+    pub(super) fn loses_objects(&self, next: &Self) -> bool {
+        self.objects.keys().any(|id| !next.objects.contains_key(id))
+    }
+
+    /// Marks every object as what was read last rather than what is there.
+    pub(super) fn become_stale(&mut self) {
+        self.objects.values_mut().for_each(|held| held.stale = true);
+        self.kept = true;
+    }
+
+    /// What is wrong with the file.
+    pub(super) fn all_problems(&self) -> impl Iterator<Item = Problem> + '_ {
+        let trouble = self.trouble.as_ref().map(|message| {
+            let mut problem = whole_file(&self.source, message.clone());
+            if !self.objects.is_empty() {
+                problem.help = Some("its objects stay as they were last read".to_owned());
+            }
+            problem
+        });
+        trouble.into_iter().chain(self.problems.iter().cloned())
+    }
+}
+
+/// What tells one text from another.
+pub(super) fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Why a file has no text.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// There is no such file.
+    Absent,
+    /// There is one; why it cannot be used.
+    Unusable(String),
+}
+
+/// Reads a file of bounded size, and how it looked when it was opened.
+pub(super) fn read(path: &Path) -> Result<(String, Stamp), ReadError> {
+    let error = |error: io::Error| match super::scan::is_absent(&error) {
+        true => ReadError::Absent,
+        false => ReadError::Unusable(cannot_read(&error)),
+    };
+    // A pipe that took the file's place would make `open` wait.
+    if !std::fs::metadata(path).map_err(error)?.is_file() {
+        return Err(ReadError::Unusable("it is not a file any more".to_owned()));
+    }
+    let file = File::open(path).map_err(error)?;
+    let stamp = Stamp::new(&file.metadata().map_err(error)?);
+    let mut bytes = Vec::with_capacity(usize::try_from(stamp.length.min(MAX_FILE)).unwrap_or(0));
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let limit = MAX_FILE / (1024 * 1024);
+        return Err(ReadError::Unusable(format!("it is larger than {limit} MiB")));
+    }
+    String::from_utf8(bytes).map(|text| (text, stamp)).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
+        ReadError::Unusable(format!("it is not UTF-8 text: line {line} has a byte that is not"))
+    })
+}
+
+/// A problem of a file as a whole.
+pub(super) fn whole_file(source: &Arc<str>, message: String) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        source: source.clone(),
+        position: None,
+        span: 0..0,
+        object: None,
+        field: None,
+        message,
+        help: None,
+    }
+}
+
+/// The problem of an object that is given a second time.
+pub(super) fn duplicate(
+    source: &Arc<str>,
+    position: Position,
+    object: ObjectId,
+    first: &str,
+) -> Problem {
+    Problem {
+        position: Some(position),
+        message: format!("the same object is given at {first}, and that one is used"),
+        help: Some("remove one of the two, or give it another name".to_owned()),
+        object: Some(object),
+        ..whole_file(source, String::new())
+    }
+}
+
+/// `file:line:column`.
+pub(super) fn place(source: &str, position: Position) -> String {
+    format!("{source}:{}:{}", position.line, position.column)
+}

@@ -1,0 +1,337 @@
+//! Looking at files and taking in what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use gwapi_model::manifest::{Position, Problem};
+
+use super::agenda::{Task, Trust, patience};
+use super::file::{self, FileState, ReadError, whole_file};
+use super::roots::AWAY;
+use super::scan::{FileKey, Scan, Stamp, scan};
+use super::{Folder, FolderChange};
+
+/// Rounds of watching what a scan found and scanning again; folders that keep appearing are seen
+/// by the next look.
+const MAX_ROUNDS: usize = 8;
+
+/// A file whose last change is older than this, as seen when it was read, was not changed since
+/// without its stamp telling so. File systems count time in steps, some of 2 seconds.
+const STEP: Duration = Duration::from_secs(2);
+
+/// What a look did so far.
+#[derive(Debug, Default)]
+struct Progress {
+    files: BTreeSet<PathBuf>,
+    /// Texts that were read, by source.
+    texts: BTreeMap<Arc<str>, String>,
+}
+
+impl Folder {
+    /// Reads everything as it is.
+    pub(super) fn first_look(&mut self) -> FolderChange {
+        let now = Instant::now();
+        let mut progress = Progress::default();
+        let found = scan(&self.roots.list);
+        self.follow_roots(&found, false, now);
+        for key in found.files.keys() {
+            self.read(key, Trust::Forced, now, &mut progress);
+        }
+        self.unknown = found.unknown;
+        self.finish(progress, now).unwrap_or_default()
+    }
+
+    /// Does a task; what changed, where something did.
+    pub(super) fn look(&mut self, task: Task, now: Instant) -> Option<FolderChange> {
+        let mut progress = Progress::default();
+        let mut look = task.look;
+        for (path, trust) in &task.files {
+            match self.key(path) {
+                Some(key) if self.roots.is_present(key.root) => {
+                    look |= self.read(&key, *trust, now, &mut progress);
+                }
+                // It is new, or what a link leads to.
+                _ => {
+                    self.agenda.forget(path);
+                    look = true;
+                }
+            }
+        }
+        if look {
+            self.look_at_everything(&task, now, &mut progress);
+        }
+        self.finish(progress, now)
+    }
+
+    fn look_at_everything(&mut self, task: &Task, now: Instant, progress: &mut Progress) {
+        let found = self.scan_and_watch();
+        self.follow_roots(&found, task.swapped, now);
+        for (key, stamp) in &found.files {
+            if !self.roots.is_present(key.root) || !self.is_worth_reading(key, stamp) {
+                continue;
+            }
+            let trust = match task.files.get(&key.path) {
+                Some(trust) => *trust,
+                None if self.agenda.is_postponed(&key.path) => continue,
+                None if task.swapped => Trust::Complete,
+                None => Trust::Unsure,
+            };
+            self.read(key, trust, now, progress);
+        }
+        self.follow_absent(&found, task.swapped, now, progress);
+        self.unknown = found.unknown;
+    }
+
+    /// Scans, and watches what was found, until nothing can have changed unheard.
+    fn scan_and_watch(&mut self) -> Scan {
+        let mut found = scan(&self.roots.list);
+        for _ in 0..MAX_ROUNDS {
+            if !self.watcher.as_mut().is_some_and(|watcher| watcher.follow(&found)) {
+                break;
+            }
+            found = scan(&self.roots.list);
+        }
+        found
+    }
+
+    fn follow_roots(&mut self, found: &Scan, swapped: bool, now: Instant) {
+        for root in 0..self.roots.list.len() {
+            let holds = self.objects_of(root) > 0;
+            if let Some(at) = self.roots.found(root, found, holds, swapped, now) {
+                self.agenda.look_at(at);
+            }
+            if !self.roots.is_present(root) {
+                let keys: Vec<_> = self.keys_of(root).cloned().collect();
+                keys.iter().for_each(|key| self.become_stale(key));
+            }
+        }
+    }
+
+    /// Whether a file may have changed since it was read.
+    fn is_worth_reading(&self, key: &FileKey, stamp: &Stamp) -> bool {
+        let Some(state) = self.files.get(key) else { return true };
+        let Some((at, before)) = &state.read else { return true };
+        state.trouble.is_some()
+            || state.absent.is_some()
+            || state.kept
+            || before != stamp
+            || at.duration_since(stamp.modified).is_ok_and(|age| age < STEP)
+    }
+
+    /// Reads a file and takes in what it says. Whether it is not there.
+    fn read(&mut self, key: &FileKey, trust: Trust, now: Instant, progress: &mut Progress) -> bool {
+        let source: Arc<str> = self.shown(key).display().to_string().into();
+        let before = self.files.get(key);
+        let is_new = before.is_none();
+        let state = match before {
+            Some(state) => state.clone(),
+            None => FileState::new(source),
+        };
+        let read_at = SystemTime::now();
+        let (text, stamp) = match file::read(&key.path) {
+            Ok(read) => read,
+            Err(ReadError::Absent) => {
+                self.agenda.forget(&key.path);
+                return true;
+            }
+            Err(ReadError::Unusable(trouble)) => {
+                self.agenda.forget(&key.path);
+                let mut next = FileState { trouble: Some(trouble), absent: None, ..state };
+                next.become_stale();
+                self.replace(key, Some(next));
+                return false;
+            }
+        };
+        let is_same = state.digest == Some(file::digest(&text));
+        let mut next = match is_same && state.trouble.is_none() && !state.kept {
+            true => state,
+            false => state.with_text(&text),
+        };
+        next.absent = None;
+        if !is_same || is_new {
+            let age = read_at.duration_since(stamp.modified).unwrap_or_default();
+            let loses_objects = self.files.get(key).is_some_and(|state| state.loses_objects(&next));
+            if let Some(wait) = patience(trust, loses_objects, age) {
+                self.agenda.postpone(key.path.clone(), wait, now);
+                return false;
+            }
+            progress.files.insert(self.shown(key));
+        }
+        self.agenda.forget(&key.path);
+        next.read = Some((read_at, stamp));
+        progress.texts.insert(next.source.clone(), text);
+        self.replace(key, Some(next));
+        false
+    }
+
+    /// Takes out files that were not found.
+    fn follow_absent(
+        &mut self,
+        found: &Scan,
+        swapped: bool,
+        now: Instant,
+        progress: &mut Progress,
+    ) {
+        let absent: Vec<FileKey> = self
+            .files
+            .keys()
+            .filter(|key| self.roots.is_present(key.root) && !found.files.contains_key(key))
+            .cloned()
+            .collect();
+        for key in absent {
+            if found.unknown.keys().any(|unknown| key.path.starts_with(&unknown.path)) {
+                self.become_stale(&key);
+                continue;
+            }
+            let Some(state) = self.files.get_mut(&key) else { continue };
+            let since = *state.absent.get_or_insert(now);
+            if swapped || now >= since + AWAY {
+                progress.files.insert(self.shown(&key));
+                self.replace(&key, None);
+            } else {
+                // It may be an editor's way to save, or the object may be in another file now.
+                self.agenda.look_at(since + AWAY);
+                self.become_stale(&key);
+            }
+        }
+    }
+
+    fn become_stale(&mut self, key: &FileKey) {
+        if let Some(state) = self.files.get(key)
+            && !state.kept
+        {
+            let mut next = state.clone();
+            next.become_stale();
+            self.replace(key, Some(next));
+        }
+    }
+
+    fn replace(&mut self, key: &FileKey, next: Option<FileState>) {
+        self.ground.replace(key, self.files.get(key), next.as_ref());
+        match next {
+            Some(next) => self.files.insert(key.clone(), next),
+            None => self.files.remove(key),
+        };
+    }
+
+    /// What is different from the end of the last look.
+    fn finish(&mut self, progress: Progress, now: Instant) -> Option<FolderChange> {
+        let events = self.ground.settle();
+        let mut problems = self.current_problems(now);
+        self.keep_texts(&problems, progress.texts);
+        for problem in problems.iter_mut().filter(|problem| problem.span.is_empty()) {
+            if let (Some(position), Some(text)) = (problem.position, self.text(&problem.source)) {
+                problem.span = line_span(text, position);
+            }
+        }
+        let foreign = self.current_foreign();
+        let is_same = events.is_empty()
+            && progress.files.is_empty()
+            && problems == self.problems
+            && foreign == self.foreign;
+        if is_same {
+            return None;
+        }
+        self.problems.clone_from(&problems);
+        self.foreign.clone_from(&foreign);
+        Some(FolderChange {
+            events,
+            files: progress.files.into_iter().collect(),
+            problems,
+            foreign,
+        })
+    }
+
+    /// All problems, in the order of the files.
+    fn current_problems(&self, now: Instant) -> Vec<Problem> {
+        let mut by_file: BTreeMap<FileKey, Vec<Problem>> = BTreeMap::new();
+        for root in 0..self.roots.list.len() {
+            if let Some((message, help)) = self.roots.trouble(root, self.objects_of(root), now) {
+                let key = FileKey { root, path: PathBuf::new() };
+                let source = self.roots.list[root].given.display().to_string().into();
+                let problem = Problem { help: Some(help), ..whole_file(&source, message) };
+                by_file.entry(key).or_default().push(problem);
+            }
+        }
+        for (key, message) in &self.unknown {
+            let source = self.shown(key).display().to_string().into();
+            by_file.entry(key.clone()).or_default().push(whole_file(&source, message.clone()));
+        }
+        for (key, state) in &self.files {
+            let problems = by_file.entry(key.clone()).or_default();
+            if problems.is_empty() {
+                problems.extend(state.all_problems());
+            }
+        }
+        for (key, problem) in self.ground.duplicates() {
+            by_file.entry(key).or_default().push(problem);
+        }
+        by_file.into_values().flatten().collect()
+    }
+
+    fn current_foreign(&self) -> Vec<(String, usize)> {
+        let mut foreign = BTreeMap::new();
+        for (kind, count) in self.files.values().flat_map(|state| &state.foreign) {
+            *foreign.entry(kind.clone()).or_default() += count;
+        }
+        foreign.into_iter().collect()
+    }
+
+    /// Keeps the texts that problems point into, and no others.
+    fn keep_texts(&mut self, problems: &[Problem], read: BTreeMap<Arc<str>, String>) {
+        self.texts.extend(read);
+        let sources: BTreeSet<&Arc<str>> =
+            problems.iter().filter(|it| it.position.is_some()).map(|it| &it.source).collect();
+        self.texts.retain(|source, _| sources.contains(source));
+        let missing: Vec<(PathBuf, &FileState)> = self
+            .files
+            .iter()
+            .filter(|(_, state)| {
+                sources.contains(&state.source) && !self.texts.contains_key(&state.source)
+            })
+            .map(|(key, state)| (key.path.clone(), state))
+            .collect();
+        for (path, state) in missing {
+            // A duplicate may point into a file that was read long ago.
+            if let Ok((text, _)) = file::read(&path)
+                && state.digest == Some(file::digest(&text))
+            {
+                self.texts.insert(state.source.clone(), text);
+            }
+        }
+    }
+
+    /// The file of a path, where it is known.
+    pub(super) fn key(&self, path: &Path) -> Option<FileKey> {
+        (0..self.roots.list.len())
+            .map(|root| FileKey { root, path: path.to_owned() })
+            .find(|key| self.files.contains_key(key))
+    }
+
+    fn shown(&self, key: &FileKey) -> PathBuf {
+        self.roots.list[key.root].shown(&key.path)
+    }
+
+    fn keys_of(&self, root: usize) -> impl Iterator<Item = &FileKey> {
+        self.files.keys().filter(move |key| key.root == root)
+    }
+
+    fn objects_of(&self, root: usize) -> usize {
+        let of_root = self.files.iter().filter(|(key, _)| key.root == root);
+        of_root.map(|(_, state)| state.objects.len()).sum()
+    }
+}
+
+/// The bytes of the line of a position.
+fn line_span(text: &str, position: Position) -> std::ops::Range<usize> {
+    let mut start = 0;
+    for (index, line) in text.split('\n').enumerate() {
+        if index + 1 == position.line {
+            return start..start + line.trim_end().len();
+        }
+        start += line.len() + 1;
+    }
+    0..0
+}

@@ -1,0 +1,146 @@
+//! Configuration from files and folders of manifests, watched for edits.
+//!
+//! * A folder is searched with all folders below it for `*.yaml`, `*.yml` and `*.json`. Names that
+//!   start with a dot are left out, links are followed, and no file is read twice.
+//! * Every file keeps its last good objects: an object that is refused stays as it was, and where
+//!   a text is so broken that it cannot be told which objects it means, all of the file's stay.
+//!   What is good in a broken file is taken in.
+//! * Deleting a file deletes its objects. Where one of the given paths itself is gone, its objects
+//!   stay: a volume that is mounted again, or a folder that is written anew, is no reason to stop
+//!   serving. What comes back is read once it holds still.
+//! * Where several files give the same object, the first one wins: in the order in which the paths
+//!   were given, then by path.
+//! * A file that is being written is read when its writer closes it or renames it into place, so
+//!   that half a file is never taken for a whole one.
+//! * Namespaces that objects are in exist, whether or not a file gives them.
+
+mod agenda;
+mod file;
+mod ground;
+mod links;
+mod look;
+mod roots;
+mod scan;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gwapi_model::ResourceEvent;
+use gwapi_model::manifest::Problem;
+
+use agenda::Agenda;
+use file::FileState;
+use ground::Ground;
+use roots::Roots;
+use scan::FileKey;
+use watch::{News, Watcher};
+
+/// Time between two looks where [`Folder::watch`] was not called.
+const UNWATCHED: Duration = Duration::from_millis(500);
+
+/// What came out of reading files.
+#[derive(Clone, Debug, Default)]
+pub struct FolderChange {
+    /// How the ground state changes. Objects that stay what they are give no event.
+    pub events: Vec<ResourceEvent>,
+    /// Files that were added, edited or removed.
+    pub files: Vec<PathBuf>,
+    /// Everything that is wrong now, over all files: errors first read and those that stayed.
+    pub problems: Vec<Problem>,
+    /// Kinds that gwapi does not read, `apiVersion/kind` with the number of objects.
+    pub foreign: Vec<(String, usize)>,
+}
+
+/// A set of files and folders.
+#[derive(Debug)]
+pub struct Folder {
+    roots: Roots,
+    files: BTreeMap<FileKey, FileState>,
+    ground: Ground,
+    /// Texts that problems point into, by source.
+    texts: BTreeMap<Arc<str>, String>,
+    /// Problems of files and folders that could not be looked at.
+    unknown: BTreeMap<FileKey, String>,
+    problems: Vec<Problem>,
+    foreign: Vec<(String, usize)>,
+    agenda: Agenda,
+    watcher: Option<Watcher>,
+}
+
+impl Folder {
+    /// Reads all paths, without a watch. Missing paths are problems, not errors: a folder may come
+    /// later.
+    pub fn open(paths: Vec<PathBuf>) -> (Self, FolderChange) {
+        let mut folder = Self {
+            roots: Roots::new(paths),
+            files: BTreeMap::new(),
+            ground: Ground::default(),
+            texts: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            problems: Vec::new(),
+            foreign: Vec::new(),
+            agenda: Agenda::new(Instant::now()),
+            watcher: None,
+        };
+        let change = folder.first_look();
+        (folder, change)
+    }
+
+    /// Starts to watch. Call it before the first [`Folder::wait`].
+    ///
+    /// Where the operating system cannot tell what changes, files are looked at twice a second.
+    pub fn watch(&mut self) -> std::io::Result<()> {
+        self.watcher = Some(Watcher::new());
+        self.agenda.look_at(Instant::now());
+        Ok(())
+    }
+
+    /// Waits until something changed, reads it, and says what changed; `None` after `timeout`.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Option<FolderChange> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let news = self.watcher.as_mut().map(Watcher::drain).unwrap_or_default();
+            self.hear(news);
+            let now = Instant::now();
+            let interval = self.watcher.as_ref().map_or(UNWATCHED, Watcher::interval);
+            if let Some(task) = self.agenda.take(now, interval) {
+                if let Some(change) = self.look(task, now) {
+                    return Some(change);
+                }
+                continue;
+            }
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return None;
+            }
+            let next = self.agenda.next();
+            let until = deadline.map_or(next, |deadline| deadline.min(next));
+            match &mut self.watcher {
+                Some(watcher) => {
+                    let news = watcher.wait(until);
+                    self.hear(news);
+                }
+                None => std::thread::sleep(until.saturating_duration_since(now)),
+            }
+        }
+    }
+
+    /// The text of a file as it was last read, where one of the problems is about it: for snippets.
+    pub fn text(&self, source: &str) -> Option<&str> {
+        self.texts.get(source).map(String::as_str)
+    }
+
+    fn hear(&mut self, news: Vec<News>) {
+        let now = Instant::now();
+        for news in news {
+            if let News::Written(path) = &news
+                && self.key(path).is_none()
+            {
+                self.agenda.look_at(now);
+            }
+            self.agenda.hear(news, now);
+        }
+    }
+}
