@@ -219,7 +219,7 @@ fn a_folder_may_appear_disappear_and_come_back() {
 
     // What was there stays in force: a folder that is gone says nothing about its objects.
     std::fs::rename(&folder, parent.file("aside")).expect("renamed");
-    gwapi.event_where("problem", |problem| problem["message"].to_string().contains("no such"));
+    gwapi.event_where("problem", |problem| problem["message"].to_string().contains("it is gone"));
     assert_eq!(get(local(port), "/", &[]).status, 200);
 
     std::fs::remove_dir_all(parent.file("aside")).expect("removed");

@@ -21,7 +21,11 @@ pub(crate) fn gateways(view: &View, paint: Paint) -> String {
         let shown = if last.as_ref() == Some(&name) { String::new() } else { name.clone() };
         last = Some(name);
         let address = match (listener.urls.first(), &listener.reason) {
-            (Some(url), _) => coloured(Cell::new(url), Color::Green, paint),
+            (Some(url), None) => coloured(Cell::new(url), Color::Green, paint),
+            // Say one of two addresses is taken.
+            (Some(url), Some(reason)) => {
+                coloured(Cell::new(format!("{url} ({reason})")), Color::Yellow, paint)
+            }
             (None, reason) => {
                 let reason = reason.as_deref().unwrap_or_default();
                 let text = format!("port {} not served: {reason}", listener.port);

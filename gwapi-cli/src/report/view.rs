@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gwapi_dataplane::{BoundListener, TranslatedFolder};
-use gwapi_model::status::{ConditionType, GatewayStatus, ListenerStatus, Status};
+use gwapi_model::status::{Condition, ConditionType, GatewayStatus, Status};
 use gwapi_model::{Gateway, Kind, ObjectId};
 use gwapi_translate::ir::{
     GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener, ListenerKey,
@@ -40,7 +40,7 @@ pub(crate) struct ListenerView {
     pub(crate) protocol: String,
     /// Port that is listened on; that of the manifest plus the offset.
     pub(crate) port: u32,
-    /// Whether connections are accepted.
+    /// Whether connections are accepted, on all of its addresses.
     pub(crate) served: bool,
     /// Why not.
     pub(crate) reason: Option<String>,
@@ -114,14 +114,19 @@ fn gateway_view(
         };
         let own = status.and_then(|status| status.listeners.iter().find(|l| l.name == spec.name));
         let addresses = served.map(|listener| addresses(listener)).unwrap_or_default();
+        // Without a word from translation nothing serves it.
+        let reason = match own {
+            Some(own) => reason(&own.conditions),
+            None => Some("Pending".to_owned()),
+        };
         let scheme = if spec.protocol.as_str() == "HTTPS" { "https" } else { "http" };
         let hostname = spec.hostname.as_deref().map(Hostname::parse);
         ListenerView {
             name: spec.name.clone(),
             protocol: spec.protocol.as_str().to_owned(),
             port: u32::from(spec.port.get()) + u32::from(offset),
-            served: !addresses.is_empty(),
-            reason: if addresses.is_empty() { Some(reason(own)) } else { None },
+            served: reason.is_none(),
+            reason,
             urls: urls(scheme, &addresses),
             hostnames: hostnames(
                 hostname.as_ref(),
@@ -138,15 +143,13 @@ fn gateway_view(
     }
 }
 
-/// Why a listener is not served, in a word.
-fn reason(status: Option<&ListenerStatus>) -> String {
-    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let wanted = [ConditionType::Accepted, ConditionType::ResolvedRefs, ConditionType::Programmed];
-    wanted
-        .into_iter()
-        .find_map(|wanted| conditions.iter().find(|c| c.condition_type == wanted && !is_good(c)))
-        .map_or("NotProgrammed", |condition| condition.reason.as_str())
-        .to_owned()
+/// Why a listener is not served as it should be, in a word; `None` where it is.
+fn reason(conditions: &[Condition]) -> Option<String> {
+    let bad = |wanted| conditions.iter().find(|c| c.condition_type == wanted && !is_good(c));
+    let not_programmed = bad(ConditionType::Programmed)?;
+    let causes = [ConditionType::Accepted, ConditionType::ResolvedRefs];
+    let cause = causes.into_iter().find_map(bad).unwrap_or(not_programmed);
+    Some(cause.reason.to_string())
 }
 
 /// Addresses that reach these sockets from this machine, IPv4 first.
