@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gwapi_translate::ir::{
-    BackendKey, BackendProtocol, GatewayId, HttpRule, Listener, ListenerKey, RuleKey,
+    BackendKey, BackendProtocol, Endpoints, GatewayId, HttpRule, Listener, ListenerKey, RuleKey,
     WeightedBackend,
 };
 use gwapi_translate::weighted::WeightedChoice;
 
 use super::filters::Filters;
 use super::snapshot::{BackendEntry, ConfigMap};
-use super::upstream::{Endpoint, Pool};
+use super::upstream::{Endpoint, Place, Pool};
 
 /// Parts of the configuration that are not served any more.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +137,12 @@ impl CoreBackend {
     }
 }
 
+fn places(endpoints: &Endpoints) -> impl Iterator<Item = Place> {
+    let addresses = endpoints.addresses.iter().map(|address| Place::Address(*address));
+    let name = |(name, port): &(String, u16)| Place::Name(name.as_str().into(), *port);
+    addresses.chain(endpoints.hostnames.iter().map(name))
+}
+
 impl CoreState {
     pub(super) fn listener(
         &self,
@@ -181,9 +187,9 @@ impl CoreState {
     pub(super) fn backend(&self, pool: &Pool, entry: &Arc<BackendEntry>) -> Rc<CoreBackend> {
         let mut backends = self.backends.borrow_mut();
         let backend = backends.entry(address(entry)).or_insert_with(|| {
-            let addresses = entry.endpoints.iter().flat_map(|endpoints| &endpoints.addresses);
+            let places = entry.endpoints.iter().flat_map(|endpoints| places(endpoints));
             let endpoints: Vec<_> =
-                addresses.map(|address| pool.endpoint(*address, entry.backend.protocol)).collect();
+                places.map(|place| pool.endpoint(place, entry.backend.protocol)).collect();
             // Cores that all start with the first endpoint would load it most.
             let next =
                 if endpoints.is_empty() { 0 } else { rand::random_range(0..endpoints.len()) };

@@ -105,11 +105,11 @@ impl Exchange<'_> {
         let answered = match send(&self.way.backend, request, attempt, &limits).await {
             Ok(answered) => answered,
             Err((failure, endpoint)) => {
-                account.endpoint = endpoint.map(|endpoint| endpoint.address);
+                account.endpoint = endpoint.and_then(|endpoint| endpoint.address());
                 return answer(local_reply(failure), account, http1);
             }
         };
-        account.endpoint = Some(answered.lease.address());
+        account.endpoint = answered.lease.endpoint().address();
         let upgrade = match upgrade_of(&answered.response, self.upgrade) {
             Ok(upgrade) => upgrade,
             Err(local) => return answer(local, account, http1),

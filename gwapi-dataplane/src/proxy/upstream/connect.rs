@@ -1,8 +1,10 @@
 //! New connections to endpoints.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -33,18 +35,64 @@ where
     }
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TokioIo<TcpStream>> {
-    let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await??;
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::proxy) enum Place {
+    Address(SocketAddr),
+    /// A DNS name and a port: whatever addresses it resolves to when a connection is made.
+    Name(Rc<str>, u16),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+async fn connect(place: &Place, limit: Duration) -> io::Result<(TokioIo<TcpStream>, SocketAddr)> {
+    let stream = tokio::time::timeout(limit, dial(place)).await??;
     stream.set_nodelay(true)?;
-    Ok(TokioIo::new(stream))
+    let address = stream.peer_addr()?;
+    Ok((TokioIo::new(stream), address))
+}
+
+async fn dial(place: &Place) -> io::Result<TcpStream> {
+    let (name, port) = match place {
+        Place::Address(address) => return TcpStream::connect(address).await,
+        Place::Name(name, port) => (name, *port),
+    };
+    // The name is resolved on a thread that may block.
+    let mut last = io::Error::other("the name has no address that may be used");
+    for address in tokio::net::lookup_host((&**name, port)).await? {
+        if !may_be_used(address.ip()) {
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Whether a name may lead to an address: link-local ones are where clouds keep credentials, and
+/// whoever answers for a name must not reach them through the proxy.
+fn may_be_used(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => !address.is_link_local() && !address.is_unspecified(),
+        IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_unspecified(),
+    }
 }
 
 /// An HTTP/1.1 connection. Its task ends with the connection, and that with the sender.
 pub(super) async fn http1(
-    address: SocketAddr,
+    place: &Place,
     limits: &Limits,
 ) -> io::Result<http1::SendRequest<RequestBody>> {
-    let io = connect(address, limits.connect_timeout).await?;
+    let (io, address) = connect(place, limits.connect_timeout).await?;
     let (sender, connection) = http1::Builder::new()
         .max_header_size(limits.max_head_bytes)
         .handshake(io)
@@ -60,10 +108,10 @@ pub(super) async fn http1(
 
 /// An HTTP/2 connection by prior knowledge, for many requests at once.
 pub(super) async fn http2(
-    address: SocketAddr,
+    place: &Place,
     limits: &Limits,
 ) -> io::Result<http2::SendRequest<RequestBody>> {
-    let io = connect(address, limits.connect_timeout).await?;
+    let (io, address) = connect(place, limits.connect_timeout).await?;
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

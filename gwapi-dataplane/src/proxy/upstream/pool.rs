@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gwapi_translate::ir::BackendProtocol;
 use hyper::client::conn::{http1, http2};
 
-use super::connect;
+use super::connect::{self, Place};
 use super::exchange::Exchange;
 use crate::Limits;
 use crate::proxy::body::RequestBody;
@@ -18,21 +18,21 @@ use crate::proxy::snapshot::ConfigMap;
 /// All endpoints that a core knows of.
 #[derive(Default)]
 pub(in crate::proxy) struct Pool {
-    endpoints: RefCell<ConfigMap<(SocketAddr, bool), Rc<Endpoint>>>,
+    endpoints: RefCell<ConfigMap<(Place, bool), Rc<Endpoint>>>,
 }
 
 impl Pool {
-    /// The endpoint at an address; backends that name the same one share its connections.
+    /// The endpoint at a place; backends that name the same one share its connections.
     pub(in crate::proxy) fn endpoint(
         &self,
-        address: SocketAddr,
+        place: Place,
         protocol: BackendProtocol,
     ) -> Rc<Endpoint> {
         let h2c = protocol == BackendProtocol::H2c;
         let mut endpoints = self.endpoints.borrow_mut();
-        let endpoint = endpoints.entry((address, h2c)).or_insert_with(|| {
+        let endpoint = endpoints.entry((place.clone(), h2c)).or_insert_with(|| {
             Rc::new(Endpoint {
-                address,
+                place,
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
                 multiplexed: tokio::sync::Mutex::default(),
@@ -54,7 +54,7 @@ impl Pool {
 
 /// One endpoint as one core sees it.
 pub(in crate::proxy) struct Endpoint {
-    pub(in crate::proxy) address: SocketAddr,
+    pub(super) place: Place,
     in_flight: Cell<usize>,
     /// HTTP/1 connections without a request, the last used one at the end.
     idle: RefCell<Vec<Idle>>,
@@ -75,6 +75,14 @@ pub(super) enum Checkout {
 }
 
 impl Endpoint {
+    /// Its address; none where it is known by name.
+    pub(in crate::proxy) fn address(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Address(address) => Some(address),
+            Place::Name(..) => None,
+        }
+    }
+
     /// Requests between choice of the endpoint and the end of the response.
     pub(in crate::proxy) fn in_flight(&self) -> usize {
         self.in_flight.get()
@@ -91,7 +99,7 @@ impl Endpoint {
             BackendProtocol::Http1 => match self.take_idle() {
                 Some(sender) => Ok((Checkout::Http1(sender), true)),
                 None => {
-                    let sender = connect::http1(self.address, limits).await?;
+                    let sender = connect::http1(&self.place, limits).await?;
                     Ok((Checkout::Http1(sender), false))
                 }
             },
@@ -100,7 +108,7 @@ impl Endpoint {
                 if let Some(sender) = multiplexed.as_ref().filter(|sender| sender.is_usable()) {
                     return Ok((Checkout::Http2(sender.clone()), true));
                 }
-                let sender = connect::http2(self.address, limits).await?;
+                let sender = connect::http2(&self.place, limits).await?;
                 *multiplexed = Some(sender.clone());
                 Ok((Checkout::Http2(sender), false))
             }
@@ -155,8 +163,8 @@ impl Lease {
     }
 
     /// The endpoint.
-    pub(in crate::proxy) fn address(&self) -> SocketAddr {
-        self.endpoint.address
+    pub(in crate::proxy) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Takes the connection along that the response comes from.

@@ -146,7 +146,7 @@ impl One<'_> {
             let (connection, reused) = match checkout {
                 Ok(checkout) => checkout,
                 Err(error) => {
-                    tracing::debug!(endpoint = %self.endpoint.address, %error, "cannot connect");
+                    tracing::debug!(endpoint = %self.endpoint.place, %error, "cannot connect");
                     return Err(Unsent::Refused(Box::new(request)));
                 }
             };
@@ -170,7 +170,7 @@ impl One<'_> {
                 ExchangeError { silent, cause, .. } => match twin.filter(|_| silent) {
                     Some(twin) => twin,
                     None => {
-                        let endpoint = self.endpoint.address;
+                        let endpoint = &self.endpoint.place;
                         tracing::debug!(%endpoint, error = %cause, "no response");
                         return Err(Unsent::Failed);
                     }

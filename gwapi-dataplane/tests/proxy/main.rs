@@ -1,0 +1,15 @@
+//! The proxy as a whole, through real sockets: what clients send, what endpoints see, what clients
+//! get.
+
+mod drain;
+mod edits;
+mod failures;
+mod filters;
+mod hardening;
+mod http2;
+mod routing;
+mod sockets;
+mod support;
+mod timeouts;
+mod tls;
+mod upgrades;

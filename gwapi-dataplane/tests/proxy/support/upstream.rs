@@ -1,0 +1,200 @@
+//! Endpoints.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// A request as an endpoint saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    pub(crate) method: String,
+    /// As written: origin-form over HTTP/1.
+    pub(crate) target: String,
+    pub(crate) version: http::Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: Option<HeaderMap>,
+}
+
+impl Recorded {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("it is text"))
+    }
+
+    /// All values of a header.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        let values = self.headers.get_all(name).iter();
+        values.map(|value| value.to_str().expect("it is text")).collect()
+    }
+}
+
+/// An endpoint that answers 200 with its name as header `x-endpoint`, the request's body as body,
+/// and the target as header `x-target`.
+pub(crate) struct Echo {
+    pub(crate) address: SocketAddr,
+    requests: Arc<Mutex<Vec<Recorded>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Echo {
+    pub(crate) async fn start(name: &str) -> Self {
+        Self::on("127.0.0.1:0".parse().expect("an address"), name, false).await
+    }
+
+    pub(crate) async fn h2c(name: &str) -> Self {
+        Self::on("127.0.0.1:0".parse().expect("an address"), name, true).await
+    }
+
+    pub(crate) async fn on(address: SocketAddr, name: &str, http2: bool) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (name, log) = (name.to_owned(), Arc::clone(&requests));
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(serve(stream, name.clone(), Arc::clone(&log), http2));
+            }
+        });
+        Self { address, requests, task }
+    }
+
+    /// What came so far.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.requests.lock().expect("no test panicked").clone()
+    }
+
+    /// The only request that came.
+    pub(crate) fn only_request(&self) -> Recorded {
+        let mut requests = self.requests();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        requests.remove(0)
+    }
+}
+
+async fn serve(stream: TcpStream, name: String, log: Arc<Mutex<Vec<Recorded>>>, http2: bool) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (name, log) = (name.clone(), Arc::clone(&log));
+        async move { Ok::<_, Infallible>(echo(request, &name, &log).await) }
+    });
+    let io = TokioIo::new(stream);
+    if http2 {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(io, service).await;
+    } else {
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+    }
+}
+
+async fn echo(
+    request: Request<Incoming>,
+    name: &str,
+    log: &Mutex<Vec<Recorded>>,
+) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = body.collect().await else { return Response::new(Full::default()) };
+    let trailers = body.trailers().cloned();
+    let body = body.to_bytes();
+    let target = head.uri.to_string();
+    log.lock().expect("no test panicked").push(Recorded {
+        method: head.method.to_string(),
+        target: target.clone(),
+        version: head.version,
+        headers: head.headers,
+        body: body.clone(),
+        trailers,
+    });
+    Response::builder()
+        .header("x-endpoint", name)
+        .header("x-target", target)
+        .body(Full::new(body))
+        .expect("it is a response")
+}
+
+/// An endpoint that does with each connection what a test says.
+pub(crate) struct Scripted {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Scripted {
+    /// Calls `script` with each connection and its number, counted from 0.
+    pub(crate) async fn start<F, R>(script: F) -> Self
+    where
+        F: Fn(TcpStream, usize) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let task = tokio::spawn(async move {
+            for number in 0.. {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(script(stream, number));
+            }
+        });
+        Self { address, task }
+    }
+
+    /// Answers each request head with these bytes.
+    pub(crate) async fn answering(bytes: &'static [u8]) -> Self {
+        Self::start(move |mut stream, _| async move {
+            while !read_head(&mut stream).await.is_empty() {
+                if stream.write_all(bytes).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads requests and answers none.
+    pub(crate) async fn silent() -> Self {
+        Self::start(
+            |mut stream, _| async move { while !read_head(&mut stream).await.is_empty() {} },
+        )
+        .await
+    }
+}
+
+/// Reads to the end of a head; what it read is empty at the end of the connection.
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return String::new(),
+        }
+    }
+    String::from_utf8(head).expect("it is text")
+}
+
+/// An address at which connections are refused: bound, so that nobody else gets it, and deaf.
+pub(crate) fn refusing() -> (socket2::Socket, SocketAddr) {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&any.into()).expect("a port is free");
+    let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");
+    (socket, address)
+}
