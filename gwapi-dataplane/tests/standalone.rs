@@ -116,6 +116,9 @@ fn a_port_in_use_is_taken_over_when_it_is_free() {
     let mut standalone = Standalone::start(source, proxy);
     standalone.watch().expect("watching");
     assert!(standalone.proxy().bound().is_empty());
+    // Long enough for a second attempt, which is no new configuration.
+    assert!(standalone.wait(Duration::from_millis(1_100)).is_none());
+    assert_eq!(standalone.generation(), 1);
 
     drop(taken);
     let change = standalone.wait(PATIENCE).expect("a freed port");

@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use gwapi_translate::Feedback;
-use gwapi_translate::ir::{GatewayId, IrKey, Listener, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{
+    ConfigDelta, GatewayId, IrKey, Listener, ListenerKey, ListenerProtocol,
+};
 
 use super::core_state::Forgotten;
 use super::gateway::Gateway;
@@ -43,10 +45,16 @@ impl Applier {
     ) -> ApplyReport {
         let began = Instant::now();
         let named: BTreeSet<GatewayId> = update.gateways.keys().cloned().collect();
+        let changes_nothing = self.changes_nothing(&update);
         let forgotten = self.take_in(update);
         let wanted = self.wanted();
         let addresses = wanted.owners.keys().copied().collect();
         let changes = self.sockets.follow(&addresses, workers.len());
+        if changes_nothing && changes.added.is_empty() && changes.removed.is_empty() {
+            // A look at ports that are still in use: no new generation, nothing to measure.
+            let feedback = self.feedback(&wanted, &named);
+            return ApplyReport { generation: self.generation, feedback };
+        }
         self.generation += 1;
         shared.snapshot.store(Arc::new(self.snapshot(&wanted)));
         tell(workers, changes, forgotten);
@@ -57,6 +65,16 @@ impl Applier {
         shared.telemetry.config_applied(&applied);
         tracing::debug!(generation = self.generation, took = ?applied.duration, "configuration applied");
         ApplyReport { generation: self.generation, feedback }
+    }
+
+    /// Whether an update only asks to try unbound ports again.
+    fn changes_nothing(&self, update: &ConfigUpdate) -> bool {
+        let known = |(id, delta): (&GatewayId, &ConfigDelta)| {
+            delta.is_empty() && self.gateways.contains_key(id)
+        };
+        self.generation > 0
+            && update.removed_gateways.is_empty()
+            && update.gateways.iter().all(known)
     }
 
     fn take_in(&mut self, update: ConfigUpdate) -> Forgotten {
