@@ -122,12 +122,21 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
         line(&table);
         line("");
     }
-    let errors = issues.iter().filter(|issue| issue.level == Level::Error).count();
-    if errors == 0 {
-        line(&paint.good("All accepted"));
-    } else {
-        line(&paint.bad(&count(errors, "error")));
+    line(&verdict(issues, paint));
+}
+
+/// `All accepted, 2 warnings`, or `1 error`.
+fn verdict(issues: &[Issue], paint: Paint) -> String {
+    let of = |level| issues.iter().filter(|issue| issue.level == level).count();
+    let (errors, warnings) = (of(Level::Error), of(Level::Warning));
+    let mut text = match errors {
+        0 => paint.good("All accepted"),
+        errors => paint.bad(&count(errors, "error")),
+    };
+    if warnings > 0 {
+        text.push_str(&format!(", {}", paint.doubtful(&count(warnings, "warning"))));
     }
+    text
 }
 
 fn classes(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {

@@ -1,15 +1,16 @@
 //! Commands to try: one that reaches a rule, as somebody would type it.
 
+use std::collections::BTreeMap;
+
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_translate::ir::{
-    GatewayId, Hostname, HttpMatch, HttpRule, IrKey, IrResource, Listener, ListenerProtocol,
-    PathMatch, ValueMatch,
+    GatewayId, Hostname, HttpMatch, HttpRule, Listener, ListenerProtocol, PathMatch, ValueMatch,
 };
 
 use crate::overlay::CommandLine;
 use crate::report::view::{ListenerView, View, effective_hostnames};
 
-/// Up to `limit` commands, each for another rule, in the order of the routes.
+/// Up to `limit` commands, each for another rule or listener, in the order of the routes.
 pub(crate) fn commands(
     source: &TranslatedFolder<CommandLine>,
     view: &View,
@@ -19,25 +20,20 @@ pub(crate) fn commands(
     for gateway in &view.gateways {
         let id = GatewayId::new(&*gateway.namespace, &*gateway.name);
         let Some(config) = source.translation().config.get(&id) else { continue };
+        let listeners: BTreeMap<_, _> =
+            config.listeners().map(|listener| (&listener.key, listener)).collect();
         let mut rules: Vec<_> = config.http_rules().collect();
         rules.sort_by(|a, b| a.order.cmp(&b.order));
         for rule in rules {
-            let command = rule.listeners.iter().find_map(|key| {
-                let shown = gateway.listeners.iter().find(|listener| listener.name == key.as_str());
-                let Some(IrResource::Listener(listener)) =
-                    config.0.get(&IrKey::Listener(key.clone()))
-                else {
-                    return None;
-                };
-                command(rule, listener, shown?)
-            });
-            if let Some(command) = command
-                && !commands.contains(&command)
-            {
-                commands.push(command);
-            }
-            if commands.len() >= limit {
-                return commands;
+            for key in &rule.listeners {
+                let shown = gateway.listeners.iter().find(|shown| shown.name == key.as_str());
+                let (Some(listener), Some(shown)) = (listeners.get(key), shown) else { continue };
+                commands.extend(
+                    command(rule, listener, shown).filter(|command| !commands.contains(command)),
+                );
+                if commands.len() >= limit {
+                    return commands;
+                }
             }
         }
     }
