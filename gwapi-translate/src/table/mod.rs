@@ -26,6 +26,8 @@ mod precedence;
 mod query;
 mod routes;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -184,6 +184,13 @@ impl Routes {
     }
 }
 
+#[cfg(test)]
+impl Routes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.slots.is_empty()
+    }
+}
+
 impl Bucket {
     fn is_used(&self) -> bool {
         self.slots > 0 || !self.regexes.is_empty()

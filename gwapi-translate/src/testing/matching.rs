@@ -209,16 +209,22 @@ fn show_resource(resource: &IrResource) -> String {
         IrResource::Listener(listener) => {
             let host =
                 listener.hostname.as_ref().map_or("any host".to_owned(), ToString::to_string);
-            format!("listener {}: {host}, port {}\n", listener.key, listener.port)
+            format!("listener {} for {host}, port {}\n", listener.key, listener.port)
         }
         IrResource::HttpRule(rule) => {
             let texts =
                 |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-            let listeners = texts(&mut rule.listeners.iter().map(ToString::to_string));
-            let hostnames = texts(&mut rule.hostnames.iter().map(ToString::to_string));
+            let listeners = match rule.listeners.len() {
+                count if count == LISTENERS.len() => "every listener".to_owned(),
+                _ => texts(&mut rule.listeners.iter().map(ToString::to_string)),
+            };
+            let hostnames = match rule.hostnames.len() {
+                0 => "any host".to_owned(),
+                _ => texts(&mut rule.hostnames.iter().map(ToString::to_string)),
+            };
             let matches: Vec<_> = rule.matches.iter().map(show_match).collect();
             format!(
-                "rule {} (created {}) on [{listeners}] for [{hostnames}]: {}\n",
+                "rule {} (created {}) on {listeners} for {hostnames}: {}\n",
                 rule.key,
                 rule.order.created,
                 matches.join(" | ")
@@ -235,7 +241,8 @@ fn show_match(http_match: &HttpMatch) -> String {
     };
     let path = match &http_match.path {
         PathMatch::Exact(path) => format!("Exact {path}"),
-        PathMatch::Prefix(prefix) => format!("PathPrefix {prefix}/"),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => "PathPrefix /".to_owned(),
+        PathMatch::Prefix(prefix) => format!("PathPrefix {prefix}"),
         PathMatch::Regex(pattern) => format!("RegularExpression {pattern}"),
     };
     let method = http_match.method.iter().map(ToString::to_string);
@@ -248,7 +255,16 @@ fn show_match(http_match: &HttpMatch) -> String {
     [path].into_iter().chain(method).chain(headers).chain(params).collect::<Vec<_>>().join(" ")
 }
 
-const PORTS: [u16; 2] = [80, 8080];
+/// Port and hostname of every listener there may be.
+const LISTENERS: [(u16, &str); 7] = [
+    (80, ""),
+    (80, "a.test"),
+    (80, "b.a.test"),
+    (80, "*.a.test"),
+    (80, "*.test"),
+    (81, ""),
+    (81, "*.b.a.test"),
+];
 const HOSTNAMES: [&str; 6] =
     ["a.test", "b.a.test", "c.b.a.test", "*.a.test", "*.b.a.test", "*.test"];
 const HOSTS: [&str; 6] = ["a.test", "b.a.test", "c.b.a.test", "x.a.test", "x.y.b.a.test", "other"];
@@ -256,7 +272,7 @@ const RULES: u16 = 8;
 
 /// Configurations of few words, so that rules meet and requests hit them.
 pub fn config(scope: Scope) -> impl Strategy<Value = GatewayConfig> {
-    let listeners = subsequence(all_listeners(), 2..=12);
+    let listeners = subsequence(all_listeners(), 1..=LISTENERS.len());
     let rules = (0..RULES)
         .map(|index| prop::option::weighted(0.75, rule(scope, index)))
         .collect::<Vec<_>>();
@@ -287,22 +303,19 @@ pub fn requests(scope: Scope) -> impl Strategy<Value = Vec<Request>> {
     prop::collection::vec(request(scope), 1..8)
 }
 
-/// One listener for each port and hostname, and one for each port without.
 fn all_listeners() -> Vec<Listener> {
-    let hostnames = || HOSTNAMES.iter().map(|name| Some(Hostname::parse(name))).chain([None]);
-    let places = PORTS.iter().flat_map(|port| hostnames().map(move |hostname| (*port, hostname)));
-    places
-        .map(|(port, hostname)| Listener {
-            key: ListenerKey::new(format!(
-                "{}:{port}",
-                hostname.as_ref().map_or("any".to_owned(), ToString::to_string)
-            )),
-            addresses: vec![[127, 0, 0, 1].into()],
-            port,
-            protocol: ListenerProtocol::Http,
-            hostname,
-        })
-        .collect()
+    let listener = |(port, host): (u16, &str)| Listener {
+        key: ListenerKey::new(if host.is_empty() {
+            format!("any:{port}")
+        } else {
+            format!("{host}:{port}")
+        }),
+        addresses: vec![[127, 0, 0, 1].into()],
+        port,
+        protocol: ListenerProtocol::Http,
+        hostname: (!host.is_empty()).then(|| Hostname::parse(host)),
+    };
+    LISTENERS.into_iter().map(listener).collect()
 }
 
 fn rule_key(index: u16) -> RuleKey {
@@ -315,7 +328,7 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
     let route = index % 3;
     let created = i64::from(route == 0);
     let listeners: Vec<_> = all_listeners().into_iter().map(|listener| listener.key).collect();
-    let listeners = prop_oneof![Just(listeners.clone()), subsequence(listeners, 1..6)];
+    let listeners = prop_oneof![2 => Just(listeners.clone()), 1 => subsequence(listeners, 1..4)];
     let hostnames: Vec<_> = HOSTNAMES.iter().map(|name| Hostname::parse(name)).collect();
     let hostnames = prop_oneof![Just(Vec::new()), subsequence(hostnames, 1..=3)];
     let matches = prop::collection::vec(http_match(scope), 1..=3);
@@ -344,8 +357,8 @@ fn http_match(scope: Scope) -> impl Strategy<Value = HttpMatch> {
         values.prop_map(move |value| QueryParamMatch { name: name.into(), value })
     };
     let headers =
-        (prop::option::weighted(0.15, header("x-a")), prop::option::weighted(0.15, header("x-b")));
-    let params = (prop::option::weighted(0.1, param("q")), prop::option::weighted(0.1, param("r")));
+        (prop::option::weighted(0.2, header("x-a")), prop::option::weighted(0.2, header("x-b")));
+    let params = (prop::option::weighted(0.2, param("q")), prop::option::weighted(0.2, param("r")));
     (path_match(scope), method, headers, params).prop_map(|(path, method, headers, params)| {
         HttpMatch {
             path,
@@ -368,7 +381,8 @@ fn path_match(scope: Scope) -> impl Strategy<Value = PathMatch> {
 fn header_value(scope: Scope) -> impl Strategy<Value = ValueMatch> {
     let own = u32::from(scope == Scope::Gwapi);
     prop_oneof![
-        4 => select(vec!["1", "2"]).prop_map(|text| ValueMatch::Exact(text.into())),
+        12 => Just("1").prop_map(|text| ValueMatch::Exact(text.into())),
+        2 => Just("2").prop_map(|text| ValueMatch::Exact(text.into())),
         own => select(vec!["1,2", "1, 2", ""]).prop_map(|text| ValueMatch::Exact(text.into())),
         own => select(vec!["[0-9]", "1|2|3", "("]).prop_map(|text| ValueMatch::Regex(text.into())),
     ]
@@ -377,42 +391,44 @@ fn header_value(scope: Scope) -> impl Strategy<Value = ValueMatch> {
 fn query_value(scope: Scope) -> impl Strategy<Value = ValueMatch> {
     let own = u32::from(scope == Scope::Gwapi);
     prop_oneof![
-        4 => select(vec!["", "1", "2"]).prop_map(|text| ValueMatch::Exact(text.into())),
+        12 => Just("1").prop_map(|text| ValueMatch::Exact(text.into())),
+        2 => select(vec!["", "2"]).prop_map(|text| ValueMatch::Exact(text.into())),
         own => select(vec!["a b", "%zz"]).prop_map(|text| ValueMatch::Exact(text.into())),
         own => select(vec!["[0-9]", "[a-z ]*", "("]).prop_map(|text| ValueMatch::Regex(text.into())),
     ]
 }
 
 fn path(elements: usize) -> impl Strategy<Value = String> {
-    let segments = prop::collection::vec(select(vec!["a", "ab", "b"]), 0..=elements);
-    (segments, prop::bool::weighted(0.2)).prop_map(|(segments, slash)| {
-        let path = format!("/{}", segments.join("/"));
-        if slash && !segments.is_empty() { path + "/" } else { path }
+    let element = prop_oneof![4 => Just("a"), 1 => Just("ab"), 1 => Just("b")];
+    let elements = prop::collection::vec(element, 0..=elements);
+    (elements, prop::bool::weighted(0.2)).prop_map(|(elements, slash)| {
+        let path = format!("/{}", elements.join("/"));
+        if slash && !elements.is_empty() { path + "/" } else { path }
     })
 }
 
 fn request(scope: Scope) -> impl Strategy<Value = Request> {
-    let own = scope == Scope::Gwapi;
-    let mut pairs = vec!["q", "q=", "q=1", "q=2", "r=1", "r=2", "Q=1", ""];
-    if own {
-        pairs.extend(["q=a+b", "q=a%20b", "%71=1", "q=%31", "q=%zz", "r=%ff"]);
-    }
-    let query = prop::option::of(prop::collection::vec(select(pairs), 1..4));
-    let header = (select(vec!["x-a", "x-b"]), select(vec!["1", "2", "3", "1, 2", ""]));
-    let headers = prop::collection::vec(header, 0..4).prop_map(move |pairs| {
+    let own = u32::from(scope == Scope::Gwapi);
+    let pair = prop_oneof![
+        12 => select(vec!["q=1", "r=1"]),
+        6 => select(vec!["q", "q=", "q=2", "r=2", "Q=1", ""]),
+        own * 3 => select(vec!["q=a+b", "q=a%20b", "%71=1", "q=%31", "q=%zz", "r=%ff"]),
+    ];
+    let query = prop::option::weighted(0.8, prop::collection::vec(pair, 1..4));
+    let values = || prop_oneof![6 => Just("1"), 2 => select(vec!["2", "3", "1, 2", ""])];
+    // Lines beyond the first are for the scope in which they have a meaning.
+    let lines = move || prop::collection::vec(values(), 0..=1 + own as usize);
+    let headers = (lines(), lines()).prop_map(|(x_a, x_b)| {
+        let lines = x_a.into_iter().map(|value| ("x-a", value));
         let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            let value = http::HeaderValue::from_static(value);
-            if own {
-                headers.append(name, value);
-            } else {
-                headers.insert(name, value);
-            }
+        for (name, value) in lines.chain(x_b.into_iter().map(|value| ("x-b", value))) {
+            headers.append(name, http::HeaderValue::from_static(value));
         }
         headers
     });
+    let port = prop_oneof![4 => Just(80), 1 => Just(81)];
     let methods = select(vec!["GET", "POST"]);
-    (select(PORTS.to_vec()), select(HOSTS.to_vec()), methods, path(3), query, headers).prop_map(
+    (port, select(HOSTS.to_vec()), methods, path(3), query, headers).prop_map(
         |(port, host, method, path, query, headers)| Request {
             port,
             host: host.to_owned(),
@@ -520,7 +536,7 @@ mod tests {
         let config = GatewayConfig([(resource.key(), resource)].into());
         assert_eq!(
             show_config(&config),
-            "rule ns/shop/0 (created 7) on [web] for [*.a.test]: PathPrefix /a/ GET x-a=1 ?q~[0-9] | Exact /b\n"
+            "rule ns/shop/0 (created 7) on web for *.a.test: PathPrefix /a GET x-a=1 ?q~[0-9] | Exact /b\n"
         );
 
         let request = Request {
