@@ -6,9 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use gwapi_translate::Feedback;
-use gwapi_translate::ir::{
-    ConfigDelta, GatewayId, IrKey, Listener, ListenerKey, ListenerProtocol,
-};
+use gwapi_translate::ir::{ConfigDelta, GatewayId, IrKey, Listener, ListenerKey, ListenerProtocol};
 
 use super::core_state::Forgotten;
 use super::gateway::Gateway;
