@@ -161,7 +161,7 @@ fn an_edit_in_place_changes_its_object_alone() {
     for port in 2..20 {
         fs::write(&path, format!("{}---\n{}", manifest("a", port), manifest("b", 1))).unwrap();
         session.until("the new port", |it| it.port("a") == Some(port));
-        assert_eq!(session.files, [path.clone()]);
+        assert_eq!(session.files, std::slice::from_ref(&path));
     }
     assert_eq!(session.events - before, 18, "one event an edit");
     assert_eq!(session.generation("a"), 19);
@@ -472,7 +472,7 @@ fn an_edit_that_changes_no_object_gives_no_event() {
     fs::write(&path, format!("# why\n{}", manifest("a", 1))).unwrap();
     fs::write(folder.path().join("notes.txt"), "not a manifest").unwrap();
     session.settle();
-    assert_eq!(session.files, [PathBuf::new(); 0]);
+    assert!(session.files.is_empty(), "{:?}", session.files);
     assert_eq!(session.events, events);
     assert_eq!(session.generation("a"), 1);
 }

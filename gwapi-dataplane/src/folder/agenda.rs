@@ -17,7 +17,7 @@ pub(super) const QUIET: Duration = Duration::from_millis(100);
 const SHRUNK: Duration = Duration::from_millis(20);
 
 /// The same for a file that lacks objects that it had: its writer may have emptied it and stopped.
-const EMPTIED: Duration = Duration::from_millis(500);
+const EMPTIED: Duration = Duration::from_millis(900);
 
 /// A file that is written again and again is read after this time all the same.
 const AT_LAST: Duration = Duration::from_secs(1);

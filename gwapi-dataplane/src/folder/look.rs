@@ -122,48 +122,67 @@ impl Folder {
 
     /// Reads a file and takes in what it says. Whether it is not there.
     fn read(&mut self, key: &FileKey, trust: Trust, now: Instant, progress: &mut Progress) -> bool {
-        let source: Arc<str> = self.shown(key).display().to_string().into();
-        let before = self.files.get(key);
-        let is_new = before.is_none();
-        let state = match before {
-            Some(state) => state.clone(),
-            None => FileState::new(source),
-        };
         let read_at = SystemTime::now();
-        let (text, stamp) = match file::read(&key.path) {
-            Ok(read) => read,
+        match file::read(&key.path) {
+            Ok((text, stamp)) => {
+                let age = read_at.duration_since(stamp.modified).unwrap_or_default();
+                match self.take_text(key, text, |loses| patience(trust, loses, age), progress) {
+                    Ok(()) => {
+                        self.agenda.forget(&key.path);
+                        if let Some(state) = self.files.get_mut(key) {
+                            state.read = Some((read_at, stamp));
+                        }
+                    }
+                    Err(wait) => self.agenda.postpone(key.path.clone(), wait, now),
+                }
+                false
+            }
             Err(ReadError::Absent) => {
                 self.agenda.forget(&key.path);
-                return true;
+                true
             }
             Err(ReadError::Unusable(trouble)) => {
                 self.agenda.forget(&key.path);
-                let mut next = FileState { trouble: Some(trouble), absent: None, ..state };
+                let before = self.files.get(key).cloned().unwrap_or_else(|| self.new_state(key));
+                let mut next = FileState { trouble: Some(trouble), absent: None, ..before };
                 next.become_stale();
                 self.replace(key, Some(next));
-                return false;
+                false
             }
+        }
+    }
+
+    /// Takes in what a file says, unless that has to wait: `patience` is told whether the file
+    /// would lose objects by it.
+    fn take_text(
+        &mut self,
+        key: &FileKey,
+        text: String,
+        patience: impl FnOnce(bool) -> Option<Duration>,
+        progress: &mut Progress,
+    ) -> Result<(), Duration> {
+        let before = self.files.get(key);
+        let is_same = before.is_some_and(|state| state.digest == Some(file::digest(&text)));
+        if is_same && before.is_some_and(|state| !state.kept && state.trouble.is_none()) {
+            return Ok(());
+        }
+        let next = match before {
+            Some(state) => state.with_text(&text),
+            None => self.new_state(key).with_text(&text),
         };
-        let is_same = state.digest == Some(file::digest(&text));
-        let mut next = match is_same && state.trouble.is_none() && !state.kept {
-            true => state,
-            false => state.with_text(&text),
-        };
-        next.absent = None;
-        if !is_same || is_new {
-            let age = read_at.duration_since(stamp.modified).unwrap_or_default();
-            let loses_objects = self.files.get(key).is_some_and(|state| state.loses_objects(&next));
-            if let Some(wait) = patience(trust, loses_objects, age) {
-                self.agenda.postpone(key.path.clone(), wait, now);
-                return false;
+        if !is_same {
+            if let Some(wait) = patience(before.is_some_and(|state| state.loses_objects(&next))) {
+                return Err(wait);
             }
             progress.files.insert(self.shown(key));
         }
-        self.agenda.forget(&key.path);
-        next.read = Some((read_at, stamp));
         progress.texts.insert(next.source.clone(), text);
         self.replace(key, Some(next));
-        false
+        Ok(())
+    }
+
+    fn new_state(&self, key: &FileKey) -> FileState {
+        FileState::new(self.shown(key).display().to_string().into())
     }
 
     /// Takes out files that were not found.

@@ -144,3 +144,53 @@ impl Folder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn manifest(port: u16) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+        )
+    }
+
+    /// Waits until a change has events.
+    fn next_events(folder: &mut Folder) -> Vec<ResourceEvent> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let change = folder.wait(Some(left)).expect("a change in time");
+            if !change.events.is_empty() {
+                return change.events;
+            }
+        }
+    }
+
+    #[test]
+    fn edits_are_found_where_nothing_tells_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        fs::write(&path, manifest(1)).unwrap();
+        for watcher in [None, Some(Watcher::deaf())] {
+            let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+            folder.watcher = watcher;
+            // Lengths are equal, and times may be: the text tells.
+            fs::write(&path, manifest(2)).unwrap();
+            assert!(matches!(next_events(&mut folder)[..], [ResourceEvent::Apply(_)]));
+            fs::remove_file(&path).unwrap();
+            assert_eq!(next_events(&mut folder).len(), 2, "the Service and its Namespace");
+            fs::write(&path, manifest(1)).unwrap();
+            assert_eq!(next_events(&mut folder).len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_does_not_change_times_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+        folder.watch().unwrap();
+        assert!(folder.wait(Some(Duration::from_millis(20))).is_none());
+    }
+}
