@@ -45,6 +45,53 @@ fn broken_yaml_beside_good_files_breaks_nothing_else() {
 }
 
 #[test]
+fn an_unknown_field_is_told_with_the_one_that_may_be_meant() {
+    let port = free_port();
+    let misspelt = route("other", "/other", "web").replace("backendRefs", "backendRef");
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("misspelt.yaml", &misspelt),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problem = &start["problems"][0];
+    assert_eq!(problem["line"], 13, "{problem}");
+    assert!(problem["message"].to_string().contains("`backendRef`"), "{problem}");
+    assert!(problem["help"].to_string().contains("`backendRefs`"), "{problem}");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
+fn a_file_of_ten_megabytes_and_an_alias_bomb_disturb_nothing() {
+    let port = free_port();
+    let mut bomb = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\ndata:\n".to_owned();
+    bomb.push_str("  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..10 {
+        let alias = format!("*a{}", level - 1);
+        let list = vec![alias; 10].join(", ");
+        bomb.push_str(&format!("  a{level}: &a{level} [{list}]\n"));
+    }
+    let huge = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: huge}}\ndata:\n  text: {}\n",
+        "x".repeat(10 << 20)
+    );
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("bomb.yaml", &bomb),
+        ("huge.yaml", &huge),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problems = start["problems"].as_array().expect("a list");
+    let of_bomb = problems.iter().find(|p| p["file"].to_string().contains("bomb.yaml"));
+    assert!(of_bomb.expect("told")["message"].to_string().contains("alias"), "{problems:#?}");
+    assert!(start.to_string().len() < 100_000, "the text is repeated in a message");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
 fn a_port_in_use_is_a_condition_and_taken_over_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = taken.local_addr().expect("bound").port();

@@ -90,6 +90,27 @@ fn an_edit_is_live_when_its_line_is_there() {
 }
 
 #[test]
+fn an_edit_does_not_touch_connections() {
+    let port = free_port();
+    let (a, b) = (Named::start("a"), Named::start("b"));
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        (
+            "services.yaml",
+            &stream(&[service("a"), service("b"), slice("a", a.address), slice("b", b.address)]),
+        ),
+        ("routes.yaml", &route("web", "/", "a")),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &[]);
+    gwapi.event("start");
+    let mut connection = TcpStream::connect(local(port)).expect("listening");
+    assert_eq!(ask(&mut connection), "a");
+    manifests.write("routes.yaml", &route("web", "/", "b"));
+    gwapi.event("change");
+    assert_eq!(ask(&mut connection), "b");
+}
+
+#[test]
 fn a_listener_that_is_added_is_served_at_once() {
     let [first, second] = free_ports();
     let manifests = Manifests::new(&[

@@ -232,6 +232,27 @@ pub fn request(path: &str, headers: &[(&str, &str)]) -> String {
     text
 }
 
+/// Asks on a connection that goes on; the body, which has a length.
+pub fn ask(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("an answer");
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    String::from_utf8(body).expect("text")
+}
+
 /// Reads an answer up to the connection's end.
 pub fn answer(stream: &mut TcpStream) -> std::io::Result<Answer> {
     let mut bytes = Vec::new();
