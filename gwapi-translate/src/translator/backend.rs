@@ -124,8 +124,8 @@ fn judge<'r>(
     let mut same_number =
         service.spec.ports.iter().filter(|port| port.port.get() == target.port).peekable();
     if same_number.peek().is_none() {
-        let ports: Vec<String> =
-            service.spec.ports.iter().map(|port| port.port.to_string()).collect();
+        let ports: BTreeSet<u16> = service.spec.ports.iter().map(|port| port.port.get()).collect();
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
         let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
         return Err(not_found(format!(
             "Service `{name}` has no port {}; its ports: {has}",

@@ -9,6 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::conditions::Problem;
 use super::grants::Reference;
+use super::syntax;
 use crate::ir::{Certificate, CertificateKey};
 
 /// Type of Secrets that hold a certificate.
@@ -40,11 +41,13 @@ pub(super) fn resolve(
 ) -> Result<Arc<Certificate>, Problem> {
     let invalid = |message: String| Problem::new(ConditionReason::InvalidCertificateRef, message);
     let Some(name) = target(gateway_namespace, reference) else {
-        return Err(invalid(format!(
-            "{} `{}` of group `{}` cannot hold a certificate; refer to a Secret of the core group",
+        let what = syntax::kind_of_group(
             reference.kind.as_deref().unwrap_or("Secret"),
-            reference.name,
+            &reference.name,
             reference.group.as_deref().unwrap_or_default(),
+        );
+        return Err(invalid(format!(
+            "{what} cannot hold a certificate; refer to a Secret of the core group"
         )));
     };
     let permitted = Reference {

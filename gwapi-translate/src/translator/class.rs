@@ -5,8 +5,8 @@ use gwapi_model::status::{
 };
 use gwapi_model::{GATEWAY_GROUP, GatewayClass};
 
-use super::Options;
 use super::conditions::{Problem, summary};
+use super::{Options, syntax};
 
 /// Group of parameters of our own. No kind of it exists yet.
 const OWN_GROUP: &str = "gwapi.dev";
@@ -81,8 +81,8 @@ pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> 
     }
     if let Some(reference) = &class.spec.parameters_ref {
         notes.push(format!(
-            "spec.parametersRef is not read: {} `{}` of group `{}` belongs to another implementation",
-            reference.kind, reference.name, reference.group
+            "spec.parametersRef is not read: {} belongs to another implementation",
+            syntax::kind_of_group(&reference.kind, &reference.name, &reference.group)
         ));
     }
     let refusal = refusal(class, options);
@@ -125,8 +125,8 @@ pub(super) fn parameters_problem(
         Problem::new(
             ConditionReason::InvalidParameters,
             format!(
-                "{kind} `{name}` of group `{group}` is no kind of parameters that is supported; \
-                 remove the reference"
+                "{} is no kind of parameters that is supported; remove the reference",
+                syntax::kind_of_group(kind, name, group)
             ),
         )
     })

@@ -41,8 +41,21 @@ pub(super) struct Engine {
     /// How many routes make a Gateway need a Service port.
     users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
     routes: HashMap<NamespacedName, RouteView>,
+    pub(super) work: Work,
     /// How many routes each listener counts (AR-4).
     counts: HashMap<GatewayId, HashMap<ListenerKey, i32>>,
+}
+
+/// How many units a [`Translator`](super::Translator) has derived since it was made: what its
+/// events have cost, in units that do not depend on the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Gateways.
+    pub gateways: u64,
+    /// Service ports.
+    pub backends: u64,
+    /// Routes.
+    pub routes: u64,
 }
 
 /// Units to derive again.
@@ -232,6 +245,7 @@ impl Engine {
         gateways.extend(self.ports.settle());
         let no_feedback = Feedback::default();
         for id in gateways {
+            self.work.gateways += 1;
             let feedback = self.feedback.get(&id).unwrap_or(&no_feedback);
             let draft = self.drafts.get(&id);
             let new = draft.map(|draft| draft.complete(&self.resources, &self.ports, feedback));
@@ -275,12 +289,13 @@ impl Engine {
     }
 
     /// Derives a Service port.
-    fn backend(&self, target: &ServicePort) -> BackendView {
+    fn backend(&mut self, target: &ServicePort) -> BackendView {
         let slices = self
             .index
             .slices_of_service
             .of(&target.service)
             .filter_map(|name| self.resources.endpoint_slices.get(name));
+        self.work.backends += 1;
         backend::view(target, slices, &self.resources, &self.options)
     }
 
@@ -322,6 +337,7 @@ impl Engine {
     /// Derives a route; `None` where it does not exist or refers to no Gateway of ours.
     fn derive_route(&mut self, name: &NamespacedName) -> Option<RouteView> {
         let object = self.resources.http_routes.get(name)?.clone();
+        self.work.routes += 1;
         let parents = route::parents(&object, &self.gateways);
         if parents.is_empty() {
             return None;

@@ -66,8 +66,8 @@ fn extension_problem(filter: &HttpRouteFilter) -> Problem {
     let what = match &filter.extension_ref {
         None => "extensionRef is not set".to_owned(),
         Some(it) => format!(
-            "{} `{}` of group `{}` is no filter that is known; requests are answered with 500",
-            it.kind, it.name, it.group
+            "{} is no filter that is known; requests are answered with 500",
+            syntax::kind_of_group(&it.kind, &it.name, &it.group)
         ),
     };
     Problem::new(ConditionReason::InvalidKind, what)

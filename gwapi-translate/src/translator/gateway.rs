@@ -20,7 +20,7 @@ use super::conditions::{Problem, fails, holds, summary};
 use super::conflicts;
 use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, Ports, Seniority};
-use super::{Feedback, Options};
+use super::{Feedback, Options, syntax};
 use crate::ir::{
     Certificate, GatewayId, Hostname, IrKey, IrResource, Listener, ListenerKey, ListenerProtocol,
 };
@@ -92,8 +92,8 @@ pub(super) fn draft(
         match class::parameters_problem(group, kind, name, options) {
             Some(problem) => problems.push(problem.at(place)),
             None => notes.push(format!(
-                "{place} is not read: {kind} `{name}` of group `{group}` belongs to another \
-                 implementation"
+                "{place} is not read: {} belongs to another implementation",
+                syntax::kind_of_group(kind, name, group)
             )),
         }
     }
@@ -233,8 +233,9 @@ impl GatewayDraft {
         Some(Problem::new(
             ConditionReason::PortUnavailable,
             format!(
-                "port {port} on {} belongs to the older Gateway `{}`; give this Gateway an \
-                 address of its own in spec.addresses or with --address-pool",
+                "port {port} on {} is taken by Gateway `{}`, which comes first: it is older, or \
+                 first by name; give this Gateway an address of its own in spec.addresses or with \
+                 --address-pool",
                 loss.address, loss.winner
             ),
         ))

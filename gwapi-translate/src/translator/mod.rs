@@ -44,6 +44,7 @@ mod translation;
 use gwapi_model::{ObjectMeta, ResourceEvent, Resources};
 
 use crate::ir::GatewayId;
+pub use engine::Work;
 use engine::{Dirty, Engine};
 pub use options::{AddressPolicy, Feedback, Options};
 pub use translation::{Translation, TranslationDelta};
@@ -109,6 +110,11 @@ impl Translator {
     /// The ground state.
     pub fn resources(&self) -> &Resources {
         &self.engine.resources
+    }
+
+    /// How many units have been derived so far.
+    pub fn work(&self) -> Work {
+        self.engine.work
     }
 
     /// The current result.

@@ -219,7 +219,7 @@ impl RuleCompiler<'_> {
             return Err(problem);
         }
         let extension = filters.unresolved.into_iter().next();
-        let target = match (extension, self.target(written)) {
+        let target = match (extension, self.target(written, place)) {
             (None, Ok(target)) => target,
             (Some(problem), _) | (None, Err(problem)) => {
                 let message = problem.message.clone();
@@ -234,15 +234,17 @@ impl RuleCompiler<'_> {
 
     /// Where a reference leads: an error where it is wrong by itself. A Service that is missing is
     /// not: the rule stays as it is, and finds the backend as soon as there is one.
-    fn target(&mut self, written: &HttpBackendRef) -> Result<BackendTarget, Problem> {
+    fn target(&mut self, written: &HttpBackendRef, place: &str) -> Result<BackendTarget, Problem> {
         let Some(service) = service(self.route, written) else {
             return Err(Problem::new(
                 ConditionReason::InvalidKind,
                 format!(
-                    "{} `{}` of group `{}` is no backend; refer to a Service of the core group",
-                    written.kind.as_deref().unwrap_or("Service"),
-                    written.name,
-                    written.group.as_deref().unwrap_or_default()
+                    "{} is no backend; refer to a Service of the core group",
+                    syntax::kind_of_group(
+                        written.kind.as_deref().unwrap_or("Service"),
+                        &written.name,
+                        written.group.as_deref().unwrap_or_default()
+                    )
                 ),
             ));
         };
@@ -273,7 +275,7 @@ impl RuleCompiler<'_> {
         let target = ServicePort { service, port: port.get() };
         let facts = (self.lookup.facts)(&target);
         if let Some(problem) = facts.problem {
-            self.unresolved(problem);
+            self.unresolved(problem.at(place));
         }
         if !facts.refused.is_empty() {
             let addresses: Vec<String> = facts.refused.iter().map(ToString::to_string).collect();

@@ -11,6 +11,14 @@ pub(super) fn hostname(text: &str) -> Option<Hostname> {
     is_dns_name(name).then(|| Hostname::parse(text))
 }
 
+/// Group and kind of a reference in words.
+pub(super) fn kind_of_group(kind: &str, name: &str, group: &str) -> String {
+    match group {
+        "" => format!("{kind} `{name}` of the core group"),
+        group => format!("{kind} `{name}` of group `{group}`"),
+    }
+}
+
 /// Whether a text is a DNS name: labels of letters, digits and inner hyphens; no IP address.
 pub(super) fn is_dns_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);

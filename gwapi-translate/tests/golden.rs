@@ -1,0 +1,218 @@
+//! Golden pairs: `NAME.in.yaml` holds manifests, `NAME.out.yaml` what they translate to, one pair
+//! per group of rules.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p gwapi-translate --test golden` writes the outputs anew; read the
+//! difference before you keep it. A line `# options: ...` in the input sets options.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gwapi_model::Resources;
+use gwapi_model::manifest;
+use gwapi_translate::{AddressPolicy, Options, Translation, translate};
+use serde_json::{Value, json};
+
+/// The pairs, each with the rules it is about.
+macro_rules! golden {
+    ($($(#[$doc:meta])* $test:ident = $name:literal;)+) => {
+        const NAMES: &[&str] = &[$($name),+];
+        $($(#[$doc])* #[test] fn $test() { check($name); })+
+    };
+}
+
+golden! {
+    /// GC-1 to GC-7.
+    gateway_classes = "gateway-class";
+    /// GC-3 where manifests of other implementations are served.
+    gateway_classes_of_others = "gateway-class-of-others";
+    /// GW-6, GW-8, GW-9, AR-3.
+    listeners = "listeners";
+    /// GW-1 to GW-5.
+    listener_conflicts = "listener-conflicts";
+    /// AR-1 to AR-5.
+    allowed_routes = "allowed-routes";
+    /// TL-1, TL-2, TL-4, TL-7, TL-8, LI-6, GW-12.
+    tls = "tls";
+    /// AD-1 to AD-6.
+    addresses = "addresses";
+    /// Two Gateways that want one port.
+    shared_ports = "shared-ports";
+    /// Ports moved by an offset, and redirects that follow them.
+    port_offset = "port-offset";
+    /// RT-1 to RT-3, RT-6, RT-8.
+    parent_refs = "parent-refs";
+    /// RT-5, RT-14.
+    hostnames = "hostnames";
+    /// HM-1 to HM-8, HR-3, HR-5.
+    matches = "matches";
+    /// HF-1 to HF-6, HB-6.
+    filters = "filters";
+    /// HB-1 to HB-8.
+    backends = "backends";
+    /// RG-1 to RG-5.
+    grants = "grants";
+    /// HB-4, HB-7.
+    endpoints = "endpoints";
+    /// TO-1 to TO-3.
+    timeouts = "timeouts";
+    /// RT-11, RT-12, and what is refused.
+    unsupported = "unsupported";
+}
+
+#[test]
+fn every_golden_file_belongs_to_a_test() {
+    let mut found: Vec<String> = fs::read_dir(folder())
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it is readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    let mut known: Vec<String> = NAMES
+        .iter()
+        .flat_map(|name| ["in", "out"].map(|way| format!("{name}.{way}.yaml")))
+        .collect();
+    found.sort();
+    known.sort();
+    assert_eq!(found, known);
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn check(name: &str) {
+    let input = folder().join(format!("{name}.in.yaml"));
+    let output = folder().join(format!("{name}.out.yaml"));
+    let text = fs::read_to_string(&input).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let manifest = manifest::parse(&format!("{name}.in.yaml"), &text);
+    let problems: Vec<String> = manifest.problems.iter().map(ToString::to_string).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let resources: Resources = manifest.objects.into_iter().map(|it| it.resource).collect();
+    let translation = translate(&resources, &options(&text));
+    let found = format!(
+        "# Generated from {name}.in.yaml: UPDATE_GOLDEN=1 cargo test --test golden\n{}",
+        render(&translation, name == "gateway-class")
+    );
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&output, &found).expect("the output can be written");
+    }
+    let expected = fs::read_to_string(&output).unwrap_or_default();
+    assert!(
+        expected == found,
+        "{name}.out.yaml is stale; UPDATE_GOLDEN=1 writes it anew\n{}",
+        difference(&expected, &found)
+    );
+}
+
+/// Reads `# options: any-controller port-offset=1000 assign:ns/name=10.0.0.1`.
+fn options(text: &str) -> Options {
+    let mut options = Options::default();
+    let mut table = BTreeMap::new();
+    let line = text.lines().find_map(|line| line.strip_prefix("# options: ")).unwrap_or_default();
+    for word in line.split_whitespace() {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("any-controller", _) => options.any_controller = true,
+            ("allow-external-name", _) => options.allow_external_name = true,
+            ("port-offset", value) => options.port_offset = value.parse().expect("a number"),
+            (key, value) => {
+                let gateway = key.strip_prefix("assign:").expect("an option that is known");
+                let (namespace, name) = gateway.split_once('/').expect("namespace/name");
+                let id = gwapi_model::NamespacedName::new(namespace, name);
+                table.insert(id, value.parse().expect("an address"));
+                options.addresses = AddressPolicy::Assigned(table.clone());
+            }
+        }
+    }
+    options
+}
+
+/// A translation as YAML for people: conditions take a line each.
+fn render(translation: &Translation, features: bool) -> String {
+    let config: BTreeMap<String, BTreeMap<String, Value>> = translation
+        .config
+        .iter()
+        .map(|(gateway, config)| {
+            let resources = config.0.iter().map(|(key, resource)| {
+                let value = serde_json::to_value(resource).expect("IR is data");
+                let inner = value.as_object().and_then(|it| it.values().next().cloned());
+                let mut inner = inner.unwrap_or_default();
+                // The key is in front of it.
+                if let Some(members) = inner.as_object_mut() {
+                    members.remove("key");
+                }
+                (key.to_string(), inner)
+            });
+            (gateway.to_string(), resources.collect())
+        })
+        .collect();
+    let status: BTreeMap<String, Value> = translation
+        .status
+        .iter()
+        .map(|(id, status)| {
+            let mut value = serde_json::to_value(status).expect("status is data");
+            // One file that lists them is enough.
+            if let Some(members) = value.as_object_mut().filter(|_| !features) {
+                members.remove("supportedFeatures");
+            }
+            (id.to_string(), shorten(value))
+        })
+        .collect();
+    let value = without_nothing(json!({ "config": config, "status": status }));
+    serde_saphyr::to_string(&value).expect("it is plain data")
+}
+
+/// Leaves out members that say nothing: null and empty lists.
+fn without_nothing(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(without_nothing).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, member)| !member.is_null() && member.as_array() != Some(&Vec::new()))
+            .map(|(key, member)| (key, without_nothing(member)))
+            .collect(),
+        other => other,
+    }
+}
+
+/// Conditions become `Accepted=True Accepted@1: message`, lists of names one line.
+fn shorten(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(shorten).collect(),
+        Value::Object(mut members) => {
+            let text = |key: &str| members.get(key).and_then(Value::as_str).unwrap_or_default();
+            if let Some(generation) = members.get("observedGeneration") {
+                let mut line =
+                    format!("{}={} {}@{generation}", text("type"), text("status"), text("reason"));
+                if !text("message").is_empty() {
+                    line += &format!(": {}", text("message"));
+                }
+                return line.into();
+            }
+            for (key, name) in [("supportedFeatures", "name"), ("supportedKinds", "kind")] {
+                if let Some(Value::Array(list)) = members.get(key) {
+                    let names: Vec<&str> = list.iter().filter_map(|it| it[name].as_str()).collect();
+                    members.insert(key.to_owned(), names.join(" ").into());
+                }
+            }
+            members.into_iter().map(|(key, value)| (key, shorten(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// The lines in which two texts differ, with line numbers.
+fn difference(expected: &str, found: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let rest = old.len().min(new.len()) - same;
+    let tail =
+        old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+    let show = |sign: &str, lines: &[&str]| -> String {
+        lines.iter().map(|line| format!("{sign} {line}\n")).collect()
+    };
+    format!(
+        "from line {}:\n{}{}",
+        same + 1,
+        show("-", &old[same..old.len() - tail]),
+        show("+", &new[same..new.len() - tail])
+    )
+}

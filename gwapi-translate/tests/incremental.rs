@@ -1,0 +1,203 @@
+//! What one event costs, and what feedback does.
+
+use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
+use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent};
+use gwapi_translate::ir::{CertificateKey, GatewayId, ListenerKey};
+use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work};
+use serde_json::{Value, json};
+
+fn object<T: serde::de::DeserializeOwned + Into<Resource>>(value: Value) -> Resource {
+    serde_json::from_value::<T>(value).expect("it fits the type").into()
+}
+
+fn base() -> Vec<Resource> {
+    vec![
+        object::<gwapi_model::GatewayClass>(json!({
+            "metadata": { "name": "gwapi" },
+            "spec": { "controllerName": "gwapi.dev/gateway-controller" },
+        })),
+        object::<gwapi_model::Gateway>(json!({
+            "metadata": { "name": "gw", "namespace": "ns" },
+            "spec": { "gatewayClassName": "gwapi", "listeners": [
+                { "name": "http", "port": 80, "protocol": "HTTP" },
+                { "name": "https", "port": 443, "protocol": "HTTPS",
+                  "tls": { "certificateRefs": [{ "name": "cert" }] } },
+            ] },
+        })),
+        object::<gwapi_model::Service>(json!({
+            "metadata": { "name": "web", "namespace": "ns" },
+            "spec": { "ports": [{ "port": 80 }] },
+        })),
+        secret(),
+    ]
+}
+
+fn secret() -> Resource {
+    object::<gwapi_model::Secret>(json!({
+        "metadata": { "name": "cert", "namespace": "ns" },
+        "type": "kubernetes.io/tls",
+        "stringData": {
+            "tls.crt": include_str!("../src/testing/pem/one.crt"),
+            "tls.key": include_str!("../src/testing/pem/one.key"),
+        },
+    }))
+}
+
+fn route(index: usize, path: &str) -> Resource {
+    object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": format!("r{index}"), "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw", "sectionName": "http" }],
+            "rules": [{
+                "name": "one",
+                "matches": [{ "path": { "value": path } }],
+                "backendRefs": [{ "name": "web", "port": 80 }],
+            }],
+        },
+    }))
+}
+
+fn slice(address: &str) -> Resource {
+    object::<gwapi_model::EndpointSlice>(json!({
+        "metadata": { "name": "web-1", "namespace": "ns",
+            "labels": { "kubernetes.io/service-name": "web" } },
+        "addressType": "IPv4",
+        "ports": [{ "port": 8080 }],
+        "endpoints": [{ "addresses": [address] }],
+    }))
+}
+
+fn translator(routes: usize) -> Translator {
+    let mut translator = Translator::new(Options::default());
+    let routes = (0..routes).map(|index| route(index, &format!("/{index}")));
+    let _ = translator.apply_all(base().into_iter().chain(routes).map(ResourceEvent::Apply));
+    translator
+}
+
+fn id() -> GatewayId {
+    GatewayId::new("ns", "gw")
+}
+
+/// What an event derived and changed.
+fn cost(translator: &mut Translator, event: ResourceEvent) -> (Work, TranslationDelta) {
+    let before = translator.work();
+    let delta = translator.apply(event);
+    let after = translator.work();
+    let work = Work {
+        gateways: after.gateways - before.gateways,
+        backends: after.backends - before.backends,
+        routes: after.routes - before.routes,
+    };
+    (work, delta)
+}
+
+fn keys(delta: &TranslationDelta) -> Vec<String> {
+    let changes = delta.config.values();
+    changes
+        .flat_map(|change| {
+            let upserts = change.upserts.iter().map(|it| format!("+ {}", it.key()));
+            upserts.chain(change.removals.iter().map(|key| format!("- {key}"))).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn an_event_derives_what_it_touches_among_thousands_of_routes() {
+    let mut translator = translator(3_000);
+    let nothing = Work::default();
+
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(route(7, "/edited")));
+    assert_eq!(work, Work { routes: 1, ..nothing });
+    assert_eq!(keys(&delta), ["+ HttpRule ns/r7/one"]);
+    assert!(delta.status.is_empty(), "{:?}", delta.status);
+
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(route(9_999, "/new")));
+    assert_eq!(work, Work { routes: 1, ..nothing });
+    assert_eq!(delta.status.len(), 2, "the route's own status, and the count of its listener");
+
+    let gone = ObjectId::new(Kind::HttpRoute, "ns", "r9999");
+    let (work, delta) = cost(&mut translator, ResourceEvent::Delete(gone));
+    assert_eq!(work, nothing);
+    assert_eq!(keys(&delta), ["- HttpRule ns/r9999/one"]);
+
+    // Endpoints come and go without a look at the routes.
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(slice("10.0.0.1")));
+    assert_eq!(work, Work { backends: 1, ..nothing });
+    assert_eq!(keys(&delta), ["+ Endpoints ns/web:80"]);
+
+    // A certificate that breaks takes its listener along, and no route is looked at.
+    let gone = ObjectId::new(Kind::Secret, "ns", "cert");
+    let (work, delta) = cost(&mut translator, ResourceEvent::Delete(gone));
+    assert_eq!(work, Work { gateways: 1, ..nothing });
+    assert_eq!(keys(&delta), ["- Listener https", "- Certificate ns/cert"]);
+
+    // What concerns nobody costs nothing.
+    let namespace = json!({ "metadata": { "name": "other", "labels": { "a": "b" } } });
+    let event = ResourceEvent::Apply(object::<gwapi_model::Namespace>(namespace));
+    let (work, delta) = cost(&mut translator, event);
+    assert_eq!((work, delta.is_empty()), (nothing, true));
+}
+
+#[test]
+fn an_equal_object_changes_nothing() {
+    let mut translator = translator(3);
+    for resource in base().into_iter().chain([route(1, "/1")]) {
+        let (work, delta) = cost(&mut translator, ResourceEvent::Apply(resource));
+        assert_eq!((work, delta.is_empty()), (Work::default(), true));
+    }
+}
+
+fn condition(
+    translator: &Translator,
+    listener: usize,
+    wanted: ConditionType,
+) -> (ConditionStatus, ConditionReason, String) {
+    let id = ObjectId::new(Kind::Gateway, "ns", "gw");
+    let Some(Status::Gateway(status)) = translator.translation().status.get(&id) else {
+        panic!("the Gateway has no status");
+    };
+    let conditions = &status.listeners[listener].conditions;
+    let found = conditions.iter().find(|it| it.condition_type == wanted).expect("it is there");
+    (found.status, found.reason, found.message.clone())
+}
+
+#[test]
+fn feedback_changes_status_and_never_the_configuration() {
+    let mut translator = translator(1);
+    let before = translator.translation().config.clone();
+    let feedback = Feedback {
+        unbound: [(ListenerKey::new("http"), "address already in use".to_owned())].into(),
+        rejected_certificates: [(
+            CertificateKey::secret("ns", "cert"),
+            "key does not match".to_owned(),
+        )]
+        .into(),
+    };
+    let delta = translator.set_feedback(&id(), feedback);
+    assert!(delta.config.is_empty(), "{delta:?}");
+    assert_eq!(translator.translation().config, before);
+    let (status, reason, message) = condition(&translator, 0, ConditionType::Accepted);
+    assert_eq!((status, reason), (ConditionStatus::False, ConditionReason::PortUnavailable));
+    assert_eq!(message, "port 80 cannot be bound: address already in use");
+    let (status, reason, message) = condition(&translator, 1, ConditionType::ResolvedRefs);
+    assert_eq!((status, reason), (ConditionStatus::False, ConditionReason::InvalidCertificateRef));
+    assert!(message.contains("Secret `ns/cert` cannot be used: key does not match"), "{message}");
+    let (status, _, _) = condition(&translator, 1, ConditionType::Programmed);
+    assert_eq!(status, ConditionStatus::False);
+
+    let delta = translator.set_feedback(&id(), Feedback::default());
+    assert_eq!(delta.status.len(), 1);
+    let (status, _, _) = condition(&translator, 0, ConditionType::Accepted);
+    assert_eq!(status, ConditionStatus::True);
+}
+
+#[test]
+fn feedback_is_forgotten_with_its_gateway() {
+    let mut translator = translator(0);
+    let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
+    let _ = translator.set_feedback(&id(), Feedback { unbound, ..Feedback::default() });
+    let _ = translator.apply(ResourceEvent::Delete(ObjectId::new(Kind::Gateway, "ns", "gw")));
+    let _ = translator.apply_all(base().into_iter().map(ResourceEvent::Apply));
+    let (status, _, _) = condition(&translator, 0, ConditionType::Accepted);
+    assert_eq!(status, ConditionStatus::True);
+}

@@ -1,0 +1,329 @@
+//! What no API server would let through: with old or altered CRDs it arrives all the same, and
+//! gets a condition instead of a panic. Nothing here serves what was not asked for.
+
+use gwapi_model::status::{Condition, Status};
+use gwapi_model::{Kind, ObjectId, Resource, Resources};
+use gwapi_translate::ir::{BackendTarget, GatewayConfig, HttpRule};
+use gwapi_translate::{Options, Translation, translate};
+use serde_json::{Value, json};
+
+/// A class, and a Gateway `default/gw` with these listeners.
+fn gateway(listeners: Value) -> Vec<Resource> {
+    gateway_with(json!({ "listeners": listeners }))
+}
+
+fn gateway_with(mut spec: Value) -> Vec<Resource> {
+    spec["gatewayClassName"] = json!("gwapi");
+    let class = json!({
+        "metadata": { "name": "gwapi" },
+        "spec": { "controllerName": "gwapi.dev/gateway-controller" },
+    });
+    let gateway = json!({ "metadata": { "name": "gw", "namespace": "default" }, "spec": spec });
+    let class: gwapi_model::GatewayClass = serde_json::from_value(class).expect("a class");
+    let gateway: gwapi_model::Gateway = serde_json::from_value(gateway).expect("a Gateway");
+    vec![class.into(), gateway.into()]
+}
+
+/// A route on a Gateway with one listener.
+fn route(mut spec: Value) -> Translation {
+    spec["parentRefs"] = json!([{ "name": "gw" }]);
+    let route = json!({ "metadata": { "name": "r", "namespace": "default" }, "spec": spec });
+    let route: gwapi_model::HttpRoute = serde_json::from_value(route).expect("a route");
+    let mut all = gateway(json!([{ "name": "l", "port": 80, "protocol": "HTTP" }]));
+    all.push(route.into());
+    run(all)
+}
+
+fn run(resources: Vec<Resource>) -> Translation {
+    translate(&resources.into_iter().collect::<Resources>(), &Options::default())
+}
+
+fn config(translation: &Translation) -> &GatewayConfig {
+    let id = gwapi_model::NamespacedName::new("default", "gw");
+    translation.config.get(&id).expect("the Gateway is ours")
+}
+
+fn rules(translation: &Translation) -> Vec<&HttpRule> {
+    config(translation).http_rules().map(|rule| &**rule).collect()
+}
+
+fn line(condition: &Condition) -> String {
+    let Condition { condition_type, status, reason, message, .. } = condition;
+    format!("{condition_type}={status} {reason}: {message}")
+}
+
+/// Conditions of each listener, one string per listener.
+fn listeners(translation: &Translation) -> Vec<String> {
+    match translation.status.get(&ObjectId::new(Kind::Gateway, "default", "gw")) {
+        Some(Status::Gateway(status)) => status
+            .listeners
+            .iter()
+            .map(|it| it.conditions.iter().map(line).collect::<Vec<_>>().join("\n"))
+            .collect(),
+        other => panic!("no status of the Gateway: {other:?}"),
+    }
+}
+
+fn gateway_conditions(translation: &Translation) -> String {
+    match translation.status.get(&ObjectId::new(Kind::Gateway, "default", "gw")) {
+        Some(Status::Gateway(status)) => {
+            status.conditions.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("no status of the Gateway: {other:?}"),
+    }
+}
+
+fn route_conditions(translation: &Translation) -> String {
+    match translation.status.get(&ObjectId::new(Kind::HttpRoute, "default", "r")) {
+        Some(Status::HttpRoute(status)) => {
+            status.parents[0].conditions.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("no status of the route: {other:?}"),
+    }
+}
+
+#[test]
+fn listeners_with_the_same_port_and_hostname_are_all_refused() {
+    let translation = run(gateway(json!([
+        { "name": "a", "port": 80, "protocol": "HTTP", "hostname": "www.example" },
+        { "name": "b", "port": 80, "protocol": "HTTP", "hostname": "WWW.example." },
+        { "name": "c", "port": 80, "protocol": "HTTP", "hostname": "*.example" },
+    ])));
+    let found = listeners(&translation);
+    for conflicting in &found[..2] {
+        assert!(conflicting.contains("Accepted=False HostnameConflict"), "{conflicting}");
+        assert!(conflicting.contains("Conflicted=True HostnameConflict"), "{conflicting}");
+        assert!(conflicting.contains("Programmed=False Invalid"), "{conflicting}");
+    }
+    assert!(found[2].contains("Programmed=True"), "{}", found[2]);
+    assert_eq!(config(&translation).listeners().count(), 1);
+}
+
+#[test]
+fn listeners_with_the_same_name_are_all_refused() {
+    let translation = run(gateway(json!([
+        { "name": "a", "port": 80, "protocol": "HTTP" },
+        { "name": "a", "port": 81, "protocol": "HTTP" },
+    ])));
+    let found = listeners(&translation);
+    assert_eq!(found.len(), 2, "each listener has its entry");
+    assert!(found.iter().all(|it| it.contains("Accepted=False UnsupportedValue")), "{found:?}");
+    assert_eq!(config(&translation).0.len(), 0);
+}
+
+#[test]
+fn a_listener_never_serves_less_than_it_asks_for() {
+    let cases = [
+        (json!({ "protocol": "HTTP", "tls": {} }), "clear text"),
+        (
+            json!({ "protocol": "HTTPS", "tls": { "mode": "Passthrough" } }),
+            "tls.mode `Passthrough`",
+        ),
+        (json!({ "protocol": "HTTPS", "tls": { "mode": "Mixed" } }), "tls.mode `Mixed`"),
+        (json!({ "protocol": "HTTP", "hostname": "10.0.0.1" }), "is no DNS name"),
+        (
+            json!({ "protocol": "HTTP", "filters": { "requests": [{ "type": "ExternalAuth" }] } }),
+            "of type `ExternalAuth`",
+        ),
+        (
+            json!({ "protocol": "HTTP", "allowedRoutes": { "namespaces": { "from": "None" } } }),
+            "from `None`",
+        ),
+        (
+            json!({ "protocol": "HTTP", "allowedRoutes": { "namespaces": { "from": "Selector",
+            "selector": { "matchExpressions": [{ "key": "a", "operator": "Gt", "values": ["1"] }] } } } }),
+            "unknown operator `Gt`",
+        ),
+    ];
+    for (mut listener, expected) in cases {
+        listener["name"] = json!("l");
+        listener["port"] = json!(80);
+        let translation = run(gateway(json!([listener])));
+        let found = listeners(&translation).remove(0);
+        assert!(found.contains("Accepted=False UnsupportedValue"), "{listener}: {found}");
+        assert!(found.contains(expected), "{listener}: {found}");
+        assert_eq!(config(&translation).0.len(), 0, "{listener} is served");
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_used_are_told_and_not_used() {
+    let cases = [
+        (json!({ "value": "not-an-address" }), "Programmed=False AddressNotUsable"),
+        (
+            json!({ "value": "10.0.0.1", "routability": "Cluster" }),
+            "Programmed=False AddressNotUsable",
+        ),
+        (json!({ "value": "255.255.255.255" }), "Programmed=False AddressNotUsable"),
+        (json!({ "type": "example.com/zone", "value": "a" }), "Accepted=False UnsupportedAddress"),
+    ];
+    for (address, expected) in cases {
+        let translation = run(gateway_with(json!({
+            "addresses": [address],
+            "listeners": [{ "name": "l", "port": 80, "protocol": "HTTP" }],
+        })));
+        let found = gateway_conditions(&translation);
+        assert!(found.contains(expected), "{address}: {found}");
+        assert_eq!(config(&translation).0.len(), 0, "{address} is served");
+    }
+}
+
+#[test]
+fn a_gateway_without_listeners_is_not_accepted() {
+    let found = gateway_conditions(&run(gateway(json!([]))));
+    assert!(found.contains("Accepted=False ListenersNotValid: spec.listeners is empty"), "{found}");
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_left_out() {
+    let cases = [
+        (json!({ "path": { "type": "Glob", "value": "/a*" } }), "type `Glob` is not supported"),
+        (json!({ "path": { "value": "no-slash" } }), "is no path"),
+        (json!({ "path": { "type": "Exact", "value": "/a?b" } }), "holds `?` or `#`"),
+        (json!({ "path": { "value": "/a%zz" } }), "is no path"),
+        (json!({ "method": "PURGE" }), "method `PURGE` is not known"),
+        (json!({ "headers": [{ "name": "a b", "value": "1" }] }), "is no header name"),
+        (json!({ "headers": [{ "name": "a", "value": "1", "type": "Prefix" }] }), "type `Prefix`"),
+        (
+            json!({ "queryParams": [{ "name": "a", "value": "[", "type": "RegularExpression" }] }),
+            "is no valid regular expression",
+        ),
+    ];
+    for (matching, expected) in cases {
+        let translation = route(json!({ "rules": [{ "matches": [matching] }] }));
+        let found = route_conditions(&translation);
+        assert!(found.contains("Accepted=False UnsupportedValue"), "{matching}: {found}");
+        assert!(found.contains(expected), "{matching}: {found}");
+        assert!(rules(&translation).is_empty(), "{matching} is served");
+    }
+}
+
+#[test]
+fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
+    let redirect = json!({ "type": "RequestRedirect", "requestRedirect": {} });
+    let rewrite = |value: Value| json!({ "type": "URLRewrite", "urlRewrite": value });
+    let prefix = json!({ "path": { "type": "ReplacePrefixMatch", "replacePrefixMatch": "/b" } });
+    let headers =
+        |value: Value| json!({ "type": "RequestHeaderModifier", "requestHeaderModifier": value });
+    let exact = json!([{ "path": { "type": "Exact", "value": "/a" } }]);
+    let cases = [
+        (
+            json!({ "filters": [redirect, rewrite(json!({}))] }),
+            "IncompatibleFilters",
+            "cannot be combined",
+        ),
+        (json!({ "filters": [redirect, redirect] }), "IncompatibleFilters", "more than once"),
+        (
+            json!({ "filters": [redirect], "backendRefs": [{ "name": "x", "port": 80 }] }),
+            "UnsupportedValue",
+            "backendRefs",
+        ),
+        (
+            json!({ "filters": [rewrite(prefix.clone())], "matches": exact }),
+            "UnsupportedValue",
+            "exactly one match",
+        ),
+        (json!({ "filters": [{ "type": "Teleport" }] }), "UnsupportedValue", "type `Teleport`"),
+        (
+            json!({ "filters": [{ "type": "URLRewrite" }] }),
+            "UnsupportedValue",
+            "urlRewrite is not set",
+        ),
+        (
+            json!({ "filters": [{ "type": "ExternalAuth" }] }),
+            "UnsupportedValue",
+            "type `ExternalAuth`",
+        ),
+        (
+            json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": { "scheme": "ftp" } }] }),
+            "UnsupportedValue",
+            "scheme `ftp`",
+        ),
+        (
+            json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": { "statusCode": 305 } }] }),
+            "UnsupportedValue",
+            "statusCode 305",
+        ),
+        (
+            json!({ "filters": [rewrite(json!({ "hostname": "a b" }))] }),
+            "UnsupportedValue",
+            "is no DNS name",
+        ),
+        (
+            json!({ "filters": [rewrite(json!({ "path": { "type": "ReplaceFullPath", "replaceFullPath": "/a\r\nb" } }))] }),
+            "UnsupportedValue",
+            "percent-encoded",
+        ),
+        (
+            json!({ "filters": [rewrite(json!({ "path": { "type": "Regex" } }))] }),
+            "UnsupportedValue",
+            "path.type `Regex`",
+        ),
+        (
+            json!({ "filters": [headers(json!({ "set": [{ "name": "a", "value": "x\r\nb: y" }] }))] }),
+            "UnsupportedValue",
+            "no header may hold",
+        ),
+        (
+            json!({ "filters": [headers(json!({ "remove": ["a:b"] }))] }),
+            "UnsupportedValue",
+            "is no header name",
+        ),
+        (
+            json!({ "sessionPersistence": {} }),
+            "UnsupportedValue",
+            "sessionPersistence is not supported",
+        ),
+        (json!({ "retry": {} }), "UnsupportedValue", "retry is not supported"),
+    ];
+    for (rule, reason, expected) in cases {
+        let translation = route(json!({ "rules": [rule] }));
+        let found = route_conditions(&translation);
+        assert!(found.contains(&format!("Accepted=False {reason}")), "{rule}: {found}");
+        assert!(found.contains(expected), "{rule}: {found}");
+        let rules = rules(&translation);
+        assert_eq!(rules.len(), 1, "{rule} left its requests to other rules");
+        assert!(rules[0].filters.is_empty(), "{rule}");
+        let targets: Vec<_> = rules[0].backends.iter().map(|it| (&it.target, it.weight)).collect();
+        assert!(matches!(targets[..], [(BackendTarget::Invalid(_), 1)]), "{rule}: {targets:?}");
+    }
+}
+
+#[test]
+fn a_route_with_an_unreadable_hostname_serves_nobody() {
+    for hostname in ["10.0.0.1", "a..b", "*", "a:80"] {
+        let translation = route(json!({ "hostnames": ["good.example", hostname] }));
+        let found = route_conditions(&translation);
+        assert!(found.contains("Accepted=False UnsupportedValue"), "{hostname}: {found}");
+        assert!(rules(&translation).is_empty(), "{hostname} is served");
+    }
+}
+
+#[test]
+fn a_negative_weight_gets_nothing() {
+    let translation =
+        route(json!({ "rules": [{ "backendRefs": [{ "name": "x", "port": 80, "weight": -5 }] }] }));
+    assert_eq!(rules(&translation)[0].backends[0].weight, 0);
+}
+
+#[test]
+fn half_a_secret_breaks_its_listener_only_and_no_key_is_told() {
+    let mut all = gateway(json!([
+        { "name": "half", "port": 443, "protocol": "HTTPS", "tls": { "certificateRefs": [{ "name": "s" }] } },
+        { "name": "clear", "port": 80, "protocol": "HTTP" },
+    ]));
+    let secret = json!({
+        "metadata": { "name": "s", "namespace": "default" },
+        "type": "kubernetes.io/tls",
+        "stringData": { "tls.key": "SESAME" },
+    });
+    let secret: gwapi_model::Secret = serde_json::from_value(secret).expect("a Secret");
+    all.push(secret.into());
+    let translation = run(all);
+    let found = listeners(&translation);
+    assert!(found[0].contains("ResolvedRefs=False InvalidCertificateRef"), "{}", found[0]);
+    assert!(found[0].contains("Secret `default/s` has no key `tls.crt`"), "{}", found[0]);
+    assert!(found[0].contains("Accepted=True"), "{}", found[0]);
+    assert!(found[1].contains("Programmed=True"), "{}", found[1]);
+    assert!(!format!("{translation:?}").contains("SESAME"));
+}
