@@ -199,3 +199,68 @@ impl WorkerTelemetry {
         index.make(hash, labels, &self.shard.handshakes).add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Ended;
+    use crate::observe::series::RequestTotals;
+    use std::time::Duration;
+
+    fn count(worker: &WorkerTelemetry, route: Option<&NamespacedName>) {
+        worker.request(&RequestRecord {
+            gateway: &NamespacedName::new("default", "web"),
+            listener: &ListenerKey::new("http"),
+            route,
+            rule: None,
+            backend: None,
+            endpoint: None,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            method: "GET",
+            host: b"",
+            path: b"/",
+            protocol: "HTTP/1.1",
+            status: 200,
+            duration: Duration::ZERO,
+            upstream_duration: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            ended: Ended::Complete,
+        });
+    }
+
+    #[test]
+    fn routes_beyond_the_bound_are_counted_without_their_name() {
+        let shard = Arc::new(Shard::default());
+        let worker = WorkerTelemetry::new(shard.clone(), None);
+        let route = |number: usize| NamespacedName::new("default", format!("route-{number}"));
+        for number in 0..MAX_SERIES + 7 {
+            count(&worker, Some(&route(number)));
+        }
+        count(&worker, Some(&route(0)));
+        let series = shard.requests.list();
+        assert_eq!(series.len(), MAX_SERIES + 1);
+        let totals = |route: Option<NamespacedName>| {
+            let mut totals = RequestTotals::default();
+            for (_, series) in series.iter().filter(|(labels, _)| labels.route == route) {
+                totals.add(series);
+            }
+            totals.codes.get(&200).copied()
+        };
+        assert_eq!(totals(None), Some(7));
+        assert_eq!(totals(Some(route(0))), Some(2));
+        assert_eq!(totals(Some(route(MAX_SERIES))), None);
+    }
+
+    #[test]
+    fn a_series_is_made_once() {
+        let shard = Arc::new(Shard::default());
+        let worker = WorkerTelemetry::new(shard.clone(), None);
+        for _ in 0..3 {
+            count(&worker, None);
+            worker.handshake_failed(None, "timeout");
+        }
+        assert_eq!(shard.requests.list().len(), 1);
+        assert_eq!(shard.handshakes.list()[0].1.value(), 3);
+    }
+}

@@ -125,3 +125,6 @@ async fn connection(stream: TcpStream, pages: Arc<Pages>) -> Option<()> {
         .await
         .ok()
 }
+
+#[cfg(test)]
+mod tests;
