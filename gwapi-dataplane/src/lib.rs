@@ -12,7 +12,6 @@
 //! serves traffic.
 
 pub mod limits;
-#[allow(dead_code, unused_imports)]
 mod observe;
 mod proxy;
 
@@ -21,7 +20,7 @@ pub mod echo;
 #[cfg(feature = "folder")]
 pub mod folder;
 #[cfg(feature = "folder")]
-mod standalone;
+pub mod standalone;
 
 pub use limits::Limits;
 pub use proxy::*;

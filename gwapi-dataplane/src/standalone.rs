@@ -9,6 +9,26 @@
 //! [`TranslatedFolder`] is the left half and serves nothing: it is what tools look at.
 //! [`Standalone`] adds the proxy. Both do nothing on their own: whoever owns one calls
 //! [`Standalone::wait`] in a loop, on a thread that may block.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use gwapi_dataplane::{ProxyBuilder, Standalone, TranslatedFolder};
+//! use gwapi_translate::Options;
+//!
+//! let options = Options { any_controller: true, ..Options::default() };
+//! let source = TranslatedFolder::open(vec!["manifests".into()], options, ());
+//! let proxy = ProxyBuilder::new().start()?;
+//! let mut standalone = Standalone::start(source, proxy);
+//! standalone.watch()?;
+//! loop {
+//!     if let Some(change) = standalone.wait(Duration::from_secs(1)) {
+//!         println!("{:?} served after {:?}", change.objects, change.took);
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -111,7 +111,7 @@ impl Reporter {
                     objects: change.objects.iter().map(Into::into).collect(),
                     listeners: changed,
                     generation: standalone.generation(),
-                    milliseconds: change.took.as_secs_f64() * 1000.0,
+                    milliseconds: change.took.as_micros() as f64 / 1000.0,
                 });
                 new.iter().for_each(|issue| json(Event::Problem((*issue).into())));
                 solved.iter().for_each(|issue| json(Event::Solved((*issue).into())));
@@ -262,7 +262,8 @@ fn listener_lines(view: &View) -> BTreeSet<ListenerLine> {
 }
 
 fn json(event: Event<'_>) {
-    let now = Timestamp::now();
+    let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond())
+        .expect("the present is in range");
     let text = serde_json::to_string(&Line { time: now, event })
         .expect("keys are text, and no value of a report can fail to serialise");
     line(&text);
