@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
 use super::core_state::CoreListener;
+use super::head_timer::{Arrival, HeadTimer};
 use super::headers::ClientFields;
 use super::io::ClientIo;
 use super::service;
@@ -146,8 +147,9 @@ impl Accepted {
     async fn serve_clear(self, mut io: ClientIo, listener: Rc<CoreListener>) -> io::Result<()> {
         let limit = self.worker.limits.first_byte_timeout;
         let http2 = tokio::time::timeout(limit, io.starts_http2()).await??;
+        let arrival = io.arrival().clone();
         let connection = Connection::new(self, listener, None);
-        serve_http(connection, io, http2).await
+        serve_http(connection, io, arrival, http2).await
     }
 
     async fn serve_tls(self, io: ClientIo, gateway: &GatewayId) -> io::Result<()> {
@@ -164,10 +166,11 @@ impl Accepted {
                 return Err(elapsed.into());
             }
         };
+        let arrival = stream.get_ref().0.arrival().clone();
         let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
         let core = self.worker.core.listener(gateway, &listener);
         let connection = Connection::new(self, core, Some(listener.key.clone()));
-        serve_http(connection, stream, http2).await
+        serve_http(connection, stream, arrival, http2).await
     }
 
     /// Reads the ClientHello, lets the listener be chosen by it, and goes on with that listener's
@@ -216,23 +219,32 @@ struct Unshaken {
 /// A fatal alert, unrecognized_name (RFC 6066 3), as a TLS record.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-async fn serve_http<I>(connection: Rc<Connection>, io: I, http2: bool) -> io::Result<()>
+async fn serve_http<I>(
+    connection: Rc<Connection>,
+    io: I,
+    arrival: Arrival,
+    http2: bool,
+) -> io::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let served =
-        if http2 { serve_http2(connection, io).await } else { serve_http1(connection, io).await };
+    let served = if http2 {
+        serve_http2(connection, io).await
+    } else {
+        serve_http1(connection, io, arrival).await
+    };
     served.map_err(io::Error::other)
 }
 
-async fn serve_http1<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
+async fn serve_http1<I>(connection: Rc<Connection>, io: I, arrival: Arrival) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
+    let timer = HeadTimer { arrival, head_timeout: limits.head_timeout };
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_head_bytes)

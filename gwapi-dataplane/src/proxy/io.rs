@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::head_timer::Arrival;
+
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -20,13 +22,20 @@ const READ_AHEAD: usize = 2048;
 pub(super) struct ClientIo {
     socket: TcpStream,
     read_ahead: Vec<u8>,
+    arrival: Arrival,
     stall_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientIo {
     pub(super) fn new(socket: TcpStream, stall_timeout: Duration) -> Self {
-        Self { socket, read_ahead: Vec::new(), stall_timeout, stalled: None }
+        let arrival = Arrival::default();
+        Self { socket, read_ahead: Vec::new(), arrival, stall_timeout, stalled: None }
+    }
+
+    /// Where it is noted that bytes came.
+    pub(super) fn arrival(&self) -> &Arrival {
+        &self.arrival
     }
 
     /// Waits for the first bytes and tells whether they begin HTTP/2. Nothing is consumed.
@@ -74,8 +83,13 @@ impl AsyncRead for ClientIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read_ahead.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buffer);
+            let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+            if read.is_ready() {
+                self.arrival.note();
+            }
+            return read;
         }
+        self.arrival.note();
         let length = buffer.remaining().min(self.read_ahead.len());
         buffer.put_slice(&self.read_ahead[..length]);
         if length == self.read_ahead.len() {

@@ -19,6 +19,7 @@ mod drain;
 mod filters;
 mod gateway;
 mod handle;
+mod head_timer;
 mod headers;
 mod io;
 mod plan;

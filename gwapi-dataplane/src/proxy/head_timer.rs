@@ -1,0 +1,77 @@
+//! The two times of an HTTP/1 connection that waits for a request: long for the first byte, short
+//! for the rest of the head.
+//!
+//! hyper knows one timeout for both. It asks a timer for it, and this timer shortens it once the
+//! socket has something to read.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Sleep, Timer};
+
+/// Whether a client has sent anything since the connection began to wait for a request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arrival(Arc<AtomicBool>);
+
+impl Arrival {
+    /// Notes that bytes came.
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The timer of one connection. hyper asks it for nothing but the timeout of heads, each time that
+/// it begins to wait for one.
+#[derive(Clone, Debug)]
+pub(super) struct HeadTimer {
+    pub(super) arrival: Arrival,
+    /// Time for a head once it has begun.
+    pub(super) head_timeout: Duration,
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(Instant::now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        self.arrival.clear();
+        Box::pin(HeadSleep {
+            timer: self.clone(),
+            begun: false,
+            sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
+        })
+    }
+}
+
+struct HeadSleep {
+    timer: HeadTimer,
+    begun: bool,
+    sleep: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Sleep for HeadSleep {}
+
+impl Future for HeadSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.begun && self.timer.arrival.is_noted() {
+            self.begun = true;
+            let deadline = tokio::time::Instant::now() + self.timer.head_timeout;
+            self.sleep.as_mut().reset(deadline);
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}
