@@ -116,3 +116,32 @@ fn kinds_that_are_not_read_are_named_once() {
     let text = stdout(&output);
     assert!(text.contains("warning: not read: apps/v1/Deployment (2)"), "{text}");
 }
+
+#[test]
+fn references_that_no_status_tells_of_are_told() {
+    let manifests = good();
+    let lost = route("lost", "/", "web").replace("- name: web\n  rules", "- name: wbe\n  rules");
+    manifests.write("lost.yaml", &lost);
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    assert!(
+        text.contains(
+            "HTTPRoute default/lost, spec.parentRefs[0]: there is no Gateway default/wbe"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("Gateways here: default/web"), "{text}");
+    assert!(text.trim_end().ends_with("All accepted, 1 warning"), "{text}");
+}
+
+#[test]
+fn a_service_without_endpoints_is_told_with_what_to_do() {
+    let manifests = good();
+    manifests.remove("endpoints.yaml");
+    let path = manifests.path().to_str().expect("text");
+    let text = stdout(&gwapi(&["status", path]));
+    assert!(text.contains("HTTPRoute default/web answers 503"), "{text}");
+    assert!(text.contains("--backend default/web:80=127.0.0.1:3000"), "{text}");
+    let text = stdout(&gwapi(&["status", path, "--backend", "default/web:80=127.0.0.1:3000"]));
+    assert!(!text.contains("503"), "{text}");
+}

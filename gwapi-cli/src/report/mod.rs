@@ -1,6 +1,7 @@
 //! What is told about what is served: a view, and its renderings for people and machines.
 
 pub(crate) mod curl;
+mod hints;
 pub(crate) mod issue;
 pub(crate) mod json;
 pub(crate) mod lines;

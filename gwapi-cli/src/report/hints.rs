@@ -1,0 +1,144 @@
+//! What no status tells: objects that nobody claims, Services that nobody answers for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gwapi_dataplane::TranslatedFolder;
+use gwapi_model::{
+    CONTROLLER_NAME, GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ObjectId, ParentReference,
+};
+use gwapi_translate::ir::{BackendTarget, IrKey, IrResource};
+
+use crate::overlay::CommandLine;
+use crate::report::issue::{Issue, Level};
+
+/// Everything worth telling that is in no status.
+pub(crate) fn hints(source: &TranslatedFolder<CommandLine>) -> Vec<Issue> {
+    let mut all = Vec::new();
+    classes(source, &mut all);
+    gateways(source, &mut all);
+    parents(source, &mut all);
+    services_without_endpoints(source, &mut all);
+    all
+}
+
+/// Classes of other controllers: served all the same, or left out by `--controller-name`.
+fn classes(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+    let options = source.options();
+    for (name, class) in &source.files().gateway_classes {
+        let controller = &class.spec.controller_name;
+        let id = ObjectId::new(Kind::GatewayClass, "", &*name.name);
+        if options.any_controller && controller != CONTROLLER_NAME {
+            all.push(Issue::about(
+                Level::Note,
+                id,
+                format!("its controllerName is {controller}, not {CONTROLLER_NAME}; it is served"),
+            ));
+        } else if !options.any_controller && *controller != options.controller_name {
+            all.push(Issue::about(
+                Level::Note,
+                id,
+                format!("its controllerName is {controller}: not served, by --controller-name"),
+            ));
+        }
+    }
+}
+
+/// Gateways whose class does not exist: nobody else would ever say so.
+fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+    let resources = source.resources();
+    for (name, gateway) in &resources.gateways {
+        let class = NamespacedName::new("", &*gateway.spec.gateway_class_name);
+        if !resources.gateway_classes.contains_key(&class) {
+            let id = ObjectId::new(Kind::Gateway, &*name.namespace, &*name.name);
+            let mut issue = Issue::about(
+                Level::Error,
+                id,
+                format!("not served: there is no GatewayClass {}", class.name),
+            );
+            issue.field = Some("spec.gatewayClassName".to_owned());
+            all.push(issue);
+        }
+    }
+}
+
+/// References to parents that do not exist: a route has no status for those (RT-6).
+fn parents(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+    let resources = source.resources();
+    for (name, route) in &resources.http_routes {
+        let id = || ObjectId::new(Kind::HttpRoute, &*name.namespace, &*name.name);
+        if route.spec.parent_refs.is_empty() {
+            all.push(
+                Issue::about(Level::Warning, id(), "not served: it has no parentRefs")
+                    .with_help("name the Gateway that is to serve it in spec.parentRefs"),
+            );
+        }
+        for (index, parent) in route.spec.parent_refs.iter().enumerate() {
+            let Some(message) = missing_parent(parent, route, source) else { continue };
+            let mut issue = Issue::about(Level::Warning, id(), message);
+            issue.field = Some(format!("spec.parentRefs[{index}]"));
+            if !resources.gateways.is_empty() {
+                let known: Vec<_> =
+                    resources.gateways.keys().take(5).map(ToString::to_string).collect();
+                issue.help = Some(format!("Gateways here: {}", known.join(", ")));
+            }
+            all.push(issue);
+        }
+    }
+}
+
+fn missing_parent(
+    parent: &ParentReference,
+    route: &HttpRoute,
+    source: &TranslatedFolder<CommandLine>,
+) -> Option<String> {
+    let kind = parent.kind.as_deref().unwrap_or("Gateway");
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    if kind != "Gateway" || group != GATEWAY_GROUP {
+        return Some(format!("a parent of kind {kind} is not served"));
+    }
+    let namespace = parent.namespace.as_deref().unwrap_or(&route.metadata.namespace);
+    let gateway = NamespacedName::new(namespace, &*parent.name);
+    let exists = source.resources().gateways.contains_key(&gateway);
+    (!exists).then(|| format!("there is no Gateway {gateway}"))
+}
+
+/// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4).
+fn services_without_endpoints(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+    let mut empty: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for config in source.translation().config.values() {
+        for rule in config.http_rules() {
+            for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
+                let BackendTarget::Backend(key) = &backend.target else { continue };
+                let has_endpoints = match config.0.get(&IrKey::Endpoints(key.clone())) {
+                    Some(IrResource::Endpoints(endpoints)) => {
+                        !endpoints.addresses.is_empty() || !endpoints.hostnames.is_empty()
+                    }
+                    _ => false,
+                };
+                if config.0.contains_key(&IrKey::Backend(key.clone())) && !has_endpoints {
+                    empty.entry(key.to_string()).or_default().insert(rule.route.to_string());
+                }
+            }
+        }
+    }
+    for (backend, routes) in empty {
+        // The key is `namespace/service:port`.
+        let Some((service, port)) = backend.rsplit_once(':') else { continue };
+        let Some((namespace, name)) = service.split_once('/') else { continue };
+        let routes: Vec<_> = routes.into_iter().take(3).collect();
+        let help = format!(
+            "give it addresses: --backend {backend}=127.0.0.1:3000; or let --demo answer for it"
+        );
+        all.push(
+            Issue::about(
+                Level::Warning,
+                ObjectId::new(Kind::Service, namespace, name),
+                format!(
+                    "no endpoints for port {port}: HTTPRoute {} answers 503",
+                    routes.join(", ")
+                ),
+            )
+            .with_help(help),
+        );
+    }
+}
