@@ -22,11 +22,12 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     for manifest in outside(root)? {
         seed_lock_file(root, &manifest)?;
-        for task in ["test", "run"] {
-            let mut command = cargo(root);
-            command.arg(task).arg("--manifest-path").arg(&manifest).args(SAME_PROFILE);
-            run_command(command.env("CARGO_TARGET_DIR", &target))?;
-        }
+        // A program is run; a library is there for its tests.
+        let is_program = manifest.with_file_name("src").join("main.rs").exists();
+        let mut command = cargo(root);
+        command.arg(if is_program { "run" } else { "test" });
+        command.arg("--manifest-path").arg(&manifest).args(SAME_PROFILE);
+        run_command(command.env("CARGO_TARGET_DIR", &target))?;
     }
     Ok(())
 }
