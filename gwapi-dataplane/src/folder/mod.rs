@@ -147,6 +147,8 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
+    use super::agenda::Task;
+    use super::roots::AWAY;
     use super::*;
     use std::fs;
 
@@ -184,6 +186,40 @@ mod tests {
             fs::write(&path, manifest(1)).unwrap();
             assert_eq!(next_events(&mut folder).len(), 2);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_away_for_a_moment_keeps_its_objects_and_then_loses_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        fs::write(&path, manifest(1)).unwrap();
+        let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+        let look = || Task { look: true, ..Task::default() };
+        let start = Instant::now();
+        let aside = directory.path().join("a.yaml~");
+        for round in 1..3 {
+            fs::rename(&path, &aside).unwrap();
+            assert!(folder.look(look(), start + AWAY * round).is_none(), "it is just away");
+            fs::rename(&aside, &path).unwrap();
+            assert!(folder.look(look(), start + AWAY * round).is_none(), "it is back");
+        }
+        fs::remove_file(&path).unwrap();
+        let start = start + AWAY * 3;
+        assert!(folder.look(look(), start).is_none());
+        assert!(folder.look(look(), start + AWAY - Duration::from_nanos(1)).is_none());
+        let change = folder.look(look(), start + AWAY).unwrap();
+        assert_eq!(change.events.len(), 2, "the Service and its Namespace");
+    }
+
+    #[test]
+    fn a_swap_of_links_deletes_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        fs::write(&path, manifest(1)).unwrap();
+        let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+        fs::remove_file(&path).unwrap();
+        let swapped = Task { look: true, swapped: true, ..Task::default() };
+        assert_eq!(folder.look(swapped, Instant::now()).unwrap().events.len(), 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::scan::{FileKey, Identity, Root, RootFound, Scan, Stamp};
 
 /// Time that something may be away before it counts as gone: editors that move a file aside and
 /// write a new one need some.
-pub(super) const AWAY: Duration = Duration::from_millis(50);
+pub(super) const AWAY: Duration = Duration::from_millis(100);
 
 /// How it is with a given path.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -113,7 +113,7 @@ impl Watcher {
             keep
         });
         let mut new = false;
-        self.incomplete = false;
+        let was_incomplete = std::mem::take(&mut self.incomplete);
         for folder in wanted {
             let Ok(metadata) = std::fs::metadata(folder) else { continue };
             let identity = identity(&metadata);
@@ -127,7 +127,10 @@ impl Watcher {
                 }
                 Err(error) => {
                     self.incomplete = true;
-                    tracing::warn!(%error, folder = %folder.display(), "a folder cannot be watched, so files are polled");
+                    if !was_incomplete {
+                        let folder = folder.display();
+                        tracing::warn!(%error, %folder, "a folder cannot be watched: files are polled");
+                    }
                 }
             }
         }
