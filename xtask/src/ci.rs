@@ -118,7 +118,7 @@ fn test(root: &Path, targets: &[&str]) -> anyhow::Result<()> {
     let mut command = cargo(root);
     command.args(["test", "--locked", "--workspace", "--all-features"]).args(targets);
     // A golden test compares; it never accepts what it sees.
-    run_command(command.env("INSTA_UPDATE", "no"))
+    run_command(command.env("INSTA_UPDATE", "no").env_remove("UPDATE_GOLDEN"))
 }
 
 /// A table: stage, outcome, seconds.
