@@ -8,7 +8,6 @@
 //! Whoever spreads connections over proxies learns late that this one is leaving. So it goes on
 //! accepting, and only tells each client to come back elsewhere.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -20,7 +19,6 @@ use super::worker::{Command, Done, Phase, WorkerHandle, wait_done};
 pub(super) fn drain(shared: &Shared, workers: &[WorkerHandle], began: Instant) -> Drained {
     let end = began + shared.limits.drain_timeout;
     shared.telemetry.drain_began();
-    shared.draining.store(true, Ordering::Relaxed);
     tell(workers, end, |done| Command::Enter { phase: Phase::Draining, done });
     loop {
         let quiet = shared.last_accept().max(began) + shared.limits.drain_quiet;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -139,7 +138,6 @@ impl fmt::Debug for ProxyHandle {
         f.debug_struct("ProxyHandle")
             .field("workers", &self.workers.len())
             .field("generation", &self.shared.snapshot.load().generation)
-            .field("draining", &self.shared.draining.load(Ordering::Relaxed))
             .finish()
     }
 }

@@ -142,8 +142,11 @@ mod tests {
         headers
     }
 
+    /// The names, sorted.
     fn names(headers: &HeaderMap) -> Vec<&str> {
-        headers.iter().map(|(name, _)| name.as_str()).collect()
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
             ("x-forwarded-for", "1.2.3.4"),
         ]);
         strip_request(&mut headers);
-        assert_eq!(names(&headers), ["host", "content-length", "x-forwarded-for"]);
+        assert_eq!(names(&headers), ["content-length", "host", "x-forwarded-for"]);
     }
 
     #[test]

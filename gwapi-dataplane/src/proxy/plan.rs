@@ -157,7 +157,7 @@ impl Url<'_> {
     /// the path that was matched (HB-6).
     fn forwarded(&self, head: &Parts, filters: [&Filters; 2]) -> Result<PathAndQuery, LocalReply> {
         let rewrites = filters.iter().filter_map(|filters| filters.rewrite.as_ref());
-        let path = match rewrites.filter_map(|rewrite| rewrite.path.as_ref()).last() {
+        let path = match rewrites.filter_map(|rewrite| rewrite.path.as_ref()).next_back() {
             Some(rewrite) => Cow::Owned(rewrite_path(rewrite, self.path_match, &self.target.path)),
             None => Cow::Borrowed(&*self.target.path),
         };
@@ -174,7 +174,7 @@ impl Url<'_> {
 
 fn rewritten_host(filters: [&Filters; 2]) -> Result<Option<HeaderValue>, LocalReply> {
     let rewrites = filters.iter().filter_map(|filters| filters.rewrite.as_ref());
-    let Some(host) = rewrites.filter_map(|rewrite| rewrite.hostname.as_ref()).last() else {
+    let Some(host) = rewrites.filter_map(|rewrite| rewrite.hostname.as_ref()).next_back() else {
         return Ok(None);
     };
     let host = HeaderValue::from_str(host);

@@ -37,9 +37,7 @@ pub(super) async fn handle(
     let mut account = RequestAccount::open(&connection, &head);
     request::drop_ambiguous(&mut head.headers);
     // The one configuration that this request sees.
-    let snapshot = connection.worker.snapshot();
-    let planned = plan(&connection, &snapshot, &head, &mut account);
-    drop(snapshot);
+    let planned = plan(&connection, &connection.worker.snapshot(), &head, &mut account);
     let mut response = match planned {
         Ok(Plan::Forward(way)) => {
             let exchange = Exchange { connection: &connection, head, body, upgrade, way };

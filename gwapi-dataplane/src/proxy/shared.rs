@@ -1,7 +1,7 @@
 //! What the workers of one proxy share: a pointer to the configuration, and little else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,8 +16,6 @@ pub(super) struct Shared {
     pub(super) telemetry: Arc<Telemetry>,
     /// What is served now. A request reads it once.
     pub(super) snapshot: ArcSwap<Snapshot>,
-    /// Set when a drain begins: answers close their connections from then on.
-    pub(super) draining: AtomicBool,
     started: Instant,
     last_accept: AtomicU64,
 }
@@ -28,7 +26,6 @@ impl Shared {
             limits,
             telemetry,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
-            draining: AtomicBool::new(false),
             started: Instant::now(),
             last_accept: AtomicU64::new(0),
         }

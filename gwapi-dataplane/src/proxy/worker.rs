@@ -1,6 +1,6 @@
 //! A worker: a thread with a runtime, sockets, tasks, pools and counters of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -127,7 +127,7 @@ pub(super) struct Worker {
     pub(super) telemetry: WorkerTelemetry,
     pub(super) core: CoreState,
     pub(super) pool: Pool,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Arc<Snapshot>>,
     phase: watch::Sender<Phase>,
     connections: Cell<usize>,
     connection_count: Arc<AtomicUsize>,
@@ -142,7 +142,7 @@ impl Worker {
             telemetry,
             core: CoreState::default(),
             pool: Pool::default(),
-            snapshot: RefCell::new(Rc::new(shared.snapshot.load_full())),
+            snapshot: RefCell::new(shared.snapshot.load_full()),
             phase: watch::Sender::new(Phase::Serving),
             connections: Cell::new(0),
             connection_count: count,
@@ -152,15 +152,14 @@ impl Worker {
         }
     }
 
-    /// What is served now. The count that several cores share moves once per configuration and
-    /// core; within the core it is a count of its own.
-    pub(super) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    /// What is served now, to be read without a wait. The count that several cores share moves
+    /// once per configuration and core, not with each request.
+    pub(super) fn snapshot(&self) -> Ref<'_, Arc<Snapshot>> {
         let current = self.shared.snapshot.load();
-        let mut known = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(&known, &current) {
-            *known = Rc::new(Arc::clone(&current));
+        if !Arc::ptr_eq(&self.snapshot.borrow(), &current) {
+            self.snapshot.replace(Arc::clone(&current));
         }
-        Rc::clone(&known)
+        self.snapshot.borrow()
     }
 
     /// The phase, to wait for the next.
@@ -201,7 +200,7 @@ impl Worker {
             }
             Command::Forget { forgotten, done } => {
                 // Whatever the worker still had of the configuration before is dropped here.
-                self.snapshot();
+                drop(self.snapshot());
                 self.core.forget(&forgotten);
                 drop(done);
             }

@@ -1,1 +1,140 @@
-//! To come.
+//! Stopping gently, and stopping at once.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use gwapi_dataplane::{Drained, Limits};
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::support::client::Http2Client;
+use super::support::upstream::read_head;
+use super::support::*;
+
+/// An endpoint that answers the head at once, and the body when told to.
+async fn gated() -> (Scripted, tokio::sync::watch::Sender<bool>) {
+    let (go, _) = tokio::sync::watch::channel(false);
+    let gate = go.clone();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let mut gate = gate.subscribe();
+        async move {
+            while !read_head(&mut stream).await.is_empty() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
+                let _ = gate.wait_for(|open| *open).await;
+                let _ = stream.write_all(b"done").await;
+            }
+        }
+    })
+    .await;
+    (endpoint, go)
+}
+
+async fn refuses(address: SocketAddr) -> bool {
+    within(TcpStream::connect(address)).await.is_err()
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_finished_over_both_versions() {
+    let (endpoint, go) = gated().await;
+    let limits = Limits { drain_quiet: Duration::ZERO, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let address = proxy.address;
+    let mut one = proxy.client().await;
+    let one_response = one.begin(client::get("a", "/")).await;
+    let mut two: Http2Client = Http2Client::connect(address).await;
+    let request = Request::get("http://a/").body(Full::default()).expect("a request");
+    let two_response = within(two.0.send_request(request)).await.expect("a head");
+
+    let drained = proxy.drain();
+    // Not before the proxy has stopped to accept is the body allowed to end.
+    while !refuses(address).await {}
+    assert!(!drained.is_finished());
+    go.send_replace(true);
+    for response in [one_response, two_response] {
+        let body = within(response.into_body().collect()).await.expect("it is whole");
+        assert_eq!(body.to_bytes(), "done");
+    }
+    let drained = within(drained).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 0 });
+}
+
+#[tokio::test]
+async fn while_new_connections_come_they_are_served_and_told_to_go() {
+    let echo = Echo::start("a").await;
+    let quiet = Duration::from_secs(2);
+    let limits = Limits { drain_quiet: quiet, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, echo.address));
+    let address = proxy.address;
+    let mut kept = proxy.client().await;
+    assert_eq!(kept.get("a", "/").await.header("connection"), None);
+    let began = Instant::now();
+    let drained = proxy.drain();
+
+    // The drain has begun once an answer says so.
+    let mut told = 0;
+    while told < 10 {
+        let mut client = Client::connect(address).await;
+        let reply = client.get("a", "/").await;
+        assert_eq!(reply.endpoint(), "a");
+        if reply.header("connection") == Some("close") {
+            told += 1;
+            assert!(client.is_closed_by_peer().await);
+        }
+    }
+    let mut two: Http2Client = Http2Client::connect(address).await;
+    let request = Request::get("http://a/").body(Full::default()).expect("a request");
+    assert_eq!(two.send(request).await.endpoint(), "a");
+    // A connection that was open before is told so as well, by the answer to its next request.
+    let reply = kept.get("a", "/").await;
+    assert_eq!((reply.endpoint(), reply.header("connection")), ("a", Some("close")));
+
+    let drained = within(drained).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 0 });
+    assert!(began.elapsed() >= quiet, "{:?}", began.elapsed());
+    assert!(refuses(address).await);
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_and_counted() {
+    let (endpoint, _go) = gated().await;
+    let limits = Limits {
+        drain_quiet: Duration::ZERO,
+        drain_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut client = proxy.client().await;
+    let response = client.begin(client::get("a", "/")).await;
+    let drained = within(proxy.drain()).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 1 });
+    assert!(within(response.into_body().collect()).await.is_err());
+}
+
+#[tokio::test]
+async fn dropping_the_proxy_stops_it_at_once() {
+    let (endpoint, _go) = gated().await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let address = proxy.address;
+    let mut client = proxy.client().await;
+    let response = client.begin(client::get("a", "/")).await;
+    drop(proxy);
+    assert!(refuses(address).await);
+    assert!(within(response.into_body().collect()).await.is_err());
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_up_a_drain() {
+    let echo = Echo::start("a").await;
+    let limits = Limits { drain_quiet: Duration::ZERO, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, echo.address));
+    let mut one = proxy.client().await;
+    one.get("a", "/").await;
+    let mut two: Http2Client = Http2Client::connect(proxy.address).await;
+    let request = Request::get("http://a/").body(Full::default()).expect("a request");
+    two.send(request).await;
+    let drained = within(proxy.drain()).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 0 });
+    assert!(one.is_closed_by_peer().await);
+}

@@ -140,6 +140,7 @@ async fn many_streams_share_one_connection_each_way() {
     for request in requests.collect::<Vec<_>>() {
         within(request).await.expect("it got its own answer");
     }
+    assert_eq!(echo.connections(), 1);
 }
 
 #[tokio::test]

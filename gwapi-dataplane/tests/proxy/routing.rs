@@ -61,6 +61,7 @@ async fn one_connection_carries_many_requests_and_endpoints_are_reused() {
         assert_eq!(reply.header("x-target"), Some(&*path));
     }
     assert_eq!(echo.requests().len(), 50);
+    assert_eq!(echo.connections(), 1);
 }
 
 #[tokio::test]
@@ -238,6 +239,7 @@ async fn bodies_pass_both_ways() {
     let reply = proxy.client().await.send(request.expect("a request")).await;
     assert_eq!(reply.body, body);
     let seen = echo.only_request();
+    assert_eq!(seen.method, "POST");
     assert_eq!(seen.header("content-length"), Some("3000000"));
     assert_eq!(seen.body, body);
     assert!(seen.trailers.is_none());

@@ -1,1 +1,131 @@
-//! To come.
+//! Ports: in use, taken, given up, shared.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use gwapi_dataplane::{BoundListener, ConfigUpdate, ProxyBuilder};
+use gwapi_translate::ir::{
+    ConfigDelta, GatewayConfig, GatewayId, IrResource, Listener, ListenerKey,
+};
+use http::StatusCode;
+use tokio::net::TcpStream;
+
+use super::support::*;
+
+fn delta(resources: Vec<IrResource>) -> ConfigDelta {
+    let config = GatewayConfig(resources.into_iter().map(|r| (r.key(), r)).collect());
+    GatewayConfig::default().delta_to(&config)
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_reported_and_picked_up_when_it_is_free() {
+    let echo = Echo::start("a").await;
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = other.local_addr().expect("it is bound");
+    let proxy = ProxyBuilder::new().workers(2).start().expect("it starts");
+    let report = proxy.apply(ConfigUpdate {
+        gateways: [(gateway(), delta(simple(address.port(), echo.address)))].into(),
+        removed_gateways: Vec::new(),
+    });
+    assert_eq!(report.generation, 1);
+    let reason = &report.feedback[&gateway()].unbound[&ListenerKey::new("web")];
+    assert_eq!(*reason, format!("{address} is in use by another process"));
+    assert_eq!(proxy.bound(), []);
+
+    // Nothing about the Gateway is new; its feedback is.
+    drop(other);
+    let report = proxy.apply(ConfigUpdate::default());
+    assert_eq!(report.generation, 2);
+    assert!(report.feedback[&gateway()].unbound.is_empty());
+    assert_eq!(proxy.apply(ConfigUpdate::default()).feedback, Default::default());
+    let bound = BoundListener { gateway: gateway(), listener: ListenerKey::new("web"), address };
+    assert_eq!(proxy.bound(), [bound]);
+    assert_eq!(Client::connect(address).await.get("a", "/").await.endpoint(), "a");
+}
+
+#[tokio::test]
+async fn a_listener_that_is_gone_refuses_connections_and_the_others_stay() {
+    let echo = Echo::start("a").await;
+    let mut proxy = serve(|port| simple(port, echo.address));
+    let mut kept = proxy.client().await;
+    assert_eq!(kept.get("a", "/").await.endpoint(), "a");
+    let (first, second) = (proxy.address, free_port());
+    let mut both = simple(first.port(), echo.address);
+    both.push(ir_listener(listener("more", second)));
+    proxy.set(both);
+    let second = SocketAddr::new(first.ip(), second);
+    assert_eq!(Client::connect(second).await.get("a", "/").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(kept.get("a", "/").await.endpoint(), "a");
+
+    proxy.set(simple(second.port(), echo.address));
+    assert!(within(TcpStream::connect(first)).await.is_err());
+    assert_eq!(Client::connect(second).await.get("a", "/").await.endpoint(), "a");
+    // A connection that outlived its socket has nothing behind it.
+    assert_eq!(kept.get("a", "/").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn gateways_share_a_port_on_addresses_of_their_own() {
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let (one, two) = (IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 3]));
+    let on = |ip: IpAddr, port: u16, echo: &Echo| {
+        let mut resources = simple(port, echo.address);
+        resources.retain(|resource| !matches!(resource, IrResource::Listener(_)));
+        let web = Listener { addresses: vec![ip], ..listener("web", port) };
+        resources.push(ir_listener(web));
+        delta(resources)
+    };
+    let other = GatewayId::new("default", "other");
+    let proxy = ProxyBuilder::new().workers(1).start().expect("it starts");
+    let port = free_port();
+    proxy.apply(ConfigUpdate {
+        gateways: [(gateway(), on(one, port, &a)), (other.clone(), on(two, port, &b))].into(),
+        removed_gateways: Vec::new(),
+    });
+    for (ip, endpoint) in [(one, "a"), (two, "b")] {
+        let mut client = Client::connect(SocketAddr::new(ip, port)).await;
+        assert_eq!(client.get("a", "/").await.endpoint(), endpoint);
+    }
+    let removed_gateways = vec![other];
+    proxy.apply(ConfigUpdate { removed_gateways, ..ConfigUpdate::default() });
+    assert!(within(TcpStream::connect(SocketAddr::new(two, port))).await.is_err());
+    let mut client = Client::connect(SocketAddr::new(one, port)).await;
+    assert_eq!(client.get("a", "/").await.endpoint(), "a");
+}
+
+#[tokio::test]
+async fn two_gateways_on_one_address_are_one_too_many() {
+    let echo = Echo::start("a").await;
+    let other = GatewayId::new("default", "xother");
+    let mut proxy = serve(|port| simple(port, echo.address));
+    let web = ir_listener(listener("web", proxy.address.port()));
+    let report = proxy.handle.apply(ConfigUpdate {
+        gateways: [(other.clone(), delta(vec![web]))].into(),
+        removed_gateways: Vec::new(),
+    });
+    let reason = &report.feedback[&other].unbound[&ListenerKey::new("web")];
+    assert_eq!(*reason, format!("{} is in use by Gateway default/web", proxy.address));
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    proxy.set(Vec::new());
+    // What was in the way is gone, and what waited has its turn.
+    assert_eq!(proxy.get("a", "/").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(proxy.handle.bound().len(), 1);
+}
+
+#[tokio::test]
+async fn both_unspecified_addresses_stand_side_by_side() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| {
+        let mut resources = simple(port, echo.address);
+        resources.retain(|resource| !matches!(resource, IrResource::Listener(_)));
+        let addresses = vec![IpAddr::from([0, 0, 0, 0]), IpAddr::from([0u16; 8])];
+        resources.push(ir_listener(Listener { addresses, ..listener("web", port) }));
+        resources
+    });
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    let six = proxy.handle.bound().iter().any(|bound| bound.address.is_ipv6());
+    if six {
+        let loopback = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+        let mut client = Client::connect(SocketAddr::new(loopback, proxy.address.port())).await;
+        assert_eq!(client.get("a", "/").await.endpoint(), "a");
+    }
+}

@@ -1,1 +1,127 @@
-//! To come.
+//! WebSocket, and the upgrades that are not passed on.
+
+use gwapi_translate::ir::IrResource;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::support::upstream::read_head;
+use super::support::*;
+
+const ASK: &[u8] = b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\n\
+                     upgrade: WebSocket\r\nsec-websocket-key: x\r\n\r\n";
+
+/// Agrees to WebSocket, says hello in the same breath, and sends everything back.
+async fn websocket() -> Scripted {
+    Scripted::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.to_ascii_lowercase();
+        if !(head.contains("upgrade: websocket") && head.contains("connection: upgrade")) {
+            let _ =
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+            return;
+        }
+        let agree = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
+                      upgrade: websocket\r\nsec-websocket-accept: y\r\n\r\nhello";
+        let _ = stream.write_all(agree).await;
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.write_all(b"bye").await;
+    })
+    .await
+}
+
+async fn open(proxy: &Proxy, ask: &[u8]) -> (TcpStream, String) {
+    let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    within(stream.write_all(ask)).await.expect("it reads");
+    let head = within(read_head(&mut stream)).await;
+    (stream, head)
+}
+
+async fn expect(stream: &mut TcpStream, text: &str) {
+    let mut buffer = vec![0; text.len()];
+    within(stream.read_exact(&mut buffer)).await.expect("it comes");
+    assert_eq!(String::from_utf8_lossy(&buffer), text);
+}
+
+#[tokio::test]
+async fn a_websocket_is_a_tunnel_until_either_side_closes() {
+    let endpoint = websocket().await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let (mut stream, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let head = head.to_ascii_lowercase();
+    for field in
+        ["upgrade: websocket\r\n", "connection: upgrade\r\n", "sec-websocket-accept: y\r\n"]
+    {
+        assert!(head.contains(field), "{head}");
+    }
+    expect(&mut stream, "hello").await;
+    for text in ["one", "two"] {
+        within(stream.write_all(text.as_bytes())).await.expect("it reads");
+        expect(&mut stream, text).await;
+    }
+    stream.shutdown().await.expect("it is open");
+    let mut rest = String::new();
+    within(stream.read_to_string(&mut rest)).await.expect("it is text");
+    assert_eq!(rest, "bye", "what is on its way is still delivered");
+}
+
+#[tokio::test]
+async fn what_follows_a_refused_upgrade_is_a_request_of_its_own() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut bytes = ASK.to_vec();
+    bytes.extend(b"GET /second HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n");
+    let answer = client::raw(proxy.address, &bytes).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    let seen = echo.requests();
+    assert_eq!(seen.iter().map(|seen| &*seen.target).collect::<Vec<_>>(), ["/chat", "/second"]);
+    assert_eq!(seen[0].header("upgrade"), Some("websocket"));
+    assert_eq!(seen[1].header("upgrade"), None);
+}
+
+#[tokio::test]
+async fn other_upgrades_are_not_passed_on() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    for upgrade in ["h2c", "h2c, websocket", "foo", "TLS/1.0"] {
+        let request = http::Request::get("/")
+            .header("host", "a")
+            .header("connection", "upgrade, http2-settings")
+            .header("upgrade", upgrade)
+            .header("http2-settings", "AAMAAABkAAQAAP__")
+            .body(Default::default());
+        let reply = proxy.client().await.send(request.expect("a request")).await;
+        assert_eq!(reply.endpoint(), "a");
+        let seen = echo.requests().pop().expect("a request");
+        for absent in ["upgrade", "http2-settings", "connection"] {
+            assert_eq!(seen.header(absent), None, "{upgrade}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_cannot_switch_to_what_nobody_asked_for() {
+    let endpoint = Scripted::answering(
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n",
+    )
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let (_stream, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_silent_tunnel_is_closed() {
+    let endpoint = websocket().await;
+    let limits = gwapi_dataplane::Limits {
+        response_idle_timeout: std::time::Duration::from_millis(100),
+        ..Default::default()
+    };
+    let resources = |port| -> Vec<IrResource> { simple(port, endpoint.address) };
+    let proxy = serve_with(limits, resources);
+    let (mut stream, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let mut rest = Vec::new();
+    within(stream.read_to_end(&mut rest)).await.expect("it ends");
+    assert_eq!(rest, b"hello");
+}

@@ -13,7 +13,7 @@ use gwapi_translate::ir::{GatewayConfig, GatewayId, IrResource};
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use config::*;
-pub(crate) use upstream::{Echo, Recorded, Scripted};
+pub(crate) use upstream::{Echo, Scripted};
 
 /// Longer than anything takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
@@ -42,6 +43,7 @@ impl Recorded {
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Recorded>>>,
+    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -65,13 +67,21 @@ impl Echo {
         let address = listener.local_addr().expect("it is bound");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (name, log) = (name.to_owned(), Arc::clone(&requests));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serve(stream, name.clone(), Arc::clone(&log), http2));
             }
         });
-        Self { address, requests, task }
+        Self { address, requests, connections, task }
+    }
+
+    /// Connections that came so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// What came so far.
