@@ -28,8 +28,8 @@
 use rand::{Rng, RngExt};
 
 /// How far a backend's count can be from its share of the picks of one [`WeightedChoice`], in
-/// picks: none for one backend, one for two, 2.5 for up to 16, which is as many as a rule may have
-/// (HR-5). For more than two the tests look for worse weights and find none.
+/// picks: none for one backend, one for two, 2.5 for up to 16, which is as many as the API lets a rule
+/// have. The last is a bound on the tree, which the tests compute for weights of all kinds.
 pub fn max_deviation(backends: usize) -> f64 {
     match backends {
         0 | 1 => 0.0,
@@ -210,6 +210,41 @@ mod tests {
         assert_eq!(picked, [1, 1, 1], "of a million phases exactly one picks it, at each pick");
     }
 
+    #[test]
+    fn a_canary_gets_its_share_give_or_take_one_a_worker() {
+        for workers in 1..=64 {
+            let mut choices: Vec<_> =
+                (0..workers).map(|_| WeightedChoice::new(&[99, 1], &mut rand::rng())).collect();
+            let picks = (0..1200).filter_map(|request: usize| choices[request % workers].pick());
+            let canary = picks.filter(|pick| *pick == 1).count();
+            assert!(canary.abs_diff(12) <= workers, "{canary} of 1,200 over {workers} workers");
+        }
+    }
+
+    /// What the backends of a branch can be off by where what arrives is off by `off`.
+    fn worst(choice: &WeightedChoice, branch: Branch, off: f64) -> f64 {
+        let Branch::Fork(fork) = branch else { return off };
+        let Fork { first, second, first_weight, weight, .. } = choice.forks[fork];
+        let share = first_weight as f64 / weight as f64;
+        let first = worst(choice, first, 1.0 + share * off);
+        first.max(worst(choice, second, 1.0 + (1.0 - share) * off))
+    }
+
+    #[test]
+    fn weights_that_make_it_hard_stay_within_the_bound() {
+        // Found by searching for the worst: chains of scales, with a few equal weights among them.
+        for weights in [
+            &[587_637, 76_616, 660, 50, 82, 2, 2, 132_650, 3082][..],
+            &[1, 34_839, 60_325, 200_281, 1_000_000],
+            &[4684, 1073, 268_418, 521_537, 2, 5, 466],
+            &[1; 16],
+        ] {
+            let choice = WeightedChoice::with_phases(weights, |_| 0);
+            let worst = choice.root.map_or(0.0, |root| worst(&choice, root, 0.0));
+            assert!(worst <= MAX_DEVIATION, "{weights:?} can be off by {worst}");
+        }
+    }
+
     /// The choices of all combinations of phases.
     fn all_phases(weights: &[u32]) -> Vec<WeightedChoice> {
         let mut limits = Vec::new();
@@ -226,6 +261,15 @@ mod tests {
             })
         };
         (0..combinations).map(choice).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn no_weights_exceed_the_bound(weights in crate::testing::weighted::weights()) {
+            let choice = WeightedChoice::with_phases(&weights, |_| 0);
+            let worst = choice.root.map_or(0.0, |root| worst(&choice, root, 0.0));
+            prop_assert!(worst <= max_deviation(weights.iter().filter(|weight| **weight > 0).count()));
+        }
     }
 
     proptest! {
