@@ -65,13 +65,13 @@ pub enum Scope {
     Gwapi,
 }
 
-/// Checks all laws of matching, 500 cases each.
+/// Checks all laws of matching, 300 cases each.
 ///
 /// # Panics
 ///
 /// With a counter-example that reads well, if a law is broken.
 pub fn laws<M: Matcher>() {
-    check_matcher::<M>(Scope::Gwapi, 500).unwrap_or_else(|found| panic!("{found}"));
+    check_matcher::<M>(Scope::Gwapi, 300).unwrap_or_else(|found| panic!("{found}"));
 }
 
 /// Checks all laws of matching.

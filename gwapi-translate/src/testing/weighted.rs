@@ -87,7 +87,8 @@ pub fn spreads_evenly<C: Choice>(cases: u32) -> Result<(), CounterExample> {
                     let share = f64::from(request) * f64::from(*weight) / f64::from(sum);
                     if (f64::from(*count) - share).abs() > allowed + 1e-9 {
                         return Err(format!(
-                            "expected  {share:.2} +- {allowed} picks of backend {position} after {request} requests\ngot       {count}"
+                            "expected  {share:.2} +- {allowed} picks of backend {position} \
+                             after {request} requests\ngot       {count}"
                         ));
                     }
                 }
@@ -125,7 +126,8 @@ pub fn is_fair_from_the_first_pick<C: Choice>(cases: u32) -> Result<(), CounterE
                     let allowed = 6.0 * (mean * (1.0 - share)).sqrt() + 1.0;
                     if (f64::from(*count) - mean).abs() > allowed {
                         return Err(format!(
-                            "expected  {mean:.1} +- {allowed:.1} starts to give pick {pick} to backend {position}\ngot       {count}"
+                            "expected  {mean:.1} +- {allowed:.1} starts to give pick {pick} \
+                             to backend {position}\ngot       {count}"
                         ));
                     }
                 }
