@@ -115,9 +115,6 @@ impl Engine {
     fn remove(&mut self, id: &ObjectId, dirty: &mut Dirty) {
         if let Some(old) = self.resources.remove(id) {
             self.index.update(&old, false);
-            if id.kind == Kind::Gateway {
-                self.feedback.remove(&id.namespaced_name());
-            }
             self.mark(Some(&old), None, dirty);
         }
     }
@@ -172,11 +169,11 @@ impl Engine {
         routes.map(|(name, _)| name).take_while(move |name| name.namespace == namespace).cloned()
     }
 
-    /// Replaces what the data plane said about a Gateway. Nothing is kept about Gateways that do
-    /// not exist.
+    /// Replaces what the data plane said about a Gateway. Nothing is kept about Gateways that are
+    /// not ours.
     pub(super) fn set_feedback(&mut self, gateway: &GatewayId, feedback: Feedback) -> Dirty {
         let mut dirty = Dirty::default();
-        if self.resources.gateways.contains_key(gateway) {
+        if self.gateways.contains_key(gateway) {
             dirty.gateways.insert(gateway.clone());
             if feedback == Feedback::default() {
                 self.feedback.remove(gateway);
@@ -239,7 +236,11 @@ impl Engine {
             self.ports.claim(id, draft.as_ref().and_then(GatewayDraft::claim));
             match draft {
                 Some(draft) => self.drafts.insert(id.clone(), draft),
-                None => self.drafts.remove(id),
+                None => {
+                    // The data plane lets the Gateway go, and will say anew what it finds.
+                    self.feedback.remove(id);
+                    self.drafts.remove(id)
+                }
             };
         }
         gateways.extend(self.ports.settle());

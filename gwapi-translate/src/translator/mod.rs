@@ -89,7 +89,7 @@ impl Translator {
     }
 
     /// Takes in what the data plane said about a Gateway. It replaces what was said before, and is
-    /// forgotten when the Gateway is deleted. Status follows; the configuration never does, so that
+    /// forgotten when the Gateway is no longer served. Status follows; the configuration never does, so that
     /// the data plane's answer cannot change its own question.
     pub fn set_feedback(&mut self, gateway: &GatewayId, feedback: Feedback) -> TranslationDelta {
         let dirty = self.engine.set_feedback(gateway, feedback);

@@ -51,6 +51,59 @@ pub fn resource() -> impl Strategy<Value = Resource> {
     ]
 }
 
+/// A world in which all is well: two routes by one Gateway to one Service with an endpoint.
+pub(super) fn world() -> impl Iterator<Item = Resource> {
+    let route = |name: &str| {
+        json!({
+            "metadata": { "name": name, "namespace": "a" },
+            "spec": {
+                "parentRefs": [{ "name": "g" }],
+                "rules": [{ "backendRefs": [{ "name": "x", "port": 80 }] }],
+            },
+        })
+    };
+    [
+        (
+            Kind::GatewayClass,
+            json!({
+                "metadata": { "name": "ours" },
+                "spec": { "controllerName": "gwapi.dev/gateway-controller" },
+            }),
+        ),
+        (
+            Kind::Gateway,
+            json!({
+                "metadata": { "name": "g", "namespace": "a" },
+                "spec": {
+                    "gatewayClassName": "ours",
+                    "listeners": [{ "name": "l", "port": 80, "protocol": "HTTP" }],
+                },
+            }),
+        ),
+        (Kind::HttpRoute, route("r")),
+        (Kind::HttpRoute, route("s")),
+        (
+            Kind::Service,
+            json!({
+                "metadata": { "name": "x", "namespace": "a" },
+                "spec": { "ports": [{ "port": 80 }] },
+            }),
+        ),
+        (
+            Kind::EndpointSlice,
+            json!({
+                "metadata": { "name": "e", "namespace": "a",
+                    "labels": { "kubernetes.io/service-name": "x" } },
+                "addressType": "IPv4",
+                "endpoints": [{ "addresses": ["10.1.0.1"] }],
+                "ports": [{ "port": 8000 }],
+            }),
+        ),
+    ]
+    .into_iter()
+    .map(|(kind, value)| read(kind, value))
+}
+
 /// An object with metadata around its body.
 fn object(kind: Kind, body: impl Strategy<Value = Value>) -> impl Strategy<Value = Resource> {
     let label = select(vec!["x", "y", "gone"]);
