@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use gwapi_translate::Feedback;
-use gwapi_translate::ir::{ConfigDelta, GatewayId, IrKey, Listener, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{ConfigDelta, GatewayId, Listener, ListenerKey, ListenerProtocol};
 
 use super::core_state::Forgotten;
 use super::gateway::Gateway;
@@ -48,7 +48,7 @@ impl Applier {
         let wanted = self.wanted();
         let addresses = wanted.owners.keys().copied().collect();
         let changes = self.sockets.follow(&addresses, workers.len());
-        if changes_nothing && changes.added.is_empty() && changes.removed.is_empty() {
+        if changes_nothing && changes.is_empty() {
             // A look at ports that are still in use: no new generation, nothing to measure.
             let feedback = self.feedback(&wanted, &named);
             return ApplyReport { generation: self.generation, feedback };
@@ -96,7 +96,7 @@ impl Applier {
     fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
         for (id, gateway) in &self.gateways {
-            for listener in gateway.config().listeners() {
+            for listener in gateway.listeners() {
                 for address in addresses(listener) {
                     let first = (id.clone(), Arc::clone(listener));
                     let (owner, other) = wanted.owners.entry(address).or_insert(first);
@@ -139,7 +139,6 @@ impl Applier {
         for (id, gateway) in &self.gateways {
             let feedback = Feedback {
                 unbound: gateway
-                    .config()
                     .listeners()
                     .filter_map(|l| Some((l.key.clone(), self.unbound(wanted, id, l)?)))
                     .collect(),
@@ -167,7 +166,7 @@ impl Applier {
         let wanted = self.wanted();
         let mut bound: Vec<BoundListener> = Vec::new();
         for (id, gateway) in &self.gateways {
-            for listener in gateway.config().listeners() {
+            for listener in gateway.listeners() {
                 let key = (id.clone(), listener.key.clone());
                 let ours = addresses(listener)
                     .filter(|a| self.sockets.is_bound(a) && !wanted.conflicts.contains_key(&key));
@@ -201,15 +200,10 @@ impl Applier {
             ..ConfigApplied::default()
         };
         for gateway in self.gateways.values() {
+            applied.listeners += gateway.listeners().count();
+            applied.rules += gateway.counts().rules;
+            applied.backends += gateway.counts().backends;
             applied.certificates += gateway.certificates().len();
-            for key in gateway.config().0.keys() {
-                match key {
-                    IrKey::Listener(_) => applied.listeners += 1,
-                    IrKey::HttpRule(_) => applied.rules += 1,
-                    IrKey::Backend(_) => applied.backends += 1,
-                    IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
-                }
-            }
         }
         applied
     }

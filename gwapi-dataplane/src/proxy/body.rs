@@ -12,6 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::{Instant, Sleep};
 
 use super::account::ResponseAccount;
+use super::stall::StreamWatch;
 
 /// Why a body broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +149,7 @@ pub(super) struct ProxyBody {
     idle: IdleTimer,
     deadline: Option<Pin<Box<Sleep>>>,
     account: Option<ResponseAccount>,
+    watch: Option<Rc<StreamWatch>>,
 }
 
 enum Content {
@@ -166,7 +168,8 @@ impl ProxyBody {
     }
 
     fn local(content: Content) -> Self {
-        Self { content, idle: IdleTimer::new(Duration::MAX), deadline: None, account: None }
+        let idle = IdleTimer::new(Duration::MAX);
+        Self { content, idle, deadline: None, account: None, watch: None }
     }
 
     /// What an endpoint sends. `account` is settled when the body ends, however it ends.
@@ -186,6 +189,7 @@ impl ProxyBody {
             idle: IdleTimer::new(idle_timeout),
             deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             account: Some(account),
+            watch: StreamWatch::current(),
         }
     }
 
@@ -222,6 +226,9 @@ impl Body for ProxyBody {
             }
             Content::Upstream(incoming) => incoming,
         };
+        if let Some(watch) = &this.watch {
+            watch.asked();
+        }
         if let Some(deadline) = &mut this.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -238,6 +245,9 @@ impl Body for ProxyBody {
                 }
                 if ended {
                     this.complete();
+                }
+                if let Some(watch) = &this.watch {
+                    watch.handed_over();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -29,8 +29,8 @@ use super::head_timer::{Arrival, HeadTimer};
 use super::headers::ClientFields;
 use super::io::ClientIo;
 use super::service;
+use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
-use super::upstream::LocalExecutor;
 use super::worker::{Phase, Slot, Worker};
 
 /// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
@@ -145,8 +145,17 @@ impl Accepted {
     }
 
     async fn serve_clear(self, mut io: ClientIo, listener: Rc<CoreListener>) -> io::Result<()> {
-        let limit = self.worker.limits.first_byte_timeout;
-        let http2 = tokio::time::timeout(limit, io.starts_http2()).await??;
+        let limits = Rc::clone(&self.worker.limits);
+        let mut phase = self.worker.phase();
+        let closing = async {
+            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+            tokio::time::sleep(limits.drain_quiet).await;
+        };
+        let http2 = tokio::select! {
+            biased;
+            first = tokio::time::timeout(limits.first_byte_timeout, io.starts_http2()) => first??,
+            () = closing => return Ok(()),
+        };
         let arrival = io.arrival().clone();
         let connection = Connection::new(self, listener, None);
         serve_http(connection, io, arrival, http2).await
@@ -248,7 +257,7 @@ where
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_head_bytes)
-        .serve_connection(TokioIo::new(io), handler(connection))
+        .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)))
         .with_upgrades();
     let mut served = pin!(served);
     tokio::select! {
@@ -257,7 +266,11 @@ where
         _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
     }
     served.as_mut().graceful_shutdown();
-    served.await
+    tokio::select! {
+        ended = served => ended,
+        // A connection on which no request ever came is not taken for one that waits.
+        () = connection.idle(limits.drain_quiet) => Ok(()),
+    }
 }
 
 async fn serve_http2<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
@@ -266,7 +279,7 @@ where
 {
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
-    let served = http2::Builder::new(LocalExecutor)
+    let served = http2::Builder::new(StreamExecutor { stall_timeout: limits.write_stall_timeout })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -284,7 +297,11 @@ where
         () = connection.idle(limits.idle_timeout) => {}
     }
     served.as_mut().graceful_shutdown();
-    served.await
+    tokio::select! {
+        ended = served => ended,
+        // A client that neither answers nor goes, though nothing is left to do.
+        () = connection.idle(PING_TIMEOUT) => Ok(()),
+    }
 }
 
 impl Connection {

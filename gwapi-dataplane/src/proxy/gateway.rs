@@ -1,6 +1,6 @@
 //! One Gateway on the way from its configuration to what workers read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -20,7 +20,17 @@ pub(super) struct Gateway {
     config: GatewayConfig,
     certificates: Certificates,
     tls: ConfigMap<ListenerKey, ListenerTls>,
+    /// By name. The configuration has them too, among everything else.
+    listeners: BTreeMap<ListenerKey, Arc<Listener>>,
+    counts: Counts,
     state: Arc<GatewayState>,
+}
+
+/// How many resources of a kind a configuration has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) rules: usize,
+    pub(super) backends: usize,
 }
 
 impl Gateway {
@@ -35,12 +45,23 @@ impl Gateway {
             config: GatewayConfig::default(),
             certificates: Certificates::default(),
             tls: ConfigMap::default(),
+            listeners: BTreeMap::new(),
+            counts: Counts::default(),
             state: Arc::new(state),
         }
     }
 
     pub(super) fn config(&self) -> &GatewayConfig {
         &self.config
+    }
+
+    /// In the order of their names.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.values()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     pub(super) fn certificates(&self) -> &Certificates {
@@ -57,8 +78,12 @@ impl Gateway {
         let changed: BTreeSet<IrKey> = delta.removals.iter().cloned().chain(upserted).collect();
         for key in &changed {
             self.forget(key, forgotten);
+            self.count(key, |count| *count -= 1);
         }
         self.config.apply(delta);
+        for key in &changed {
+            self.count(key, |count| *count += 1);
+        }
         let rules_gone = changed.iter().filter(|key| !self.config.0.contains_key(key));
         forgotten.rules.extend(rules_gone.filter_map(|key| match key {
             IrKey::HttpRule(rule) => Some((self.state.id.clone(), rule.clone())),
@@ -68,11 +93,22 @@ impl Gateway {
             id: self.state.id.clone(),
             table: self.state.table.apply(delta),
             backends: self.backends(&changed),
-            listeners: self.listeners(&changed),
+            listeners: self.listener_states(&changed),
         });
     }
 
-    /// Notes what workers may have made of a resource, and of everything.
+    /// Changes the count of a resource's kind, if the configuration has the resource.
+    fn count(&mut self, key: &IrKey, change: impl Fn(&mut usize)) {
+        if self.config.0.contains_key(key) {
+            match key {
+                IrKey::HttpRule(_) => change(&mut self.counts.rules),
+                IrKey::Backend(_) => change(&mut self.counts.backends),
+                IrKey::Listener(_) | IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
+            }
+        }
+    }
+
+    /// Notes what workers may have made of a resource.
     fn forget(&self, key: &IrKey, forgotten: &mut Forgotten) {
         match (self.config.0.get(key), key) {
             (Some(IrResource::Listener(listener)), _) => forgotten.objects.push(address(listener)),
@@ -118,7 +154,7 @@ impl Gateway {
         Some(BackendEntry { backend, endpoints })
     }
 
-    fn listeners(
+    fn listener_states(
         &mut self,
         changed: &BTreeSet<IrKey>,
     ) -> Arc<ConfigMap<ListenerKey, ListenerState>> {
@@ -129,7 +165,10 @@ impl Gateway {
                     self.certificates.set(certificate);
                 }
                 (IrKey::Certificate(key), _) => self.certificates.remove(key),
-                (IrKey::Listener(_), _) => {}
+                (IrKey::Listener(key), Some(IrResource::Listener(listener))) => {
+                    self.listeners.insert(key.clone(), Arc::clone(listener));
+                }
+                (IrKey::Listener(key), _) => drop(self.listeners.remove(key)),
                 _ => continue,
             }
             touched = true;
@@ -142,7 +181,7 @@ impl Gateway {
             .listeners()
             .filter_map(|listener| Some((listener.key.clone(), self.listener_tls(listener)?)));
         self.tls = tls.collect();
-        let listeners = self.config.listeners().map(|listener| {
+        let listeners = self.listeners.values().map(|listener| {
             let tls = self.tls.get(&listener.key).map(|tls| Arc::clone(tls.config()));
             (listener.key.clone(), ListenerState { listener: Arc::clone(listener), tls })
         });

@@ -29,6 +29,7 @@ mod service;
 mod shared;
 mod snapshot;
 mod sockets;
+mod stall;
 mod tls;
 mod tunnel;
 mod upstream;

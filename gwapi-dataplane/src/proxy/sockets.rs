@@ -25,6 +25,12 @@ pub(super) struct SocketChanges {
     pub(super) removed: Vec<SocketAddr>,
 }
 
+impl SocketChanges {
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
 impl Sockets {
     /// Binds what is wanted and not bound yet. Sockets that stay are not touched.
     pub(super) fn follow(
@@ -168,6 +174,15 @@ mod tests {
         assert_eq!(third.removed, [a]);
         assert!(third.added.is_empty());
         drop((first, second));
+    }
+
+    #[test]
+    fn a_host_without_ipv6_is_no_fault_beside_ipv4() {
+        let v4: SocketAddr = "0.0.0.0:80".parse().expect("an address");
+        let v6: SocketAddr = "[::]:80".parse().expect("an address");
+        let error = io::Error::from_raw_os_error(ADDRESS_FAMILY_NOT_SUPPORTED);
+        assert_eq!(explain(v6, &error, &BTreeSet::from([v4, v6])), "");
+        assert_ne!(explain(v6, &error, &BTreeSet::from([v6])), "");
     }
 
     #[test]

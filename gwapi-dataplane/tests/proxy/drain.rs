@@ -113,6 +113,19 @@ async fn what_does_not_end_is_cut_and_counted() {
 }
 
 #[tokio::test]
+async fn connections_that_never_said_anything_do_not_hold_up_a_drain() {
+    let certificate = certificate_for(&["a.example"]);
+    let limits = Limits { drain_quiet: Duration::from_millis(100), ..Limits::default() };
+    let proxy = serve_with(limits, |port| {
+        vec![ir_listener(https_listener("web", port, None, &["c"])), certificate.secret("c")]
+    });
+    let silent = client::tls(proxy.address, "a.example", &[&certificate], &[]).await;
+    let drained = within(proxy.drain()).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 0 });
+    drop(silent);
+}
+
+#[tokio::test]
 async fn dropping_the_proxy_stops_it_at_once() {
     let (endpoint, _go) = gated().await;
     let proxy = serve(|port| simple(port, endpoint.address));

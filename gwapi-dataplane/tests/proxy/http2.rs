@@ -118,7 +118,9 @@ async fn trailers_pass_from_http2_to_http2() {
     trailers.insert("x-sum", HeaderValue::from_static("42"));
     body.trailers = Some(trailers);
     let request = Request::post("http://a.example/").header("te", "trailers").body(body);
-    client.send(request.expect("a request")).await;
+    let reply = client.send(request.expect("a request")).await;
+    assert_eq!(reply.text(), "data");
+    assert_eq!(reply.trailers.expect("there are trailers")["x-sum"], "42");
     let seen = echo.only_request();
     assert_eq!(seen.header("te"), Some("trailers"));
     assert_eq!(seen.trailers.expect("there are trailers")["x-sum"], "42");

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use gwapi_dataplane::Limits;
-use gwapi_translate::ir::{BackendTarget, Hostname, HttpRule, Listener, WeightedBackend};
+use gwapi_translate::ir::{
+    BackendKey, BackendTarget, Endpoints, Hostname, HttpRule, IrResource, Listener, WeightedBackend,
+};
 use http::StatusCode;
 
 use super::support::*;
@@ -204,8 +206,7 @@ async fn listeners_and_endpoints_have_ipv6_addresses() {
     let loopback = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
     let proxy = serve_on(loopback, Limits::default(), |port| {
         let mut resources = simple(port, echo.address);
-        resources
-            .retain(|resource| !matches!(resource, gwapi_translate::ir::IrResource::Listener(_)));
+        resources.retain(|resource| !matches!(resource, IrResource::Listener(_)));
         let web = Listener { addresses: vec![loopback], ..listener("web", port) };
         resources.push(ir_listener(web));
         resources
@@ -213,6 +214,24 @@ async fn listeners_and_endpoints_have_ipv6_addresses() {
     let reply = proxy.get(&format!("[::1]:{}", proxy.address.port()), "/").await;
     assert_eq!(reply.endpoint(), "six");
     assert_eq!(echo.only_request().header("x-forwarded-for"), Some("::1"));
+}
+
+#[tokio::test]
+async fn an_endpoint_may_be_a_name() {
+    let echo = Echo::start("named").await;
+    let proxy = serve(|port| {
+        let mut resources = simple(port, echo.address);
+        let key = BackendKey::service("default", "app", 80);
+        let hostnames = vec![("localhost".to_owned(), echo.address.port())];
+        let named = Endpoints { key, addresses: Vec::new(), hostnames };
+        resources.retain(|resource| !matches!(resource, IrResource::Endpoints(_)));
+        resources.push(IrResource::Endpoints(named.into()));
+        resources
+    });
+    let mut client = proxy.client().await;
+    for _ in 0..2 {
+        assert_eq!(client.get("a.example", "/").await.endpoint(), "named");
+    }
 }
 
 #[tokio::test]

@@ -202,6 +202,49 @@ async fn a_head_that_drips_is_cut_before_a_connection_that_idles() {
     assert_eq!(echo.requests().len(), 1);
 }
 
+/// An endpoint that answers without an end, and says when nobody takes it any more.
+async fn endless() -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    let (sender, ended) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let sender = sender.clone();
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+            let _ = sender.send(());
+        }
+    })
+    .await;
+    (endpoint, ended)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_loses_its_connection() {
+    let (endpoint, mut ended) = endless().await;
+    let limits = Limits { write_stall_timeout: SHORT, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut stream = within(tokio::net::TcpStream::connect(proxy.address)).await.expect("open");
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    within(stream.write_all(request)).await.expect("it reads");
+    within(ended.recv()).await.expect("the endpoint is let go");
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_reset_and_its_connection_goes_on() {
+    let (endpoint, mut ended) = endless().await;
+    let limits = Limits { write_stall_timeout: SHORT, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut client: client::Http2Client = client::Http2Client::connect(proxy.address).await;
+    let request = |method| Request::builder().method(method).uri("http://a/");
+    let endless = request("GET").body(Default::default()).expect("a request");
+    let response = within(client.0.send_request(endless)).await.expect("a head");
+    within(ended.recv()).await.expect("the endpoint is let go");
+    assert!(within(response.into_body().collect()).await.is_err(), "the stream was reset");
+    let other = request("TRACE").body(Default::default()).expect("a request");
+    assert_eq!(client.send(other).await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
 #[tokio::test]
 async fn a_request_to_a_slow_endpoint_does_not_hold_up_others() {
     let (silent, echo) = (Scripted::silent().await, Echo::start("a").await);

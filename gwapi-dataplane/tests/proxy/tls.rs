@@ -1,12 +1,15 @@
 //! TLS: the listener by server name, its certificates, its sessions.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use gwapi_translate::ir::{CertificateKey, HttpRule, ListenerKey};
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::client::{Http2Client, shown, tls};
+use super::support::client::{Http2Client, shown, tls, tls_config, tls_with};
 use super::support::*;
 
 /// A rule on these listeners.
@@ -197,6 +200,36 @@ async fn a_certificate_is_exchanged_without_touching_open_connections() {
         assert_eq!(shown(&stream.expect("a handshake")), certificate.der);
         assert_eq!(open.get("a.example", "/").await.endpoint(), "a");
     }
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_with_the_listener_that_it_was_made_with_and_no_other() {
+    let echo = Echo::start("a").await;
+    let certificate = certificate_for(&["a.example"]);
+    let other = free_port();
+    let proxy = serve(|port| {
+        let mut resources = backend("app", &[echo.address]);
+        resources.push(ir_listener(https_listener("web", port, None, &["c"])));
+        resources.push(ir_listener(https_listener("other", other, None, &["c"])));
+        resources.extend([certificate.secret("c"), ir(rule_on(&["web", "other"]))]);
+        resources
+    });
+    let other = SocketAddr::new(proxy.address.ip(), other);
+    let config = tls_config(&[&certificate], &[]);
+    let handshake = async |address| {
+        let stream = tls_with(Arc::clone(&config), address, "a.example").await;
+        let mut stream = stream.expect("a handshake");
+        let kind = stream.get_ref().1.handshake_kind().expect("it is over");
+        // Tickets come with the first answer; those of a server come in pairs.
+        let request = b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+        within(stream.write_all(request)).await.expect("it reads");
+        let mut answer = Vec::new();
+        within(stream.read_to_end(&mut answer)).await.expect("it ends");
+        kind
+    };
+    assert_eq!(handshake(proxy.address).await, HandshakeKind::Full);
+    assert_eq!(handshake(proxy.address).await, HandshakeKind::Resumed);
+    assert_eq!(handshake(other).await, HandshakeKind::Full);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// Runs hyper's futures on the worker they were made on.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::proxy) struct LocalExecutor;
+struct LocalExecutor;
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
 where

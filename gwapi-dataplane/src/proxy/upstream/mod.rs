@@ -11,6 +11,6 @@ mod exchange;
 mod pool;
 mod send;
 
-pub(super) use connect::{LocalExecutor, Place};
+pub(super) use connect::Place;
 pub(super) use pool::{Endpoint, Lease, Pool};
 pub(super) use send::{Answer, Attempt, Failure, send};

@@ -116,17 +116,18 @@ impl Endpoint {
     }
 
     fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+        // The last used one that is ready: one that is not may still be busy with the end of its
+        // request, and one that is closed is left to the sweep.
         let mut idle = self.idle.borrow_mut();
-        loop {
-            let Idle { sender, .. } = idle.pop()?;
-            if sender.is_usable() {
-                return Some(sender);
-            }
-        }
+        let position = idle.iter().rposition(|idle| idle.sender.is_usable())?;
+        Some(idle.remove(position).sender)
     }
 
     fn put_idle(&self, sender: http1::SendRequest<RequestBody>, limits: &Limits) {
         let mut idle = self.idle.borrow_mut();
+        if idle.len() >= limits.max_idle_per_endpoint {
+            idle.retain(|idle| !idle.sender.is_closed());
+        }
         if idle.len() < limits.max_idle_per_endpoint && !sender.is_closed() {
             idle.push(Idle { sender, since: Instant::now() });
         }

@@ -23,13 +23,15 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Reply {
     async fn read(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
-        let body = within(body.collect()).await.expect("the body is whole").to_bytes();
-        Self { status: head.status, headers: head.headers, body }
+        let body = within(body.collect()).await.expect("the body is whole");
+        let trailers = body.trailers().cloned();
+        Self { status: head.status, headers: head.headers, body: body.to_bytes(), trailers }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -135,6 +137,11 @@ pub(crate) async fn tls(
     trusted: &[&TestCertificate],
     alpn: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_with(tls_config(trusted, alpn), address, server_name).await
+}
+
+/// The settings of a TLS client; connections that share them share its sessions.
+pub(crate) fn tls_config(trusted: &[&TestCertificate], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in trusted {
         roots.add(CertificateDer::from(certificate.der.clone())).expect("it is a certificate");
@@ -146,9 +153,17 @@ pub(crate) async fn tls(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+pub(crate) async fn tls_with(
+    config: Arc<ClientConfig>,
+    address: SocketAddr,
+    server_name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = within(TcpStream::connect(address)).await.expect("it accepts");
     let name = ServerName::try_from(server_name.to_owned()).expect("it is a name");
-    within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+    within(TlsConnector::from(config).connect(name, stream)).await
 }
 
 /// The certificate that the server showed.

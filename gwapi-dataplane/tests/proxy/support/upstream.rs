@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -38,8 +39,8 @@ impl Recorded {
     }
 }
 
-/// An endpoint that answers 200 with its name as header `x-endpoint`, the request's body as body,
-/// and the target as header `x-target`.
+/// An endpoint that answers 200 with its name as header `x-endpoint`, the request's body and
+/// trailers as its own, and the target as header `x-target`.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Recorded>>>,
@@ -115,9 +116,9 @@ async fn echo(
     request: Request<Incoming>,
     name: &str,
     log: &Mutex<Vec<Recorded>>,
-) -> Response<Full<Bytes>> {
+) -> Response<BoxBody<Bytes, Infallible>> {
     let (head, body) = request.into_parts();
-    let Ok(body) = body.collect().await else { return Response::new(Full::default()) };
+    let Ok(body) = body.collect().await else { return Response::default() };
     let trailers = body.trailers().cloned();
     let body = body.to_bytes();
     let target = head.uri.to_string();
@@ -127,12 +128,17 @@ async fn echo(
         version: head.version,
         headers: head.headers,
         body: body.clone(),
-        trailers,
+        trailers: trailers.clone(),
     });
+    let body = Full::new(body);
+    let body = match trailers {
+        Some(trailers) => body.with_trailers(async { Some(Ok(trailers)) }).boxed(),
+        None => body.boxed(),
+    };
     Response::builder()
         .header("x-endpoint", name)
         .header("x-target", target)
-        .body(Full::new(body))
+        .body(body)
         .expect("it is a response")
 }
 
