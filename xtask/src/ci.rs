@@ -116,7 +116,8 @@ fn clippy(root: &Path, features: &[&str]) -> anyhow::Result<()> {
 /// All features in one build: the crates that are heavy to compile are compiled once.
 fn test(root: &Path, targets: &[&str]) -> anyhow::Result<()> {
     let mut command = cargo(root);
-    command.args(["test", "--locked", "--workspace", "--all-features"]).args(targets);
+    let flags = ["test", "--locked", "--no-fail-fast", "--workspace", "--all-features"];
+    command.args(flags).args(targets);
     // A golden test compares; it never accepts what it sees.
     run_command(command.env("INSTA_UPDATE", "no").env_remove("UPDATE_GOLDEN"))
 }
