@@ -268,7 +268,8 @@ fn compare<K: Ord + fmt::Display, V: PartialEq + serde::Serialize>(
 }
 
 /// What holds of every translation: no reference inside a configuration leads nowhere, nothing is
-/// there that is not used, and every status is complete (RT-7, ST-2, ST-4).
+/// there that is not used, every status is complete (RT-7, ST-2, ST-4), and attached routes are
+/// counted (AR-4).
 ///
 /// # Errors
 ///
@@ -277,6 +278,7 @@ pub fn well_formed(resources: &Resources, translation: &Translation) -> Result<(
     for (gateway, config) in &translation.config {
         ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
         config_is_well_formed(config)?;
+        routes_are_counted(gateway, config, translation)?;
     }
     for (id, status) in &translation.status {
         let object = resources.get(id);
@@ -296,6 +298,45 @@ pub fn well_formed(resources: &Resources, translation: &Translation) -> Result<(
                 ensure!(!failed || !condition.message.is_empty(), "{id}: {condition:?}");
             }
         }
+    }
+    Ok(())
+}
+
+/// AR-4: a listener counts the accepted routes that are attached to it, each once.
+fn routes_are_counted(
+    gateway: &GatewayId,
+    config: &GatewayConfig,
+    translation: &Translation,
+) -> Result<(), String> {
+    let id = |kind, name: &GatewayId| ObjectId::new(kind, &*name.namespace, &*name.name);
+    let accepted = |route: &GatewayId| match translation.status.get(&id(Kind::HttpRoute, route)) {
+        Some(Status::HttpRoute(status)) => status.parents.iter().any(|parent| {
+            let namespace = parent.parent_ref.namespace.as_deref().unwrap_or(&route.namespace);
+            let conditions = &parent.conditions;
+            namespace == gateway.namespace
+                && parent.parent_ref.name == gateway.name
+                && conditions.iter().any(|it| {
+                    it.condition_type == ConditionType::Accepted
+                        && it.status == ConditionStatus::True
+                })
+        }),
+        _ => false,
+    };
+    let Some(Status::Gateway(status)) = translation.status.get(&id(Kind::Gateway, gateway)) else {
+        return Err(format!("{gateway} has no status"));
+    };
+    for listener in &status.listeners {
+        let key = ListenerKey::new(listener.name.as_str());
+        let attached: BTreeSet<_> = config
+            .http_rules()
+            .filter(|rule| rule.listeners.contains(&key) && accepted(&rule.route))
+            .map(|rule| &rule.route)
+            .collect();
+        ensure!(
+            usize::try_from(listener.attached_routes) == Ok(attached.len()),
+            "{gateway} counts {} routes on {key}, accepted are {attached:?}",
+            listener.attached_routes
+        );
     }
     Ok(())
 }
