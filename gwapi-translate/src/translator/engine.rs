@@ -302,7 +302,8 @@ impl Engine {
 
     fn settle_route(&mut self, name: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
         let new = self.derive_route(name).unwrap_or_default();
-        let old = self.routes.remove(name).unwrap_or_default();
+        // Taken out of its place and not out of the map: an edit must not make the map rehash.
+        let old = self.routes.get_mut(name).map(std::mem::take).unwrap_or_default();
         // What is needed from now on comes first, so that nothing is let go that is still needed.
         for gateway in new.gateways.keys() {
             for target in &new.backends {
@@ -329,6 +330,7 @@ impl Engine {
         let id = ObjectId::new(Kind::HttpRoute, name.namespace.as_str(), name.name.as_str());
         if new.status.parents.is_empty() {
             staged.status(id, None);
+            self.routes.remove(name);
         } else {
             staged.status(id, Some(Status::HttpRoute(new.status.clone())));
             self.routes.insert(name.clone(), new);

@@ -7,25 +7,23 @@
 //! [`laws`] checks both on generated cases. Counter-examples print one event a line.
 
 mod resources;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 
 use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
-use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent, Resources};
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use proptest::sample::select;
+use gwapi_model::{Kind, ObjectId, ResourceEvent, Resources};
+use proptest::strategy::Strategy;
 
 use super::{CounterExample, check_law};
 use crate::ir::{
-    BackendTarget, CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey,
-    ListenerProtocol,
+    BackendTarget, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol,
 };
-use crate::{
-    AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
-};
+use crate::{Feedback, Options, Translation, TranslationDelta, Translator, translate};
 pub use resources::{name, resource};
+use steps::options;
+pub use steps::{Step, show, steps};
 
 /// Leaves with a message unless something holds.
 macro_rules! ensure {
@@ -34,88 +32,6 @@ macro_rules! ensure {
             return Err(format!($($message)+));
         }
     };
-}
-
-/// One thing that happens to a [`Translator`].
-#[derive(Clone)]
-pub enum Step {
-    /// Events that are applied as one change.
-    Events(Vec<ResourceEvent>),
-    /// New options.
-    Options(Options),
-    /// The data plane reports.
-    Feedback(GatewayId, Feedback),
-}
-
-/// A sequence of steps: most of them begin with a small world in which all is well, so that what
-/// follows has something to break.
-pub fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let world = || Step::Events(resources::world().map(ResourceEvent::Apply).collect());
-    let begin = prop_oneof![1 => Just(false), 4 => Just(true)];
-    (begin, proptest::collection::vec(step(), 1..24)).prop_map(move |(begin, mut steps)| {
-        if begin {
-            steps.insert(0, world());
-        }
-        steps
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let batch = proptest::collection::vec(event(), 2..6);
-    prop_oneof![
-        20 => event().prop_map(|event| Step::Events(vec![event])),
-        8 => batch.prop_map(Step::Events),
-        1 => options().prop_map(Step::Options),
-        3 => (gateway_id(), feedback()).prop_map(|(id, said)| Step::Feedback(id, said)),
-    ]
-}
-
-fn event() -> impl Strategy<Value = ResourceEvent> {
-    let delete = kind().prop_flat_map(|kind| name(kind).prop_map(move |name| (kind, name)));
-    let relist = (kind(), proptest::collection::vec(resource(), 0..4));
-    prop_oneof![
-        16 => resource().prop_map(ResourceEvent::Apply),
-        4 => delete.prop_map(|(kind, name)| {
-            ResourceEvent::Delete(ObjectId::new(kind, name.namespace, name.name))
-        }),
-        1 => relist.prop_map(|(kind, list)| ResourceEvent::Relist(kind, list)),
-    ]
-}
-
-fn kind() -> impl Strategy<Value = Kind> {
-    select(Kind::ALL)
-}
-
-fn gateway_id() -> impl Strategy<Value = GatewayId> {
-    name(Kind::Gateway)
-}
-
-fn options() -> impl Strategy<Value = Options> {
-    let address = |text: &str| text.parse::<IpAddr>().expect("it is an address");
-    let shared = AddressPolicy::Shared(vec![address("0.0.0.0")]);
-    let assigned = AddressPolicy::Assigned(BTreeMap::from([
-        (GatewayId::new("a", "g"), address("127.1.0.1")),
-        (GatewayId::new("b", "g"), address("127.1.0.2")),
-    ]));
-    (any::<bool>(), select(vec![0, 1000, 65100]), select(vec![shared, assigned]), any::<bool>())
-        .prop_map(|(any_controller, port_offset, addresses, allow_external_name)| Options {
-            any_controller,
-            port_offset,
-            addresses,
-            allow_external_name,
-            ..Options::default()
-        })
-}
-
-fn feedback() -> impl Strategy<Value = Feedback> {
-    let listener = select(vec!["l", "m"]).prop_map(ListenerKey::new);
-    let certificate = select(vec!["a/t", "b/t"]).prop_map(CertificateKey::new);
-    let why = || Just("in use".to_owned());
-    (
-        proptest::collection::btree_map(listener, why(), 0..2),
-        proptest::collection::btree_map(certificate, why(), 0..2),
-    )
-        .prop_map(|(unbound, rejected_certificates)| Feedback { unbound, rejected_certificates })
 }
 
 /// Checks every law on generated cases.
@@ -279,6 +195,7 @@ pub fn well_formed(resources: &Resources, translation: &Translation) -> Result<(
         ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
         config_is_well_formed(config)?;
         routes_are_counted(gateway, config, translation)?;
+        missing_backends_are_told(config, translation)?;
     }
     for (id, status) in &translation.status {
         let object = resources.get(id);
@@ -341,6 +258,29 @@ fn routes_are_counted(
     Ok(())
 }
 
+/// HB-3, RT-10: a rule whose backend is not there belongs to a route that says so.
+fn missing_backends_are_told(
+    config: &GatewayConfig,
+    translation: &Translation,
+) -> Result<(), String> {
+    for rule in config.http_rules() {
+        let present = rule.backends.iter().all(|backend| match &backend.target {
+            BackendTarget::Backend(key) => config.0.contains_key(&IrKey::Backend(key.clone())),
+            BackendTarget::Invalid(_) => true,
+        });
+        let id = ObjectId::new(Kind::HttpRoute, &*rule.route.namespace, &*rule.route.name);
+        let resolved = translation.status.get(&id).is_some_and(|status| {
+            let conditions = condition_lists(status).0.into_iter().flatten();
+            conditions.into_iter().all(|it| {
+                it.condition_type != ConditionType::ResolvedRefs
+                    || it.status == ConditionStatus::True
+            })
+        });
+        ensure!(present || !resolved, "{id} claims that the backends of {} are there", rule.key);
+    }
+    Ok(())
+}
+
 fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
     let mut used = BTreeSet::new();
     for listener in config.listeners() {
@@ -394,58 +334,6 @@ fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
             (lists, vec![Accepted, ResolvedRefs])
         }
     }
-}
-
-/// One event a line: `apply HTTPRoute a/r {"parentRefs":...}`.
-impl fmt::Debug for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Events(events) => {
-                let lines: Vec<String> = events.iter().map(show_event).collect();
-                match lines.as_slice() {
-                    [line] => f.write_str(line),
-                    lines => write!(f, "together:\n  {}", lines.join("\n  ")),
-                }
-            }
-            Self::Options(options) => write!(f, "set {options:?}"),
-            Self::Feedback(gateway, said) => write!(f, "{gateway} reports {said:?}"),
-        }
-    }
-}
-
-fn show_event(event: &ResourceEvent) -> String {
-    match event {
-        ResourceEvent::Apply(resource) => format!("apply {}", show(resource)),
-        ResourceEvent::Delete(id) => format!("delete {id}"),
-        ResourceEvent::Relist(kind, list) => {
-            let list: Vec<String> = list.iter().map(show).collect();
-            format!("relist {kind} [{}]", list.join(", "))
-        }
-    }
-}
-
-/// An object on one line, without what is the same everywhere.
-pub fn show(resource: &Resource) -> String {
-    let value = match resource {
-        Resource::GatewayClass(object) => serde_json::to_value(&**object),
-        Resource::Gateway(object) => serde_json::to_value(&**object),
-        Resource::HttpRoute(object) => serde_json::to_value(&**object),
-        Resource::ReferenceGrant(object) => serde_json::to_value(&**object),
-        Resource::Namespace(object) => serde_json::to_value(&**object),
-        Resource::Service(object) => serde_json::to_value(&**object),
-        Resource::EndpointSlice(object) => serde_json::to_value(&**object),
-        Resource::Endpoints(object) => serde_json::to_value(&**object),
-        Resource::ConfigMap(object) => serde_json::to_value(&**object),
-        Resource::Secret(object) => {
-            return format!("{} {:?} {:?}", resource.id(), object.secret_type, object.data);
-        }
-    };
-    let mut value = value.unwrap_or_default();
-    if let Some(metadata) = value.get_mut("metadata").and_then(|it| it.as_object_mut()) {
-        metadata.remove("name");
-        metadata.remove("namespace");
-    }
-    format!("{} {value}", resource.id())
 }
 
 #[cfg(test)]

@@ -1,0 +1,147 @@
+//! What happens to a translator, generated and printed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+use super::resources::{name, resource, world};
+use crate::ir::{CertificateKey, GatewayId, ListenerKey};
+use crate::{AddressPolicy, Feedback, Options};
+
+/// One thing that happens to a [`Translator`].
+#[derive(Clone)]
+pub enum Step {
+    /// Events that are applied as one change.
+    Events(Vec<ResourceEvent>),
+    /// New options.
+    Options(Options),
+    /// The data plane reports.
+    Feedback(GatewayId, Feedback),
+}
+
+/// A sequence of steps: most of them begin with a small world in which all is well, so that what
+/// follows has something to break.
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let world = || Step::Events(world().map(ResourceEvent::Apply).collect());
+    let begin = prop_oneof![1 => Just(false), 4 => Just(true)];
+    (begin, proptest::collection::vec(step(), 1..24)).prop_map(move |(begin, mut steps)| {
+        if begin {
+            steps.insert(0, world());
+        }
+        steps
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let batch = proptest::collection::vec(event(), 2..6);
+    prop_oneof![
+        20 => event().prop_map(|event| Step::Events(vec![event])),
+        8 => batch.prop_map(Step::Events),
+        1 => options().prop_map(Step::Options),
+        3 => (gateway_id(), feedback()).prop_map(|(id, said)| Step::Feedback(id, said)),
+    ]
+}
+
+fn event() -> impl Strategy<Value = ResourceEvent> {
+    let delete = kind().prop_flat_map(|kind| name(kind).prop_map(move |name| (kind, name)));
+    let relist = (kind(), proptest::collection::vec(resource(), 0..4));
+    prop_oneof![
+        16 => resource().prop_map(ResourceEvent::Apply),
+        4 => delete.prop_map(|(kind, name)| {
+            ResourceEvent::Delete(ObjectId::new(kind, name.namespace, name.name))
+        }),
+        1 => relist.prop_map(|(kind, list)| ResourceEvent::Relist(kind, list)),
+    ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    select(Kind::ALL)
+}
+
+fn gateway_id() -> impl Strategy<Value = GatewayId> {
+    name(Kind::Gateway)
+}
+
+pub(super) fn options() -> impl Strategy<Value = Options> {
+    let address = |text: &str| text.parse::<IpAddr>().expect("it is an address");
+    let shared = AddressPolicy::Shared(vec![address("0.0.0.0")]);
+    let assigned = AddressPolicy::Assigned(BTreeMap::from([
+        (GatewayId::new("a", "g"), address("127.1.0.1")),
+        (GatewayId::new("b", "g"), address("127.1.0.2")),
+    ]));
+    (any::<bool>(), select(vec![0, 1000, 65100]), select(vec![shared, assigned]), any::<bool>())
+        .prop_map(|(any_controller, port_offset, addresses, allow_external_name)| Options {
+            any_controller,
+            port_offset,
+            addresses,
+            allow_external_name,
+            ..Options::default()
+        })
+}
+
+fn feedback() -> impl Strategy<Value = Feedback> {
+    let listener = select(vec!["l", "m"]).prop_map(ListenerKey::new);
+    let certificate = select(vec!["a/t", "b/t"]).prop_map(CertificateKey::new);
+    let why = || Just("in use".to_owned());
+    (
+        proptest::collection::btree_map(listener, why(), 0..2),
+        proptest::collection::btree_map(certificate, why(), 0..2),
+    )
+        .prop_map(|(unbound, rejected_certificates)| Feedback { unbound, rejected_certificates })
+}
+
+/// One event a line: `apply HTTPRoute a/r {"parentRefs":...}`.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Events(events) => {
+                let lines: Vec<String> = events.iter().map(show_event).collect();
+                match lines.as_slice() {
+                    [line] => f.write_str(line),
+                    lines => write!(f, "together:\n  {}", lines.join("\n  ")),
+                }
+            }
+            Self::Options(options) => write!(f, "set {options:?}"),
+            Self::Feedback(gateway, said) => write!(f, "{gateway} reports {said:?}"),
+        }
+    }
+}
+
+fn show_event(event: &ResourceEvent) -> String {
+    match event {
+        ResourceEvent::Apply(resource) => format!("apply {}", show(resource)),
+        ResourceEvent::Delete(id) => format!("delete {id}"),
+        ResourceEvent::Relist(kind, list) => {
+            let list: Vec<String> = list.iter().map(show).collect();
+            format!("relist {kind} [{}]", list.join(", "))
+        }
+    }
+}
+
+/// An object on one line, without what is the same everywhere.
+pub fn show(resource: &Resource) -> String {
+    let value = match resource {
+        Resource::GatewayClass(object) => serde_json::to_value(&**object),
+        Resource::Gateway(object) => serde_json::to_value(&**object),
+        Resource::HttpRoute(object) => serde_json::to_value(&**object),
+        Resource::ReferenceGrant(object) => serde_json::to_value(&**object),
+        Resource::Namespace(object) => serde_json::to_value(&**object),
+        Resource::Service(object) => serde_json::to_value(&**object),
+        Resource::EndpointSlice(object) => serde_json::to_value(&**object),
+        Resource::Endpoints(object) => serde_json::to_value(&**object),
+        Resource::ConfigMap(object) => serde_json::to_value(&**object),
+        Resource::Secret(object) => {
+            return format!("{} {:?} {:?}", resource.id(), object.secret_type, object.data);
+        }
+    };
+    let mut value = value.unwrap_or_default();
+    if let Some(metadata) = value.get_mut("metadata").and_then(|it| it.as_object_mut()) {
+        metadata.remove("name");
+        metadata.remove("namespace");
+    }
+    format!("{} {value}", resource.id())
+}

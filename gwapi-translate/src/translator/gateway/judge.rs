@@ -1,0 +1,200 @@
+//! One listener with everything considered: ports, certificates, what the data plane reported.
+
+use std::sync::Arc;
+
+use gwapi_model::status::{ConditionReason, ConditionType, ListenerStatus};
+use gwapi_model::{Protocol, Resources};
+
+use super::super::conditions::{Problem, holds, summary};
+use super::super::listener::ListenerDraft;
+use super::super::ports::Ports;
+use super::super::{Feedback, certificates};
+use super::GatewayDraft;
+use crate::ir::{Certificate, IrResource, Listener, ListenerProtocol};
+
+/// A listener with its conditions.
+pub(super) struct JudgedListener {
+    /// Name.
+    pub(super) name: String,
+    /// Reason for which it is not accepted, if it is not.
+    pub(super) accepted: Option<ConditionReason>,
+    /// Whether its references resolve.
+    pub(super) resolved: bool,
+    /// Whether it is served, as far as is known.
+    pub(super) programmed: bool,
+    /// Status.
+    pub(super) status: ListenerStatus,
+    /// What it brings into the configuration.
+    pub(super) config: Vec<IrResource>,
+}
+
+impl GatewayDraft {
+    /// Judges one listener, everything considered.
+    pub(super) fn judge(
+        &self,
+        draft: &ListenerDraft,
+        resources: &Resources,
+        ports: &Ports,
+        feedback: &Feedback,
+    ) -> JudgedListener {
+        let mut accepted: Vec<Problem> = draft.problems.clone();
+        accepted.extend(draft.conflict.clone());
+        accepted.extend(self.lost_port(draft, ports));
+        let may_serve =
+            accepted.is_empty() && self.is_served() && !self.addresses.usable.is_empty();
+        // GW-9; the listener stays in the configuration so that the data plane tries again.
+        accepted.extend(feedback.unbound.get(&draft.key).map(|why| {
+            let port = draft.bound_port.unwrap_or(draft.port);
+            Problem::new(
+                ConditionReason::PortUnavailable,
+                format!("port {port} cannot be bound: {why}"),
+            )
+        }));
+        let (certificates, unresolved, usable) = self.certificates(draft, resources, feedback);
+        let mut config = Vec::new();
+        let has_protocol = draft.protocol == Protocol::Http || !certificates.is_empty();
+        if let (true, true, Some(port)) = (may_serve, has_protocol, draft.bound_port) {
+            let protocol = match draft.protocol {
+                Protocol::Http => ListenerProtocol::Http,
+                _ => ListenerProtocol::Https {
+                    certificates: certificates.iter().map(|it| it.key.clone()).collect(),
+                },
+            };
+            config.push(IrResource::Listener(Arc::new(Listener {
+                key: draft.key.clone(),
+                addresses: self.addresses.usable.clone(),
+                port,
+                protocol,
+                hostname: draft.hostname.clone(),
+            })));
+            config.extend(certificates.into_iter().map(IrResource::Certificate));
+        }
+        let programmed = self.programmed(draft, &accepted, usable);
+        JudgedListener {
+            name: draft.key.as_str().to_owned(),
+            accepted: accepted.first().map(|problem| problem.reason),
+            resolved: unresolved.is_empty(),
+            programmed: programmed.is_none(),
+            status: self.listener_status(draft, &accepted, &unresolved, programmed),
+            config,
+        }
+    }
+
+    /// The port went to an older Gateway on the same address.
+    fn lost_port(&self, draft: &ListenerDraft, ports: &Ports) -> Option<Problem> {
+        let port = draft.bound_port.filter(|_| draft.is_sound() && self.is_served())?;
+        let loss = ports.loss(&self.id, port)?;
+        Some(Problem::new(
+            ConditionReason::PortUnavailable,
+            format!(
+                "port {port} on {} is taken by Gateway `{}`, which comes first: it is older, or \
+                 first by name; give this Gateway an address of its own in spec.addresses or with \
+                 --address-pool",
+                loss.address, loss.winner
+            ),
+        ))
+    }
+
+    /// The certificates to serve, what does not resolve, and whether one of them is of use as far
+    /// as the data plane has said (TL-1, TL-2).
+    fn certificates(
+        &self,
+        draft: &ListenerDraft,
+        resources: &Resources,
+        feedback: &Feedback,
+    ) -> (Vec<Arc<Certificate>>, Vec<Problem>, bool) {
+        let mut problems = Vec::new();
+        let mut certificates: Vec<Arc<Certificate>> = Vec::new();
+        if draft.protocol != Protocol::Https {
+            problems.extend(draft.kinds_problem.clone());
+            return (certificates, problems, true);
+        }
+        if draft.certificate_refs.is_empty() {
+            // GW-7: upstream leaves it to us.
+            problems.push(Problem::new(
+                ConditionReason::InvalidCertificateRef,
+                "protocol HTTPS needs a certificate; name a Secret in tls.certificateRefs",
+            ));
+        }
+        let mut usable = false;
+        for (index, reference) in draft.certificate_refs.iter().enumerate() {
+            let place = format!("tls.certificateRefs[{index}]");
+            match certificates::resolve(&self.id.namespace, reference, resources) {
+                Ok(certificate) => {
+                    match feedback.rejected_certificates.get(&certificate.key) {
+                        None => usable = true,
+                        Some(why) => problems.push(Problem::new(
+                            ConditionReason::InvalidCertificateRef,
+                            format!("{place}: Secret `{}` cannot be used: {why}", certificate.key),
+                        )),
+                    }
+                    if certificates.iter().all(|other| other.key != certificate.key) {
+                        certificates.push(certificate);
+                    }
+                }
+                Err(problem) => problems.push(problem.at(place)),
+            }
+        }
+        problems.extend(draft.kinds_problem.clone());
+        (certificates, problems, usable)
+    }
+
+    /// Why a listener is not programmed; `None` where it is.
+    fn programmed(
+        &self,
+        draft: &ListenerDraft,
+        accepted: &[Problem],
+        certificate_usable: bool,
+    ) -> Option<Problem> {
+        let invalid = |message: &str| Some(Problem::new(ConditionReason::Invalid, message));
+        if !accepted.is_empty() {
+            return invalid("the listener is not accepted");
+        }
+        if draft.protocol == Protocol::Https && !certificate_usable {
+            return invalid("no certificate of the listener can be used");
+        }
+        if !self.is_served() {
+            let message = "the Gateway is not accepted";
+            return Some(Problem::new(ConditionReason::Pending, message));
+        }
+        if self.addresses.usable.is_empty() {
+            let message = "the Gateway has no address";
+            return Some(Problem::new(ConditionReason::Pending, message));
+        }
+        None
+    }
+
+    fn listener_status(
+        &self,
+        draft: &ListenerDraft,
+        accepted: &[Problem],
+        unresolved: &[Problem],
+        programmed: Option<Problem>,
+    ) -> ListenerStatus {
+        let generation = self.generation;
+        let mut conditions = vec![
+            summary(ConditionType::Accepted, accepted, &[], generation),
+            summary(ConditionType::Programmed, &programmed, &[], generation),
+            summary(ConditionType::ResolvedRefs, unresolved, &[], generation),
+        ];
+        // GW-11, LI-6, ST-4: conditions of negative polarity are written when they hold.
+        conditions.extend(draft.conflict.as_ref().map(|conflict| {
+            let message = conflict.message.as_str();
+            holds(ConditionType::Conflicted, conflict.reason, message, generation)
+        }));
+        conditions.extend(draft.overlaps.as_ref().map(|others| {
+            let reason = ConditionReason::OverlappingHostnames;
+            let message = format!(
+                "the hostname overlaps that of {others} on the same port; a client that reuses \
+                 a connection for the other hostname is answered 421"
+            );
+            holds(ConditionType::OverlappingTLSConfig, reason, message, generation)
+        }));
+        ListenerStatus {
+            name: draft.key.as_str().to_owned(),
+            supported_kinds: draft.supported_kinds.clone(),
+            attached_routes: 0,
+            conditions,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Status of a Gateway, from what became of its listeners.
+
+use gwapi_model::AddressType;
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, GatewayStatus, GatewayStatusAddress,
+};
+
+use super::super::conditions::{Problem, fails, holds, summary};
+use super::GatewayDraft;
+use super::judge::JudgedListener;
+
+impl GatewayDraft {
+    /// Puts the status together; no route is counted yet.
+    pub(super) fn status(&self, listeners: Vec<JudgedListener>) -> GatewayStatus {
+        let accepted = self.accepted_condition(&listeners);
+        let programmed = self.programmed_condition(&accepted, &listeners);
+        let resolved = self.resolved_condition(&listeners);
+        let serves = listeners.iter().any(|listener| !listener.config.is_empty());
+        // AD-3: what is not in use is not listed.
+        let in_use = if serves { &self.addresses.usable[..] } else { &[] };
+        GatewayStatus {
+            addresses: in_use
+                .iter()
+                .map(|address| GatewayStatusAddress {
+                    address_type: AddressType::IpAddress,
+                    value: address.to_string(),
+                })
+                .collect(),
+            conditions: vec![accepted, programmed, resolved],
+            listeners: listeners.into_iter().map(|listener| listener.status).collect(),
+        }
+    }
+
+    /// GW-6: a listener that is not accepted shows on the Gateway; the last one to fall takes it
+    /// along.
+    fn accepted_condition(&self, listeners: &[JudgedListener]) -> Condition {
+        let condition_type = ConditionType::Accepted;
+        if let Some(class) = &self.class_refused {
+            let message = format!("waiting for GatewayClass `{class}`, which is not accepted");
+            return self.pending(condition_type, message);
+        }
+        if !self.problems.is_empty() {
+            return summary(condition_type, &self.problems, &[], self.generation);
+        }
+        let bad: Vec<String> = listeners
+            .iter()
+            .filter_map(|listener| Some(format!("`{}` ({})", listener.name, listener.accepted?)))
+            .collect();
+        if bad.is_empty() && !listeners.is_empty() {
+            return summary(condition_type, [], &self.notes, self.generation);
+        }
+        let reason = ConditionReason::ListenersNotValid;
+        let message = match bad.len() {
+            0 => "spec.listeners is empty; add one".to_owned(),
+            1 => format!("listener {} is not valid", bad[0]),
+            _ => format!("listeners {} are not valid", bad.join(", ")),
+        };
+        if bad.len() == listeners.len() {
+            fails(condition_type, reason, message, self.generation)
+        } else {
+            let notes = std::iter::once(message).chain(self.notes.iter().cloned());
+            let message = notes.collect::<Vec<_>>().join("; ");
+            holds(condition_type, reason, message, self.generation)
+        }
+    }
+
+    /// AD-1, AD-2, AD-4, and the readiness rule: one good listener is enough.
+    fn programmed_condition(
+        &self,
+        accepted: &Condition,
+        listeners: &[JudgedListener],
+    ) -> Condition {
+        let condition_type = ConditionType::Programmed;
+        match accepted.status {
+            ConditionStatus::True => {}
+            ConditionStatus::Unknown => return self.pending(condition_type, &accepted.message),
+            ConditionStatus::False => {
+                let message = "the Gateway is not accepted";
+                return fails(condition_type, ConditionReason::Invalid, message, self.generation);
+            }
+        }
+        if !self.addresses.unmet.is_empty() {
+            return summary(condition_type, &self.addresses.unmet, &[], self.generation);
+        }
+        if listeners.iter().any(|listener| listener.programmed) {
+            return summary(condition_type, [], &[], self.generation);
+        }
+        let message = "no listener is programmed; see the conditions of each";
+        fails(condition_type, ConditionReason::Invalid, message, self.generation)
+    }
+
+    /// GW-12: the Gateway's own references come before those of its listeners.
+    fn resolved_condition(&self, listeners: &[JudgedListener]) -> Condition {
+        let condition_type = ConditionType::ResolvedRefs;
+        let bad: Vec<String> = listeners
+            .iter()
+            .filter(|listener| !listener.resolved)
+            .map(|listener| format!("`{}`", listener.name))
+            .collect();
+        let listeners = (!bad.is_empty()).then(|| {
+            Problem::new(
+                ConditionReason::ListenersNotResolved,
+                format!("references of listeners {} do not resolve", bad.join(", ")),
+            )
+        });
+        summary(condition_type, self.unresolved.iter().chain(&listeners), &[], self.generation)
+    }
+
+    fn pending(&self, condition_type: ConditionType, message: impl Into<String>) -> Condition {
+        let (status, reason) = (ConditionStatus::Unknown, ConditionReason::Pending);
+        Condition::new(condition_type, status, reason, message, self.generation)
+    }
+}
