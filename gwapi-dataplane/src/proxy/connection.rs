@@ -43,6 +43,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time that a connection without a request gets once a drain has stopped to accept: a request may
+/// be on its way.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
 /// What the requests of a connection need to know of it.
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
@@ -53,6 +57,8 @@ pub(super) struct Connection {
     pub(super) tls: Option<ListenerKey>,
     pub(super) client: ClientFields,
     listener: Rc<CoreListener>,
+    /// Whether a request has come.
+    used: Cell<bool>,
     active: Cell<usize>,
     last_active: Cell<Instant>,
     _slot: Slot,
@@ -69,6 +75,7 @@ impl Connection {
             socket,
             tls,
             listener,
+            used: Cell::new(false),
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
             _slot: slot,
@@ -81,6 +88,7 @@ impl Connection {
     }
 
     pub(super) fn request_began(&self) {
+        self.used.set(true);
         self.active.set(self.active.get() + 1);
     }
 
@@ -149,7 +157,7 @@ impl Accepted {
         let mut phase = self.worker.phase();
         let closing = async {
             let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
-            tokio::time::sleep(limits.drain_quiet).await;
+            tokio::time::sleep(LAST_CALL).await;
         };
         let http2 = tokio::select! {
             biased;
@@ -265,11 +273,14 @@ where
         // Until then each answer closes its connection; those that wait for a request go now.
         _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
     }
-    served.as_mut().graceful_shutdown();
+    // hyper closes a connection of which it has read nothing, whatever waits in the socket.
+    if connection.used.get() {
+        served.as_mut().graceful_shutdown();
+    }
     tokio::select! {
+        biased;
         ended = served => ended,
-        // A connection on which no request ever came is not taken for one that waits.
-        () = connection.idle(limits.drain_quiet) => Ok(()),
+        () = connection.idle(LAST_CALL) => Ok(()),
     }
 }
 
@@ -298,6 +309,7 @@ where
     }
     served.as_mut().graceful_shutdown();
     tokio::select! {
+        biased;
         ended = served => ended,
         // A client that neither answers nor goes, though nothing is left to do.
         () = connection.idle(PING_TIMEOUT) => Ok(()),

@@ -210,3 +210,57 @@ impl CoreState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gwapi_translate::ir::{BackendTarget, HttpTimeouts, RuleOrder};
+
+    use super::*;
+
+    fn rule() -> Arc<HttpRule> {
+        let backend = |name| WeightedBackend {
+            weight: 1,
+            target: BackendTarget::Backend(BackendKey::service("default", name, 80)),
+            filters: Vec::new(),
+        };
+        Arc::new(HttpRule {
+            key: RuleKey::new("default/app/0"),
+            route: GatewayId::new("default", "app"),
+            name: None,
+            order: RuleOrder { created: 0, route: "default/app".to_owned(), rule_index: 0 },
+            listeners: Vec::new(),
+            hostnames: Vec::new(),
+            matches: Vec::new(),
+            filters: Vec::new(),
+            backends: vec![backend("a"), backend("b")],
+            timeouts: HttpTimeouts::default(),
+        })
+    }
+
+    #[test]
+    fn what_is_forgotten_is_held_no_longer() {
+        let (core, gateway, rule) =
+            (CoreState::default(), GatewayId::new("default", "web"), rule());
+        drop(core.rule(&gateway, &rule));
+        assert_eq!(Arc::strong_count(&rule), 2);
+        let rules = vec![(gateway.clone(), rule.key.clone())];
+        core.forget(&Forgotten { objects: vec![address(&rule)], rules });
+        assert_eq!(Arc::strong_count(&rule), 1);
+        assert!(core.choices.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_choice_is_shared_by_versions_of_a_rule_with_the_same_backends() {
+        let (core, gateway, first) =
+            (CoreState::default(), GatewayId::new("default", "web"), rule());
+        let before = core.rule(&gateway, &first);
+        let same =
+            core.rule(&gateway, &Arc::new(HttpRule { name: Some("n".into()), ..(*first).clone() }));
+        let mut other = (*first).clone();
+        other.backends[0].weight = 2;
+        let other = core.rule(&gateway, &Arc::new(other));
+        let choice = |rule: &CoreRule| Rc::clone(rule.choice.as_ref().expect("there are two"));
+        assert!(Rc::ptr_eq(&choice(&before), &choice(&same)));
+        assert!(!Rc::ptr_eq(&choice(&before), &choice(&other)));
+    }
+}

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -58,7 +59,10 @@ pub(crate) fn get(host: &str, path: &str) -> Request<Body> {
 }
 
 /// A client with one HTTP/1 connection.
-pub(crate) struct Client(http1::SendRequest<Body>);
+pub(crate) struct Client {
+    sender: http1::SendRequest<Body>,
+    connection: JoinHandle<hyper::Result<()>>,
+}
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
@@ -70,13 +74,12 @@ impl Client {
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await.expect("it is new");
-        tokio::spawn(connection);
-        Self(sender)
+        Self { sender, connection: tokio::spawn(connection) }
     }
 
     pub(crate) async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Reply> {
-        within(self.0.ready()).await?;
-        Ok(Reply::read(within(self.0.send_request(request)).await?).await)
+        within(self.sender.ready()).await?;
+        Ok(Reply::read(within(self.sender.send_request(request)).await?).await)
     }
 
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Reply {
@@ -89,13 +92,13 @@ impl Client {
 
     /// The response before its body is there.
     pub(crate) async fn begin(&mut self, request: Request<Body>) -> Response<Incoming> {
-        within(self.0.ready()).await.expect("it is open");
-        within(self.0.send_request(request)).await.expect("there is a response")
+        within(self.sender.ready()).await.expect("it is open");
+        within(self.sender.send_request(request)).await.expect("there is a response")
     }
 
-    /// Whether the proxy closes the connection.
-    pub(crate) async fn is_closed_by_peer(&mut self) -> bool {
-        within(self.0.ready()).await.is_err()
+    /// Waits until the proxy closes the connection.
+    pub(crate) async fn closed_by_peer(&mut self) {
+        let _ = within(&mut self.connection).await.expect("no panic");
     }
 }
 
