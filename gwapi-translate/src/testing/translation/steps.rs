@@ -12,7 +12,7 @@ use super::resources::{name, resource, world};
 use crate::ir::{CertificateKey, GatewayId, ListenerKey};
 use crate::{AddressPolicy, Feedback, Options};
 
-/// One thing that happens to a [`Translator`].
+/// One thing that happens to a [`Translator`](crate::Translator).
 #[derive(Clone)]
 pub enum Step {
     /// Events that are applied as one change.
