@@ -91,6 +91,9 @@ impl RequestAccount {
 impl Drop for RequestAccount {
     fn drop(&mut self) {
         self.connection.request_ended();
+        if self.ended == Ended::ClientGone && self.connection.worker.is_stopped() {
+            self.ended = Ended::Cut;
+        }
         // A request that came before its listener was known counts for the first of its port.
         let listener = self.listener.as_ref().unwrap_or(self.connection.listener());
         let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());

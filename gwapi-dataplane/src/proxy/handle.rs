@@ -141,3 +141,14 @@ impl fmt::Debug for ProxyHandle {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_proxy_can_be_handed_to_any_thread() {
+        fn shared_by_threads<T: Send + Sync + 'static>() {}
+        shared_by_threads::<ProxyHandle>();
+    }
+}

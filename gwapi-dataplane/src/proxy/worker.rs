@@ -129,6 +129,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     snapshot: RefCell<Arc<Snapshot>>,
     phase: watch::Sender<Phase>,
+    stopped: Cell<bool>,
     connections: Cell<usize>,
     connection_count: Arc<AtomicUsize>,
     connection_ended: Notify,
@@ -144,6 +145,7 @@ impl Worker {
             pool: Pool::default(),
             snapshot: RefCell::new(shared.snapshot.load_full()),
             phase: watch::Sender::new(Phase::Serving),
+            stopped: Cell::new(false),
             connections: Cell::new(0),
             connection_count: count,
             connection_ended: Notify::new(),
@@ -167,6 +169,11 @@ impl Worker {
         self.phase.subscribe()
     }
 
+    /// Whether what is still in flight is being cut.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         *self.phase.borrow() >= Phase::Draining
     }
@@ -180,7 +187,10 @@ impl Worker {
                 biased;
                 command = commands.recv() => match command {
                     Some(command) => self.follow(command),
-                    None => return,
+                    None => {
+                        self.stopped.set(true);
+                        return;
+                    }
                 },
                 _ = sweep.tick() => self.pool.sweep(Instant::now(), idle_timeout),
             }
