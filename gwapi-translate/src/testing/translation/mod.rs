@@ -14,7 +14,6 @@ use std::fmt;
 
 use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, ObjectId, ResourceEvent, Resources};
-use proptest::strategy::Strategy;
 
 use super::{CounterExample, check_law};
 use crate::ir::{
@@ -338,7 +337,7 @@ fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::strategy::ValueTree;
+    use proptest::strategy::{Strategy, ValueTree};
 
     use super::*;
 
