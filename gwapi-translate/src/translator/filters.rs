@@ -26,17 +26,26 @@ pub(super) struct Filters {
     pub(super) unresolved: Vec<Problem>,
 }
 
-/// Headers that frame messages or belong to one connection: they are the proxy's own.
+/// Headers that frame messages or belong to one connection: they are the proxy's own. So is every
+/// header whose name starts with `proxy-`.
 const OWNED_HEADERS: &[&str] = &[
     "connection",
     "content-length",
+    "expect",
+    "http2-settings",
     "keep-alive",
-    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Which way a message goes whose headers are changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Response,
+}
 
 /// Compiles a list of filters; `matches` are those of the rule, which a replaced prefix refers to.
 pub(super) fn compile(written: &[HttpRouteFilter], matches: &[HttpMatch]) -> Filters {
@@ -98,12 +107,12 @@ fn compile_filter(filter: &HttpRouteFilter, matches: &[HttpMatch]) -> Result<Htt
         Type::RequestHeaderModifier => {
             let changes = filter.request_header_modifier.as_ref();
             let changes = changes.ok_or_else(|| missing("requestHeaderModifier"))?;
-            Ok(HttpFilter::RequestHeaders(header_changes(changes)?))
+            Ok(HttpFilter::RequestHeaders(header_changes(changes, Direction::Request)?))
         }
         Type::ResponseHeaderModifier => {
             let changes = filter.response_header_modifier.as_ref();
             let changes = changes.ok_or_else(|| missing("responseHeaderModifier"))?;
-            Ok(HttpFilter::ResponseHeaders(header_changes(changes)?))
+            Ok(HttpFilter::ResponseHeaders(header_changes(changes, Direction::Response)?))
         }
         Type::RequestRedirect => {
             let written = filter.request_redirect.as_ref();
@@ -120,11 +129,14 @@ fn compile_filter(filter: &HttpRouteFilter, matches: &[HttpMatch]) -> Result<Htt
 }
 
 /// HF-1. Of entries for one name in a list, however it is spelled, the first one counts.
-fn header_changes(written: &HttpHeaderFilter) -> Result<HeaderChanges, Problem> {
+fn header_changes(
+    written: &HttpHeaderFilter,
+    direction: Direction,
+) -> Result<HeaderChanges, Problem> {
     let list = |headers: &[HttpHeader]| -> Result<Vec<(String, String)>, Problem> {
         let mut list: Vec<(String, String)> = Vec::with_capacity(headers.len());
         for header in headers {
-            let name = header_name(&header.name)?;
+            let name = header_name(&header.name, direction)?;
             if HeaderValue::from_str(&header.value).is_err() {
                 return Err(Problem::unsupported(format!(
                     "the value of header `{name}` holds characters that no header may hold"
@@ -136,22 +148,40 @@ fn header_changes(written: &HttpHeaderFilter) -> Result<HeaderChanges, Problem> 
         }
         Ok(list)
     };
+    let remove = written.remove.iter().map(|name| removable_name(name, direction));
     Ok(HeaderChanges {
         set: list(&written.set)?,
         add: list(&written.add)?,
-        remove: written.remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
+        remove: remove.collect::<Result<_, _>>()?,
     })
 }
 
-fn header_name(text: &str) -> Result<String, Problem> {
+fn removable_name(text: &str, direction: Direction) -> Result<String, Problem> {
+    let name = header_name(text, direction)?;
+    if direction == Direction::Response && name == "date" {
+        return Err(Problem::unsupported(
+            "header `date` cannot be removed: every response carries it; use `set` to change it",
+        ));
+    }
+    Ok(name)
+}
+
+fn header_name(text: &str, direction: Direction) -> Result<String, Problem> {
     let name = HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| Problem::unsupported(format!("`{text}` is no header name")))?;
-    if OWNED_HEADERS.contains(&name.as_str()) {
+    let name = name.as_str();
+    // A request has one host, which is also the authority of HTTP/2.
+    if direction == Direction::Request && name == "host" {
+        return Err(Problem::unsupported(
+            "header `host` cannot be changed as a header; use a URLRewrite filter with `hostname`",
+        ));
+    }
+    if OWNED_HEADERS.contains(&name) || name.starts_with("proxy-") {
         return Err(Problem::unsupported(format!(
-            "header `{name}` frames messages and cannot be changed"
+            "header `{name}` is the proxy's own and cannot be changed"
         )));
     }
-    Ok(name.as_str().to_owned())
+    Ok(name.to_owned())
 }
 
 /// HF-2 to HF-4.
