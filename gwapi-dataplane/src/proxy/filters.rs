@@ -39,6 +39,13 @@ impl Filters {
         }
         compiled
     }
+
+    /// Applies the changes of response headers (HF-1).
+    pub(super) fn change_response(&self, headers: &mut HeaderMap) {
+        for changes in &self.response_headers {
+            changes.apply(headers);
+        }
+    }
 }
 
 /// Changes of headers (HF-1).

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use gwapi_translate::ir::{BackendTarget, Listener, PathMatch};
 use gwapi_translate::table::{Authority, RequestHead};
-use http::header::HOST;
+use http::header::{HOST, HeaderMap, LOCATION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
@@ -22,8 +22,8 @@ use super::snapshot::{GatewayState, Snapshot};
 
 /// What to do with a request.
 pub(super) enum Plan {
-    /// A redirect (HF-2).
-    Redirect { status: StatusCode, location: HeaderValue },
+    /// A redirect (HF-2), with all of its fields.
+    Redirect { status: StatusCode, headers: HeaderMap },
     /// Send it to a backend.
     Forward(Forward),
 }
@@ -80,11 +80,12 @@ pub(super) fn plan(
     let path_match = &matched.http_match().path;
     let url = Url { connection, target: &target, path_match };
 
-    if let Some(redirect) = url.redirect(&rule.filters)? {
+    if let Some(redirect) = url.redirect(&[&rule.filters])? {
         return Ok(redirect);
     }
     let choice = rule.pick().ok_or(LocalReply::NoBackend("the route has no backend"))?;
-    if let Some(redirect) = url.redirect(&rule.backend_filters[choice])? {
+    let filters = [&rule.filters, &rule.backend_filters[choice]];
+    if let Some(redirect) = url.redirect(&filters)? {
         return Ok(redirect);
     }
     let backend = match &rule.rule.backends[choice].target {
@@ -98,7 +99,6 @@ pub(super) fn plan(
     if backend.endpoint_count() == 0 {
         return Err(LocalReply::Unavailable("the backend has no endpoints")); // HB-4
     }
-    let filters = [&rule.filters, &rule.backend_filters[choice]];
     Ok(Plan::Forward(Forward {
         target: url.forwarded(head, filters)?,
         authority: authority(head, target.authority)?,
@@ -136,8 +136,11 @@ struct Url<'a> {
 }
 
 impl Url<'_> {
-    fn redirect(&self, filters: &Filters) -> Result<Option<Plan>, LocalReply> {
-        let Some(redirect) = &filters.redirect else { return Ok(None) };
+    /// The redirect among the filters, if there is one. The changes of response headers that stand
+    /// beside it apply to it: no filter is passed over.
+    fn redirect(&self, filters: &[&Filters]) -> Result<Option<Plan>, LocalReply> {
+        let mut redirects = filters.iter().filter_map(|filters| filters.redirect.as_ref());
+        let Some(redirect) = redirects.next() else { return Ok(None) };
         let request = Redirected {
             scheme: if self.connection.tls.is_some() { "https" } else { "http" },
             host: &self.target.host,
@@ -145,12 +148,15 @@ impl Url<'_> {
             path: &self.target.path,
             query: self.target.query,
         };
-        let location = location(redirect, self.path_match, request);
-        Ok(Some(Plan::Redirect {
-            status: StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND),
-            location: HeaderValue::from_str(&location)
-                .map_err(|_| LocalReply::BadRequest("malformed request target"))?,
-        }))
+        let location = HeaderValue::from_str(&location(redirect, self.path_match, request))
+            .map_err(|_| LocalReply::BadRequest("malformed request target"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location);
+        for filters in filters {
+            filters.change_response(&mut headers);
+        }
+        let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
+        Ok(Some(Plan::Redirect { status, headers }))
     }
 
     /// Path and query for the backend. A backend's rewrite replaces the rule's: both start from

@@ -1,9 +1,10 @@
 //! Answers that the proxy gives itself.
 //!
 //! They say in one line what happened and nothing about what is behind the proxy. Changes of
-//! response headers (HF-1) apply to what backends answer, not to these.
+//! response headers (HF-1) apply to what backends answer and to redirects, not to the other answers
+//! of the proxy.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ProxyBody;
@@ -126,10 +127,10 @@ impl LocalReply {
 /// Text of the 503 that says that endpoints exist but none takes connections.
 pub(super) const CONNECT_FAILED: &str = "no endpoint of the backend accepts connections";
 
-/// A redirect (HF-2).
-pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Response<ProxyBody> {
+/// A redirect (HF-2), with the fields that its filters made.
+pub(super) fn redirect(status: StatusCode, headers: HeaderMap) -> Response<ProxyBody> {
     let mut response = Response::new(ProxyBody::empty());
     *response.status_mut() = status;
-    response.headers_mut().insert(LOCATION, location);
+    *response.headers_mut() = headers;
     response
 }

@@ -43,9 +43,9 @@ pub(super) async fn handle(
             let exchange = Exchange { connection: &connection, head, body, upgrade, way };
             exchange.run(account).await
         }
-        Ok(Plan::Redirect { status, location }) => {
+        Ok(Plan::Redirect { status, headers }) => {
             account.local(status, 0, Ended::Complete);
-            reply::redirect(status, location)
+            reply::redirect(status, headers)
         }
         Err(local) => answer(local, account, http1),
     };
@@ -232,12 +232,8 @@ fn downstream_response(
     let (head, incoming) = response.into_parts();
     let mut fields = head.headers;
     headers::strip_response(&mut fields);
-    for changes in &way.rule.filters.response_headers {
-        changes.apply(&mut fields);
-    }
-    for changes in &way.backend_filters().response_headers {
-        changes.apply(&mut fields);
-    }
+    way.rule.filters.change_response(&mut fields);
+    way.backend_filters().change_response(&mut fields);
     let body = match tunnel {
         Some((client, endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

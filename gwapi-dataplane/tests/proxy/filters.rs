@@ -144,6 +144,33 @@ async fn a_redirect_of_a_backend_answers_in_its_share_alone() {
 }
 
 #[tokio::test]
+async fn a_redirect_carries_the_changes_of_response_headers_beside_it() {
+    let echo = Echo::start("a").await;
+    let added = |value: &str| {
+        HttpFilter::ResponseHeaders(changes(&[("x-last", value)], &[("x-added", value)], &[]))
+    };
+    let proxy = serve(|port| {
+        let mut resources = simple_with(port, echo.address, |rule| {
+            rule.filters = vec![added("rule")];
+            // Whatever stands first in the list.
+            rule.backends[0].filters = vec![HttpFilter::Redirect(redirect()), added("backend")];
+        });
+        let filters = vec![added("rule"), HttpFilter::Redirect(redirect())];
+        resources.push(ir(HttpRule { matches: prefix("/rule"), filters, ..rule("rule") }));
+        resources
+    });
+    for (path, added, last) in
+        [("/rule", &["rule"][..], "rule"), ("/", &["rule", "backend"], "backend")]
+    {
+        let reply = proxy.get("a", path).await;
+        assert_eq!(reply.status, StatusCode::FOUND, "{path}");
+        assert!(reply.header("location").is_some(), "{path}");
+        assert_eq!(reply.headers("x-added"), added, "{path}");
+        assert_eq!(reply.header("x-last"), Some(last), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn urls_are_rewritten_for_the_backend() {
     let echo = Echo::start("a").await;
     let rewrite = |hostname: Option<&str>, path| {

@@ -39,6 +39,12 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().expect("it is text"))
     }
 
+    /// All values of a header, in their order.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        let values = self.headers.get_all(name).iter();
+        values.map(|value| value.to_str().expect("it is text")).collect()
+    }
+
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("it is text")
     }
