@@ -256,7 +256,8 @@ impl From<Hostname> for String {
     }
 }
 
-/// A listener that can be served. Listeners with broken configuration are not in the IR.
+/// A listener that holds its place on its port. Listeners that have no place there (a clash, a port
+/// that another Gateway keeps, a protocol that is not supported) are not in the IR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// Key; the listener's name in the Gateway.
@@ -278,7 +279,12 @@ pub enum ListenerProtocol {
     Http,
     /// HTTP inside TLS that ends here.
     Https {
-        /// Certificates, in the order of the listener's references; at least one.
+        /// Certificates, in the order of the listener's references.
+        ///
+        /// None at all: the listener cannot be served at present, because no certificate of its
+        /// is there or TLS was asked for in a way that cannot be honoured. Its hostname stays
+        /// reserved all the same: handshakes for it fail, and its hosts never fall to the routes
+        /// of a less specific listener (LI-2, LI-4, LI-5).
         certificates: Vec<CertificateKey>,
     },
 }

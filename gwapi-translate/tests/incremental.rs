@@ -125,11 +125,11 @@ fn an_event_derives_what_it_touches_among_thousands_of_routes() {
     assert_eq!(work, Work { backends: 1, ..nothing });
     assert_eq!(keys(&delta), ["+ Endpoints ns/web:80"]);
 
-    // A certificate that breaks takes its listener along, and no route is looked at.
+    // A listener whose certificate is gone keeps its place, and no route is looked at.
     let gone = ObjectId::new(Kind::Secret, "ns", "cert");
     let (work, delta) = cost(&mut translator, ResourceEvent::Delete(gone));
     assert_eq!(work, Work { gateways: 1, ..nothing });
-    assert_eq!(keys(&delta), ["- Listener https", "- Certificate ns/cert"]);
+    assert_eq!(keys(&delta), ["+ Listener https", "- Certificate ns/cert"]);
 
     // What concerns nobody costs nothing.
     let namespace = json!({ "metadata": { "name": "other", "labels": { "a": "b" } } });

@@ -8,6 +8,7 @@ use gwapi_model::status::{Condition, ConditionType, GatewayStatus, Status};
 use gwapi_model::{Gateway, Kind, ObjectId};
 use gwapi_translate::ir::{
     GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener, ListenerKey,
+    ListenerProtocol,
 };
 use serde::Serialize;
 
@@ -109,7 +110,7 @@ fn gateway_view(
     let listeners = gateway.spec.listeners.iter().map(|spec| {
         let key = ListenerKey::new(spec.name.as_str());
         let served = match config.0.get(&IrKey::Listener(key.clone())) {
-            Some(IrResource::Listener(listener)) => Some(listener),
+            Some(IrResource::Listener(listener)) if can_answer(listener) => Some(listener),
             _ => None,
         };
         let own = status.and_then(|status| status.listeners.iter().find(|l| l.name == spec.name));
@@ -140,6 +141,15 @@ fn gateway_view(
         name: gateway.metadata.name.clone(),
         class: gateway.spec.gateway_class_name.clone(),
         listeners: listeners.collect(),
+    }
+}
+
+/// Whether a listener does more than keep its hostname from the others: without a certificate it
+/// ends every handshake.
+fn can_answer(listener: &Listener) -> bool {
+    match &listener.protocol {
+        ListenerProtocol::Http => true,
+        ListenerProtocol::Https { certificates } => !certificates.is_empty(),
     }
 }
 

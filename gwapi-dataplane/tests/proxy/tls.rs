@@ -242,3 +242,36 @@ async fn clear_text_on_a_tls_port_ends_the_connection_alone() {
     assert!(!answer.contains("HTTP/1.1"), "{answer}");
     assert!(tls(proxy.address, "a.example", &[&certificate], &[]).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_listener_without_certificate_keeps_its_host_from_the_others() {
+    let echo = Echo::start("a").await;
+    let (own, any) = (certificate_for(&["a.example"]), certificate_for(&["b.example"]));
+    let resources = |port, certificates: &[&str]| {
+        let mut resources = backend("app", &[echo.address]);
+        resources.push(ir_listener(https_listener("a", port, Some("a.example"), certificates)));
+        resources.push(ir_listener(https_listener("any", port, None, &["any"])));
+        resources.extend([any.secret("any"), ir(rule_on(&["a", "any"]))]);
+        if !certificates.is_empty() {
+            resources.push(own.secret("own"));
+        }
+        resources
+    };
+    let mut proxy = serve(|port| resources(port, &[]));
+    let both = [&own, &any];
+    let error = tls(proxy.address, "a.example", &both, &[]).await.expect_err("no certificate");
+    assert!(error.to_string().contains("UnrecognisedName"), "{error}");
+    let mut other = client(proxy.address, "b.example", &both).await;
+    assert_eq!(other.get("b.example", "/").await.endpoint(), "a");
+    // LI-2, LI-5: nor does a connection of another listener reach it.
+    assert_eq!(other.get("a.example", "/").await.status, StatusCode::MISDIRECTED_REQUEST);
+
+    let port = proxy.address.port();
+    proxy.set(resources(port, &["own"]));
+    let mut served = client(proxy.address, "a.example", &both).await;
+    assert_eq!(served.get("a.example", "/").await.endpoint(), "a");
+
+    proxy.set(resources(port, &[]));
+    assert!(tls(proxy.address, "a.example", &both, &[]).await.is_err());
+    assert!(tls(proxy.address, "b.example", &both, &[]).await.is_ok());
+}

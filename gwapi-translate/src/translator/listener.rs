@@ -31,8 +31,12 @@ pub(super) struct ListenerDraft {
     pub(super) admission: Admission,
     /// References to certificates, where the protocol has any.
     pub(super) certificate_refs: Vec<SecretObjectReference>,
-    /// Why the listener is not accepted.
+    /// Why the listener is not accepted and has no place on its port.
     pub(super) problems: Vec<Problem>,
+    /// What was asked of TLS and cannot be honoured: the listener is not accepted and ends every
+    /// handshake, but keeps its hostname to itself, so that no other listener answers for it
+    /// without what was asked for.
+    pub(super) tls_problems: Vec<Problem>,
     /// What is wrong with its kinds: a matter of ResolvedRefs (AR-3).
     pub(super) kinds_problem: Option<Problem>,
     /// Clash with other listeners of the same Gateway (GW-5).
@@ -55,7 +59,7 @@ pub(super) enum Admission {
 }
 
 impl ListenerDraft {
-    /// Whether the listener is accepted as far as its own Gateway can tell.
+    /// Whether the listener has a place on its port as far as its own Gateway can tell.
     pub(super) fn is_sound(&self) -> bool {
         self.problems.is_empty() && self.conflict.is_none()
     }
@@ -69,7 +73,11 @@ impl ListenerDraft {
 /// Judges a listener.
 pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -> ListenerDraft {
     let mut problems = Vec::new();
-    protocol_problems(gateway, listener, &mut problems);
+    protocol_problems(listener, &mut problems);
+    let mut tls_problems = Vec::new();
+    if listener.protocol == Protocol::Https {
+        tls_problems = self::tls_problems(gateway, listener);
+    }
     let admission = admission(listener, &mut problems);
     let written = listener.hostname.as_deref().filter(|hostname| !hostname.is_empty());
     let hostname = written.map(|text| {
@@ -105,20 +113,20 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
             .map(|tls| tls.certificate_refs.clone())
             .unwrap_or_default(),
         problems,
+        tls_problems,
         kinds_problem,
         conflict: None,
         overlaps: None,
     }
 }
 
-/// GW-8, GW-9, LF-1, LF-2, TL-4, TL-8: what protocol and TLS settings ask for that is not there.
-fn protocol_problems(gateway: &Gateway, listener: &Listener, problems: &mut Vec<Problem>) {
+/// GW-8, GW-9, LF-1, LF-2: what the protocol asks for that is not there.
+fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
     match &listener.protocol {
         Protocol::Http if listener.tls.is_some() => problems.push(Problem::unsupported(
             "`tls` is set on a listener of protocol HTTP, which is clear text; use HTTPS",
         )),
-        Protocol::Http => {}
-        Protocol::Https => tls_problems(gateway, listener, problems),
+        Protocol::Http | Protocol::Https => {}
         other => {
             problems.push(Problem::new(
                 ConditionReason::UnsupportedProtocol,
@@ -139,7 +147,8 @@ fn protocol_problems(gateway: &Gateway, listener: &Listener, problems: &mut Vec<
 /// Settings of TLS on an HTTPS listener. What would weaken TLS if it were passed over refuses the
 /// listener: client-certificate validation (TL-4), and options, which are how implementations ask
 /// for it and for TLS versions (TL-8).
-fn tls_problems(gateway: &Gateway, listener: &Listener, problems: &mut Vec<Problem>) {
+fn tls_problems(gateway: &Gateway, listener: &Listener) -> Vec<Problem> {
+    let mut problems = Vec::new();
     if let Some(tls) = &listener.tls {
         match &tls.mode {
             None | Some(TlsMode::Terminate) => {}
@@ -163,6 +172,7 @@ fn tls_problems(gateway: &Gateway, listener: &Listener, problems: &mut Vec<Probl
             listener.port
         )));
     }
+    problems
 }
 
 /// Whether client certificates are to be validated on a port: an entry of `perPort` replaces the

@@ -286,7 +286,6 @@ fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
         used.insert(IrKey::Listener(listener.key.clone()));
         ensure!(!listener.addresses.is_empty(), "{listener:?}");
         if let ListenerProtocol::Https { certificates } = &listener.protocol {
-            ensure!(!certificates.is_empty(), "{listener:?}");
             for certificate in certificates {
                 let key = IrKey::Certificate(certificate.clone());
                 ensure!(config.0.contains_key(&key), "{listener:?} has no {key}");

@@ -24,6 +24,8 @@ pub(super) struct JudgedListener {
     pub(super) programmed: bool,
     /// Status.
     pub(super) status: ListenerStatus,
+    /// Whether it answers for its hosts, and does not only keep them from other listeners.
+    pub(super) serves: bool,
     /// What it brings into the configuration.
     pub(super) config: Vec<IrResource>,
 }
@@ -40,8 +42,9 @@ impl GatewayDraft {
         let mut accepted: Vec<Problem> = draft.problems.clone();
         accepted.extend(draft.conflict.clone());
         accepted.extend(self.lost_port(draft, ports));
-        let may_serve =
+        let has_place =
             accepted.is_empty() && self.is_served() && !self.addresses.usable.is_empty();
+        accepted.extend(draft.tls_problems.iter().cloned());
         // GW-9; the listener stays in the configuration so that the data plane tries again.
         accepted.extend(feedback.unbound.get(&draft.key).map(|why| {
             let port = draft.bound_port.unwrap_or(draft.port);
@@ -50,10 +53,13 @@ impl GatewayDraft {
                 format!("port {port} cannot be bound: {why}"),
             )
         }));
-        let (certificates, unresolved, usable) = self.certificates(draft, resources, feedback);
+        let (mut certificates, unresolved, usable) = self.certificates(draft, resources, feedback);
+        if !draft.tls_problems.is_empty() {
+            certificates.clear();
+        }
         let mut config = Vec::new();
-        let has_protocol = draft.protocol == Protocol::Http || !certificates.is_empty();
-        if let (true, true, Some(port)) = (may_serve, has_protocol, draft.bound_port) {
+        let serves = has_place && (draft.protocol == Protocol::Http || !certificates.is_empty());
+        if let (true, Some(port)) = (has_place, draft.bound_port) {
             let protocol = match draft.protocol {
                 Protocol::Http => ListenerProtocol::Http,
                 _ => ListenerProtocol::Https {
@@ -76,6 +82,7 @@ impl GatewayDraft {
             resolved: unresolved.is_empty(),
             programmed: programmed.is_none(),
             status: self.listener_status(draft, &accepted, &unresolved, programmed),
+            serves,
             config,
         }
     }

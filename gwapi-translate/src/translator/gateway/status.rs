@@ -15,7 +15,7 @@ impl GatewayDraft {
         let accepted = self.accepted_condition(&listeners);
         let programmed = self.programmed_condition(&accepted, &listeners);
         let resolved = self.resolved_condition(&listeners);
-        let serves = listeners.iter().any(|listener| !listener.config.is_empty());
+        let serves = listeners.iter().any(|listener| listener.serves);
         // AD-3: what is not in use is not listed.
         let in_use = if serves { &self.addresses.usable[..] } else { &[] };
         GatewayStatus {
