@@ -1,6 +1,6 @@
 //! What is to be read, and when: news in, tasks out. The clock is handed in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// writer may just have emptied it.
 const SHRUNK: Duration = Duration::from_millis(20);
 
-/// The same for a file that lacks objects that it had: its writer may have emptied it and stopped.
+/// A file that lacks objects that it had must be this old where its writer did not close it, or
+/// closed it without a text: the writer may have emptied it and be about to go on.
 const EMPTIED: Duration = Duration::from_millis(900);
 
 /// A file that is written again and again is read after this time all the same.
@@ -27,19 +28,33 @@ const AT_LAST: Duration = Duration::from_secs(1);
 pub(super) enum Trust {
     /// It may be in the middle of being written.
     Unsure,
-    /// Its writer closed it, or it took its place by a rename.
-    Complete,
+    /// Its writer closed it.
+    Closed,
+    /// It took its place by a rename, of itself or of a link.
+    Renamed,
     /// It is to be read whatever it looks like.
     Forced,
 }
 
+/// What a file lacks that it had when it was last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    Nothing,
+    /// Some objects.
+    Objects,
+    /// All objects, and it is blank.
+    Text,
+}
+
 /// How long to wait before a file is taken for what it says: it changed `age` ago.
-pub(super) fn patience(trust: Trust, loses_objects: bool, age: Duration) -> Option<Duration> {
-    let wanted = match trust {
-        Trust::Unsure if loses_objects => EMPTIED,
-        Trust::Unsure => QUIET,
-        Trust::Complete if loses_objects => SHRUNK,
-        Trust::Complete | Trust::Forced => Duration::ZERO,
+///
+/// Objects that leave a complete file must go soon (RG-3).
+pub(super) fn patience(trust: Trust, loss: Loss, age: Duration) -> Option<Duration> {
+    let wanted = match (trust, loss) {
+        (Trust::Forced, _) | (Trust::Closed | Trust::Renamed, Loss::Nothing) => Duration::ZERO,
+        (Trust::Closed, Loss::Objects) | (Trust::Renamed, _) => SHRUNK,
+        (Trust::Unsure, Loss::Nothing) => QUIET,
+        (Trust::Unsure, _) | (Trust::Closed, Loss::Text) => EMPTIED,
     };
     wanted.checked_sub(age).filter(|wait| !wait.is_zero())
 }
@@ -59,14 +74,14 @@ pub(super) struct Task {
 struct Pending {
     since: Instant,
     due: Instant,
+    trust: Trust,
 }
 
 /// What is to be done later.
 #[derive(Debug)]
 pub(super) struct Agenda {
     swapped: bool,
-    written: BTreeSet<PathBuf>,
-    /// Files that are being written.
+    /// Files that are being written, or were.
     pending: BTreeMap<PathBuf, Pending>,
     next_look: Instant,
     not_before: Instant,
@@ -75,23 +90,15 @@ pub(super) struct Agenda {
 impl Agenda {
     /// A look at everything is due.
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            swapped: false,
-            written: BTreeSet::new(),
-            pending: BTreeMap::new(),
-            next_look: now,
-            not_before: now,
-        }
+        Self { swapped: false, pending: BTreeMap::new(), next_look: now, not_before: now }
     }
 
     /// Notes what happened.
     pub(super) fn hear(&mut self, news: News, now: Instant) {
         match news {
-            News::Writing(path) => self.postpone(path, QUIET, now),
-            News::Written(path) => {
-                self.pending.remove(&path);
-                self.written.insert(path);
-            }
+            News::Writing(path) => self.postpone(path, Trust::Unsure, QUIET, now),
+            News::Closed(path) => self.postpone(path, Trust::Closed, Duration::ZERO, now),
+            News::Renamed(path) => self.postpone(path, Trust::Renamed, Duration::ZERO, now),
             News::Swapped => {
                 self.swapped = true;
                 self.look_at(now);
@@ -105,11 +112,12 @@ impl Agenda {
         self.next_look = self.next_look.min(at);
     }
 
-    /// Asks for a file to be read after a while; not for ever.
-    pub(super) fn postpone(&mut self, path: PathBuf, wait: Duration, now: Instant) {
+    /// Asks for a file to be read after a while; not for ever. It is trusted as far as `trust`
+    /// until there are other news of it.
+    pub(super) fn postpone(&mut self, path: PathBuf, trust: Trust, wait: Duration, now: Instant) {
         let since = self.pending.get(&path).map_or(now, |pending| pending.since);
         let due = (now + wait).min(since + AT_LAST);
-        self.pending.insert(path, Pending { since, due });
+        self.pending.insert(path, Pending { since, due, trust });
     }
 
     /// Whether a file is not to be read before its time.
@@ -124,9 +132,8 @@ impl Agenda {
 
     /// When there is something to be done next.
     pub(super) fn next(&self) -> Instant {
-        let written = (!self.written.is_empty()).then_some(self.not_before);
         let pending = self.pending.values().map(|pending| pending.due);
-        let first = pending.chain(written).chain([self.next_look]).min();
+        let first = pending.chain([self.next_look]).min();
         first.unwrap_or(self.next_look).max(self.not_before)
     }
 
@@ -144,11 +151,8 @@ impl Agenda {
         };
         for (path, pending) in self.pending.iter().filter(|(_, pending)| now >= pending.due) {
             let is_last = now >= pending.since + AT_LAST;
-            let trust = if is_last { Trust::Forced } else { Trust::Unsure };
+            let trust = if is_last { Trust::Forced } else { pending.trust };
             task.files.insert(path.clone(), trust);
-        }
-        for path in std::mem::take(&mut self.written) {
-            task.files.insert(path, Trust::Complete);
         }
         if task.look {
             self.next_look = now + interval;
@@ -179,16 +183,19 @@ mod tests {
     #[test]
     fn the_first_change_is_due_at_once_and_the_next_ones_together() {
         let (mut agenda, now) = agenda();
-        agenda.hear(News::Written(path()), now);
-        assert_eq!(agenda.next(), now.min(agenda.next()));
+        agenda.hear(News::Closed(path()), now);
+        assert_eq!(agenda.next(), now);
         let task = agenda.take(now, HOUR).unwrap();
-        assert_eq!(task.files, [(path(), Trust::Complete)].into());
+        assert_eq!(task.files, [(path(), Trust::Closed)].into());
         assert!(!task.look);
-        agenda.hear(News::Written(path()), now);
-        agenda.hear(News::Written("/b.yaml".into()), now);
+        agenda.forget(&path());
+        agenda.hear(News::Closed(path()), now);
+        agenda.hear(News::Closed("/b.yaml".into()), now);
         assert_eq!(agenda.take(now + BATCH / 2, HOUR), None);
         assert_eq!(agenda.next(), now + BATCH);
-        assert_eq!(agenda.take(now + BATCH, HOUR).unwrap().files.len(), 2);
+        let task = agenda.take(now + BATCH, HOUR).unwrap();
+        assert_eq!(task.files.len(), 2);
+        task.files.keys().for_each(|path| agenda.forget(path));
         assert_eq!(agenda.take(now + 2 * BATCH, HOUR), None);
     }
 
@@ -198,9 +205,25 @@ mod tests {
         agenda.hear(News::Writing(path()), now);
         assert_eq!(agenda.take(now, HOUR), None);
         assert!(agenda.is_postponed(&path()));
-        agenda.hear(News::Written(path()), now);
+        agenda.hear(News::Closed(path()), now);
         let task = agenda.take(now, HOUR).unwrap();
-        assert_eq!(task.files, [(path(), Trust::Complete)].into());
+        assert_eq!(task.files, [(path(), Trust::Closed)].into());
+    }
+
+    #[test]
+    fn a_complete_file_that_has_to_wait_stays_complete_until_it_is_written_to() {
+        for trust in [Trust::Closed, Trust::Renamed] {
+            let (mut agenda, now) = agenda();
+            agenda.postpone(path(), trust, SHRUNK, now);
+            assert_eq!(agenda.next(), now + SHRUNK);
+            let task = agenda.take(now + SHRUNK, HOUR).unwrap();
+            assert_eq!(task.files, [(path(), trust)].into());
+            agenda.postpone(path(), trust, SHRUNK, now + SHRUNK);
+            agenda.hear(News::Writing(path()), now + SHRUNK);
+            assert_eq!(agenda.next(), now + SHRUNK + QUIET);
+            let task = agenda.take(now + SHRUNK + QUIET, HOUR).unwrap();
+            assert_eq!(task.files, [(path(), Trust::Unsure)].into());
+        }
     }
 
     #[test]
@@ -211,7 +234,7 @@ mod tests {
         assert_eq!(task.files, [(path(), Trust::Unsure)].into());
         let mut now = start;
         while now < start + AT_LAST {
-            agenda.postpone(path(), QUIET, now);
+            agenda.postpone(path(), Trust::Unsure, QUIET, now);
             now += QUIET / 2;
         }
         assert_eq!(agenda.next(), start + AT_LAST);
@@ -239,11 +262,15 @@ mod tests {
     #[test]
     fn young_files_are_waited_for_as_far_as_they_may_be_incomplete() {
         let young = Duration::from_millis(1);
-        assert_eq!(patience(Trust::Unsure, false, young), Some(QUIET - young));
-        assert_eq!(patience(Trust::Unsure, false, QUIET), None);
-        assert_eq!(patience(Trust::Unsure, true, QUIET), Some(EMPTIED - QUIET));
-        assert_eq!(patience(Trust::Complete, false, Duration::ZERO), None);
-        assert_eq!(patience(Trust::Complete, true, young), Some(SHRUNK - young));
-        assert_eq!(patience(Trust::Forced, true, Duration::ZERO), None);
+        assert_eq!(patience(Trust::Unsure, Loss::Nothing, young), Some(QUIET - young));
+        assert_eq!(patience(Trust::Unsure, Loss::Nothing, QUIET), None);
+        assert_eq!(patience(Trust::Unsure, Loss::Objects, QUIET), Some(EMPTIED - QUIET));
+        assert_eq!(patience(Trust::Closed, Loss::Nothing, Duration::ZERO), None);
+        assert_eq!(patience(Trust::Closed, Loss::Objects, young), Some(SHRUNK - young));
+        assert_eq!(patience(Trust::Closed, Loss::Text, young), Some(EMPTIED - young));
+        assert_eq!(patience(Trust::Renamed, Loss::Nothing, Duration::ZERO), None);
+        assert_eq!(patience(Trust::Renamed, Loss::Text, young), Some(SHRUNK - young));
+        assert_eq!(patience(Trust::Renamed, Loss::Text, SHRUNK), None);
+        assert_eq!(patience(Trust::Forced, Loss::Text, Duration::ZERO), None);
     }
 }

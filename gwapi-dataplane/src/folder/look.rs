@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gwapi_model::manifest::{Position, Problem};
 
-use super::agenda::{Task, Trust, patience};
+use super::agenda::{Loss, Task, Trust, patience};
 use super::file::{self, FileState, ReadError, whole_file};
 use super::roots::AWAY;
 use super::scan::{FileKey, Scan, Stamp, scan};
@@ -75,7 +75,7 @@ impl Folder {
             let trust = match task.files.get(&key.path) {
                 Some(trust) => *trust,
                 None if self.agenda.is_postponed(&key.path) => continue,
-                None if task.swapped => Trust::Complete,
+                None if task.swapped => Trust::Renamed,
                 None => Trust::Unsure,
             };
             self.read(key, trust, now, progress);
@@ -126,14 +126,14 @@ impl Folder {
         match file::read(&key.path) {
             Ok((text, stamp)) => {
                 let age = read_at.duration_since(stamp.modified).unwrap_or_default();
-                match self.take_text(key, text, |loses| patience(trust, loses, age), progress) {
+                match self.take_text(key, text, |loss| patience(trust, loss, age), progress) {
                     Ok(()) => {
                         self.agenda.forget(&key.path);
                         if let Some(state) = self.files.get_mut(key) {
                             state.read = Some((read_at, stamp));
                         }
                     }
-                    Err(wait) => self.agenda.postpone(key.path.clone(), wait, now),
+                    Err(wait) => self.agenda.postpone(key.path.clone(), trust, wait, now),
                 }
                 false
             }
@@ -152,13 +152,13 @@ impl Folder {
         }
     }
 
-    /// Takes in what a file says, unless that has to wait: `patience` is told whether the file
-    /// would lose objects by it.
+    /// Takes in what a file says, unless that has to wait: `patience` is told what the file
+    /// would lose by it.
     fn take_text(
         &mut self,
         key: &FileKey,
         text: String,
-        patience: impl FnOnce(bool) -> Option<Duration>,
+        patience: impl FnOnce(Loss) -> Option<Duration>,
         progress: &mut Progress,
     ) -> Result<(), Duration> {
         let before = self.files.get(key);
@@ -171,7 +171,12 @@ impl Folder {
             None => self.new_state(key).with_text(&text),
         };
         if !is_same {
-            if let Some(wait) = patience(before.is_some_and(|state| state.loses_objects(&next))) {
+            let loss = match before {
+                Some(state) if state.loses_objects(&next) && text.trim().is_empty() => Loss::Text,
+                Some(state) if state.loses_objects(&next) => Loss::Objects,
+                _ => Loss::Nothing,
+            };
+            if let Some(wait) = patience(loss) {
                 return Err(wait);
             }
             progress.files.insert(self.shown(key));

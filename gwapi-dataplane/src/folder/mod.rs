@@ -135,7 +135,7 @@ impl Folder {
     fn hear(&mut self, news: Vec<News>) {
         let now = Instant::now();
         for news in news {
-            if let News::Written(path) = &news
+            if let News::Closed(path) | News::Renamed(path) = &news
                 && self.key(path).is_none()
             {
                 self.agenda.look_at(now);
@@ -150,7 +150,8 @@ mod tests {
     use super::agenda::Task;
     use super::roots::AWAY;
     use super::*;
-    use std::fs;
+    use std::fs::{self, File};
+    use std::time::SystemTime;
 
     fn manifest(port: u16) -> String {
         format!(
@@ -220,6 +221,56 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let swapped = Task { look: true, swapped: true, ..Task::default() };
         assert_eq!(folder.look(swapped, Instant::now()).unwrap().events.len(), 2);
+    }
+
+    /// How long it takes on the clock of the agenda until a file's news are taken in.
+    ///
+    /// The file ages with that clock.
+    fn time_until_events(folder: &mut Folder, path: &PathBuf, news: Vec<News>) -> Duration {
+        let hour = Duration::from_secs(3600);
+        let start = Instant::now();
+        let _ = folder.agenda.take(start, 2 * hour);
+        let start = start + hour;
+        news.into_iter().for_each(|news| folder.agenda.hear(news, start));
+        for _ in 0..100 {
+            let elapsed = folder.agenda.next().saturating_duration_since(start);
+            let modified = SystemTime::now() - elapsed;
+            File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+            let now = start + elapsed;
+            let task = folder.agenda.take(now, hour).unwrap();
+            if folder.look(task, now).is_some_and(|change| !change.events.is_empty()) {
+                return elapsed;
+            }
+        }
+        panic!("nothing came");
+    }
+
+    #[test]
+    fn an_object_that_leaves_a_complete_file_is_gone_at_once_and_one_of_an_emptied_file_is_not() {
+        // RG-3: what is revoked must not go on for long.
+        let at_once = Duration::ZERO..=Duration::from_millis(50);
+        let later = Duration::from_millis(200)..=Duration::from_secs(1);
+        let short = "# nothing is left\n".to_owned();
+        for (text, news, expected) in [
+            (manifest(1), News::Renamed as fn(PathBuf) -> News, &at_once),
+            (manifest(1), News::Closed, &at_once),
+            (short.clone(), News::Renamed, &at_once),
+            (short, News::Closed, &at_once),
+            (String::new(), News::Renamed, &at_once),
+            ("\n".to_owned(), News::Closed, &later),
+            (manifest(1), News::Writing, &later),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("a.yaml");
+            let other = manifest(1).replace("name: a", "name: b");
+            fs::write(&path, format!("{}---\n{other}", manifest(1))).unwrap();
+            let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+            fs::write(&path, &text).unwrap();
+            let news = vec![News::Writing(path.clone()), news(path.clone())];
+            let what = format!("{text:?} after {news:?}");
+            let took = time_until_events(&mut folder, &path, news);
+            assert!(expected.contains(&took), "{what}: {took:?}");
+        }
     }
 
     #[test]

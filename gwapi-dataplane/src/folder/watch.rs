@@ -28,8 +28,10 @@ const POLL: Duration = Duration::from_millis(500);
 pub(super) enum News {
     /// A file is being written.
     Writing(PathBuf),
-    /// A file is complete: it was closed by its writer, or took its place by a rename.
-    Written(PathBuf),
+    /// A file was closed by its writer.
+    Closed(PathBuf),
+    /// A file took its place by a rename.
+    Renamed(PathBuf),
     /// Files were swapped for others, all complete, by the rename of a link.
     Swapped,
     /// Anything may have happened.
@@ -190,7 +192,7 @@ impl Watcher {
         let path = path.to_owned();
         match kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) if is_file => {
-                Some(News::Written(path))
+                Some(News::Closed(path))
             }
             EventKind::Access(_) => None,
             EventKind::Modify(ModifyKind::Data(_)) if is_file => Some(News::Writing(path)),
@@ -203,7 +205,7 @@ impl Watcher {
                 let metadata = path.symlink_metadata().ok()?;
                 match (metadata.is_symlink(), metadata.is_file()) {
                     (true, _) => Some(News::Swapped),
-                    (_, true) if is_file => Some(News::Written(path)),
+                    (_, true) if is_file => Some(News::Renamed(path)),
                     (_, true) => None,
                     _ => Some(News::Look),
                 }
