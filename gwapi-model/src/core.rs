@@ -234,7 +234,7 @@ pub struct ConfigMap {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
+        #[serde(rename = "Secret", rename_all = "camelCase")]
         struct Wire {
             metadata: ObjectMeta,
             #[serde(default, rename = "type")]

@@ -19,8 +19,8 @@ use super::trail::Trail;
 pub(super) struct Context<'a> {
     /// The text that the spans refer to.
     pub(super) text: &'a str,
-    /// Whether a field that the type does not have is an error. The types of core kinds list only
-    /// what routing reads, so there it is not.
+    /// Whether a field that does not exist is an error, or else a warning. Core kinds are read by
+    /// much else besides, so there an object stays what it is without the field.
     pub(super) strict: bool,
     /// Whether values must not be repeated in messages.
     pub(super) redact: bool,
@@ -159,9 +159,8 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         let Some(entries) = self.node.entries() else {
             return Err(self.place(Error::expected("a map")));
         };
-        if self.context.strict {
-            self.state.add_unknown(fields::unknown(name, fields, entries, self.trail));
-        }
+        let strict = self.context.strict;
+        self.state.add_unknown(fields::unknown(name, fields, entries, self.trail, strict));
         let entries = Entries { reader: self, entries, next: 0, fields: Some(fields) };
         visitor.visit_map(entries).map_err(|error| self.place(error))
     }

@@ -31,6 +31,40 @@ const OF_METADATA: &[&str] = &[
     "uid",
 ];
 
+/// Fields that Kubernetes gives to structs of core kinds besides those that routing reads, by the
+/// name of the type.
+const NOT_READ: &[(&str, &[&str])] = &[
+    ("ObjectMeta", OF_METADATA),
+    ("Namespace", &["spec"]),
+    (
+        "ServiceSpec",
+        &[
+            "allocateLoadBalancerNodePorts",
+            "clusterIPs",
+            "externalIPs",
+            "externalTrafficPolicy",
+            "healthCheckNodePort",
+            "internalTrafficPolicy",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "loadBalancerClass",
+            "loadBalancerIP",
+            "loadBalancerSourceRanges",
+            "publishNotReadyAddresses",
+            "sessionAffinity",
+            "sessionAffinityConfig",
+            "trafficDistribution",
+        ],
+    ),
+    ("ServicePort", &["nodePort"]),
+    ("Endpoint", &["deprecatedTopology", "hints", "hostname", "nodeName", "zone"]),
+    ("EndpointPort", &["appProtocol"]),
+    ("EndpointAddress", &["hostname", "nodeName"]),
+    ("EndpointTarget", &["apiVersion", "fieldPath", "kind", "namespace", "resourceVersion", "uid"]),
+    ("Secret", &["immutable"]),
+    ("ConfigMap", &["binaryData", "immutable"]),
+];
+
 /// Fields of the API's first shape and of Ingress, and what they are called today.
 const RENAMED: &[(&str, &str)] = &[
     ("forwardTo", "backendRefs"),
@@ -46,26 +80,31 @@ const RENAMED: &[(&str, &str)] = &[
     ("backends", "backendRefs"),
 ];
 
-/// A finding for each entry that is no field of the type `type_name`.
+/// A finding for each entry that is no field of the type `type_name`: an error where `strict`, a
+/// warning otherwise.
 pub(super) fn unknown<'a>(
     type_name: &str,
-    fields: &'a [&'a str],
+    fields: &'static [&'static str],
     entries: &'a [Entry<'_>],
     trail: &'a Trail<'_>,
+    strict: bool,
 ) -> impl Iterator<Item = Finding> + use<'a> {
     let is_metadata = type_name == "ObjectMeta";
-    let known = if is_metadata { OF_METADATA } else { fields };
+    let read = if is_metadata { &[] } else { fields };
+    let not_read = NOT_READ.iter().find(|(name, _)| *name == type_name);
+    let not_read = not_read.map_or(&[][..], |(_, fields)| fields);
+    // Whatever metadata may hold besides has no effect on routing.
+    let severity = if strict && !is_metadata { Severity::Error } else { Severity::Warning };
     entries
         .iter()
-        .filter(move |entry| !known.contains(&&*entry.key))
+        .filter(move |entry| !read.contains(&&*entry.key) && !not_read.contains(&&*entry.key))
         .filter(|entry| !(trail.is_root() && OF_EVERY_OBJECT.contains(&&*entry.key)))
         .map(move |entry| Finding {
-            // Whatever metadata may hold besides has no effect on routing.
-            severity: if is_metadata { Severity::Warning } else { Severity::Error },
+            severity,
             span: entry.key_span,
             field: trail.path(),
             message: format!("unknown field {}", quoted(&entry.key)),
-            help: Some(help(&entry.key, known)),
+            help: Some(help(&entry.key, &[read, not_read].concat())),
         })
 }
 

@@ -1,7 +1,7 @@
 //! What objects are, and what is wrong with them.
 
 use gwapi_model::Resource;
-use gwapi_model::manifest::Position;
+use gwapi_model::manifest::{Position, Severity, parse};
 
 use super::{GATEWAY, ROUTE, SERVICE, check, help, objects, refused};
 
@@ -153,9 +153,101 @@ fn unknown_metadata_is_a_warning_unless_kubernetes_knows_it() {
 }
 
 #[test]
-fn unknown_fields_of_core_kinds_are_fine() {
-    let text = SERVICE.replace("spec:\n", "spec:\n  sessionAffinity: None\n  whatever: [1]\n");
-    check(&text, &[]);
+fn fields_of_core_kinds_that_only_kubernetes_reads_are_fine() {
+    for text in [
+        "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  selector: {app: web}
+  sessionAffinity: None
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 1}}
+  clusterIPs: [None]
+  trafficDistribution: PreferClose
+  ports: [{name: http, port: 80, targetPort: web, nodePort: 30080, appProtocol: http}]
+status: {loadBalancer: {}}
+",
+        "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web}
+addressType: IPv4
+endpoints:
+  - addresses: [10.0.0.1]
+    conditions: {ready: true, serving: true, terminating: false}
+    hostname: web
+    nodeName: one
+    zone: here
+    deprecatedTopology: {}
+    hints: {forZones: [{name: here}]}
+    targetRef: {kind: Pod, namespace: default, name: web-0, uid: u}
+ports: [{name: http, port: 80, protocol: TCP, appProtocol: http}]
+",
+        "apiVersion: v1
+kind: Endpoints
+metadata: {name: web}
+subsets:
+  - addresses: [{ip: 10.0.0.1, hostname: web, nodeName: one, targetRef: {fieldPath: p, name: n}}]
+    notReadyAddresses: []
+    ports: [{port: 80, appProtocol: http}]
+",
+        "{apiVersion: v1, kind: Secret, metadata: {name: s}, type: Opaque, immutable: true, data: {}}",
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, immutable: true, binaryData: {}}",
+        "{apiVersion: v1, kind: Namespace, metadata: {name: n}, spec: {finalizers: [kubernetes]}}",
+    ] {
+        check(text, &[]);
+    }
+}
+
+#[test]
+fn unknown_fields_of_core_kinds_are_warnings_that_name_the_known_ones() {
+    let text = SERVICE.replace("spec:\n", "spec:\n  selctor: {app: web}\n");
+    let manifest = parse("test.yaml", &text);
+    let [problem] = manifest.problems.as_slice() else { panic!("{:#?}", manifest.problems) };
+    assert_eq!(problem.severity, Severity::Warning);
+    assert_eq!(problem.message, "unknown field `selctor`");
+    assert_eq!(problem.field.as_deref(), Some("spec"));
+    assert!(help(&text).starts_with("did you mean `selector`? The fields here are: type, "));
+    assert_eq!(manifest.objects.len(), 1);
+
+    check(
+        "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web}
+addressType: IPv4
+endpoints:
+  - addresses: [10.0.0.1]
+    condition: {ready: false}
+",
+        &["7:5 warning: EndpointSlice default/web: endpoints[0]: unknown field `condition`"],
+    );
+    check(
+        "apiVersion: v1
+kind: Endpoints
+metadata: {name: web}
+subsets:
+  - addresses: [{ip: 10.0.0.1, host: web}]
+    port: [{port: 80}]
+",
+        &[
+            "5:32 warning: Endpoints default/web: subsets[0].addresses[0]: unknown field `host`",
+            "6:5 warning: Endpoints default/web: subsets[0]: unknown field `port`",
+        ],
+    );
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: s}, stringdata: {key: hunter2}}";
+    check(secret, &["1:53 warning: Secret default/s: unknown field `stringdata`"]);
+    assert_eq!(
+        help(secret),
+        "did you mean `stringData`? The fields here are: metadata, type, data, stringData, immutable"
+    );
+    check(
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, dta: {}}",
+        &["1:56 warning: ConfigMap default/c: unknown field `dta`"],
+    );
+    check(
+        "{apiVersion: v1, kind: Namespace, metadata: {name: n}, specs: {}}",
+        &["1:56 warning: Namespace n: unknown field `specs`"],
+    );
 }
 
 #[test]
@@ -191,7 +283,7 @@ fn an_object_without_a_name_breaks_the_file() {
         ("metadata: {namespace: a}", "3:11 error: metadata: missing field `name`"),
         ("metadata: {name: 5}", "3:18 error: metadata.name: expected a string, found integer 5"),
         ("metadata:", "3:1 error: missing field `metadata`"),
-        ("spec: {}", "1:1 error: missing field `metadata`"),
+        ("data: {}", "1:1 error: missing field `metadata`"),
         ("metadata: a", "3:11 error: metadata: expected a map, found string \"a\""),
     ] {
         let manifest = check(&format!("apiVersion: v1\nkind: ConfigMap\n{metadata}\n"), &[problem]);
