@@ -149,7 +149,7 @@ impl<O: Overlay> Standalone<O> {
         let deadline = Instant::now() + timeout;
         loop {
             let now = Instant::now();
-            let unbound = self.feedback.values().any(|feedback| !feedback.unbound.is_empty());
+            let unbound = self.feedback.values().any(wants_sockets);
             let until = if unbound { deadline.min(self.next_retry) } else { deadline };
             if let Some(change) = self.source.wait(until.saturating_duration_since(now)) {
                 return Some(self.take(change));
@@ -220,10 +220,15 @@ impl<O: Overlay> Standalone<O> {
     fn retry_unbound(&mut self) -> bool {
         self.next_retry = Instant::now() + RETRY_UNBOUND;
         let before = self.feedback.clone();
-        let unbound = before.iter().filter(|(_, feedback)| !feedback.unbound.is_empty());
+        let unbound = before.iter().filter(|(_, feedback)| wants_sockets(feedback));
         // A Gateway that is named is looked at anew, even where nothing about it changes.
         let gateways = unbound.map(|(id, _)| (id.clone(), ConfigDelta::default())).collect();
         self.serve(ConfigUpdate { gateways, removed_gateways: Vec::new() });
         self.feedback != before
     }
+}
+
+/// Whether some socket of a Gateway could not be had, which may be otherwise a moment later.
+fn wants_sockets(feedback: &Feedback) -> bool {
+    !feedback.unbound.is_empty() || !feedback.unusable_addresses.is_empty()
 }

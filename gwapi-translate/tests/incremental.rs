@@ -1,5 +1,7 @@
 //! What one event costs, and what feedback does.
 
+use std::net::IpAddr;
+
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent};
 use gwapi_translate::ir::{CertificateKey, GatewayId, ListenerKey};
@@ -172,6 +174,7 @@ fn feedback_changes_status_and_never_the_configuration() {
             "key does not match".to_owned(),
         )]
         .into(),
+        ..Feedback::default()
     };
     let delta = translator.set_feedback(&id(), feedback);
     assert!(delta.config.is_empty(), "{delta:?}");
@@ -189,6 +192,64 @@ fn feedback_changes_status_and_never_the_configuration() {
     assert_eq!(delta.status.len(), 1);
     let (status, _, _) = condition(&translator, 0, ConditionType::Accepted);
     assert_eq!(status, ConditionStatus::True);
+}
+
+#[test]
+fn an_address_that_the_host_does_not_have_is_the_gateways_problem_and_not_that_of_its_listeners() {
+    let mut translator = translator(0);
+    let gateway = json!({
+        "metadata": { "namespace": "ns", "name": "gw" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "addresses": [{ "value": "10.9.0.1" }, { "value": "10.9.0.2" }],
+            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+        },
+    });
+    let gateway = object::<gwapi_model::Gateway>(gateway);
+    let _ = translator.apply(ResourceEvent::Apply(gateway));
+    let missing = |addresses: &[[u8; 4]]| Feedback {
+        unusable_addresses: addresses
+            .iter()
+            .map(|address| (IpAddr::from(*address), "no address of this host".to_owned()))
+            .collect(),
+        ..Feedback::default()
+    };
+    let told = |translator: &Translator| {
+        let object = ObjectId::new(Kind::Gateway, "ns", "gw");
+        let Some(Status::Gateway(status)) = translator.translation().status.get(&object) else {
+            panic!("the Gateway has no status");
+        };
+        let conditions = status.conditions.iter().chain(&status.listeners[0].conditions);
+        let told = conditions
+            .filter(|it| it.condition_type != ConditionType::ResolvedRefs)
+            .map(|it| format!("{}={} {}: {}", it.condition_type, it.status, it.reason, it.message));
+        let addresses: Vec<String> = status.addresses.iter().map(|it| it.value.clone()).collect();
+        (told.collect::<Vec<_>>(), addresses)
+    };
+
+    // AD-1, AD-3: the rest is served, and only the rest is listed.
+    let delta = translator.set_feedback(&id(), missing(&[[10, 9, 0, 2]]));
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let (conditions, addresses) = told(&translator);
+    assert_eq!(
+        conditions,
+        [
+            "Accepted=True Accepted: ",
+            "Programmed=False AddressNotUsable: address `10.9.0.2` cannot be used: no address of \
+             this host",
+            "Accepted=True Accepted: ",
+            "Programmed=True Programmed: ",
+        ]
+    );
+    assert_eq!(addresses, ["10.9.0.1"]);
+
+    let _ = translator.set_feedback(&id(), missing(&[[10, 9, 0, 1], [10, 9, 0, 2]]));
+    let (conditions, addresses) = told(&translator);
+    assert_eq!(conditions[0], "Accepted=True Accepted: ");
+    assert!(conditions[1].starts_with("Programmed=False AddressNotUsable: address `10.9.0.1`"));
+    assert_eq!(conditions[2], "Accepted=True Accepted: ");
+    assert_eq!(conditions[3], "Programmed=False Pending: the Gateway has no address");
+    assert!(addresses.is_empty(), "{addresses:?}");
 }
 
 #[test]

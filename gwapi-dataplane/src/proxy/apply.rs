@@ -12,7 +12,7 @@ use super::core_state::Forgotten;
 use super::gateway::Gateway;
 use super::shared::Shared;
 use super::snapshot::{Port, Snapshot};
-use super::sockets::{SocketChanges, Sockets};
+use super::sockets::{Failure, SocketChanges, Sockets};
 use super::worker::{Command, WorkerHandle, wait_done};
 use super::{ApplyReport, BoundListener, ConfigUpdate};
 use crate::observe::{ConfigApplied, Served};
@@ -58,7 +58,9 @@ impl Applier {
         tell(workers, changes, forgotten);
 
         let feedback = self.feedback(&wanted, &named);
-        let rejected = feedback.values().map(|f| f.unbound.len() + f.rejected_certificates.len());
+        let rejected = feedback
+            .values()
+            .map(|f| f.unbound.len() + f.unusable_addresses.len() + f.rejected_certificates.len());
         let applied = self.applied(began, rejected.sum());
         shared.telemetry.config_applied(&applied);
         tracing::debug!(generation = self.generation, took = ?applied.duration, "configuration applied");
@@ -142,6 +144,14 @@ impl Applier {
                     .listeners()
                     .filter_map(|l| Some((l.key.clone(), self.unbound(wanted, id, l)?)))
                     .collect(),
+                unusable_addresses: gateway
+                    .listeners()
+                    .flat_map(|listener| addresses(listener))
+                    .filter_map(|address| match self.sockets.failure(&address)? {
+                        Failure::AddressMissing(why) => Some((address.ip(), (*why).to_owned())),
+                        Failure::Unbound(_) => None,
+                    })
+                    .collect(),
                 rejected_certificates: gateway.certificates().rejected().clone(),
             };
             if named.contains(id) || self.feedback.get(id) != Some(&feedback) {
@@ -156,8 +166,10 @@ impl Applier {
         if let Some(conflict) = wanted.conflicts.get(&(id.clone(), listener.key.clone())) {
             return Some(conflict.clone());
         }
-        let failures = addresses(listener);
-        let failures = failures.filter_map(|a| self.sockets.failure(&a).map(str::to_owned));
+        let failures = addresses(listener).filter_map(|a| match self.sockets.failure(&a)? {
+            Failure::Unbound(why) => Some(why.clone()),
+            Failure::AddressMissing(_) => None,
+        });
         let failures: Vec<String> = failures.collect();
         (!failures.is_empty()).then(|| failures.join("; "))
     }

@@ -13,7 +13,16 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     bound: BTreeSet<SocketAddr>,
-    failed: BTreeMap<SocketAddr, String>,
+    failed: BTreeMap<SocketAddr, Failure>,
+}
+
+/// Why an address is not bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The host does not have the address.
+    AddressMissing(&'static str),
+    /// Anything else.
+    Unbound(String),
 }
 
 /// What workers have to do to follow a change of the sockets.
@@ -38,20 +47,20 @@ impl Sockets {
         wanted: &BTreeSet<SocketAddr>,
         workers: usize,
     ) -> SocketChanges {
-        self.failed.clear();
+        let mut failed = BTreeMap::new();
         let mut changes = SocketChanges::default();
         for &address in wanted.difference(&self.bound) {
             let shares_port = self.bound.iter().any(|bound| overlap(*bound, address));
             match bind(address, workers, shares_port) {
                 Ok(sockets) => changes.added.push((address, sockets)),
                 Err(error) => {
-                    self.failed.insert(address, explain(address, &error, wanted));
+                    failed.insert(address, explain(address, &error, wanted));
                 }
             }
         }
         changes.removed = self.bound.difference(wanted).copied().collect();
-        self.bound = wanted.iter().copied().filter(|a| !self.failed.contains_key(a)).collect();
-        self.failed.retain(|_, reason| !reason.is_empty());
+        self.bound = wanted.iter().copied().filter(|a| !failed.contains_key(a)).collect();
+        self.failed = failed.into_iter().filter_map(|(a, failure)| Some((a, failure?))).collect();
         changes
     }
 
@@ -61,8 +70,8 @@ impl Sockets {
     }
 
     /// Why a wanted address is not bound.
-    pub(super) fn failure(&self, address: &SocketAddr) -> Option<&str> {
-        self.failed.get(address).map(String::as_str)
+    pub(super) fn failure(&self, address: &SocketAddr) -> Option<&Failure> {
+        self.failed.get(address)
     }
 }
 
@@ -112,25 +121,30 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The reason as a user reads it; empty where there is nothing to complain about: `::` beside
+/// The reason as a user reads it; none where there is nothing to complain about: `::` beside
 /// `0.0.0.0` on a host without IPv6.
-fn explain(address: SocketAddr, error: &io::Error, wanted: &BTreeSet<SocketAddr>) -> String {
+fn explain(
+    address: SocketAddr,
+    error: &io::Error,
+    wanted: &BTreeSet<SocketAddr>,
+) -> Option<Failure> {
     let port = address.port();
     let v4 = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port);
-    let no_ipv6 = error.kind() == io::ErrorKind::AddrNotAvailable
+    let address_missing = error.kind() == io::ErrorKind::AddrNotAvailable
         || error.kind() == io::ErrorKind::Unsupported
         || error.raw_os_error() == Some(ADDRESS_FAMILY_NOT_SUPPORTED);
-    if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6 && wanted.contains(&v4) {
-        return String::new();
+    if address.is_ipv6() && address.ip().is_unspecified() && address_missing && wanted.contains(&v4)
+    {
+        return None;
     }
-    match error.kind() {
+    Some(Failure::Unbound(match error.kind() {
         io::ErrorKind::AddrInUse => format!("{address} is in use by another process"),
         io::ErrorKind::PermissionDenied => {
             format!("{address} needs a permission that the proxy does not have to bind port {port}")
         }
-        io::ErrorKind::AddrNotAvailable => format!("{} is no address of this host", address.ip()),
+        _ if address_missing => return Some(Failure::AddressMissing("this host does not have it")),
         _ => format!("cannot bind {address}: {error}"),
-    }
+    }))
 }
 
 /// EAFNOSUPPORT on Linux.
@@ -154,7 +168,7 @@ mod tests {
 
         assert!(sockets.follow(&wanted, 2).added.is_empty());
         let reason = format!("{address} is in use by another process");
-        assert_eq!(sockets.failure(&address), Some(&*reason));
+        assert_eq!(sockets.failure(&address), Some(&Failure::Unbound(reason)));
 
         drop(other);
         let added = sockets.follow(&wanted, 2).added;
@@ -181,8 +195,9 @@ mod tests {
         let v4: SocketAddr = "0.0.0.0:80".parse().expect("an address");
         let v6: SocketAddr = "[::]:80".parse().expect("an address");
         let error = io::Error::from_raw_os_error(ADDRESS_FAMILY_NOT_SUPPORTED);
-        assert_eq!(explain(v6, &error, &BTreeSet::from([v4, v6])), "");
-        assert_ne!(explain(v6, &error, &BTreeSet::from([v6])), "");
+        assert_eq!(explain(v6, &error, &BTreeSet::from([v4, v6])), None);
+        let told = explain(v6, &error, &BTreeSet::from([v6]));
+        assert!(matches!(told, Some(Failure::AddressMissing(_))), "{told:?}");
     }
 
     #[test]

@@ -129,3 +129,36 @@ async fn both_unspecified_addresses_stand_side_by_side() {
         assert_eq!(client.get("a", "/").await.endpoint(), "a");
     }
 }
+
+#[tokio::test]
+async fn an_address_that_the_host_does_not_have_is_told_apart_from_a_port_in_use() {
+    let echo = Echo::start("a").await;
+    // TEST-NET-1: no host has it (RFC 5737).
+    let missing = IpAddr::from([192, 0, 2, 1]);
+    let resources = |port, addresses: &[IpAddr]| {
+        let mut resources = simple(port, echo.address);
+        resources.retain(|resource| !matches!(resource, IrResource::Listener(_)));
+        let addresses = addresses.to_vec();
+        resources.push(ir_listener(Listener { addresses, ..listener("web", port) }));
+        resources
+    };
+    let mut proxy = serve(|port| resources(port, &[missing, IpAddr::from([127, 0, 0, 1])]));
+    let port = proxy.address.port();
+    let report = proxy.handle.apply(ConfigUpdate {
+        gateways: [(gateway(), ConfigDelta::default())].into(),
+        removed_gateways: Vec::new(),
+    });
+    let feedback = &report.feedback[&gateway()];
+    assert_eq!(
+        feedback.unusable_addresses,
+        [(missing, "this host does not have it".to_owned())].into()
+    );
+    assert!(feedback.unbound.is_empty(), "{feedback:?}");
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+
+    let report = proxy.set(resources(port, &[missing]));
+    assert_eq!(report.feedback[&gateway()].unusable_addresses.len(), 1);
+    assert!(report.feedback[&gateway()].unbound.is_empty());
+    let report = proxy.set(simple(port, echo.address));
+    assert!(report.feedback[&gateway()].unusable_addresses.is_empty());
+}

@@ -8,6 +8,7 @@ mod judge;
 mod status;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
 use gwapi_model::{Gateway, Kind, Resources};
@@ -140,6 +141,15 @@ impl GatewayDraft {
         self.class_refused.is_none() && self.problems.is_empty()
     }
 
+    /// The addresses of the Gateway that can be used, as far as the data plane has said.
+    fn addresses_in_use<'a>(
+        &'a self,
+        feedback: &'a Feedback,
+    ) -> impl Iterator<Item = &'a IpAddr> + 'a {
+        let usable = self.addresses.usable.iter();
+        usable.filter(|address| !feedback.unusable_addresses.contains_key(address))
+    }
+
     /// The ports that the Gateway asks for.
     pub(super) fn claim(&self) -> Option<Claim> {
         let sound = self.listeners.iter().filter(|listener| listener.is_sound());
@@ -167,7 +177,7 @@ impl GatewayDraft {
             }
             judged.push(listener);
         }
-        view.status = self.status(judged);
+        view.status = self.status(judged, feedback);
         view
     }
 }

@@ -66,8 +66,12 @@ impl Default for Options {
 /// and tries again, so that its next word does not depend on its last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Feedback {
-    /// Listeners whose port or address could not be bound, with the reason (GW-9).
+    /// Listeners whose port could not be bound, with the reason (GW-9). An address that is not
+    /// there is no reason: it is no fault of the port.
     pub unbound: BTreeMap<ListenerKey, String>,
+    /// Addresses that nothing can be bound on, because the host does not have them, with the
+    /// reason (AD-1).
+    pub unusable_addresses: BTreeMap<IpAddr, String>,
     /// Certificates that could not be used, with the reason (TL-1).
     pub rejected_certificates: BTreeMap<CertificateKey, String>,
 }

@@ -87,11 +87,18 @@ fn feedback() -> impl Strategy<Value = Feedback> {
     let listener = select(vec!["l", "m"]).prop_map(ListenerKey::new);
     let certificate = select(vec!["a/t", "b/t"]).prop_map(CertificateKey::new);
     let why = || Just("in use".to_owned());
+    let address = select(vec!["0.0.0.0", "10.0.0.1"])
+        .prop_map(|text| text.parse::<IpAddr>().expect("it is an address"));
     (
         proptest::collection::btree_map(listener, why(), 0..2),
         proptest::collection::btree_map(certificate, why(), 0..2),
+        proptest::collection::btree_map(address, why(), 0..2),
     )
-        .prop_map(|(unbound, rejected_certificates)| Feedback { unbound, rejected_certificates })
+        .prop_map(|(unbound, rejected_certificates, unusable_addresses)| Feedback {
+            unbound,
+            rejected_certificates,
+            unusable_addresses,
+        })
 }
 
 /// One event a line: `apply HTTPRoute a/r {"parentRefs":...}`.

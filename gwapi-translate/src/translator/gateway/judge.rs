@@ -75,7 +75,8 @@ impl GatewayDraft {
             })));
             config.extend(certificates.into_iter().map(IrResource::Certificate));
         }
-        let programmed = self.programmed(draft, &accepted, usable);
+        let has_address = self.addresses_in_use(feedback).next().is_some();
+        let programmed = self.programmed(draft, &accepted, usable, has_address);
         JudgedListener {
             name: draft.key.as_str().to_owned(),
             accepted: accepted.first().map(|problem| problem.reason),
@@ -152,6 +153,7 @@ impl GatewayDraft {
         draft: &ListenerDraft,
         accepted: &[Problem],
         certificate_usable: bool,
+        has_address: bool,
     ) -> Option<Problem> {
         let invalid = |message: &str| Some(Problem::new(ConditionReason::Invalid, message));
         if !accepted.is_empty() {
@@ -164,7 +166,7 @@ impl GatewayDraft {
             let message = "the Gateway is not accepted";
             return Some(Problem::new(ConditionReason::Pending, message));
         }
-        if self.addresses.usable.is_empty() {
+        if !has_address {
             let message = "the Gateway has no address";
             return Some(Problem::new(ConditionReason::Pending, message));
         }

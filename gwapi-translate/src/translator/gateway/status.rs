@@ -5,22 +5,27 @@ use gwapi_model::status::{
     Condition, ConditionReason, ConditionStatus, ConditionType, GatewayStatus, GatewayStatusAddress,
 };
 
+use super::super::Feedback;
 use super::super::conditions::{Problem, fails, holds, summary};
 use super::GatewayDraft;
 use super::judge::JudgedListener;
 
 impl GatewayDraft {
     /// Puts the status together; no route is counted yet.
-    pub(super) fn status(&self, listeners: Vec<JudgedListener>) -> GatewayStatus {
+    pub(super) fn status(
+        &self,
+        listeners: Vec<JudgedListener>,
+        feedback: &Feedback,
+    ) -> GatewayStatus {
         let accepted = self.accepted_condition(&listeners);
-        let programmed = self.programmed_condition(&accepted, &listeners);
+        let programmed = self.programmed_condition(&accepted, &listeners, feedback);
         let resolved = self.resolved_condition(&listeners);
         let serves = listeners.iter().any(|listener| listener.serves);
         // AD-3: what is not in use is not listed.
-        let in_use = if serves { &self.addresses.usable[..] } else { &[] };
         GatewayStatus {
-            addresses: in_use
-                .iter()
+            addresses: self
+                .addresses_in_use(feedback)
+                .filter(|_| serves)
                 .map(|address| GatewayStatusAddress {
                     address_type: AddressType::IpAddress,
                     value: address.to_string(),
@@ -69,6 +74,7 @@ impl GatewayDraft {
         &self,
         accepted: &Condition,
         listeners: &[JudgedListener],
+        feedback: &Feedback,
     ) -> Condition {
         let condition_type = ConditionType::Programmed;
         match accepted.status {
@@ -79,8 +85,16 @@ impl GatewayDraft {
                 return fails(condition_type, ConditionReason::Invalid, message, self.generation);
             }
         }
-        if !self.addresses.unmet.is_empty() {
-            return summary(condition_type, &self.addresses.unmet, &[], self.generation);
+        let mut unmet = self.addresses.unmet.clone();
+        unmet.extend(self.addresses.usable.iter().filter_map(|address| {
+            let why = feedback.unusable_addresses.get(address)?;
+            Some(Problem::new(
+                ConditionReason::AddressNotUsable,
+                format!("address `{address}` cannot be used: {why}"),
+            ))
+        }));
+        if !unmet.is_empty() {
+            return summary(condition_type, &unmet, &[], self.generation);
         }
         if listeners.iter().any(|listener| listener.programmed) {
             return summary(condition_type, [], &[], self.generation);
