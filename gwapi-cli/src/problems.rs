@@ -1,5 +1,7 @@
 //! Issues for people: what is wrong, the lines that it is about, what to do.
 
+mod secrets;
+
 use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
@@ -13,7 +15,13 @@ const CONTEXT_LINES: usize = 1;
 /// Longer excerpts help nobody: a minified JSON file has lines of megabytes.
 const MAX_EXCERPT_BYTES: usize = 2_000;
 
+/// Stands in place of lines that may show a key or a password to whoever reads the output.
+const HIDDEN: &str =
+    "source lines are not shown, because this document holds a Secret or may hold one";
+
 /// Renders an issue, with an excerpt of the file where `text` is that file's text.
+///
+/// No line of a document that may hold a Secret is shown.
 pub(crate) fn render(issue: &Issue, text: Option<&str>, colour: bool) -> String {
     let level = match issue.level {
         Level::Error => Title::ERROR,
@@ -26,17 +34,21 @@ pub(crate) fn render(issue: &Issue, text: Option<&str>, colour: bool) -> String 
         None => issue.line(),
     };
     let mut group = Group::with_title(level.primary_title(title));
-    let excerpt = issue.place.as_ref().and_then(|place| Excerpt::of(place, text?));
+    let excerpt = match (&issue.place, text) {
+        (Some(place), Some(text)) => Excerpt::of(place, text),
+        _ => Lines::None,
+    };
     if let Some(place) = &issue.place {
         group = match &excerpt {
-            Some(excerpt) => group.element(
+            Lines::Shown(excerpt) => group.element(
                 Snippet::source(excerpt.text)
                     .line_start(excerpt.first_line)
                     .path(place.file.as_str())
                     .fold(false)
                     .annotation(AnnotationKind::Primary.span(excerpt.span.clone())),
             ),
-            None => group.element(origin(place)),
+            Lines::Hidden => group.element(origin(place)).element(Title::NOTE.message(HIDDEN)),
+            Lines::None => group.element(origin(place)),
         };
     }
     if let Some(help) = &issue.help {
@@ -54,6 +66,14 @@ fn origin(place: &Place) -> Origin<'_> {
     }
 }
 
+/// What can be shown of a file.
+enum Lines<'t> {
+    Shown(Excerpt<'t>),
+    /// There are lines, and they may hold a Secret.
+    Hidden,
+    None,
+}
+
 /// The lines around a span.
 struct Excerpt<'t> {
     text: &'t str,
@@ -62,31 +82,43 @@ struct Excerpt<'t> {
 }
 
 impl<'t> Excerpt<'t> {
-    fn of(place: &Place, text: &'t str) -> Option<Self> {
-        let at = place.position?;
+    fn of(place: &Place, text: &'t str) -> Lines<'t> {
         let start = place.span.start;
-        text.get(..start)?;
-        // What spans several lines is marked on its first one.
-        let line_end = end_of_line(text, start);
-        let end = place.span.end.clamp(start, line_end);
-        text.get(start..end)?;
+        match place.position {
+            Some(at) if text.is_char_boundary(start) => match secrets::showable(text, start) {
+                Some(document) => {
+                    Self::within(&text[document.clone()], at.line, start - document.start, place)
+                        .map_or(Lines::None, Lines::Shown)
+                }
+                None => Lines::Hidden,
+            },
+            _ => Lines::None,
+        }
+    }
 
-        let mut from = start_of_line(text, start);
-        let mut first_line = at.line;
+    /// The lines around the byte `start` of a document, which stands on the line `line`.
+    fn within(document: &'t str, line: usize, start: usize, place: &Place) -> Option<Self> {
+        // What spans several lines is marked on its first one.
+        let line_end = end_of_line(document, start);
+        let end = (start + place.span.len()).clamp(start, line_end);
+        document.get(start..end)?;
+
+        let mut from = start_of_line(document, start);
+        let mut first_line = line;
         for _ in 0..CONTEXT_LINES {
             if from > 0 && first_line > 1 {
-                from = start_of_line(text, from - 1);
+                from = start_of_line(document, from - 1);
                 first_line -= 1;
             }
         }
         let mut to = line_end;
         for _ in 0..CONTEXT_LINES {
-            if to < text.len() {
-                to = end_of_line(text, to + 1);
+            if to < document.len() {
+                to = end_of_line(document, to + 1);
             }
         }
         (to - from <= MAX_EXCERPT_BYTES).then(|| Self {
-            text: &text[from..to],
+            text: &document[from..to],
             first_line,
             span: start - from..end - from,
         })

@@ -8,6 +8,10 @@ use super::node::Value;
 use super::plain;
 use super::quoting::quoted;
 
+/// The message about a tag that nobody defines. It does not repeat the tag: a password that begins
+/// with `!` is one.
+pub(super) const WITHOUT_MEANING: &str = "a tag that has no meaning here";
+
 /// The value that a tag gives to a text; where it fits not, a message and the best guess.
 pub(super) fn tagged<'t>(tag: &Tag, text: Cow<'t, str>) -> Result<Value<'t>, (String, Value<'t>)> {
     // A lone `!` makes a text of what follows.
@@ -15,8 +19,7 @@ pub(super) fn tagged<'t>(tag: &Tag, text: Cow<'t, str>) -> Result<Value<'t>, (St
         return Ok(Value::String(text));
     }
     if !tag.is_yaml_core_schema() {
-        let message = format!("the tag {} has no meaning here", quoted(&tag.original()));
-        return Err((message, Value::String(text)));
+        return Err((WITHOUT_MEANING.to_owned(), Value::String(text)));
     }
     let value = match (tag.suffix(), plain::resolve(Cow::Borrowed(&*text))) {
         ("str", _) => return Ok(Value::String(text)),
@@ -26,10 +29,11 @@ pub(super) fn tagged<'t>(tag: &Tag, text: Cow<'t, str>) -> Result<Value<'t>, (St
         ("float", Value::Int(value)) => Value::Float(value as f64),
         ("bool", Value::Bool(value)) => Value::Bool(value),
         ("null", Value::Null) => Value::Null,
-        (suffix, _) => {
+        (suffix @ ("int" | "float" | "bool" | "null"), _) => {
             let message = format!("expected a value of the type {}", quoted(suffix));
             return Err((message, Value::String(text)));
         }
+        _ => return Err((WITHOUT_MEANING.to_owned(), Value::String(text))),
     };
     Ok(value)
 }

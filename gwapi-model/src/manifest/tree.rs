@@ -16,7 +16,7 @@ use super::node::{Entry, Node, Span, Value};
 use super::plain;
 use super::quoting::quoted;
 use super::syntax;
-use super::tags::tagged;
+use super::tags::{WITHOUT_MEANING, tagged};
 
 /// Faults that are kept for one document: whoever made more does not read them all.
 const MAX_FAULTS: usize = 100;
@@ -335,8 +335,7 @@ impl<'t> Builder<'t> {
         if let Some(tag) = tag
             && !(tag.is_yaml_core_schema() && tag.suffix() == suffix)
         {
-            let message = format!("the tag {} has no meaning here", quoted(&tag.original()));
-            self.fault(tag_place(span), message, "remove the tag");
+            self.fault(tag_place(span), WITHOUT_MEANING, "remove the tag");
         }
     }
 
