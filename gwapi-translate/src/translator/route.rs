@@ -148,7 +148,8 @@ fn conditions(
 }
 
 /// Redirects to a port of this Gateway lead to where the offset has put it; without an offset
-/// they stay as they are. A scheme without port means its well-known port (HF-3).
+/// they stay as they are, and so do those to a host that no listener of that port takes: they lead
+/// elsewhere. A scheme without port means its well-known port (HF-3).
 fn shift_redirects(rule: &mut HttpRule, points: &[AttachmentPoint], offset: u16) {
     if offset == 0 {
         return;
@@ -164,8 +165,12 @@ fn shift_redirects(rule: &mut HttpRule, points: &[AttachmentPoint], offset: u16)
             Some("https") => Some(443),
             _ => None,
         });
+        let takes_host = |point: &AttachmentPoint| match (&redirect.hostname, &point.hostname) {
+            (Some(host), Some(hostname)) => hostname.matches(host),
+            _ => true,
+        };
         let shifted = port
-            .filter(|port| points.iter().any(|point| point.port == *port))
+            .filter(|port| points.iter().any(|point| point.port == *port && takes_host(point)))
             .and_then(|port| port.checked_add(offset));
         if shifted.is_some() {
             redirect.port = shifted;
