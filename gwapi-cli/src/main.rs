@@ -19,6 +19,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
+use crate::paint::Paint;
 
 /// How a command ended; clap itself exits with 2 as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,5 +48,9 @@ fn main() -> ExitCode {
 /// Warnings and errors by default; `RUST_LOG=info` tells more.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(Paint::of_stderr().on)
+        .with_writer(std::io::stderr)
+        .init();
 }

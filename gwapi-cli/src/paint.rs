@@ -13,9 +13,18 @@ pub(crate) struct Paint {
 impl Paint {
     /// Coloured where standard output is a terminal and `NO_COLOR` is not set.
     pub(crate) fn of_stdout() -> Self {
+        Self::of(&std::io::stdout())
+    }
+
+    /// The same for standard error.
+    pub(crate) fn of_stderr() -> Self {
+        Self::of(&std::io::stderr())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { on: std::io::stdout().is_terminal() && !refused && !dumb }
+        Self { on: stream.is_terminal() && !refused && !dumb }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {
