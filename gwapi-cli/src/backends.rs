@@ -1,7 +1,7 @@
 //! `--backend NS/SERVICE[:PORT]=HOST:PORT[,HOST:PORT]`: the addresses of a Service, by hand.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::str::FromStr;
 
 use gwapi_model::{
@@ -83,11 +83,14 @@ pub(crate) fn refusal(endpoint: SocketAddr, admin: Option<SocketAddr>) -> Option
     if ip.is_multicast() || ip == IpAddr::from([255, 255, 255, 255]) {
         return Some("it is no address of one machine");
     }
-    let admin = admin.filter(|admin| admin.port() == endpoint.port())?;
-    let same = ip == admin.ip().to_canonical()
-        || ip.is_unspecified()
-        || (admin.ip().is_unspecified() && ip.is_loopback());
-    same.then_some("it is the admin address of this gateway")
+    let is_admin_port = admin.is_some_and(|admin| admin.port() == endpoint.port());
+    (is_admin_port && is_of_this_machine(ip))
+        .then_some("on this machine, that port is the admin port of this gateway")
+}
+
+/// Whether an address leads to this machine: a socket can be bound to these, and to no other.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// All `--backend` options, resolved.
@@ -250,16 +253,28 @@ mod tests {
             ("[::ffff:127.0.0.1]:15000", true),
             ("0.0.0.0:15000", true),
             ("127.0.0.1:15001", false),
-            ("[::1]:15000", false),
-            ("10.0.0.1:15000", false),
+            ("[::1]:15000", true),
+            ("127.9.9.9:15000", true),
+            ("192.0.2.1:15000", false),
         ] {
             let endpoint: SocketAddr = endpoint.parse().expect("an address");
             assert_eq!(refusal(endpoint, admin).is_some(), refused, "{endpoint}");
         }
-        let everywhere = "0.0.0.0:15000".parse().ok();
-        let loopback = "127.0.0.1:15000".parse().expect("an address");
-        assert!(refusal(loopback, everywhere).is_some());
         assert!(parse("shop/web=169.254.169.254:80").is_err_and(|error| error.contains("refused")));
+    }
+
+    #[test]
+    fn the_admin_port_is_refused_on_every_address_of_this_machine() {
+        // Connecting a datagram socket sends nothing: it only chooses an address of this machine.
+        let probe = UdpSocket::bind("0.0.0.0:0").expect("a port is free");
+        if probe.connect("192.0.2.1:9").is_err() {
+            eprintln!("this machine has no network");
+            return;
+        }
+        let own = probe.local_addr().expect("bound").ip();
+        let everywhere = "0.0.0.0:15000".parse().ok();
+        assert!(refusal(SocketAddr::new(own, 15_000), everywhere).is_some(), "{own}");
+        assert!(refusal(SocketAddr::new(own, 15_001), everywhere).is_none(), "{own}");
     }
 
     #[test]

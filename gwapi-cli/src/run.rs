@@ -15,6 +15,7 @@ use crate::addresses::{self, AddressPool};
 use crate::args::{Admin, RunArgs, ServingArgs, TranslationArgs};
 use crate::backends::Backends;
 use crate::overlay::CommandLine;
+use crate::paint::Paint;
 use crate::report::issue::{Level, issues};
 use crate::report::reporter::Reporter;
 use crate::signals::Signals;
@@ -54,6 +55,14 @@ pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
 pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
     let signals = Signals::listen().context("cannot listen for signals")?;
     let proxy = start_proxy(service.serving)?;
+    if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {
+        let warning = Paint::of_stderr().doubtful("warning");
+        eprintln!(
+            "{warning}: the admin address {admin} can be reached from other machines, and shows \
+             the whole configuration to whoever asks; 127.0.0.1:{} is for this machine alone",
+            admin.port()
+        );
+    }
     let mut overlay = overlay(service.translation, proxy.admin_address())?;
     if service.demo {
         overlay = overlay.with_echoes();
@@ -85,6 +94,11 @@ pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
     reporter.draining(signal);
     reporter.drained(standalone.drain());
     Ok(Exit::Fine)
+}
+
+/// Whether other machines may reach an address that this one listens on.
+fn is_reachable(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 fn has_errors(source: &TranslatedFolder<CommandLine>) -> bool {

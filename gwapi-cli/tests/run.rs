@@ -286,6 +286,39 @@ fn the_admin_address_says_what_is_served() {
 }
 
 #[test]
+fn an_admin_address_that_others_can_reach_is_warned_of_and_is_no_endpoint() {
+    let [port, admin] = free_ports();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("endpoints.yaml", &slice("web", SocketAddr::from(([127, 0, 0, 2], admin)))),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &[]);
+    gwapi.event("start");
+    assert_eq!(gwapi.errors(), Vec::<String>::new());
+    drop(gwapi);
+
+    let path = manifests.path().to_str().expect("text");
+    let address = format!("0.0.0.0:{admin}");
+    let gwapi = Gwapi::start(&["run", path, "--admin", &address, "--output", "json"]);
+    let warning = gwapi.error_line(|line| line.starts_with("warning: "));
+    assert!(warning.contains(&format!("{address} can be reached")), "{warning}");
+    let start = gwapi.event("start");
+    assert!(start["problems"].to_string().contains("admin port of this gateway"), "{start}");
+    assert_eq!(get(local(port), "/healthz", &[]).status, 503);
+}
+
+#[test]
+fn the_log_has_no_colours_in_a_file() {
+    let manifests = Manifests::new(&[]);
+    let path = manifests.path().to_str().expect("text");
+    let mut command = command(&["run", path, "--admin", "127.0.0.1:0"]);
+    let gwapi = Gwapi::spawn(command.env("RUST_LOG", "debug").env_remove("NO_COLOR"));
+    let line = gwapi.error_line(|line| line.contains("configuration applied"));
+    assert!(line.contains("DEBUG") && !line.contains('\u{1b}'), "{line:?}");
+}
+
+#[test]
 fn an_admin_address_in_use_is_told_and_nothing_starts() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("bound").to_string();

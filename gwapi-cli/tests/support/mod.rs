@@ -59,7 +59,12 @@ pub struct Gwapi {
 impl Gwapi {
     /// Starts the binary.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments)
+        Self::spawn(&mut command(arguments))
+    }
+
+    /// Starts a command that ends up as the binary.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -118,6 +123,18 @@ impl Gwapi {
         parse(&line).expect("parsed before")
     }
 
+    /// The next line on standard error that is as wanted.
+    pub fn error_line(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.errors.recv_timeout(left).expect("such a line on standard error");
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
     /// What came on standard error until now.
     pub fn errors(&self) -> Vec<String> {
         self.errors.try_iter().collect()
@@ -159,7 +176,7 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn command(arguments: &[&str]) -> Command {
+pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gwapi"));
     command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
     command
