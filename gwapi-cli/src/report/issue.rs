@@ -225,7 +225,10 @@ fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>) {
 fn causes(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     let bad = move || conditions.iter().filter(|condition| !is_good(condition));
     bad().enumerate().filter_map(move |(position, condition)| {
-        let told = bad().take(position).any(|earlier| earlier.reason == condition.reason);
+        let told = bad().take(position).any(|earlier| {
+            earlier.reason == condition.reason
+                || !condition.message.is_empty() && earlier.message.contains(&condition.message)
+        });
         let follows = condition.condition_type == ConditionType::Programmed
             && bad().any(|other| other.condition_type != ConditionType::Programmed);
         (!told && !follows).then_some(condition)
@@ -328,6 +331,20 @@ mod tests {
                 "Gateway default/web, listener http: Accepted=False (PortUnavailable): port 80 is in use"
             ]
         );
+    }
+
+    #[test]
+    fn a_sentence_is_told_once() {
+        use ConditionReason as Reason;
+        use ConditionType::{Accepted, Conflicted};
+        let clash = "port 80 cannot carry TCP beside listener `web` (HTTP); use another port";
+        let both = format!("protocol `TCP` is not supported; {clash}");
+        let listener = vec![
+            condition(Accepted, false, Reason::UnsupportedProtocol, &both),
+            condition(Conflicted, true, Reason::ProtocolConflict, clash),
+        ];
+        let told = gateway(listener, Vec::new());
+        assert_eq!(told.iter().filter(|line| line.contains(clash)).count(), 1, "{told:?}");
     }
 
     #[test]

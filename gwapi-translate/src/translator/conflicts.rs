@@ -58,15 +58,15 @@ fn conflicts_of_port(
 ) -> Vec<(usize, Problem)> {
     let on_tcp: Vec<usize> =
         members.iter().copied().filter(|&index| shares_tcp(&listeners[index].protocol)).collect();
-    let mixed =
-        on_tcp.windows(2).any(|pair| listeners[pair[0]].protocol != listeners[pair[1]].protocol);
+    let carries = |index: usize| (&listeners[index].protocol, &listeners[index].tls_mode);
+    let mixed = on_tcp.windows(2).any(|pair| carries(pair[0]) != carries(pair[1]));
     let mut conflicts = Vec::new();
     if mixed {
-        // GW-2, GW-3: protocols that cannot be told apart on one port.
+        // GW-2 to GW-4: protocols, or modes of TLS, that cannot be told apart on one port.
         for &index in &on_tcp {
             let others = on_tcp
                 .iter()
-                .filter(|&&other| listeners[other].protocol != listeners[index].protocol)
+                .filter(|&&other| carries(other) != carries(index))
                 .map(|&other| describe(&listeners[other]));
             conflicts.push((
                 index,
@@ -74,7 +74,7 @@ fn conflicts_of_port(
                     ConditionReason::ProtocolConflict,
                     format!(
                         "port {port} cannot carry {} beside {}; use another port",
-                        listeners[index].protocol,
+                        protocol(&listeners[index]),
                         shorten(others)
                     ),
                 ),
@@ -116,7 +116,15 @@ fn conflicts_of_port(
 }
 
 fn describe(listener: &ListenerDraft) -> String {
-    format!("listener `{}` ({})", listener.key, listener.protocol)
+    format!("listener `{}` ({})", listener.key, protocol(listener))
+}
+
+/// The protocol in words, with the mode where that tells listeners apart.
+fn protocol(listener: &ListenerDraft) -> String {
+    match &listener.tls_mode {
+        Some(mode) => format!("{} {mode}", listener.protocol),
+        None => listener.protocol.to_string(),
+    }
 }
 
 /// The first few of a list in words.

@@ -23,6 +23,8 @@ pub(super) struct ListenerDraft {
     pub(super) bound_port: Option<u16>,
     /// Protocol.
     pub(super) protocol: Protocol,
+    /// What becomes of TLS, where the protocol is TLS, which leaves it open (GW-4).
+    pub(super) tls_mode: Option<TlsMode>,
     /// Hostname; none means every host.
     pub(super) hostname: Option<Hostname>,
     /// Kinds that may attach (AR-2, AR-3).
@@ -103,6 +105,9 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
         port,
         bound_port,
         protocol: listener.protocol.clone(),
+        tls_mode: (listener.protocol == Protocol::Tls).then(|| {
+            listener.tls.as_ref().and_then(|tls| tls.mode.clone()).unwrap_or(TlsMode::Terminate)
+        }),
         hostname,
         supported_kinds,
         admission,

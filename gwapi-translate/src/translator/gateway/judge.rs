@@ -39,8 +39,9 @@ impl GatewayDraft {
         ports: &Ports,
         feedback: &Feedback,
     ) -> JudgedListener {
-        let mut accepted: Vec<Problem> = draft.problems.clone();
-        accepted.extend(draft.conflict.clone());
+        // GW-2, GW-5: of several problems a conflict gives the reason.
+        let mut accepted: Vec<Problem> = draft.conflict.iter().cloned().collect();
+        accepted.extend(draft.problems.iter().cloned());
         accepted.extend(self.lost_port(draft, ports));
         let has_place =
             accepted.is_empty() && self.is_served() && !self.addresses.usable.is_empty();
