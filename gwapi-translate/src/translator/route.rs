@@ -124,6 +124,7 @@ fn conditions(
                 .to_owned(),
         );
     }
+    notes.extend(compiled.rule_notes.iter().cloned());
     let problems: Vec<&Problem> = match refusal {
         Some(refusal) => vec![refusal],
         None if compiled.all_broken => compiled.broken.iter().collect(),

@@ -43,6 +43,8 @@ pub(super) struct CompiledRoute {
     pub(super) unresolved: Vec<Problem>,
     /// What is worth knowing about references that do.
     pub(super) notes: Vec<String>,
+    /// What is worth knowing about rules that are served.
+    pub(super) rule_notes: Vec<String>,
     /// Service ports that the rules send requests to.
     pub(super) backends: BTreeSet<ServicePort>,
 }
@@ -93,6 +95,7 @@ pub(super) fn compile(
                 continue;
             }
         };
+        compiled.rule_notes.extend(never_taken(&matches).map(|note| format!("{place}: {note}")));
         let mut compiler = RuleCompiler {
             route,
             place,
@@ -121,6 +124,16 @@ pub(super) fn compile(
     }
     compiled.all_broken = compiled.broken.len() == rules.len();
     compiled
+}
+
+/// HM-7: matches that no request ever reaches, because the data plane answers their method itself.
+fn never_taken(matches: &[HttpMatch]) -> impl Iterator<Item = String> {
+    matches.iter().enumerate().filter_map(|(index, it)| {
+        let method = it.method.as_deref().filter(|it| matches!(*it, "CONNECT" | "TRACE"))?;
+        Some(format!(
+            "matches[{index}] takes no request, because method {method} is always answered with 405"
+        ))
+    })
 }
 
 /// Makes the keys of one route's rules: by name, or by a hash of the matches. A counter tells
