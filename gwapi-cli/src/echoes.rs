@@ -3,16 +3,24 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gwapi_dataplane::echo::{Echo, EchoIdentity};
 use gwapi_model::{NamespacedName, Resource, Service, ServiceType};
 
 use crate::backends::slices_of_port;
 
+/// Time that a backend stays when nothing leads to it any more. Requests that had chosen it by then
+/// are under way to it long before; those that it has begun are answered in any case.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// A running echo backend for each Service that needs one.
 #[derive(Debug, Default)]
 pub(crate) struct Echoes {
     running: BTreeMap<NamespacedName, Echo>,
+    /// Backends of Services that need none any more, and when they close; that is not known before
+    /// every worker serves the configuration that does without them.
+    retired: BTreeMap<NamespacedName, (Echo, Option<Instant>)>,
     failed: BTreeMap<NamespacedName, String>,
 }
 
@@ -29,13 +37,15 @@ impl Echoes {
                 (NamespacedName::new(&*metadata.namespace, &*metadata.name), *service)
             })
             .collect();
-        self.running.retain(|name, _| wanted.contains_key(name));
+        let unwanted = self.running.extract_if(.., |name, _| !wanted.contains_key(name));
+        self.retired.extend(unwanted.map(|(name, echo)| (name, (echo, None))));
         self.failed.clear();
         let mut slices = Vec::new();
         for (name, service) in wanted {
             let pod = pod_name(&name);
             if !self.running.contains_key(&name) {
-                match start(&name, &pod) {
+                let retired = self.retired.remove(&name).map(|(echo, _)| Ok(echo));
+                match retired.unwrap_or_else(|| start(&name, &pod)) {
                     Ok(echo) => {
                         self.running.insert(name.clone(), echo);
                     }
@@ -50,6 +60,11 @@ impl Echoes {
             }
         }
         slices
+    }
+
+    /// Takes in that every worker serves what [`Echoes::follow`] gave last.
+    pub(crate) fn served(&mut self, now: Instant) {
+        self.retired.retain(|_, (_, closes)| *closes.get_or_insert(now + LINGER) > now);
     }
 
     /// Backends that could not start, and why.
@@ -69,4 +84,39 @@ fn start(service: &NamespacedName, pod: &str) -> std::io::Result<Echo> {
         pod: pod.to_owned(),
     };
     Echo::start(identity, (Ipv4Addr::LOCALHOST, 0).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_closes_when_nothing_leads_to_it_any_more() {
+        let service: Service = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"ports": [{"port": 80}]},
+        }))
+        .expect("a Service");
+        let service = Arc::new(service);
+        let mut echoes = Echoes::default();
+        let first = echoes.follow(&[&service]);
+        let address = echoes.running.values().next().expect("it runs").address();
+        let is_open = || TcpStream::connect(address).is_ok();
+
+        let now = Instant::now();
+        assert!(echoes.follow(&[]).is_empty());
+        assert!(is_open(), "workers still lead to it");
+        echoes.served(now);
+        assert!(is_open(), "requests may be under way");
+        assert_eq!(echoes.follow(&[&service]), first, "it is the same one that comes back");
+        echoes.served(now + LINGER);
+        assert!(is_open(), "it is wanted");
+
+        echoes.follow(&[]);
+        echoes.served(now);
+        echoes.served(now + LINGER);
+        assert!(!is_open());
+    }
 }

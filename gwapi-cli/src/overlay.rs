@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use gwapi_dataplane::{ObjectChange, Overlay};
 use gwapi_model::{
@@ -244,6 +245,12 @@ impl Overlay for CommandLine {
         }));
         self.note(files, &implied);
         Some(added)
+    }
+
+    fn served(&mut self) {
+        if let Some(echoes) = &mut self.echoes {
+            echoes.served(Instant::now());
+        }
     }
 }
 

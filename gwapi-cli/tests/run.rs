@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
 use support::*;
 
 #[test]
@@ -63,6 +66,48 @@ fn a_demo_leaves_services_alone_that_get_endpoints() {
     manifests.remove("endpoints.yaml");
     gwapi.event("change");
     assert_eq!(get(local(port), "/", &[]).json()["service"], "web");
+}
+
+#[test]
+fn no_request_fails_while_services_of_a_demo_come_and_go() {
+    let port = free_port();
+    let backend = Named::start("the real one");
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("fixed.yaml", &stream(&[route("fixed", "/fixed", "fixed"), service("fixed")])),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    gwapi.event("start");
+    let stop = AtomicBool::new(false);
+    let statuses: BTreeSet<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = ["/", "/fixed"]
+            .iter()
+            .cycle()
+            .take(8)
+            .map(|path| {
+                scope.spawn(|| {
+                    let mut seen = BTreeSet::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        seen.insert((*path, get(local(port), path, &[]).status));
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            // The two edits may be one change or two; that of the route is the later one.
+            let has_route = |change: &Value| change["objects"].to_string().contains("HTTPRoute");
+            manifests.write("endpoints.yaml", &slice("fixed", backend.address));
+            manifests.write("web.yaml", &stream(&[route("web", "/", "web"), service("web")]));
+            gwapi.event_where("change", has_route);
+            manifests.remove("endpoints.yaml");
+            manifests.remove("web.yaml");
+            gwapi.event_where("change", has_route);
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
+    });
+    assert_eq!(statuses, [("/", 200), ("/", 404), ("/fixed", 200)].into());
 }
 
 #[test]

@@ -90,6 +90,10 @@ pub trait Overlay {
         let _ = (files, changes, options);
         None
     }
+
+    /// Every worker serves what [`Overlay::follow`] gave last, and nothing from before. A
+    /// [`Standalone`] says so again and again, as often as it is waited for.
+    fn served(&mut self) {}
 }
 
 /// No overlay: what files hold is what is served.
@@ -148,6 +152,7 @@ impl<O: Overlay> Standalone<O> {
     pub fn wait(&mut self, timeout: Duration) -> Option<StandaloneChange> {
         let deadline = Instant::now() + timeout;
         loop {
+            self.source.overlay_mut().served();
             let now = Instant::now();
             let unbound = self.feedback.values().any(wants_sockets);
             let until = if unbound { deadline.min(self.next_retry) } else { deadline };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gwapi_model::manifest::Problem;
@@ -97,6 +98,11 @@ impl<O: Overlay> TranslatedFolder<O> {
         &self.overlay
     }
 
+    /// The overlay, to tell it what became of what it gave.
+    pub(super) fn overlay_mut(&mut self) -> &mut O {
+        &mut self.overlay
+    }
+
     /// What files hold, as the overlay admitted it.
     pub fn files(&self) -> &Resources {
         &self.files
@@ -130,6 +136,12 @@ impl<O: Overlay> TranslatedFolder<O> {
     /// The text of a file as it was last read: for snippets.
     pub fn text(&self, source: &str) -> Option<&str> {
         self.folder.text(source)
+    }
+
+    /// The file that an object is taken from, as problems name it, and its text: for places of what
+    /// translation found. `None` where no file says now what the object is.
+    pub fn source_of(&self, object: &ObjectId) -> Option<(Arc<str>, String)> {
+        self.folder.source_of(object)
     }
 
     fn take(&mut self, change: FolderChange) -> SourceChange {
@@ -258,8 +270,6 @@ fn merge_config(total: &mut ConfigDelta, next: ConfigDelta) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use gwapi_translate::ir::{Backend, BackendKey, BackendProtocol, IrKey};
 
     use super::*;
