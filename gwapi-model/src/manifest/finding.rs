@@ -55,7 +55,8 @@ impl From<Fault> for Finding {
     }
 }
 
-fn innermost(path: &FieldPath, root: &Node<'_>) -> Span {
+/// The place of the innermost value that is there on a path.
+pub(super) fn innermost(path: &FieldPath, root: &Node<'_>) -> Span {
     let (mut node, mut span) = (root, root.span);
     for segment in &path.0 {
         let next = match segment {

@@ -35,6 +35,7 @@ mod fields;
 mod finding;
 mod first_shape;
 mod kinds;
+mod locate;
 mod node;
 mod plain;
 mod position;
@@ -51,6 +52,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{ObjectId, Resource};
+
+pub use locate::{Places, locate};
 
 /// A place in a text, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,6 +3,7 @@
 mod first_shape;
 mod laws;
 mod limits;
+mod locating;
 mod objects;
 mod rendering;
 mod syntax;
