@@ -33,7 +33,8 @@ pub struct Limits {
     pub response_idle_timeout: Duration,
     /// Time a client may take to read what waits for it before anything more is written.
     pub write_stall_timeout: Duration,
-    /// Idle connections kept per endpoint and core.
+    /// Idle connections kept per endpoint and core. Fewer than requests at a time would make
+    /// connections come and go under load; those that nobody needs are closed in time.
     pub max_idle_per_endpoint: usize,
     /// Time an idle upstream connection is kept.
     pub upstream_idle_timeout: Duration,
@@ -60,7 +61,7 @@ impl Default for Limits {
             response_head_timeout: Duration::from_secs(60),
             response_idle_timeout: Duration::from_secs(300),
             write_stall_timeout: Duration::from_secs(60),
-            max_idle_per_endpoint: 64,
+            max_idle_per_endpoint: 1024,
             upstream_idle_timeout: Duration::from_secs(50),
             drain_quiet: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(60),

@@ -8,6 +8,8 @@ use gwapi_translate::ir::{
     BackendKey, BackendTarget, Endpoints, Hostname, HttpRule, IrResource, Listener, WeightedBackend,
 };
 use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::support::*;
 
@@ -64,6 +66,44 @@ async fn one_connection_carries_many_requests_and_endpoints_are_reused() {
     }
     assert_eq!(echo.requests().len(), 50);
     assert_eq!(echo.connections(), 1);
+}
+
+#[tokio::test]
+async fn endpoints_are_reused_however_many_requests_come_at_a_time() {
+    const CLIENTS: usize = 160;
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let connected = within(TcpStream::connect(proxy.address)).await;
+        clients.push(connected.expect("it accepts"));
+    }
+    for _ in 0..2 {
+        for client in &mut clients {
+            let head =
+                b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n";
+            within(client.write_all(head)).await.expect("it reads");
+            // The endpoint waits for the body: the request has a connection of its own.
+            until(client, b"100 Continue\r\n\r\n").await;
+        }
+        for client in &mut clients {
+            within(client.write_all(b"!")).await.expect("it reads");
+            until(client, b"\r\n\r\n!").await;
+        }
+    }
+    assert_eq!(echo.requests().len(), 2 * CLIENTS);
+    let extra = echo.connections() - CLIENTS;
+    // One that has just answered may not be ready for the next request yet.
+    assert!(extra <= CLIENTS / 10, "{extra} connections were made anew");
+}
+
+/// Reads until what came ends so.
+async fn until(client: &mut TcpStream, end: &[u8]) {
+    let mut came = Vec::new();
+    while !came.ends_with(end) {
+        let count = within(client.read_buf(&mut came)).await.expect("it answers");
+        assert!(count > 0, "it closed after {:?}", String::from_utf8_lossy(&came));
+    }
 }
 
 #[tokio::test]
