@@ -136,9 +136,9 @@ fn conditions(
         summary(ConditionType::ResolvedRefs, &compiled.unresolved, &compiled.notes, generation),
     ];
     if let Some(first) = compiled.broken.first().filter(|_| accepted) {
-        let messages: Vec<&str> =
-            compiled.broken.iter().map(|problem| problem.message.as_str()).collect();
-        let message = format!("Dropped Rule {}", messages.join("; "));
+        // RT-11 wants the words in front; what becomes of its requests stands behind each rule.
+        let dropped = compiled.broken.iter().map(|it| format!("Dropped Rule {}", it.message));
+        let message = dropped.collect::<Vec<_>>().join("; ");
         let reason = match first.reason {
             ConditionReason::IncompatibleFilters => ConditionReason::IncompatibleFilters,
             _ => ConditionReason::UnsupportedValue,

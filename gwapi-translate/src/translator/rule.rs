@@ -90,7 +90,7 @@ pub(super) fn compile(
             Ok(matches) => matches,
             Err(problem) => {
                 let mut problem = problem.at(&place);
-                problem.message += "; the rule is left out";
+                problem.message += "; it is left out, and answers no request";
                 compiled.broken.push(problem);
                 continue;
             }
@@ -210,7 +210,7 @@ impl RuleCompiler<'_> {
         if let Some(problem) = refused {
             let mut problem = problem.at(&self.place);
             let message = problem.message.clone();
-            problem.message += "; requests for the rule are answered with 500";
+            problem.message += "; its requests are answered with 500";
             self.compiled.broken.push(problem);
             return answers_500(message);
         }
