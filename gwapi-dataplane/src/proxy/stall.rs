@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -54,13 +54,13 @@ where
     F: Future<Output = ()> + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(watch(stream, self.stall_timeout));
+        // In a box: the task would have room for it twice, as what it is given and as what it pins.
+        tokio::task::spawn_local(watch(Box::pin(stream), self.stall_timeout));
     }
 }
 
-async fn watch(stream: impl Future<Output = ()>, limit: Duration) {
+async fn watch(mut stream: Pin<Box<impl Future<Output = ()>>>, limit: Duration) {
     let watch = Rc::new(StreamWatch::default());
-    let mut stream = pin!(stream);
     let mut sleep = None;
     poll_fn(|cx| {
         let outer = CURRENT.replace(Some(Rc::clone(&watch)));

@@ -98,8 +98,9 @@ impl Endpoint {
         match protocol {
             BackendProtocol::Http1 => match self.take_idle() {
                 Some(sender) => Ok((Checkout::Http1(sender), true)),
+                // In a box, so that requests which need none do not carry its future along.
                 None => {
-                    let sender = connect::http1(&self.place, limits).await?;
+                    let sender = Box::pin(connect::http1(&self.place, limits)).await?;
                     Ok((Checkout::Http1(sender), false))
                 }
             },
@@ -108,7 +109,7 @@ impl Endpoint {
                 if let Some(sender) = multiplexed.as_ref().filter(|sender| sender.is_usable()) {
                     return Ok((Checkout::Http2(sender.clone()), true));
                 }
-                let sender = connect::http2(&self.place, limits).await?;
+                let sender = Box::pin(connect::http2(&self.place, limits)).await?;
                 *multiplexed = Some(sender.clone());
                 Ok((Checkout::Http2(sender), false))
             }

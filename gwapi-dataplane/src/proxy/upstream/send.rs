@@ -1,6 +1,6 @@
 //! One request to a backend: which endpoint, how often, how long.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,7 +72,11 @@ pub(in crate::proxy) async fn send(
             (a, b) => a.or(b),
         };
         let one = One { endpoint: &endpoint, protocol: backend.protocol(), limits };
-        let sent = before(deadline, attempt.head, &progress, one.send(request, lease)).await;
+        let sent = {
+            // Pinned here: to hand it on would make room for it once more.
+            let sending = pin!(one.send(request, lease));
+            before(deadline, attempt.head, &progress, sending).await
+        };
         let failure = match sent {
             Some(Ok((response, lease))) => return Ok(Answer { response, lease, deadline }),
             Some(Err(Unsent::Refused(unsent))) => {
@@ -95,7 +99,7 @@ async fn before<F: Future>(
     deadline: Option<Instant>,
     head: Option<Duration>,
     progress: &BodyProgress,
-    future: F,
+    mut future: Pin<&mut F>,
 ) -> Option<F::Output> {
     let began = Instant::now();
     let limit = || {
@@ -106,7 +110,6 @@ async fn before<F: Future>(
         }
     };
     let Some(first) = limit() else { return Some(future.await) };
-    let mut future = pin!(future);
     let mut sleep = pin!(tokio::time::sleep_until(first));
     loop {
         tokio::select! {
