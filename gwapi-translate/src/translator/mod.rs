@@ -1,8 +1,9 @@
 //! Resources in, configuration and status out.
 //!
 //! Translation is total: every object gets an answer, and what is wrong with one never reaches
-//! another. What a spec asks for and cannot get is refused with a condition, never passed over;
-//! `rule` tells how a broken rule is kept from letting requests through.
+//! another. What a spec asks for and cannot get is refused with a condition, never passed over, and
+//! what is refused keeps its requests from what is broader: `rule` tells how a broken rule answers
+//! 500, even on a route that is not accepted, and a listener that cannot end TLS keeps its hostname.
 //!
 //! It is incremental by construction. `engine` keeps reverse indices and a view of every unit
 //! (Gateway, Service port, route); an event marks the units that read the object, and only those

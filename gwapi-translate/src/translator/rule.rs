@@ -8,9 +8,12 @@
 //!   authorization that was asked for.
 //! * A rule whose matches cannot be read is left out: which requests it means is not known.
 //!
-//! Both count as dropped for the route's conditions (RT-11, RT-12). References that do not resolve
-//! are another matter: their share of requests is answered with 500, and the rule is as good as
-//! any (HB-3, RT-10).
+//! Both count as dropped for the route's conditions (RT-11, RT-12). A route all of whose rules are
+//! dropped is not accepted, and its rules of the first sort answer 500 all the same: status takes no
+//! check away.
+//!
+//! References that do not resolve are another matter: their share of requests is answered with
+//! 500, and the rule is as good as any (HB-3, RT-10).
 
 use std::collections::{BTreeMap, BTreeSet};
 
