@@ -287,6 +287,6 @@ fn our_own_admin_address_is_refused_as_an_endpoint() {
     let address = local(admin).to_string();
     let gwapi = Gwapi::start(&["run", path, "--admin", &address, "--output", "json"]);
     let start = gwapi.event("start");
-    assert!(start["problems"].to_string().contains("admin address"), "{start}");
+    assert!(start["problems"].to_string().contains("admin port"), "{start}");
     assert_eq!(get(local(port), "/config", &[]).status, 503);
 }
