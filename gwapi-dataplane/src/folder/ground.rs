@@ -125,6 +125,12 @@ impl Ground {
         if was_there { None } else { self.count(id, true) }
     }
 
+    /// The file that an object is taken from, and its name, where that is what the file says now.
+    pub(super) fn file_of(&self, id: &ObjectId) -> Option<(&FileKey, &Arc<str>)> {
+        let (precedence, claim) = self.claims.get(id)?.first_key_value()?;
+        (!precedence.stale).then_some((&precedence.file, &claim.source))
+    }
+
     fn winner(&mut self, id: &ObjectId) -> Option<&Claim> {
         let claims = self.claims.get(id);
         if claims.is_some_and(|claims| claims.len() > 1) {

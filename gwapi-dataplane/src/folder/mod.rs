@@ -28,8 +28,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gwapi_model::ResourceEvent;
 use gwapi_model::manifest::Problem;
+use gwapi_model::{ObjectId, ResourceEvent};
 
 use agenda::Agenda;
 use file::FileState;
@@ -130,6 +130,27 @@ impl Folder {
     /// The text of a file as it was last read, where one of the problems is about it: for snippets.
     pub fn text(&self, source: &str) -> Option<&str> {
         self.texts.get(source).map(String::as_str)
+    }
+
+    /// The file that an object is taken from, as problems name it; `None` where no file says now
+    /// what the object is.
+    pub fn source_of(&self, object: &ObjectId) -> Option<&str> {
+        self.ground.file_of(object).map(|(_, source)| &**source)
+    }
+
+    /// The text of the file that an object is taken from, read again where no problem is about it;
+    /// `None` where the file is another one by now.
+    pub fn text_of(&self, object: &ObjectId) -> Option<String> {
+        let (key, source) = self.ground.file_of(object)?;
+        let read = || file::read(&key.path).ok().map(|(text, _)| text);
+        let text = self.text(source).map(str::to_owned).or_else(read)?;
+        (self.files.get(key)?.digest == Some(file::digest(&text))).then_some(text)
+    }
+
+    /// Whether objects of a file are what it said when it was last good, and not what it says now.
+    pub fn keeps_last_good(&self, source: &str) -> bool {
+        let mut files = self.files.values().filter(|state| &*state.source == source);
+        files.any(|state| state.objects.values().any(|held| held.stale))
     }
 
     fn hear(&mut self, news: Vec<News>) {
@@ -271,6 +292,40 @@ mod tests {
             let took = time_until_events(&mut folder, &path, news);
             assert!(expected.contains(&took), "{what}: {took:?}");
         }
+    }
+
+    #[test]
+    fn an_object_has_the_text_that_it_was_read_from_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        fs::write(&path, manifest(1)).unwrap();
+        let (folder, _) = Folder::open(vec![directory.path().to_owned()]);
+        let id = ObjectId::new(gwapi_model::Kind::Service, "default", "a");
+        assert_eq!(folder.source_of(&id), path.to_str());
+        assert_eq!(folder.text_of(&id), Some(manifest(1)));
+        let other = ObjectId::new(gwapi_model::Kind::Service, "default", "b");
+        assert_eq!((folder.source_of(&other), folder.text_of(&other)), (None, None));
+        fs::write(&path, manifest(2)).unwrap();
+        assert_eq!(folder.text_of(&id), None, "this was not read yet");
+    }
+
+    #[test]
+    fn a_file_that_breaks_keeps_what_is_last_good_and_a_new_one_has_nothing_to_keep() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        fs::write(&path, manifest(1)).unwrap();
+        fs::write(directory.path().join("b.yaml"), "kind: [").unwrap();
+        let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+        let keeps = |folder: &Folder| {
+            ["a.yaml", "b.yaml"]
+                .map(|name| folder.keeps_last_good(directory.path().join(name).to_str().unwrap()))
+        };
+        assert_eq!(keeps(&folder), [false, false]);
+        fs::write(&path, manifest(0)).unwrap();
+        while folder.wait(None).is_none() {}
+        assert_eq!(keeps(&folder), [true, false]);
+        let id = ObjectId::new(gwapi_model::Kind::Service, "default", "a");
+        assert_eq!(folder.source_of(&id), None, "the file does not say so now");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gwapi_model::manifest::Problem;
@@ -138,10 +137,19 @@ impl<O: Overlay> TranslatedFolder<O> {
         self.folder.text(source)
     }
 
-    /// The file that an object is taken from, as problems name it, and its text: for places of what
-    /// translation found. `None` where no file says now what the object is.
-    pub fn source_of(&self, object: &ObjectId) -> Option<(Arc<str>, String)> {
+    /// The file that an object is taken from, see [`Folder::source_of`].
+    pub fn source_of(&self, object: &ObjectId) -> Option<&str> {
         self.folder.source_of(object)
+    }
+
+    /// The text of the file that an object is taken from, see [`Folder::text_of`].
+    pub fn text_of(&self, object: &ObjectId) -> Option<String> {
+        self.folder.text_of(object)
+    }
+
+    /// Whether a file is served as it was when it was last good, see [`Folder::keeps_last_good`].
+    pub fn keeps_last_good(&self, source: &str) -> bool {
+        self.folder.keeps_last_good(source)
     }
 
     fn take(&mut self, change: FolderChange) -> SourceChange {
@@ -270,6 +278,8 @@ fn merge_config(total: &mut ConfigDelta, next: ConfigDelta) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use gwapi_translate::ir::{Backend, BackendKey, BackendProtocol, IrKey};
 
     use super::*;
