@@ -1,11 +1,13 @@
 //! Echo backends for Services that nothing else answers for: `--demo`.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gwapi_dataplane::echo::{Echo, EchoIdentity};
+use gwapi_dataplane::open_files_limit;
 use gwapi_model::{NamespacedName, Resource, Service, ServiceType};
 
 use crate::backends::slices_of_port;
@@ -13,6 +15,10 @@ use crate::backends::slices_of_port;
 /// Time that a backend stays when nothing leads to it any more. Requests that had chosen it by then
 /// are under way to it long before; those that it has begun are answered in any case.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// The part of all descriptors that backends may take, as a divisor: listeners and connections need
+/// most of them.
+const OF_DESCRIPTORS: usize = 4;
 
 /// A running echo backend for each Service that needs one.
 #[derive(Debug, Default)]
@@ -45,7 +51,7 @@ impl Echoes {
             let pod = pod_name(&name);
             if !self.running.contains_key(&name) {
                 let retired = self.retired.remove(&name).map(|(echo, _)| Ok(echo));
-                match retired.unwrap_or_else(|| start(&name, &pod)) {
+                match retired.unwrap_or_else(|| self.start(&name, &pod)) {
                     Ok(echo) => {
                         self.running.insert(name.clone(), echo);
                     }
@@ -67,6 +73,23 @@ impl Echoes {
         self.retired.retain(|_, (_, closes)| *closes.get_or_insert(now + LINGER) > now);
     }
 
+    fn start(&self, service: &NamespacedName, pod: &str) -> io::Result<Echo> {
+        let running = self.running.len() + self.retired.len();
+        if running >= open_files_limit() / OF_DESCRIPTORS {
+            let why = format!(
+                "too many open files: {running} demo backends are running; raise the limit with \
+                 `ulimit -n`"
+            );
+            return Err(io::Error::other(why));
+        }
+        let identity = EchoIdentity {
+            namespace: service.namespace.clone(),
+            service: service.name.clone(),
+            pod: pod.to_owned(),
+        };
+        Echo::start(identity, (Ipv4Addr::LOCALHOST, 0).into())
+    }
+
     /// Backends that could not start, and why.
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&NamespacedName, &str)> {
         self.failed.iter().map(|(name, error)| (name, error.as_str()))
@@ -75,15 +98,6 @@ impl Echoes {
 
 fn pod_name(service: &NamespacedName) -> String {
     format!("{}-demo-0", service.name)
-}
-
-fn start(service: &NamespacedName, pod: &str) -> std::io::Result<Echo> {
-    let identity = EchoIdentity {
-        namespace: service.namespace.clone(),
-        service: service.name.clone(),
-        pod: pod.to_owned(),
-    };
-    Echo::start(identity, (Ipv4Addr::LOCALHOST, 0).into())
 }
 
 #[cfg(test)]

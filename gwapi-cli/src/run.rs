@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use gwapi_dataplane::{
     Limits, ProxyBuilder, ProxyHandle, Standalone, StartError, TranslatedFolder,
+    raise_open_files_limit,
 };
 use gwapi_translate::{AddressPolicy, Options};
 
@@ -53,6 +54,9 @@ pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
 
 /// Serves until a signal, and drains.
 pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
+    if let Err(error) = raise_open_files_limit() {
+        tracing::info!(%error, "the limit on open files stays as it is");
+    }
     let signals = Signals::listen().context("cannot listen for signals")?;
     let proxy = start_proxy(service.serving)?;
     if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {

@@ -40,6 +40,7 @@
 
 pub mod limits;
 mod observe;
+mod open_files;
 mod proxy;
 
 #[cfg(feature = "echo")]
@@ -50,6 +51,7 @@ pub mod folder;
 pub mod standalone;
 
 pub use limits::Limits;
+pub use open_files::{open_files_limit, raise_open_files_limit};
 pub use proxy::*;
 #[cfg(feature = "folder")]
 pub use standalone::*;

@@ -170,7 +170,8 @@ impl Applier {
             Failure::Unbound(why) => Some(why.clone()),
             Failure::AddressMissing(_) => None,
         });
-        let failures: Vec<String> = failures.collect();
+        let mut failures: Vec<String> = failures.collect();
+        failures.dedup();
         (!failures.is_empty()).then(|| failures.join("; "))
     }
 

@@ -3,17 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::open_files_limit;
 
 /// Connections that wait in the kernel, per socket; the kernel cuts it to its own limit.
 const BACKLOG: i32 = 4096;
+
+/// The part of all descriptors that stays free for connections, as a divisor: a quarter. Sockets
+/// that listen and have no descriptor left for what they accept would only keep clients waiting.
+const LEFT_FOR_CONNECTIONS: usize = 4;
 
 /// The sockets of a proxy, by address as wanted.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     bound: BTreeSet<SocketAddr>,
     failed: BTreeMap<SocketAddr, Failure>,
+    /// Descriptors that the process had before the first socket: what runtimes, logs and the like
+    /// need. Those of connections are none of them.
+    others: Option<usize>,
 }
 
 /// Why an address is not bound.
@@ -41,7 +52,7 @@ impl SocketChanges {
 }
 
 impl Sockets {
-    /// Binds what is wanted and not bound yet. Sockets that stay are not touched.
+    /// Binds what is wanted and not bound yet, lower ports first. Sockets that stay are not touched.
     pub(super) fn follow(
         &mut self,
         wanted: &BTreeSet<SocketAddr>,
@@ -49,19 +60,58 @@ impl Sockets {
     ) -> SocketChanges {
         let mut failed = BTreeMap::new();
         let mut changes = SocketChanges::default();
-        for &address in wanted.difference(&self.bound) {
-            let shares_port = self.bound.iter().any(|bound| overlap(*bound, address));
-            match bind(address, workers, shares_port) {
-                Ok(sockets) => changes.added.push((address, sockets)),
-                Err(error) => {
-                    failed.insert(address, explain(address, &error, wanted));
+        let limit = open_files_limit();
+        let room = self.room(limit);
+        let mut listening = wanted.intersection(&self.bound).count() * workers;
+        let mut too_many = Vec::new();
+        for addresses in self.missing(wanted).into_values() {
+            // All addresses of a port or none: half a listener helps nobody.
+            if listening + addresses.len() * workers > room {
+                too_many.extend(addresses);
+                continue;
+            }
+            for address in addresses {
+                let shares_port = self.bound.iter().any(|bound| overlap(*bound, address));
+                match bind(address, workers, shares_port) {
+                    Ok(sockets) => {
+                        listening += sockets.len();
+                        changes.added.push((address, sockets));
+                    }
+                    Err(error) if is_too_many(&error) => too_many.push(address),
+                    Err(error) => {
+                        failed.insert(address, explain(address, &error, wanted));
+                    }
                 }
             }
         }
+        let why = format!(
+            "too many open files: {listening} of {limit} descriptors are listeners, and connections \
+             need the rest; raise the limit with `ulimit -n` or use fewer workers"
+        );
+        failed.extend(too_many.into_iter().map(|a| (a, Some(Failure::Unbound(why.clone())))));
         changes.removed = self.bound.difference(wanted).copied().collect();
         self.bound = wanted.iter().copied().filter(|a| !failed.contains_key(a)).collect();
         self.failed = failed.into_iter().filter_map(|(a, failure)| Some((a, failure?))).collect();
         changes
+    }
+
+    /// Descriptors that sockets which listen may have in all.
+    fn room(&mut self, limit: usize) -> usize {
+        // A new descriptor is the lowest free one, so everything below it is in use.
+        let others = *self.others.get_or_insert_with(|| {
+            let probe = Socket::new(Domain::IPV4, Type::STREAM, None);
+            probe.map_or(limit, |probe| usize::try_from(probe.as_raw_fd()).unwrap_or(limit))
+        });
+        (limit - limit / LEFT_FOR_CONNECTIONS).saturating_sub(others)
+    }
+
+    /// What is wanted and not bound yet, by port.
+    fn missing(&self, wanted: &BTreeSet<SocketAddr>) -> BTreeMap<u16, Vec<SocketAddr>> {
+        let mut missing: BTreeMap<u16, Vec<SocketAddr>> = BTreeMap::new();
+        for address in wanted.difference(&self.bound) {
+            missing.entry(address.port()).or_default().push(*address);
+        }
+        missing
     }
 
     /// Whether an address is bound.
@@ -119,6 +169,12 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     // Connections of an earlier process that linger in TIME_WAIT do not hold the port.
     socket.set_reuse_address(true)?;
     Ok(socket)
+}
+
+/// Whether the process, or the whole system, can open nothing more.
+fn is_too_many(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
 }
 
 /// The reason as a user reads it; none where there is nothing to complain about: `::` beside

@@ -1,0 +1,83 @@
+//! `gwapi run` where it may open only few files.
+
+mod support;
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use support::*;
+
+/// Held by each test here: so many ports that are free at one moment would not stay so beside others.
+static PORTS: Mutex<()> = Mutex::new(());
+
+/// Starts `gwapi run --demo` as a shell does that has set a limit first.
+fn run_limited(manifests: &Manifests, limit: &str) -> Gwapi {
+    let path = manifests.path().to_str().expect("a path is text");
+    let script = format!("{limit}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_gwapi"), "run", path, "--demo"]);
+    command.args(["--admin", "off", "--output", "json", "--workers", "2"]);
+    Gwapi::spawn(&mut command)
+}
+
+/// A Gateway with a listener on each port, and a route of all of them.
+fn manifests(ports: &[u16]) -> Manifests {
+    let listener = |port| format!("    - {{name: p{port}, protocol: HTTP, port: {port}}}\n");
+    let more: String = ports[1..].iter().map(listener).collect();
+    Manifests::new(&[
+        ("gateway.yaml", &(gateway(ports[0]) + &more)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+    ])
+}
+
+/// Whether each listener of a start is served, by port.
+fn served(start: &Value) -> Vec<bool> {
+    let listeners = start["gateways"][0]["listeners"].as_array().expect("listeners");
+    let mut listeners: Vec<_> =
+        listeners.iter().map(|listener| (listener["port"].as_u64(), &listener["served"])).collect();
+    listeners.sort_by_key(|(port, _)| *port);
+    listeners.into_iter().map(|(_, served)| served == true).collect()
+}
+
+#[test]
+fn listeners_leave_descriptors_for_connections_and_the_rest_is_told() {
+    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ports = free_ports::<16>();
+    ports.sort();
+    let manifests = manifests(&ports);
+    let gwapi = run_limited(&manifests, "ulimit -n 80");
+    let start = gwapi.event("start");
+    let served = served(&start);
+    let count = served.iter().filter(|served| **served).count();
+    assert!((2..12).contains(&count), "{served:?}");
+    assert!(served[..count].iter().all(|served| *served), "lower ports first: {served:?}");
+
+    let problems = start["problems"].as_array().expect("problems");
+    let told: Vec<_> = problems
+        .iter()
+        .filter(|problem| {
+            let message = problem["message"].as_str().expect("text");
+            message.contains("too many open files") && message.matches("`ulimit -n`").count() == 1
+        })
+        .collect();
+    assert_eq!(told.len(), ports.len() - count, "{problems:#?}");
+
+    std::thread::scope(|scope| {
+        for port in &ports[..2] {
+            scope.spawn(|| assert_eq!(get(local(*port), "/", &[]).status, 200));
+        }
+    });
+    assert!(try_get(local(ports[count]), "/", &[]).is_err(), "nobody listens");
+}
+
+#[test]
+fn a_soft_limit_is_raised() {
+    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = free_ports::<16>();
+    let manifests = manifests(&ports);
+    let gwapi = run_limited(&manifests, "ulimit -S -n 64");
+    let start = gwapi.event("start");
+    assert!(served(&start).iter().all(|served| *served), "{start}");
+    assert_eq!(get(local(ports[15]), "/", &[]).status, 200);
+}
