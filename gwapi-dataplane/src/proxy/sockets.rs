@@ -71,7 +71,8 @@ impl Sockets {
                 continue;
             }
             for address in addresses {
-                let shares_port = self.bound.iter().any(|bound| overlap(*bound, address));
+                let mut ours = self.bound.iter().chain(changes.added.iter().map(|(new, _)| new));
+                let shares_port = ours.any(|ours| overlap(*ours, address));
                 match bind(address, workers, shares_port) {
                     Ok(sockets) => {
                         listening += sockets.len();
@@ -264,5 +265,8 @@ mod tests {
         let first = sockets.follow(&BTreeSet::from([any]), 2);
         let second = sockets.follow(&BTreeSet::from([any, address]), 2);
         assert_eq!((first.added.len(), second.added.len()), (1, 1));
+        drop((first, second));
+        let both = Sockets::default().follow(&BTreeSet::from([any, address]), 2);
+        assert_eq!(both.added.len(), 2);
     }
 }
