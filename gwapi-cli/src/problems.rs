@@ -34,7 +34,8 @@ pub(crate) fn render(issue: &Issue, text: Option<&str>, colour: bool) -> String 
         None => issue.line(),
     };
     let mut group = Group::with_title(level.primary_title(title));
-    let excerpt = match (&issue.place, text) {
+    let own = issue.place.as_ref().and_then(|place| place.text.as_deref());
+    let excerpt = match (&issue.place, own.or(text)) {
         (Some(place), Some(text)) => Excerpt::of(place, text),
         _ => Lines::None,
     };
@@ -149,6 +150,7 @@ mod tests {
                 file: "routes.yaml".to_owned(),
                 position: Some(Position { line, column }),
                 span,
+                text: None,
             }),
             object: Some(ObjectId::new(Kind::HttpRoute, "default", "echo")),
             listener: None,

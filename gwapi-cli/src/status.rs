@@ -12,7 +12,7 @@ use crate::args::{StatusArgs, StatusOutput};
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::problems;
-use crate::report::issue::{Issue, Level, is_good, issues, parent_name};
+use crate::report::issue::{Issue, Level, grouped, is_good, issues, parent_name};
 use crate::report::reporter::line;
 use crate::report::table::{coloured, plain};
 use crate::report::view::View;
@@ -29,7 +29,7 @@ pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
     let mut source = TranslatedFolder::open(arguments.paths.clone(), options, overlay);
     source.check_certificates();
 
-    let issues = issues(&source);
+    let issues = grouped(&issues(&source));
     match arguments.output {
         StatusOutput::Table => table(&source, &issues, Paint::of_stdout()),
         StatusOutput::Yaml => {
@@ -47,7 +47,7 @@ pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
 
 /// Problems of files on standard error, so that they cannot spoil what is piped on.
 fn complain(issues: &[Issue]) {
-    for issue in issues.iter().filter(|issue| issue.place.is_some()) {
+    for issue in issues.iter().filter(|issue| issue.place_told().is_some()) {
         eprintln!("{}", issue.line());
     }
 }

@@ -145,3 +145,54 @@ fn a_service_without_endpoints_is_told_with_what_to_do() {
     let text = stdout(&gwapi(&["status", path, "--backend", "default/web:80=127.0.0.1:3000"]));
     assert!(!text.contains("503"), "{text}");
 }
+
+/// A route with a regular expression that does not compile, for two Gateways.
+fn misspelt_route() -> (Manifests, String) {
+    let manifests = good();
+    let route = route("re", "'['", "web").replace("PathPrefix", "RegularExpression");
+    let route = route.replace("  rules:", "    - name: g\n  rules:");
+    let gateways = gateway(8081).replace("name: web", "name: g");
+    manifests.write("g.yaml", gateways.split_once("---\n").expect("two documents").1);
+    manifests.write("re.yaml", &route);
+    let path = manifests.path().to_str().expect("text").to_owned();
+    (manifests, path)
+}
+
+#[test]
+fn what_translation_finds_has_its_place_and_lines_and_names_every_parent() {
+    let (_manifests, path) = misspelt_route();
+    let output = gwapi(&["status", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(text.contains("HTTPRoute default/re, parents default/web, default/g:"), "{text}");
+    assert!(text.contains("re.yaml:13:20"), "{text}");
+    assert!(text.contains("            value: '['\n"), "{text}");
+    assert!(text.trim_end().ends_with("1 error"), "{text}");
+}
+
+#[test]
+fn what_translation_finds_has_its_place_in_json_too() {
+    let (_manifests, path) = misspelt_route();
+    let output = gwapi(&["run", &path, "--strict", "--output", "json", "--admin", "off"]);
+    let text = stdout(&output);
+    let problems: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(problems.len(), 2, "one for each parent: {text}");
+    for (problem, parent) in problems.iter().zip(["default/web", "default/g"]) {
+        assert_eq!(problem["parent"], parent, "{problem}");
+        assert!(problem["file"].as_str().is_some_and(|file| file.ends_with("re.yaml")));
+        assert_eq!(problem["line"], 13, "{problem}");
+        assert_eq!(problem["column"], 20, "{problem}");
+        assert_eq!(problem["field"], "spec.rules[0].matches[0].path.value", "{problem}");
+    }
+}
+
+#[test]
+fn a_problem_of_a_listener_shows_the_listener() {
+    let manifests = good();
+    let second = "    - name: second\n      protocol: UDP\n      port: 53\n";
+    manifests.write("gateway.yaml", &(gateway(8080) + second));
+    let text = stdout(&gwapi(&["status", manifests.path().to_str().expect("text")]));
+    assert!(text.contains("gateway.yaml:19:17"), "{text}");
+    assert!(text.contains("protocol: UDP"), "{text}");
+}

@@ -1,6 +1,8 @@
 //! Everything that is wrong, in one form: problems of files, conditions, notices.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::manifest::{Position, Severity};
@@ -9,6 +11,7 @@ use gwapi_model::{ObjectId, ParentReference};
 
 use crate::overlay::CommandLine;
 use crate::report::hints::hints;
+use crate::report::{places, some_of};
 
 /// How bad an issue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -29,6 +32,9 @@ pub(crate) struct Place {
     pub(crate) position: Option<Position>,
     /// Bytes of the text.
     pub(crate) span: Range<usize>,
+    /// The file's text where the problem was found in translation. Nobody named the file then, and
+    /// it is the same problem wherever the object stands.
+    pub(crate) text: Option<Rc<str>>,
 }
 
 /// A condition that is not as it should be.
@@ -56,7 +62,8 @@ pub(crate) struct Issue {
 }
 
 /// What makes two issues the same one: its place does not, because lines move when text above
-/// them is edited.
+/// them is edited; and the reason of a condition does not, because that is the reason of the first
+/// of several problems.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IssueKey {
     level: Level,
@@ -64,9 +71,12 @@ pub(crate) struct IssueKey {
     object: Option<ObjectId>,
     part: Option<String>,
     field: Option<String>,
-    condition: Option<BadCondition>,
+    condition: Option<(ConditionType, ConditionStatus)>,
     message: String,
 }
+
+/// Parents named in one line.
+const MAX_PARENTS: usize = 5;
 
 impl Issue {
     pub(crate) fn about(level: Level, object: ObjectId, message: impl Into<String>) -> Self {
@@ -91,24 +101,32 @@ impl Issue {
     pub(crate) fn key(&self) -> IssueKey {
         IssueKey {
             level: self.level,
-            file: self.place.as_ref().map(|place| place.file.clone()),
+            file: self.place_told().map(|place| place.file.clone()),
             object: self.object.clone(),
             part: self.listener.clone().or_else(|| self.parent.clone()),
-            field: self.field.clone(),
-            condition: self.condition.clone(),
+            field: self.field.clone().filter(|_| self.condition.is_none()),
+            condition: self.condition.as_ref().map(|bad| (bad.condition_type, bad.status)),
             message: self.message.clone(),
         }
+    }
+
+    /// The place, where the problem is one of the file rather than of what it means.
+    pub(crate) fn place_told(&self) -> Option<&Place> {
+        self.place.as_ref().filter(|place| place.text.is_none())
     }
 
     /// Object, part and field: `Gateway default/web, listener https`.
     pub(crate) fn subject(&self) -> String {
         let mut subject = self.object.as_ref().map(ToString::to_string).unwrap_or_default();
-        for (what, name) in [("listener", &self.listener), ("parent", &self.parent)] {
+        let several = self.parent.as_ref().is_some_and(|parent| parent.contains(", "));
+        let parent = if several { "parents" } else { "parent" };
+        for (what, name) in [("listener", &self.listener), (parent, &self.parent)] {
             if let Some(name) = name {
                 subject.push_str(&format!(", {what} {name}"));
             }
         }
-        if let Some(field) = &self.field {
+        // The messages of conditions begin with their field.
+        if let (Some(field), None) = (&self.field, &self.condition) {
             subject.push_str(&format!(", {field}"));
         }
         subject
@@ -117,7 +135,7 @@ impl Issue {
     /// One line: place, subject, condition and message.
     pub(crate) fn line(&self) -> String {
         let mut parts = Vec::new();
-        if let Some(Place { file, position, .. }) = &self.place {
+        if let Some(Place { file, position, .. }) = self.place_told() {
             parts.push(match position {
                 Some(at) => format!("{file}:{}:{}", at.line, at.column),
                 None => file.clone(),
@@ -151,7 +169,31 @@ pub(crate) fn issues(source: &TranslatedFolder<CommandLine>) -> Vec<Issue> {
     }
     all.extend(hints(source));
     all.sort_by_key(|issue| issue.level);
+    places::locate(source, &mut all);
     all
+}
+
+/// The same issues, those that differ in their parent alone as one that names all parents.
+pub(crate) fn grouped<'a>(issues: impl IntoIterator<Item = &'a Issue>) -> Vec<Issue> {
+    let mut groups: BTreeMap<IssueKey, usize> = BTreeMap::new();
+    let mut all: Vec<(Issue, Vec<String>)> = Vec::new();
+    for issue in issues {
+        let Some(parent) = &issue.parent else {
+            all.push((issue.clone(), Vec::new()));
+            continue;
+        };
+        let group = Issue { parent: None, ..issue.clone() };
+        let index = *groups.entry(group.key()).or_insert_with(|| {
+            all.push((group, Vec::new()));
+            all.len() - 1
+        });
+        all[index].1.push(parent.clone());
+    }
+    let named = |(issue, parents): (Issue, Vec<String>)| match parents.is_empty() {
+        true => issue,
+        false => Issue { parent: Some(some_of(&parents, MAX_PARENTS)), ..issue },
+    };
+    all.into_iter().map(named).collect()
 }
 
 fn of_problem(problem: &gwapi_model::manifest::Problem) -> Issue {
@@ -164,6 +206,7 @@ fn of_problem(problem: &gwapi_model::manifest::Problem) -> Issue {
             file: problem.source.to_string(),
             position: problem.position,
             span: problem.span.clone(),
+            text: None,
         }),
         object: problem.object.clone(),
         listener: None,
@@ -191,30 +234,26 @@ pub(crate) fn is_good(condition: &Condition) -> bool {
 fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>) {
     match status {
         Status::GatewayClass(status) => {
-            all.extend(causes(&status.conditions).map(|condition| bad(id, condition)));
+            all.extend(causes(&status.conditions).flat_map(|condition| bad(id, condition)));
         }
         Status::Gateway(status) => {
             let before = all.len();
             for listener in &status.listeners {
-                all.extend(causes(&listener.conditions).map(|condition| Issue {
-                    listener: Some(listener.name.clone()),
-                    ..bad(id, condition)
-                }));
+                let issues = causes(&listener.conditions).flat_map(|it| bad(id, it));
+                all.extend(
+                    issues.map(|issue| Issue { listener: Some(listener.name.clone()), ..issue }),
+                );
             }
             let listeners_told = all.len() > before;
             let own = causes(&status.conditions)
                 .filter(|condition| !(listeners_told && is_summary(condition)));
-            all.extend(own.map(|condition| bad(id, condition)));
+            all.extend(own.flat_map(|condition| bad(id, condition)));
         }
         Status::HttpRoute(status) => {
             for parent in &status.parents {
                 let name = parent_name(&parent.parent_ref, &id.namespace);
-                all.extend(
-                    causes(&parent.conditions).map(|condition| Issue {
-                        parent: Some(name.clone()),
-                        ..bad(id, condition)
-                    }),
-                );
+                let issues = causes(&parent.conditions).flat_map(|it| bad(id, it));
+                all.extend(issues.map(|issue| Issue { parent: Some(name.clone()), ..issue }));
             }
         }
     }
@@ -244,20 +283,22 @@ fn is_summary(condition: &Condition) -> bool {
         )
 }
 
-fn bad(id: &ObjectId, condition: &Condition) -> Issue {
+/// What a condition tells: an issue for each of its problems.
+fn bad(id: &ObjectId, condition: &Condition) -> Vec<Issue> {
     let level = match condition.condition_type {
         ConditionType::OverlappingTLSConfig | ConditionType::SupportedVersion => Level::Warning,
         _ => Level::Error,
     };
-    Issue {
+    let issue = |message| Issue {
         condition: Some(BadCondition {
             condition_type: condition.condition_type,
             status: condition.status,
             reason: condition.reason,
         }),
         help: help_for(condition),
-        ..Issue::about(level, id.clone(), condition.message.trim_end_matches('.'))
-    }
+        ..Issue::about(level, id.clone(), message)
+    };
+    places::parts(condition.message.trim_end_matches('.')).into_iter().map(issue).collect()
 }
 
 fn help_for(condition: &Condition) -> Option<String> {
@@ -362,6 +403,34 @@ mod tests {
     }
 
     #[test]
+    fn every_problem_of_a_condition_is_an_issue_that_stays_when_another_one_goes() {
+        use ConditionReason as Reason;
+        let issues = |reason, message| {
+            let refs = condition(ConditionType::ResolvedRefs, false, reason, message);
+            let issues = bad(&ObjectId::new(Kind::HttpRoute, "default", "web"), &refs);
+            issues.iter().map(Issue::key).collect::<Vec<_>>()
+        };
+        let both = issues(Reason::RefNotPermitted, "rules[0]: denied; rules[1]: gone; sorry");
+        let one = issues(Reason::BackendNotFound, "rules[1]: gone; sorry");
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[1..], one);
+    }
+
+    #[test]
+    fn the_same_problem_of_several_parents_is_one_line() {
+        let issue = |parent: &str, message: &str| Issue {
+            parent: Some(parent.to_owned()),
+            ..Issue::about(Level::Error, ObjectId::new(Kind::HttpRoute, "a", "b"), message)
+        };
+        let issues = [issue("a/x", "bad"), issue("a/x", "worse"), issue("a/y", "bad")];
+        let lines: Vec<_> = grouped(&issues).iter().map(Issue::line).collect();
+        assert_eq!(
+            lines,
+            ["HTTPRoute a/b, parents a/x, a/y: bad", "HTTPRoute a/b, parent a/x: worse"]
+        );
+    }
+
+    #[test]
     fn a_problem_that_moved_by_a_line_is_the_same_one() {
         let at = |line| {
             let mut issue = Issue::about(
@@ -373,6 +442,7 @@ mod tests {
                 file: "routes.yaml".to_owned(),
                 position: Some(Position { line, column: 3 }),
                 span: line * 10..line * 10 + 1,
+                text: None,
             });
             issue
         };

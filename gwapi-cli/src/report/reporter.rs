@@ -11,7 +11,7 @@ use crate::args::Output;
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::problems;
-use crate::report::issue::{Issue, IssueKey, Level, issues};
+use crate::report::issue::{Issue, IssueKey, Level, grouped, issues};
 use crate::report::json::{Event, Line, ListenerChanges, ListenerLine, NotRead};
 use crate::report::view::View;
 use crate::report::{count, curl, lines, some_of, table};
@@ -196,17 +196,20 @@ impl Reporter {
     }
 
     fn problems(&self, source: &TranslatedFolder<CommandLine>, issues: &[&Issue]) {
+        let issues = grouped(issues.iter().copied());
         for issue in issues.iter().take(MAX_PROBLEMS) {
             let text = issue.place.as_ref().and_then(|place| source.text(&place.file));
             line(&problems::render(issue, text, self.paint.on));
         }
         let hidden = issues.len().saturating_sub(MAX_PROBLEMS);
         if hidden > 0 {
-            line(&format!("... and {} more: `gwapi status` shows all", count(hidden, "problem")));
+            let hidden = count(hidden, "problem");
+            line(&format!("... and {hidden} more; with --output json all are printed"));
         }
     }
 
     fn solved(&self, issues: &[&Issue]) {
+        let issues = grouped(issues.iter().copied());
         for issue in issues.iter().take(MAX_PROBLEMS).filter(|issue| issue.level != Level::Note) {
             self.timed(&self.paint.good(&format!("solved: {}", issue.line())));
         }
