@@ -41,9 +41,15 @@ pub(super) fn text(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp)
     number(out, format_args!(" ended={}\n", record.ended.as_str()));
 }
 
-/// Writes one JSON object and a line break.
+/// Writes one JSON object and a line break. Its `event` tells it from other lines of a program.
 pub(super) fn json_line(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp) {
-    number(out, format_args!("{{\"time\":\"{at:.3}\",\"peer\":\"{}\",\"method\":", record.peer));
+    number(
+        out,
+        format_args!(
+            "{{\"time\":\"{at:.3}\",\"event\":\"request\",\"peer\":\"{}\",\"method\":",
+            record.peer
+        ),
+    );
     json(out, record.method.as_bytes());
     out.extend_from_slice(b",\"host\":");
     json(out, record.host);
@@ -163,7 +169,8 @@ mod tests {
         assert_eq!(
             value,
             serde_json::json!({
-                "time": "2026-01-31T12:00:00.000Z", "peer": "192.0.2.7:40000", "method": "GET",
+                "time": "2026-01-31T12:00:00.000Z", "event": "request",
+                "peer": "192.0.2.7:40000", "method": "GET",
                 "host": "example.com", "path": "/a?b=c", "protocol": "HTTP/1.1", "status": 200,
                 "duration_ms": 1.5, "upstream_ms": 1.25, "bytes_received": 3, "bytes_sent": 512,
                 "gateway": "default/web", "listener": "http", "route": "shop/site",
