@@ -151,7 +151,9 @@ pub(super) fn read(path: &Path) -> Result<(String, Stamp), ReadError> {
     String::from_utf8(bytes).map(|text| (text, stamp)).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
-        ReadError::Unusable(format!("it is not UTF-8 text: line {line} has a byte that is not"))
+        ReadError::Unusable(format!(
+            "it is not UTF-8 text: line {line} has a byte that is not; save it as UTF-8"
+        ))
     })
 }
 

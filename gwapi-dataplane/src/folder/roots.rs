@@ -110,7 +110,7 @@ impl Roots {
             State::Present(_) => None,
             State::Never => Some((
                 "no such file or folder".to_owned(),
-                "it is read as soon as it is there".to_owned(),
+                "check the path; `gwapi run` reads it as soon as it is there".to_owned(),
             )),
             State::Gone { since } if now < *since + AWAY => None,
             State::Gone { .. } => Some((

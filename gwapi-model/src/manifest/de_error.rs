@@ -76,13 +76,13 @@ fn finding(
             }
             span = entry.map_or(span, |entry| entry.key_span);
             let help = match entry {
-                Some(_) => Some("give it a value"),
+                Some(_) => "give it a value".to_owned(),
                 None if name == "name" && node.get("generateName").is_some() => {
-                    Some("names are not generated here: write `name`")
+                    "names are not generated here: write `name`".to_owned()
                 }
-                None => None,
+                None => format!("add `{name}: ...` here"),
             };
-            (format!("missing field `{name}`"), help.map(str::to_owned))
+            (format!("missing field `{name}`"), Some(help))
         }
         Trouble::Other(_) if trail.last_field() == Some("creationTimestamp") => {
             expected("a time such as 2024-01-31T12:00:00Z", node, context)
@@ -112,6 +112,9 @@ fn expected(what: &str, node: &Node<'_>, context: &Context<'_>) -> (String, Opti
             "false" | "no" | "off" | "n" => Some("write false, without quotes".to_owned()),
             _ => None,
         },
+        _ if what.starts_with("a port ") => {
+            Some("write the number of the port, such as 8080".to_owned())
+        }
         Value::Map(_) if what == "a list" => Some("begin each item with `- `".to_owned()),
         _ => None,
     };

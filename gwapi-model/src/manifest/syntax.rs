@@ -76,6 +76,10 @@ fn describe(kind: &ErrorKind) -> (String, Option<&'static str>) {
             "expected `key: value`",
             "put a `:` and a space after the key, or check the indentation",
         ),
+        Kind::InvalidTrailingSingleQuotedScalar | Kind::InvalidTrailingDoubleQuotedScalar => (
+            "more text after the quote that ends a value",
+            "put a `,` before the next entry, or the whole value in one pair of quotes",
+        ),
         Kind::UnclosedQuotedScalar => ("a quote that is never closed", "close the quote"),
         quote if is_about_quote(quote) => (
             "a quote that is never closed",

@@ -77,6 +77,20 @@ fn the_wrong_type_is_told_with_what_was_expected() {
 }
 
 #[test]
+fn help_tells_what_to_write_where_something_is_missing_or_out_of_range() {
+    let port = "write the number of the port, such as 8080";
+    assert_eq!(help(&ROUTE.replace("port: 80", "port: 70000")), port);
+    assert_eq!(help(&ROUTE.replace("port: 80", "port: http")), port);
+    let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\n";
+    assert_eq!(help(gateway), "add `spec: ...` here");
+    let listeners: String = (0..66)
+        .map(|port| format!("  - {{name: l{port}, protocol: HTTP, port: {}}}\n", 8000 + port))
+        .collect();
+    let spec = format!("{gateway}spec:\n  gatewayClassName: a\n  listeners:\n{listeners}");
+    assert_eq!(help(&spec), "remove 2, or move them to another object");
+}
+
+#[test]
 fn help_tells_to_add_or_remove_quotes() {
     let config_map = |value: &str| {
         format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{x: {value}}}\n")

@@ -6,6 +6,14 @@ use gwapi_model::manifest::{Position, parse};
 use super::{ROUTE, SERVICE, check, help, objects, refused};
 
 #[test]
+fn json_without_a_comma_is_told_to_have_one() {
+    let text = r#"{"apiVersion": "v1", "kind": "Service" "metadata": {"name": "a"}}"#;
+    let problem = &parse("text", text).problems[0];
+    assert_eq!(problem.message, "more text after the quote that ends a value");
+    assert!(problem.help.as_deref().is_some_and(|help| help.starts_with("put a `,`")));
+}
+
+#[test]
 fn broken_documents_hide_no_other() {
     let text = format!("a: [1, 2\n---\n{SERVICE}---\nfoo: bar: baz\n---\n{ROUTE}---\n'abc\n");
     let manifest = check(
