@@ -35,12 +35,15 @@ Examples:
 const RUN_JSON: &str = "\
 Output of --output json: one JSON object per line on standard output, told apart by `event`.
   start     version, generation, admin, gateways, notRead, problems
-  change    files, objects, listeners, generation, milliseconds
+  change    files, objects, listeners, lastGood (files that are served as they were when they were
+            last good), generation, milliseconds
   problem   severity, message; file, line, column, object, field, listener, parent, condition,
             reason, help where they apply
   solved    the fields of `problem`, for one that is gone
   draining  signal
   drained   cutConnections
+  stopped   signal: the second one, which ends it at once
+  request   with --access-log json: the fields of the access log
 Every line has `time`. Fields may be added; none is renamed or removed within a major version.";
 
 const STATUS_EXAMPLES: &str = "\

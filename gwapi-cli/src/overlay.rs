@@ -56,6 +56,11 @@ impl CommandLine {
         self
     }
 
+    /// Whether something answers for Services without endpoints.
+    pub(crate) fn has_echoes(&self) -> bool {
+        self.echoes.is_some()
+    }
+
     /// What is to be said about the present files.
     pub(crate) fn notices(&self) -> &[Notice] {
         &self.notices

@@ -18,7 +18,7 @@ use crate::backends::Backends;
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::report::issue::{Level, issues};
-use crate::report::reporter::Reporter;
+use crate::report::reporter::{self, Reporter};
 use crate::signals::Signals;
 
 /// Port of the admin server where nobody asks for another.
@@ -57,7 +57,9 @@ pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
     if let Err(error) = raise_open_files_limit() {
         tracing::info!(%error, "the limit on open files stays as it is");
     }
-    let signals = Signals::listen().context("cannot listen for signals")?;
+    let output = service.serving.output;
+    let signals = Signals::listen(move |signal| reporter::stopped(output, signal))
+        .context("cannot listen for signals")?;
     let proxy = start_proxy(service.serving)?;
     if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {
         let warning = Paint::of_stderr().doubtful("warning");

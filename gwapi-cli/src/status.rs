@@ -41,6 +41,10 @@ pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
             list(&source);
         }
     }
+    if is_empty(&source) {
+        eprintln!("{}: no objects found", Paint::of_stderr().bad("error"));
+        return Ok(Exit::Problems);
+    }
     let bad = issues.iter().any(|issue| issue.level == Level::Error);
     Ok(if bad { Exit::Problems } else { Exit::Fine })
 }
@@ -122,7 +126,14 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
         line(&table);
         line("");
     }
-    line(&verdict(issues, paint));
+    if !is_empty(source) {
+        line(&verdict(issues, paint));
+    }
+}
+
+/// Whether the files hold no object that is read.
+fn is_empty(source: &TranslatedFolder<CommandLine>) -> bool {
+    Kind::ALL.iter().all(|kind| source.files().ids(*kind).is_empty())
 }
 
 /// `All accepted, 2 warnings`, or `1 error`.

@@ -18,6 +18,7 @@ fn a_broken_edit_keeps_serving_names_its_place_and_can_be_repaired() {
     // Line 9 is `  rules:`; a list is expected there.
     let broken = good.replacen("  rules:\n", "  rules: 7\n  unused:\n", 1);
     manifests.write("routes.yaml", &broken);
+    gwapi.line(|line| line.ends_with("routes.yaml: not taken; still serves its last good version"));
     gwapi.line(|line| line.starts_with("error"));
     gwapi.line(|line| line.contains("routes.yaml:8:"));
     gwapi.line(|line| line.contains("rules: 7"));
@@ -289,4 +290,45 @@ fn our_own_admin_address_is_refused_as_an_endpoint() {
     let start = gwapi.event("start");
     assert!(start["problems"].to_string().contains("admin port"), "{start}");
     assert_eq!(get(local(port), "/config", &[]).status, 503);
+}
+
+#[test]
+fn of_several_problems_of_a_route_only_those_are_told_that_come_or_go() {
+    let port = free_port();
+    let rule = "    - backendRefs:\n        - name: SERVICE\n          port: 80\n";
+    let rules = |services: [&str; 2]| {
+        let rules = services.map(|service| rule.replace("SERVICE", service)).concat();
+        let route = route("web", "/", "web");
+        let (head, _) = route.split_once("    - matches").expect("rules");
+        format!("{head}{rules}---\n{}", service("web"))
+    };
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &rules(["lost", "gone"])),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problems = start["problems"].as_array().expect("a list");
+    let errors = problems.iter().filter(|it| it["severity"] == "error").count();
+    assert_eq!(errors, 2, "{problems:#?}");
+    manifests.write("routes.yaml", &rules(["web", "gone"]));
+    let change = gwapi.line(|line| line.contains(r#""event":"change""#));
+    assert!(change.contains("routes.yaml"), "{change}");
+    let next = gwapi.line(|_| true);
+    assert!(next.contains(r#""event":"solved""#) && next.contains("rules[0]"), "{next}");
+    manifests.write("routes.yaml", &rules(["web", "web"]));
+    gwapi.line(|line| line.contains(r#""event":"change""#));
+    let next = gwapi.line(|_| true);
+    assert!(next.contains(r#""event":"solved""#) && next.contains("rules[1]"), "{next}");
+}
+
+#[test]
+fn an_edit_that_breaks_a_file_names_what_is_kept() {
+    let manifests = Manifests::new(&[("gateway.yaml", &gateway(free_port()))]);
+    let gwapi = Gwapi::run(&manifests, &[]);
+    gwapi.event("start");
+    manifests.write("gateway.yaml", "kind: [");
+    let change = gwapi.event("change");
+    assert_eq!(change["lastGood"], change["files"], "{change}");
+    assert_eq!(change["files"].as_array().map(Vec::len), Some(1), "{change}");
 }

@@ -276,7 +276,39 @@ fn a_second_signal_stops_at_once() {
     gwapi.terminate();
     gwapi.event("draining");
     gwapi.terminate();
+    assert_eq!(gwapi.event("stopped")["signal"], "SIGTERM");
     assert_eq!(gwapi.end().code(), Some(130));
+}
+
+#[test]
+fn every_line_of_standard_output_has_an_event() {
+    let port = free_port();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo", "--access-log", "json"]);
+    gwapi.event("start");
+    assert_eq!(get(local(port), "/x", &[]).status, 200);
+    let mut seen = Value::Null;
+    while seen["event"] != "request" {
+        seen = serde_json::from_str(&gwapi.line(|_| true)).expect("JSON");
+        assert!(seen["event"].is_string(), "{seen}");
+    }
+    let request = seen;
+    assert_eq!((&request["path"], &request["status"]), (&"/x".into(), &200.into()));
+}
+
+#[test]
+fn a_listener_that_is_renamed_is_no_outage() {
+    let port = free_port();
+    let manifests = Manifests::new(&[("gateway.yaml", &gateway(port))]);
+    let path = manifests.path().to_str().expect("text");
+    let gwapi = Gwapi::start(&["run", path, "--admin", "off", "--listen", "127.0.0.1"]);
+    gwapi.line(|line| line.starts_with("default/web"));
+    manifests.write("gateway.yaml", &gateway(port).replace("- name: http", "- name: plain"));
+    let line = gwapi.line(|line| line.contains("listener http"));
+    assert!(line.contains("renamed: Gateway default/web, listener http is now plain"), "{line}");
 }
 
 #[test]

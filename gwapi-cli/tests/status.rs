@@ -92,6 +92,7 @@ fn a_missing_path_is_a_problem_with_exit_code_1() {
     let output = gwapi(&["status", missing.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("missing"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("`gwapi run` reads it"), "{}", stdout(&output));
 }
 
 #[test]
@@ -131,7 +132,33 @@ fn references_that_no_status_tells_of_are_told() {
         "{text}"
     );
     assert!(text.contains("Gateways here: default/web"), "{text}");
+    assert!(text.trim_end().ends_with("1 error"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_route_with_one_parent_of_two_is_served_with_a_warning() {
+    let manifests = good();
+    let half = route("half", "/half", "web").replace("  rules:", "    - name: wbe\n  rules:");
+    manifests.write("half.yaml", &half);
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    assert!(text.contains("spec.parentRefs[1]: there is no Gateway default/wbe"), "{text}");
+    assert!(text.contains("half.yaml:8:7"), "{text}");
     assert!(text.trim_end().ends_with("All accepted, 1 warning"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn files_without_objects_are_no_success() {
+    let manifests = Manifests::new(&[("empty.yaml", "# nothing\n")]);
+    for more in [&[][..], &["-o", "yaml"], &["-o", "json"]] {
+        let path = manifests.path().to_str().expect("text");
+        let output = gwapi(&[&["status", path], more].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("no objects found"), "{output:?}");
+        assert!(!stdout(&output).contains("All accepted"), "{output:?}");
+    }
 }
 
 #[test]

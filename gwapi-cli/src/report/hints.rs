@@ -72,9 +72,12 @@ fn parents(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
                     .with_help("name the Gateway that is to serve it in spec.parentRefs"),
             );
         }
+        let is_missing = |parent| missing_gateway(parent, route, source).is_some();
+        let all_missing = route.spec.parent_refs.iter().all(is_missing);
         for (index, parent) in route.spec.parent_refs.iter().enumerate() {
             let Some(message) = missing_parent(parent, route, source) else { continue };
-            let mut issue = Issue::about(Level::Warning, id(), message);
+            let level = if all_missing { Level::Error } else { Level::Warning };
+            let mut issue = Issue::about(level, id(), message);
             issue.field = Some(format!("spec.parentRefs[{index}]"));
             if !resources.gateways.is_empty() {
                 let known: Vec<_> =
@@ -96,10 +99,22 @@ fn missing_parent(
     if kind != "Gateway" || group != GATEWAY_GROUP {
         return Some(format!("a parent of kind {kind} is not served"));
     }
+    let gateway = missing_gateway(parent, route, source)?;
+    Some(format!("there is no Gateway {gateway}"))
+}
+
+/// The Gateway that a reference means, where there is none.
+fn missing_gateway(
+    parent: &ParentReference,
+    route: &HttpRoute,
+    source: &TranslatedFolder<CommandLine>,
+) -> Option<NamespacedName> {
+    let is_gateway = parent.kind.as_deref().is_none_or(|kind| kind == "Gateway")
+        && parent.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP);
     let namespace = parent.namespace.as_deref().unwrap_or(&route.metadata.namespace);
     let gateway = NamespacedName::new(namespace, &*parent.name);
     let exists = source.resources().gateways.contains_key(&gateway);
-    (!exists).then(|| format!("there is no Gateway {gateway}"))
+    (is_gateway && !exists).then_some(gateway)
 }
 
 /// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4).
@@ -126,9 +141,10 @@ fn services_without_endpoints(source: &TranslatedFolder<CommandLine>, all: &mut 
         let Some((service, port)) = backend.rsplit_once(':') else { continue };
         let Some((namespace, name)) = service.split_once('/') else { continue };
         let routes: Vec<_> = routes.into_iter().take(3).collect();
-        let help = format!(
-            "give it addresses: --backend {backend}=127.0.0.1:3000; or let --demo answer for it"
-        );
+        let mut help = format!("give it addresses: --backend {backend}=127.0.0.1:3000");
+        if !source.overlay().has_echoes() {
+            help.push_str("; or let --demo answer for it");
+        }
         all.push(
             Issue::about(
                 Level::Warning,

@@ -34,6 +34,8 @@ pub(crate) enum Event<'a> {
         files: Vec<String>,
         objects: Vec<ObjectLine<'a>>,
         listeners: ListenerChanges,
+        /// Files of which something is wrong and served as it was when it was last good.
+        last_good: Vec<String>,
         generation: u64,
         milliseconds: f64,
     },
@@ -45,6 +47,8 @@ pub(crate) enum Event<'a> {
     Draining { signal: &'a str },
     /// The end.
     Drained { cut_connections: usize },
+    /// The end, before everything was drained.
+    Stopped { signal: &'a str },
 }
 
 /// A kind that gwapi does not read.

@@ -1,14 +1,19 @@
 //! One line per edit: what changed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gwapi_dataplane::{ChangeKind, ObjectChange, StandaloneChange};
 use gwapi_model::{Kind, Resources};
 
+use crate::report::json::{ListenerChanges, ListenerLine};
 use crate::report::{count, some_of};
 
 /// Objects named in a line.
 const MAX_OBJECTS: usize = 3;
+
+/// Listener changes shown per edit and kind.
+const MAX_LISTENERS: usize = 5;
 
 /// `routes.yaml: HTTPRoute default/echo changed, 1 rule; live in 3 ms`.
 pub(crate) fn change(change: &StandaloneChange, files: &Resources, roots: &[PathBuf]) -> String {
@@ -20,6 +25,61 @@ pub(crate) fn change(change: &StandaloneChange, files: &Resources, roots: &[Path
     let objects: Vec<_> = change.objects.iter().map(|object| describe(object, files)).collect();
     let millis = change.took.as_millis().max(1);
     format!("{names}: {}; live in {millis} ms", some_of(&objects, MAX_OBJECTS))
+}
+
+/// What becomes of an edited file with errors; `keeps` says whether something of it is served as it
+/// was when it was last good.
+pub(crate) fn refused(file: &str, keeps: bool, changes_something: bool) -> Option<String> {
+    match (keeps, changes_something) {
+        (true, false) => Some(format!("{file}: not taken; still serves its last good version")),
+        (true, true) => Some(format!(
+            "{file}: what is wrong in it is not taken, and still served as it was when it was \
+             last good"
+        )),
+        (false, false) => Some(format!("{file}: not taken")),
+        (false, true) => None,
+    }
+}
+
+/// What changed about listeners; `current` are all of them now. A listener that takes another name,
+/// or leaves an address to others, is no outage, and must not look like one.
+pub(crate) fn listeners(
+    changes: &ListenerChanges,
+    current: &BTreeSet<ListenerLine>,
+) -> Vec<String> {
+    let mut added: Vec<&ListenerLine> = changes.added.iter().collect();
+    let (mut renamed, mut left, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for old in &changes.removed {
+        let ListenerLine { gateway, listener, url } = old;
+        let heir = added.iter().position(|new| new.gateway == *gateway && new.url == *url);
+        if let Some(heir) = heir {
+            let new = &added.remove(heir).listener;
+            renamed.push(format!("Gateway {gateway}, listener {listener} is now {new}: {url}"));
+        } else if current.iter().any(|other| other.url == *url) {
+            left.push(format!("Gateway {gateway}, listener {listener}; others serve {url}"));
+        } else {
+            gone.push(format!("Gateway {gateway}, listener {listener}: {url}"));
+        }
+    }
+    let added = added.iter().map(|new| {
+        let ListenerLine { gateway, listener, url } = new;
+        format!("Gateway {gateway}, listener {listener}: {url}")
+    });
+    let kinds = [
+        ("renamed", renamed),
+        ("listening", added.collect()),
+        ("removed", left),
+        ("not listening any more", gone),
+    ];
+    let mut lines = Vec::new();
+    for (what, changed) in kinds {
+        lines.extend(changed.iter().take(MAX_LISTENERS).map(|text| format!("{what}: {text}")));
+        let hidden = changed.len().saturating_sub(MAX_LISTENERS);
+        if hidden > 0 {
+            lines.push(format!("{what}: {hidden} more"));
+        }
+    }
+    lines
 }
 
 fn describe(change: &ObjectChange, files: &Resources) -> String {
@@ -91,6 +151,42 @@ mod tests {
             "team/routes.yaml: HTTPRoute default/echo changed, 1 rule, \
              Service default/old removed; live in 3 ms"
         );
+    }
+
+    fn at(listener: &str, port: u16) -> ListenerLine {
+        let (gateway, listener) = ("default/web".to_owned(), listener.to_owned());
+        ListenerLine { gateway, listener, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    #[test]
+    fn a_listener_with_a_new_name_is_renamed() {
+        let changes = ListenerChanges { added: vec![at("b", 80)], removed: vec![at("a", 80)] };
+        assert_eq!(
+            listeners(&changes, &[at("b", 80)].into()),
+            ["renamed: Gateway default/web, listener a is now b: http://127.0.0.1:80"]
+        );
+    }
+
+    #[test]
+    fn only_an_address_that_nobody_listens_on_is_lost() {
+        let changes =
+            ListenerChanges { added: vec![at("new", 82)], removed: vec![at("a", 80), at("b", 81)] };
+        assert_eq!(
+            listeners(&changes, &[at("other", 80), at("new", 82)].into()),
+            [
+                "listening: Gateway default/web, listener new: http://127.0.0.1:82",
+                "removed: Gateway default/web, listener a; others serve http://127.0.0.1:80",
+                "not listening any more: Gateway default/web, listener b: http://127.0.0.1:81",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_thousand_listeners_are_counted() {
+        let added = (0..1000).map(|port| at("x", port)).collect();
+        let lines = listeners(&ListenerChanges { added, removed: vec![] }, &BTreeSet::new());
+        assert_eq!(lines.len(), MAX_LISTENERS + 1);
+        assert_eq!(lines[MAX_LISTENERS], "listening: 995 more");
     }
 
     #[test]

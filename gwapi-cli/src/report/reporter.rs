@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use gwapi_dataplane::{Drained, Standalone, StandaloneChange, TranslatedFolder};
+use gwapi_model::manifest::Severity;
 use jiff::{Timestamp, Zoned};
 
 use crate::args::Output;
@@ -18,9 +19,6 @@ use crate::report::{count, curl, lines, some_of, table};
 
 /// Problems shown in full at once; what is more is counted.
 const MAX_PROBLEMS: usize = 20;
-
-/// Listener changes shown per edit.
-const MAX_LISTENERS: usize = 5;
 
 /// The running report of a gateway.
 pub(crate) struct Reporter {
@@ -110,6 +108,12 @@ impl Reporter {
                     files: change.files.iter().map(|file| file.display().to_string()).collect(),
                     objects: change.objects.iter().map(Into::into).collect(),
                     listeners: changed,
+                    last_good: change
+                        .files
+                        .iter()
+                        .map(|file| file.display().to_string())
+                        .filter(|file| source.keeps_last_good(file))
+                        .collect(),
                     generation: standalone.generation(),
                     milliseconds: change.took.as_micros() as f64 / 1000.0,
                 });
@@ -117,10 +121,15 @@ impl Reporter {
                 solved.iter().for_each(|issue| json(Event::Solved((*issue).into())));
             }
             Output::Text => {
-                if !change.files.is_empty() || !change.objects.is_empty() {
+                let is_refused =
+                    change.files.iter().all(|file| has_errors(source, &file.display().to_string()));
+                if !change.objects.is_empty() || !is_refused {
                     self.timed(&lines::change(change, source.files(), &self.roots));
                 }
-                self.listener_changes(&changed);
+                self.refused(source, change);
+                for text in lines::listeners(&changed, &listeners) {
+                    self.timed(&text);
+                }
                 self.problems(source, &new);
                 self.solved(&solved);
                 if self.foreign != source.foreign() {
@@ -219,19 +228,17 @@ impl Reporter {
         }
     }
 
-    fn listener_changes(&self, changes: &ListenerChanges) {
-        let tell = |what: &str, changed: &[ListenerLine]| {
-            for listener in changed.iter().take(MAX_LISTENERS) {
-                let ListenerLine { gateway, listener, url } = listener;
-                self.timed(&format!("{what}: Gateway {gateway}, listener {listener}: {url}"));
+    /// Tells of edited files with errors; what else changed is told already.
+    fn refused(&self, source: &TranslatedFolder<CommandLine>, change: &StandaloneChange) {
+        for file in &change.files {
+            let name = file.display().to_string();
+            if has_errors(source, &name) {
+                let shown = lines::shortened(file, &self.roots);
+                let keeps = source.keeps_last_good(&name);
+                let text = lines::refused(&shown, keeps, !change.objects.is_empty());
+                text.iter().for_each(|text| self.timed(&self.paint.doubtful(text)));
             }
-            let hidden = changed.len().saturating_sub(MAX_LISTENERS);
-            if hidden > 0 {
-                self.timed(&format!("{what}: {hidden} more"));
-            }
-        };
-        tell("listening", &changes.added);
-        tell("not listening any more", &changes.removed);
+        }
     }
 
     fn not_read(&self, foreign: &[(String, usize)]) {
@@ -246,6 +253,19 @@ impl Reporter {
         let now = Zoned::now().strftime("%H:%M:%S").to_string();
         line(&format!("{} {text}", self.paint.dim(&now)));
     }
+}
+
+/// Tells that a second signal ends it at once.
+pub(crate) fn stopped(output: Output, signal: &str) {
+    match output {
+        Output::Json => json(Event::Stopped { signal }),
+        Output::Text => line(&format!("{signal}: stopped at once")),
+    }
+}
+
+/// Whether something of a file is not taken.
+fn has_errors(source: &TranslatedFolder<CommandLine>, file: &str) -> bool {
+    source.problems().iter().any(|it| it.severity == Severity::Error && *it.source == *file)
 }
 
 fn keyed(issues: Vec<Issue>) -> Vec<(IssueKey, Issue)> {
