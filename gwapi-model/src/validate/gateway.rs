@@ -44,9 +44,21 @@ pub(super) fn gateway(check: &mut Checker, gateway: &Gateway) {
     });
 }
 
+/// Listeners of one Gateway.
+const MAX_LISTENERS: usize = 64;
+
 /// One to 64 listeners, told apart by name and by port, protocol and hostname (GW-7).
 fn listeners(check: &mut Checker, spec: &GatewaySpec) {
-    check.list("listeners", &spec.listeners, 1..=64, listener);
+    check.list("listeners", &spec.listeners, 1..=usize::MAX, listener);
+    let found = spec.listeners.len();
+    if found > MAX_LISTENERS {
+        check.field("listeners", |check| {
+            check.report_with_help(
+                format!("has {found} entries: expected at most {MAX_LISTENERS}"),
+                format!("move {} of them to another Gateway", found - MAX_LISTENERS),
+            );
+        });
+    }
     check.unique(
         "listeners",
         &spec.listeners,

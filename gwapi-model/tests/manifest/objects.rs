@@ -87,7 +87,7 @@ fn help_tells_what_to_write_where_something_is_missing_or_out_of_range() {
         .map(|port| format!("  - {{name: l{port}, protocol: HTTP, port: {}}}\n", 8000 + port))
         .collect();
     let spec = format!("{gateway}spec:\n  gatewayClassName: a\n  listeners:\n{listeners}");
-    assert_eq!(help(&spec), "remove 2, or move them to another object");
+    assert_eq!(help(&spec), "move 2 of them to another Gateway");
 }
 
 #[test]

@@ -149,7 +149,9 @@ fn listeners_are_one_to_sixty_four_and_told_apart() {
                 "65 listeners",
                 "/spec/listeners",
                 times(65, listener),
-                &["spec.listeners: has 65 entries: expected at most 64"],
+                &[
+                    "spec.listeners: has 65 entries: expected at most 64 [move 1 of them to another Gateway]",
+                ],
             ),
             case(
                 "a name twice",
