@@ -332,3 +332,32 @@ fn an_edit_that_breaks_a_file_names_what_is_kept() {
     assert_eq!(change["lastGood"], change["files"], "{change}");
     assert_eq!(change["files"].as_array().map(Vec::len), Some(1), "{change}");
 }
+
+#[test]
+fn a_demo_is_not_advised_where_it_is_on() {
+    let port = free_port();
+    let unready = "endpoints:\n  - conditions: {ready: false}\n    addresses";
+    let empty = slice("web", local(1)).replace("endpoints:\n  - addresses", unready);
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web"), empty])),
+    ]);
+    for (more, is_advised) in [(&[][..], true), (&["--demo"], false)] {
+        let start = Gwapi::run(&manifests, more).event("start");
+        let problems = start["problems"].to_string();
+        assert!(problems.contains("no endpoints for port 80"), "{problems}");
+        assert_eq!(problems.contains("let --demo"), is_advised, "{problems}");
+    }
+}
+
+#[test]
+fn problems_beyond_the_twentieth_are_counted_and_to_be_had() {
+    let many: Vec<_> = (0..25).map(|n| route(&format!("r{n}"), "/", "web")).collect();
+    let manifests = Manifests::new(&[("routes.yaml", &stream(&many))]);
+    let path = manifests.path().to_str().expect("text");
+    let text = stdout(&gwapi(&["run", path, "--strict", "--admin", "off"]));
+    assert_eq!(text.matches("there is no Gateway").count(), 20, "{text}");
+    assert!(text.contains("... and 5 problems more; with --output json all are printed"), "{text}");
+    let json = stdout(&gwapi(&["run", path, "--strict", "--admin", "off", "--output", "json"]));
+    assert_eq!(json.matches("there is no Gateway").count(), 25, "{json}");
+}
