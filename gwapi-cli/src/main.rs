@@ -16,10 +16,16 @@ mod status;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 use crate::paint::Paint;
+
+/// Requests take and give back many buffers. glibc would return them to the kernel and ask for them
+/// again all the time. Without huge pages it needs no more memory than glibc.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How a command ended; clap itself exits with 2 as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
