@@ -262,11 +262,12 @@ fn hr_2_ties_go_to_the_older_route_then_by_name_rule_and_match() {
         order: RuleOrder { created, route: route.to_owned(), rule_index },
         ..rule(key, &[], vec![exact("/none"), prefix("/a"), prefix("/a")])
     };
+    // Keys run against all of it: they decide nothing here.
     let rules = [
-        aged("oldest", 1, "z/z", 9),
-        aged("first by name", 2, "a/a", 8),
-        aged("first rule", 2, "a/b", 0),
-        aged("second rule", 2, "a/b", 1),
+        aged("z oldest", 1, "z/z", 9),
+        aged("y first by name", 2, "a/a", 8),
+        aged("x first rule", 2, "a/b", 0),
+        aged("w second rule", 2, "a/b", 1),
     ];
     for first in 0..rules.len() {
         let table = web(rules[first..].iter().rev().cloned());

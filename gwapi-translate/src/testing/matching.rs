@@ -7,7 +7,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{CounterExample, check_law, oracle};
+use super::{CounterExample, catching, check_law, oracle};
 use crate::ir::*;
 use crate::table::{RequestHead, RouteTable};
 
@@ -95,7 +95,7 @@ pub fn answers_as_the_oracle<M: Matcher>(scope: Scope, cases: u32) -> Result<(),
         cases,
         &(config(scope), requests(scope)),
         |(config, _)| show_config(config),
-        |(config, requests)| compare(&M::build(config), config, requests),
+        |(config, requests)| compare(&build::<M>(config)?, config, requests),
     )
 }
 
@@ -115,15 +115,21 @@ pub fn changes_add_up<M: Matcher>(scope: Scope, cases: u32) -> Result<(), Counte
         },
         |(start, deltas, requests)| {
             let mut config = start.clone();
-            let mut matcher = M::build(&config);
-            for delta in deltas {
+            let mut matcher = build::<M>(&config)?;
+            for (number, delta) in (1..).zip(deltas) {
                 config.apply(delta);
-                matcher.apply(delta, &config);
+                catching(|| matcher.apply(delta, &config)).map_err(|panic| {
+                    format!("expected  change {number} to be taken\ngot       {panic}")
+                })?;
                 compare(&matcher, &config, requests)?;
             }
             Ok(())
         },
     )
+}
+
+fn build<M: Matcher>(config: &GatewayConfig) -> Result<M, String> {
+    catching(|| M::build(config)).map_err(|panic| format!("expected  a matcher\ngot       {panic}"))
 }
 
 fn compare<M: Matcher>(
@@ -137,12 +143,12 @@ fn compare<M: Matcher>(
     };
     for request in requests {
         let expected = oracle::route(config, request.port, &request.head());
-        let got = matcher.route(request.port, &request.head());
-        if got != expected {
+        let got = catching(|| matcher.route(request.port, &request.head()));
+        if got.as_ref() != Ok(&expected) {
             return Err(format!(
                 "request   {request}\nexpected  {}\ngot       {}",
                 name(expected),
-                name(got)
+                got.map_or_else(|panic| panic, name)
             ));
         }
     }
@@ -224,9 +230,10 @@ fn show_resource(resource: &IrResource) -> String {
             };
             let matches: Vec<_> = rule.matches.iter().map(show_match).collect();
             format!(
-                "rule {} (created {}) on {listeners} for {hostnames}: {}\n",
+                "rule {} (created {}, position {}) on {listeners} for {hostnames}: {}\n",
                 rule.key,
                 rule.order.created,
+                rule.order.rule_index,
                 matches.join(" | ")
             )
         }
@@ -318,9 +325,16 @@ fn all_listeners() -> Vec<Listener> {
     LISTENERS.into_iter().map(listener).collect()
 }
 
+/// The key of a rule, by its name as keys of named rules are. Within a route names run against
+/// positions: an order by key is not taken for the order of the rules (HR-2, 8).
 fn rule_key(index: u16) -> RuleKey {
     let route = index % 3;
-    RuleKey::new(format!("ns/route-{route}/{index}"))
+    RuleKey::new(format!("ns/route-{route}/{}", rule_name(index)))
+}
+
+fn rule_name(index: u16) -> &'static str {
+    const NAMES: [&str; RULES as usize] = ["h", "g", "f", "e", "d", "c", "b", "a"];
+    NAMES[usize::from(index)]
 }
 
 fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
@@ -335,7 +349,7 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
     (listeners, hostnames, matches).prop_map(move |(listeners, hostnames, matches)| HttpRule {
         key: rule_key(index),
         route: gwapi_model::NamespacedName::new("ns", format!("route-{route}")),
-        name: None,
+        name: Some(rule_name(index).to_owned()),
         order: RuleOrder { created, route: format!("ns/route-{route}"), rule_index: index },
         listeners,
         hostnames,
@@ -487,6 +501,97 @@ mod tests {
         assert!(found.to_string().contains("  - "), "the removal is shown: {found}");
     }
 
+    /// A matcher that does not know where a rule stands in its route.
+    struct Unordered(GatewayConfig);
+
+    impl Matcher for Unordered {
+        fn build(config: &GatewayConfig) -> Self {
+            let mut config = config.clone();
+            for resource in config.0.values_mut() {
+                if let IrResource::HttpRule(rule) = resource {
+                    Arc::make_mut(rule).order.rule_index = 0;
+                }
+            }
+            Self(config)
+        }
+
+        fn route(&self, port: u16, request: &RequestHead<'_>) -> Option<Chosen> {
+            oracle::route(&self.0, port, request)
+        }
+    }
+
+    #[test]
+    fn hr_2_a_matcher_that_orders_the_rules_of_a_route_by_key_is_caught() {
+        for scope in [Scope::Api, Scope::Gwapi] {
+            let found = answers_as_the_oracle::<Unordered>(scope, 3000)
+                .expect_err("the first rule of a route wins, whatever it is called");
+            let rules = found.case.lines().filter(|line| line.starts_with("rule "));
+            assert_eq!(rules.count(), 2, "two rules of a route are enough: {found}");
+        }
+    }
+
+    /// A matcher that panics where it takes a request by host.
+    struct Fragile(GatewayConfig);
+
+    impl Matcher for Fragile {
+        fn build(config: &GatewayConfig) -> Self {
+            Self(config.clone())
+        }
+
+        fn route(&self, port: u16, request: &RequestHead<'_>) -> Option<Chosen> {
+            let chosen = oracle::route(&self.0, port, request);
+            assert!(chosen.is_none() || request.host != "a.test", "not prepared for {port}");
+            chosen
+        }
+    }
+
+    /// A matcher that cannot be built for a listener of port 81, nor take a change in.
+    struct Stubborn;
+
+    impl Matcher for Stubborn {
+        fn build(config: &GatewayConfig) -> Self {
+            assert!(config.listeners().all(|listener| listener.port != 81), "no port 81");
+            Self
+        }
+
+        fn route(&self, _port: u16, _request: &RequestHead<'_>) -> Option<Chosen> {
+            None
+        }
+
+        fn apply(&mut self, _delta: &ConfigDelta, _config: &GatewayConfig) {
+            panic!("no change");
+        }
+    }
+
+    #[test]
+    fn a_matcher_that_panics_is_shown_with_the_configuration_and_the_request() {
+        let found = answers_as_the_oracle::<Fragile>(Scope::Api, 1000).expect_err("it panics");
+        let found = found.to_string();
+        for part in [
+            "rule ns/",
+            "request   curl ",
+            "expected  ns/",
+            "got       a panic: not prepared for 8",
+        ] {
+            assert!(found.contains(part), "{part:?} is missing: {found}");
+        }
+    }
+
+    #[test]
+    fn a_matcher_that_panics_over_a_configuration_is_shown_with_it() {
+        let config = GatewayConfig(
+            all_listeners()
+                .into_iter()
+                .map(|listener| IrResource::Listener(Arc::new(listener)))
+                .map(|resource| (resource.key(), resource))
+                .collect(),
+        );
+        let why = build::<Stubborn>(&config).err().expect("it panics");
+        assert_eq!(why, "expected  a matcher\ngot       a panic: no port 81");
+        let found = changes_add_up::<Stubborn>(Scope::Api, 1000).expect_err("it panics");
+        assert!(found.case.contains("\ngot       a panic: no "), "{found}");
+    }
+
     #[test]
     fn most_generated_requests_find_a_rule() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
@@ -536,7 +641,7 @@ mod tests {
         let config = GatewayConfig([(resource.key(), resource)].into());
         assert_eq!(
             show_config(&config),
-            "rule ns/shop/0 (created 7) on web for *.a.test: PathPrefix /a GET x-a=1 ?q~[0-9] | Exact /b\n"
+            "rule ns/shop/0 (created 7, position 0) on web for *.a.test: PathPrefix /a GET x-a=1 ?q~[0-9] | Exact /b\n"
         );
 
         let request = Request {

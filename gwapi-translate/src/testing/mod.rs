@@ -10,14 +10,22 @@
 //!
 //! A law that is broken returns a [`CounterExample`], shrunk and printed for people: the
 //! configuration with a line a rule, the request as a call of curl, the expected answer and the
-//! one that came.
+//! one that came. An implementation that panics breaks a law, too.
+//!
+//! The crates whose types appear here are exported with it ([`http`], [`proptest`], [`rand`]), so
+//! that an implementation of the traits is sure to mean the same versions.
 
 pub mod matching;
 pub mod oracle;
 pub mod translation;
 pub mod weighted;
 
+pub use http;
+pub use proptest;
+pub use rand;
+
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -71,5 +79,15 @@ pub fn check_law<S: Strategy>(
             TestError::Fail(why, case) => format!("{}\n{why}\n", show(&case)),
             TestError::Abort(why) => format!("no case could be generated: {why}\n"),
         },
+    })
+}
+
+/// Calls what is tried; where it panics, the error says so, so that a law can tell what it asked.
+fn catching<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    // What panicked is asked no more.
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("a panic: {}", text.unwrap_or("without a text"))
     })
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{CounterExample, check_law};
+use super::{CounterExample, catching, check_law};
 use crate::weighted::{WeightedChoice, max_deviation};
 
 /// Something that picks by weight; one per core.
@@ -73,15 +73,15 @@ pub fn spreads_evenly<C: Choice>(cases: u32) -> Result<(), CounterExample> {
         },
         |(weights, cores, requests, seed)| {
             let rng = &mut StdRng::seed_from_u64(*seed);
-            let mut choices: Vec<_> = (0..*cores).map(|_| C::start(weights, rng)).collect();
+            let mut choices = start::<C>(*cores, weights, rng)?;
             let sum: u32 = weights.iter().sum();
             let backends = weights.iter().filter(|weight| **weight > 0).count();
             let allowed = *cores as f64 * C::max_deviation(backends);
             let mut counts = vec![0u32; weights.len()];
             for (request, core) in (1u32..).zip(requests) {
-                let Some(pick) = choices[core % cores].pick() else {
-                    return if sum == 0 { Ok(()) } else { Err("got       no backend".to_owned()) };
-                };
+                let pick = picked(&mut choices[core % cores], weights)
+                    .map_err(|why| format!("{why}\nas        request {request}"))?;
+                let Some(pick) = pick else { continue };
                 counts[pick] += 1;
                 for (position, (count, weight)) in counts.iter().zip(weights).enumerate() {
                     let share = f64::from(request) * f64::from(*weight) / f64::from(sum);
@@ -114,11 +114,15 @@ pub fn is_fair_from_the_first_pick<C: Choice>(cases: u32) -> Result<(), CounterE
         |(weights, seed)| format!("weights   {weights:?}\nstarts    {STARTS}, seed {seed}"),
         |(weights, seed)| {
             let rng = &mut StdRng::seed_from_u64(*seed);
-            let mut choices: Vec<_> = (0..STARTS).map(|_| C::start(weights, rng)).collect();
+            let mut choices = start::<C>(STARTS as usize, weights, rng)?;
             let sum: u32 = weights.iter().sum();
             for pick in 1..=6 {
                 let mut counts = vec![0u32; weights.len()];
-                choices.iter_mut().filter_map(C::pick).for_each(|position| counts[position] += 1);
+                for choice in &mut choices {
+                    let position = picked(choice, weights)
+                        .map_err(|why| format!("{why}\nas        pick {pick} of a start"))?;
+                    position.into_iter().for_each(|position| counts[position] += 1);
+                }
                 for (position, (count, weight)) in counts.iter().zip(weights).enumerate() {
                     let share = f64::from(*weight) / f64::from(sum.max(1));
                     let mean = share * f64::from(STARTS);
@@ -137,7 +141,33 @@ pub fn is_fair_from_the_first_pick<C: Choice>(cases: u32) -> Result<(), CounterE
     )
 }
 
-/// Weights of all sizes: a few equal ones, a canary beside a giant, a mix of scales, zeros.
+fn start<C: Choice>(count: usize, weights: &[u32], rng: &mut StdRng) -> Result<Vec<C>, String> {
+    let choices = (0..count).map(|_| catching(|| C::start(weights, rng))).collect();
+    let choices: Result<_, String> = choices;
+    choices.map_err(|panic| format!("expected  a choice\ngot       {panic}"))
+}
+
+/// The next pick: a backend with weight, or none where no backend has any (HB-2).
+fn picked<C: Choice>(choice: &mut C, weights: &[u32]) -> Result<Option<usize>, String> {
+    let expected = match weights.iter().any(|weight| *weight > 0) {
+        true => "a backend with weight",
+        false => "no backend",
+    };
+    let wrong = |got: String| Err(format!("expected  {expected}\ngot       {got}"));
+    match catching(|| choice.pick()) {
+        Err(panic) => wrong(panic),
+        Ok(None) if weights.iter().all(|weight| *weight == 0) => Ok(None),
+        Ok(None) => wrong("no backend".to_owned()),
+        Ok(Some(position)) => match weights.get(position) {
+            None => wrong(format!("backend {position}, which there is not")),
+            Some(0) => wrong(format!("backend {position} of weight 0")),
+            Some(_) => Ok(Some(position)),
+        },
+    }
+}
+
+/// Weights of all sizes: a few equal ones, a canary beside a giant, a mix of scales, zeros among
+/// them and nothing but zeros.
 pub fn weights() -> impl Strategy<Value = Vec<u32>> {
     let any_scale =
         (0u32..=6, 1u32..10).prop_map(|(scale, digit)| (10u32.pow(scale) * digit).min(1_000_000));
@@ -146,6 +176,7 @@ pub fn weights() -> impl Strategy<Value = Vec<u32>> {
         prop::collection::vec(prop_oneof![4 => any_scale.boxed(), 1 => Just(0).boxed()], 1..=16),
         (1u32..=1_000_000).prop_map(|giant| vec![giant, 1]),
         prop::collection::vec(1u32..=1_000_000, 2..=16),
+        prop::collection::vec(Just(0u32), 0..=4),
     ]
 }
 
@@ -208,6 +239,89 @@ mod tests {
         fn max_deviation(_backends: usize) -> f64 {
             f64::INFINITY
         }
+    }
+
+    /// What a choice does where no backend has weight.
+    trait Mistake {
+        fn pick() -> Option<usize>;
+    }
+
+    /// Right, but for one mistake where all weights are 0.
+    struct Flawed<M>(Option<WeightedChoice>, std::marker::PhantomData<M>);
+
+    impl<M: Mistake> Choice for Flawed<M> {
+        fn start(weights: &[u32], rng: &mut StdRng) -> Self {
+            let has_weight = weights.iter().any(|weight| *weight > 0);
+            Self(has_weight.then(|| WeightedChoice::new(weights, rng)), std::marker::PhantomData)
+        }
+
+        fn pick(&mut self) -> Option<usize> {
+            self.0.as_mut().map_or_else(M::pick, WeightedChoice::pick)
+        }
+
+        fn max_deviation(backends: usize) -> f64 {
+            max_deviation(backends)
+        }
+    }
+
+    struct TheFirst;
+
+    impl Mistake for TheFirst {
+        fn pick() -> Option<usize> {
+            Some(0)
+        }
+    }
+
+    struct Panics;
+
+    impl Mistake for Panics {
+        fn pick() -> Option<usize> {
+            panic!("nothing to divide by")
+        }
+    }
+
+    #[test]
+    fn hb_2_a_pick_where_nothing_has_weight_is_caught_by_each_law() {
+        let uneven = spreads_evenly::<Flawed<TheFirst>>(256);
+        let unfair = is_fair_from_the_first_pick::<Flawed<TheFirst>>(64);
+        for found in [uneven, unfair] {
+            let found = found.expect_err("nothing has weight").to_string();
+            assert!(found.contains("expected  no backend\ngot       backend 0, "), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_choice_that_panics_is_shown_with_the_weights() {
+        let found = check_choice::<Flawed<Panics>>(256).expect_err("it panics").to_string();
+        for part in ["weights   []", "got       a panic: nothing to divide by"] {
+            assert!(found.contains(part), "{part:?} is missing: {found}");
+        }
+    }
+
+    /// Picks now and then a backend that is to get nothing.
+    struct Leaky(WeightedChoice, Vec<u32>, u32);
+
+    impl Choice for Leaky {
+        fn start(weights: &[u32], rng: &mut StdRng) -> Self {
+            Self(WeightedChoice::new(weights, rng), weights.to_vec(), 0)
+        }
+
+        fn pick(&mut self) -> Option<usize> {
+            self.2 += 1;
+            let zero = self.1.iter().position(|weight| *weight == 0).filter(|_| self.2 == 3);
+            let pick = self.0.pick()?;
+            Some(zero.unwrap_or(pick))
+        }
+
+        fn max_deviation(backends: usize) -> f64 {
+            max_deviation(backends)
+        }
+    }
+
+    #[test]
+    fn hb_2_a_single_pick_of_a_backend_of_weight_0_is_caught() {
+        let found = spreads_evenly::<Leaky>(256).expect_err("weight 0 gets nothing").to_string();
+        assert!(found.contains(" of weight 0\n"), "{found}");
     }
 
     #[test]
