@@ -61,6 +61,8 @@ pub mod validate;
 
 pub use crate::core::*;
 pub use gateway::*;
+/// The crate of [`Timestamp`](jiff::Timestamp), in which metadata and status say times.
+pub use jiff;
 pub use gateway_class::*;
 pub use http_route::*;
 pub use id::*;
