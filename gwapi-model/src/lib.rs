@@ -61,11 +61,11 @@ pub mod validate;
 
 pub use crate::core::*;
 pub use gateway::*;
-/// The crate of [`Timestamp`](jiff::Timestamp), in which metadata and status say times.
-pub use jiff;
 pub use gateway_class::*;
 pub use http_route::*;
 pub use id::*;
+/// The crate of [`Timestamp`](jiff::Timestamp), in which metadata and status say times.
+pub use jiff;
 pub use meta::*;
 pub use reference::*;
 pub use reference_grant::*;
