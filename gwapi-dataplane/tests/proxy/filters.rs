@@ -68,6 +68,41 @@ async fn response_headers_of_backends_are_changed_and_those_of_the_proxy_are_not
 }
 
 #[tokio::test]
+async fn response_headers_are_changed_by_the_backend_that_answered_after_the_rule() {
+    let first = Echo::start("first").await;
+    let second = Echo::start("second").await;
+    let filter = |value: &str, remove: &[&str]| {
+        let changes = changes(&[("x-last", value)], &[("x-added", value)], remove);
+        vec![HttpFilter::ResponseHeaders(changes)]
+    };
+    let proxy = serve(|port| {
+        let mut resources = simple_with(port, first.address, |rule| {
+            rule.filters = filter("rule", &[]);
+            rule.backends[0].filters = filter("backend", &["x-target"]);
+            rule.backends.push(weighted("second", 1));
+        });
+        resources.extend(backend("second", &[second.address]));
+        resources
+    });
+    let mut client = proxy.client().await;
+    let mut endpoints = Vec::new();
+    for _ in 0..2 {
+        let reply = client.get("a", "/").await;
+        // HB-6: the backend's filters run after the rule's, and for its own responses alone.
+        let (added, last, target) = match reply.endpoint() {
+            "first" => (&["rule", "backend"][..], "backend", None),
+            _ => (&["rule"][..], "rule", Some("/")),
+        };
+        assert_eq!(reply.headers("x-added"), added, "{}", reply.endpoint());
+        assert_eq!(reply.header("x-last"), Some(last), "{}", reply.endpoint());
+        assert_eq!(reply.header("x-target"), target, "{}", reply.endpoint());
+        endpoints.push(reply.endpoint().to_owned());
+    }
+    endpoints.sort();
+    assert_eq!(endpoints, ["first", "second"]);
+}
+
+#[tokio::test]
 async fn redirects_say_where_to() {
     let echo = Echo::start("a").await;
     let scheme = |scheme: &str| Some(scheme.to_owned());
