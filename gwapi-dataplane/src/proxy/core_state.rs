@@ -213,9 +213,13 @@ impl CoreState {
 
 #[cfg(test)]
 mod tests {
-    use gwapi_translate::ir::{BackendTarget, HttpTimeouts, RuleOrder};
+    use std::net::SocketAddr;
+
+    use gwapi_translate::ir::{Backend, BackendTarget, HttpTimeouts, RuleOrder};
 
     use super::*;
+    use crate::Limits;
+    use crate::proxy::upstream::Lease;
 
     fn rule() -> Arc<HttpRule> {
         let backend = |name| WeightedBackend {
@@ -235,6 +239,56 @@ mod tests {
             backends: vec![backend("a"), backend("b")],
             timeouts: HttpTimeouts::default(),
         })
+    }
+
+    /// A backend with this many endpoints, of the ports 0, 1, 2 and so on.
+    fn backend(endpoints: u16) -> Rc<CoreBackend> {
+        let key = BackendKey::service("default", "a", 80);
+        let addresses =
+            (0..endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
+        let entry = BackendEntry {
+            backend: Arc::new(Backend { key, protocol: BackendProtocol::Http1 }),
+            endpoints: Some(Arc::new(endpoints)),
+        };
+        CoreState::default().backend(&Pool::default(), &Arc::new(entry))
+    }
+
+    /// Ports of the endpoints that the next requests go to, each over before the next one comes.
+    fn picks(backend: &CoreBackend, count: usize, tried: &[Rc<Endpoint>]) -> Vec<u16> {
+        let port = |endpoint: &Rc<Endpoint>| endpoint.address().expect("it has one").port();
+        (0..count).map(|_| port(backend.endpoint(tried).expect("one is left"))).collect()
+    }
+
+    #[test]
+    fn the_endpoint_with_the_fewest_requests_in_flight_is_chosen() {
+        let (backend, limits) = (backend(4), Rc::new(Limits::default()));
+        let hold = |position: usize| Lease::new(&backend.endpoints[position], &limits);
+        let _long = [hold(0), hold(0), hold(1), hold(1), hold(1), hold(2), hold(3), hold(3)];
+        assert_eq!(picks(&backend, 5, &[]), [2; 5]);
+        let more = [hold(2), hold(2)];
+        let mut seen = picks(&backend, 4, &[]);
+        assert_eq!((seen[0], seen[1]), (seen[2], seen[3]), "in turn: {seen:?}");
+        seen.sort();
+        assert_eq!(seen, [0, 0, 3, 3], "both have two in flight, the others three");
+        drop(more);
+        assert_eq!(picks(&backend, 5, &[]), [2; 5], "what is over does not count");
+        let tried = [Rc::clone(&backend.endpoints[2]), Rc::clone(&backend.endpoints[0])];
+        assert_eq!(picks(&backend, 3, &tried), [3; 3], "the next best of those not tried");
+    }
+
+    #[test]
+    fn endpoints_that_are_equally_busy_are_chosen_in_turn() {
+        let (backend, limits) = (backend(3), Rc::new(Limits::default()));
+        for busy in [false, true] {
+            let held = backend.endpoints.iter().filter(|_| busy);
+            let _held: Vec<_> = held.map(|endpoint| Lease::new(endpoint, &limits)).collect();
+            let mut seen = picks(&backend, 6, &[]);
+            assert_eq!(seen[..3], seen[3..], "busy: {busy}");
+            seen.sort();
+            assert_eq!(seen, [0, 0, 1, 1, 2, 2], "busy: {busy}");
+        }
+        assert!(backend.endpoint(&backend.endpoints).is_none(), "all are tried");
     }
 
     #[test]

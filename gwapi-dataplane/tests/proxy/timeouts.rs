@@ -39,6 +39,29 @@ async fn a_rule_without_timeouts_has_that_of_the_proxy() {
     assert_eq!(proxy.get("a", "/").await.status, StatusCode::GATEWAY_TIMEOUT);
 }
 
+#[tokio::test]
+async fn an_idle_connection_to_an_endpoint_is_closed_while_the_clients_stays_open() {
+    let (closed, mut all_closed) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let closed = closed.clone();
+        async move {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            while !read_head(&mut stream).await.is_empty() {
+                stream.write_all(answer).await.expect("the proxy reads");
+            }
+            closed.send(()).expect("the test waits");
+        }
+    })
+    .await;
+    let limits = Limits { upstream_idle_timeout: SHORT, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut client = proxy.client().await;
+    for _ in 0..2 {
+        assert_eq!(client.get("a", "/").await.status, StatusCode::OK);
+        within(all_closed.recv()).await.expect("the endpoint sees the end of the connection");
+    }
+}
+
 /// Adds a rule for `/silent` that times out after [`SHORT`], to tell time by.
 fn with_clock(mut resources: Vec<IrResource>, silent: &Scripted) -> Vec<IrResource> {
     resources.extend(backend("silent", &[silent.address]));

@@ -159,7 +159,7 @@ pub(in crate::proxy) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(endpoint: &Rc<Endpoint>, limits: &Rc<Limits>) -> Self {
+    pub(in crate::proxy) fn new(endpoint: &Rc<Endpoint>, limits: &Rc<Limits>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         Self { endpoint: Rc::clone(endpoint), sender: None, limits: Rc::clone(limits) }
     }
@@ -186,5 +186,115 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
         self.endpoint.last_used.set(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(50);
+
+    /// A pool with one endpoint, which takes connections and says nothing.
+    async fn silent(protocol: BackendProtocol) -> (TcpListener, Pool, Rc<Endpoint>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let pool = Pool::default();
+        let address = listener.local_addr().expect("it is bound");
+        let endpoint = pool.endpoint(Place::Address(address), protocol);
+        (listener, pool, endpoint)
+    }
+
+    async fn connection(endpoint: &Endpoint, limits: &Limits) -> http1::SendRequest<RequestBody> {
+        match connect::http1(&endpoint.place, limits).await {
+            Ok(sender) => sender,
+            Err(error) => panic!("it takes connections: {error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_idle_connections_are_kept_than_allowed_and_closed_ones_do_not_count() {
+        let limits = Limits { max_idle_per_endpoint: 2, ..Limits::default() };
+        let test = async {
+            let (listener, _pool, endpoint) = silent(BackendProtocol::Http1).await;
+            let mut peers = Vec::new();
+            for kept in [1, 2, 2] {
+                let sender = connection(&endpoint, &limits).await;
+                peers.push(listener.accept().await.expect("a connection").0);
+                endpoint.put_idle(sender, &limits);
+                assert_eq!(endpoint.idle.borrow().len(), kept);
+            }
+            peers.clear();
+            let all_closed = async {
+                while !endpoint.idle.borrow().iter().all(|idle| idle.sender.is_closed()) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), all_closed).await.expect("they close");
+            let sender = connection(&endpoint, &limits).await;
+            endpoint.put_idle(sender, &limits);
+            let idle = endpoint.idle.borrow();
+            assert_eq!(idle.len(), 1, "closed ones make room");
+            assert!(!idle[0].sender.is_closed());
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn connections_are_kept_until_the_idle_timeout_and_not_longer() {
+        let limits = Limits::default();
+        let test = async {
+            let (_listener, pool, endpoint) = silent(BackendProtocol::Http1).await;
+            for _ in 0..2 {
+                let sender = connection(&endpoint, &limits).await;
+                endpoint.put_idle(sender, &limits);
+            }
+            let start = Instant::now();
+            endpoint.idle.borrow_mut()[0].since = start;
+            endpoint.idle.borrow_mut()[1].since = start + LIMIT / 2;
+            for (after, kept) in [(LIMIT - LIMIT / 10, 2), (LIMIT, 1), (LIMIT * 3 / 2, 0)] {
+                pool.sweep(start + after, LIMIT);
+                assert_eq!(endpoint.idle.borrow().len(), kept, "after {after:?}");
+            }
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn an_http2_connection_is_kept_while_it_is_used_and_for_the_idle_timeout_after() {
+        let limits = Rc::new(Limits::default());
+        let test = async {
+            let (_listener, pool, endpoint) = silent(BackendProtocol::H2c).await;
+            let lease = Lease::new(&endpoint, &limits);
+            let made = endpoint.checkout(BackendProtocol::H2c, &limits).await;
+            assert!(matches!(made, Ok((Checkout::Http2(_), false))), "it takes connections");
+            pool.sweep(Instant::now() + 2 * LIMIT, LIMIT);
+            assert!(endpoint.has_connections(), "a request is in flight");
+            drop(lease);
+            pool.sweep(endpoint.last_used.get() + LIMIT / 2, LIMIT);
+            assert!(endpoint.has_connections(), "it was used a moment ago");
+            pool.sweep(endpoint.last_used.get() + LIMIT, LIMIT);
+            assert!(!endpoint.has_connections());
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_is_forgotten_when_no_backend_names_it_and_no_connection_is_left() {
+        let limits = Limits::default();
+        let test = async {
+            let (_listener, pool, endpoint) = silent(BackendProtocol::Http1).await;
+            let sender = connection(&endpoint, &limits).await;
+            endpoint.put_idle(sender, &limits);
+            let since = endpoint.idle.borrow()[0].since;
+            drop(endpoint);
+            pool.sweep(since, LIMIT);
+            assert_eq!(pool.endpoints.borrow().len(), 1, "it has a connection");
+            pool.sweep(since + LIMIT, LIMIT);
+            assert!(pool.endpoints.borrow().is_empty());
+        };
+        LocalSet::new().run_until(test).await;
     }
 }
