@@ -52,7 +52,13 @@ Examples:
       What a cluster would say about these manifests, problems first.
   gwapi status manifests/ -o yaml
       Every Gateway API object with its `status`, as a YAML stream.
-  gwapi status manifests/ -o json | jq '.items[].status'";
+  gwapi status manifests/ -o json | jq '.items[].status'
+
+Exit codes:
+  0    nothing is wrong; warnings are not counted
+  1    something is wrong with the manifests, or there are none
+  2    wrong usage
+  3    could not start, say because the host of a --backend is not found";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -61,6 +67,9 @@ Examples:
   gwapi demo paths
       Writes the manifests of a demo to a temporary folder and serves them, with an echo backend
       behind each Service, and shows what to ask it.";
+
+const DEMO_PORT_OFFSET: &str = "\
+Add N to the port of every listener [default: 8000 where ports need privileges, 0 elsewhere]";
 
 /// The Kubernetes Gateway API without a cluster: a folder of manifests, one command, traffic.
 #[derive(Debug, Parser)]
@@ -107,6 +116,7 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("port_offset", |argument| argument.help(DEMO_PORT_OFFSET)))]
 pub(crate) struct DemoArgs {
     /// Name of the demo; without one, all are listed
     #[arg(value_name = "NAME")]
@@ -133,7 +143,7 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "What is served")]
 pub(crate) struct TranslationArgs {
-    /// Add N to the port of every listener; `demo`: 8000 where ports need privileges
+    /// Add N to the port of every listener [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) port_offset: Option<u16>,
     /// Address to listen on, for Gateways without `spec.addresses`; may be repeated
@@ -270,6 +280,29 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The help of a subcommand, wherever its lines are broken.
+    fn help(subcommand: &str) -> String {
+        let text = error(&["gwapi", subcommand, "--help"]).to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn only_a_demo_moves_ports_by_itself() {
+        assert!(help("demo").contains("8000 where ports need privileges"), "{}", help("demo"));
+        for subcommand in ["run", "status"] {
+            assert!(!help(subcommand).contains("need privileges,"), "{}", help(subcommand));
+            assert!(help(subcommand).contains("listener [default: 0]"), "{}", help(subcommand));
+        }
+    }
+
+    #[test]
+    fn the_help_of_each_command_that_can_end_with_1_says_so() {
+        for subcommand in ["run", "status"] {
+            let help = help(subcommand);
+            assert!(help.contains(" 1 something is wrong with the manifests"), "{help}");
+        }
     }
 
     #[test]
