@@ -38,7 +38,8 @@ pub struct Limits {
     pub max_idle_per_endpoint: usize,
     /// Time an idle upstream connection is kept.
     pub upstream_idle_timeout: Duration,
-    /// After a drain began: no new connection for this long ends accepting.
+    /// After a drain began: no new connection for this long ends accepting. Where they keep coming,
+    /// it ends when half of `drain_timeout` is over, so that the last ones are served too.
     pub drain_quiet: Duration,
     /// After a drain began: what is still in flight then is cut.
     pub drain_timeout: Duration,

@@ -96,6 +96,7 @@ impl Drop for RequestAccount {
         }
         // A request that came before its listener was known counts for the first of its port.
         let listener = self.listener.as_ref().unwrap_or(self.connection.listener());
+        let host = self.host.as_ref().map(HeaderValue::as_bytes);
         let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());
         self.connection.worker.telemetry.request(&RequestRecord {
             gateway: &listener.gateway,
@@ -106,7 +107,7 @@ impl Drop for RequestAccount {
             endpoint: self.endpoint,
             peer: self.connection.peer,
             method: self.method.as_str(),
-            host: authority.or(self.host.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default(),
+            host: without_userinfo(authority.or(host).unwrap_or_default()),
             path: self.uri.path_and_query().map_or(b"", |path| path.as_str().as_bytes()),
             protocol: self.protocol(),
             status: self.status,
@@ -117,6 +118,12 @@ impl Drop for RequestAccount {
             ended: self.ended,
         });
     }
+}
+
+/// A host without what stands before an `@`. Such a request is refused, and its password is not for
+/// logs.
+fn without_userinfo(authority: &[u8]) -> &[u8] {
+    authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default()
 }
 
 /// The account of a response body, and the connection that it comes from.

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  Draining ── no new connection for drain_quiet ──► Closing ── the last one ends ──► done
+//!     │         or half of drain_timeout is over                            │
 //!     └───────────────────── at most drain_timeout in all ──────────────────┘
 //! ```
 //!
 //! Whoever spreads connections over proxies learns late that this one is leaving. So it goes on
-//! accepting, and only tells each client to come back elsewhere.
+//! accepting, and only tells each client to come back elsewhere. Where connections never cease to
+//! come, accepting ends in time for the last of them to be served.
 
 use std::sync::mpsc;
 use std::time::Instant;
@@ -18,11 +20,12 @@ use super::worker::{Command, Done, Phase, WorkerHandle, wait_done};
 /// Drains all workers; what is left then ends when they are stopped.
 pub(super) fn drain(shared: &Shared, workers: &[WorkerHandle], began: Instant) -> Drained {
     let end = began + shared.limits.drain_timeout;
+    let last_accept = began + shared.limits.drain_timeout / 2;
     shared.telemetry.drain_began();
     tell(workers, end, |done| Command::Enter { phase: Phase::Draining, done });
     loop {
         let quiet = shared.last_accept().max(began) + shared.limits.drain_quiet;
-        let rest = quiet.min(end).saturating_duration_since(Instant::now());
+        let rest = quiet.min(last_accept).saturating_duration_since(Instant::now());
         if rest.is_zero() {
             break;
         }

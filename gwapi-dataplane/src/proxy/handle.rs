@@ -115,8 +115,9 @@ impl ProxyHandle {
     }
 
     /// Drains and stops: not ready any more, but still accepting, each answer closing its
-    /// connection, until no new connection came for [`Limits::drain_quiet`]; then what is in
-    /// flight finishes, at most until [`Limits::drain_timeout`]. Blocks.
+    /// connection, until no new connection came for [`Limits::drain_quiet`] or half of
+    /// [`Limits::drain_timeout`] is over; then what is in flight finishes, at most until
+    /// [`Limits::drain_timeout`]. Blocks.
     pub fn drain(self) -> Drained {
         let drained = drain::drain(&self.shared, &self.workers, Instant::now());
         let Self { shared, workers, admin, .. } = self;

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName,
-    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -49,7 +48,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
     let trailers = headers.contains_key(TE)
         && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     strip_response(headers);
-    for name in [PROXY_AUTHORIZATION, HTTP2_SETTINGS, EXPECT] {
+    for name in [HTTP2_SETTINGS, EXPECT] {
         headers.remove(name);
     }
     if trailers {
@@ -69,8 +68,19 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in [KEEP_ALIVE, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
+    }
+    remove_where(headers, |name| name.starts_with("proxy-"));
+}
+
+/// Removes the fields of these names.
+pub(super) fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    if headers.keys().any(|name| goes(name.as_str())) {
+        let goes = headers.keys().filter(|name| goes(name.as_str()));
+        for name in goes.cloned().collect::<Vec<_>>() {
+            headers.remove(name);
+        }
     }
 }
 
@@ -113,13 +123,13 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Writes a Content-Length of a request as its plain number: `01` means 1 to us, and must not mean
-/// anything else to an endpoint.
+/// Leaves one Content-Length of a request, however often it was said, and none where the body's
+/// length is not known.
 pub(super) fn plain_length(headers: &mut HeaderMap, length: Option<u64>) {
     if let Entry::Occupied(mut entry) = headers.entry(CONTENT_LENGTH) {
         match length {
             Some(length) => {
-                if entry.get().as_bytes().first() == Some(&b'0') && entry.get().len() > 1 {
+                if entry.iter().nth(1).is_some() {
                     entry.insert(HeaderValue::from(length));
                 }
             }
@@ -158,6 +168,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("proxy-connection", "close"),
             ("proxy-authorization", "Basic x"),
+            ("proxy-anything", "x"),
             ("te", "gzip"),
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
@@ -224,12 +235,15 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_a_plain_number() {
-        let mut odd = headers(&[("content-length", "01")]);
-        plain_length(&mut odd, Some(1));
-        assert_eq!(odd[CONTENT_LENGTH], "1");
-        let mut plain = headers(&[("content-length", "10")]);
-        plain_length(&mut plain, Some(10));
-        assert_eq!(plain[CONTENT_LENGTH], "10");
+    fn a_length_is_said_once_or_not_at_all() {
+        let lengths = |fields: &[(&'static str, &'static str)], length| {
+            let mut headers = headers(fields);
+            plain_length(&mut headers, length);
+            headers.get_all(CONTENT_LENGTH).iter().cloned().collect::<Vec<_>>()
+        };
+        let field = ("content-length", "10");
+        assert_eq!(lengths(&[field], Some(10)), ["10"]);
+        assert_eq!(lengths(&[field, field], Some(10)), ["10"]);
+        assert_eq!(lengths(&[field, field], None), [""; 0]);
     }
 }

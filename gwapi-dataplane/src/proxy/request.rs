@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 
 use gwapi_translate::path;
-use http::header::{EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderName, Method, Version};
+use http::{Method, Version};
 
+use super::headers;
 use super::reply::LocalReply;
 use crate::Limits;
 
@@ -73,11 +74,24 @@ fn check_framing(headers: &HeaderMap) -> Result<(), LocalReply> {
     {
         return Err(LocalReply::BadRequest("transfer-encoding must be chunked"));
     }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next()
+        && !(is_plain_number(length.as_bytes()) && lengths.all(|other| other == length))
+    {
+        return Err(LocalReply::BadRequest("content-length must be one plain number"));
+    }
     let mut expectations = headers.get_all(EXPECT).iter();
     if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(LocalReply::ExpectationFailed);
     }
     Ok(())
+}
+
+/// Whether a length is written as everybody writes it. `05` or `+5` is 5 to us, and may be anything
+/// to an endpoint.
+fn is_plain_number(text: &[u8]) -> bool {
+    text == b"0"
+        || (text.iter().all(u8::is_ascii_digit) && text.first().is_some_and(|first| *first != b'0'))
 }
 
 /// Host and port: the target's where it has them (RFC 9112 3.2.2), else those of the one Host.
@@ -144,13 +158,7 @@ fn host(authority: &str) -> Option<Cow<'_, str>> {
 /// Drops fields whose names hold an underscore: backends that turn `-` into `_` would take them
 /// for fields that the proxy sets.
 pub(super) fn drop_ambiguous(headers: &mut HeaderMap) {
-    let ambiguous = |name: &&HeaderName| name.as_str().contains('_');
-    if headers.keys().any(|name| ambiguous(&name)) {
-        let names: Vec<HeaderName> = headers.keys().filter(ambiguous).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
+    headers::remove_where(headers, |name| name.contains('_'));
 }
 
 #[cfg(test)]
@@ -240,6 +248,17 @@ mod tests {
         let refused = LocalReply::BadRequest("transfer-encoding must be chunked");
         assert_eq!(reply(te("gzip, chunked")), refused);
         assert_eq!(reply(te("chunked").header("transfer-encoding", "chunked")), refused);
+        let length = |text: &str| get().header("content-length", text);
+        for plain in ["0", "5", "10"] {
+            let twice = length(plain).header("content-length", plain);
+            assert!(Target::read(&head(twice), &Limits::default()).is_ok(), "{plain:?}");
+        }
+        let refused = LocalReply::BadRequest("content-length must be one plain number");
+        for odd in ["", "05", "00", "+5", "5, 5", "0x5"] {
+            assert_eq!(reply(length(odd)), refused, "{odd:?}");
+        }
+        assert_eq!(reply(length("5").header("content-length", "05")), refused);
+        assert_eq!(reply(length("5").header("content-length", "6")), refused);
         assert_eq!(reply(get().header("expect", "200-ok")), LocalReply::ExpectationFailed);
     }
 

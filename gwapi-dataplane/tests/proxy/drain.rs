@@ -1,6 +1,8 @@
 //! Stopping gently, and stopping at once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gwapi_dataplane::{Drained, Limits};
@@ -177,4 +179,51 @@ async fn idle_connections_do_not_hold_up_a_drain() {
     let drained = within(proxy.drain()).await.expect("no panic");
     assert_eq!(drained, Drained { cut_connections: 0 });
     one.closed_by_peer().await;
+}
+
+#[tokio::test]
+async fn a_drain_that_never_gets_quiet_cuts_no_request_that_was_accepted() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            while !read_head(&mut stream).await.is_empty() {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        }
+    })
+    .await;
+    let limits = Limits {
+        drain_quiet: Duration::from_secs(1),
+        drain_timeout: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let address = proxy.address;
+    let clients = (0..8).map(|_| {
+        tokio::spawn(async move {
+            let mut answered = 0;
+            while let Ok(mut stream) = within(TcpStream::connect(address)).await {
+                let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(request).await;
+                let mut answer = String::new();
+                let _ = within(stream.read_to_string(&mut answer)).await;
+                answered += usize::from(answer.ends_with("ok"));
+            }
+            answered
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let began = Instant::now();
+    let drained = within(proxy.drain()).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 0 });
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let mut answered = 0;
+    for client in clients {
+        answered += within(client).await.expect("no panic");
+    }
+    assert_eq!(answered, asked.load(Ordering::Relaxed));
 }

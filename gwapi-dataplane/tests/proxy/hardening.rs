@@ -33,6 +33,8 @@ async fn bytes_after_a_bad_request_never_reach_an_endpoint() {
         ("GET / HTTP/1.1\r\nhost: a\r\nexpect: 200-ok\r\n\r\n", "417"),
         ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 01\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "400"),
         (
@@ -85,13 +87,37 @@ async fn transfer_encoding_wins_over_content_length_and_the_length_is_not_passed
 }
 
 #[tokio::test]
-async fn an_odd_length_is_passed_on_as_a_plain_number() {
+async fn a_length_that_is_said_twice_is_passed_on_once() {
     let echo = Echo::start("a").await;
     let proxy = serve(|port| simple(port, echo.address));
-    let request = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 01\r\n\r\nx";
+    let request = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1\r\n\
+        content-length: 1\r\n\r\nx";
     let answer = client::raw(proxy.address, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(echo.only_request().headers("content-length"), ["1"]);
+}
+
+#[tokio::test]
+async fn no_field_for_proxies_passes_in_either_direction() {
+    let endpoint = Scripted::start(|mut stream, _| async move {
+        let head = upstream::read_head(&mut stream).await.to_ascii_lowercase();
+        let seen = head.lines().filter(|line| line.starts_with("proxy")).collect::<String>();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nproxy-authentication-info: a\r\nproxy-x: b\r\n\
+             proxyx: c\r\ncontent-length: {}\r\n\r\n{seen}",
+            seen.len()
+        );
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+    })
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let request = http::Request::get("/").header("host", "a").header("proxy-x", "1");
+    let request = request.header("proxy-authorization", "2").header("proxyx", "3");
+    let request = request.body(Default::default()).expect("a request");
+    let reply = proxy.client().await.send(request).await;
+    assert_eq!(reply.text(), "proxyx: 3");
+    let names = reply.headers.keys().map(http::HeaderName::as_str);
+    assert_eq!(names.filter(|name| name.starts_with("proxy")).collect::<Vec<_>>(), ["proxyx"]);
 }
 
 #[tokio::test]

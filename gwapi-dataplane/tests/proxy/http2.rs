@@ -167,6 +167,25 @@ async fn malformed_requests_over_http2_are_answered_and_go_nowhere() {
 }
 
 #[tokio::test]
+async fn lengths_that_differ_as_text_go_nowhere_and_equal_ones_are_passed_on_as_one() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client: Http2Client = Http2Client::connect(proxy.address).await;
+    let post = |lengths: &[&str]| {
+        let request = Request::post("http://a.example/");
+        let request = lengths.iter().fold(request, |it, text| it.header("content-length", *text));
+        request.body(Full::from("hello")).expect("a request")
+    };
+    for lengths in [&["5", "05"][..], &["05"], &["05", "05"]] {
+        let reply = client.send(post(lengths)).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{lengths:?}");
+    }
+    assert!(echo.requests().is_empty(), "{:?}", echo.requests());
+    assert_eq!(client.send(post(&["5", "5"])).await.text(), "hello");
+    assert_eq!(echo.only_request().headers("content-length"), ["5"]);
+}
+
+#[tokio::test]
 async fn a_slow_reader_does_not_make_the_proxy_buffer_the_response() {
     // An endless response: the proxy may only take as much of it as the client's window allows.
     let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

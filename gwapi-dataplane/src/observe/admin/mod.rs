@@ -6,9 +6,11 @@
 mod dump;
 mod pages;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,13 +19,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::AbortHandle;
 
 pub(crate) use dump::Served;
 use pages::Pages;
 
 use super::Telemetry;
 
-/// Connections at one time; more wait in the kernel's queue.
+/// Connections at one time. One more takes the place of the oldest that has not asked yet; where all
+/// have, it waits.
 const MAX_CONNECTIONS: usize = 32;
 
 /// Bytes of a request's head.
@@ -93,26 +97,46 @@ impl Drop for AdminServer {
 async fn serve(listener: TcpListener, pages: Arc<Pages>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut silent = VecDeque::new();
     loop {
-        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let pages = pages.clone();
-                tokio::spawn(async move {
-                    // A client that breaks off or is too slow is its own problem.
-                    let _ =
-                        tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, pages)).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        silent.retain(Silent::is_silent);
+        if places.available_permits() == 0
+            && let Some(oldest) = silent.pop_front()
+        {
+            oldest.task.abort();
         }
+        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        let asked = Arc::new(AtomicBool::new(false));
+        let served = connection(stream, pages.clone(), asked.clone());
+        let task = tokio::spawn(async move {
+            // A client that breaks off or is too slow is its own problem.
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+            drop(place);
+        });
+        silent.push_back(Silent { asked, task: task.abort_handle() });
     }
 }
 
-async fn connection(stream: TcpStream, pages: Arc<Pages>) -> Option<()> {
+/// A connection that had not sent the head of a request when last looked at.
+struct Silent {
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Silent {
+    fn is_silent(&self) -> bool {
+        !self.asked.load(Ordering::Relaxed) && !self.task.is_finished()
+    }
+}
+
+async fn connection(stream: TcpStream, pages: Arc<Pages>, asked: Arc<AtomicBool>) -> Option<()> {
     let local = stream.local_addr().ok()?;
     let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
         let pages = pages.clone();
         async move { Ok::<_, std::convert::Infallible>(pages.answer(&request, local).await) }
     });

@@ -57,6 +57,26 @@ fn readiness_follows_the_first_configuration_and_the_drain() {
 }
 
 #[test]
+fn connections_that_say_nothing_make_room_for_those_that_ask() {
+    let (server, _) = server("127.0.0.1:0");
+    let address = server.address();
+    let mut silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| connect(address)).collect();
+    for stream in &mut silent {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    }
+    assert_eq!(ask(&server, "GET", "/healthz").0, 200);
+    // The oldest had to go, and the others go on.
+    let mut answers = silent.into_iter().map(|mut stream| {
+        let _ = stream.write_all(format!("Host: {address}\r\n\r\n").as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    });
+    assert_eq!(answers.next().as_deref(), Some(""));
+    assert!(answers.all(|answer| answer.starts_with("HTTP/1.1 200 ")));
+}
+
+#[test]
 fn pages_have_types_and_are_neither_cached_nor_sniffed() {
     let (server, _) = server("[::1]:0");
     for (path, content_type) in [
