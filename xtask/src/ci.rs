@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
-use crate::{deps, examples, golden, links, tutorials};
+use crate::{deps, examples, golden, links, rules, tutorials};
 
 /// A part of CI that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,13 +19,13 @@ pub(crate) enum Stage {
     Deps,
     /// Golden files come in pairs, no snapshot waits for review
     Golden,
-    /// Links of the documentation lead somewhere
+    /// Links of the documentation lead somewhere, and rule ids to a rule
     Links,
     /// No lint fires, default features
     Clippy,
     /// No lint fires, all features
     ClippyAll,
-    /// The pure crates build without their default features
+    /// The libraries and their tests build without default features
     NoDefault,
     /// Unit and integration tests
     Test,
@@ -84,13 +84,14 @@ impl Stage {
             }
             Self::Deps => deps::run(root),
             Self::Golden => golden::run(root),
-            Self::Links => links::run(root),
+            Self::Links => links::run(root).and_then(|()| rules::run(root)),
             Self::Clippy => clippy(root, &[]),
             Self::ClippyAll => clippy(root, &["--all-features"]),
             Self::NoDefault => {
-                for package in ["gwapi-model", "gwapi-translate"] {
-                    let flags = ["check", "--locked", "--no-default-features", "--package"];
-                    run_command(cargo(root).args(flags).arg(package))?;
+                for package in ["gwapi-model", "gwapi-translate", "gwapi-dataplane"] {
+                    check_without_features(root, package, &[])?;
+                    // Beside it: what tests depend on may switch features of other crates on.
+                    check_without_features(root, package, &["--all-targets"])?;
                 }
                 Ok(())
             }
@@ -105,6 +106,11 @@ impl Stage {
             Self::Tutorials => tutorials::run(root, &[]),
         }
     }
+}
+
+fn check_without_features(root: &Path, package: &str, targets: &[&str]) -> anyhow::Result<()> {
+    let flags = ["check", "--locked", "--no-default-features", "--package", package];
+    run_command(cargo(root).args(flags).args(targets))
 }
 
 fn clippy(root: &Path, features: &[&str]) -> anyhow::Result<()> {

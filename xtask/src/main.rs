@@ -6,6 +6,7 @@ mod deps;
 mod examples;
 mod golden;
 mod links;
+mod rules;
 mod tutorials;
 
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ enum Task {
     Deps,
     /// Checks that golden files come in pairs and that no snapshot waits for review
     Golden,
-    /// Checks that the links of the documentation lead somewhere
+    /// Checks that the links of the documentation lead somewhere, and rule ids to a rule
     Links,
     /// Compiles and runs the examples for embedders
     Examples,
@@ -72,7 +73,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci { stages, keep_going } => ci::run(&root, &stages, keep_going),
         Task::Deps => deps::run(&root),
         Task::Golden => golden::run(&root),
-        Task::Links => links::run(&root),
+        Task::Links => links::run(&root).and_then(|()| rules::run(&root)),
         Task::Examples => examples::run(&root),
         Task::Tutorials { names } => tutorials::run(&root, &names),
         Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),
