@@ -1,9 +1,12 @@
-//! The intermediate representation: the one currency between translation, wire, tools and proxy.
+//! The intermediate representation: the one currency between translation, proxy and tools.
 //!
 //! A [`GatewayConfig`] is a flat map from [`IrKey`] to [`IrResource`]. Its cardinality is that of
 //! what users edit: one [`HttpRule`] per rule of a route, one [`Backend`] and one [`Endpoints`] per
 //! Service port, one [`Certificate`] per Secret. Children name their parents, keys are stable, and
 //! what orders rules are fields of the rule.
+//!
+//! Its resources serialise to be shown, without private keys; that is no encoding to hand them to
+//! another process. Until 1.0 enums get variants and structs get fields with what is supported.
 
 use std::collections::BTreeMap;
 use std::fmt;
