@@ -129,13 +129,17 @@ pub(super) fn compile(
     compiled
 }
 
-/// HM-7: matches that no request ever reaches, because the data plane answers their method itself.
+/// HM-7: matches that no request ever reaches, because the data plane answers their method itself or
+/// drops their header.
 fn never_taken(matches: &[HttpMatch]) -> impl Iterator<Item = String> {
     matches.iter().enumerate().filter_map(|(index, it)| {
-        let method = it.method.as_deref().filter(|it| matches!(*it, "CONNECT" | "TRACE"))?;
-        Some(format!(
-            "matches[{index}] takes no request, because method {method} is always answered with 405"
-        ))
+        let why = if it.headers.iter().any(|header| header.name.contains('_')) {
+            "headers with `_` in their name are dropped before matching".to_owned()
+        } else {
+            let method = it.method.as_deref().filter(|it| matches!(*it, "CONNECT" | "TRACE"))?;
+            format!("method {method} is always answered with 405")
+        };
+        Some(format!("matches[{index}] takes no request, because {why}"))
     })
 }
 
