@@ -21,7 +21,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     let mut quoted: BTreeMap<String, PathBuf> = BTreeMap::new();
     for file in source_files(root)?.into_iter().filter(|file| is_searched(file)) {
-        for id in ids(&read(&file)?).filter(|id| !rules.contains(id)) {
+        for id in unknown(&read(&file)?, &rules) {
             quoted.entry(id.to_owned()).or_insert_with(|| file.clone());
         }
     }
@@ -45,6 +45,11 @@ fn defined(page: &str) -> impl Iterator<Item = &str> {
     page.lines()
         .filter_map(|line| Some(line.strip_prefix("| ")?.split_once(" |")?.0))
         .filter(|cell| is_id(cell))
+}
+
+/// Ids in a text that no rule has.
+fn unknown<'t>(text: &'t str, rules: &BTreeSet<&str>) -> impl Iterator<Item = &'t str> {
+    ids(text).filter(|id| !rules.contains(id))
 }
 
 /// Ids in a text, as words of their own: `HR-2`, not the end of `SHR-2` or the start of `HR-2-a`.
@@ -74,6 +79,12 @@ mod tests {
     fn rules_are_the_first_cells_of_rows() {
         let page = "| id | rule |\n|---|---|\n| HR-1 | as HR-2 |\nnot HR-3\n";
         assert_eq!(defined(page).collect::<Vec<_>>(), ["HR-1"]);
+    }
+
+    #[test]
+    fn an_id_without_a_rule_is_found() {
+        let rules = BTreeSet::from(["HR-1"]);
+        assert_eq!(unknown("HR-1 and HR-2", &rules).collect::<Vec<_>>(), ["HR-2"]);
     }
 
     #[test]
