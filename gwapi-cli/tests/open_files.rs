@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::*;
@@ -69,6 +72,45 @@ fn listeners_leave_descriptors_for_connections_and_the_rest_is_told() {
         }
     });
     assert!(try_get(local(ports[count]), "/", &[]).is_err(), "nobody listens");
+}
+
+#[test]
+fn connections_leave_descriptors_for_those_to_endpoints() {
+    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let [port] = free_ports::<1>();
+    let endpoint = slow();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("rest.yaml", &stream(&[route("web", "/", "web"), service("web"), slice("web", endpoint)])),
+    ]);
+    let gwapi = run_limited(&manifests, "ulimit -n 64");
+    gwapi.event("start");
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| {
+                let headers = [("connection", "close")];
+                assert_eq!(get(local(port), "/", &headers).status, 200);
+            });
+        }
+    });
+}
+
+/// An endpoint that takes its time, so that connections to it meet.
+fn slow() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut head = [0; 4096];
+                while stream.read(&mut head).is_ok_and(|read| read > 0) {
+                    std::thread::sleep(Duration::from_millis(100));
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+                }
+            });
+        }
+    });
+    address
 }
 
 #[test]

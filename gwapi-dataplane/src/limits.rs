@@ -23,7 +23,8 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// Concurrent streams of an HTTP/2 connection.
     pub max_concurrent_streams: u32,
-    /// Connections per core; more wait in the kernel's queue.
+    /// Connections per core; more wait in the kernel's queue. Where the limit on open files leaves
+    /// room for fewer, and for one to an endpoint beside each, those few are the limit.
     pub max_connections_per_core: usize,
     /// Time to connect to an endpoint.
     pub connect_timeout: Duration,

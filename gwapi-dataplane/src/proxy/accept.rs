@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -25,7 +25,7 @@ pub(super) async fn accept(
 ) {
     let done = loop {
         let next = async {
-            worker.below(worker.limits.max_connections_per_core).await;
+            worker.below(worker.shared.max_connections()).await;
             listener.accept().await
         };
         tokio::select! {
@@ -33,7 +33,7 @@ pub(super) async fn accept(
             done = &mut stop => break done,
             accepted = next => match accepted {
                 Ok((stream, peer)) => begin(&worker, stream, peer, address),
-                Err(error) => recover(&error, address).await,
+                Err(error) => recover(&worker, &error, address).await,
             },
         }
     };
@@ -59,13 +59,15 @@ fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, address: Sock
     tokio::task::spawn_local(connection::serve(Rc::clone(worker), stream, peer, address, slot));
 }
 
-async fn recover(error: &io::Error, address: SocketAddr) {
+async fn recover(worker: &Worker, error: &io::Error, address: SocketAddr) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied};
     // The client went away between its handshake and here, or a firewall took it.
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied)
     {
         return;
     }
-    tracing::warn!(%address, %error, "cannot accept connections");
+    if worker.shared.may_warn(Instant::now()) {
+        tracing::warn!(%address, %error, "cannot accept connections");
+    }
     tokio::time::sleep(PAUSE).await;
 }

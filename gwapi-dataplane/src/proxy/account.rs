@@ -178,3 +178,17 @@ impl Drop for ResponseAccount {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_before_a_host_is_not_logged() {
+        for (authority, host) in
+            [("u:secret@a:80", "a:80"), ("u:p@ss@a", "a"), ("a:80", "a:80"), ("u@", ""), ("", "")]
+        {
+            assert_eq!(without_userinfo(authority.as_bytes()), host.as_bytes(), "{authority}");
+        }
+    }
+}

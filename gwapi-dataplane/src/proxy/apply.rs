@@ -48,6 +48,7 @@ impl Applier {
         let wanted = self.wanted();
         let addresses = wanted.owners.keys().copied().collect();
         let changes = self.sockets.follow(&addresses, workers.len());
+        shared.set_room(self.sockets.room_for_connections(workers.len()));
         if changes_nothing && changes.is_empty() {
             // A look at ports that are still in use: no new generation, nothing to measure.
             let feedback = self.feedback(&wanted, &named);

@@ -1,7 +1,7 @@
 //! What the workers of one proxy share: a pointer to the configuration, and little else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -9,6 +9,9 @@ use arc_swap::ArcSwap;
 use super::snapshot::Snapshot;
 use crate::Limits;
 use crate::observe::Telemetry;
+
+/// Time between two warnings that no connection can be accepted.
+const WARNING_PERIOD: Duration = Duration::from_secs(10);
 
 /// Shared by all workers and the handle of a proxy.
 pub(super) struct Shared {
@@ -18,6 +21,8 @@ pub(super) struct Shared {
     pub(super) snapshot: ArcSwap<Snapshot>,
     started: Instant,
     last_accept: AtomicU64,
+    last_warning: AtomicU64,
+    room: AtomicUsize,
 }
 
 impl Shared {
@@ -28,17 +33,68 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             started: Instant::now(),
             last_accept: AtomicU64::new(0),
+            last_warning: AtomicU64::new(0),
+            room: AtomicUsize::new(usize::MAX),
         }
+    }
+
+    /// Connections that a worker may hold at a time: what the limits say, or what descriptors there
+    /// are.
+    pub(super) fn max_connections(&self) -> usize {
+        self.limits.max_connections_per_core.min(self.room.load(Ordering::Relaxed))
+    }
+
+    /// Sets for how many connections each worker has descriptors.
+    pub(super) fn set_room(&self, connections: usize) {
+        self.room.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether to warn at `now` that no connection can be accepted: once in a while is enough, and a
+    /// worker tries again many times in a second.
+    pub(super) fn may_warn(&self, now: Instant) -> bool {
+        // Counted from 1, so that 0 stands for never.
+        let now = nanos(now - self.started).saturating_add(1);
+        let due = |last| (last == 0 || now >= last + nanos(WARNING_PERIOD)).then_some(now);
+        self.last_warning.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
     }
 
     /// Notes that a connection came while a drain waits for a quiet moment.
     pub(super) fn note_accept(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.last_accept.fetch_max(elapsed, Ordering::Relaxed);
+        self.last_accept.fetch_max(nanos(self.started.elapsed()), Ordering::Relaxed);
     }
 
     /// When the last connection came that [`Shared::note_accept`] was told of.
     pub(super) fn last_accept(&self) -> Instant {
         self.started + Duration::from_nanos(self.last_accept.load(Ordering::Relaxed))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_comes_once_in_a_while() {
+        let shared = Shared::new(Limits::default(), Telemetry::new(None));
+        let began = shared.started;
+        assert!(shared.may_warn(began));
+        assert!(!shared.may_warn(began + WARNING_PERIOD / 2));
+        assert!(shared.may_warn(began + WARNING_PERIOD));
+        assert!(!shared.may_warn(began + WARNING_PERIOD * 3 / 2));
+    }
+
+    #[test]
+    fn a_worker_holds_what_both_the_limits_and_the_descriptors_allow() {
+        let limits = Limits { max_connections_per_core: 10, ..Limits::default() };
+        let shared = Shared::new(limits, Telemetry::new(None));
+        assert_eq!(shared.max_connections(), 10);
+        shared.set_room(3);
+        assert_eq!(shared.max_connections(), 3);
+        shared.set_room(30);
+        assert_eq!(shared.max_connections(), 10);
     }
 }

@@ -17,6 +17,10 @@ const BACKLOG: i32 = 4096;
 /// that listen and have no descriptor left for what they accept would only keep clients waiting.
 const LEFT_FOR_CONNECTIONS: usize = 4;
 
+/// Descriptors that stay free beside connections and their endpoints': for the admin port, and for
+/// files that are read.
+const SPARE: usize = 16;
+
 /// The sockets of a proxy, by address as wanted.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
@@ -104,6 +108,13 @@ impl Sockets {
             probe.map_or(limit, |probe| usize::try_from(probe.as_raw_fd()).unwrap_or(limit))
         });
         (limit - limit / LEFT_FOR_CONNECTIONS).saturating_sub(others)
+    }
+
+    /// Clients' connections that a worker may hold at a time: half of the descriptors that are left
+    /// to it, since a request may need another one for its endpoint.
+    pub(super) fn room_for_connections(&self, workers: usize) -> usize {
+        let used = self.others.unwrap_or_default() + self.bound.len() * workers + SPARE;
+        (open_files_limit().saturating_sub(used) / 2 / workers).max(1)
     }
 
     /// What is wanted and not bound yet, by port.
