@@ -11,7 +11,7 @@ pub struct Limits {
     pub max_head_bytes: usize,
     /// Bytes of a request target; more answer 414.
     pub max_uri_bytes: usize,
-    /// Time from accept to the first byte.
+    /// Time from accept, or from the end of a TLS handshake, to the first byte of HTTP.
     pub first_byte_timeout: Duration,
     /// Time for a TLS handshake, the ClientHello included.
     pub handshake_timeout: Duration,

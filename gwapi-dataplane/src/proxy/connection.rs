@@ -259,9 +259,8 @@ where
 {
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
-    let timer = HeadTimer { arrival, head_timeout: limits.head_timeout };
     let served = http1::Builder::new()
-        .timer(timer)
+        .timer(HeadTimer::new(arrival, &limits))
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_head_bytes)

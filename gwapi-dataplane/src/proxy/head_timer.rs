@@ -1,8 +1,8 @@
-//! The two times of an HTTP/1 connection that waits for a request: long for the first byte, short
-//! for the rest of the head.
+//! The times of an HTTP/1 connection that waits for a request: long for the first byte of the next
+//! one, short for that of the very first and for the rest of a head.
 //!
-//! hyper knows one timeout for both. It asks a timer for it, and this timer shortens it once the
-//! socket has something to read.
+//! hyper knows one timeout for all. It asks a timer for it, and this timer shortens it for the first
+//! request, and once the socket has something to read.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
+
+use crate::Limits;
 
 /// Whether a client has sent anything since the connection began to wait for a request.
 #[derive(Clone, Debug, Default)]
@@ -35,9 +37,20 @@ impl Arrival {
 /// it begins to wait for one.
 #[derive(Clone, Debug)]
 pub(super) struct HeadTimer {
-    pub(super) arrival: Arrival,
+    arrival: Arrival,
     /// Time for a head once it has begun.
-    pub(super) head_timeout: Duration,
+    head_timeout: Duration,
+    /// Time for the first byte of the first head.
+    first_byte_timeout: Duration,
+    /// Whether the first head was waited for.
+    waited: Arc<AtomicBool>,
+}
+
+impl HeadTimer {
+    pub(super) fn new(arrival: Arrival, limits: &Limits) -> Self {
+        let Limits { head_timeout, first_byte_timeout, .. } = *limits;
+        Self { arrival, head_timeout, first_byte_timeout, waited: Arc::default() }
+    }
 }
 
 impl Timer for HeadTimer {
@@ -46,6 +59,9 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        let first = !self.waited.swap(true, Ordering::Relaxed);
+        let first = first.then(|| Instant::now() + self.first_byte_timeout);
+        let deadline = first.map_or(deadline, |first| first.min(deadline));
         self.arrival.clear();
         Box::pin(HeadSleep {
             timer: self.clone(),

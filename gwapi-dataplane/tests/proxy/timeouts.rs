@@ -207,6 +207,21 @@ async fn silent_clients_are_let_go() {
 }
 
 #[tokio::test]
+async fn after_a_handshake_the_first_byte_has_less_time_than_the_next_request() {
+    let limits = Limits { first_byte_timeout: SHORT, ..Limits::default() };
+    let certificate = certificate_for(&["a.example"]);
+    let proxy = serve_with(limits.clone(), |port| {
+        vec![ir_listener(https_listener("web", port, None, &["c"])), certificate.secret("c")]
+    });
+    let connected = client::tls(proxy.address, "a.example", &[&certificate], &[]).await;
+    let mut silent = connected.expect("it shakes hands");
+    let mut nothing = Vec::new();
+    let closed = silent.read_to_end(&mut nothing);
+    // An end without a TLS alert is an error to the client, and an end all the same.
+    let _ = tokio::time::timeout(limits.idle_timeout / 4, closed).await.expect("it is closed");
+}
+
+#[tokio::test]
 async fn a_head_that_drips_is_cut_before_a_connection_that_idles() {
     let (echo, silent) = (Echo::start("a").await, Scripted::silent().await);
     let limits = Limits { head_timeout: SHORT, ..Limits::default() };
