@@ -208,3 +208,41 @@ async fn a_client_that_goes_away_takes_its_request_along() {
     drop(stream);
     assert_eq!(within(events.recv()).await, Some("end"));
 }
+
+#[tokio::test]
+async fn a_target_that_is_no_uri_is_refused_by_the_parser() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    for target in ["/<", "/>", "/`", "/?<", "/?>", "/?\""] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let answer = client::raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{target}: no body in {answer}");
+    }
+    assert!(echo.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_response_with_too_many_fields_is_a_502() {
+    let endpoint = Scripted::start(|mut stream, _| async move {
+        upstream::read_head(&mut stream).await;
+        let fields: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+    })
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    assert_eq!(proxy.get("a", "/").await.status, 502);
+}
+
+#[tokio::test]
+async fn informational_responses_end_here() {
+    let endpoint = Scripted::answering(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = client::raw(proxy.address, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"), "{answer}");
+}
