@@ -43,6 +43,8 @@ Output of --output json: one JSON object per line on standard output, told apart
   draining  signal
   drained   cutConnections
   stopped   signal: the second one, which ends it at once
+  ignored   signal: SIGHUP, which changes nothing
+  lost      lines: how many are missing here, because nobody read what came before
   request   with --access-log json: the fields of the access log
 Every line has `time`. Fields may be added; none is renamed or removed within a major version.";
 

@@ -8,9 +8,9 @@ use gwapi_model::Resource;
 use gwapi_model::manifest::parse;
 
 use crate::Exit;
-use crate::args::{DemoArgs, Output};
+use crate::args::DemoArgs;
 use crate::paint::Paint;
-use crate::report::reporter::line;
+use crate::queue::{LineQueue, print};
 use crate::report::table::plain;
 use crate::run::{Service, serve};
 
@@ -60,14 +60,14 @@ const DEMOS: &[Demo] = &[
     },
 ];
 
-pub(crate) fn demo(arguments: &DemoArgs) -> anyhow::Result<Exit> {
+pub(crate) fn demo(arguments: &DemoArgs, log: &LineQueue) -> anyhow::Result<Exit> {
     let Some(name) = &arguments.name else {
         list();
         return Ok(Exit::Fine);
     };
     let Some(demo) = DEMOS.iter().find(|demo| demo.name == name) else {
         let names: Vec<_> = DEMOS.iter().map(|demo| demo.name).collect();
-        eprintln!("error: there is no demo `{name}`; there are: {}", names.join(", "));
+        log.line(&format!("error: there is no demo `{name}`; there are: {}", names.join(", ")));
         return Ok(Exit::WrongUsage);
     };
     let folder = tempfile::Builder::new()
@@ -78,11 +78,8 @@ pub(crate) fn demo(arguments: &DemoArgs) -> anyhow::Result<Exit> {
         std::fs::write(folder.path().join(file), text)
             .with_context(|| format!("cannot write {file} to {}", folder.path().display()))?;
     }
-    if arguments.serving.output == Output::Text {
-        line(&format!("The manifests are in {}: edit them and see.", folder.path().display()));
-        line("");
-    }
-    serve(&Service {
+    let place = folder.path().display();
+    let service = Service {
         paths: vec![folder.path().to_owned()],
         demo: true,
         strict: false,
@@ -90,7 +87,9 @@ pub(crate) fn demo(arguments: &DemoArgs) -> anyhow::Result<Exit> {
         translation: &arguments.translation,
         serving: &arguments.serving,
         commands: COMMANDS,
-    })
+        preface: Some(format!("The manifests are in {place}: edit them and see.\n")),
+    };
+    serve(&service, log)
 }
 
 fn list() {
@@ -98,9 +97,9 @@ fn list() {
     for demo in DEMOS {
         table.add_row(vec![demo.name, demo.about]);
     }
-    line(&table.trim_fmt());
-    line("");
-    line("gwapi demo NAME serves one, with an echo backend behind each Service.");
+    print(&table.trim_fmt());
+    print("");
+    print("gwapi demo NAME serves one, with an echo backend behind each Service.");
 }
 
 impl Demo {

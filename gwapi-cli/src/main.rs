@@ -8,6 +8,7 @@ mod echoes;
 mod overlay;
 mod paint;
 mod problems;
+mod queue;
 mod report;
 mod run;
 mod signals;
@@ -21,6 +22,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 use crate::paint::Paint;
+use crate::queue::{LAST_WORD, LineQueue};
+use crate::report::count;
 
 /// Requests take and give back many buffers. glibc would return them to the kernel and ask for them
 /// again all the time. Without huge pages it needs no more memory than glibc.
@@ -36,27 +39,43 @@ enum Exit {
     CouldNotStart = 3,
 }
 
+/// What is logged unless `RUST_LOG` says otherwise: our own warnings, as a target is a prefix, and
+/// the errors of others. Clients can cause warnings in HTTP/2 code as often as they like.
+const FILTER: &str = "error,gwapi=warn";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    let log = match start_log() {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: cannot start a thread for standard error: {error}");
+            return ExitCode::from(Exit::CouldNotStart as u8);
+        }
+    };
     let outcome = match &cli.command {
-        Command::Run(arguments) => run::run(arguments),
-        Command::Demo(arguments) => demo::demo(arguments),
+        Command::Run(arguments) => run::run(arguments, &log),
+        Command::Demo(arguments) => demo::demo(arguments, &log),
         Command::Status(arguments) => status::status(arguments),
     };
     let exit = outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        log.line(&format!("error: {error:#}"));
         Exit::CouldNotStart
     });
+    log.flush(LAST_WORD);
     ExitCode::from(exit as u8)
 }
 
-/// Warnings and errors by default; `RUST_LOG=info` tells more.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+/// Logs to standard error, through a queue: threads that serve never wait for whoever reads it.
+fn start_log() -> std::io::Result<LineQueue> {
+    let queue = LineQueue::start("log", std::io::stderr(), |lines| {
+        format!("warning: {} of the log lost here, because nobody read them", count(lines, "line"))
+    })?;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let writer = queue.clone();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(Paint::of_stderr().on)
-        .with_writer(std::io::stderr)
+        .with_writer(move || writer.clone())
         .init();
+    Ok(queue)
 }

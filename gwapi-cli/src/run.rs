@@ -13,12 +13,13 @@ use gwapi_translate::{AddressPolicy, Options};
 
 use crate::Exit;
 use crate::addresses::{self, AddressPool};
-use crate::args::{Admin, RunArgs, ServingArgs, TranslationArgs};
+use crate::args::{Admin, Output, RunArgs, ServingArgs, TranslationArgs};
 use crate::backends::Backends;
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
+use crate::queue::{LAST_WORD, LineQueue};
 use crate::report::issue::{Level, issues};
-use crate::report::reporter::{self, Reporter};
+use crate::report::reporter::{Printer, Reporter};
 use crate::signals::Signals;
 
 /// Port of the admin server where nobody asks for another.
@@ -26,6 +27,9 @@ const ADMIN_PORT: u16 = 15_000;
 
 /// How long a signal may go unnoticed.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a second signal waits for what it prints.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// What is served, and how.
 #[derive(Debug)]
@@ -38,10 +42,12 @@ pub(crate) struct Service<'a> {
     pub(crate) serving: &'a ServingArgs,
     /// Commands to try that the start shows.
     pub(crate) commands: usize,
+    /// What people are told before anything else.
+    pub(crate) preface: Option<String>,
 }
 
-pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
-    serve(&Service {
+pub(crate) fn run(arguments: &RunArgs, log: &LineQueue) -> anyhow::Result<Exit> {
+    let service = Service {
         paths: arguments.paths.clone(),
         demo: arguments.demo,
         strict: arguments.strict,
@@ -49,25 +55,40 @@ pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
         translation: &arguments.translation,
         serving: &arguments.serving,
         commands: 1,
-    })
+        preface: None,
+    };
+    serve(&service, log)
 }
 
-/// Serves until a signal, and drains.
-pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
+/// Serves until a signal, and drains. Warnings of the start go to `log`.
+pub(crate) fn serve(service: &Service<'_>, log: &LineQueue) -> anyhow::Result<Exit> {
+    let printer = Printer::start(service.serving.output)
+        .context("cannot start a thread for standard output")?;
+    let outcome = serve_and_report(service, &printer, log);
+    printer.flush(LAST_WORD);
+    outcome
+}
+
+fn serve_and_report(
+    service: &Service<'_>,
+    printer: &Printer,
+    log: &LineQueue,
+) -> anyhow::Result<Exit> {
     if let Err(error) = raise_open_files_limit() {
         tracing::info!(%error, "the limit on open files stays as it is");
     }
-    let output = service.serving.output;
-    let signals = Signals::listen(move |signal| reporter::stopped(output, signal))
-        .context("cannot listen for signals")?;
+    let signals = listen_for_signals(printer).context("cannot listen for signals")?;
+    if let (Some(preface), Output::Text) = (&service.preface, service.serving.output) {
+        printer.line(preface);
+    }
     let proxy = start_proxy(service.serving)?;
     if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {
         let warning = Paint::of_stderr().doubtful("warning");
-        eprintln!(
+        log.line(&format!(
             "{warning}: the admin address {admin} can be reached from other machines, and shows \
              the whole configuration to whoever asks; 127.0.0.1:{} is for this machine alone",
             admin.port()
-        );
+        ));
     }
     let mut overlay = overlay(service.translation, proxy.admin_address())?;
     if service.demo {
@@ -75,8 +96,7 @@ pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
     }
     let options = options(service.translation, service.port_offset, service.demo);
     let source = TranslatedFolder::open(service.paths.clone(), options, overlay);
-    let mut reporter =
-        Reporter::new(service.serving.output, service.paths.clone(), service.commands);
+    let mut reporter = Reporter::new(printer.clone(), service.paths.clone(), service.commands);
     if service.strict && has_errors(&source) {
         reporter.refuse(&source);
         return Ok(Exit::Problems);
@@ -100,6 +120,17 @@ pub(crate) fn serve(service: &Service<'_>) -> anyhow::Result<Exit> {
     reporter.draining(signal);
     reporter.drained(standalone.drain());
     Ok(Exit::Fine)
+}
+
+fn listen_for_signals(printer: &Printer) -> std::io::Result<Signals> {
+    let (ignored, stopped) = (printer.clone(), printer.clone());
+    Signals::listen(
+        move |signal| ignored.ignored(signal),
+        move |signal| {
+            stopped.stopped(signal);
+            stopped.flush(AT_ONCE);
+        },
+    )
 }
 
 /// Whether other machines may reach an address that this one listens on.

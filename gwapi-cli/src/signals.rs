@@ -1,15 +1,11 @@
-//! SIGTERM and SIGINT: the first one drains, the second one stops at once.
+//! SIGTERM and SIGINT: the first one drains, the second one stops at once. SIGHUP changes nothing.
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code after a second signal.
 const STOPPED_AT_ONCE: i32 = 130;
-
-/// Time for saying that it stops.
-const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// Waits for signals on a thread of its own, which lives as long as the process.
 #[derive(Debug)]
@@ -20,33 +16,34 @@ pub(crate) struct Signals {
 impl Signals {
     /// Takes the signals over from their default action.
     ///
-    /// `stopped` tells of a second signal. The process ends shortly after, whether or not anybody
-    /// reads what it says.
+    /// `ignored` tells of a SIGHUP: a gateway outlives its terminal, and has no need to be told of
+    /// edits. `stopped` tells of a second signal, and the process ends when it returns. Neither may
+    /// wait long.
     pub(crate) fn listen(
+        ignored: impl Fn(&'static str) + Send + 'static,
         stopped: impl FnOnce(&'static str) + Send + 'static,
     ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let (mut terminate, mut interrupt) = {
+        let (mut terminate, mut interrupt, mut hang_up) = {
             let _context = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
         };
         let (sender, first) = channel();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async move {
-                let mut next = async || {
+                let mut next = async || loop {
                     tokio::select! {
-                        _ = terminate.recv() => "SIGTERM",
-                        _ = interrupt.recv() => "SIGINT",
+                        _ = terminate.recv() => return "SIGTERM",
+                        _ = interrupt.recv() => return "SIGINT",
+                        _ = hang_up.recv() => ignored("SIGHUP"),
                     }
                 };
                 if sender.send(next().await).is_ok() {
-                    let signal = next().await;
-                    let (told, wait) = channel();
-                    std::thread::spawn(move || {
-                        stopped(signal);
-                        let _ = told.send(());
-                    });
-                    let _ = wait.recv_timeout(LAST_WORD);
+                    stopped(next().await);
                     std::process::exit(STOPPED_AT_ONCE);
                 }
             });

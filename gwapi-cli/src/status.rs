@@ -12,8 +12,8 @@ use crate::args::{StatusArgs, StatusOutput};
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::problems;
+use crate::queue::print;
 use crate::report::issue::{Issue, Level, grouped, is_good, issues, parent_name};
-use crate::report::reporter::line;
 use crate::report::table::{coloured, plain};
 use crate::report::view::View;
 use crate::report::{count, some_of};
@@ -95,9 +95,9 @@ fn fill_in(status: &mut Status, now: Timestamp) {
 fn yaml(source: &TranslatedFolder<CommandLine>) {
     for (index, (resource, status)) in objects(source).enumerate() {
         if index > 0 {
-            line("---");
+            print("---");
         }
-        line(to_yaml(&resource, status.as_ref()).trim_end());
+        print(to_yaml(&resource, status.as_ref()).trim_end());
     }
 }
 
@@ -105,29 +105,29 @@ fn list(source: &TranslatedFolder<CommandLine>) {
     let items: Vec<_> =
         objects(source).map(|(resource, status)| to_json(&resource, status.as_ref())).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    line(&serde_json::to_string_pretty(&list).expect("a JSON value is text"));
+    print(&serde_json::to_string_pretty(&list).expect("a JSON value is text"));
 }
 
 fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint) {
     for issue in issues {
         let text = issue.place.as_ref().and_then(|place| source.text(&place.file));
-        line(&problems::render(issue, text, paint.on));
+        print(&problems::render(issue, text, paint.on));
     }
     if !source.foreign().is_empty() {
         let kinds: Vec<_> =
             source.foreign().iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
-        line(&format!("{}: not read: {}", paint.doubtful("warning"), kinds.join(", ")));
+        print(&format!("{}: not read: {}", paint.doubtful("warning"), kinds.join(", ")));
     }
     if !issues.is_empty() || !source.foreign().is_empty() {
-        line("");
+        print("");
     }
     let tables = [classes(source, paint), listeners(source, paint), routes(source, paint)];
     for table in tables.into_iter().flatten() {
-        line(&table);
-        line("");
+        print(&table);
+        print("");
     }
     if !is_empty(source) {
-        line(&verdict(issues, paint));
+        print(&verdict(issues, paint));
     }
 }
 

@@ -281,6 +281,20 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
+fn a_hang_up_changes_nothing() {
+    let port = free_port();
+    let manifests = Manifests::new(&[("gateway.yaml", &gateway(port))]);
+    let gwapi = Gwapi::run(&manifests, &[]);
+    gwapi.event("start");
+    gwapi.signal("HUP");
+    assert_eq!(gwapi.event("ignored")["signal"], "SIGHUP");
+    assert_eq!(get(local(port), "/", &[]).status, 404);
+    gwapi.terminate();
+    gwapi.event("drained");
+    assert_eq!(gwapi.end().code(), Some(0));
+}
+
+#[test]
 fn every_line_of_standard_output_has_an_event() {
     let port = free_port();
     let manifests = Manifests::new(&[

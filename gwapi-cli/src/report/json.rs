@@ -49,6 +49,10 @@ pub(crate) enum Event<'a> {
     Drained { cut_connections: usize },
     /// The end, before everything was drained.
     Stopped { signal: &'a str },
+    /// A signal that changes nothing.
+    Ignored { signal: &'a str },
+    /// Lines that would stand here, had anybody read what came before.
+    Lost { lines: usize },
 }
 
 /// A kind that gwapi does not read.

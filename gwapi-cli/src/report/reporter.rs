@@ -1,8 +1,8 @@
 //! Tells what is served, and every change of it, on standard output.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gwapi_dataplane::{Drained, Standalone, StandaloneChange, TranslatedFolder};
 use gwapi_model::manifest::Severity;
@@ -12,6 +12,7 @@ use crate::args::Output;
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::problems;
+use crate::queue::LineQueue;
 use crate::report::issue::{Issue, IssueKey, Level, grouped, issues};
 use crate::report::json::{Event, Line, ListenerChanges, ListenerLine, NotRead};
 use crate::report::view::View;
@@ -20,10 +21,67 @@ use crate::report::{count, curl, lines, some_of, table};
 /// Problems shown in full at once; what is more is counted.
 const MAX_PROBLEMS: usize = 20;
 
-/// The running report of a gateway.
-pub(crate) struct Reporter {
+/// Prints the lines of a report. What is printed never waits for whoever reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Printer {
     output: Output,
     paint: Paint,
+    queue: LineQueue,
+}
+
+impl Printer {
+    /// Prints on standard output.
+    pub(crate) fn start(output: Output) -> std::io::Result<Self> {
+        let queue = LineQueue::start("report", std::io::stdout(), move |lines| match output {
+            Output::Json => json(Event::Lost { lines }),
+            Output::Text => {
+                format!("... {} lost here, because nobody read them", count(lines, "line"))
+            }
+        })?;
+        Ok(Self { output, paint: Paint::of_stdout(), queue })
+    }
+
+    /// Waits until everything is printed, at most `timeout`.
+    pub(crate) fn flush(&self, timeout: Duration) {
+        self.queue.flush(timeout);
+    }
+
+    /// Tells that a second signal ends it at once.
+    pub(crate) fn stopped(&self, signal: &str) {
+        match self.output {
+            Output::Json => self.json(Event::Stopped { signal }),
+            Output::Text => self.timed(&format!("{signal}: stopped at once")),
+        }
+    }
+
+    /// Tells that a signal changes nothing.
+    pub(crate) fn ignored(&self, signal: &str) {
+        match self.output {
+            Output::Json => self.json(Event::Ignored { signal }),
+            Output::Text => self.timed(&format!(
+                "{signal}: ignored, edits are live without a signal; SIGTERM stops"
+            )),
+        }
+    }
+
+    /// Prints a line of text.
+    pub(crate) fn line(&self, text: &str) {
+        self.queue.line(text);
+    }
+
+    fn timed(&self, text: &str) {
+        let now = Zoned::now().strftime("%H:%M:%S").to_string();
+        self.line(&format!("{} {text}", self.paint.dim(&now)));
+    }
+
+    fn json(&self, event: Event<'_>) {
+        self.line(&json(event));
+    }
+}
+
+/// The running report of a gateway.
+pub(crate) struct Reporter {
+    printer: Printer,
     /// Paths as given, by which files are shown shorter.
     roots: Vec<PathBuf>,
     /// Commands to try that the start shows.
@@ -34,10 +92,9 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(output: Output, roots: Vec<PathBuf>, commands: usize) -> Self {
+    pub(crate) fn new(printer: Printer, roots: Vec<PathBuf>, commands: usize) -> Self {
         Self {
-            output,
-            paint: Paint::of_stdout(),
+            printer,
             roots,
             commands,
             listeners: BTreeSet::new(),
@@ -51,8 +108,8 @@ impl Reporter {
         let source = standalone.source();
         let view = View::of(source, Some(&standalone.proxy().bound()));
         let issues = issues(source);
-        match self.output {
-            Output::Json => json(Event::Start {
+        match self.printer.output {
+            Output::Json => self.printer.json(Event::Start {
                 version: env!("CARGO_PKG_VERSION"),
                 generation: standalone.generation(),
                 admin: standalone.proxy().admin_address().map(|address| address.to_string()),
@@ -74,9 +131,9 @@ impl Reporter {
     /// Tells what is wrong, and nothing else: for a start that is given up.
     pub(crate) fn refuse(&self, source: &TranslatedFolder<CommandLine>) {
         let issues = issues(source);
-        match self.output {
+        match self.printer.output {
             Output::Json => {
-                issues.iter().for_each(|issue| json(Event::Problem(issue.into())));
+                issues.iter().for_each(|issue| self.printer.json(Event::Problem(issue.into())));
             }
             Output::Text => self.problems(source, &issues.iter().collect::<Vec<_>>()),
         }
@@ -102,9 +159,9 @@ impl Reporter {
             issues.iter().filter(|(key, _)| !known.contains(key)).map(|(_, i)| i).collect();
         let solved: Vec<_> =
             self.issues.iter().filter(|(key, _)| !keys.contains(key)).map(|(_, i)| i).collect();
-        match self.output {
+        match self.printer.output {
             Output::Json => {
-                json(Event::Change {
+                self.printer.json(Event::Change {
                     files: change.files.iter().map(|file| file.display().to_string()).collect(),
                     objects: change.objects.iter().map(Into::into).collect(),
                     listeners: changed,
@@ -117,18 +174,18 @@ impl Reporter {
                     generation: standalone.generation(),
                     milliseconds: change.took.as_micros() as f64 / 1000.0,
                 });
-                new.iter().for_each(|issue| json(Event::Problem((*issue).into())));
-                solved.iter().for_each(|issue| json(Event::Solved((*issue).into())));
+                new.iter().for_each(|issue| self.printer.json(Event::Problem((*issue).into())));
+                solved.iter().for_each(|issue| self.printer.json(Event::Solved((*issue).into())));
             }
             Output::Text => {
                 let is_refused =
                     change.files.iter().all(|file| has_errors(source, &file.display().to_string()));
                 if !change.objects.is_empty() || !is_refused {
-                    self.timed(&lines::change(change, source.files(), &self.roots));
+                    self.printer.timed(&lines::change(change, source.files(), &self.roots));
                 }
                 self.refused(source, change);
                 for text in lines::listeners(&changed, &listeners) {
-                    self.timed(&text);
+                    self.printer.timed(&text);
                 }
                 self.problems(source, &new);
                 self.solved(&solved);
@@ -144,9 +201,9 @@ impl Reporter {
 
     /// Tells that the end began.
     pub(crate) fn draining(&self, signal: &str) {
-        match self.output {
-            Output::Json => json(Event::Draining { signal }),
-            Output::Text => self.timed(&format!(
+        match self.printer.output {
+            Output::Json => self.printer.json(Event::Draining { signal }),
+            Output::Text => self.printer.timed(&format!(
                 "{signal}: finishing what is in flight (a second signal stops at once)"
             )),
         }
@@ -154,12 +211,14 @@ impl Reporter {
 
     /// Tells how it ended.
     pub(crate) fn drained(&self, drained: Drained) {
-        match self.output {
-            Output::Json => json(Event::Drained { cut_connections: drained.cut_connections }),
-            Output::Text if drained.cut_connections == 0 => {
-                self.timed("drained: every request was answered");
+        match self.printer.output {
+            Output::Json => {
+                self.printer.json(Event::Drained { cut_connections: drained.cut_connections })
             }
-            Output::Text => self.timed(&format!(
+            Output::Text if drained.cut_connections == 0 => {
+                self.printer.timed("drained: every request was answered");
+            }
+            Output::Text => self.printer.timed(&format!(
                 "drained: {} cut, because --drain-timeout passed",
                 count(drained.cut_connections, "connection")
             )),
@@ -170,35 +229,36 @@ impl Reporter {
         let source = standalone.source();
         if view.gateways.is_empty() {
             let paths: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
-            line(&format!("gwapi {} serves nothing yet", env!("CARGO_PKG_VERSION")));
-            line(&format!("It waits for a Gateway in {}", some_of(&paths, 5)));
+            self.printer.line(&format!("gwapi {} serves nothing yet", env!("CARGO_PKG_VERSION")));
+            self.printer.line(&format!("It waits for a Gateway in {}", some_of(&paths, 5)));
         } else {
-            line(&self.paint.bold(&format!(
+            self.printer.line(&self.printer.paint.bold(&format!(
                 "gwapi {} serves {}, {}, {}",
                 env!("CARGO_PKG_VERSION"),
                 count(view.gateways.len(), "Gateway"),
                 count(view.listeners().filter(|(_, listener)| listener.served).count(), "listener"),
                 count(view.routes, "route"),
             )));
-            line("");
-            line(&table::gateways(view, self.paint));
+            self.printer.line("");
+            self.printer.line(&table::gateways(view, self.printer.paint));
         }
         if let Some(admin) = standalone.proxy().admin_address() {
-            line("");
-            line(
+            self.printer.line("");
+            self.printer.line(
                 &self
+                    .printer
                     .paint
                     .dim(&format!("Admin: http://{admin} (/healthz /readyz /metrics /config)")),
             );
         }
         let commands = curl::commands(source, view, self.commands);
         if !commands.is_empty() {
-            line("");
-            line("Try:");
-            commands.iter().for_each(|command| line(&format!("  {command}")));
+            self.printer.line("");
+            self.printer.line("Try:");
+            commands.iter().for_each(|command| self.printer.line(&format!("  {command}")));
         }
         if !issues.is_empty() || !source.foreign().is_empty() {
-            line("");
+            self.printer.line("");
         }
         self.problems(source, &issues.iter().collect::<Vec<_>>());
         self.not_read(source.foreign());
@@ -208,23 +268,26 @@ impl Reporter {
         let issues = grouped(issues.iter().copied());
         for issue in issues.iter().take(MAX_PROBLEMS) {
             let text = issue.place.as_ref().and_then(|place| source.text(&place.file));
-            line(&problems::render(issue, text, self.paint.on));
+            self.printer.line(&problems::render(issue, text, self.printer.paint.on));
         }
         let hidden = issues.len().saturating_sub(MAX_PROBLEMS);
         if hidden > 0 {
             let hidden = count(hidden, "problem");
-            line(&format!("... and {hidden} more; with --output json all are printed"));
+            self.printer
+                .line(&format!("... and {hidden} more; with --output json all are printed"));
         }
     }
 
     fn solved(&self, issues: &[&Issue]) {
         let issues = grouped(issues.iter().copied());
         for issue in issues.iter().take(MAX_PROBLEMS).filter(|issue| issue.level != Level::Note) {
-            self.timed(&self.paint.good(&format!("solved: {}", issue.line())));
+            self.printer.timed(&self.printer.paint.good(&format!("solved: {}", issue.line())));
         }
         let hidden = issues.len().saturating_sub(MAX_PROBLEMS);
         if hidden > 0 {
-            self.timed(&self.paint.good(&format!("solved: {} more", count(hidden, "problem"))));
+            self.printer.timed(
+                &self.printer.paint.good(&format!("solved: {} more", count(hidden, "problem"))),
+            );
         }
     }
 
@@ -236,7 +299,7 @@ impl Reporter {
                 let shown = lines::shortened(file, &self.roots);
                 let keeps = source.keeps_last_good(&name);
                 let text = lines::refused(&shown, keeps, !change.objects.is_empty());
-                text.iter().for_each(|text| self.timed(&self.paint.doubtful(text)));
+                text.iter().for_each(|text| self.printer.timed(&self.printer.paint.doubtful(text)));
             }
         }
     }
@@ -246,20 +309,11 @@ impl Reporter {
             return;
         }
         let kinds: Vec<_> = foreign.iter().map(|(kind, n)| format!("{kind} ({n})")).collect();
-        line(&format!("{}: not read: {}", self.paint.doubtful("warning"), kinds.join(", ")));
-    }
-
-    fn timed(&self, text: &str) {
-        let now = Zoned::now().strftime("%H:%M:%S").to_string();
-        line(&format!("{} {text}", self.paint.dim(&now)));
-    }
-}
-
-/// Tells that a second signal ends it at once.
-pub(crate) fn stopped(output: Output, signal: &str) {
-    match output {
-        Output::Json => json(Event::Stopped { signal }),
-        Output::Text => line(&format!("{signal}: stopped at once")),
+        self.printer.line(&format!(
+            "{}: not read: {}",
+            self.printer.paint.doubtful("warning"),
+            kinds.join(", ")
+        ));
     }
 }
 
@@ -284,16 +338,9 @@ fn listener_lines(view: &View) -> BTreeSet<ListenerLine> {
         .collect()
 }
 
-fn json(event: Event<'_>) {
+fn json(event: Event<'_>) -> String {
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond())
         .expect("the present is in range");
-    let text = serde_json::to_string(&Line { time: now, event })
-        .expect("keys are text, and no value of a report can fail to serialise");
-    line(&text);
-}
-
-/// A line on standard output. Nobody listening is no reason to stop serving.
-pub(crate) fn line(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    serde_json::to_string(&Line { time: now, event })
+        .expect("keys are text, and no value of a report can fail to serialise")
 }

@@ -74,6 +74,19 @@ impl Gwapi {
         Self { child, lines, errors }
     }
 
+    /// Starts a command whose output nobody reads.
+    pub fn unread(command: &mut Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let (_, lines) = channel();
+        let (_, errors) = channel();
+        Self { child: child.expect("the binary starts"), lines, errors }
+    }
+
+    /// Closes the reading end of standard output and standard error that nobody reads.
+    pub fn close_output(&mut self) {
+        drop((self.child.stdout.take(), self.child.stderr.take()));
+    }
+
     /// Starts `gwapi run` on a folder, with JSON lines and a free admin port.
     pub fn run(manifests: &Manifests, more: &[&str]) -> Self {
         let path = manifests.path().to_str().expect("a path is text").to_owned();
@@ -142,14 +155,29 @@ impl Gwapi {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill exists");
         assert!(sent.success(), "the process was gone already");
     }
 
     /// Waits for its end.
     pub fn end(mut self) -> ExitStatus {
         self.child.wait().expect("a child can be waited for")
+    }
+
+    /// Waits for its end, which has to come in time.
+    pub fn end_within(mut self, time: Duration) -> ExitStatus {
+        let deadline = Instant::now() + time;
+        while !self.has_ended() {
+            assert!(Instant::now() < deadline, "it goes on");
+            std::thread::yield_now();
+        }
+        self.end()
     }
 
     pub fn has_ended(&mut self) -> bool {
