@@ -189,7 +189,8 @@ pub(crate) struct ServingArgs {
     /// After SIGTERM: cut what is still in flight after this time [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// After SIGTERM: go on accepting until no connection came for this time [default: 1s]
+    /// After SIGTERM: go on accepting until no connection came for this time, at most for half of
+    /// --drain-timeout [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_quiet: Option<Duration>,
 }
