@@ -15,6 +15,9 @@ pub struct Namespace {
     pub metadata: ObjectMeta,
 }
 
+/// Label that every Namespace carries, with its name; the API server sees to it.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// A Service (HB-1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {

@@ -508,6 +508,17 @@ pub struct Endpoints {
     pub hostnames: Vec<(String, u16)>,
 }
 
+/// Whether no backend may live at an address: link-local ones lead to metadata services, the
+/// others lead nowhere. It holds for addresses as written and for those that a name resolves to.
+pub fn is_refused_endpoint(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    }
+}
+
 /// A certificate chain and its private key, as PEM.
 ///
 /// It serialises without the key, so that a dump can never hold it.

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gwapi_model::manifest::{Position, Problem};
-use gwapi_model::{Kind, Namespace, ObjectId, ObjectMeta, Resource, ResourceEvent};
+use gwapi_model::{
+    Kind, NAMESPACE_NAME_LABEL, Namespace, ObjectId, ObjectMeta, Resource, ResourceEvent,
+};
 
 use super::file::{FileState, duplicate, place};
 use super::scan::FileKey;
-
-/// The label by which every Namespace can be selected (AR-5); an API server sets it.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Where a file stands among those that give the same object, smaller first: what files say now
 /// comes before what they said once.
@@ -191,7 +190,7 @@ fn shown(written: &Resource, before: Option<&Current>) -> Resource {
     }
     if written.kind() == Kind::Namespace {
         let metadata = shown.metadata_mut();
-        metadata.labels.insert(NAME_LABEL.to_owned(), metadata.name.clone());
+        metadata.labels.insert(NAMESPACE_NAME_LABEL.to_owned(), metadata.name.clone());
     }
     shown
 }
@@ -207,6 +206,6 @@ fn same_but_for_metadata(a: &Resource, b: &Resource) -> bool {
 
 /// A Namespace that objects are in and that no file gives.
 fn namespace(name: &str) -> Resource {
-    let labels = BTreeMap::from([(NAME_LABEL.to_owned(), name.to_owned())]);
+    let labels = BTreeMap::from([(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())]);
     Namespace { metadata: ObjectMeta { labels, generation: 1, ..ObjectMeta::cluster(name) } }.into()
 }

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gwapi_model::status::ConditionReason;
-use gwapi_model::{GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ParentReference, Resources};
+use gwapi_model::{
+    GATEWAY_GROUP, HttpRoute, Kind, NAMESPACE_NAME_LABEL, NamespacedName, ParentReference,
+    Resources,
+};
 
 use super::conditions::Problem;
 use super::gateway::AttachmentPoint;
 use super::listener::Admission;
 use crate::ir::{GatewayId, Hostname, ListenerKey};
-
-/// Label that every Namespace carries; the API server sees to it.
-const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The Gateway that a parentRef names; `None` where it names something else (RT-1).
 pub(super) fn gateway(route: &HttpRoute, parent: &ParentReference) -> Option<GatewayId> {

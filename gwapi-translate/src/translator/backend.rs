@@ -13,7 +13,7 @@ use gwapi_model::{
 
 use super::conditions::Problem;
 use super::{Options, syntax};
-use crate::ir::{Backend, BackendKey, BackendProtocol, Endpoints};
+use crate::ir::{Backend, BackendKey, BackendProtocol, Endpoints, is_refused_endpoint};
 
 /// A port of a Service, whether it exists or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,17 +153,6 @@ fn is_tcp(protocol: Option<&str>) -> bool {
     protocol.is_none_or(|protocol| protocol == "TCP")
 }
 
-/// Whether no backend may live at an address: link-local ones lead to metadata services, the
-/// others lead nowhere.
-fn is_refused(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
-    }
-}
-
 /// Addresses on their way into [`Endpoints`].
 #[derive(Default)]
 struct Found {
@@ -248,7 +237,7 @@ impl Found {
 
     fn add(&mut self, address: &str, port: u16) {
         let Ok(address) = address.parse::<IpAddr>() else { return };
-        if is_refused(address) {
+        if is_refused_endpoint(address) {
             self.refused.insert(address);
         } else {
             self.addresses.insert(SocketAddr::new(address, port));

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use gwapi_translate::ir::is_refused_endpoint;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -67,7 +68,8 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
     // The name is resolved on a thread that may block.
     let mut last = io::Error::other("the name has no address that may be used");
     for address in tokio::net::lookup_host((&**name, port)).await? {
-        if !may_be_used(address.ip()) {
+        // Whoever answers for a name must not reach more through the proxy than who writes one.
+        if is_refused_endpoint(address.ip()) {
             continue;
         }
         match TcpStream::connect(address).await {
@@ -76,15 +78,6 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-/// Whether a name may lead to an address: link-local ones are where clouds keep credentials, and
-/// whoever answers for a name must not reach them through the proxy.
-fn may_be_used(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => !address.is_link_local() && !address.is_unspecified(),
-        IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_unspecified(),
-    }
 }
 
 /// An HTTP/1.1 connection. Its task ends with the connection, and that with the sender.
