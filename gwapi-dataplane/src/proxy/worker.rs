@@ -11,9 +11,8 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::LocalSet;
 
 use super::accept;
 use super::core_state::{CoreState, Forgotten};
@@ -60,15 +59,31 @@ pub(super) struct WorkerHandle {
 
 impl WorkerHandle {
     pub(super) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let telemetry = shared.telemetry.worker();
         let count = Arc::clone(&connections);
-        let thread = std::thread::Builder::new()
-            .name(format!("gwapi-worker-{index}"))
-            .spawn(move || run(&runtime, shared, telemetry, count, receiver))?;
-        Ok(Self { commands: Some(commands), connections, thread: Some(thread) })
+        // The runtime is one with its thread, so whether there is one is known only there.
+        let (started, start) = sync_mpsc::channel();
+        let thread =
+            std::thread::Builder::new().name(format!("gwapi-worker-{index}")).spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = started.send(error);
+                        return;
+                    }
+                };
+                drop(started);
+                run(runtime, shared, telemetry, count, receiver);
+            })?;
+        match start.recv() {
+            Ok(error) => Err(error),
+            Err(_) => Ok(Self { commands: Some(commands), connections, thread: Some(thread) }),
+        }
     }
 
     pub(super) fn send(&self, command: Command) {
@@ -107,17 +122,16 @@ pub(super) fn wait_done(done: &sync_mpsc::Receiver<()>, deadline: Option<Instant
 }
 
 fn run(
-    runtime: &Runtime,
+    runtime: LocalRuntime,
     shared: Arc<Shared>,
     telemetry: WorkerTelemetry,
     count: Arc<AtomicUsize>,
     commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let local = LocalSet::new();
     let worker = Rc::new(Worker::new(shared, telemetry, count));
-    local.block_on(runtime, worker.serve(commands));
-    // Tasks that are left end here, before the runtime that they belong to.
-    drop(local);
+    runtime.block_on(worker.serve(commands));
+    // Tasks that are left end here, on the thread that they belong to.
+    drop(runtime);
 }
 
 /// The state of a worker; everything that runs on its thread can reach it.
