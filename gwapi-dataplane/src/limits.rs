@@ -48,6 +48,10 @@ pub struct Limits {
     pub response_idle_timeout: Duration,
     /// Time a client may take to read what waits for it before anything more is written.
     pub write_stall_timeout: Duration,
+    /// Number of header fields of a response, at most 256; more answer 502.
+    pub max_response_headers: usize,
+    /// Bytes of a response's head, and of its trailers; more answer 502.
+    pub max_response_head_bytes: usize,
     /// Connections to an endpoint, per core. Requests beyond wait for one that gets free.
     pub max_connections_per_endpoint_per_core: usize,
     /// Connections to an endpoint over all cores.
@@ -96,6 +100,8 @@ impl Default for Limits {
             response_head_timeout: Duration::from_secs(60),
             response_idle_timeout: Duration::from_secs(300),
             write_stall_timeout: Duration::from_secs(60),
+            max_response_headers: 128,
+            max_response_head_bytes: 64 * 1024,
             max_connections_per_endpoint_per_core: 1024,
             max_connections_per_endpoint: 4096,
             max_pending_per_endpoint: 1024,
