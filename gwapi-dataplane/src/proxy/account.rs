@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use super::body::{BodyFault, BodyProgress};
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreListener, CoreRule};
-use super::upstream::Lease;
+use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
 
 /// Status that is noted where the client went away before any was sent.
@@ -130,17 +130,11 @@ fn without_userinfo(authority: &[u8]) -> &[u8] {
 pub(super) struct ResponseAccount {
     request: RequestAccount,
     lease: Option<Lease>,
-    expected: Option<u64>,
 }
 
 impl ResponseAccount {
     pub(super) fn new(request: RequestAccount, lease: Lease) -> Self {
-        Self { request, lease: Some(lease), expected: None }
-    }
-
-    /// How long the body is going to be, where that is known.
-    pub(super) fn expect(&mut self, length: Option<u64>) {
-        self.expected = length;
+        Self { request, lease: Some(lease) }
     }
 
     /// More bytes went to the client.
@@ -148,15 +142,11 @@ impl ResponseAccount {
         self.request.sent += bytes;
     }
 
-    /// The body is whole: its connection can take the next request.
-    pub(super) fn complete(mut self) {
-        self.settle();
-    }
-
-    fn settle(&mut self) {
+    /// The body is whole: the connection that it came on can take the next request.
+    pub(super) fn complete(mut self, connection: Option<Http1>) {
         self.request.ended = Ended::Complete;
         if let Some(lease) = self.lease.take() {
-            lease.give_back();
+            lease.give_back(connection);
         }
     }
 
@@ -166,16 +156,6 @@ impl ResponseAccount {
             BodyFault::Broken => Ended::UpstreamError,
             BodyFault::Stalled | BodyFault::Deadline => Ended::Timeout,
         };
-        self.expected = None;
-    }
-}
-
-impl Drop for ResponseAccount {
-    fn drop(&mut self) {
-        // hyper drops a body without asking for its end when the announced length was sent.
-        if self.lease.is_some() && self.expected == Some(self.request.sent) {
-            self.settle();
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::account::ResponseAccount;
 use super::stall::StreamWatch;
+use super::upstream::UpstreamBody;
 
 /// Why a body broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,11 @@ impl BodyProgress {
     /// Why the client's part broke off, if it did.
     pub(super) fn fault(&self) -> Option<BodyFault> {
         self.fault.get()
+    }
+
+    /// Notes that the client's part is broken, by whoever found it.
+    pub(super) fn set_fault(&self, fault: BodyFault) {
+        self.fault.set(Some(fault));
     }
 
     /// When the last piece came; the end counts.
@@ -155,7 +161,7 @@ pub(super) struct ProxyBody {
 enum Content {
     Empty,
     Text(Bytes),
-    Upstream(Incoming),
+    Upstream(UpstreamBody),
 }
 
 impl ProxyBody {
@@ -174,14 +180,13 @@ impl ProxyBody {
 
     /// What an endpoint sends. `account` is settled when the body ends, however it ends.
     pub(super) fn upstream(
-        incoming: Incoming,
+        mut incoming: UpstreamBody,
         idle_timeout: Duration,
         deadline: Option<Instant>,
-        mut account: ResponseAccount,
+        account: ResponseAccount,
     ) -> Self {
-        account.expect(incoming.size_hint().exact());
         if incoming.is_end_stream() {
-            account.complete();
+            account.complete(incoming.take_reusable());
             return Self::empty();
         }
         Self {
@@ -202,8 +207,9 @@ impl ProxyBody {
     }
 
     fn complete(&mut self) {
-        if let Some(account) = self.account.take() {
-            account.complete();
+        let content = std::mem::replace(&mut self.content, Content::Empty);
+        if let (Some(account), Content::Upstream(mut body)) = (self.account.take(), content) {
+            account.complete(body.take_reusable());
         }
     }
 }

@@ -251,7 +251,8 @@ mod tests {
             backend: Arc::new(Backend { key, protocol: BackendProtocol::Http1 }),
             endpoints: Some(Arc::new(endpoints)),
         };
-        CoreState::default().backend(&Pool::default(), &Arc::new(entry))
+        let pool = Pool::new(Arc::default(), Rc::new(Limits::default()));
+        CoreState::default().backend(&pool, &Arc::new(entry))
     }
 
     /// Ports of the endpoints that the next requests go to, each over before the next one comes.

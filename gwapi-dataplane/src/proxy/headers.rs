@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName,
-    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
+    Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -37,7 +38,11 @@ pub(super) fn is_websocket(value: &HeaderValue) -> bool {
     value.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+/// The words of a list, over all fields of the name.
+pub(super) fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
@@ -72,6 +77,33 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     remove_where(headers, |name| name.starts_with("proxy-"));
+}
+
+/// Whether a field means nothing, or something else, behind a body (RFC 9110 6.5.1): what frames,
+/// routes or vouches for a message has to come before it.
+pub(super) fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
+    const FORBIDDEN: [HeaderName; 8] = [
+        AUTHORIZATION,
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        SET_COOKIE,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ];
+    END_TO_END.contains(name)
+        || FORBIDDEN.contains(name)
+        || *name == KEEP_ALIVE
+        || name.as_str().starts_with("proxy-")
+}
+
+/// Removes from trailers what may not be in them.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    let forbidden = trailers.keys().filter(|name| is_forbidden_in_trailers(name));
+    for name in forbidden.cloned().collect::<Vec<_>>() {
+        trailers.remove(name);
+    }
 }
 
 /// Removes the fields of these names.

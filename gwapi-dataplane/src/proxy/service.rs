@@ -4,9 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
@@ -21,7 +19,7 @@ use super::plan::{Forward, Plan, plan};
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::tunnel;
-use super::upstream::{Answer, Attempt, Failure, send};
+use super::upstream::{Answer, Attempt, Failure, UpstreamBody, send};
 use crate::Limits;
 use crate::observe::Ended;
 
@@ -152,10 +150,6 @@ fn upstream_request(
     let length = body.size_hint().exact();
     headers::plain_length(&mut fields, length);
     let http2 = way.backend.protocol() == BackendProtocol::H2c;
-    if !http2 && length.is_none() {
-        // Without it hyper takes a GET to have no body, whatever comes.
-        fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
     if upgrading {
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -187,6 +181,7 @@ fn upstream_uri(way: &Forward, fields: &mut HeaderMap, http2: bool) -> Result<Ur
 fn local_reply(failure: Failure) -> LocalReply {
     match failure {
         Failure::Connect => LocalReply::Unavailable(CONNECT_FAILED),
+        Failure::Overflow => LocalReply::Unavailable("too many requests wait for the backend"),
         Failure::Timeout => LocalReply::GatewayTimeout,
         Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),
         Failure::Client(BodyFault::Stalled) => LocalReply::RequestTimeout,
@@ -197,22 +192,14 @@ fn local_reply(failure: Failure) -> LocalReply {
 /// The upgrade that an endpoint agreed to, where one was asked for; an answer that the client
 /// must not see is an error.
 fn upgrade_of(
-    response: &Response<Incoming>,
+    response: &Response<UpstreamBody>,
     asked: Option<OnUpgrade>,
 ) -> Result<Option<OnUpgrade>, LocalReply> {
-    let fields = response.headers();
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-        if !chunked || codings.next().is_some() || fields.contains_key(CONTENT_LENGTH) {
-            return Err(LocalReply::BadGateway("the backend did not answer properly"));
-        }
-    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(None);
     }
     // 101 only as the answer to what was asked.
-    let agreed = fields.get(UPGRADE).is_some_and(headers::is_websocket);
+    let agreed = response.headers().get(UPGRADE).is_some_and(headers::is_websocket);
     match asked {
         Some(asked) if agreed => Ok(Some(asked)),
         _ => Err(LocalReply::BadGateway("the backend did not answer properly")),
@@ -227,21 +214,23 @@ fn downstream_response(
     account: RequestAccount,
     limits: &Limits,
 ) -> Response<ProxyBody> {
-    let Answer { mut response, lease, deadline } = answered;
-    let tunnel = upgrade.map(|client| (client, hyper::upgrade::on(&mut response)));
+    let Answer { response, lease, deadline } = answered;
     let (head, incoming) = response.into_parts();
     let mut fields = head.headers;
     headers::strip_response(&mut fields);
     way.rule.filters.change_response(&mut fields);
     way.backend_filters().change_response(&mut fields);
-    let body = match tunnel {
-        Some((client, endpoint)) => {
+    let body = match (upgrade, incoming) {
+        (Some(client), UpstreamBody::Http1(endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            tunnel::spawn(client, endpoint, account, lease, limits.response_idle_timeout);
+            if let Some(endpoint) = endpoint.into_connection() {
+                let endpoint = endpoint.upgrade();
+                tunnel::spawn(client, endpoint, account, lease, limits.response_idle_timeout);
+            }
             ProxyBody::empty()
         }
-        None => {
+        (_, incoming) => {
             let account = ResponseAccount::new(account, lease);
             ProxyBody::upstream(incoming, limits.response_idle_timeout, deadline, account)
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::snapshot::Snapshot;
+use super::upstream::AllSlots;
 use crate::Limits;
 use crate::observe::Telemetry;
 
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub(super) telemetry: Arc<Telemetry>,
     /// What is served now. A request reads it once.
     pub(super) snapshot: ArcSwap<Snapshot>,
+    /// Connections of all workers to endpoints.
+    pub(super) upstream_slots: Arc<AllSlots>,
     started: Instant,
     last_accept: AtomicU64,
     last_warning: AtomicU64,
@@ -31,6 +34,7 @@ impl Shared {
             limits,
             telemetry,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            upstream_slots: Arc::default(),
             started: Instant::now(),
             last_accept: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::account::RequestAccount;
-use super::upstream::Lease;
+use super::upstream::{Lease, Upgraded};
 
 /// Bytes that are read at once, each way.
 const BUFFER: usize = 8 * 1024;
@@ -19,7 +19,7 @@ const BUFFER: usize = 8 * 1024;
 /// `idle_timeout`; with it end the request's account and its hold on the endpoint.
 pub(super) fn spawn(
     client: OnUpgrade,
-    endpoint: OnUpgrade,
+    endpoint: Upgraded,
     mut account: RequestAccount,
     lease: Lease,
     idle_timeout: Duration,
@@ -33,10 +33,12 @@ pub(super) fn spawn(
     });
 }
 
-async fn run(client: OnUpgrade, endpoint: OnUpgrade, idle_timeout: Duration) -> io::Result<u64> {
-    let (client, endpoint) = tokio::try_join!(client, endpoint).map_err(io::Error::other)?;
+async fn run(client: OnUpgrade, endpoint: Upgraded, idle_timeout: Duration) -> io::Result<u64> {
+    let client = client.await.map_err(io::Error::other)?;
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
-    let (endpoint_read, endpoint_write) = tokio::io::split(TokioIo::new(endpoint));
+    let Upgraded { mut stream, read_ahead, _slot } = endpoint;
+    let (endpoint_read, endpoint_write) = stream.split();
+    let endpoint_read = io::Cursor::new(read_ahead).chain(endpoint_read);
     let moved = Notify::new();
     let both = async {
         tokio::try_join!(

@@ -152,11 +152,12 @@ pub(super) struct Worker {
 
 impl Worker {
     fn new(shared: Arc<Shared>, telemetry: WorkerTelemetry, count: Arc<AtomicUsize>) -> Self {
+        let limits = Rc::new(shared.limits.clone());
         Self {
-            limits: Rc::new(shared.limits.clone()),
+            pool: Pool::new(Arc::clone(&shared.upstream_slots), Rc::clone(&limits)),
+            limits,
             telemetry,
             core: CoreState::default(),
-            pool: Pool::default(),
             snapshot: RefCell::new(shared.snapshot.load_full()),
             phase: watch::Sender::new(Phase::Serving),
             stopped: Cell::new(false),
@@ -194,7 +195,7 @@ impl Worker {
 
     async fn serve(self: &Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let idle_timeout = self.limits.upstream_idle_timeout;
-        let period = (idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(5));
+        let period = (idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1));
         let mut sweep = tokio::time::interval(period);
         loop {
             tokio::select! {
@@ -206,7 +207,7 @@ impl Worker {
                         return;
                     }
                 },
-                _ = sweep.tick() => self.pool.sweep(Instant::now(), idle_timeout),
+                _ = sweep.tick() => self.pool.sweep(Instant::now()),
             }
         }
     }

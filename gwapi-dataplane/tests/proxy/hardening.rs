@@ -226,7 +226,7 @@ async fn a_target_that_is_no_uri_is_refused_by_the_parser() {
 async fn a_response_with_too_many_fields_is_a_502() {
     let endpoint = Scripted::start(|mut stream, _| async move {
         upstream::read_head(&mut stream).await;
-        let fields: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let fields: String = (0..129).map(|n| format!("x-{n}: 1\r\n")).collect();
         let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
     })

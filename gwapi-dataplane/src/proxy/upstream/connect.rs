@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gwapi_translate::ir::is_refused_endpoint;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
@@ -19,8 +19,13 @@ use crate::proxy::body::RequestBody;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Bytes of the header block of a response that an endpoint may send over HTTP/2.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// Streams that were reset on our side and that hyper goes on to remember. Clients that cancel many
+/// requests must not bring the connection down that others share.
+const MAX_RESET_STREAMS: usize = 16 * 1024;
+
+/// Streams that we reset for what the endpoint sent on them, over the life of a connection. As above:
+/// a late frame on a stream that a client cancelled counts here.
+const MAX_LOCAL_RESETS: usize = 1 << 20;
 
 /// Runs hyper's futures on the worker they were made on.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +58,11 @@ impl fmt::Display for Place {
     }
 }
 
-async fn connect(place: &Place, limit: Duration) -> io::Result<(TokioIo<TcpStream>, SocketAddr)> {
-    let stream = tokio::time::timeout(limit, dial(place)).await??;
+/// A TCP connection to an endpoint.
+pub(super) async fn connect(place: &Place, limits: &Limits) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(limits.connect_timeout, dial(place)).await??;
     stream.set_nodelay(true)?;
-    let address = stream.peer_addr()?;
-    Ok((TokioIo::new(stream), address))
+    Ok(stream)
 }
 
 async fn dial(place: &Place) -> io::Result<TcpStream> {
@@ -80,39 +85,23 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// An HTTP/1.1 connection. Its task ends with the connection, and that with the sender.
-pub(super) async fn http1(
-    place: &Place,
-    limits: &Limits,
-) -> io::Result<http1::SendRequest<RequestBody>> {
-    let (io, address) = connect(place, limits.connect_timeout).await?;
-    let (sender, connection) = http1::Builder::new()
-        .max_header_size(limits.max_head_bytes)
-        .handshake(io)
-        .await
-        .map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%address, %error, "upstream connection ended");
-        }
-    });
-    Ok(sender)
-}
-
 /// An HTTP/2 connection by prior knowledge, for many requests at once.
 pub(super) async fn http2(
     place: &Place,
     limits: &Limits,
 ) -> io::Result<http2::SendRequest<RequestBody>> {
-    let (io, address) = connect(place, limits.connect_timeout).await?;
+    let stream = connect(place, limits).await?;
+    let address = stream.peer_addr()?;
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
+        .max_header_list_size(u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
-        .handshake(io)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     tokio::task::spawn_local(async move {

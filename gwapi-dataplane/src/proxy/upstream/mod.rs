@@ -1,16 +1,21 @@
 //! Towards the endpoints: pools of connections, and one request on one of them.
 //!
 //! ```text
-//!  CoreBackend::endpoint ─► Pool ─► idle or new connection ─► Exchange ─► Response, Lease
-//!          ▲                                 │
+//!  CoreBackend::endpoint ─► Pool ─► Slots ─► idle or new connection ─► Response, Lease
+//!          ▲                                      │
 //!          └── another endpoint ◄── nothing was sent
 //! ```
 
+mod body;
 mod connect;
-mod exchange;
+mod http1;
 mod pool;
 mod send;
+mod slots;
 
+pub(super) use body::UpstreamBody;
 pub(super) use connect::Place;
+pub(super) use http1::{Http1, Upgraded};
 pub(super) use pool::{Endpoint, Lease, Pool};
 pub(super) use send::{Answer, Attempt, Failure, send};
+pub(super) use slots::AllSlots;

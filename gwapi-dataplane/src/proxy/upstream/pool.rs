@@ -4,24 +4,31 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gwapi_translate::ir::BackendProtocol;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
 use super::connect::{self, Place};
-use super::exchange::Exchange;
+use super::http1::Http1;
+use super::slots::{AllSlots, Slot, Slots, Turn};
 use crate::Limits;
 use crate::proxy::body::RequestBody;
 use crate::proxy::snapshot::ConfigMap;
 
 /// All endpoints that a core knows of.
-#[derive(Default)]
 pub(in crate::proxy) struct Pool {
     endpoints: RefCell<ConfigMap<(Place, bool), Rc<Endpoint>>>,
+    all_slots: Arc<AllSlots>,
+    limits: Rc<Limits>,
 }
 
 impl Pool {
+    pub(in crate::proxy) fn new(all_slots: Arc<AllSlots>, limits: Rc<Limits>) -> Self {
+        Self { endpoints: RefCell::default(), all_slots, limits }
+    }
+
     /// The endpoint at a place; backends that name the same one share its connections.
     pub(in crate::proxy) fn endpoint(
         &self,
@@ -32,6 +39,7 @@ impl Pool {
         let mut endpoints = self.endpoints.borrow_mut();
         let endpoint = endpoints.entry((place.clone(), h2c)).or_insert_with(|| {
             Rc::new(Endpoint {
+                slots: Slots::new(&self.all_slots, place.to_string(), &self.limits),
                 place,
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
@@ -42,9 +50,10 @@ impl Pool {
         Rc::clone(endpoint)
     }
 
-    /// Closes connections that nobody used for `idle_timeout`, and forgets endpoints that no
-    /// backend names any more.
-    pub(in crate::proxy) fn sweep(&self, now: Instant, idle_timeout: Duration) {
+    /// Closes connections that nobody used for the idle timeout or that the endpoint has closed, and
+    /// forgets endpoints that no backend names any more.
+    pub(in crate::proxy) fn sweep(&self, now: Instant) {
+        let idle_timeout = self.limits.upstream_idle_timeout;
         self.endpoints.borrow_mut().retain(|_, endpoint| {
             endpoint.sweep(now, idle_timeout);
             Rc::strong_count(endpoint) > 1 || endpoint.has_connections()
@@ -56,22 +65,33 @@ impl Pool {
 pub(in crate::proxy) struct Endpoint {
     pub(super) place: Place,
     in_flight: Cell<usize>,
+    slots: Rc<Slots>,
     /// HTTP/1 connections without a request, the last used one at the end.
     idle: RefCell<Vec<Idle>>,
     /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
-    multiplexed: tokio::sync::Mutex<Option<http2::SendRequest<RequestBody>>>,
+    multiplexed: tokio::sync::Mutex<Option<Multiplexed>>,
     last_used: Cell<Instant>,
 }
 
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Http1,
     since: Instant,
 }
 
-/// A connection on which one request may be sent.
-pub(super) enum Checkout {
-    Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+struct Multiplexed {
+    sender: http2::SendRequest<RequestBody>,
+    made: Instant,
+}
+
+/// Why there is no connection for a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckoutError {
+    /// The endpoint takes none.
+    #[error(transparent)]
+    Connect(#[from] io::Error),
+    /// As many as the limits allow are busy, and as many requests wait as may wait, or for too long.
+    #[error("too many requests wait for a connection")]
+    Overflow,
 }
 
 impl Endpoint {
@@ -88,58 +108,95 @@ impl Endpoint {
         self.in_flight.get()
     }
 
-    /// A connection for one request, and whether it was there before: then the endpoint may be
-    /// about to close it.
-    pub(super) async fn checkout(
-        &self,
-        protocol: BackendProtocol,
-        limits: &Limits,
-    ) -> io::Result<(Checkout, bool)> {
-        match protocol {
-            BackendProtocol::Http1 => match self.take_idle() {
-                Some(sender) => Ok((Checkout::Http1(sender), true)),
-                // In a box, so that requests which need none do not carry its future along.
-                None => {
-                    let sender = Box::pin(connect::http1(&self.place, limits)).await?;
-                    Ok((Checkout::Http1(sender), false))
-                }
+    /// An HTTP/1 connection for one request, and whether it was there before: then the endpoint may
+    /// be about to close it.
+    pub(super) async fn http1(&self, limits: &Limits) -> Result<(Http1, bool), CheckoutError> {
+        if let Some(connection) = self.take_idle(limits) {
+            return Ok((connection, true));
+        }
+        // In boxes, so that requests which need none of it do not carry the futures along.
+        let slot = match self.slots.try_open() {
+            Some(slot) => slot,
+            None => match Box::pin(self.wait(limits)).await? {
+                Waited::Connection(connection) => return Ok((connection, true)),
+                Waited::Slot(slot) => slot,
             },
-            BackendProtocol::H2c => {
-                let mut multiplexed = self.multiplexed.lock().await;
-                if let Some(sender) = multiplexed.as_ref().filter(|sender| sender.is_usable()) {
-                    return Ok((Checkout::Http2(sender.clone()), true));
+        };
+        let stream = Box::pin(connect::connect(&self.place, limits)).await?;
+        Ok((Http1::new(stream, slot), false))
+    }
+
+    async fn wait(&self, limits: &Limits) -> Result<Waited, CheckoutError> {
+        let turn = async {
+            loop {
+                match self.slots.wait(limits.max_pending_per_endpoint).await {
+                    None => return Err(CheckoutError::Overflow),
+                    Some(Turn::Open(slot)) => return Ok(Waited::Slot(slot)),
+                    Some(Turn::Look) => {
+                        if let Some(connection) = self.take_idle(limits) {
+                            return Ok(Waited::Connection(connection));
+                        }
+                    }
                 }
-                let sender = Box::pin(connect::http2(&self.place, limits)).await?;
-                *multiplexed = Some(sender.clone());
-                Ok((Checkout::Http2(sender), false))
+            }
+        };
+        let waited = tokio::time::timeout(limits.pending_timeout, turn).await;
+        waited.unwrap_or(Err(CheckoutError::Overflow))
+    }
+
+    /// The HTTP/2 connection, and whether it was there before.
+    pub(super) async fn http2(
+        &self,
+        limits: &Limits,
+    ) -> io::Result<(http2::SendRequest<RequestBody>, bool)> {
+        let mut multiplexed = self.multiplexed.lock().await;
+        let usable = |it: &&Multiplexed| {
+            !it.sender.is_closed() && it.made.elapsed() < limits.max_upstream_connection_age
+        };
+        if let Some(multiplexed) = multiplexed.as_ref().filter(usable) {
+            return Ok((multiplexed.sender.clone(), true));
+        }
+        // Requests on the one before are answered there; it ends with the last of them.
+        let sender = Box::pin(connect::http2(&self.place, limits)).await?;
+        *multiplexed = Some(Multiplexed { sender: sender.clone(), made: Instant::now() });
+        Ok((sender, false))
+    }
+
+    /// The idle connection that was used last, closed ones aside.
+    fn take_idle(&self, limits: &Limits) -> Option<Http1> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { mut connection, .. }) = idle.pop() {
+            if connection.made().elapsed() < limits.max_upstream_connection_age
+                && connection.is_usable()
+            {
+                return Some(connection);
             }
         }
+        None
     }
 
-    fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
-        // The last used one that is ready: one that is not may still be busy with the end of its
-        // request, and one that is closed is left to the sweep.
-        let mut idle = self.idle.borrow_mut();
-        let position = idle.iter().rposition(|idle| idle.sender.is_usable())?;
-        Some(idle.remove(position).sender)
-    }
-
-    fn put_idle(&self, sender: http1::SendRequest<RequestBody>, limits: &Limits) {
+    fn put_idle(&self, connection: Http1, limits: &Limits) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= limits.max_idle_per_endpoint {
-            idle.retain(|idle| !idle.sender.is_closed());
+            idle.retain_mut(|idle| idle.connection.is_usable());
         }
-        if idle.len() < limits.max_idle_per_endpoint && !sender.is_closed() {
-            idle.push(Idle { sender, since: Instant::now() });
+        if idle.len() < limits.max_idle_per_endpoint {
+            idle.push(Idle { connection, since: Instant::now() });
         }
+        drop(idle);
+        self.slots.note_free();
     }
 
     fn sweep(&self, now: Instant, idle_timeout: Duration) {
         let expired = |since: Instant| now.saturating_duration_since(since) >= idle_timeout;
-        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !expired(idle.since));
+        self.idle
+            .borrow_mut()
+            .retain_mut(|idle| !expired(idle.since) && idle.connection.is_usable());
         if self.in_flight.get() == 0
             && let Ok(mut multiplexed) = self.multiplexed.try_lock()
-            && multiplexed.as_ref().is_some_and(|c| c.is_closed() || expired(self.last_used.get()))
+            && multiplexed
+                .as_ref()
+                .is_some_and(|it| it.sender.is_closed() || expired(self.last_used.get()))
         {
             *multiplexed = None;
         }
@@ -151,17 +208,22 @@ impl Endpoint {
     }
 }
 
+/// What a request waited for.
+enum Waited {
+    Connection(Http1),
+    Slot(Slot),
+}
+
 /// A request's hold on an endpoint: counts as in flight until dropped.
 pub(in crate::proxy) struct Lease {
     endpoint: Rc<Endpoint>,
-    sender: Option<http1::SendRequest<RequestBody>>,
     limits: Rc<Limits>,
 }
 
 impl Lease {
     pub(in crate::proxy) fn new(endpoint: &Rc<Endpoint>, limits: &Rc<Limits>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Self { endpoint: Rc::clone(endpoint), sender: None, limits: Rc::clone(limits) }
+        Self { endpoint: Rc::clone(endpoint), limits: Rc::clone(limits) }
     }
 
     /// The endpoint.
@@ -169,15 +231,10 @@ impl Lease {
         &self.endpoint
     }
 
-    /// Takes the connection along that the response comes from.
-    pub(super) fn hold(&mut self, sender: http1::SendRequest<RequestBody>) {
-        self.sender = Some(sender);
-    }
-
-    /// The response is whole: the connection can take the next request.
-    pub(in crate::proxy) fn give_back(mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.endpoint.put_idle(sender, &self.limits);
+    /// The response is whole: its connection can take the next request.
+    pub(in crate::proxy) fn give_back(self, connection: Option<Http1>) {
+        if let Some(connection) = connection {
+            self.endpoint.put_idle(connection, &self.limits);
         }
     }
 }
@@ -199,83 +256,175 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(50);
 
     /// A pool with one endpoint, which takes connections and says nothing.
-    async fn silent(protocol: BackendProtocol) -> (TcpListener, Pool, Rc<Endpoint>) {
+    async fn silent(
+        protocol: BackendProtocol,
+        limits: &Limits,
+    ) -> (TcpListener, Pool, Rc<Endpoint>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let pool = Pool::default();
+        let limits = Limits { upstream_idle_timeout: LIMIT, ..limits.clone() };
+        let pool = Pool::new(Arc::default(), Rc::new(limits));
         let address = listener.local_addr().expect("it is bound");
         let endpoint = pool.endpoint(Place::Address(address), protocol);
         (listener, pool, endpoint)
     }
 
-    async fn connection(endpoint: &Endpoint, limits: &Limits) -> http1::SendRequest<RequestBody> {
-        match connect::http1(&endpoint.place, limits).await {
-            Ok(sender) => sender,
-            Err(error) => panic!("it takes connections: {error}"),
-        }
+    /// A connection that was not there before.
+    async fn connection(endpoint: &Endpoint, limits: &Limits) -> Http1 {
+        let idle = std::mem::take(&mut *endpoint.idle.borrow_mut());
+        let (connection, reused) = endpoint.http1(limits).await.expect("it takes connections");
+        assert!(!reused);
+        *endpoint.idle.borrow_mut() = idle;
+        connection
+    }
+
+    /// Waits for something that the kernel has to tell the runtime first.
+    async fn until(happened: impl Fn() -> bool) {
+        let wait = async {
+            while !happened() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it happens");
     }
 
     #[tokio::test]
     async fn no_more_idle_connections_are_kept_than_allowed_and_closed_ones_do_not_count() {
         let limits = Limits { max_idle_per_endpoint: 2, ..Limits::default() };
-        let test = async {
-            let (listener, _pool, endpoint) = silent(BackendProtocol::Http1).await;
-            let mut peers = Vec::new();
-            for kept in [1, 2, 2] {
-                let sender = connection(&endpoint, &limits).await;
-                peers.push(listener.accept().await.expect("a connection").0);
-                endpoint.put_idle(sender, &limits);
-                assert_eq!(endpoint.idle.borrow().len(), kept);
-            }
-            peers.clear();
-            let all_closed = async {
-                while !endpoint.idle.borrow().iter().all(|idle| idle.sender.is_closed()) {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(60), all_closed).await.expect("they close");
-            let sender = connection(&endpoint, &limits).await;
-            endpoint.put_idle(sender, &limits);
-            let idle = endpoint.idle.borrow();
-            assert_eq!(idle.len(), 1, "closed ones make room");
-            assert!(!idle[0].sender.is_closed());
-        };
-        LocalSet::new().run_until(test).await;
+        let (listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let mut peers = Vec::new();
+        for kept in [1, 2, 2] {
+            let connection = connection(&endpoint, &limits).await;
+            peers.push(listener.accept().await.expect("a connection").0);
+            endpoint.put_idle(connection, &limits);
+            assert_eq!(endpoint.idle.borrow().len(), kept);
+        }
+        peers.clear();
+        until(|| !endpoint.idle.borrow_mut().iter_mut().any(|it| it.connection.is_usable())).await;
+        let connection = connection(&endpoint, &limits).await;
+        endpoint.put_idle(connection, &limits);
+        let mut idle = endpoint.idle.borrow_mut();
+        assert_eq!(idle.len(), 1, "closed ones make room");
+        assert!(idle[0].connection.is_usable());
     }
 
     #[tokio::test]
     async fn connections_are_kept_until_the_idle_timeout_and_not_longer() {
         let limits = Limits::default();
-        let test = async {
-            let (_listener, pool, endpoint) = silent(BackendProtocol::Http1).await;
-            for _ in 0..2 {
-                let sender = connection(&endpoint, &limits).await;
-                endpoint.put_idle(sender, &limits);
-            }
-            let start = Instant::now();
-            endpoint.idle.borrow_mut()[0].since = start;
-            endpoint.idle.borrow_mut()[1].since = start + LIMIT / 2;
-            for (after, kept) in [(LIMIT - LIMIT / 10, 2), (LIMIT, 1), (LIMIT * 3 / 2, 0)] {
-                pool.sweep(start + after, LIMIT);
-                assert_eq!(endpoint.idle.borrow().len(), kept, "after {after:?}");
-            }
+        let (_listener, pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        for _ in 0..2 {
+            let connection = connection(&endpoint, &limits).await;
+            endpoint.put_idle(connection, &limits);
+        }
+        let start = Instant::now();
+        endpoint.idle.borrow_mut()[0].since = start;
+        endpoint.idle.borrow_mut()[1].since = start + LIMIT / 2;
+        for (after, kept) in [(LIMIT - LIMIT / 10, 2), (LIMIT, 1), (LIMIT * 3 / 2, 0)] {
+            pool.sweep(start + after);
+            assert_eq!(endpoint.idle.borrow().len(), kept, "after {after:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_something_came_unasked_is_not_used_again() {
+        use tokio::io::AsyncWriteExt;
+
+        let limits = Limits::default();
+        let (listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let connection = connection(&endpoint, &limits).await;
+        let (mut peer, _) = listener.accept().await.expect("a connection");
+        endpoint.put_idle(connection, &limits);
+        peer.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("it is open");
+        until(|| {
+            let idle = endpoint.take_idle(&limits);
+            let gone = idle.is_none();
+            idle.into_iter().for_each(|connection| endpoint.put_idle(connection, &limits));
+            gone
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_too_old_is_not_used_again() {
+        let limits = Limits { max_upstream_connection_age: Duration::ZERO, ..Limits::default() };
+        let (_listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let connection = connection(&endpoint, &limits).await;
+        endpoint.put_idle(connection, &limits);
+        assert!(endpoint.take_idle(&limits).is_none());
+    }
+
+    #[tokio::test]
+    async fn requests_beyond_the_limit_on_connections_wait_and_those_beyond_that_are_refused() {
+        let limits = Limits {
+            max_connections_per_endpoint_per_core: 2,
+            max_pending_per_endpoint: 1,
+            ..Limits::default()
         };
-        LocalSet::new().run_until(test).await;
+        let (_listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let first = connection(&endpoint, &limits).await;
+        let second = connection(&endpoint, &limits).await;
+
+        let mut waiting = Box::pin(endpoint.http1(&limits));
+        assert!(futures_pending(&mut waiting).await);
+        assert!(matches!(endpoint.http1(&limits).await, Err(CheckoutError::Overflow)));
+        endpoint.put_idle(first, &limits);
+        let (first, reused) = waiting.await.expect("one is free");
+        assert!(reused);
+
+        let mut waiting = Box::pin(endpoint.http1(&limits));
+        assert!(futures_pending(&mut waiting).await);
+        drop(second);
+        let (second, reused) = waiting.await.expect("there is room for one");
+        assert!(!reused);
+        drop((first, second));
+    }
+
+    #[tokio::test]
+    async fn cores_share_a_limit_on_connections_to_an_endpoint() {
+        let limits = Limits { max_connections_per_endpoint: 1, ..Limits::default() };
+        let (_listener, pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let other_core = Pool::new(Arc::clone(&pool.all_slots), Rc::clone(&pool.limits));
+        let there = other_core.endpoint(endpoint.place.clone(), BackendProtocol::Http1);
+        let only = connection(&endpoint, &limits).await;
+        let mut waiting = Box::pin(there.http1(&limits));
+        assert!(futures_pending(&mut waiting).await);
+        drop(only);
+        assert!(waiting.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_for_a_connection_than_the_limit_says() {
+        let limits = Limits { max_connections_per_endpoint_per_core: 0, ..Limits::default() };
+        let (_listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let began = tokio::time::Instant::now();
+        assert!(matches!(endpoint.http1(&limits).await, Err(CheckoutError::Overflow)));
+        let waited = began.elapsed();
+        assert!(waited >= limits.pending_timeout && waited < 2 * limits.pending_timeout);
+    }
+
+    /// Whether a future has to wait, once it was asked.
+    async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+        })
+        .await
     }
 
     #[tokio::test]
     async fn an_http2_connection_is_kept_while_it_is_used_and_for_the_idle_timeout_after() {
         let limits = Rc::new(Limits::default());
         let test = async {
-            let (_listener, pool, endpoint) = silent(BackendProtocol::H2c).await;
+            let (_listener, pool, endpoint) = silent(BackendProtocol::H2c, &limits).await;
             let lease = Lease::new(&endpoint, &limits);
-            let made = endpoint.checkout(BackendProtocol::H2c, &limits).await;
-            assert!(matches!(made, Ok((Checkout::Http2(_), false))), "it takes connections");
-            pool.sweep(Instant::now() + 2 * LIMIT, LIMIT);
+            let (_, reused) = endpoint.http2(&limits).await.expect("it takes connections");
+            assert!(!reused);
+            let (_, reused) = endpoint.http2(&limits).await.expect("it takes connections");
+            assert!(reused);
+            pool.sweep(Instant::now() + 2 * LIMIT);
             assert!(endpoint.has_connections(), "a request is in flight");
             drop(lease);
-            pool.sweep(endpoint.last_used.get() + LIMIT / 2, LIMIT);
+            pool.sweep(endpoint.last_used.get() + LIMIT / 2);
             assert!(endpoint.has_connections(), "it was used a moment ago");
-            pool.sweep(endpoint.last_used.get() + LIMIT, LIMIT);
+            pool.sweep(endpoint.last_used.get() + LIMIT);
             assert!(!endpoint.has_connections());
         };
         LocalSet::new().run_until(test).await;
@@ -284,17 +433,14 @@ mod tests {
     #[tokio::test]
     async fn an_endpoint_is_forgotten_when_no_backend_names_it_and_no_connection_is_left() {
         let limits = Limits::default();
-        let test = async {
-            let (_listener, pool, endpoint) = silent(BackendProtocol::Http1).await;
-            let sender = connection(&endpoint, &limits).await;
-            endpoint.put_idle(sender, &limits);
-            let since = endpoint.idle.borrow()[0].since;
-            drop(endpoint);
-            pool.sweep(since, LIMIT);
-            assert_eq!(pool.endpoints.borrow().len(), 1, "it has a connection");
-            pool.sweep(since + LIMIT, LIMIT);
-            assert!(pool.endpoints.borrow().is_empty());
-        };
-        LocalSet::new().run_until(test).await;
+        let (_listener, pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
+        let connection = connection(&endpoint, &limits).await;
+        endpoint.put_idle(connection, &limits);
+        let since = endpoint.idle.borrow()[0].since;
+        drop(endpoint);
+        pool.sweep(since);
+        assert_eq!(pool.endpoints.borrow().len(), 1, "it has a connection");
+        pool.sweep(since + LIMIT);
+        assert!(pool.endpoints.borrow().is_empty());
     }
 }

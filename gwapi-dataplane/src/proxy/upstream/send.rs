@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use gwapi_translate::ir::BackendProtocol;
 use http::{Method, Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::exchange::{Exchange, ExchangeError};
-use super::pool::{Checkout, Endpoint, Lease};
+use super::body::UpstreamBody;
+use super::http1::{self, Outgoing, Unanswered};
+use super::pool::{CheckoutError, Endpoint, Lease};
 use crate::Limits;
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 use crate::proxy::core_state::CoreBackend;
@@ -31,7 +32,7 @@ pub(in crate::proxy) struct Attempt {
 
 /// A response, with the hold on its endpoint.
 pub(in crate::proxy) struct Answer {
-    pub(in crate::proxy) response: Response<Incoming>,
+    pub(in crate::proxy) response: Response<UpstreamBody>,
     pub(in crate::proxy) lease: Lease,
     /// When the rest of the response has to be here.
     pub(in crate::proxy) deadline: Option<Instant>,
@@ -42,6 +43,8 @@ pub(in crate::proxy) struct Answer {
 pub(in crate::proxy) enum Failure {
     /// No endpoint could be connected to; nothing was sent.
     Connect,
+    /// As many connections as the limits allow are busy, and too many requests wait for one.
+    Overflow,
     /// A timeout passed.
     Timeout,
     /// The endpoint broke off, or what it sent is not HTTP.
@@ -57,11 +60,15 @@ pub(in crate::proxy) enum Failure {
 /// request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent.
 pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
     attempt: Attempt,
     limits: &Rc<Limits>,
 ) -> Result<Answer, (Failure, Option<Rc<Endpoint>>)> {
     let progress = Rc::clone(request.body().progress());
+    let mut message = match backend.protocol() {
+        BackendProtocol::Http1 => Message::Http1(Outgoing::new(request)),
+        BackendProtocol::H2c => Message::Http2(Box::new(request)),
+    };
     let mut tried: Vec<Rc<Endpoint>> = Vec::new();
     while tried.len() < MAX_ENDPOINTS.min(backend.endpoint_count()) {
         let Some(endpoint) = backend.endpoint(&tried).map(Rc::clone) else { break };
@@ -71,19 +78,20 @@ pub(in crate::proxy) async fn send(
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let one = One { endpoint: &endpoint, protocol: backend.protocol(), limits };
+        let one = One { endpoint: &endpoint, limits };
         let sent = {
             // Pinned here: to hand it on would make room for it once more.
-            let sending = pin!(one.send(request, lease));
+            let sending = pin!(one.send(message));
             before(deadline, attempt.head, &progress, sending).await
         };
         let failure = match sent {
-            Some(Ok((response, lease))) => return Ok(Answer { response, lease, deadline }),
+            Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
             Some(Err(Unsent::Refused(unsent))) => {
-                request = *unsent;
+                message = unsent;
                 tried.push(endpoint);
                 continue;
             }
+            Some(Err(Unsent::Overflow)) => Failure::Overflow,
             Some(Err(Unsent::Failed)) => Failure::Upstream,
             None => Failure::Timeout,
         };
@@ -123,10 +131,18 @@ async fn before<F: Future>(
     }
 }
 
+/// A request in the form that its endpoint reads.
+enum Message {
+    Http1(Outgoing),
+    Http2(Box<Request<RequestBody>>),
+}
+
 /// A request that got no response from one endpoint.
 enum Unsent {
     /// The endpoint takes no connections; the request is as good as new.
-    Refused(Box<Request<RequestBody>>),
+    Refused(Message),
+    /// There is no room for it.
+    Overflow,
     /// It may have been seen by the endpoint.
     Failed,
 }
@@ -134,53 +150,89 @@ enum Unsent {
 /// One endpoint, to send one request to.
 struct One<'a> {
     endpoint: &'a Endpoint,
-    protocol: BackendProtocol,
     limits: &'a Limits,
 }
 
 impl One<'_> {
-    async fn send(
-        &self,
-        mut request: Request<RequestBody>,
-        mut lease: Lease,
-    ) -> Result<(Response<Incoming>, Lease), Unsent> {
+    async fn send(&self, message: Message) -> Result<Response<UpstreamBody>, Unsent> {
+        match message {
+            Message::Http1(outgoing) => self.http1(outgoing).await,
+            // In a box: its future would make that of every request larger.
+            Message::Http2(request) => Box::pin(self.http2(*request)).await,
+        }
+    }
+
+    async fn http1(&self, mut outgoing: Outgoing) -> Result<Response<UpstreamBody>, Unsent> {
         loop {
-            let checkout = self.endpoint.checkout(self.protocol, self.limits).await;
-            let (connection, reused) = match checkout {
+            let (connection, reused) = match self.endpoint.http1(self.limits).await {
                 Ok(checkout) => checkout,
                 Err(error) => {
-                    tracing::debug!(endpoint = %self.endpoint.place, %error, "cannot connect");
-                    return Err(Unsent::Refused(Box::new(request)));
+                    tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
+                    return Err(match error {
+                        CheckoutError::Connect(_) => Unsent::Refused(Message::Http1(outgoing)),
+                        CheckoutError::Overflow => Unsent::Overflow,
+                    });
                 }
             };
-            let twin = if reused { twin(&request) } else { None };
-            let error = match connection {
-                Checkout::Http1(mut sender) => match sender.exchange(request).await {
-                    Ok(response) => {
-                        lease.hold(sender);
-                        return Ok((response, lease));
-                    }
-                    Err(error) => error,
-                },
-                Checkout::Http2(mut sender) => match sender.exchange(request).await {
-                    Ok(response) => return Ok((response, lease)),
-                    Err(error) => error,
-                },
-            };
-            request = match error {
-                ExchangeError { unsent: Some(unsent), .. } if reused => *unsent,
-                ExchangeError { unsent: Some(unsent), .. } => return Err(Unsent::Refused(unsent)),
-                ExchangeError { silent, cause, .. } => match twin.filter(|_| silent) {
-                    Some(twin) => twin,
-                    None => {
+            match http1::exchange(connection, outgoing, self.limits).await {
+                Ok(response) => return Ok(response.map(UpstreamBody::Http1)),
+                Err(Unanswered { outgoing: mut unanswered, silent, cause }) => {
+                    if !(reused && silent && unanswered.rewind()) {
                         let endpoint = &self.endpoint.place;
                         tracing::debug!(%endpoint, error = %cause, "no response");
                         return Err(Unsent::Failed);
                     }
-                },
+                    outgoing = unanswered;
+                }
+            }
+        }
+    }
+
+    async fn http2(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, Unsent> {
+        loop {
+            let (mut sender, reused) = match self.endpoint.http2(self.limits).await {
+                Ok(checkout) => checkout,
+                Err(error) => {
+                    tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
+                    return Err(Unsent::Refused(Message::Http2(Box::new(request))));
+                }
+            };
+            let twin = if reused { twin(&request) } else { None };
+            let mut error = match sender.try_send_request(request).await {
+                Ok(response) => return Ok(response.map(UpstreamBody::Http2)),
+                Err(error) => error,
+            };
+            request = match (error.take_message(), twin) {
+                (Some(unsent), _) if reused => unsent,
+                (Some(unsent), _) => return Err(Unsent::Refused(Message::Http2(Box::new(unsent)))),
+                (None, Some(twin)) if is_silent(error.error()) => twin,
+                _ => {
+                    let endpoint = &self.endpoint.place;
+                    tracing::debug!(%endpoint, error = %error.error(), "no response");
+                    return Err(Unsent::Failed);
+                }
             };
         }
     }
+}
+
+/// Whether the endpoint closed while the request was on its way.
+fn is_silent(error: &hyper::Error) -> bool {
+    if error.is_incomplete_message() || error.is_canceled() {
+        return true;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+            return matches!(io.kind(), BrokenPipe | ConnectionReset);
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A copy of a request that may be sent twice: safe, and without a body.

@@ -1,0 +1,60 @@
+//! The body of a response, whichever version of HTTP it comes by.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Bytes, Incoming};
+
+use super::http1::{Http1, Http1Body};
+
+/// The body of a response.
+pub(in crate::proxy) enum UpstreamBody {
+    Http1(Http1Body),
+    Http2(Incoming),
+}
+
+impl UpstreamBody {
+    /// The connection that the body came on, where it is over and another request may follow. One of
+    /// HTTP/2 was never taken away.
+    pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Http1> {
+        match self {
+            Self::Http1(body) => body.take_reusable(),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Http1(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|it| it.map_err(Into::into)))
+            }
+            Self::Http2(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|it| it.map_err(Into::into)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The body of a response, which reads its connection itself, and gives it back at the end.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::chunked::{self, Piece};
+use super::connection::Http1;
+use super::head::Framing;
+use super::outgoing::{Outgoing, SendError};
+
+/// Bytes of a body that are read at once. More would be held for clients that read slowly.
+const READ: usize = 32 * 1024;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum BodyError {
+    #[error("the connection was closed within the body")]
+    Incomplete,
+    #[error("malformed chunks")]
+    Malformed,
+    /// The client's part of the exchange, which was still under way.
+    #[error("the body of the request broke off")]
+    Client,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The body of a response.
+pub(in crate::proxy) struct Http1Body {
+    /// Until the end of the body, and after it until it is taken back.
+    connection: Option<Http1>,
+    framing: Framing,
+    keep_alive: bool,
+    ended: bool,
+    /// Why the body broke off, until that is told.
+    broken: Option<BodyError>,
+    /// The rest of the request, where the endpoint began to answer before its end.
+    outgoing: Option<Box<Outgoing>>,
+}
+
+impl Http1Body {
+    pub(super) fn new(
+        connection: Http1,
+        framing: Framing,
+        keep_alive: bool,
+        outgoing: Option<Outgoing>,
+    ) -> Self {
+        let (ended, outgoing) = (framing.is_empty(), outgoing.map(Box::new));
+        Self { connection: Some(connection), framing, keep_alive, ended, broken: None, outgoing }
+    }
+
+    /// The connection, where the body is over and another request may follow on it.
+    pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Http1> {
+        let sent = self.outgoing.is_none();
+        let mut connection = self.connection.take_if(|_| self.ended)?;
+        (self.keep_alive && sent && connection.input().is_empty()).then_some(connection)
+    }
+
+    /// The connection, for whatever follows HTTP on it.
+    pub(in crate::proxy) fn into_connection(self) -> Option<Http1> {
+        self.connection
+    }
+
+    /// Goes on to send the request. An endpoint that takes no more of it may still answer in full.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        let (Some(outgoing), Some(connection)) = (&mut self.outgoing, &mut self.connection) else {
+            return Ok(());
+        };
+        match outgoing.poll_send(cx, connection.stream()) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.outgoing = None,
+            Poll::Ready(Err(SendError::Io(_))) => {
+                self.keep_alive = false;
+                self.outgoing = None;
+            }
+            Poll::Ready(Err(SendError::Client)) => return Err(BodyError::Client),
+        }
+        Ok(())
+    }
+
+    /// Takes the next piece out of what was read; `None` where more has to be read.
+    fn take(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
+        let Some(connection) = &mut self.connection else { return Ok(None) };
+        let input = connection.input();
+        match &mut self.framing {
+            Framing::Length(rest) => {
+                if input.is_empty() {
+                    return Ok(None);
+                }
+                let length = usize::try_from(*rest).map_or(input.len(), |r| r.min(input.len()));
+                *rest -= length as u64;
+                self.ended = *rest == 0;
+                Ok(Some(Frame::data(input.split_to(length).freeze())))
+            }
+            Framing::UntilClose => {
+                Ok((!input.is_empty()).then(|| Frame::data(input.split().freeze())))
+            }
+            Framing::Chunked(reader) => {
+                let piece =
+                    reader.next(input).map_err(|chunked::Malformed| BodyError::Malformed)?;
+                match piece {
+                    None => Ok(None),
+                    Some(Piece::Data(data)) => Ok(Some(Frame::data(data))),
+                    Some(Piece::End(trailers)) => {
+                        self.ended = true;
+                        Ok(trailers.map(Frame::trailers))
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
+        self.send(cx)?;
+        loop {
+            if let Some(frame) = self.take()? {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(None));
+            }
+            if !ready!(self.poll_more(cx))? {
+                let whole = matches!(self.framing, Framing::UntilClose);
+                self.ended = whole;
+                return Poll::Ready(if whole { Ok(None) } else { Err(BodyError::Incomplete) });
+            }
+        }
+    }
+
+    /// Reads more; `false` at the end of the connection.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(false)) };
+        let room = match &self.framing {
+            Framing::Length(rest) => usize::try_from(*rest).map_or(READ, |rest| rest.min(READ)),
+            Framing::Chunked(_) | Framing::UntilClose => READ,
+        };
+        Poll::Ready(Ok(ready!(connection.poll_read(cx, room))? > 0))
+    }
+}
+
+impl Body for Http1Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(this.poll_piece(cx)) {
+            Ok(Some(frame)) => Poll::Ready(Some(Ok(frame))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => {
+                // Told at once, it would overtake the pieces before it on their way to the client.
+                this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.framing {
+            Framing::Length(rest) => SizeHint::with_exact(rest),
+            Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A connection to an endpoint, and one exchange on it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use http::{Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::body::Http1Body;
+use super::head::{self, Framing, ResponseHead};
+use super::outgoing::{Outgoing, SendError};
+use crate::Limits;
+use crate::proxy::upstream::slots::Slot;
+
+/// Bytes that are read at once at first: room for the head of a usual response and a short body.
+const READ: usize = 8 * 1024;
+
+/// Informational responses that an endpoint may send before the one that counts.
+const MAX_INFORMATIONAL: usize = 32;
+
+/// A connection on which no request is under way.
+pub(in crate::proxy) struct Http1 {
+    stream: TcpStream,
+    input: BytesMut,
+    made: Instant,
+    slot: Slot,
+}
+
+/// Why an endpoint gave no response.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy::upstream) enum Cause {
+    #[error("the connection was closed before the response")]
+    Closed,
+    #[error("the connection was closed within the head of the response")]
+    Incomplete,
+    #[error("the head of the response is malformed or too large")]
+    Malformed,
+    #[error("too many informational responses")]
+    Informational,
+    #[error("the body of the request broke off")]
+    Client,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A request that got no response.
+pub(in crate::proxy::upstream) struct Unanswered {
+    pub(in crate::proxy::upstream) outgoing: Outgoing,
+    /// Whether the connection ended before the first byte of a response.
+    pub(in crate::proxy::upstream) silent: bool,
+    pub(in crate::proxy::upstream) cause: Cause,
+}
+
+/// A connection that has left HTTP.
+pub(in crate::proxy) struct Upgraded {
+    pub(in crate::proxy) stream: TcpStream,
+    /// What came behind the head already.
+    pub(in crate::proxy) read_ahead: BytesMut,
+    /// It goes on to count among the connections to the endpoint.
+    pub(in crate::proxy) _slot: Slot,
+}
+
+impl Http1 {
+    pub(in crate::proxy::upstream) fn new(stream: TcpStream, slot: Slot) -> Self {
+        Self { stream, input: BytesMut::new(), made: Instant::now(), slot }
+    }
+
+    /// When it was made.
+    pub(in crate::proxy::upstream) fn made(&self) -> Instant {
+        self.made
+    }
+
+    /// Whether it waits for a request: neither closed by the endpoint, nor has anything come that
+    /// nobody asked for and that the next request would take for its answer. Mostly this asks no
+    /// one: the runtime knows whether there is something to read.
+    pub(in crate::proxy::upstream) fn is_usable(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut nobody = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut nobody, &mut buffer);
+        read.is_pending() && self.input.is_empty()
+    }
+
+    pub(super) fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Reads once, at most `room` bytes or a few more; 0 at the end.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < room.min(READ / 4) {
+            self.input.reserve(room);
+        }
+        pin!(self.stream.read_buf(&mut self.input)).poll(cx)
+    }
+
+    /// Leaves HTTP.
+    pub(in crate::proxy) fn upgrade(self) -> Upgraded {
+        let Self { stream, input, slot, .. } = self;
+        Upgraded { stream, read_ahead: input, _slot: slot }
+    }
+}
+
+/// Sends a request and reads the head of its response, both at once: an endpoint may answer before it
+/// has all of the request, and need not read the rest then.
+pub(in crate::proxy::upstream) async fn exchange(
+    mut connection: Http1,
+    mut outgoing: Outgoing,
+    limits: &Limits,
+) -> Result<Response<Http1Body>, Unanswered> {
+    let mut sent = Sent::default();
+    let mut reading = HeadReader::default();
+    let head = poll_fn(|cx| {
+        sent.poll(cx, &mut connection, &mut outgoing)?;
+        reading.poll(cx, &mut connection, &outgoing, limits)
+    })
+    .await;
+    let head = match head {
+        Ok(head) => head,
+        Err(cause) => {
+            let silent = !reading.begun && connection.input.is_empty();
+            let cause = sent.instead_of(cause);
+            return Err(Unanswered { outgoing, silent, cause });
+        }
+    };
+    // An endpoint that took only a part of the request is asked nothing more on this connection.
+    let keep_alive = head.keep_alive && sent.failed.is_none();
+    let rest = (!sent.all && sent.failed.is_none()).then_some(outgoing);
+    let body = Http1Body::new(connection, head.framing, keep_alive, rest);
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+/// How far the sending of a request is.
+#[derive(Default)]
+struct Sent {
+    all: bool,
+    /// The endpoint takes no more. It may have said why before, so that is no reason to stop reading.
+    failed: Option<io::Error>,
+}
+
+impl Sent {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Http1,
+        outgoing: &mut Outgoing,
+    ) -> Result<(), Cause> {
+        if self.all || self.failed.is_some() {
+            return Ok(());
+        }
+        match outgoing.poll_send(cx, &mut connection.stream) {
+            Poll::Ready(Ok(())) => self.all = true,
+            Poll::Ready(Err(SendError::Io(error))) => self.failed = Some(error),
+            Poll::Ready(Err(SendError::Client)) => return Err(Cause::Client),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// Where sending failed first, that is what happened.
+    fn instead_of(self, cause: Cause) -> Cause {
+        match (self.failed, cause) {
+            (Some(error), Cause::Closed) => Cause::Io(error),
+            (_, cause) => cause,
+        }
+    }
+}
+
+/// Reads until a head that counts.
+#[derive(Default)]
+struct HeadReader {
+    informational: usize,
+    /// Whether any head has come.
+    begun: bool,
+}
+
+impl HeadReader {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Http1,
+        outgoing: &Outgoing,
+        limits: &Limits,
+    ) -> Poll<Result<ResponseHead, Cause>> {
+        loop {
+            while !connection.input.is_empty() {
+                let head = head::response(&mut connection.input, outgoing.method(), limits);
+                let Some(head) = head.map_err(|head::Malformed| Cause::Malformed)? else { break };
+                self.begun = true;
+                let counts = !head.status.is_informational()
+                    || head.status == StatusCode::SWITCHING_PROTOCOLS;
+                if counts {
+                    return Poll::Ready(Ok(head));
+                }
+                self.informational += 1;
+                if self.informational > MAX_INFORMATIONAL {
+                    return Poll::Ready(Err(Cause::Informational));
+                }
+            }
+            if ready!(connection.poll_read(cx, READ))? == 0 {
+                let begun = self.begun || !connection.input.is_empty();
+                return Poll::Ready(Err(if begun { Cause::Incomplete } else { Cause::Closed }));
+            }
+        }
+    }
+}
+
+impl Framing {
+    /// Whether nothing is to come.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Length(0))
+    }
+}

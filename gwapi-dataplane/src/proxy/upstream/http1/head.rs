@@ -1,0 +1,280 @@
+//! Heads of responses: parsed by httparse, judged here.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use http::{Method, StatusCode};
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+
+use super::chunked::ChunkedReader;
+use crate::Limits;
+use crate::proxy::headers;
+
+/// The most fields that [`Limits::max_response_headers`] can allow: they are read into a table of this
+/// size.
+const MAX_FIELDS: usize = 256;
+
+/// Fields that trailers may have.
+const MAX_TRAILERS: usize = 32;
+
+/// A head or trailers that HTTP does not allow, or that are more than the limits allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The head of a response, and what it says of the rest.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) framing: Framing,
+    /// Whether the connection can take another request after the body.
+    pub(super) keep_alive: bool,
+}
+
+/// How the end of a body is found (RFC 9112 6.3).
+#[derive(Debug)]
+pub(super) enum Framing {
+    /// So many bytes are to come.
+    Length(u64),
+    Chunked(ChunkedReader),
+    /// Whatever comes until the endpoint closes.
+    UntilClose,
+}
+
+/// Takes the head of a response to a request with this method out of `input`; `None` where more of it
+/// is needed.
+pub(super) fn response(
+    input: &mut BytesMut,
+    method: &Method,
+    limits: &Limits,
+) -> Result<Option<ResponseHead>, Malformed> {
+    const START: &[u8] = b"HTTP/1.";
+    // What is no HTTP at all may never have an end to wait for.
+    let known = input.len().min(START.len());
+    if input[..known] != START[..known] {
+        return Err(Malformed);
+    }
+    let Some(head) = take_head(input, limits.max_response_head_bytes)? else { return Ok(None) };
+    let mut table = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
+    let table = &mut table[..limits.max_response_headers.min(MAX_FIELDS)];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed =
+        ParserConfig::default().parse_response_with_uninit_headers(&mut response, &head, table);
+    if parsed != Ok(Status::Complete(head.len())) {
+        return Err(Malformed);
+    }
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
+    let http11 = response.version == Some(1);
+    let headers = fields(&head, response.headers)?;
+    let framing = framing(&headers, status, method, http11, limits)?;
+    let keep_alive = keeps_alive(&headers, http11) && !matches!(framing, Framing::UntilClose);
+    Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
+}
+
+/// Takes the trailers of a body out of `input`, the empty line at their end included; `None` where
+/// more is needed.
+pub(super) fn trailers(
+    input: &mut BytesMut,
+    max_bytes: usize,
+) -> Result<Option<HeaderMap>, Malformed> {
+    match **input {
+        [b'\r', b'\n', ..] => {
+            input.advance(2);
+            return Ok(Some(HeaderMap::new()));
+        }
+        [] | [b'\r'] => return Ok(None),
+        _ => {}
+    }
+    let Some(text) = take_head(input, max_bytes)? else { return Ok(None) };
+    let mut table = [EMPTY_HEADER; MAX_TRAILERS];
+    match httparse::parse_headers(&text, &mut table) {
+        Ok(Status::Complete((length, headers))) if length == text.len() => {
+            let mut trailers = fields(&text, headers)?;
+            headers::strip_trailers(&mut trailers);
+            Ok(Some(trailers))
+        }
+        _ => Err(Malformed),
+    }
+}
+
+/// Takes everything up to the first empty line.
+fn take_head(input: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>, Malformed> {
+    let end = memchr::memchr_iter(b'\n', input).find_map(|at| match input[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    });
+    match end {
+        Some(end) if end <= max_bytes => Ok(Some(input.split_to(end).freeze())),
+        None if input.len() < max_bytes => Ok(None),
+        _ => Err(Malformed),
+    }
+}
+
+/// The fields of a head; values share its bytes.
+fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, Malformed> {
+    let mut headers = HeaderMap::with_capacity(parsed.len());
+    for field in parsed {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| Malformed)?);
+    }
+    Ok(headers)
+}
+
+fn framing(
+    headers: &HeaderMap,
+    status: StatusCode,
+    method: &Method,
+    http11: bool,
+    limits: &Limits,
+) -> Result<Framing, Malformed> {
+    let chunked = is_chunked(headers, http11)?;
+    let length = length(headers)?;
+    if chunked && length.is_some() {
+        // Two ends: what comes after the first one may be taken for another response.
+        return Err(Malformed);
+    }
+    let no_body = *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match length {
+        _ if no_body => Framing::Length(0),
+        Some(length) => Framing::Length(length),
+        None if chunked => Framing::Chunked(ChunkedReader::new(limits.max_response_head_bytes)),
+        None => Framing::UntilClose,
+    })
+}
+
+/// Whether a body is in chunks. No other coding is understood, and HTTP/1.0 has none.
+fn is_chunked(headers: &HeaderMap, http11: bool) -> Result<bool, Malformed> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(false) };
+    let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    (chunked && codings.next().is_none() && http11).then_some(true).ok_or(Malformed)
+}
+
+/// The one length that all fields agree on, written as everybody writes it.
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(None) };
+    if lengths.any(|other| other != first) || !first.as_bytes().iter().all(u8::is_ascii_digit) {
+        return Err(Malformed);
+    }
+    let number = first.to_str().ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or(Malformed)
+}
+
+fn keeps_alive(headers: &HeaderMap, http11: bool) -> bool {
+    let says = |word: &str| {
+        headers::tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(word))
+    };
+    if http11 { !says("close") } else { says("keep-alive") && !says("close") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<ResponseHead>, Malformed> {
+        response(&mut BytesMut::from(text), &Method::GET, &Limits::default())
+    }
+
+    fn whole(text: &str) -> ResponseHead {
+        read(text).expect("it is well formed").expect("it is whole")
+    }
+
+    #[test]
+    fn fields_are_read_and_the_body_is_left() {
+        let text =
+            "HTTP/1.1 200 OK\r\nServer: x\r\nx-a: 1\r\nX-A: 2\r\ncontent-length: 2\r\n\r\nok";
+        let mut input = BytesMut::from(text);
+        let head = response(&mut input, &Method::GET, &Limits::default());
+        let head = head.expect("it is well formed").expect("it is whole");
+        assert_eq!((head.status, head.keep_alive), (StatusCode::OK, true));
+        assert_eq!(head.headers["server"], "x");
+        assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert!(matches!(head.framing, Framing::Length(2)));
+        assert_eq!(input, "ok");
+    }
+
+    #[test]
+    fn a_head_in_parts_is_waited_for() {
+        let text = "HTTP/1.1 200 OK\r\nx: y\r\n\r\n";
+        for end in 0..text.len() {
+            assert!(read(&text[..end]).expect("it is well formed so far").is_none(), "{end}");
+        }
+        assert!(matches!(whole(text).framing, Framing::UntilClose));
+    }
+
+    #[test]
+    fn what_is_odd_is_malformed() {
+        let many: String = (0..300).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let long = format!("x: {}", "y".repeat(100_000));
+        for fields in [
+            "content-length: 1\r\ncontent-length: 2",
+            "content-length: 1, 1",
+            "content-length: +2",
+            "content-length: -2",
+            "content-length: 0x2",
+            "content-length:",
+            "content-length: 99999999999999999999",
+            "content-length: 2\r\ntransfer-encoding: chunked",
+            "transfer-encoding: gzip",
+            "transfer-encoding: gzip, chunked",
+            "transfer-encoding: xchunked",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            "x: a\r\n folded",
+            "x : a",
+            ": a",
+            "no colon",
+            "x: a\rb",
+            "x: a\0b",
+            many.trim_end(),
+            &long,
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            assert_eq!(read(&text).map(drop), Err(Malformed), "{fields:?}");
+        }
+        for line in
+            ["HTTP/1.1 099 x", "HTTP/1.1 20 x", "HTTP/2.0 200 OK", "hello", "HTTP/1.1 200 a\0b"]
+        {
+            assert_eq!(read(&format!("{line}\r\n\r\n")).map(drop), Err(Malformed), "{line:?}");
+        }
+        let old = "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert_eq!(read(old).map(drop), Err(Malformed));
+    }
+
+    #[test]
+    fn some_responses_have_no_body_whatever_they_say() {
+        let framing = |status: &str, method: Method| {
+            let text = format!("HTTP/1.1 {status} x\r\ncontent-length: 5\r\n\r\n");
+            let head = response(&mut BytesMut::from(&*text), &method, &Limits::default());
+            head.expect("it is well formed").expect("it is whole").framing
+        };
+        for (status, method) in [
+            ("200", Method::HEAD),
+            ("204", Method::GET),
+            ("304", Method::GET),
+            ("103", Method::GET),
+        ] {
+            assert!(matches!(framing(status, method), Framing::Length(0)), "{status}");
+        }
+        assert!(matches!(framing("200", Method::GET), Framing::Length(5)));
+    }
+
+    #[test]
+    fn connections_are_kept_as_their_version_says() {
+        let keeps = |version: &str, fields: &str| {
+            whole(&format!("HTTP/{version} 200 OK\r\ncontent-length: 0\r\n{fields}\r\n")).keep_alive
+        };
+        assert!(keeps("1.1", ""));
+        assert!(!keeps("1.1", "connection: x, Close\r\n"));
+        assert!(!keeps("1.0", ""));
+        assert!(keeps("1.0", "connection: Keep-Alive\r\n"));
+        assert!(!whole("HTTP/1.1 200 OK\r\n\r\n").keep_alive, "its end is that of the connection");
+    }
+}

@@ -1,0 +1,21 @@
+//! HTTP/1.1 towards endpoints: one request at a time on a connection, without a task of its own.
+//!
+//! ```text
+//!  Outgoing ─► exchange ─► Response<Http1Body> ─► the connection, for the next request
+//!                │                    └─► Upgraded, after a 101
+//!                └─► Unanswered: the request comes back, perhaps for another connection
+//! ```
+//!
+//! The future of the request drives its connection: it sends and reads at the same time, and the body
+//! of the response goes on with both. Dropping either closes the connection.
+
+mod body;
+mod chunked;
+mod connection;
+mod head;
+mod outgoing;
+
+pub(in crate::proxy) use body::Http1Body;
+pub(in crate::proxy) use connection::{Http1, Upgraded};
+pub(super) use connection::{Unanswered, exchange};
+pub(super) use outgoing::Outgoing;

@@ -1,0 +1,287 @@
+//! A request on its way out: its head and body as bytes, and how much of them is sent.
+//!
+//! Bytes are kept until they are known not to be needed again. A connection that was kept open may
+//! turn out to be closed, and then the same bytes go out on the next one, provided that the endpoint
+//! cannot have seen the request, or that seeing it twice does no harm.
+
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request};
+use hyper::body::{Body, Bytes};
+use tokio::io::AsyncWrite;
+
+use crate::proxy::body::{BodyFault, RequestBody};
+use crate::proxy::headers;
+
+/// Bytes that are gathered before they are written. Pieces of a body that are longer are written from
+/// where they are.
+const GATHER: usize = 8 * 1024;
+
+/// Why a request could not be sent.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// The connection does not take it.
+    Io(io::Error),
+    /// The client's part broke off.
+    Client,
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// There is none.
+    Empty,
+    /// So many bytes are to come.
+    Length(u64),
+    Chunked,
+}
+
+/// A request as HTTP/1.1 sends it.
+pub(in crate::proxy) struct Outgoing {
+    method: Method,
+    body: RequestBody,
+    framing: Framing,
+    /// Head, sizes of chunks, and pieces of the body that are short.
+    gathered: Vec<u8>,
+    gathered_sent: usize,
+    /// A long piece of the body, which comes after what is gathered.
+    piece: Bytes,
+    /// Whether the line break after that piece is missing yet.
+    chunk_open: bool,
+    /// Whether all of the body is gathered.
+    body_ended: bool,
+    /// Whether anything went out on the connection that is in use.
+    begun: bool,
+}
+
+impl Outgoing {
+    /// The request, whose fields say how its body is framed.
+    pub(in crate::proxy) fn new(request: Request<RequestBody>) -> Self {
+        let (head, body) = request.into_parts();
+        let framing = match body.size_hint().exact() {
+            Some(0) => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        let mut gathered = Vec::with_capacity(1024);
+        gathered.extend_from_slice(head.method.as_str().as_bytes());
+        gathered.push(b' ');
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        gathered.extend_from_slice(target.as_bytes());
+        gathered.extend_from_slice(b" HTTP/1.1\r\n");
+        // The host comes first, so that whoever routes by it need not read the rest.
+        if let Some(host) = head.headers.get(HOST) {
+            field(&mut gathered, HOST.as_str(), host.as_bytes());
+        }
+        for (name, value) in &head.headers {
+            if name != HOST {
+                field(&mut gathered, name.as_str(), value.as_bytes());
+            }
+        }
+        describe(&mut gathered, framing, &head.method, &head.headers);
+        gathered.extend_from_slice(b"\r\n");
+        Self {
+            method: head.method,
+            body,
+            framing,
+            gathered,
+            gathered_sent: 0,
+            piece: Bytes::new(),
+            chunk_open: false,
+            body_ended: framing == Framing::Empty,
+            begun: false,
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Makes the request as good as new, for another connection. Not possible where an endpoint may
+    /// have seen something of it that it must not see twice.
+    pub(in crate::proxy::upstream) fn rewind(&mut self) -> bool {
+        let safe = matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let again = !self.begun || (safe && self.framing == Framing::Empty);
+        if again {
+            self.gathered_sent = 0;
+            self.begun = false;
+        }
+        again
+    }
+
+    /// Sends what is left; ready when all is sent, the end of the body included.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<Result<(), SendError>> {
+        loop {
+            let waits = match self.poll_gather(cx) {
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => true,
+            };
+            if self.is_flushed() {
+                if self.body_ended {
+                    return Poll::Ready(Ok(()));
+                }
+                if waits {
+                    return Poll::Pending;
+                }
+            } else {
+                ready!(self.poll_write(cx, io)).map_err(SendError::Io)?;
+            }
+        }
+    }
+
+    /// Whether all that is gathered is sent.
+    fn is_flushed(&self) -> bool {
+        self.gathered_sent == self.gathered.len() && self.piece.is_empty()
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        let gathered = &self.gathered[self.gathered_sent..];
+        let written = if self.piece.is_empty() {
+            ready!(Pin::new(io).poll_write(cx, gathered))?
+        } else {
+            let slices = [IoSlice::new(gathered), IoSlice::new(&self.piece)];
+            ready!(Pin::new(io).poll_write_vectored(cx, &slices))?
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.begun = true;
+        let of_gathered = written.min(gathered.len());
+        self.gathered_sent += of_gathered;
+        let of_piece = written - of_gathered;
+        let _ = self.piece.split_to(of_piece);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes pieces of the body for as long as there is room for them; ready when there is no more
+    /// room, or nothing more to come.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        while !self.body_ended && self.piece.is_empty() {
+            if self.gathered.len() - self.gathered_sent >= GATHER {
+                break;
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => Some(frame),
+                Some(Err(_)) => return Poll::Ready(Err(SendError::Client)),
+                None => None,
+            };
+            if self.gathered_sent == self.gathered.len() {
+                // What was sent of a request with a body is never sent again.
+                self.gathered.clear();
+                self.gathered_sent = 0;
+            }
+            match frame.map(http_body::Frame::into_data) {
+                Some(Ok(data)) => self.gather(data)?,
+                Some(Err(frame)) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    self.end(&trailers)?;
+                }
+                None => self.end(&HeaderMap::new())?,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn gather(&mut self, data: Bytes) -> Result<(), SendError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match &mut self.framing {
+            // hyper tells the length and what comes from one field, so this is a fault of ours; the
+            // endpoint must not take what is too much for another request.
+            Framing::Empty => return Err(self.fault()),
+            Framing::Length(rest) => match rest.checked_sub(data.len() as u64) {
+                Some(less) => *rest = less,
+                None => return Err(self.fault()),
+            },
+            Framing::Chunked => {
+                self.close_chunk();
+                let _ = write!(self.gathered, "{:x}\r\n", data.len());
+                self.chunk_open = true;
+            }
+        }
+        if data.len() <= GATHER {
+            self.gathered.extend_from_slice(&data);
+        } else {
+            self.piece = data;
+        }
+        self.body_ended = self.framing == Framing::Length(0);
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: &HeaderMap) -> Result<(), SendError> {
+        match self.framing {
+            Framing::Length(1..) => return Err(self.fault()),
+            Framing::Empty | Framing::Length(0) => {}
+            Framing::Chunked => {
+                self.close_chunk();
+                self.gathered.extend_from_slice(b"0\r\n");
+                for (name, value) in trailers {
+                    if !headers::is_forbidden_in_trailers(name) {
+                        field(&mut self.gathered, name.as_str(), value.as_bytes());
+                    }
+                }
+                self.gathered.extend_from_slice(b"\r\n");
+            }
+        }
+        self.body_ended = true;
+        Ok(())
+    }
+
+    fn close_chunk(&mut self) {
+        if std::mem::take(&mut self.chunk_open) {
+            self.gathered.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// A body that is not as long as its fields say.
+    fn fault(&self) -> SendError {
+        self.body.progress().set_fault(BodyFault::Broken);
+        SendError::Client
+    }
+}
+
+/// Adds the field that tells how long the body is, where the request's own do not.
+fn describe(head: &mut Vec<u8>, framing: Framing, method: &Method, headers: &HeaderMap) {
+    match framing {
+        // A method that is expected to have a body says that it has none (RFC 9110 8.6).
+        Framing::Empty => {
+            let usual = matches!(
+                *method,
+                Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS | Method::TRACE
+            );
+            if !usual && !headers.contains_key(CONTENT_LENGTH) {
+                head.extend_from_slice(b"content-length: 0\r\n");
+            }
+        }
+        Framing::Length(length) => {
+            if !headers.contains_key(CONTENT_LENGTH) {
+                let _ = write!(head, "content-length: {length}\r\n");
+            }
+        }
+        Framing::Chunked => {
+            if !headers.contains_key(TRANSFER_ENCODING) {
+                head.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            }
+        }
+    }
+}
+
+fn field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
