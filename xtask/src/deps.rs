@@ -47,7 +47,7 @@ const CONTENTS: [Contents; 7] = [
     Contents { package: "gwapi-translate", flags: &["--all-features"], forbidden: IMPURE },
     Contents { package: "gwapi-dataplane", flags: &["--all-features"], forbidden: KUBE },
     Contents { package: "gwapi-cli", flags: &[], forbidden: KUBE },
-    Contents { package: "xtask", flags: &[], forbidden: IMPURE },
+    Contents { package: "xtask", flags: &[], forbidden: KUBE },
 ];
 
 /// What is read of `cargo metadata`.

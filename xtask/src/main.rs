@@ -1,5 +1,6 @@
-//! What developers and CI run: `cargo xtask ci`, `cargo xtask deps`, `cargo xtask tutorials`.
+//! What developers and CI run: `cargo xtask ci`, `cargo xtask bench`, and parts of the former.
 
+mod bench;
 mod ci;
 mod command;
 mod deps;
@@ -47,6 +48,14 @@ enum Task {
         /// Runs these only, by the name of their folder; `readme` is the project's README
         names: Vec<String>,
     },
+    /// Measures gwapi beside other proxies: CPU time a request
+    Bench(bench::BenchArgs),
+    /// Answers requests as the backend of a benchmark
+    #[command(hide = true)]
+    BenchResponder {
+        /// The name that it answers with
+        name: String,
+    },
     /// Runs one README in the network namespace that this process is in
     #[command(hide = true)]
     TutorialInside {
@@ -76,6 +85,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Links => links::run(&root).and_then(|()| rules::run(&root)),
         Task::Examples => examples::run(&root),
         Task::Tutorials { names } => tutorials::run(&root, &names),
+        Task::Bench(arguments) => bench::run(&root, &arguments),
+        Task::BenchResponder { name } => bench::responder::run(&name),
         Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),
     }
 }

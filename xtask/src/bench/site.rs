@@ -1,0 +1,128 @@
+//! What every proxy is told to serve, in no proxy's words.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+/// The domain of all hosts.
+pub(crate) const DOMAIN: &str = "bench.example";
+
+/// What clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http1Tls,
+    /// HTTP/2 without TLS, by prior knowledge
+    Http2,
+    Http2Tls,
+}
+
+impl Protocol {
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Http1Tls | Self::Http2Tls)
+    }
+
+    pub(crate) fn scheme(self) -> &'static str {
+        if self.is_tls() { "https" } else { "http" }
+    }
+
+    /// The version as curl writes it.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::Http1 | Self::Http1Tls => "1.1",
+            Self::Http2 | Self::Http2Tls => "2",
+        }
+    }
+}
+
+/// The routes of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Routes {
+    /// One host and one prefix
+    One,
+    /// So many hosts, with one prefix each
+    Hosts(usize),
+    /// So many prefixes of one host
+    Prefixes(usize),
+}
+
+impl Routes {
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Hosts(count) | Self::Prefixes(count) => count,
+        }
+    }
+
+    pub(crate) fn route(self, index: usize) -> Route {
+        match self {
+            Self::One => Route { host: DOMAIN.to_owned(), prefix: "/api".to_owned() },
+            Self::Hosts(_) => {
+                Route { host: format!("h{index}.{DOMAIN}"), prefix: "/api".to_owned() }
+            }
+            Self::Prefixes(_) => Route { host: DOMAIN.to_owned(), prefix: format!("/p{index}") },
+        }
+    }
+
+    pub(crate) fn last(self) -> Route {
+        self.route(self.count() - 1)
+    }
+
+    pub(crate) fn all(self) -> impl Iterator<Item = Route> {
+        (0..self.count()).map(move |index| self.route(index))
+    }
+}
+
+/// Requests for a host below a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) host: String,
+    pub(crate) prefix: String,
+}
+
+/// A backend by the name that it gives itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backend {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+}
+
+/// A listener with routes that lead to a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) protocol: Protocol,
+    /// Where the proxy listens on 127.0.0.1.
+    pub(crate) port: u16,
+    pub(crate) routes: Routes,
+    /// Where all routes lead to.
+    pub(crate) backend: Backend,
+    pub(crate) certificate: Certificate,
+}
+
+impl Site {
+    /// The host of the last route, which is the one that is asked.
+    pub(crate) fn host(&self) -> String {
+        self.routes.last().host
+    }
+
+    /// A path of the last route that is answered with a body of that length.
+    pub(crate) fn path(&self, length: usize) -> String {
+        format!("{}/{length}", self.routes.last().prefix)
+    }
+}
+
+/// Files in PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Both in one file, as haproxy wants it.
+    pub(crate) both: PathBuf,
+}
+
+/// A port that nobody uses now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    Ok(listener.local_addr().context("cannot tell the port")?.port())
+}
