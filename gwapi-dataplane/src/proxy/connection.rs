@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
@@ -24,6 +26,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
+use super::coalesce::{Flusher, coalesce};
 use super::core_state::CoreListener;
 use super::head_timer::{Arrival, HeadTimer};
 use super::headers::ClientFields;
@@ -245,12 +248,11 @@ async fn serve_http<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let served = if http2 {
+    if http2 {
         serve_http2(connection, io).await
     } else {
-        serve_http1(connection, io, arrival).await
-    };
-    served.map_err(io::Error::other)
+        serve_http1(connection, io, arrival).await.map_err(io::Error::other)
+    }
 }
 
 async fn serve_http1<I>(connection: Rc<Connection>, io: I, arrival: Arrival) -> hyper::Result<()>
@@ -283,10 +285,11 @@ where
     }
 }
 
-async fn serve_http2<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
+async fn serve_http2<I>(connection: Rc<Connection>, io: I) -> io::Result<()>
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let (io, flusher) = coalesce(io);
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
     let served = http2::Builder::new(StreamExecutor { stall_timeout: limits.write_stall_timeout })
@@ -301,7 +304,7 @@ where
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
     let mut served = pin!(served);
     tokio::select! {
-        ended = &mut served => return ended,
+        ended = flushed(served.as_mut(), &flusher) => return ended,
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
         () = connection.idle(limits.idle_timeout) => {}
@@ -309,10 +312,26 @@ where
     served.as_mut().graceful_shutdown();
     tokio::select! {
         biased;
-        ended = served => ended,
+        ended = flushed(served, &flusher) => ended,
         // A client that neither answers nor goes, though nothing is left to do.
         () = connection.idle(PING_TIMEOUT) => Ok(()),
     }
+}
+
+/// Serves a connection, and writes out what it gathered whenever it has done what it can.
+async fn flushed<I: AsyncWrite + Unpin>(
+    mut served: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    flusher: &Flusher<I>,
+) -> io::Result<()> {
+    poll_fn(|cx| {
+        let polled = served.as_mut().poll(cx);
+        // Where not all went out, the task is woken when there is room for more.
+        match flusher.poll(cx) {
+            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Err(error)),
+            _ => polled.map_err(io::Error::other),
+        }
+    })
+    .await
 }
 
 impl Connection {

@@ -13,6 +13,7 @@ mod account;
 mod apply;
 mod body;
 mod certificates;
+mod coalesce;
 mod connection;
 mod core_state;
 mod drain;
