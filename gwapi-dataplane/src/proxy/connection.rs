@@ -1,7 +1,7 @@
 //! A client's connection: TLS by server name, HTTP/1 or HTTP/2, until either side ends it.
 
 use std::cell::Cell;
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,19 +25,21 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
 use super::core_state::CoreListener;
+use super::failure;
+use super::frame_guard::{FrameGuard, Turn};
 use super::head_timer::{Arrival, HeadTimer};
 use super::headers::ClientFields;
 use super::io::ClientIo;
+use super::request;
 use super::service;
 use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
+use crate::Limits;
 
 /// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes of a response that wait for a client's window, per stream.
-const SEND_BUFFER: usize = 64 * 1024;
 /// A client that is silent for so long is asked whether it is still there, and has this long to
 /// answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -122,7 +124,7 @@ pub(super) async fn serve(
 ) {
     // Only a hint for speed: a connection that refuses it will tell so when it is read.
     let _ = stream.set_nodelay(true);
-    let io = ClientIo::new(stream, worker.limits.write_stall_timeout);
+    let io = ClientIo::new(stream, &worker.limits);
     let accepted = Accepted { worker, peer, socket, slot };
     let Some(first) = accepted.first_listener() else { return };
     let served = match first {
@@ -246,11 +248,18 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let served = if http2 {
-        serve_http2(connection, io).await
+        serve_http2(Rc::clone(&connection), io).await
     } else {
-        serve_http1(connection, io, arrival).await
+        serve_http1(Rc::clone(&connection), io, arrival.clone()).await
     };
-    served.map_err(io::Error::other)
+    served.map_err(|error| {
+        if let Some(reason) = failure::reason(&error, arrival.is_noted()) {
+            let listener = &connection.listener;
+            let telemetry = &connection.worker.telemetry;
+            telemetry.connection_failed(&listener.gateway, &listener.key, reason);
+        }
+        io::Error::other(error)
+    })
 }
 
 async fn serve_http1<I>(connection: Rc<Connection>, io: I, arrival: Arrival) -> hyper::Result<()>
@@ -289,33 +298,55 @@ where
 {
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
-    let served = http2::Builder::new(StreamExecutor { stall_timeout: limits.write_stall_timeout })
+    let turn = Turn::default();
+    let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
+    let served = http2::Builder::new(StreamExecutor::new(&limits))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buf_size(limits.max_send_buffer_bytes)
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
     let mut served = pin!(served);
+    let mut in_turns = poll_fn(|cx| {
+        turn.renew();
+        served.as_mut().poll(cx)
+    });
     tokio::select! {
-        ended = &mut served => return ended,
+        ended = &mut in_turns => return ended,
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
-        () = connection.idle(limits.idle_timeout) => {}
+        () = connection.silent(&limits) => {}
     }
     served.as_mut().graceful_shutdown();
+    // What was silent for so long gets no more time to take its leave.
+    let silence =
+        if connection.used.get() { limits.idle_timeout } else { limits.first_byte_timeout };
+    connection.last_active.set(Instant::now());
+    let in_turns = poll_fn(|cx| {
+        turn.renew();
+        served.as_mut().poll(cx)
+    });
     tokio::select! {
         biased;
-        ended = served => ended,
+        ended = in_turns => ended,
         // A client that neither answers nor goes, though nothing is left to do.
-        () = connection.idle(PING_TIMEOUT) => Ok(()),
+        () = connection.idle(PING_TIMEOUT.min(silence)) => Ok(()),
     }
 }
 
 impl Connection {
+    /// Waits until the first request has not come in time, or no request was there for too long.
+    async fn silent(&self, limits: &Limits) {
+        tokio::time::sleep(limits.first_byte_timeout).await;
+        if self.used.get() {
+            self.idle(limits.idle_timeout).await;
+        }
+    }
+
     /// Waits until no request was there for `limit`.
     async fn idle(&self, limit: Duration) {
         loop {
@@ -331,13 +362,18 @@ impl Connection {
     }
 }
 
-/// What hyper calls for each request.
+/// What hyper calls for each request. Over HTTP/2 an error resets the stream.
 fn handler(
     connection: Rc<Connection>,
-) -> impl Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible, Future: 'static>
+) -> impl Service<Request<Incoming>, Response = Response<ProxyBody>, Error = h2::Error, Future: 'static>
 {
     service_fn(move |request| {
         let connection = Rc::clone(&connection);
-        async move { Ok(service::handle(connection, request).await) }
+        async move {
+            if request::is_malformed_http2(&request) {
+                return Err(service::refuse(&connection, request));
+            }
+            Ok(service::handle(connection, request).await)
+        }
     })
 }

@@ -241,7 +241,7 @@ fn twin(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !safe || !request.body().is_end_stream() {
         return None;
     }
-    let mut twin = Request::new(RequestBody::empty(Rc::clone(request.body().progress())));
+    let mut twin = Request::new(request.body().empty());
     *twin.method_mut() = request.method().clone();
     *twin.uri_mut() = request.uri().clone();
     *twin.version_mut() = request.version();
