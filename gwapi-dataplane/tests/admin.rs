@@ -147,6 +147,27 @@ fn requests_are_counted_by_route_and_what_is_served_can_be_read_back() {
 }
 
 #[test]
+fn connections_that_break_because_of_their_client_are_counted_by_reason() {
+    let (proxy, address) =
+        proxy(|port| vec![IrResource::Listener(listener(port, ListenerProtocol::Http).into())]);
+    let bad_preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0xff; 64]].concat();
+    let big = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(100_000));
+    for bytes in [b"this is not HTTP\r\n\r\n", &bad_preface[..], big.as_bytes()] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(bytes).unwrap();
+        // It ends when the proxy closes; with something unread that is a reset.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let labels = r#"gateway="default/web",listener="web""#;
+    let failed =
+        |reason| format!(r#"gwapi_connection_failures_total{{{labels},reason="{reason}"}} 1"#);
+    until_metrics(
+        &proxy,
+        &[&failed("malformed"), &failed("frame_size"), &failed("head_too_large")],
+    );
+}
+
+#[test]
 fn keys_are_on_no_page() {
     let made = rcgen::generate_simple_self_signed(["shop.example.com".to_owned()]).unwrap();
     let key = made.signing_key.serialize_pem();

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::record::Ended;
 use super::series::{BOUNDS_MICROS, DurationTotals, RequestTotals};
 use super::telemetry::ConfigState;
-use super::worker::{ConnectionLabels, HandshakeLabels, RequestLabels, Shard};
+use super::worker::{ConnectionLabels, FailureLabels, HandshakeLabels, RequestLabels, Shard};
 
 /// Every name starts with this and an underscore.
 const PREFIX: &str = "gwapi";
@@ -35,6 +35,8 @@ const CONNECTIONS_ACTIVE: Name = Name("connections_active", "Connections open no
 const WORKER_CONNECTIONS: Name =
     Name("worker_connections_active", "Connections open now, by worker");
 const HANDSHAKE_FAILURES: Name = Name("tls_handshake_failures", "TLS handshakes that failed");
+const CONNECTION_FAILURES: Name =
+    Name("connection_failures", "Connections that broke because of their client, by reason");
 const CONFIG_GENERATION: Name = Name("config_generation", "Number of the configuration served");
 const CONFIG_APPLY: Name =
     Name("config_apply_duration", "Time from an update to the moment when all workers serve it");
@@ -63,6 +65,7 @@ pub(super) struct Snapshot {
     pub(super) connections: BTreeMap<ConnectionLabels, (u64, u64)>,
     pub(super) connections_by_worker: Vec<u64>,
     pub(super) handshakes: BTreeMap<HandshakeLabels, u64>,
+    pub(super) failures: BTreeMap<FailureLabels, u64>,
     pub(super) config: ConfigState,
     /// Lines taken and lines dropped, where there is an access log.
     pub(super) access_log: Option<(u64, u64)>,
@@ -89,6 +92,9 @@ impl Snapshot {
         self.connections_by_worker.push(active);
         for (labels, count) in shard.handshakes.list() {
             *self.handshakes.entry(labels).or_default() += count.value();
+        }
+        for (labels, count) in shard.failures.list() {
+            *self.failures.entry(labels).or_default() += count.value();
         }
     }
 }
@@ -175,6 +181,12 @@ impl Snapshot {
             let gateway = labels.gateway.as_ref().map(ToString::to_string).unwrap_or_default();
             let labels = vec![("gateway", gateway), ("reason", labels.reason.to_owned())];
             counter(&mut failures, &labels, *count)?;
+        }
+        let mut failures = page.metric(CONNECTION_FAILURES, None, MetricType::Counter)?;
+        for (labels, count) in &self.failures {
+            let mut names = names(&labels.connection);
+            names.push(("reason", labels.reason.to_owned()));
+            counter(&mut failures, &names, *count)?;
         }
         Ok(())
     }

@@ -133,6 +133,7 @@ impl Telemetry {
             connections: BTreeMap::new(),
             connections_by_worker: Vec::new(),
             handshakes: BTreeMap::new(),
+            failures: BTreeMap::new(),
             config,
             access_log: self.access_log.as_ref().map(|log| (log.queued(), log.dropped())),
             ready: self.readiness() == Readiness::Ready,

@@ -41,6 +41,13 @@ pub(super) struct HandshakeLabels {
     pub(super) reason: &'static str,
 }
 
+/// Names of a series of connections that broke.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FailureLabels {
+    pub(super) connection: ConnectionLabels,
+    pub(super) reason: &'static str,
+}
+
 /// What others read of a worker. The locks are held while a series is made and while the metrics
 /// are rendered, never to count.
 #[derive(Debug, Default)]
@@ -48,6 +55,7 @@ pub(super) struct Shard {
     pub(super) requests: SharedSeries<RequestLabels, RequestSeries>,
     pub(super) connections: SharedSeries<ConnectionLabels, ConnectionSeries>,
     pub(super) handshakes: SharedSeries<HandshakeLabels, Count>,
+    pub(super) failures: SharedSeries<FailureLabels, Count>,
 }
 
 /// All series of one kind, with their names.
@@ -108,6 +116,7 @@ pub(crate) struct WorkerTelemetry {
     requests: RefCell<Index<RequestLabels, RequestSeries>>,
     connections: RefCell<Index<ConnectionLabels, ConnectionSeries>>,
     handshakes: RefCell<Index<HandshakeLabels, Count>>,
+    failures: RefCell<Index<FailureLabels, Count>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
@@ -118,6 +127,7 @@ impl WorkerTelemetry {
             requests: RefCell::default(),
             connections: RefCell::default(),
             handshakes: RefCell::default(),
+            failures: RefCell::default(),
             access_log,
         }
     }
@@ -197,6 +207,28 @@ impl WorkerTelemetry {
         }
         let labels = HandshakeLabels { gateway: gateway.cloned(), reason };
         index.make(hash, labels, &self.shard.handshakes).add(1);
+    }
+
+    /// Counts a connection that ended because of what its client sent, or did not send or read in
+    /// time. The reason is one of a fixed few words.
+    pub(crate) fn connection_failed(
+        &self,
+        gateway: &GatewayId,
+        listener: &ListenerKey,
+        reason: &'static str,
+    ) {
+        let mut index = self.failures.borrow_mut();
+        let hash = index.hasher.hash_one((gateway, listener, reason));
+        let same = |labels: &FailureLabels| {
+            labels.connection.gateway == *gateway
+                && labels.connection.listener == *listener
+                && labels.reason == reason
+        };
+        if let Some(count) = index.find(hash, same) {
+            return count.add(1);
+        }
+        let connection = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
+        index.make(hash, FailureLabels { connection, reason }, &self.shard.failures).add(1);
     }
 }
 

@@ -71,6 +71,9 @@ impl RequestAccount {
     pub(super) fn answered(&mut self, status: StatusCode, since: Instant) {
         self.status = status.as_u16();
         self.upstream = Some(since.elapsed());
+        if let Some(body) = &self.body {
+            body.response_began();
+        }
     }
 
     /// What carried more bytes to the client than the body says: a tunnel.
@@ -91,6 +94,9 @@ impl RequestAccount {
 impl Drop for RequestAccount {
     fn drop(&mut self) {
         self.connection.request_ended();
+        if let Some(body) = &self.body {
+            body.response_ended();
+        }
         if self.ended == Ended::ClientGone && self.connection.worker.is_stopped() {
             self.ended = Ended::Cut;
         }

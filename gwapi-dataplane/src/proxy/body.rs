@@ -12,15 +12,17 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::{Instant, Sleep};
 
 use super::account::ResponseAccount;
+use super::pace::Pace;
 use super::stall::StreamWatch;
 use super::upstream::UpstreamBody;
+use crate::Limits;
 
 /// Why a body broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFault {
     /// It is not what HTTP allows, or its sender went away.
     Broken,
-    /// No progress for [`crate::Limits::body_idle_timeout`].
+    /// No progress for [`Limits::body_idle_timeout`], or less than [`Limits::min_rate`] asks for.
     Stalled,
     /// The timeout of the rule passed (TO-2).
     Deadline,
@@ -49,6 +51,8 @@ pub(super) struct BodyProgress {
     last: Cell<Instant>,
     ended: Cell<bool>,
     fault: Cell<Option<BodyFault>>,
+    /// Whether the response is on its way meanwhile.
+    answering: Cell<bool>,
 }
 
 impl BodyProgress {
@@ -67,6 +71,17 @@ impl BodyProgress {
         self.fault.set(Some(fault));
     }
 
+    /// The response has begun. From now on the client may take its time with the rest, as it does
+    /// where both sides talk: what ends them is silence of the response.
+    pub(super) fn response_began(&self) {
+        self.answering.set(true);
+    }
+
+    /// The response is over; what is left of the body has no more reason to be late.
+    pub(super) fn response_ended(&self) {
+        self.answering.set(false);
+    }
+
     /// When the last piece came; the end counts.
     pub(super) fn last(&self) -> Instant {
         self.last.get()
@@ -78,28 +93,60 @@ pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     progress: Rc<BodyProgress>,
     idle: IdleTimer,
+    pace: Pace,
+    /// Since when the proxy has been waiting for the client; none while it is the endpoint that
+    /// takes its time.
+    waiting: Option<Instant>,
 }
 
 impl RequestBody {
-    /// Passes on `incoming`, for whose pieces to wait at most `idle_timeout` each.
-    pub(super) fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+    /// Passes on `incoming`, as fast and for as long as `limits` ask.
+    pub(super) fn new(incoming: Incoming, limits: &Limits) -> Self {
+        let idle_timeout = limits.body_idle_timeout;
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         let progress = Rc::new(BodyProgress {
             received: Cell::new(0),
             last: Cell::new(Instant::now()),
             ended: Cell::new(incoming.is_none()),
             fault: Cell::new(None),
+            answering: Cell::new(false),
         });
-        Self { incoming, progress, idle: IdleTimer::new(idle_timeout) }
+        Self {
+            incoming,
+            progress,
+            idle: IdleTimer::new(idle_timeout),
+            pace: Pace::new(limits, idle_timeout),
+            waiting: None,
+        }
     }
 
-    /// A body without content: for a request that is sent again.
-    pub(super) fn empty(progress: Rc<BodyProgress>) -> Self {
-        Self { incoming: None, progress, idle: IdleTimer::new(Duration::MAX) }
+    /// The same request once more, which has no content.
+    pub(super) fn empty(&self) -> Self {
+        Self {
+            incoming: None,
+            progress: Rc::clone(&self.progress),
+            idle: IdleTimer::new(Duration::MAX),
+            pace: self.pace,
+            waiting: None,
+        }
     }
 
     pub(super) fn progress(&self) -> &Rc<BodyProgress> {
         &self.progress
+    }
+}
+
+impl RequestBody {
+    /// Whether a client that sends nothing has to be let go.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.idle.poll(cx).is_ready() {
+            if !self.progress.answering.get() {
+                return true;
+            }
+            // Looks again later: nobody tells when the response is over.
+            self.idle.progress();
+        }
+        false
     }
 }
 
@@ -115,18 +162,25 @@ impl Body for RequestBody {
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let fault = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
-                if this.idle.poll(cx).is_pending() {
+                this.waiting.get_or_insert_with(Instant::now);
+                if !this.is_overdue(cx) {
                     return Poll::Pending;
                 }
                 BodyFault::Stalled
             }
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.progress();
-                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.progress.received.set(this.progress.received.get() + length);
-                this.progress.last.set(Instant::now());
-                this.progress.ended.set(incoming.is_end_stream());
-                return Poll::Ready(Some(Ok(frame)));
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let now = Instant::now();
+                let waited = this.waiting.take().map_or(Duration::ZERO, |since| now - since);
+                let progress = &this.progress;
+                progress.received.set(progress.received.get() + length as u64);
+                progress.last.set(now);
+                progress.ended.set(incoming.is_end_stream());
+                if this.pace.moved(length, waited) || progress.answering.get() {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                BodyFault::Stalled
             }
             Poll::Ready(None) => {
                 this.progress.ended.set(true);
@@ -253,7 +307,7 @@ impl Body for ProxyBody {
                     this.complete();
                 }
                 if let Some(watch) = &this.watch {
-                    watch.handed_over();
+                    watch.handed_over(frame.data_ref().map_or(0, Bytes::len));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

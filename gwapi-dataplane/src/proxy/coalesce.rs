@@ -27,7 +27,7 @@ thread_local! {
 
 /// A connection's IO, and the way to write out what was gathered. Both are on one thread.
 pub(super) fn coalesce<I>(io: I) -> (Coalesced<I>, Flusher<I>) {
-    let shared = Rc::new(RefCell::new(Gathered { io, buffer: Vec::new(), sent: 0 }));
+    let shared = Rc::new(RefCell::new(Gathered { io, buffer: Vec::new(), sent: 0, failed: None }));
     (Coalesced(Rc::clone(&shared)), Flusher(shared))
 }
 
@@ -35,6 +35,8 @@ struct Gathered<I> {
     io: I,
     buffer: Vec<u8>,
     sent: usize,
+    /// Why nothing can be written any more. HTTP/2 learns it when it reads or writes next.
+    failed: Option<io::ErrorKind>,
 }
 
 /// The IO as HTTP/2 sees it.
@@ -62,6 +64,9 @@ impl<I: AsyncWrite + Unpin> Gathered<I> {
     }
 
     fn poll_gather(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
         if self.buffer.len() + bytes.len() > GATHER && !self.buffer.is_empty() {
             ready!(self.poll_send(cx))?;
         }
@@ -84,9 +89,16 @@ fn give_back(mut buffer: Vec<u8>) {
 }
 
 impl<I: AsyncWrite + Unpin> Flusher<I> {
-    /// Writes out what was gathered; ready when all of it is.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_send(cx)
+    /// Writes out what was gathered. Where there is no room for all of it, or where that fails, the
+    /// task is woken to go on.
+    pub(super) fn flush(&self, cx: &mut Context<'_>) {
+        let mut gathered = self.0.borrow_mut();
+        if gathered.failed.is_none()
+            && let Poll::Ready(Err(error)) = gathered.poll_send(cx)
+        {
+            gathered.failed = Some(error.kind());
+            cx.waker().wake_by_ref();
+        }
     }
 }
 
@@ -96,7 +108,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Coalesced<I> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, buffer)
+        let mut gathered = self.0.borrow_mut();
+        match gathered.failed {
+            Some(kind) => Poll::Ready(Err(kind.into())),
+            None => Pin::new(&mut gathered.io).poll_read(cx, buffer),
+        }
     }
 }
 
@@ -169,7 +185,11 @@ mod tests {
         let pending = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
         assert!(pending, "nothing went out yet");
         drop(read);
-        poll_fn(|cx| flusher.poll(cx)).await.expect("it is open");
+        poll_fn(|cx| {
+            flusher.flush(cx);
+            Poll::Ready(())
+        })
+        .await;
         let length = theirs.read(&mut seen).await.expect("it is open");
         assert_eq!(&seen[..length], b"abcdef");
     }
@@ -188,10 +208,12 @@ mod tests {
         })
         .await;
         assert!((GATHER - 10_000..=GATHER + 1024).contains(&taken), "{taken}");
-        let write = poll_fn(|cx| flusher.poll(cx));
         let mut seen = vec![0; taken];
-        let (written, read) = tokio::join!(write, theirs.read_exact(&mut seen));
-        written.expect("it is open");
-        read.expect("all came");
+        let mut read = Box::pin(theirs.read_exact(&mut seen));
+        let read = poll_fn(|cx| {
+            flusher.flush(cx);
+            read.as_mut().poll(cx)
+        });
+        read.await.expect("all came");
     }
 }

@@ -1,14 +1,12 @@
 //! A client's connection: TLS by server name, HTTP/1 or HTTP/2, until either side ends it.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
@@ -28,19 +26,21 @@ use tokio_rustls::server::TlsStream;
 use super::body::ProxyBody;
 use super::coalesce::{Flusher, coalesce};
 use super::core_state::CoreListener;
+use super::failure;
+use super::frame_guard::{FrameGuard, Turn};
 use super::head_timer::{Arrival, HeadTimer};
 use super::headers::ClientFields;
 use super::io::ClientIo;
+use super::request;
 use super::service;
 use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
+use crate::Limits;
 
 /// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes of a response that wait for a client's window, per stream.
-const SEND_BUFFER: usize = 64 * 1024;
 /// A client that is silent for so long is asked whether it is still there, and has this long to
 /// answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -125,7 +125,7 @@ pub(super) async fn serve(
 ) {
     // Only a hint for speed: a connection that refuses it will tell so when it is read.
     let _ = stream.set_nodelay(true);
-    let io = ClientIo::new(stream, worker.limits.write_stall_timeout);
+    let io = ClientIo::new(stream, &worker.limits);
     let accepted = Accepted { worker, peer, socket, slot };
     let Some(first) = accepted.first_listener() else { return };
     let served = match first {
@@ -248,11 +248,19 @@ async fn serve_http<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if http2 {
-        serve_http2(connection, io).await
+    let served = if http2 {
+        serve_http2(Rc::clone(&connection), io).await
     } else {
-        serve_http1(connection, io, arrival).await.map_err(io::Error::other)
-    }
+        serve_http1(Rc::clone(&connection), io, arrival.clone()).await
+    };
+    served.map_err(|error| {
+        if let Some(reason) = failure::reason(&error, arrival.is_noted()) {
+            let listener = &connection.listener;
+            let telemetry = &connection.worker.telemetry;
+            telemetry.connection_failed(&listener.gateway, &listener.key, reason);
+        }
+        io::Error::other(error)
+    })
 }
 
 async fn serve_http1<I>(connection: Rc<Connection>, io: I, arrival: Arrival) -> hyper::Result<()>
@@ -285,18 +293,20 @@ where
     }
 }
 
-async fn serve_http2<I>(connection: Rc<Connection>, io: I) -> io::Result<()>
+async fn serve_http2<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let (io, flusher) = coalesce(io);
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
-    let served = http2::Builder::new(StreamExecutor { stall_timeout: limits.write_stall_timeout })
+    let turn = Turn::default();
+    let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
+    let served = http2::Builder::new(StreamExecutor::new(&limits))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buf_size(limits.max_send_buffer_bytes)
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL)
@@ -304,37 +314,48 @@ where
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
     let mut served = pin!(served);
     tokio::select! {
-        ended = flushed(served.as_mut(), &flusher) => return ended,
+        ended = flushed(served.as_mut(), &flusher, &turn) => return ended,
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
-        () = connection.idle(limits.idle_timeout) => {}
+        () = connection.silent(&limits) => {}
     }
     served.as_mut().graceful_shutdown();
+    // What was silent for so long gets no more time to take its leave.
+    let silence =
+        if connection.used.get() { limits.idle_timeout } else { limits.first_byte_timeout };
+    connection.last_active.set(Instant::now());
     tokio::select! {
         biased;
-        ended = flushed(served, &flusher) => ended,
+        ended = flushed(served, &flusher, &turn) => ended,
         // A client that neither answers nor goes, though nothing is left to do.
-        () = connection.idle(PING_TIMEOUT) => Ok(()),
+        () = connection.idle(PING_TIMEOUT.min(silence)) => Ok(()),
     }
 }
 
-/// Serves a connection, and writes out what it gathered whenever it has done what it can.
+/// Serves a connection turn by turn, and writes out what it gathered at the end of each.
 async fn flushed<I: AsyncWrite + Unpin>(
     mut served: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     flusher: &Flusher<I>,
-) -> io::Result<()> {
+    turn: &Turn,
+) -> hyper::Result<()> {
     poll_fn(|cx| {
+        turn.renew();
         let polled = served.as_mut().poll(cx);
-        // Where not all went out, the task is woken when there is room for more.
-        match flusher.poll(cx) {
-            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Err(error)),
-            _ => polled.map_err(io::Error::other),
-        }
+        flusher.flush(cx);
+        polled
     })
     .await
 }
 
 impl Connection {
+    /// Waits until the first request has not come in time, or no request was there for too long.
+    async fn silent(&self, limits: &Limits) {
+        tokio::time::sleep(limits.first_byte_timeout).await;
+        if self.used.get() {
+            self.idle(limits.idle_timeout).await;
+        }
+    }
+
     /// Waits until no request was there for `limit`.
     async fn idle(&self, limit: Duration) {
         loop {
@@ -350,13 +371,18 @@ impl Connection {
     }
 }
 
-/// What hyper calls for each request.
+/// What hyper calls for each request. Over HTTP/2 an error resets the stream.
 fn handler(
     connection: Rc<Connection>,
-) -> impl Service<Request<Incoming>, Response = Response<ProxyBody>, Error = Infallible, Future: 'static>
+) -> impl Service<Request<Incoming>, Response = Response<ProxyBody>, Error = h2::Error, Future: 'static>
 {
     service_fn(move |request| {
         let connection = Rc::clone(&connection);
-        async move { Ok(service::handle(connection, request).await) }
+        async move {
+            if request::is_malformed_http2(&request) {
+                return Err(service::refuse(&connection, request));
+            }
+            Ok(service::handle(connection, request).await)
+        }
     })
 }

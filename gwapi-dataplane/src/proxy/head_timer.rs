@@ -28,7 +28,8 @@ impl Arrival {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    fn is_noted(&self) -> bool {
+    /// Whether it was noted since.
+    pub(super) fn is_noted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -1,4 +1,5 @@
-//! The socket of a client: what was read ahead comes first, and writes do not stall for ever.
+//! The socket of a client: what was read ahead comes first, and writes neither stall nor drip for
+//! ever.
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::head_timer::Arrival;
+use super::pace::Pace;
+use crate::Limits;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,13 +27,27 @@ pub(super) struct ClientIo {
     read_ahead: Vec<u8>,
     arrival: Arrival,
     stall_timeout: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    stalled: Option<Stall>,
+}
+
+/// A write that cannot go on.
+#[derive(Debug)]
+struct Stall {
+    since: Instant,
+    end: Pin<Box<Sleep>>,
 }
 
 impl ClientIo {
-    pub(super) fn new(socket: TcpStream, stall_timeout: Duration) -> Self {
-        let arrival = Arrival::default();
-        Self { socket, read_ahead: Vec::new(), arrival, stall_timeout, stalled: None }
+    pub(super) fn new(socket: TcpStream, limits: &Limits) -> Self {
+        Self {
+            socket,
+            read_ahead: Vec::new(),
+            arrival: Arrival::default(),
+            stall_timeout: limits.write_stall_timeout,
+            pace: Pace::new(limits, limits.write_stall_timeout),
+            stalled: None,
+        }
     }
 
     /// Where it is noted that bytes came.
@@ -54,22 +71,26 @@ impl ClientIo {
         }
     }
 
-    /// Turns a write that cannot go on into an error once the client has read nothing for too
-    /// long.
-    fn watch<T>(
+    /// Turns a write into an error once the client has read nothing, or too little, for too long.
+    fn watch(
         &mut self,
         cx: &mut Context<'_>,
-        write: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if write.is_ready() {
-            self.stalled = None;
+        write: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = &write {
+            let waited = self.stalled.take().map_or(Duration::ZERO, |stall| stall.since.elapsed());
+            let written = written.as_ref().map_or(0, |written| *written);
+            if !self.pace.moved(written, waited) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
             return write;
         }
         let limit = self.stall_timeout;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        if stalled.as_mut().poll(cx).is_ready() {
+        let stalled = self.stalled.get_or_insert_with(|| {
+            let since = Instant::now();
+            Stall { since, end: Box::pin(tokio::time::sleep_until(since + limit)) }
+        });
+        if stalled.end.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending

@@ -46,6 +46,33 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whether a request over HTTP/2 is malformed in a way that the HTTP/2 library lets pass: such a
+/// request is no request, and resets its stream (RFC 9113 8.1.1).
+pub(super) fn is_malformed_http2<B>(request: &http::Request<B>) -> bool {
+    if request.version() != Version::HTTP_2 {
+        return false;
+    }
+    // RFC 9113 8.2.1: no white space around values. An endpoint would read another value.
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &http::HeaderValue| {
+        is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
+    };
+    if request.headers().values().any(padded) {
+        return true;
+    }
+    match request.uri().authority() {
+        // RFC 9113 8.3.1: both name the same host.
+        Some(authority) => {
+            let differs = |host: &http::HeaderValue| {
+                !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+            };
+            request.headers().get_all(HOST).iter().any(differs)
+        }
+        // RFC 9113 8.5: a tunnel to nowhere.
+        None => request.method() == Method::CONNECT,
+    }
+}
+
 fn check_method(method: &Method) -> Result<(), LocalReply> {
     // A tunnel to anywhere, and an echo of credentials: a gateway offers neither.
     if matches!(*method, Method::CONNECT | Method::TRACE) {
@@ -79,6 +106,12 @@ fn check_framing(headers: &HeaderMap) -> Result<(), LocalReply> {
         && !(is_plain_number(length.as_bytes()) && lengths.all(|other| other == length))
     {
         return Err(LocalReply::BadRequest("content-length must be one plain number"));
+    }
+    // What follows the head of an upgrade is either its body or the new protocol: never both.
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body && headers::wants_websocket(headers) {
+        return Err(LocalReply::BadRequest("an upgrade has no body"));
     }
     let mut expectations = headers.get_all(EXPECT).iter();
     if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {

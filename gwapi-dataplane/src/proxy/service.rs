@@ -56,6 +56,14 @@ pub(super) async fn handle(
     response
 }
 
+/// Takes note of a request that is malformed as HTTP/2 says it (RFC 9113 8.1.1): its stream is
+/// reset, and 400 stands for it in the access log and the metrics.
+pub(super) fn refuse(connection: &Rc<Connection>, request: Request<Incoming>) -> h2::Error {
+    let mut account = RequestAccount::open(connection, &request.into_parts().0);
+    account.local(StatusCode::BAD_REQUEST, 0, Ended::ClientError);
+    h2::Error::from(h2::Reason::PROTOCOL_ERROR)
+}
+
 /// Answers without a backend.
 fn answer(local: LocalReply, mut account: RequestAccount, http1: bool) -> Response<ProxyBody> {
     let response = local.response(http1);
@@ -87,7 +95,7 @@ impl Exchange<'_> {
         let http1 = self.head.version != Version::HTTP_2;
         let protocol = self.way.backend.protocol();
         self.upgrade = self.upgrade.filter(|_| protocol == BackendProtocol::Http1);
-        let body = RequestBody::new(self.body, limits.body_idle_timeout);
+        let body = RequestBody::new(self.body, &limits);
         account.body = Some(Rc::clone(body.progress()));
         let upgrading = self.upgrade.is_some();
         let request = match upstream_request(self.connection, self.head, &self.way, body, upgrading)

@@ -3,8 +3,8 @@
 //! A client may close the window of a stream and keep the response, its buffers and its endpoint
 //! for ever, while the connection itself is alive. Nobody would notice: hyper asks a body for its
 //! next piece only once there is room for it. So each stream has a watch. The body tells it when a
-//! piece has been handed over and when the next one is asked for, and whatever lies between for
-//! too long resets the stream.
+//! piece has been handed over and when the next one is asked for. Whatever lies between for too long
+//! resets the stream, and so does a client that takes its pieces at less than the minimum rate.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -15,30 +15,49 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pace::Pace;
+use crate::Limits;
+
 thread_local! {
     /// The watch of the stream whose task is being polled: hyper leaves no other way from a
     /// stream's task to its body.
     static CURRENT: RefCell<Option<Rc<StreamWatch>>> = const { RefCell::new(None) };
 }
 
-/// Since when a stream waits for its client.
-#[derive(Debug, Default)]
-pub(super) struct StreamWatch(Cell<Option<Instant>>);
+/// How a stream's client takes what it is sent.
+#[derive(Debug)]
+pub(super) struct StreamWatch {
+    /// The last piece, while the client has not taken it: since when, and its bytes.
+    piece: Cell<Option<(Instant, usize)>>,
+    pace: Cell<Pace>,
+    /// Whether the client takes it, but too slowly.
+    too_slow: Cell<bool>,
+}
 
 impl StreamWatch {
+    fn new(pace: Pace) -> Self {
+        Self { piece: Cell::default(), pace: Cell::new(pace), too_slow: Cell::new(false) }
+    }
+
     /// The watch of the stream that is being served; none outside of HTTP/2.
     pub(super) fn current() -> Option<Rc<Self>> {
         CURRENT.with_borrow(Clone::clone)
     }
 
-    /// A piece of the body was handed over.
-    pub(super) fn handed_over(&self) {
-        self.0.set(Some(Instant::now()));
+    /// A piece of the body, of so many bytes, was handed over.
+    pub(super) fn handed_over(&self, bytes: usize) {
+        self.piece.set(Some((Instant::now(), bytes)));
     }
 
     /// The next piece is asked for: the client has taken those before.
     pub(super) fn asked(&self) {
-        self.0.set(None);
+        if let Some((since, bytes)) = self.piece.take() {
+            let mut pace = self.pace.get();
+            if !pace.moved(bytes, since.elapsed()) {
+                self.too_slow.set(true);
+            }
+            self.pace.set(pace);
+        }
     }
 }
 
@@ -46,7 +65,15 @@ impl StreamWatch {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamExecutor {
     /// Time that a client may take for a piece.
-    pub(super) stall_timeout: Duration,
+    stall_timeout: Duration,
+    pace: Pace,
+}
+
+impl StreamExecutor {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let stall_timeout = limits.write_stall_timeout;
+        Self { stall_timeout, pace: Pace::new(limits, stall_timeout) }
+    }
 }
 
 impl<F> hyper::rt::Executor<F> for StreamExecutor
@@ -55,23 +82,23 @@ where
 {
     fn execute(&self, stream: F) {
         // In a box: the task would have room for it twice, as what it is given and as what it pins.
-        tokio::task::spawn_local(watch(Box::pin(stream), self.stall_timeout));
+        tokio::task::spawn_local(watch(Box::pin(stream), *self));
     }
 }
 
-async fn watch(mut stream: Pin<Box<impl Future<Output = ()>>>, limit: Duration) {
-    let watch = Rc::new(StreamWatch::default());
+async fn watch(mut stream: Pin<Box<impl Future<Output = ()>>>, executor: StreamExecutor) {
+    let watch = Rc::new(StreamWatch::new(executor.pace));
     let mut sleep = None;
     poll_fn(|cx| {
         let outer = CURRENT.replace(Some(Rc::clone(&watch)));
         let polled = stream.as_mut().poll(cx);
         CURRENT.set(outer);
-        let since = match (polled, watch.0.get()) {
-            (Poll::Ready(()), _) => return Poll::Ready(()),
-            (Poll::Pending, None) => return Poll::Pending,
-            (Poll::Pending, Some(since)) => since,
-        };
-        let deadline = since + limit;
+        // A stream that ends here before its time is reset.
+        if polled.is_ready() || watch.too_slow.get() {
+            return Poll::Ready(());
+        }
+        let Some((since, _)) = watch.piece.get() else { return Poll::Pending };
+        let deadline = since + executor.stall_timeout;
         let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);

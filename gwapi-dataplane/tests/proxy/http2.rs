@@ -152,12 +152,9 @@ async fn malformed_requests_over_http2_are_answered_and_go_nowhere() {
     let mut client: Http2Client = Http2Client::connect(proxy.address).await;
     let get = || Request::get("http://a.example/");
     let many = (0..101).fold(get(), |request, n| request.header(format!("x-{n}"), "1"));
-    for (request, status) in [
-        (get().header("host", "evil"), 400),
-        (Request::get("http://a/\u{7f}"), 400),
-        (get().method("TRACE"), 405),
-        (many, 431),
-    ] {
+    for (request, status) in
+        [(Request::get("http://a/\u{7f}"), 400), (get().method("TRACE"), 405), (many, 431)]
+    {
         let Ok(request) = request.body(Full::default()) else { continue };
         assert_eq!(client.send(request).await.status.as_u16(), status);
     }

@@ -3,19 +3,14 @@
 use std::time::{Duration, Instant};
 
 use gwapi_dataplane::Limits;
-use gwapi_translate::ir::{HttpRule, HttpTimeouts, IrResource};
+use gwapi_translate::ir::HttpRule;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::upstream::read_head;
+use super::support::clock::{SHORT, pass, timeouts, with_clock};
+use super::support::upstream::{endless, read_head};
 use super::support::*;
-
-const SHORT: Duration = Duration::from_millis(100);
-
-fn timeouts(request: Option<Duration>, backend_request: Option<Duration>) -> HttpTimeouts {
-    HttpTimeouts { request, backend_request }
-}
 
 #[tokio::test]
 async fn an_endpoint_that_is_too_slow_for_the_rule_is_a_504() {
@@ -60,23 +55,6 @@ async fn an_idle_connection_to_an_endpoint_is_closed_while_the_clients_stays_ope
         assert_eq!(client.get("a", "/").await.status, StatusCode::OK);
         within(all_closed.recv()).await.expect("the endpoint sees the end of the connection");
     }
-}
-
-/// Adds a rule for `/silent` that times out after [`SHORT`], to tell time by.
-fn with_clock(mut resources: Vec<IrResource>, silent: &Scripted) -> Vec<IrResource> {
-    resources.extend(backend("silent", &[silent.address]));
-    resources.push(ir(HttpRule {
-        matches: prefix("/silent"),
-        backends: to("silent"),
-        timeouts: timeouts(Some(SHORT), None),
-        ..rule("silent")
-    }));
-    resources
-}
-
-/// Waits for [`SHORT`], by the clock of the proxy.
-async fn pass(proxy: &Proxy) {
-    assert_eq!(proxy.get("a", "/silent").await.status, StatusCode::GATEWAY_TIMEOUT);
 }
 
 #[tokio::test]
@@ -178,35 +156,6 @@ async fn an_upload_that_goes_on_is_not_taken_for_a_slow_endpoint() {
 }
 
 #[tokio::test]
-async fn silent_clients_are_let_go() {
-    let echo = Echo::start("a").await;
-    let limits = Limits {
-        first_byte_timeout: SHORT,
-        handshake_timeout: SHORT,
-        head_timeout: SHORT,
-        idle_timeout: SHORT,
-        ..Limits::default()
-    };
-    let certificate = certificate_for(&["a.example"]);
-    let clear = serve_with(limits.clone(), |port| simple(port, echo.address));
-    let tls = serve_with(limits, |port| {
-        vec![ir_listener(https_listener("web", port, None, &["c"])), certificate.secret("c")]
-    });
-    for (address, bytes) in [
-        (clear.address, &b""[..]),
-        (clear.address, b"PRI * HT"),
-        (clear.address, b"GET / HTTP/1.1\r\nhost:"),
-        (clear.address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
-        (tls.address, b""),
-        (tls.address, b"\x16\x03\x01"),
-    ] {
-        // `raw` returns when the proxy has closed.
-        client::raw(address, bytes).await;
-    }
-    assert_eq!(echo.requests().len(), 1);
-}
-
-#[tokio::test]
 async fn after_a_handshake_the_first_byte_has_less_time_than_the_next_request() {
     let limits = Limits { first_byte_timeout: SHORT, ..Limits::default() };
     let certificate = certificate_for(&["a.example"]);
@@ -238,22 +187,6 @@ async fn a_head_that_drips_is_cut_before_a_connection_that_idles() {
     let _ = within(stream.read_to_end(&mut answer)).await;
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(echo.requests().len(), 1);
-}
-
-/// An endpoint that answers without an end, and says when nobody takes it any more.
-async fn endless() -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<()>) {
-    let (sender, ended) = tokio::sync::mpsc::unbounded_channel();
-    let endpoint = Scripted::start(move |mut stream, _| {
-        let sender = sender.clone();
-        async move {
-            read_head(&mut stream).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
-            let _ = sender.send(());
-        }
-    })
-    .await;
-    (endpoint, ended)
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ pub(in crate::proxy) async fn send(
     let progress = Rc::clone(request.body().progress());
     let mut message = match backend.protocol() {
         BackendProtocol::Http1 => Message::Http1(Outgoing::new(request)),
-        BackendProtocol::H2c => Message::Http2(Box::new(request)),
+        BackendProtocol::H2c => Message::Http2(request),
     };
     let mut tried: Vec<Rc<Endpoint>> = Vec::new();
     while tried.len() < MAX_ENDPOINTS.min(backend.endpoint_count()) {
@@ -87,7 +87,7 @@ pub(in crate::proxy) async fn send(
         let failure = match sent {
             Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
             Some(Err(Unsent::Refused(unsent))) => {
-                message = unsent;
+                message = *unsent;
                 tried.push(endpoint);
                 continue;
             }
@@ -134,13 +134,13 @@ async fn before<F: Future>(
 /// A request in the form that its endpoint reads.
 enum Message {
     Http1(Outgoing),
-    Http2(Box<Request<RequestBody>>),
+    Http2(Request<RequestBody>),
 }
 
 /// A request that got no response from one endpoint.
 enum Unsent {
     /// The endpoint takes no connections; the request is as good as new.
-    Refused(Message),
+    Refused(Box<Message>),
     /// There is no room for it.
     Overflow,
     /// It may have been seen by the endpoint.
@@ -158,7 +158,7 @@ impl One<'_> {
         match message {
             Message::Http1(outgoing) => self.http1(outgoing).await,
             // In a box: its future would make that of every request larger.
-            Message::Http2(request) => Box::pin(self.http2(*request)).await,
+            Message::Http2(request) => Box::pin(self.http2(request)).await,
         }
     }
 
@@ -169,7 +169,9 @@ impl One<'_> {
                 Err(error) => {
                     tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
                     return Err(match error {
-                        CheckoutError::Connect(_) => Unsent::Refused(Message::Http1(outgoing)),
+                        CheckoutError::Connect(_) => {
+                            Unsent::Refused(Box::new(Message::Http1(outgoing)))
+                        }
                         CheckoutError::Overflow => Unsent::Overflow,
                     });
                 }
@@ -197,7 +199,7 @@ impl One<'_> {
                 Ok(checkout) => checkout,
                 Err(error) => {
                     tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
-                    return Err(Unsent::Refused(Message::Http2(Box::new(request))));
+                    return Err(Unsent::Refused(Box::new(Message::Http2(request))));
                 }
             };
             let twin = if reused { twin(&request) } else { None };
@@ -207,7 +209,7 @@ impl One<'_> {
             };
             request = match (error.take_message(), twin) {
                 (Some(unsent), _) if reused => unsent,
-                (Some(unsent), _) => return Err(Unsent::Refused(Message::Http2(Box::new(unsent)))),
+                (Some(unsent), _) => return Err(Unsent::Refused(Box::new(Message::Http2(unsent)))),
                 (None, Some(twin)) if is_silent(error.error()) => twin,
                 _ => {
                     let endpoint = &self.endpoint.place;
@@ -241,7 +243,7 @@ fn twin(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !safe || !request.body().is_end_stream() {
         return None;
     }
-    let mut twin = Request::new(RequestBody::empty(Rc::clone(request.body().progress())));
+    let mut twin = Request::new(request.body().empty());
     *twin.method_mut() = request.method().clone();
     *twin.uri_mut() = request.uri().clone();
     *twin.version_mut() = request.version();

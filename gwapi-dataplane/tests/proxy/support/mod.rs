@@ -1,7 +1,9 @@
 //! What the tests are written with: configurations, endpoints and clients.
 
 pub(crate) mod client;
+pub(crate) mod clock;
 pub(crate) mod config;
+pub(crate) mod frames;
 pub(crate) mod upstream;
 
 use std::future::Future;

@@ -205,6 +205,22 @@ pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).expect("it is text")
 }
 
+/// An endpoint that answers without an end, and says when nobody takes it any more.
+pub(crate) async fn endless() -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    let (sender, ended) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let sender = sender.clone();
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+            let _ = sender.send(());
+        }
+    })
+    .await;
+    (endpoint, ended)
+}
+
 /// An address at which connections are refused: bound, so that nobody else gets it, and deaf.
 pub(crate) fn refusing() -> (socket2::Socket, SocketAddr) {
     let socket =

@@ -1,0 +1,192 @@
+//! The byte stream of an HTTP/2 connection, guarded: who floods is asked to calm down, heads come in
+//! turns, and a header block that was begun has to end in time.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::frames::{FrameScanner, HEADS_PER_TURN, Scan};
+
+/// How many heads of requests may still be unpacked before other tasks get their turn. The task of
+/// a connection renews it each time that it runs.
+///
+/// The HTTP/2 library unpacks all that a socket holds before the first request is handled. A
+/// request of 500 bytes may grow to 50 KiB then, and be refused for it: in turns, those of one turn
+/// are there at a time and not those of all streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn(Rc<Cell<u32>>);
+
+impl Turn {
+    pub(super) fn renew(&self) {
+        self.0.set(HEADS_PER_TURN);
+    }
+}
+
+/// A connection's bytes, clear-text or from within TLS.
+#[derive(Debug)]
+pub(super) struct FrameGuard<I> {
+    io: I,
+    scanner: FrameScanner,
+    turn: Turn,
+    /// What was read and waits for the next turn.
+    held: Vec<u8>,
+    head_timeout: Duration,
+    /// The header block that is open, and when it has to be over.
+    block: Option<(u64, Pin<Box<Sleep>>)>,
+    /// Bytes of [`calm_down`] that were given, once a client has gone too far.
+    calming: Option<usize>,
+}
+
+impl<I> FrameGuard<I> {
+    /// A header block that does not end within `head_timeout` ends the connection.
+    pub(super) fn new(io: I, turn: Turn, head_timeout: Duration) -> Self {
+        let scanner = FrameScanner::new(Instant::now());
+        Self { io, scanner, turn, held: Vec::new(), head_timeout, block: None, calming: None }
+    }
+
+    /// Looks at what was filled in from `start` on, and takes back what must not pass now.
+    fn scan(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
+        let mut heads = self.turn.0.get();
+        let scan = self.scanner.scan(&buffer.filled()[start..], &mut heads, Instant::now);
+        self.turn.0.set(heads);
+        match scan {
+            Scan::All => {}
+            Scan::Hold(at) => {
+                let rest = buffer.filled()[start + at..].to_vec();
+                self.held.splice(..0, rest);
+                buffer.set_filled(start + at);
+            }
+            Scan::Stop(at, excess) => {
+                tracing::debug!(?excess, "a client is asked to calm down");
+                buffer.set_filled(start + at);
+                self.held = Vec::new();
+                self.calming = Some(0);
+            }
+        }
+    }
+
+    /// Ready once a header block has been open for too long.
+    fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(open) = self.scanner.open_block() else {
+            self.block = None;
+            return Poll::Pending;
+        };
+        let limit = self.head_timeout;
+        let (_, sleep) = match self.block.take_if(|(block, _)| *block == open) {
+            Some(same) => self.block.insert(same),
+            None => self.block.insert((open, Box::pin(tokio::time::sleep(limit)))),
+        };
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// What a client that goes too far is taken to have said: a request whose fields are far beyond any
+/// limit. The HTTP/2 library has no call for it, and answers this with GOAWAY and
+/// ENHANCE_YOUR_CALM, as it does in the cases that it knows itself.
+fn calm_down() -> &'static [u8] {
+    const LENGTH: usize = 16_384;
+    static BYTES: [u8; 9 + LENGTH] = {
+        // `accept-encoding: gzip, deflate`, the longest field that fits a byte.
+        let mut frame = [0x90; 9 + LENGTH];
+        // HEADERS that end headers and stream, on the last stream that there can be.
+        let head = [0, 0x40, 0, 1, 5, 0x7f, 0xff, 0xff, 0xff];
+        let mut at = 0;
+        while at < head.len() {
+            frame[at] = head[at];
+            at += 1;
+        }
+        frame
+    };
+    &BYTES
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for FrameGuard<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(given) = this.calming {
+            let rest = &calm_down()[given..];
+            if rest.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            let length = rest.len().min(buffer.remaining());
+            buffer.put_slice(&rest[..length]);
+            this.calming = Some(given + length);
+            return Poll::Ready(Ok(()));
+        }
+        let start = buffer.filled().len();
+        if this.held.is_empty() {
+            match Pin::new(&mut this.io).poll_read(cx, buffer) {
+                Poll::Ready(read) => read?,
+                Poll::Pending if this.poll_block(cx).is_ready() => {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        } else if this.turn.0.get() == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        } else {
+            let length = buffer.remaining().min(this.held.len());
+            buffer.put_slice(&this.held[..length]);
+            this.held.drain(..length);
+        }
+        this.scan(buffer, start);
+        if buffer.filled().len() == start && !this.held.is_empty() {
+            // All of it has to wait: nothing read would mean the end.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I> FrameGuard<I> {
+    fn wrote(&mut self, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(length)) = write {
+            self.scanner.wrote(length);
+        }
+        write
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for FrameGuard<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.wrote(write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

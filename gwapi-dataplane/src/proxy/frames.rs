@@ -1,0 +1,318 @@
+//! What an HTTP/2 client sends, by the heads of its frames alone: a few bytes of each are looked at.
+//!
+//! The HTTP/2 library bounds what costs memory. Three things it leaves to whoever embeds it: frames
+//! that make work and are worth nothing (SETTINGS, PING, PRIORITY, WINDOW_UPDATE), requests that are
+//! taken back as soon as they are made (rapid reset), and heads of requests that come in one go,
+//! each of which may be unpacked to a hundred times its size. This counts them. It neither reads
+//! sockets nor clocks.
+
+use std::time::{Duration, Instant};
+
+/// Heads of requests that are unpacked before those who handle them get their turn.
+pub(super) const HEADS_PER_TURN: u32 = 16;
+
+/// What is counted is counted over this time.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Work that a client may make in a window, in bytes; whatever is written to it is added.
+const ALLOWANCE: u64 = 128_000;
+/// What a frame costs that asks for work. More than its answer has, which would pay for the next.
+const COST: u64 = 64;
+/// What WINDOW_UPDATE costs: a client may send two for each small frame that it gets.
+const UPDATE_COST: u64 = 8;
+
+/// Requests that may be reset in a window, whatever the share; beyond, fewer than half of those that
+/// were made.
+const RESETS: u32 = 500;
+
+const PREFACE_LENGTH: u32 = 24;
+const HEAD_LENGTH: usize = 9;
+const END_HEADERS: u8 = 4;
+
+mod kind {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+    pub(super) const CONTINUATION: u8 = 9;
+}
+
+/// Why a client is asked to calm down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// Frames that make work and carry nothing.
+    Control,
+    /// Requests that are taken back.
+    Resets,
+}
+
+/// How far one may go with bytes that were scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// All of them pass.
+    All,
+    /// So many pass, the rest has to wait for the next turn.
+    Hold(usize),
+    /// So many pass, to the end of a frame, and nothing after them.
+    Stop(usize, Excess),
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(super) struct FrameScanner {
+    head: [u8; HEAD_LENGTH],
+    /// Bytes of a head that are there; below the length of one between frames.
+    head_length: usize,
+    payload_left: u32,
+    /// Whether a header block has begun and not ended.
+    block_open: bool,
+    /// Header blocks so far.
+    blocks: u64,
+    /// Whether the frame at hand ends it.
+    ends_block: bool,
+    excess: Option<Excess>,
+    window: Window,
+}
+
+/// What was counted since `began`.
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    spent: u64,
+    written: u64,
+    requests: u32,
+    resets: u32,
+}
+
+impl FrameScanner {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            head: [0; HEAD_LENGTH],
+            head_length: 0,
+            payload_left: PREFACE_LENGTH,
+            block_open: false,
+            blocks: 0,
+            ends_block: false,
+            excess: None,
+            window: Window { began: now, spent: 0, written: 0, requests: 0, resets: 0 },
+        }
+    }
+
+    /// The number of the header block that is waiting for its end.
+    pub(super) fn open_block(&self) -> Option<u64> {
+        self.block_open.then_some(self.blocks)
+    }
+
+    /// So many bytes were written to the client.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.window.written += bytes as u64;
+    }
+
+    /// Looks at bytes that came. `heads` is how many heads of requests may pass in this turn.
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        heads: &mut u32,
+        now: impl Fn() -> Instant,
+    ) -> Scan {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.payload_left > 0 {
+                let length = (bytes.len() - at).min(self.payload_left as usize);
+                at += length;
+                self.payload_left -= length as u32;
+                if self.payload_left > 0 {
+                    return Scan::All;
+                }
+            } else {
+                if self.head_length == 0 && *heads == 0 {
+                    return Scan::Hold(at);
+                }
+                let length = (bytes.len() - at).min(HEAD_LENGTH - self.head_length);
+                self.head[self.head_length..][..length].copy_from_slice(&bytes[at..at + length]);
+                at += length;
+                self.head_length += length;
+                if self.head_length < HEAD_LENGTH {
+                    return Scan::All;
+                }
+                self.head_length = 0;
+                self.begin(heads, &now);
+                if self.payload_left > 0 {
+                    continue;
+                }
+            }
+            if std::mem::take(&mut self.ends_block) {
+                self.block_open = false;
+            }
+            if let Some(excess) = self.excess {
+                return Scan::Stop(at, excess);
+            }
+        }
+        Scan::All
+    }
+
+    /// A frame has begun.
+    fn begin(&mut self, heads: &mut u32, now: impl Fn() -> Instant) {
+        let [high, middle, low, kind, flags, ..] = self.head;
+        self.payload_left = u32::from_be_bytes([0, high, middle, low]);
+        match kind {
+            kind::DATA => {}
+            kind::HEADERS => {
+                *heads = heads.saturating_sub(1);
+                self.window.requests = self.window.requests.saturating_add(1);
+                self.block_open = true;
+                self.blocks += 1;
+                self.ends_block = flags & END_HEADERS != 0;
+            }
+            kind::CONTINUATION => self.ends_block = flags & END_HEADERS != 0,
+            kind::RST_STREAM => self.excess = self.window.reset(now()),
+            kind::WINDOW_UPDATE => self.excess = self.window.spend(UPDATE_COST, now()),
+            _ => self.excess = self.window.spend(COST + u64::from(self.payload_left), now()),
+        }
+    }
+}
+
+impl Window {
+    fn at(&mut self, now: Instant) -> &mut Self {
+        if now.duration_since(self.began) >= WINDOW {
+            *self = Self { began: now, spent: 0, written: 0, requests: 0, resets: 0 };
+        }
+        self
+    }
+
+    fn spend(&mut self, cost: u64, now: Instant) -> Option<Excess> {
+        let window = self.at(now);
+        window.spent += cost;
+        (window.spent > ALLOWANCE + window.written).then_some(Excess::Control)
+    }
+
+    fn reset(&mut self, now: Instant) -> Option<Excess> {
+        let window = self.at(now);
+        window.resets = window.resets.saturating_add(1);
+        let most = window.resets > RESETS && window.resets > window.requests / 2;
+        most.then_some(Excess::Resets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const PING: u8 = 6;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = (payload.len() as u32).to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        frame.extend(payload);
+        frame
+    }
+
+    /// A connection whose preface has come.
+    fn scanner(now: Instant) -> FrameScanner {
+        let mut scanner = FrameScanner::new(now);
+        assert_eq!(scanner.scan(PREFACE, &mut 1, || now), Scan::All);
+        scanner
+    }
+
+    /// Feeds a frame again and again; how many pass before the client is stopped.
+    fn passing(scanner: &mut FrameScanner, frame: &[u8], now: Instant) -> (usize, Excess) {
+        for count in 0..1_000_000 {
+            if let Scan::Stop(_, excess) = scanner.scan(frame, &mut 3, || now) {
+                return (count, excess);
+            }
+        }
+        panic!("nobody stops it");
+    }
+
+    #[test]
+    fn heads_beyond_those_of_a_turn_wait_at_the_border_of_a_frame() {
+        let now = Instant::now();
+        let request = frame(kind::HEADERS, END_HEADERS, b"head");
+        let bytes = request.repeat(3);
+        for pieces in 1..bytes.len() {
+            let (mut scanner, mut heads, mut passed) = (scanner(now), 2, 0);
+            for piece in bytes.chunks(pieces) {
+                match scanner.scan(piece, &mut heads, || now) {
+                    Scan::All => passed += piece.len(),
+                    Scan::Hold(at) => {
+                        passed += at;
+                        break;
+                    }
+                    Scan::Stop(..) => panic!("nothing is wrong"),
+                }
+            }
+            assert_eq!(passed, request.len() * 2, "in pieces of {pieces}");
+            assert_eq!(scanner.open_block(), None);
+        }
+    }
+
+    #[test]
+    fn a_block_is_open_until_the_frame_that_ends_it_has_come() {
+        let now = Instant::now();
+        let mut scanner = scanner(now);
+        let mut feed = |bytes: &[u8]| {
+            assert_eq!(scanner.scan(bytes, &mut 9, || now), Scan::All);
+            scanner.open_block()
+        };
+        assert_eq!(feed(&frame(kind::HEADERS, 0, b"a")), Some(1));
+        assert_eq!(feed(&frame(kind::CONTINUATION, 0, b"")), Some(1));
+        let last = frame(kind::CONTINUATION, END_HEADERS, b"bc");
+        assert_eq!(feed(&last[..last.len() - 1]), Some(1));
+        assert_eq!(feed(&last[last.len() - 1..]), None);
+        assert_eq!(feed(&frame(kind::HEADERS, END_HEADERS, b"")), None);
+        assert_eq!(feed(&frame(kind::HEADERS, 0, b"a")), Some(3));
+    }
+
+    #[test]
+    fn frames_that_carry_nothing_are_stopped_unless_much_is_written() {
+        let now = Instant::now();
+        let ping = frame(PING, 0, &[0; 8]);
+        let mut silent = scanner(now);
+        let (count, excess) = passing(&mut silent, &ping, now);
+        assert_eq!((count, excess), (1_777, Excess::Control));
+        let mut busy = scanner(now);
+        busy.wrote(1_000_000);
+        assert_eq!(passing(&mut busy, &ping, now).0, 15_666);
+        let update = frame(kind::WINDOW_UPDATE, 0, &[0; 4]);
+        assert_eq!(passing(&mut scanner(now), &update, now).0, 16_000);
+    }
+
+    #[test]
+    fn each_window_has_an_allowance_of_its_own() {
+        let now = Instant::now();
+        let ping = frame(PING, 0, &[0; 8]);
+        let mut scanner = scanner(now);
+        for seconds in [0, 10, 20] {
+            let now = now + Duration::from_secs(seconds);
+            for _ in 0..1_777 {
+                assert_eq!(scanner.scan(&ping, &mut 1, || now), Scan::All);
+            }
+        }
+    }
+
+    #[test]
+    fn resets_are_stopped_where_most_requests_are_taken_back() {
+        let now = Instant::now();
+        let request = frame(kind::HEADERS, END_HEADERS, b"head");
+        let reset = frame(kind::RST_STREAM, 0, &[0; 4]);
+        let rapid = [&request[..], &reset].concat();
+        assert_eq!(passing(&mut scanner(now), &rapid, now), (500, Excess::Resets));
+        let hedging = [&request[..], &request, &reset].concat();
+        let mut scanner = scanner(now);
+        for _ in 0..10_000 {
+            assert_eq!(scanner.scan(&hedging, &mut 3, || now), Scan::All);
+        }
+    }
+
+    #[test]
+    fn what_is_stopped_is_stopped_at_the_end_of_its_frame() {
+        let now = Instant::now();
+        let ping = frame(PING, 0, &[0; 8]);
+        let mut scanner = scanner(now);
+        scanner.window.spent = ALLOWANCE;
+        assert_eq!(scanner.scan(&ping[..12], &mut 1, || now), Scan::All);
+        let rest = [&ping[12..], &ping].concat();
+        assert_eq!(scanner.scan(&rest, &mut 1, || now), Scan::Stop(5, Excess::Control));
+    }
+}

@@ -1,0 +1,210 @@
+//! HTTP/2 used to make a gateway work or wait: each flood is ended, and others are served meanwhile.
+
+use std::time::Duration;
+
+use gwapi_dataplane::Limits;
+
+use crate::support::frames::*;
+use crate::support::*;
+
+const OPEN_POST: u8 = END_HEADERS;
+
+/// Floods a proxy on a connection that has sent `first`, while somebody else is served; the code
+/// that ends it, and how many pieces were sent.
+async fn flood(
+    first: &[u8],
+    pieces: usize,
+    piece: impl Fn(usize) -> Vec<u8>,
+) -> (Option<u32>, usize) {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    client.send(first).await;
+    let mut good = proxy.client().await;
+    let served = async {
+        loop {
+            assert_eq!(good.get("a", "/").await.endpoint(), "a");
+        }
+    };
+    let ended = tokio::select! {
+        () = served => unreachable!("it goes on until the flood is over"),
+        ended = client.flood(pieces, piece) => ended,
+    };
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    ended
+}
+
+fn post(stream: u32) -> Vec<u8> {
+    frame(HEADERS, OPEN_POST, stream, &request("POST"))
+}
+
+/// The number of a stream that a client may open.
+fn stream(number: usize) -> u32 {
+    number as u32 * 2 + 1
+}
+
+#[tokio::test]
+async fn requests_that_are_taken_back_at_once_end_the_connection() {
+    let (code, _) = flood(b"", 20_000, |number| {
+        let cancel = frame(RST_STREAM, 0, stream(number), &8_u32.to_be_bytes());
+        [get(stream(number)), cancel].concat()
+    })
+    .await;
+    assert_eq!(code, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn continuations_without_an_end_end_the_connection() {
+    let begun = frame(HEADERS, END_STREAM, 1, &request("GET"));
+    for payload in [0, 16_384] {
+        // Fields that are never complete: the block could go on for ever.
+        let payload = vec![0; payload];
+        let (code, _) = flood(&begun, 20_000, |_| frame(CONTINUATION, 0, 1, &payload)).await;
+        assert!(code.is_some_and(|code| code != 0), "{} bytes each: {code:?}", payload.len());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() {
+    let update = |stream: u32, by: u32| frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
+    let bad =
+        block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), ("connection", "x")]);
+    type Piece = Box<dyn Fn(usize) -> Vec<u8>>;
+    let cases: [(&str, Piece); 6] = [
+        (
+            "a window that grows by nothing",
+            Box::new(move |n| [post(stream(n)), update(stream(n), 0)].concat()),
+        ),
+        (
+            "data after the end",
+            Box::new(|n| [get(stream(n)), frame(DATA, 0, stream(n), b"x")].concat()),
+        ),
+        (
+            "a window beyond its limit",
+            Box::new(move |n| [post(stream(n)), update(stream(n), 0x7fff_ffff)].concat()),
+        ),
+        (
+            "a body of another length",
+            Box::new(|n| {
+                let fields = [
+                    (":method", "POST"),
+                    (":scheme", "http"),
+                    (":authority", "a"),
+                    (":path", "/"),
+                    ("content-length", "5"),
+                ];
+                let head = frame(HEADERS, END_HEADERS, stream(n), &block(&fields));
+                [head, frame(DATA, END_STREAM, stream(n), b"x")].concat()
+            }),
+        ),
+        (
+            "a priority that depends on itself",
+            Box::new(|n| {
+                let mut payload = stream(n).to_be_bytes().to_vec();
+                payload.push(0);
+                [post(stream(n)), frame(PRIORITY, 0, stream(n), &payload)].concat()
+            }),
+        ),
+        (
+            "malformed fields",
+            Box::new(move |n| frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &bad)),
+        ),
+    ];
+    for (name, piece) in cases {
+        let (code, _) = flood(b"", 50_000, piece).await;
+        assert!(code.is_some_and(|code| code != 0), "{name}: {code:?}");
+    }
+}
+
+#[tokio::test]
+async fn data_without_content_ends_the_connection() {
+    for payload in [&b""[..], b"x"] {
+        let (code, _) = flood(&post(1), 200_000, |_| frame(DATA, 0, 1, payload)).await;
+        assert!(code.is_some_and(|code| code != 0), "{} bytes each: {code:?}", payload.len());
+    }
+}
+
+#[tokio::test]
+async fn frames_that_only_make_work_end_the_connection() {
+    let setting = [0, 4, 0, 1, 0, 0]; // INITIAL_WINDOW_SIZE
+    let one = 1_u32.to_be_bytes();
+    for (name, piece, most) in [
+        ("SETTINGS", frame(SETTINGS, 0, 0, &setting), 50_000),
+        ("empty SETTINGS", frame(SETTINGS, 0, 0, &[]), 50_000),
+        ("acknowledged SETTINGS", frame(SETTINGS, ACK, 0, &[]), 50_000),
+        ("PING", frame(PING, 0, 0, &[0; 8]), 50_000),
+        ("answers to PING", frame(PING, ACK, 0, &[0; 8]), 50_000),
+        ("PRIORITY", frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 0]), 50_000),
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &one), 200_000),
+        ("frames that nobody knows", frame(0xee, 0, 0, &[]), 50_000),
+    ] {
+        let (code, sent) = flood(b"", most, |_| piece.clone()).await;
+        assert!(code.is_some_and(|code| code != 0), "{name}: {code:?} after {sent}");
+    }
+}
+
+#[tokio::test]
+async fn pings_now_and_then_are_answered() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    for number in 0..500_u64 {
+        client.send(&frame(PING, 0, 0, &number.to_be_bytes())).await;
+        let pong = client.find(|seen| seen.kind == PING).await.expect("an answer");
+        assert_eq!((pong.flags, pong.payload), (ACK, number.to_be_bytes().to_vec()));
+    }
+}
+
+/// A head with `count` fields of a byte each, all of them out of the table.
+fn bomb(value: &[u8], count: usize) -> (Vec<u8>, Vec<u8>) {
+    let first = [request("GET"), indexed("x", value)].concat();
+    let rest = [request("GET"), vec![0x80 | 62; count]].concat();
+    (first, rest)
+}
+
+#[tokio::test]
+async fn fields_that_unpack_to_megabytes_end_the_connection() {
+    let (first, rest) = bomb(&[b'x'; 4000], 1000);
+    let first = frame(HEADERS, END_HEADERS | END_STREAM, 1, &first);
+    let (code, _) = flood(&first, 1, |_| frame(HEADERS, END_HEADERS | END_STREAM, 3, &rest)).await;
+    assert_eq!(code, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn many_fields_are_refused_and_their_stream_is_over_even_if_the_client_leaves_it_open() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let crumbs = [request("GET"), indexed("cookie", b"a")].concat();
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &crumbs)).await;
+    client.find(|seen| seen.stream == 1 && seen.flags & END_STREAM != 0).await.expect("an answer");
+    let rest = [request("POST"), vec![0x80 | 62; 485]].concat();
+    // More of them than streams at a time: an answered one is over.
+    for number in 1..300 {
+        client.send(&frame(HEADERS, OPEN_POST, stream(number), &rest)).await;
+        let answer = client.find(|seen| seen.stream == stream(number)).await.expect("an answer");
+        assert_eq!(answer.kind, HEADERS, "{answer:?}");
+        let over =
+            client.find(|seen| seen.stream == stream(number) && seen.kind == RST_STREAM).await;
+        assert_eq!(over.expect("it is over").error(), Some(0));
+    }
+    assert_eq!(echo.requests().len(), 1);
+    client.send(&get(stream(400))).await;
+    let answer = client.find(|seen| seen.stream == stream(400)).await.expect("an answer");
+    assert_eq!(answer.payload[0], 0x88, "200: the connection goes on");
+}
+
+#[tokio::test]
+async fn streams_whose_window_stays_closed_are_reset() {
+    let endpoint = Scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let limits = Limits { write_stall_timeout: Duration::from_millis(100), ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let closed = [0, 4, 0, 0, 0, 0]; // INITIAL_WINDOW_SIZE 0
+    let mut client = RawHttp2::with_settings(proxy.address, &closed).await;
+    for number in 0..50 {
+        client.send(&get(stream(number))).await;
+    }
+    for _ in 0..50 {
+        client.find(|seen| seen.kind == RST_STREAM).await.expect("a reset");
+    }
+}

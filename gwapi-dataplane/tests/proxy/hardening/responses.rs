@@ -1,0 +1,143 @@
+//! What endpoints answer that no client must see.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::client::Http2Client;
+use crate::support::*;
+
+/// An endpoint that answers one request per connection with these bytes, and closes.
+async fn once(answer: Vec<u8>) -> Scripted {
+    Scripted::start(move |mut stream, _| {
+        let answer = answer.clone();
+        async move {
+            upstream::read_head(&mut stream).await;
+            let _ = stream.write_all(&answer).await;
+            let _ = stream.shutdown().await;
+            // Closing with something unread would reset, and take the answer back.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    })
+    .await
+}
+
+/// What a client gets of the answer.
+async fn answer_to(answer: &[u8]) -> String {
+    let endpoint = once(answer.to_vec()).await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    client::raw(proxy.address, request).await
+}
+
+#[tokio::test]
+async fn what_is_not_http_as_it_should_be_is_a_502() {
+    let many: String = (0..129).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = format!("HTTP/1.1 200 OK\r\n{many}\r\n");
+    for (name, answer) in [
+        (
+            "two lengths",
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"[..],
+        ),
+        ("a length with a sign", b"HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab"),
+        (
+            "a transfer encoding over HTTP/1.0",
+            b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        ),
+        (
+            "a length and a transfer encoding",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n\
+              1\r\na\r\n0\r\n\r\n",
+        ),
+        ("a transfer encoding that is none", b"HTTP/1.1 200 OK\r\ntransfer-encoding: xchunked\r\n\r\na"),
+        ("a transfer encoding that is not chunked", b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\na"),
+        ("a folded field", b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 0\r\n\r\n"),
+        ("a bare CR", b"HTTP/1.1 200 OK\r\nx: a\rb\r\ncontent-length: 0\r\n\r\n"),
+        ("NUL", b"HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n"),
+        ("a space before a colon", b"HTTP/1.1 200 OK\r\nx : a\r\ncontent-length: 0\r\n\r\n"),
+        ("HTTP/0.9", b"hello"),
+        ("the status 099", b"HTTP/1.1 099 X\r\ncontent-length: 0\r\n\r\n"),
+        ("a control character in the reason", b"HTTP/1.1 200 O\x01K\r\ncontent-length: 0\r\n\r\n"),
+        ("more fields than allowed", many.as_bytes()),
+        ("a switch that nobody asked for", b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"),
+        ("nothing", b""),
+    ] {
+        let seen = answer_to(answer).await;
+        assert!(seen.starts_with("HTTP/1.1 502 "), "{name}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unusual_and_clear_goes_through() {
+    for (name, answer, status) in [
+        ("the status 999", &b"HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n"[..], "999"),
+        ("204 with a body", b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nab", "204"),
+        ("304 with a body", b"HTTP/1.1 304 Not Modified\r\n\r\nab", "304"),
+    ] {
+        let seen = answer_to(answer).await;
+        assert!(seen.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {seen}");
+        assert!(seen.ends_with("\r\n\r\n"), "{name}: no body in {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_never_ends_cleanly() {
+    for (name, answer) in [
+        ("by length", &b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"[..]),
+        ("in chunks", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+    ] {
+        let endpoint = once(answer.to_vec()).await;
+        let proxy = serve(|port| simple(port, endpoint.address));
+        let response = proxy.client().await.begin(client::get("a", "/")).await;
+        let whole = within(http_body_util::BodyExt::collect(response.into_body())).await;
+        assert!(whole.is_err(), "{name}, over HTTP/1");
+        let mut client: Http2Client = Http2Client::connect(proxy.address).await;
+        let request = http::Request::get("http://a/").body(Default::default());
+        let response = client.0.send_request(request.expect("a request"));
+        let response = within(response).await.expect("a head");
+        let whole = within(http_body_util::BodyExt::collect(response.into_body())).await;
+        assert!(whole.is_err(), "{name}, over HTTP/2");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_bytes_after_the_body_is_not_used_again() {
+    let endpoint = Scripted::start(|mut stream, number| async move {
+        // What comes too much on the first connection looks like the next answer.
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+        upstream::read_head(&mut stream).await;
+        let bytes = if number == 0 { format!("{answer}{evil}") } else { answer.to_owned() };
+        let _ = stream.write_all(bytes.as_bytes()).await;
+        upstream::read_head(&mut stream).await;
+    })
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut client = proxy.client().await;
+    for _ in 0..2 {
+        assert_eq!(client.get("a", "/").await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_of_an_endpoint_end_here() {
+    let seen = answer_to(
+        b"HTTP/1.1 200 OK\r\nconnection: close, x-internal\r\nx-internal: secret\r\n\
+          keep-alive: timeout=5\r\nproxy-connection: close\r\nproxy-status: x\r\n\
+          upgrade: h2c\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await
+    .to_ascii_lowercase();
+    assert!(seen.starts_with("http/1.1 200 "), "{seen}");
+    for absent in ["x-internal", "keep-alive", "proxy-", "upgrade", "secret"] {
+        assert!(!seen.contains(absent), "{absent}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn informational_responses_end_here() {
+    let seen = answer_to(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+          HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await;
+    assert!(seen.starts_with("HTTP/1.1 200 ") && seen.ends_with("ok"), "{seen}");
+}

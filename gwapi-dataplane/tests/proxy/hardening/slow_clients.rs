@@ -1,0 +1,299 @@
+//! Clients that take their time: each is let go, by the one limit that is meant for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gwapi_dataplane::Limits;
+use gwapi_translate::ir::IrResource;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::clock::{SHORT, pass, with_clock};
+use crate::support::frames::*;
+use crate::support::upstream::{endless, read_head};
+use crate::support::*;
+
+/// Nothing that is about clients ends within an hour.
+fn patient() -> Limits {
+    let hour = Duration::from_secs(3600);
+    Limits {
+        first_byte_timeout: hour,
+        handshake_timeout: hour,
+        head_timeout: hour,
+        idle_timeout: hour,
+        body_idle_timeout: hour,
+        write_stall_timeout: hour,
+        min_rate: 0,
+        ..Limits::default()
+    }
+}
+
+/// A rate that no test keeps up with.
+fn fast() -> Limits {
+    Limits { min_rate: 1_000_000_000, min_rate_grace: SHORT, ..patient() }
+}
+
+#[tokio::test]
+async fn silent_clients_are_let_go() {
+    let echo = Echo::start("a").await;
+    let certificate = certificate_for(&["a.example"]);
+    let tls = |port| -> Vec<IrResource> {
+        vec![ir_listener(https_listener("web", port, None, &["c"])), certificate.secret("c")]
+    };
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let block = frame(HEADERS, END_STREAM, 1, &request("GET"));
+    let unfinished = [&hello, &block].into_iter().flatten().copied().collect::<Vec<_>>();
+    let asked = [&hello[..], &get(1)].concat();
+    let first_byte = || Limits { first_byte_timeout: SHORT, ..patient() };
+    let head = || Limits { head_timeout: SHORT, ..patient() };
+    let idle = || Limits { idle_timeout: SHORT, first_byte_timeout: SHORT, ..patient() };
+    let body = || Limits { body_idle_timeout: SHORT, ..patient() };
+    for (name, limits, bytes) in [
+        ("nothing", first_byte(), &b""[..]),
+        ("half a preface", first_byte(), b"PRI * HT"),
+        ("a preface and nothing else", first_byte(), &hello),
+        ("half a head", head(), b"GET / HTTP/1.1\r\nhost:"),
+        ("a header block without an end", head(), &unfinished),
+        ("a request and nothing else", idle(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("a request over HTTP/2 and nothing else", idle(), &asked),
+        ("no body", body(), b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"),
+        ("no chunks", body(), b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"),
+        ("half a body", body(), b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nabc"),
+    ] {
+        let proxy = serve_with(limits, |port| simple(port, echo.address));
+        println!("{name}");
+        // It returns when the proxy has closed.
+        client::raw(proxy.address, bytes).await;
+    }
+    let handshake = Limits { handshake_timeout: SHORT, ..patient() };
+    for (name, bytes) in [("no handshake", &b""[..]), ("half a handshake", b"\x16\x03\x01")] {
+        let proxy = serve_with(handshake.clone(), tls);
+        println!("{name}");
+        client::raw(proxy.address, bytes).await;
+    }
+}
+
+/// Sends a byte each time that the clock ticks, until the connection is over; what came.
+async fn drip(proxy: &Proxy, head: &[u8], piece: &[u8]) -> Vec<u8> {
+    let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    stream.write_all(head).await.expect("it reads");
+    let (mut read, mut write) = stream.split();
+    let mut answer = Vec::new();
+    let dripping = async {
+        for _ in 0..200 {
+            let _ = write.write_all(piece).await;
+            pass(proxy).await;
+        }
+    };
+    tokio::select! {
+        () = dripping => panic!("nobody minds"),
+        _ = read.read_to_end(&mut answer) => {}
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_a_408() {
+    let (echo, silent) = (Echo::start("a").await, Scripted::silent().await);
+    let proxy = serve_with(fast(), |port| with_clock(simple(port, echo.address), &silent));
+    for (head, piece) in [
+        (&b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n"[..], &b"x"[..]),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ] {
+        let answer = drip(&proxy, head, piece).await;
+        assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert!(echo.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_that_drips_is_answered_and_its_connection_goes_on() {
+    let (echo, silent) = (Echo::start("a").await, Scripted::silent().await);
+    let proxy = serve_with(fast(), |port| with_clock(simple(port, echo.address), &silent));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    client.send(&frame(HEADERS, END_HEADERS, 1, &request("POST"))).await;
+    let mut answer = None;
+    for _ in 0..200 {
+        client.send(&frame(DATA, 0, 1, b"x")).await;
+        pass(&proxy).await;
+        let next = client.find(|seen| seen.stream == 1);
+        if let Ok(seen) = tokio::time::timeout(Duration::ZERO, next).await {
+            answer = seen;
+            break;
+        }
+    }
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.kind, HEADERS);
+    assert_ne!(answer.payload[0], 0x88, "not 200");
+    client.send(&get(3)).await;
+    let answer = client.find(|seen| seen.stream == 3).await.expect("an answer");
+    assert_eq!(answer.payload[0], 0x88, "200");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_drop_by_drop_loses_its_connection() {
+    let ((endpoint, mut ended), silent) = (endless().await, Scripted::silent().await);
+    let proxy = serve_with(fast(), |port| with_clock(simple(port, endpoint.address), &silent));
+    let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it reads");
+    let mut drop = vec![0; 1024 * 1024];
+    let dripping = async {
+        for _ in 0..200 {
+            let _ = stream.read(&mut drop).await;
+            pass(&proxy).await;
+        }
+    };
+    tokio::select! {
+        () = dripping => panic!("nobody minds"),
+        ended = ended.recv() => ended.expect("the endpoint is let go"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_read_drop_by_drop_is_reset() {
+    let ((endpoint, mut ended), silent) = (endless().await, Scripted::silent().await);
+    let proxy = serve_with(fast(), |port| with_clock(simple(port, endpoint.address), &silent));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    client.send(&get(1)).await;
+    let dripping = async {
+        for _ in 0..200 {
+            let by = 20_000_u32.to_be_bytes();
+            let _ = client.0.write_all(&frame(WINDOW_UPDATE, 0, 1, &by)).await;
+            let _ = client.0.write_all(&frame(WINDOW_UPDATE, 0, 0, &by)).await;
+            pass(&proxy).await;
+        }
+    };
+    tokio::select! {
+        () = dripping => panic!("nobody minds"),
+        ended = ended.recv() => ended.expect("the endpoint is let go"),
+    }
+    assert!(client.find(|seen| seen.kind == RST_STREAM).await.is_some());
+}
+
+/// An endpoint that answers with a first piece at once, and goes on once it has read `late` or the
+/// gate is opened.
+async fn talking() -> (Scripted, Arc<Notify>) {
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let gate = Arc::clone(&opened);
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nfirst").await;
+            let mut seen = Vec::new();
+            let late = async {
+                while !seen.windows(4).any(|bytes| bytes == b"late") {
+                    if stream.read_buf(&mut seen).await.is_ok_and(|read| read == 0) {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = late => {}
+                () = gate.notified() => {}
+            }
+            let _ = stream.write_all(b" second").await;
+        }
+    })
+    .await;
+    (endpoint, gate)
+}
+
+/// The body that a client gets over HTTP/1 and over HTTP/2; `late` is called after the first piece.
+async fn bodies(proxy: &Proxy, request_body: bool, late: impl AsyncFn(&Proxy)) {
+    let head = if request_body {
+        "POST / HTTP/1.1\r\ntransfer-encoding: chunked"
+    } else {
+        "GET / HTTP/1.1"
+    };
+    let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    let head = format!("{head}\r\nhost: a\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut seen = Vec::new();
+    while !seen.windows(5).any(|bytes| bytes == b"first") {
+        assert_ne!(within(stream.read_buf(&mut seen)).await.expect("it goes on"), 0);
+    }
+    late(proxy).await;
+    if request_body {
+        stream.write_all(b"4\r\nlate\r\n").await.expect("it reads");
+    }
+    while !seen.windows(6).any(|bytes| bytes == b"second") {
+        assert_ne!(within(stream.read_buf(&mut seen)).await.expect("it goes on"), 0);
+    }
+
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let open = if request_body { END_HEADERS } else { END_HEADERS | END_STREAM };
+    client
+        .send(&frame(HEADERS, open, 1, &request(if request_body { "POST" } else { "GET" })))
+        .await;
+    let data = |seen: &Seen| seen.stream == 1 && [DATA, RST_STREAM].contains(&seen.kind);
+    assert_eq!(client.find(data).await.expect("a piece").payload, b"first");
+    late(proxy).await;
+    if request_body {
+        client.send(&frame(DATA, 0, 1, b"late")).await;
+    }
+    assert_eq!(client.find(data).await.expect("a piece").payload, b" second");
+}
+
+fn strict() -> Limits {
+    Limits { body_idle_timeout: SHORT, write_stall_timeout: SHORT, ..fast() }
+}
+
+#[tokio::test]
+async fn a_quiet_response_is_not_taken_for_a_client_that_does_not_read() {
+    let ((endpoint, gate), silent) = (talking().await, Scripted::silent().await);
+    let proxy = serve_with(strict(), |port| with_clock(simple(port, endpoint.address), &silent));
+    bodies(&proxy, false, async |proxy: &Proxy| {
+        for _ in 0..4 {
+            pass(proxy).await;
+        }
+        gate.notify_one();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_may_be_silent_while_it_is_answered() {
+    let ((endpoint, _gate), silent) = (talking().await, Scripted::silent().await);
+    let proxy = serve_with(strict(), |port| with_clock(simple(port, endpoint.address), &silent));
+    bodies(&proxy, true, async |proxy: &Proxy| {
+        for _ in 0..4 {
+            pass(proxy).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_waits_for_any_more_has_to_end_in_time() {
+    let endpoint = Scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let limits = Limits { body_idle_timeout: SHORT, ..patient() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf";
+    let answer = client::raw(proxy.address, head).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"), "{answer}");
+}
+
+#[tokio::test]
+async fn while_many_are_slow_others_are_served() {
+    let echo = Echo::start("a").await;
+    let proxy = serve_with(patient(), |port| simple(port, echo.address));
+    let connect = async |address: SocketAddr, bytes: &[u8]| {
+        let mut stream = within(TcpStream::connect(address)).await.expect("it accepts");
+        stream.write_all(bytes).await.expect("it reads");
+        stream
+    };
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        slow.push(connect(proxy.address, b"GET / HTTP/1.1\r\nhost").await);
+        slow.push(
+            connect(proxy.address, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")
+                .await,
+        );
+    }
+    for _ in 0..20 {
+        assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    }
+}

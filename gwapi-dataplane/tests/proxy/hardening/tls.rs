@@ -1,0 +1,247 @@
+//! TLS: what clients say first, sessions, and certificates that change.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gwapi_dataplane::Limits;
+use gwapi_translate::ir::{HttpRule, IrResource, ListenerKey};
+use http::StatusCode;
+use rustls::client::{Resumption, Tls12Resumption};
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
+
+use crate::support::client::{Http2Client, tls, tls_config, tls_with};
+use crate::support::*;
+
+fn web(port: u16, certificate: &TestCertificate) -> Vec<IrResource> {
+    vec![ir_listener(https_listener("web", port, None, &["c"])), certificate.secret("c")]
+}
+
+/// Runs what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    within(tokio::task::spawn_blocking(work)).await.expect("no panic")
+}
+
+/// A handshake whose ClientHello is cut into records of `record` bytes, sent in pieces of `piece`.
+fn handshake_in_pieces(
+    config: Arc<ClientConfig>,
+    address: SocketAddr,
+    record: usize,
+    piece: usize,
+) -> std::io::Result<()> {
+    let name = ServerName::try_from("a.example").expect("a name");
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello)?;
+    let records: Vec<u8> = hello[5..]
+        .chunks(record)
+        .flat_map(|part| {
+            let mut record = vec![0x16, 3, 1];
+            record.extend((part.len() as u16).to_be_bytes());
+            record.extend(part);
+            record
+        })
+        .collect();
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    for piece in records.chunks(piece) {
+        stream.write_all(piece)?;
+    }
+    client.complete_io(&mut stream).map(drop)
+}
+
+#[tokio::test]
+async fn a_hello_may_come_in_any_number_of_records_and_segments() {
+    let certificate = certificate_for(&["a.example"]);
+    let proxy = serve(|port| web(port, &certificate));
+    let config = tls_config(&[&certificate], &[]);
+    for (record, piece) in [(16_000, 1), (1, 16_000), (50, 7), (7, 50)] {
+        let (config, address) = (Arc::clone(&config), proxy.address);
+        let shaken = blocking(move || handshake_in_pieces(config, address, record, piece)).await;
+        shaken.unwrap_or_else(|error| panic!("records of {record}, pieces of {piece}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_hello_ends_the_connection_at_once() {
+    let certificate = certificate_for(&["a.example"]);
+    let hour = Duration::from_secs(3600);
+    let limits = Limits { handshake_timeout: hour, ..Limits::default() };
+    let proxy = serve_with(limits, |port| web(port, &certificate));
+    // A handshake message that says it has 16 MiB, in records that are full.
+    let mut endless = Vec::new();
+    for number in 0..8 {
+        endless.extend([0x16, 3, 1, 0x40, 0]);
+        let start = [1, 0xff, 0xff, 0xff];
+        let part: Vec<u8> = start.into_iter().filter(|_| number == 0).collect();
+        endless.resize(endless.len() + 0x4000 - part.len(), 0);
+        endless
+            .splice(endless.len() + part.len() - 0x4000..endless.len() + part.len() - 0x4000, part);
+    }
+    let alert = [0x15, 3, 1, 0, 2, 2, 0];
+    for (name, bytes) in [
+        ("clear text", &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..]),
+        ("zeros", &[0; 100]),
+        ("a record that is too long", b"\x16\x03\x01\xff\xff\x01"),
+        ("another message than a hello", b"\x16\x03\x01\x00\x04\x02\x00\x00\x00"),
+        ("a hello that is too long", &endless),
+        ("an alert", &alert),
+    ] {
+        println!("{name}");
+        client::raw(proxy.address, bytes).await;
+    }
+    assert!(tls(proxy.address, "a.example", &[&certificate], &[]).await.is_ok());
+}
+
+fn with_versions(
+    certificate: &TestCertificate,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.der.clone().into()).expect("a certificate");
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("the provider has it")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A request on a connection of its own; how the handshake went, and whether it offered early data.
+fn request(config: Arc<ClientConfig>, address: SocketAddr) -> (HandshakeKind, bool) {
+    let name = ServerName::try_from("a.example").expect("a name");
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    let early = client.early_data().is_some();
+    let mut socket = std::net::TcpStream::connect(address).expect("it accepts");
+    let mut stream = rustls::Stream::new(&mut client, &mut socket);
+    let request = b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).expect("it reads");
+    let _ = stream.read_to_end(&mut Vec::new());
+    (client.handshake_kind().expect("it is over"), early)
+}
+
+#[tokio::test]
+async fn no_way_to_resume_leads_from_one_listener_to_another() {
+    let certificate = certificate_for(&["a.example"]);
+    let other = free_port();
+    let proxy = serve(|port| {
+        let mut resources = web(port, &certificate);
+        resources.push(ir_listener(https_listener("other", other, None, &["c"])));
+        resources
+    });
+    let (first, other) = (proxy.address, SocketAddr::new(proxy.address.ip(), other));
+    for (name, version, tls12) in [
+        ("TLS 1.3", &TLS13, Tls12Resumption::Disabled),
+        ("TLS 1.2, tickets", &TLS12, Tls12Resumption::SessionIdOrTickets),
+        ("TLS 1.2, identifiers", &TLS12, Tls12Resumption::SessionIdOnly),
+    ] {
+        let mut config = with_versions(&certificate, version);
+        config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls12);
+        config.enable_early_data = true;
+        let config = Arc::new(config);
+        let kinds = blocking(move || {
+            [first, first, other].map(|address| request(Arc::clone(&config), address))
+        })
+        .await;
+        let full = HandshakeKind::Full;
+        assert_eq!(kinds.map(|(kind, _)| kind), [full, HandshakeKind::Resumed, full], "{name}");
+        assert!(kinds.iter().all(|(_, early)| !early), "{name}: early data is not offered");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_server_name_gets_an_alert_unless_a_listener_takes_any() {
+    let certificate = certificate_for(&["a.example"]);
+    let mut config = with_versions(&certificate, &TLS13);
+    config.enable_sni = false;
+    let config = Arc::new(config);
+    let named = serve(|port| {
+        vec![
+            ir_listener(https_listener("web", port, Some("a.example"), &["c"])),
+            certificate.secret("c"),
+        ]
+    });
+    let error = tls_with(Arc::clone(&config), named.address, "a.example").await;
+    let error = error.expect_err("no listener");
+    assert!(error.to_string().contains("UnrecognisedName"), "{error}");
+    let any = serve(|port| web(port, &certificate));
+    assert!(tls_with(config, any.address, "a.example").await.is_ok());
+}
+
+/// Listeners for two hosts that share a certificate, as browsers take them for one.
+fn two_hosts(port: u16, echo: &Echo, certificate: &TestCertificate) -> Vec<IrResource> {
+    let mut resources = backend("app", &[echo.address]);
+    for (name, hostname) in [("a", "a.example"), ("b", "b.example")] {
+        resources.push(ir_listener(https_listener(name, port, Some(hostname), &["c"])));
+    }
+    let listeners = ["a", "b"].map(ListenerKey::new).to_vec();
+    resources.push(ir(HttpRule { listeners, backends: to("app"), ..rule("app") }));
+    resources.push(certificate.secret("c"));
+    resources
+}
+
+#[tokio::test]
+async fn a_connection_that_http2_clients_share_between_hosts_answers_421() {
+    let echo = Echo::start("a").await;
+    let certificate = certificate_for(&["a.example", "b.example"]);
+    let proxy = serve(|port| two_hosts(port, &echo, &certificate));
+    let stream = tls(proxy.address, "a.example", &[&certificate], &["h2"]).await;
+    let mut client: Http2Client = Http2Client::over(stream.expect("a handshake")).await;
+    for (host, status) in [
+        ("a.example", StatusCode::OK),
+        ("b.example", StatusCode::MISDIRECTED_REQUEST),
+        ("c.example", StatusCode::NOT_FOUND),
+        ("a.example", StatusCode::OK),
+    ] {
+        let request = http::Request::get(format!("https://{host}/")).body(Default::default());
+        let reply = client.send(request.expect("a request")).await;
+        assert_eq!(reply.status, status, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_rotate_under_load_without_a_failure() {
+    const ROTATIONS: usize = 50;
+    let echo = Echo::start("a").await;
+    let certificates: Vec<_> = (0..5).map(|_| certificate_for(&["a.example"])).collect();
+    let mut resources = Vec::new();
+    let mut proxy = serve(|port| {
+        let mut resources = simple(port, echo.address);
+        resources.push(ir_listener(https_listener("web", port, None, &["c"])));
+        resources.push(certificates[0].secret("c"));
+        resources
+    });
+    let (address, port) = (proxy.address, proxy.address.port());
+    for certificate in &certificates {
+        let mut all = simple(port, echo.address);
+        all.push(ir_listener(https_listener("web", port, None, &["c"])));
+        all.push(certificate.secret("c"));
+        resources.push(all);
+    }
+    let trusted: Vec<_> = certificates.iter().collect();
+    let config = tls_config(&trusted, &[]);
+    let mut kept =
+        Client::over(tls_with(Arc::clone(&config), address, "a.example").await.expect("one")).await;
+    let rotating = std::thread::spawn(move || {
+        for number in 0..ROTATIONS {
+            let report = proxy.set(resources[number % resources.len()].clone());
+            assert!(report.feedback[&gateway()].rejected_certificates.is_empty());
+        }
+        proxy
+    });
+    let mut handshakes = 0;
+    while !rotating.is_finished() || handshakes < 10 {
+        // Sessions are not resumed: each is a handshake with the certificate of its moment.
+        let config = tls_config(&trusted, &[]);
+        let clients = (0..4).map(|_| tls_with(Arc::clone(&config), address, "a.example"));
+        for stream in clients {
+            let stream = stream.await.expect("a handshake");
+            assert_eq!(Client::over(stream).await.get("a.example", "/").await.endpoint(), "a");
+            handshakes += 1;
+        }
+        assert_eq!(kept.get("a.example", "/").await.endpoint(), "a");
+    }
+    drop(rotating.join().expect("each rotation is applied"));
+}
