@@ -10,6 +10,7 @@ use gwapi_model::GatewayDuration;
 use ipnet::IpNet;
 
 use crate::backends::BackendArg;
+use crate::limits::LimitArg;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -193,6 +194,14 @@ pub(crate) struct ServingArgs {
     /// --drain-timeout [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_quiet: Option<Duration>,
+    /// Set a limit, such as max-connections=5000 or head-timeout=5s; may be repeated
+    ///
+    /// --list-limits shows their names, defaults and what happens beyond them.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = LimitArg::parse)]
+    pub(crate) limit: Vec<LimitArg>,
+    /// List the limits that --limit sets, and exit
+    #[arg(long, exclusive = true)]
+    pub(crate) list_limits: bool,
 }
 
 /// Where the admin server listens.
@@ -349,6 +358,23 @@ mod tests {
             "127.0.0.1",
         ]);
         assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn a_wrong_limit_is_told_with_the_way_out() {
+        let refused = |limit| error(&["gwapi", "run", ".", "--limit", limit]).to_string();
+        assert!(refused("max-header=1").contains("did you mean `max-headers`?"));
+        assert!(refused("head-timeout=10").contains("such as 10s or 500ms"));
+        for odd in ["list", "help", "max-headers"] {
+            assert!(refused(odd).contains("--list-limits"), "{}", refused(odd));
+        }
+    }
+
+    #[test]
+    fn listing_the_limits_needs_no_path() {
+        let cli = Cli::try_parse_from(["gwapi", "run", "--list-limits"]).expect("nothing else");
+        let Command::Run(run) = cli.command else { panic!("run expected") };
+        assert!(run.serving.list_limits);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl ProxyBuilder {
 
     /// Starts the workers. The proxy is ready after the first [`ProxyHandle::apply`].
     pub fn start(self) -> Result<ProxyHandle, StartError> {
+        self.limits.check().map_err(StartError::Limits)?;
         let workers = match self.workers {
             Some(workers) => workers.max(1),
             None => std::thread::available_parallelism().map_or(1, usize::from),

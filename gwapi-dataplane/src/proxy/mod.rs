@@ -41,6 +41,8 @@ use std::net::SocketAddr;
 use gwapi_translate::ir::{ConfigDelta, GatewayId, ListenerKey};
 use gwapi_translate::{Feedback, TranslationDelta};
 
+use crate::limits::LimitError;
+
 pub use certificates::check_certificate;
 pub use handle::{ProxyBuilder, ProxyHandle};
 
@@ -92,6 +94,9 @@ pub enum AccessLogFormat {
 /// Why a proxy could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A limit has a value that it cannot have.
+    #[error("the limits do not fit")]
+    Limits(#[source] LimitError),
     /// The admin address could not be bound.
     #[error("cannot listen on the admin address {address}")]
     Admin {
