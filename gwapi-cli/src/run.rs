@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gwapi_dataplane::{
-    Limits, ProxyBuilder, ProxyHandle, Standalone, StartError, TranslatedFolder,
-    raise_open_files_limit,
+    ProxyBuilder, ProxyHandle, Standalone, StartError, TranslatedFolder, raise_open_files_limit,
 };
 use gwapi_translate::{AddressPolicy, Options};
 
 use crate::Exit;
 use crate::addresses::{self, AddressPool};
-use crate::args::{Admin, Output, RunArgs, ServingArgs, TranslationArgs};
+use crate::args::{Admin, Output, RunArgs, ServingArgs, TranslationArgs, Underscores};
 use crate::backends::Backends;
 use crate::limits;
 use crate::overlay::CommandLine;
@@ -93,7 +92,11 @@ fn serve_and_report(
     if let (Some(preface), Output::Text) = (&service.preface, service.serving.output) {
         printer.line(preface);
     }
-    let proxy = start_proxy(service.serving, limits)?;
+    let builder = ProxyBuilder::new()
+        .limits(limits)
+        .trusted_proxies(service.serving.trusted_proxies())
+        .underscore_headers(service.translation.underscore_headers.policy());
+    let proxy = start_proxy(service.serving, builder)?;
     if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {
         let warning = Paint::of_stderr().doubtful("warning");
         log.line(&format!(
@@ -167,6 +170,7 @@ pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool)
         port_offset,
         addresses,
         allow_external_name: arguments.allow_external_name,
+        underscore_headers: arguments.underscore_headers == Underscores::Keep,
     }
 }
 
@@ -180,8 +184,7 @@ pub(crate) fn overlay(
     Ok(CommandLine::new(backends, admin, pool, arguments.controller_name.is_none()))
 }
 
-fn start_proxy(arguments: &ServingArgs, limits: Limits) -> anyhow::Result<ProxyHandle> {
-    let mut builder = ProxyBuilder::new().limits(limits);
+fn start_proxy(arguments: &ServingArgs, mut builder: ProxyBuilder) -> anyhow::Result<ProxyHandle> {
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers);
     }

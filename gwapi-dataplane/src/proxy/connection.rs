@@ -25,8 +25,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
 use super::core_state::CoreListener;
+use super::forwarded::ClientFields;
 use super::head_timer::{Arrival, HeadTimer};
-use super::headers::ClientFields;
 use super::io::ClientIo;
 use super::service;
 use super::stall::StreamExecutor;
@@ -69,7 +69,7 @@ impl Connection {
         let Accepted { worker, peer, socket, slot } = accepted;
         worker.telemetry.connection_opened(&listener.gateway, &listener.key);
         Rc::new(Self {
-            client: ClientFields::new(peer.ip(), tls.is_some()),
+            client: ClientFields::new(peer.ip(), tls.is_some(), &worker.shared.trusted_proxies),
             worker,
             peer,
             socket,

@@ -9,7 +9,10 @@ use super::apply::Applier;
 use super::drain;
 use super::shared::Shared;
 use super::worker::WorkerHandle;
-use super::{AccessLogFormat, ApplyReport, BoundListener, ConfigUpdate, Drained, StartError};
+use super::{
+    AccessLogFormat, ApplyReport, BoundListener, ConfigUpdate, Drained, StartError, TrustedProxies,
+    UnderscoreHeaders,
+};
 use crate::Limits;
 use crate::observe::{AccessLog, AdminServer, Telemetry};
 
@@ -21,6 +24,8 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 pub struct ProxyBuilder {
     workers: Option<usize>,
     limits: Limits,
+    trusted_proxies: TrustedProxies,
+    underscore_headers: UnderscoreHeaders,
     admin: Option<SocketAddr>,
     access_log: Option<AccessLogFormat>,
 }
@@ -42,6 +47,21 @@ impl ProxyBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Proxies in front of this one that are believed about clients; none, unless they are named.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
+    /// What to do with header fields whose names hold `_`; they are dropped, unless something else
+    /// is said.
+    #[must_use]
+    pub fn underscore_headers(mut self, policy: UnderscoreHeaders) -> Self {
+        self.underscore_headers = policy;
         self
     }
 
@@ -78,7 +98,10 @@ impl ProxyBuilder {
             }
             None => None,
         };
-        let shared = Arc::new(Shared::new(self.limits, telemetry));
+        let mut shared = Shared::new(self.limits, telemetry);
+        shared.trusted_proxies = self.trusted_proxies;
+        shared.underscore_headers = self.underscore_headers;
+        let shared = Arc::new(shared);
         let workers = (0..workers)
             .map(|index| WorkerHandle::start(index, Arc::clone(&shared)))
             .collect::<Result<Vec<_>, _>>()

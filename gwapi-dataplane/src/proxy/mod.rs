@@ -17,6 +17,7 @@ mod connection;
 mod core_state;
 mod drain;
 mod filters;
+mod forwarded;
 mod gateway;
 mod handle;
 mod head_timer;
@@ -44,7 +45,11 @@ use gwapi_translate::{Feedback, TranslationDelta};
 use crate::limits::LimitError;
 
 pub use certificates::check_certificate;
+pub use forwarded::TrustedProxies;
 pub use handle::{ProxyBuilder, ProxyHandle};
+/// The crate of [`IpNet`](ipnet::IpNet), in which [`TrustedProxies`] says networks.
+pub use ipnet;
+pub use request::UnderscoreHeaders;
 
 /// A change of what is served, applied as one: no request sees half of it.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::snapshot::Snapshot;
+use super::{TrustedProxies, UnderscoreHeaders};
 use crate::Limits;
 use crate::observe::Telemetry;
 
@@ -16,6 +17,8 @@ const WARNING_PERIOD: Duration = Duration::from_secs(10);
 /// Shared by all workers and the handle of a proxy.
 pub(super) struct Shared {
     pub(super) limits: Limits,
+    pub(super) trusted_proxies: TrustedProxies,
+    pub(super) underscore_headers: UnderscoreHeaders,
     pub(super) telemetry: Arc<Telemetry>,
     /// What is served now. A request reads it once.
     pub(super) snapshot: ArcSwap<Snapshot>,
@@ -29,6 +32,8 @@ impl Shared {
     pub(super) fn new(limits: Limits, telemetry: Arc<Telemetry>) -> Self {
         Self {
             limits,
+            trusted_proxies: TrustedProxies::None,
+            underscore_headers: UnderscoreHeaders::Drop,
             telemetry,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             started: Instant::now(),
