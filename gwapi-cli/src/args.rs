@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gwapi_dataplane::AccessLogFormat;
+use gwapi_dataplane::{AccessLogFormat, TrustedProxies, UnderscoreHeaders};
 use gwapi_model::GatewayDuration;
 use ipnet::IpNet;
 
 use crate::backends::BackendArg;
+use crate::limits::LimitArg;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -166,6 +167,12 @@ pub(crate) struct TranslationArgs {
     /// Route to Services of type ExternalName, which Gateway API implementations should refuse
     #[arg(long)]
     pub(crate) allow_external_name: bool,
+    /// What to do with request headers that have `_` in their names: `reject` answers 400
+    ///
+    /// Backends that read `_` for `-` could take them for headers that the gateway sets. Those that
+    /// would be taken so are dropped even with `keep`.
+    #[arg(long, value_name = "POLICY", default_value = "drop")]
+    pub(crate) underscore_headers: Underscores,
 }
 
 /// Options of a running proxy.
@@ -186,6 +193,17 @@ pub(crate) struct ServingArgs {
     /// How to report what is served: for people, or a JSON object per line
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Output,
+    /// Believe N proxies in front of this gateway about clients: the client is the Nth entry from the
+    /// right of X-Forwarded-For
+    ///
+    /// Only where nobody can reach the gateway past them. By default such headers are overwritten.
+    #[arg(long, value_name = "N", value_parser = hops, conflicts_with = "trusted_cidr")]
+    pub(crate) trusted_hops: Option<usize>,
+    /// Believe proxies with an address in this network about clients; may be repeated
+    ///
+    /// The client is the first entry from the right of X-Forwarded-For that is in none of them.
+    #[arg(long, value_name = "CIDR", value_parser = proxy_network)]
+    pub(crate) trusted_cidr: Vec<IpNet>,
     /// After SIGTERM: cut what is still in flight after this time [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_timeout: Option<Duration>,
@@ -193,6 +211,14 @@ pub(crate) struct ServingArgs {
     /// --drain-timeout [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_quiet: Option<Duration>,
+    /// Set a limit, such as max-connections=5000 or head-timeout=5s; may be repeated
+    ///
+    /// --list-limits shows their names, defaults and what happens beyond them.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = LimitArg::parse)]
+    pub(crate) limit: Vec<LimitArg>,
+    /// List the limits that --limit sets, and exit
+    #[arg(long, exclusive = true)]
+    pub(crate) list_limits: bool,
 }
 
 /// Where the admin server listens.
@@ -215,6 +241,34 @@ impl AccessLog {
             Self::Text => Some(AccessLogFormat::Text),
             Self::Json => Some(AccessLogFormat::Json),
             Self::Off => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Underscores {
+    #[default]
+    Drop,
+    Keep,
+    Reject,
+}
+
+impl Underscores {
+    pub(crate) fn policy(self) -> UnderscoreHeaders {
+        match self {
+            Self::Drop => UnderscoreHeaders::Drop,
+            Self::Keep => UnderscoreHeaders::Keep,
+            Self::Reject => UnderscoreHeaders::Reject,
+        }
+    }
+}
+
+impl ServingArgs {
+    pub(crate) fn trusted_proxies(&self) -> TrustedProxies {
+        match self.trusted_hops {
+            Some(hops) => TrustedProxies::Hops(hops),
+            None if self.trusted_cidr.is_empty() => TrustedProxies::None,
+            None => TrustedProxies::Networks(self.trusted_cidr.clone()),
         }
     }
 }
@@ -246,6 +300,22 @@ fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>().map(|network| network.trunc()).map_err(|_| {
         "a network in CIDR notation is expected, such as 127.1.0.0/16 or fd00:1::/112".to_owned()
     })
+}
+
+/// A network, or the one address of a proxy.
+fn proxy_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map(|network| network.trunc()).map_err(|_| {
+        "a network in CIDR notation or an address is expected, such as 10.0.0.0/8 or fd00:1::7"
+            .to_owned()
+    })
+}
+
+fn hops(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(hops @ 0..=100) => Ok(hops),
+        _ => Err("a number from 0 to 100 is expected".to_owned()),
+    }
 }
 
 fn admin_address(text: &str) -> Result<Admin, String> {
@@ -349,6 +419,40 @@ mod tests {
             "127.0.0.1",
         ]);
         assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn proxies_are_trusted_by_their_number_or_by_their_networks() {
+        let trusted = |more: &[&str]| {
+            let cli = Cli::try_parse_from(["gwapi", "run", "."].iter().chain(more));
+            let Command::Run(run) = cli.expect("arguments").command else { panic!("run expected") };
+            run.serving.trusted_proxies()
+        };
+        assert_eq!(trusted(&[]), TrustedProxies::None);
+        assert_eq!(trusted(&["--trusted-hops", "2"]), TrustedProxies::Hops(2));
+        let networks = ["10.0.0.0/8", "::1/128"].map(|text| text.parse().expect("CIDR")).to_vec();
+        let more = ["--trusted-cidr", "10.1.2.3/8", "--trusted-cidr", "::1"];
+        assert_eq!(trusted(&more), TrustedProxies::Networks(networks));
+        let both = ["--trusted-cidr", "10.0.0.0/8", "--trusted-hops", "1"];
+        let error = error(&["gwapi", "run", ".", both[0], both[1], both[2], both[3]]);
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn a_wrong_limit_is_told_with_the_way_out() {
+        let refused = |limit| error(&["gwapi", "run", ".", "--limit", limit]).to_string();
+        assert!(refused("max-header=1").contains("did you mean `max-headers`?"));
+        assert!(refused("head-timeout=10").contains("such as 10s or 500ms"));
+        for odd in ["list", "help", "max-headers"] {
+            assert!(refused(odd).contains("--list-limits"), "{}", refused(odd));
+        }
+    }
+
+    #[test]
+    fn listing_the_limits_needs_no_path() {
+        let cli = Cli::try_parse_from(["gwapi", "run", "--list-limits"]).expect("nothing else");
+        let Command::Run(run) = cli.command else { panic!("run expected") };
+        assert!(run.serving.list_limits);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use gwapi_model::manifest::parse;
 
 use crate::Exit;
 use crate::args::DemoArgs;
+use crate::limits;
 use crate::paint::Paint;
 use crate::queue::{LineQueue, print};
 use crate::report::table::plain;
@@ -61,6 +62,10 @@ const DEMOS: &[Demo] = &[
 ];
 
 pub(crate) fn demo(arguments: &DemoArgs, log: &LineQueue) -> anyhow::Result<Exit> {
+    if arguments.serving.list_limits {
+        limits::list();
+        return Ok(Exit::Fine);
+    }
     let Some(name) = &arguments.name else {
         list();
         return Ok(Exit::Fine);

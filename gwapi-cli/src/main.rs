@@ -5,6 +5,7 @@ mod args;
 mod backends;
 mod demo;
 mod echoes;
+mod limits;
 mod overlay;
 mod paint;
 mod problems;

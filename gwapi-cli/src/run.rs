@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gwapi_dataplane::{
-    Limits, ProxyBuilder, ProxyHandle, Standalone, StartError, TranslatedFolder,
-    raise_open_files_limit,
+    ProxyBuilder, ProxyHandle, Standalone, StartError, TranslatedFolder, raise_open_files_limit,
 };
 use gwapi_translate::{AddressPolicy, Options};
 
 use crate::Exit;
 use crate::addresses::{self, AddressPool};
-use crate::args::{Admin, Output, RunArgs, ServingArgs, TranslationArgs};
+use crate::args::{Admin, Output, RunArgs, ServingArgs, TranslationArgs, Underscores};
 use crate::backends::Backends;
+use crate::limits;
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::queue::{LAST_WORD, LineQueue};
@@ -47,6 +47,10 @@ pub(crate) struct Service<'a> {
 }
 
 pub(crate) fn run(arguments: &RunArgs, log: &LineQueue) -> anyhow::Result<Exit> {
+    if arguments.serving.list_limits {
+        limits::list();
+        return Ok(Exit::Fine);
+    }
     let service = Service {
         paths: arguments.paths.clone(),
         demo: arguments.demo,
@@ -74,6 +78,13 @@ fn serve_and_report(
     printer: &Printer,
     log: &LineQueue,
 ) -> anyhow::Result<Exit> {
+    let limits = match limits::limits(service.serving) {
+        Ok(limits) => limits,
+        Err(error) => {
+            log.line(&format!("error: {error}"));
+            return Ok(Exit::WrongUsage);
+        }
+    };
     if let Err(error) = raise_open_files_limit() {
         tracing::info!(%error, "the limit on open files stays as it is");
     }
@@ -81,7 +92,11 @@ fn serve_and_report(
     if let (Some(preface), Output::Text) = (&service.preface, service.serving.output) {
         printer.line(preface);
     }
-    let proxy = start_proxy(service.serving)?;
+    let builder = ProxyBuilder::new()
+        .limits(limits)
+        .trusted_proxies(service.serving.trusted_proxies())
+        .underscore_headers(service.translation.underscore_headers.policy());
+    let proxy = start_proxy(service.serving, builder)?;
     if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {
         let warning = Paint::of_stderr().doubtful("warning");
         log.line(&format!(
@@ -155,6 +170,7 @@ pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool)
         port_offset,
         addresses,
         allow_external_name: arguments.allow_external_name,
+        underscore_headers: arguments.underscore_headers == Underscores::Keep,
     }
 }
 
@@ -168,15 +184,7 @@ pub(crate) fn overlay(
     Ok(CommandLine::new(backends, admin, pool, arguments.controller_name.is_none()))
 }
 
-fn start_proxy(arguments: &ServingArgs) -> anyhow::Result<ProxyHandle> {
-    let mut limits = Limits::default();
-    if let Some(timeout) = arguments.drain_timeout {
-        limits.drain_timeout = timeout;
-    }
-    if let Some(quiet) = arguments.drain_quiet {
-        limits.drain_quiet = quiet;
-    }
-    let mut builder = ProxyBuilder::new().limits(limits);
+fn start_proxy(arguments: &ServingArgs, mut builder: ProxyBuilder) -> anyhow::Result<ProxyHandle> {
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers);
     }

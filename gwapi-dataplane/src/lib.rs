@@ -35,8 +35,8 @@
 //!
 //! Requests leave as HTTP/1.1 (or HTTP/2 where the backend speaks it) with the path in the
 //! canonical form that was matched ([`gwapi_translate::path`]). `X-Forwarded-For`, `-Proto`,
-//! `-Host` and `X-Real-IP` are overwritten, `Forwarded` and fields with `_` in their names are
-//! dropped. Of upgrades only `websocket` is passed on.
+//! `-Host` and `X-Real-IP` are overwritten, unless [`TrustedProxies`] says otherwise; `Forwarded` is
+//! dropped, and so are fields with `_` in their names, unless [`UnderscoreHeaders`] says otherwise. Of upgrades only `websocket` is passed on.
 
 pub mod limits;
 mod observe;

@@ -1,6 +1,29 @@
 //! Limits and timeouts, all in one place, with their defaults.
+//!
+//! ```
+//! use gwapi_dataplane::Limits;
+//!
+//! let mut limits = Limits::default();
+//! limits.set("head-timeout", "5s")?;
+//! limits.set("max-head-bytes", "32KiB")?;
+//! limits.check()?;
+//!
+//! let refused = limits.set("max-connection", "1").expect_err("no such limit");
+//! assert_eq!(
+//!     refused.to_string(),
+//!     "there is no limit `max-connection`; did you mean `max-connections`?",
+//! );
+//! # Ok::<(), gwapi_dataplane::limits::LimitError>(())
+//! ```
+
+mod quantity;
+mod table;
 
 use std::time::Duration;
+
+use gwapi_model::validate::closest;
+
+pub use table::Limit;
 
 /// Limits on everything that a client or an upstream controls.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,5 +136,200 @@ impl Default for Limits {
             drain_quiet: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+/// Why a limit is not what somebody wants it to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// No limit has this name.
+    #[error("there is no limit `{name}`{}", suggestion(.nearest.as_deref()))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// A limit whose name is like it.
+        nearest: Option<String>,
+    },
+    /// The value is not one that the limit can have.
+    #[error("`{value}` is no value for `{name}`: expected {expected}; the default is {default}")]
+    Value {
+        /// The limit.
+        name: String,
+        /// What was to become its value.
+        value: String,
+        /// What values look like, with the least and the greatest.
+        expected: String,
+        /// The value that it has where nobody says another.
+        default: String,
+    },
+    /// A limit can never be reached, because another one is in the way.
+    #[error("`{name}` is {value}, which `{other}` never lets happen: it is {other_value}; {help}")]
+    Unreachable {
+        /// The limit.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// The limit in its way.
+        other: &'static str,
+        /// The value of that.
+        other_value: String,
+        /// What to do.
+        help: &'static str,
+    },
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
+}
+
+impl Limits {
+    /// Sets a limit by its name, the field's with dashes, to a value as people write it: `10s`,
+    /// `64KiB`, `100`.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError::Unknown`] and [`LimitError::Value`]. What limits have to do with each other is
+    /// for [`Limits::check`] to say, once all are set.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), LimitError> {
+        let Some(row) = table::ROWS.iter().find(|row| row.name() == name) else {
+            let names: Vec<String> = table::ROWS.iter().map(table::Row::name).collect();
+            let known: Vec<&str> = names.iter().map(String::as_str).collect();
+            let nearest = closest(name, &known).map(str::to_owned);
+            return Err(LimitError::Unknown { name: name.to_owned(), nearest });
+        };
+        row.set(self, value)
+    }
+
+    /// Every limit, with its default, in the order of the fields.
+    pub fn describe() -> Vec<Limit> {
+        table::ROWS.iter().map(table::Row::describe).collect()
+    }
+
+    /// Whether every limit has a value that it can have, and all make sense together.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), LimitError> {
+        for row in table::ROWS {
+            row.check(self)?;
+        }
+        if self.max_uri_bytes > self.max_head_bytes {
+            return Err(LimitError::Unreachable {
+                name: "max-uri-bytes",
+                value: quantity::bytes(self.max_uri_bytes as u64),
+                other: "max-head-bytes",
+                other_value: quantity::bytes(self.max_head_bytes as u64),
+                help: "a head holds its target, so set `max-uri-bytes` to less",
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(name: &str, value: &str) -> String {
+        Limits::default().set(name, value).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn limits_are_set_as_people_write_them() {
+        let mut limits = Limits::default();
+        for (name, value) in [
+            ("head-timeout", "1500ms"),
+            ("max-connection-age", "1h30m"),
+            ("max-head-bytes", "32KiB"),
+            ("max-uri-bytes", "4096"),
+            ("max-send-buffer-bytes", "1Mi"),
+            ("max-concurrent-streams", "7"),
+            ("max-memory-bytes", "1GiB"),
+            ("drain-quiet", "0s"),
+            ("min-rate", "1KiB"),
+        ] {
+            assert_eq!(limits.set(name, value), Ok(()), "{name}");
+        }
+        let expected = Limits {
+            head_timeout: Duration::from_millis(1500),
+            max_connection_age: Duration::from_secs(5400),
+            max_head_bytes: 32 * 1024,
+            max_uri_bytes: 4096,
+            max_send_buffer_bytes: 1024 * 1024,
+            max_concurrent_streams: 7,
+            max_memory_bytes: Some(1024 * 1024 * 1024),
+            drain_quiet: Duration::ZERO,
+            min_rate: 1024,
+            ..Limits::default()
+        };
+        assert_eq!(limits, expected);
+        assert_eq!(limits.check(), Ok(()));
+    }
+
+    #[test]
+    fn every_default_can_be_written_and_read_back() {
+        for limit in Limits::describe() {
+            let mut limits = Limits::default();
+            // Where the system decides there is nothing to write.
+            if limit.name != "max-memory-bytes" {
+                assert_eq!(limits.set(&limit.name, &limit.default), Ok(()), "{limit:?}");
+            }
+            assert_eq!(limits, Limits::default(), "{limit:?}");
+        }
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_wrong_name_leads_to_the_nearest_one() {
+        assert!(error("max_headers", "1").contains("did you mean `max-headers`?"));
+        assert_eq!(error("zebra", "1"), "there is no limit `zebra`");
+    }
+
+    #[test]
+    fn a_wrong_value_is_answered_with_the_form_the_bounds_and_the_default() {
+        assert_eq!(
+            error("head-timeout", "10"),
+            "`10` is no value for `head-timeout`: expected a duration such as 10s or 500ms, from \
+             1ms to 99999h; the default is 10s"
+        );
+        assert_eq!(
+            error("max-head-bytes", "512"),
+            "`512` is no value for `max-head-bytes`: expected a size such as 65536 or 64KiB, from \
+             1KiB to 256KiB; the default is 64KiB"
+        );
+        for value in ["0", "-1", "1.5", "", "10s", "99999999999999999999"] {
+            assert!(error("max-connections", value).contains(" from 1 to "), "{value:?}");
+        }
+        for value in ["64kb", "KiB", "99999999999GiB", "1 MiB"] {
+            assert!(error("max-head-bytes", value).contains("64KiB"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn no_memory_limit_is_0_and_one_that_nothing_fits_in_is_refused() {
+        let mut limits = Limits::default();
+        assert_eq!(limits.set("max-memory-bytes", "0"), Ok(()));
+        assert_eq!((limits.max_memory_bytes, limits.check()), (Some(0), Ok(())));
+        assert!(error("max-memory-bytes", "1MiB").contains("or 0 for none"));
+    }
+
+    #[test]
+    fn limits_that_were_set_in_code_are_checked_too() {
+        let none = Limits { max_connections: 0, ..Limits::default() };
+        let Err(LimitError::Value { name, value, .. }) = none.check() else { panic!("refused") };
+        assert_eq!((&*name, &*value), ("max-connections", "0"));
+        let endless = Limits { idle_timeout: Duration::MAX, ..Limits::default() };
+        assert!(endless.check().is_err());
+    }
+
+    #[test]
+    fn a_target_has_to_fit_into_its_head() {
+        let small = Limits { max_head_bytes: 8 * 1024, ..Limits::default() };
+        assert_eq!(
+            small.check().expect_err("refused").to_string(),
+            "`max-uri-bytes` is 16KiB, which `max-head-bytes` never lets happen: it is 8KiB; a head \
+             holds its target, so set `max-uri-bytes` to less"
+        );
     }
 }

@@ -56,6 +56,8 @@ golden! {
     endpoints = "endpoints";
     /// TO-1 to TO-3.
     timeouts = "timeouts";
+    /// HM-5, where the data plane keeps them.
+    headers_with_underscores_match = "underscore-headers";
     /// RT-11, RT-12, and what is refused.
     unsupported = "unsupported";
 }
@@ -112,6 +114,7 @@ fn options(text: &str) -> Options {
         match word.split_once('=').unwrap_or((word, "")) {
             ("any-controller", _) => options.any_controller = true,
             ("allow-external-name", _) => options.allow_external_name = true,
+            ("underscore-headers", _) => options.underscore_headers = true,
             ("port-offset", value) => options.port_offset = value.parse().expect("a number"),
             (key, value) => {
                 let gateway = key.strip_prefix("assign:").expect("an option that is known");

@@ -1,6 +1,6 @@
 //! What a worker says about a request when it is over.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use gwapi_model::NamespacedName;
@@ -68,8 +68,10 @@ pub(crate) struct RequestRecord<'a> {
     pub(crate) backend: Option<&'a BackendKey>,
     /// Endpoint that was asked last.
     pub(crate) endpoint: Option<SocketAddr>,
-    /// The client.
+    /// The other side of the connection.
     pub(crate) peer: SocketAddr,
+    /// The client: the peer, or whom a trusted one named.
+    pub(crate) client: IpAddr,
     /// Method.
     pub(crate) method: &'a str,
     /// Host as the client wrote it, port included; empty where it wrote none.

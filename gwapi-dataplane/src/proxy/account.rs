@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::body::{BodyFault, BodyProgress};
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreListener, CoreRule};
+use super::forwarded::Client;
 use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
 
@@ -23,6 +24,7 @@ pub(super) struct RequestAccount {
     uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
+    pub(super) client: Client,
     pub(super) listener: Option<Rc<CoreListener>>,
     pub(super) rule: Option<Rc<CoreRule>>,
     pub(super) backend: Option<Rc<CoreBackend>>,
@@ -44,6 +46,7 @@ impl RequestAccount {
             uri: head.uri.clone(),
             version: head.version,
             host: head.headers.get(http::header::HOST).cloned(),
+            client: connection.client.peer(),
             listener: None,
             rule: None,
             backend: None,
@@ -54,6 +57,11 @@ impl RequestAccount {
             sent: 0,
             ended: Ended::ClientGone,
         }
+    }
+
+    /// Sets the fields that say who the client is.
+    pub(super) fn vouch(&self, fields: &mut HeaderMap, authority: &HeaderValue) {
+        self.connection.client.set(fields, authority, &self.client);
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -112,6 +120,7 @@ impl Drop for RequestAccount {
             backend: self.backend.as_ref().map(|backend| backend.key()),
             endpoint: self.endpoint,
             peer: self.connection.peer,
+            client: self.client.address,
             method: self.method.as_str(),
             host: without_userinfo(authority.or(host).unwrap_or_default()),
             path: self.uri.path_and_query().map_or(b"", |path| path.as_str().as_bytes()),

@@ -27,9 +27,9 @@ use super::body::ProxyBody;
 use super::coalesce::{Flusher, coalesce};
 use super::core_state::CoreListener;
 use super::failure;
+use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, Turn};
 use super::head_timer::{Arrival, HeadTimer};
-use super::headers::ClientFields;
 use super::io::ClientIo;
 use super::request;
 use super::service;
@@ -72,7 +72,7 @@ impl Connection {
         let Accepted { worker, peer, socket, slot } = accepted;
         worker.telemetry.connection_opened(&listener.gateway, &listener.key);
         Rc::new(Self {
-            client: ClientFields::new(peer.ip(), tls.is_some()),
+            client: ClientFields::new(peer.ip(), tls.is_some(), &worker.shared.trusted_proxies),
             worker,
             peer,
             socket,

@@ -9,7 +9,10 @@ use super::apply::Applier;
 use super::drain;
 use super::shared::Shared;
 use super::worker::WorkerHandle;
-use super::{AccessLogFormat, ApplyReport, BoundListener, ConfigUpdate, Drained, StartError};
+use super::{
+    AccessLogFormat, ApplyReport, BoundListener, ConfigUpdate, Drained, StartError, TrustedProxies,
+    UnderscoreHeaders,
+};
 use crate::Limits;
 use crate::observe::{AccessLog, AdminServer, Telemetry};
 
@@ -21,6 +24,8 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 pub struct ProxyBuilder {
     workers: Option<usize>,
     limits: Limits,
+    trusted_proxies: TrustedProxies,
+    underscore_headers: UnderscoreHeaders,
     admin: Option<SocketAddr>,
     access_log: Option<AccessLogFormat>,
 }
@@ -45,6 +50,21 @@ impl ProxyBuilder {
         self
     }
 
+    /// Proxies in front of this one that are believed about clients; none, unless they are named.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
+    /// What to do with header fields whose names hold `_`; they are dropped, unless something else
+    /// is said.
+    #[must_use]
+    pub fn underscore_headers(mut self, policy: UnderscoreHeaders) -> Self {
+        self.underscore_headers = policy;
+        self
+    }
+
     /// Serves health, metrics and the configuration on this address; port 0 picks one.
     #[must_use]
     pub fn admin(mut self, address: SocketAddr) -> Self {
@@ -61,6 +81,7 @@ impl ProxyBuilder {
 
     /// Starts the workers. The proxy is ready after the first [`ProxyHandle::apply`].
     pub fn start(self) -> Result<ProxyHandle, StartError> {
+        self.limits.check().map_err(StartError::Limits)?;
         let workers = match self.workers {
             Some(workers) => workers.max(1),
             None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -77,7 +98,10 @@ impl ProxyBuilder {
             }
             None => None,
         };
-        let shared = Arc::new(Shared::new(self.limits, telemetry));
+        let mut shared = Shared::new(self.limits, telemetry);
+        shared.trusted_proxies = self.trusted_proxies;
+        shared.underscore_headers = self.underscore_headers;
+        let shared = Arc::new(shared);
         let workers = (0..workers)
             .map(|index| WorkerHandle::start(index, Arc::clone(&shared)))
             .collect::<Result<Vec<_>, _>>()

@@ -1,6 +1,4 @@
-//! Fields that belong to one connection, and fields that the proxy itself answers for.
-
-use std::net::IpAddr;
+//! Fields that belong to one connection, or that frame a message.
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
@@ -8,22 +6,22 @@ use http::header::{
     UPGRADE,
 };
 
+use super::forwarded::{
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REAL_IP,
+};
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-
 /// Fields that mean the whole way, whatever `Connection` says: a client must not be able to strip
 /// what the proxy vouches for.
-const END_TO_END: [HeaderName; 7] = [
+const END_TO_END: [HeaderName; 8] = [
     HOST,
     CONTENT_LENGTH,
     FORWARDED,
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
+    X_FORWARDED_PORT,
     X_REAL_IP,
 ];
 
@@ -45,6 +43,19 @@ pub(super) fn tokens<'a>(
 ) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Whether a backend that reads `_` for `-` would take a field of this name for one that frames the
+/// message, belongs to its connection, or is vouched for by the proxy.
+pub(super) fn is_disguised(name: &str) -> bool {
+    name.contains('_') && {
+        let plain = name.replace('_', "-");
+        let same = |field: &HeaderName| field.as_str() == plain;
+        let connection = [CONNECTION, KEEP_ALIVE, TE, TRANSFER_ENCODING, UPGRADE, EXPECT];
+        END_TO_END.iter().chain(&connection).any(same)
+            || plain.starts_with("proxy-")
+            || plain.starts_with("x-forwarded-")
+    }
 }
 
 /// Removes what belongs to the connection that a request came on (RFC 9110 7.6.1), and what the
@@ -113,32 +124,6 @@ pub(super) fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool)
         for name in goes.cloned().collect::<Vec<_>>() {
             headers.remove(name);
         }
-    }
-}
-
-/// What the proxy knows of a client, as fields of its requests.
-#[derive(Debug)]
-pub(super) struct ClientFields {
-    address: HeaderValue,
-    scheme: HeaderValue,
-}
-
-impl ClientFields {
-    pub(super) fn new(address: IpAddr, tls: bool) -> Self {
-        let text = address.to_canonical().to_string();
-        Self {
-            address: HeaderValue::from_str(&text).expect("an address is visible ASCII"),
-            scheme: HeaderValue::from_static(if tls { "https" } else { "http" }),
-        }
-    }
-
-    /// Overwrites every field by which a client could claim to be another one.
-    pub(super) fn set(&self, headers: &mut HeaderMap, authority: &HeaderValue) {
-        headers.remove(FORWARDED);
-        headers.insert(X_FORWARDED_FOR, self.address.clone());
-        headers.insert(X_REAL_IP, self.address.clone());
-        headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
-        headers.insert(X_FORWARDED_HOST, authority.clone());
     }
 }
 
@@ -229,23 +214,6 @@ mod tests {
         let mut headers = headers(&[("te", "gzip;q=0.5, trailers"), ("connection", "te")]);
         strip_request(&mut headers);
         assert_eq!(headers[TE], "trailers");
-    }
-
-    #[test]
-    fn a_spoofed_client_is_overwritten() {
-        let mut headers = headers(&[
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-forwarded-for", "7.7.7.7"),
-            ("forwarded", "for=6.6.6.6"),
-            ("x-real-ip", "6.6.6.6"),
-        ]);
-        let client = ClientFields::new(IpAddr::from([10, 0, 0, 1]), true);
-        client.set(&mut headers, &HeaderValue::from_static("a.example"));
-        assert_eq!(headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>(), ["10.0.0.1"]);
-        assert_eq!(headers[X_REAL_IP], "10.0.0.1");
-        assert_eq!(headers[X_FORWARDED_PROTO], "https");
-        assert_eq!(headers[X_FORWARDED_HOST], "a.example");
-        assert!(!headers.contains_key(FORWARDED));
     }
 
     #[test]

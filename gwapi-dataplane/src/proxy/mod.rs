@@ -19,6 +19,7 @@ mod core_state;
 mod drain;
 mod failure;
 mod filters;
+mod forwarded;
 mod frame_guard;
 mod frames;
 mod gateway;
@@ -46,8 +47,14 @@ use std::net::SocketAddr;
 use gwapi_translate::ir::{ConfigDelta, GatewayId, ListenerKey};
 use gwapi_translate::{Feedback, TranslationDelta};
 
+use crate::limits::LimitError;
+
 pub use certificates::check_certificate;
+pub use forwarded::TrustedProxies;
 pub use handle::{ProxyBuilder, ProxyHandle};
+/// The crate of [`IpNet`](ipnet::IpNet), in which [`TrustedProxies`] says networks.
+pub use ipnet;
+pub use request::UnderscoreHeaders;
 
 /// A change of what is served, applied as one: no request sees half of it.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +104,9 @@ pub enum AccessLogFormat {
 /// Why a proxy could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A limit has a value that it cannot have.
+    #[error("the limits do not fit")]
+    Limits(#[source] LimitError),
     /// The admin address could not be bound.
     #[error("cannot listen on the admin address {address}")]
     Admin {

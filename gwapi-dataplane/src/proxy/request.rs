@@ -15,6 +15,19 @@ use super::headers;
 use super::reply::LocalReply;
 use crate::Limits;
 
+/// What to do with header fields whose names hold `_`. Backends that read `_` for `-` would take
+/// them for other fields, such as those that the proxy sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnderscoreHeaders {
+    /// Drop them before matching.
+    #[default]
+    Drop,
+    /// Keep them, but those that would be taken for a field that the proxy itself answers for.
+    Keep,
+    /// Answer 400.
+    Reject,
+}
+
 /// The parts of a request that decide where it goes.
 #[derive(Debug)]
 pub(super) struct Target<'a> {
@@ -188,10 +201,26 @@ fn host(authority: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// Drops fields whose names hold an underscore: backends that turn `-` into `_` would take them
-/// for fields that the proxy sets.
-pub(super) fn drop_ambiguous(headers: &mut HeaderMap) {
-    headers::remove_where(headers, |name| name.contains('_'));
+/// Does with fields whose names hold an underscore what the policy says.
+pub(super) fn settle_underscores(
+    headers: &mut HeaderMap,
+    policy: UnderscoreHeaders,
+) -> Result<(), LocalReply> {
+    match policy {
+        UnderscoreHeaders::Drop => headers::remove_where(headers, |name| name.contains('_')),
+        UnderscoreHeaders::Keep => headers::remove_where(headers, headers::is_disguised),
+        UnderscoreHeaders::Reject => {
+            if headers.keys().any(|name| name.as_str().contains('_')) {
+                return Err(LocalReply::BadRequest("the name of a header field holds `_`"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text is a host with a port or without.
+pub(super) fn is_authority(text: &str) -> bool {
+    host(text).is_some()
 }
 
 #[cfg(test)]
@@ -304,10 +333,26 @@ mod tests {
     }
 
     #[test]
-    fn fields_with_underscores_are_dropped() {
-        let mut head = head(get().header("x_user", "root").header("x-user", "me"));
-        drop_ambiguous(&mut head.headers);
-        assert_eq!(head.headers.len(), 2);
-        assert_eq!(head.headers["x-user"], "me");
+    fn fields_with_underscores_are_dropped_kept_or_refused() {
+        let fields = || {
+            let request = get().header("x_user", "root").header("x-user", "me");
+            let request =
+                request.header("x_forwarded-for", "6.6.6.6").header("x_real_ip", "6.6.6.6");
+            let request = request.header("content_length", "1").header("proxy_x", "1");
+            head(request).headers
+        };
+        let names = |policy| {
+            let mut headers = fields();
+            settle_underscores(&mut headers, policy).expect("they are not refused");
+            let mut names: Vec<String> = headers.keys().map(ToString::to_string).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(UnderscoreHeaders::Drop), ["host", "x-user"]);
+        assert_eq!(names(UnderscoreHeaders::Keep), ["host", "x-user", "x_user"]);
+        let refused = settle_underscores(&mut fields(), UnderscoreHeaders::Reject);
+        assert_eq!(refused, Err(LocalReply::BadRequest("the name of a header field holds `_`")));
+        let mut plain = head(get()).headers;
+        assert_eq!(settle_underscores(&mut plain, UnderscoreHeaders::Reject), Ok(()));
     }
 }

@@ -33,9 +33,12 @@ pub(super) async fn handle(
     let (mut head, body) = request.into_parts();
     let http1 = head.version != Version::HTTP_2;
     let mut account = RequestAccount::open(&connection, &head);
-    request::drop_ambiguous(&mut head.headers);
+    let shared = &connection.worker.shared;
+    account.client = connection.client.admit(&mut head.headers, &shared.trusted_proxies);
+    let settled = request::settle_underscores(&mut head.headers, shared.underscore_headers);
     // The one configuration that this request sees.
-    let planned = plan(&connection, &connection.worker.snapshot(), &head, &mut account);
+    let planned = settled
+        .and_then(|()| plan(&connection, &connection.worker.snapshot(), &head, &mut account));
     let mut response = match planned {
         Ok(Plan::Forward(way)) => {
             let exchange = Exchange { connection: &connection, head, body, upgrade, way };
@@ -98,8 +101,7 @@ impl Exchange<'_> {
         let body = RequestBody::new(self.body, &limits);
         account.body = Some(Rc::clone(body.progress()));
         let upgrading = self.upgrade.is_some();
-        let request = match upstream_request(self.connection, self.head, &self.way, body, upgrading)
-        {
+        let request = match upstream_request(&account, self.head, &self.way, body, upgrading) {
             Ok(request) => request,
             Err(local) => return answer(local, account, http1),
         };
@@ -137,7 +139,7 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
 
 /// The request as the endpoint gets it.
 fn upstream_request(
-    connection: &Connection,
+    account: &RequestAccount,
     head: Parts,
     way: &Forward,
     body: RequestBody,
@@ -146,7 +148,7 @@ fn upstream_request(
     let mut fields = head.headers;
     headers::strip_request(&mut fields);
     headers::join_cookies(&mut fields);
-    connection.client.set(&mut fields, &way.authority);
+    account.vouch(&mut fields, &way.authority);
     fields.insert(HOST, way.host.as_ref().unwrap_or(&way.authority).clone());
     for changes in &way.rule.filters.request_headers {
         changes.apply(&mut fields);

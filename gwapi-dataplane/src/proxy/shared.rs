@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::snapshot::Snapshot;
 use super::upstream::AllSlots;
+use super::{TrustedProxies, UnderscoreHeaders};
 use crate::Limits;
 use crate::observe::Telemetry;
 
@@ -17,6 +18,8 @@ const WARNING_PERIOD: Duration = Duration::from_secs(10);
 /// Shared by all workers and the handle of a proxy.
 pub(super) struct Shared {
     pub(super) limits: Limits,
+    pub(super) trusted_proxies: TrustedProxies,
+    pub(super) underscore_headers: UnderscoreHeaders,
     pub(super) telemetry: Arc<Telemetry>,
     /// What is served now. A request reads it once.
     pub(super) snapshot: ArcSwap<Snapshot>,
@@ -32,6 +35,8 @@ impl Shared {
     pub(super) fn new(limits: Limits, telemetry: Arc<Telemetry>) -> Self {
         Self {
             limits,
+            trusted_proxies: TrustedProxies::None,
+            underscore_headers: UnderscoreHeaders::Drop,
             telemetry,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             upstream_slots: Arc::default(),

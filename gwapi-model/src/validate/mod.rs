@@ -43,6 +43,7 @@ mod syntax;
 use std::fmt;
 
 use checker::Checker;
+pub use suggest::closest;
 
 use crate::Resource;
 

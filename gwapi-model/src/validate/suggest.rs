@@ -3,7 +3,7 @@
 /// The known word that `word` most likely stands for, if any is near enough: the same but for
 /// case, one that contains it, or one that few edits lead to. A word without letters is not
 /// misspelt.
-pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     if word.chars().count() > 64 || !word.chars().any(char::is_alphabetic) {
         return None;

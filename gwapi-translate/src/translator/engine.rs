@@ -354,7 +354,11 @@ impl Engine {
         let facts = |target: &ServicePort| {
             self.backends.get(target).map(|view| view.facts.clone()).unwrap_or_default()
         };
-        let lookup = Lookup { resources: &self.resources, facts: &facts };
+        let lookup = Lookup {
+            resources: &self.resources,
+            facts: &facts,
+            underscore_headers: self.options.underscore_headers,
+        };
         Some(route::view(name, &object, parents, &self.gateways, &lookup, &self.options))
     }
 

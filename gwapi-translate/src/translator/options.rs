@@ -26,6 +26,9 @@ pub struct Options {
     pub addresses: AddressPolicy,
     /// Route to Services of type ExternalName (HB-7).
     pub allow_external_name: bool,
+    /// The data plane keeps header fields with `_` in their names. Where it does not, a match on one
+    /// takes no request, and the route's status says so.
+    pub underscore_headers: bool,
 }
 
 /// Which addresses a Gateway without `spec.addresses` gets.
@@ -56,6 +59,7 @@ impl Default for Options {
             port_offset: 0,
             addresses: AddressPolicy::Shared(vec![IpAddr::from([0, 0, 0, 0])]),
             allow_external_name: false,
+            underscore_headers: false,
         }
     }
 }

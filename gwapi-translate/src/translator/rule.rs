@@ -58,6 +58,8 @@ pub(super) struct Lookup<'a> {
     pub(super) resources: &'a Resources,
     /// What is known about a Service port.
     pub(super) facts: &'a dyn Fn(&ServicePort) -> BackendFacts,
+    /// Whether headers with `_` in their names are there to be matched.
+    pub(super) underscore_headers: bool,
 }
 
 /// Compiles a route.
@@ -98,7 +100,8 @@ pub(super) fn compile(
                 continue;
             }
         };
-        compiled.rule_notes.extend(never_taken(&matches).map(|note| format!("{place}: {note}")));
+        let never = never_taken(&matches, lookup.underscore_headers);
+        compiled.rule_notes.extend(never.map(|note| format!("{place}: {note}")));
         let mut compiler = RuleCompiler {
             route,
             place,
@@ -131,10 +134,11 @@ pub(super) fn compile(
 
 /// HM-7: matches that no request ever reaches, because the data plane answers their method itself or
 /// drops their header.
-fn never_taken(matches: &[HttpMatch]) -> impl Iterator<Item = String> {
-    matches.iter().enumerate().filter_map(|(index, it)| {
-        let why = if it.headers.iter().any(|header| header.name.contains('_')) {
-            "headers with `_` in their name are dropped before matching".to_owned()
+fn never_taken(matches: &[HttpMatch], underscore_headers: bool) -> impl Iterator<Item = String> {
+    matches.iter().enumerate().filter_map(move |(index, it)| {
+        let underscore = it.headers.iter().any(|header| header.name.contains('_'));
+        let why = if underscore && !underscore_headers {
+            "headers with `_` in their name do not get as far as matching".to_owned()
         } else {
             let method = it.method.as_deref().filter(|it| matches!(*it, "CONNECT" | "TRACE"))?;
             format!("method {method} is always answered with 405")

@@ -12,12 +12,12 @@ use crate::observe::RequestRecord;
 ///
 /// ```text
 /// 127.0.0.1 - - [2026-01-31T12:00:00.000Z] "GET /a?b=c HTTP/1.1" 200 512 host="example.com"
-///   duration_ms=1.500 upstream_ms=1.250 received=0 gateway=default/web listener=http
+///   peer=127.0.0.1:40000 duration_ms=1.500 upstream_ms=1.250 received=0 gateway=default/web listener=http
 ///   route=default/site rule=default/site/api backend=default/api:80 endpoint=10.0.0.1:8080
 ///   ended=complete
 /// ```
 pub(super) fn text(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp) {
-    number(out, format_args!("{} - - [{at:.3}] \"", record.peer.ip()));
+    number(out, format_args!("{} - - [{at:.3}] \"", record.client));
     part(out, record.method.as_bytes());
     out.push(b' ');
     part(out, record.path);
@@ -26,6 +26,7 @@ pub(super) fn text(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp)
         format_args!(" {}\" {} {} host=", record.protocol, record.status, record.bytes_sent),
     );
     quoted(out, record.host);
+    number(out, format_args!(" peer={}", record.peer));
     number(out, format_args!(" duration_ms={}", Millis(record.duration)));
     match record.upstream_duration {
         Some(duration) => number(out, format_args!(" upstream_ms={}", Millis(duration))),
@@ -46,8 +47,8 @@ pub(super) fn json_line(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Times
     number(
         out,
         format_args!(
-            "{{\"time\":\"{at:.3}\",\"event\":\"request\",\"peer\":\"{}\",\"method\":",
-            record.peer
+            "{{\"time\":\"{at:.3}\",\"event\":\"request\",\"client\":\"{}\",\"peer\":\"{}\",\"method\":",
+            record.client, record.peer
         ),
     );
     json(out, record.method.as_bytes());
@@ -133,6 +134,7 @@ mod tests {
             backend: Some(&BackendKey::service("shop", "api", 80)),
             endpoint: Some("[::1]:8080".parse().unwrap()),
             peer: "192.0.2.7:40000".parse().unwrap(),
+            client: "203.0.113.9".parse().unwrap(),
             method: "GET",
             host: b"example.com",
             path: b"/a?b=c",
@@ -156,8 +158,8 @@ mod tests {
     fn a_text_line_starts_as_the_combined_format_and_names_route_and_backend() {
         assert_eq!(
             line(|_| {}, text),
-            "192.0.2.7 - - [2026-01-31T12:00:00.000Z] \"GET /a?b=c HTTP/1.1\" 200 512 \
-             host=\"example.com\" duration_ms=1.500 upstream_ms=1.250 received=3 \
+            "203.0.113.9 - - [2026-01-31T12:00:00.000Z] \"GET /a?b=c HTTP/1.1\" 200 512 \
+             host=\"example.com\" peer=192.0.2.7:40000 duration_ms=1.500 upstream_ms=1.250 received=3 \
              gateway=default/web listener=http route=shop/site rule=shop/site/api \
              backend=shop/api:80 endpoint=[::1]:8080 ended=complete\n"
         );
@@ -170,7 +172,7 @@ mod tests {
             value,
             serde_json::json!({
                 "time": "2026-01-31T12:00:00.000Z", "event": "request",
-                "peer": "192.0.2.7:40000", "method": "GET",
+                "client": "203.0.113.9", "peer": "192.0.2.7:40000", "method": "GET",
                 "host": "example.com", "path": "/a?b=c", "protocol": "HTTP/1.1", "status": 200,
                 "duration_ms": 1.5, "upstream_ms": 1.25, "bytes_received": 3, "bytes_sent": 512,
                 "gateway": "default/web", "listener": "http", "route": "shop/site",

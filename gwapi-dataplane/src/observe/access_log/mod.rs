@@ -164,6 +164,7 @@ mod tests {
             backend: None,
             endpoint: None,
             peer: "127.0.0.1:1".parse().unwrap(),
+            client: "127.0.0.1".parse().unwrap(),
             method: "GET",
             host: b"",
             path: path.as_bytes(),

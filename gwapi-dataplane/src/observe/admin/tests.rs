@@ -181,6 +181,7 @@ fn metrics_add_up_over_workers_and_are_well_formed() {
         backend: None,
         endpoint: None,
         peer: "127.0.0.1:1".parse().unwrap(),
+        client: "127.0.0.1".parse().unwrap(),
         method: "GET",
         host: b"",
         path: b"/",

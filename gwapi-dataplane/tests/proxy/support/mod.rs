@@ -56,11 +56,19 @@ pub(crate) fn serve_on(
     limits: Limits,
     resources: impl Fn(u16) -> Vec<IrResource>,
 ) -> Proxy {
+    serve_built(ip, &ProxyBuilder::new().limits(limits), resources)
+}
+
+/// The same with any settings.
+pub(crate) fn serve_built(
+    ip: IpAddr,
+    builder: &ProxyBuilder,
+    resources: impl Fn(u16) -> Vec<IrResource>,
+) -> Proxy {
     // Another test may take the port between its choice and its use.
     for _ in 0..20 {
         let port = free_port();
-        let builder = ProxyBuilder::new().workers(2).limits(limits.clone());
-        let handle = builder.start().expect("the proxy starts");
+        let handle = builder.clone().workers(2).start().expect("the proxy starts");
         let address = SocketAddr::new(ip, port);
         let mut proxy = Proxy { handle, address, config: GatewayConfig::default() };
         let report = proxy.set(resources(port));
