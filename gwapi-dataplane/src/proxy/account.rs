@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::body::{BodyFault, BodyProgress};
 use super::connection::Connection;
@@ -37,9 +37,10 @@ pub(super) struct RequestAccount {
 }
 
 impl RequestAccount {
-    pub(super) fn open(connection: &Rc<Connection>, head: &http::request::Parts) -> Self {
+    /// In a box, as it goes from hand to hand until the response is over.
+    pub(super) fn open(connection: &Rc<Connection>, head: &http::request::Parts) -> Box<Self> {
         connection.request_began();
-        Self {
+        Box::new(Self {
             connection: Rc::clone(connection),
             started: Instant::now(),
             method: head.method.clone(),
@@ -56,12 +57,7 @@ impl RequestAccount {
             status: CLIENT_CLOSED_REQUEST,
             sent: 0,
             ended: Ended::ClientGone,
-        }
-    }
-
-    /// Sets the fields that say who the client is.
-    pub(super) fn vouch(&self, fields: &mut HeaderMap, authority: &HeaderValue) {
-        self.connection.client.set(fields, authority, &self.client);
+        })
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -143,12 +139,12 @@ fn without_userinfo(authority: &[u8]) -> &[u8] {
 
 /// The account of a response body, and the connection that it comes from.
 pub(super) struct ResponseAccount {
-    request: RequestAccount,
+    request: Box<RequestAccount>,
     lease: Option<Lease>,
 }
 
 impl ResponseAccount {
-    pub(super) fn new(request: RequestAccount, lease: Lease) -> Self {
+    pub(super) fn new(request: Box<RequestAccount>, lease: Lease) -> Self {
         Self { request, lease: Some(lease) }
     }
 
@@ -158,7 +154,7 @@ impl ResponseAccount {
     }
 
     /// The body is whole: the connection that it came on can take the next request.
-    pub(super) fn complete(mut self, connection: Option<Http1>) {
+    pub(super) fn complete(mut self, connection: Option<Box<Http1>>) {
         self.request.ended = Ended::Complete;
         if let Some(lease) = self.lease.take() {
             lease.give_back(connection);

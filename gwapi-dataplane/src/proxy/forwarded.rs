@@ -7,6 +7,7 @@ use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::headers::remove_where;
+use super::present::Present;
 use super::request;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,6 +40,8 @@ pub(super) struct ClientFields {
     peer: IpAddr,
     address: HeaderValue,
     scheme: HeaderValue,
+    /// The fields that say so, as they are sent over HTTP/1.
+    wire: Vec<u8>,
     /// Whether the other side of the connection may speak for a client.
     trusted: bool,
 }
@@ -54,10 +57,19 @@ pub(super) struct Client {
 impl ClientFields {
     pub(super) fn new(peer: IpAddr, tls: bool, proxies: &TrustedProxies) -> Self {
         let peer = peer.to_canonical();
+        let scheme = if tls { "https" } else { "http" };
+        let fields = [
+            (X_FORWARDED_FOR, &*peer.to_string()),
+            (X_REAL_IP, &*peer.to_string()),
+            (X_FORWARDED_PROTO, scheme),
+        ];
+        let wire: String =
+            fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         Self {
             peer,
             address: value(&peer.to_string()),
-            scheme: HeaderValue::from_static(if tls { "https" } else { "http" }),
+            scheme: HeaderValue::from_static(scheme),
+            wire: wire.into_bytes(),
             trusted: match proxies {
                 TrustedProxies::None => false,
                 TrustedProxies::Hops(hops) => *hops > 0,
@@ -73,10 +85,18 @@ impl ClientFields {
 
     /// Who sent a request with these fields. Claims that are not believed are gone then, so that
     /// no route can match them.
-    pub(super) fn admit(&self, headers: &mut HeaderMap, proxies: &TrustedProxies) -> Client {
+    pub(super) fn admit(
+        &self,
+        headers: &mut HeaderMap,
+        present: Present,
+        proxies: &TrustedProxies,
+    ) -> Client {
+        if !present.any(Present::CLAIM) {
+            return self.peer();
+        }
         let way = self.trusted.then(|| way(headers, proxies)).flatten();
         let Some(way) = way else {
-            remove_where(headers, is_claim);
+            remove_where(headers, |name| Present::named(name).any(Present::CLAIM));
             return self.peer();
         };
         // What proxies make of it is not known: they may have passed on whatever a client wrote.
@@ -86,6 +106,12 @@ impl ClientFields {
             address: way.last().copied().unwrap_or(self.peer),
             way: Some(value(&stations.collect::<Vec<_>>().join(", "))),
         }
+    }
+
+    /// The fields of [`ClientFields::set`], but `X-Forwarded-Host`, as they are sent over HTTP/1. `None`
+    /// where they depend on the request.
+    pub(super) fn wire(&self, client: &Client) -> Option<&[u8]> {
+        client.way.is_none().then_some(&*self.wire)
     }
 
     /// Sets every field by which a client could claim to be another one: to what the proxy saw, or
@@ -110,12 +136,6 @@ impl ClientFields {
             headers.remove(X_FORWARDED_PORT);
         }
     }
-}
-
-/// Whether a field of this name claims something of a client.
-fn is_claim(name: &str) -> bool {
-    // Those of other proxies, such as `x-forwarded-server`, are claims as well.
-    name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
 }
 
 /// Addresses that trusted proxies spoke of, from the nearest to the client; `None` where what
@@ -205,7 +225,8 @@ mod tests {
     fn pass(peer: &str, proxies: &TrustedProxies, mut fields: HeaderMap) -> (HeaderMap, IpAddr) {
         let peer = peer.parse().expect("an address");
         let connection = ClientFields::new(peer, false, proxies);
-        let client = connection.admit(&mut fields, proxies);
+        let present = Present::of(&fields);
+        let client = connection.admit(&mut fields, present, proxies);
         connection.set(&mut fields, &HeaderValue::from_static("a.example"), &client);
         (fields, client.address)
     }

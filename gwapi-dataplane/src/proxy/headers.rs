@@ -9,9 +9,10 @@ use http::header::{
 use super::forwarded::{
     X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REAL_IP,
 };
+use super::present::Present;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
 /// Fields that mean the whole way, whatever `Connection` says: a client must not be able to strip
 /// what the proxy vouches for.
 const END_TO_END: [HeaderName; 8] = [
@@ -26,8 +27,8 @@ const END_TO_END: [HeaderName; 8] = [
 ];
 
 /// Whether a message asks for an upgrade to WebSocket, the one protocol that is passed on.
-pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(UPGRADE).is_some_and(is_websocket);
+pub(super) fn wants_websocket(headers: &HeaderMap, present: Present) -> bool {
+    let upgrade = present.any(Present::UPGRADE) && headers.get(UPGRADE).is_some_and(is_websocket);
     upgrade && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
 }
 
@@ -60,12 +61,12 @@ pub(super) fn is_disguised(name: &str) -> bool {
 
 /// Removes what belongs to the connection that a request came on (RFC 9110 7.6.1), and what the
 /// proxy answers itself. `TE` stays where it says that trailers are welcome.
-pub(super) fn strip_request(headers: &mut HeaderMap) {
-    let trailers = headers.contains_key(TE)
+pub(super) fn strip_request(headers: &mut HeaderMap, present: Present) {
+    let trailers = present.any(Present::TE)
         && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
-    strip_response(headers);
-    for name in [HTTP2_SETTINGS, EXPECT] {
-        headers.remove(name);
+    strip_response(headers, present);
+    if present.any(Present::EXPECT) {
+        headers.remove(EXPECT);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -73,8 +74,8 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
 }
 
 /// Removes what belongs to the connection that a response came on.
-pub(super) fn strip_response(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+pub(super) fn strip_response(headers: &mut HeaderMap, present: Present) {
+    if present.any(Present::CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             .filter(|name| !END_TO_END.contains(name))
@@ -84,10 +85,19 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
+    let names = [
+        (Present::TE, TE),
+        (Present::TRANSFER_ENCODING, TRANSFER_ENCODING),
+        (Present::UPGRADE, UPGRADE),
+    ];
+    for (kind, name) in names {
+        if present.any(kind) {
+            headers.remove(name);
+        }
     }
-    remove_where(headers, |name| name.starts_with("proxy-"));
+    if present.any(Present::HOP) {
+        remove_where(headers, |name| Present::named(name).any(Present::HOP));
+    }
 }
 
 /// Whether a field means nothing, or something else, behind a body (RFC 9110 6.5.1): what frames,
@@ -193,7 +203,8 @@ mod tests {
             ("expect", "100-continue"),
             ("x-bar", "2"),
         ]);
-        strip_request(&mut headers);
+        let present = Present::of(&headers);
+        strip_request(&mut headers, present);
         assert_eq!(names(&headers), ["x-bar"]);
     }
 
@@ -205,14 +216,16 @@ mod tests {
             ("content-length", "3"),
             ("x-forwarded-for", "1.2.3.4"),
         ]);
-        strip_request(&mut headers);
+        let present = Present::of(&headers);
+        strip_request(&mut headers, present);
         assert_eq!(names(&headers), ["content-length", "host", "x-forwarded-for"]);
     }
 
     #[test]
     fn trailers_stay_welcome() {
         let mut headers = headers(&[("te", "gzip;q=0.5, trailers"), ("connection", "te")]);
-        strip_request(&mut headers);
+        let present = Present::of(&headers);
+        strip_request(&mut headers, present);
         assert_eq!(headers[TE], "trailers");
     }
 
@@ -226,7 +239,8 @@ mod tests {
     #[test]
     fn websocket_is_the_only_upgrade() {
         let ask = |upgrade, connection| {
-            wants_websocket(&headers(&[("upgrade", upgrade), ("connection", connection)]))
+            let headers = headers(&[("upgrade", upgrade), ("connection", connection)]);
+            wants_websocket(&headers, Present::of(&headers))
         };
         assert!(ask("WebSocket", "keep-alive, Upgrade"));
         assert!(!ask("websocket", "keep-alive"));

@@ -16,6 +16,7 @@ use super::account::RequestAccount;
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreRule};
 use super::filters::{Filters, Redirected, location, rewrite_path};
+use super::present::Present;
 use super::reply::LocalReply;
 use super::request::Target;
 use super::snapshot::{GatewayState, Snapshot};
@@ -53,10 +54,11 @@ pub(super) fn plan(
     connection: &Connection,
     snapshot: &Snapshot,
     head: &Parts,
+    present: Present,
     account: &mut RequestAccount,
 ) -> Result<Plan, LocalReply> {
     let core = &connection.worker.core;
-    let target = Target::read(head, &connection.worker.limits)?;
+    let target = Target::read(head, present, &connection.worker.limits)?;
     let gateway = match snapshot.ports.get(&connection.socket) {
         Some(port) => &*port.gateway,
         None => return Err(LocalReply::NotFound("nothing is served here any more")),

@@ -12,6 +12,7 @@ use http::uri::Authority;
 use http::{Method, Version};
 
 use super::headers;
+use super::present::Present;
 use super::reply::LocalReply;
 use crate::Limits;
 
@@ -43,10 +44,14 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Reads the target of a request, or says how to answer one that has none.
-    pub(super) fn read(head: &'a Parts, limits: &Limits) -> Result<Self, LocalReply> {
+    pub(super) fn read(
+        head: &'a Parts,
+        present: Present,
+        limits: &Limits,
+    ) -> Result<Self, LocalReply> {
         check_method(&head.method)?;
         check_size(head, limits)?;
-        check_framing(&head.headers)?;
+        check_framing(&head.headers, present)?;
         let authority = authority(head)?;
         let host = host(authority).ok_or(LocalReply::BadRequest("malformed host"))?;
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
@@ -107,7 +112,12 @@ fn check_size(head: &Parts, limits: &Limits) -> Result<(), LocalReply> {
     Ok(())
 }
 
-fn check_framing(headers: &HeaderMap) -> Result<(), LocalReply> {
+fn check_framing(headers: &HeaderMap, present: Present) -> Result<(), LocalReply> {
+    const FRAMING: Present =
+        Present::CONTENT_LENGTH.and(Present::TRANSFER_ENCODING).and(Present::EXPECT);
+    if !present.any(FRAMING) {
+        return Ok(());
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
@@ -123,7 +133,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), LocalReply> {
     // What follows the head of an upgrade is either its body or the new protocol: never both.
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if has_body && headers::wants_websocket(headers) {
+    if has_body && headers::wants_websocket(headers, present) {
         return Err(LocalReply::BadRequest("an upgrade has no body"));
     }
     let mut expectations = headers.get_all(EXPECT).iter();
@@ -204,15 +214,17 @@ fn host(authority: &str) -> Option<Cow<'_, str>> {
 /// Does with fields whose names hold an underscore what the policy says.
 pub(super) fn settle_underscores(
     headers: &mut HeaderMap,
+    present: Present,
     policy: UnderscoreHeaders,
 ) -> Result<(), LocalReply> {
+    if !present.any(Present::UNDERSCORE) {
+        return Ok(());
+    }
     match policy {
         UnderscoreHeaders::Drop => headers::remove_where(headers, |name| name.contains('_')),
         UnderscoreHeaders::Keep => headers::remove_where(headers, headers::is_disguised),
         UnderscoreHeaders::Reject => {
-            if headers.keys().any(|name| name.as_str().contains('_')) {
-                return Err(LocalReply::BadRequest("the name of a header field holds `_`"));
-            }
+            return Err(LocalReply::BadRequest("the name of a header field holds `_`"));
         }
     }
     Ok(())
@@ -235,8 +247,12 @@ mod tests {
         http::Request::get("/x?q").header("host", "a.example")
     }
 
+    fn read(head: &Parts) -> Result<Target<'_>, LocalReply> {
+        Target::read(head, Present::of(&head.headers), &Limits::default())
+    }
+
     fn reply(request: http::request::Builder) -> LocalReply {
-        Target::read(&head(request), &Limits::default()).expect_err("a reply")
+        read(&head(request)).expect_err("a reply")
     }
 
     #[test]
@@ -275,7 +291,7 @@ mod tests {
     #[test]
     fn an_absolute_target_wins_over_the_host() {
         let head = head(get().uri("http://B.example:81/p"));
-        let target = Target::read(&head, &Limits::default()).expect("a target");
+        let target = read(&head).expect("a target");
         assert_eq!((target.authority, &*target.host), ("B.example:81", "b.example"));
         let ftp = get().uri("ftp://a.example/");
         assert_eq!(reply(ftp), LocalReply::BadRequest("malformed request target"));
@@ -291,7 +307,7 @@ mod tests {
             let request = http::Request::get("https://a.example/").version(Version::HTTP_2);
             request.header("host", host)
         };
-        assert!(Target::read(&head(request("A.example")), &Limits::default()).is_ok());
+        assert!(read(&head(request("A.example"))).is_ok());
         assert_eq!(reply(request("evil")), LocalReply::BadRequest("host and :authority differ"));
     }
 
@@ -306,14 +322,14 @@ mod tests {
     #[test]
     fn framing_and_expectations_are_plain() {
         let te = |value: &str| get().header("transfer-encoding", value);
-        assert!(Target::read(&head(te("Chunked")), &Limits::default()).is_ok());
+        assert!(read(&head(te("Chunked"))).is_ok());
         let refused = LocalReply::BadRequest("transfer-encoding must be chunked");
         assert_eq!(reply(te("gzip, chunked")), refused);
         assert_eq!(reply(te("chunked").header("transfer-encoding", "chunked")), refused);
         let length = |text: &str| get().header("content-length", text);
         for plain in ["0", "5", "10"] {
             let twice = length(plain).header("content-length", plain);
-            assert!(Target::read(&head(twice), &Limits::default()).is_ok(), "{plain:?}");
+            assert!(read(&head(twice)).is_ok(), "{plain:?}");
         }
         let refused = LocalReply::BadRequest("content-length must be one plain number");
         for odd in ["", "05", "00", "+5", "5, 5", "0x5"] {
@@ -343,16 +359,19 @@ mod tests {
         };
         let names = |policy| {
             let mut headers = fields();
-            settle_underscores(&mut headers, policy).expect("they are not refused");
+            settle_underscores(&mut headers, Present::UNDERSCORE, policy)
+                .expect("they are not refused");
             let mut names: Vec<String> = headers.keys().map(ToString::to_string).collect();
             names.sort();
             names
         };
         assert_eq!(names(UnderscoreHeaders::Drop), ["host", "x-user"]);
         assert_eq!(names(UnderscoreHeaders::Keep), ["host", "x-user", "x_user"]);
-        let refused = settle_underscores(&mut fields(), UnderscoreHeaders::Reject);
+        let refused =
+            settle_underscores(&mut fields(), Present::UNDERSCORE, UnderscoreHeaders::Reject);
         assert_eq!(refused, Err(LocalReply::BadRequest("the name of a header field holds `_`")));
         let mut plain = head(get()).headers;
-        assert_eq!(settle_underscores(&mut plain, UnderscoreHeaders::Reject), Ok(()));
+        let present = Present::of(&plain);
+        assert_eq!(settle_underscores(&mut plain, present, UnderscoreHeaders::Reject), Ok(()));
     }
 }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use super::account::{RequestAccount, ResponseAccount};
 use super::body::{BodyFault, ProxyBody, RequestBody};
 use super::connection::Connection;
+use super::forward::{Fields, Vouched};
 use super::headers;
 use super::plan::{Forward, Plan, plan};
+use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::tunnel;
-use super::upstream::{Answer, Attempt, Failure, UpstreamBody, send};
+use super::upstream::{Answer, Attempt, Failure, Message, UpstreamBody, send};
 use crate::Limits;
 use crate::observe::Ended;
 
@@ -29,19 +31,22 @@ pub(super) async fn handle(
     connection: Rc<Connection>,
     mut request: Request<Incoming>,
 ) -> Response<ProxyBody> {
-    let upgrade = downstream_upgrade(&mut request);
+    let present = Present::of(request.headers());
+    let upgrade = downstream_upgrade(&mut request, present);
     let (mut head, body) = request.into_parts();
     let http1 = head.version != Version::HTTP_2;
     let mut account = RequestAccount::open(&connection, &head);
     let shared = &connection.worker.shared;
-    account.client = connection.client.admit(&mut head.headers, &shared.trusted_proxies);
-    let settled = request::settle_underscores(&mut head.headers, shared.underscore_headers);
+    account.client = connection.client.admit(&mut head.headers, present, &shared.trusted_proxies);
+    let settled =
+        request::settle_underscores(&mut head.headers, present, shared.underscore_headers);
     // The one configuration that this request sees.
-    let planned = settled
-        .and_then(|()| plan(&connection, &connection.worker.snapshot(), &head, &mut account));
+    let planned = settled.and_then(|()| {
+        plan(&connection, &connection.worker.snapshot(), &head, present, &mut account)
+    });
     let mut response = match planned {
         Ok(Plan::Forward(way)) => {
-            let exchange = Exchange { connection: &connection, head, body, upgrade, way };
+            let exchange = Exchange { connection: &connection, head, present, body, upgrade, way };
             exchange.run(account).await
         }
         Ok(Plan::Redirect { status, headers }) => {
@@ -68,7 +73,7 @@ pub(super) fn refuse(connection: &Rc<Connection>, request: Request<Incoming>) ->
 }
 
 /// Answers without a backend.
-fn answer(local: LocalReply, mut account: RequestAccount, http1: bool) -> Response<ProxyBody> {
+fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> Response<ProxyBody> {
     let response = local.response(http1);
     let length = response.body().size_hint().exact().unwrap_or_default();
     account.local(local.status(), length, local.ended());
@@ -76,9 +81,9 @@ fn answer(local: LocalReply, mut account: RequestAccount, http1: bool) -> Respon
 }
 
 /// The client's part of an upgrade, where it asks for the one that is allowed.
-fn downstream_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
+fn downstream_upgrade(request: &mut Request<Incoming>, present: Present) -> Option<OnUpgrade> {
     let asks = request.version() == Version::HTTP_11
-        && headers::wants_websocket(request.headers())
+        && headers::wants_websocket(request.headers(), present)
         && request.body().is_end_stream();
     asks.then(|| hyper::upgrade::on(request))
 }
@@ -87,13 +92,14 @@ fn downstream_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
 struct Exchange<'a> {
     connection: &'a Rc<Connection>,
     head: Parts,
+    present: Present,
     body: Incoming,
     upgrade: Option<OnUpgrade>,
     way: Forward,
 }
 
 impl Exchange<'_> {
-    async fn run(mut self, mut account: RequestAccount) -> Response<ProxyBody> {
+    async fn run(mut self, mut account: Box<RequestAccount>) -> Response<ProxyBody> {
         let limits = Rc::clone(&self.connection.worker.limits);
         let http1 = self.head.version != Version::HTTP_2;
         let protocol = self.way.backend.protocol();
@@ -101,14 +107,20 @@ impl Exchange<'_> {
         let body = RequestBody::new(self.body, &limits);
         account.body = Some(Rc::clone(body.progress()));
         let upgrading = self.upgrade.is_some();
-        let request = match upstream_request(&account, self.head, &self.way, body, upgrading) {
-            Ok(request) => request,
+        let client = Vouched { connection: self.connection, client: &account.client };
+        let fields = Fields { head: self.head, present: self.present, way: &self.way };
+        let message = match protocol {
+            BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrading))),
+            BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
+        };
+        let message = match message {
+            Ok(message) => message,
             Err(local) => return answer(local, account, http1),
         };
 
         let began = std::time::Instant::now();
         let attempt = attempt(&self.way.rule.rule.timeouts, account.started().into(), &limits);
-        let answered = match send(&self.way.backend, request, attempt, &limits).await {
+        let answered = match send(&self.way.backend, message, attempt, &limits).await {
             Ok(answered) => answered,
             Err((failure, endpoint)) => {
                 account.endpoint = endpoint.and_then(|endpoint| endpoint.address());
@@ -135,57 +147,6 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
         each: some(timeouts.backend_request),
         head: unset.then_some(limits.response_head_timeout),
     }
-}
-
-/// The request as the endpoint gets it.
-fn upstream_request(
-    account: &RequestAccount,
-    head: Parts,
-    way: &Forward,
-    body: RequestBody,
-    upgrading: bool,
-) -> Result<Request<RequestBody>, LocalReply> {
-    let mut fields = head.headers;
-    headers::strip_request(&mut fields);
-    headers::join_cookies(&mut fields);
-    account.vouch(&mut fields, &way.authority);
-    fields.insert(HOST, way.host.as_ref().unwrap_or(&way.authority).clone());
-    for changes in &way.rule.filters.request_headers {
-        changes.apply(&mut fields);
-    }
-    for changes in &way.backend_filters().request_headers {
-        changes.apply(&mut fields);
-    }
-
-    let length = body.size_hint().exact();
-    headers::plain_length(&mut fields, length);
-    let http2 = way.backend.protocol() == BackendProtocol::H2c;
-    if upgrading {
-        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    let mut request = Request::new(body);
-    *request.uri_mut() = upstream_uri(way, &mut fields, http2)?;
-    *request.method_mut() = head.method;
-    *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    *request.headers_mut() = fields;
-    Ok(request)
-}
-
-/// Origin-form for HTTP/1; HTTP/2 wants the host here, and not in a field as well.
-fn upstream_uri(way: &Forward, fields: &mut HeaderMap, http2: bool) -> Result<Uri, LocalReply> {
-    let target = way.target.clone();
-    if !http2 {
-        return Ok(Uri::from(target));
-    }
-    let host = fields.remove(HOST);
-    let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-    Uri::builder()
-        .scheme("http")
-        .authority(host)
-        .path_and_query(target)
-        .build()
-        .map_err(|_| LocalReply::BadRequest("malformed host"))
 }
 
 fn local_reply(failure: Failure) -> LocalReply {
@@ -221,13 +182,14 @@ fn downstream_response(
     answered: Answer,
     way: &Forward,
     upgrade: Option<OnUpgrade>,
-    account: RequestAccount,
+    account: Box<RequestAccount>,
     limits: &Limits,
 ) -> Response<ProxyBody> {
     let Answer { response, lease, deadline } = answered;
     let (head, incoming) = response.into_parts();
     let mut fields = head.headers;
-    headers::strip_response(&mut fields);
+    let present = Present::of(&fields);
+    headers::strip_response(&mut fields, present);
     way.rule.filters.change_response(&mut fields);
     way.backend_filters().change_response(&mut fields);
     let body = match (upgrade, incoming) {

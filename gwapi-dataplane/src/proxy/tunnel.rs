@@ -20,7 +20,7 @@ const BUFFER: usize = 8 * 1024;
 pub(super) fn spawn(
     client: OnUpgrade,
     endpoint: Upgraded,
-    mut account: RequestAccount,
+    mut account: Box<RequestAccount>,
     lease: Lease,
     idle_timeout: Duration,
 ) {

@@ -18,7 +18,7 @@ pub(in crate::proxy) enum UpstreamBody {
 impl UpstreamBody {
     /// The connection that the body came on, where it is over and another request may follow. One of
     /// HTTP/2 was never taken away.
-    pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Http1> {
+    pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Box<Http1>> {
         match self {
             Self::Http1(body) => body.take_reusable(),
             Self::Http2(_) => None,

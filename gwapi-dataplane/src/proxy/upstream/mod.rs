@@ -15,7 +15,7 @@ mod slots;
 
 pub(super) use body::UpstreamBody;
 pub(super) use connect::Place;
-pub(super) use http1::{Http1, Upgraded};
+pub(super) use http1::{HeadWriter, Http1, Outgoing, Upgraded};
 pub(super) use pool::{Endpoint, Lease, Pool};
-pub(super) use send::{Answer, Attempt, Failure, send};
+pub(super) use send::{Answer, Attempt, Failure, Message, send};
 pub(super) use slots::AllSlots;

@@ -74,7 +74,7 @@ pub(in crate::proxy) struct Endpoint {
 }
 
 struct Idle {
-    connection: Http1,
+    connection: Box<Http1>,
     since: Instant,
 }
 
@@ -110,7 +110,7 @@ impl Endpoint {
 
     /// An HTTP/1 connection for one request, and whether it was there before: then the endpoint may
     /// be about to close it.
-    pub(super) async fn http1(&self, limits: &Limits) -> Result<(Http1, bool), CheckoutError> {
+    pub(super) async fn http1(&self, limits: &Limits) -> Result<(Box<Http1>, bool), CheckoutError> {
         if let Some(connection) = self.take_idle(limits) {
             return Ok((connection, true));
         }
@@ -163,7 +163,7 @@ impl Endpoint {
     }
 
     /// The idle connection that was used last, closed ones aside.
-    fn take_idle(&self, limits: &Limits) -> Option<Http1> {
+    fn take_idle(&self, limits: &Limits) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             if connection.made().elapsed() < limits.max_upstream_connection_age
@@ -175,7 +175,7 @@ impl Endpoint {
         None
     }
 
-    fn put_idle(&self, connection: Http1, limits: &Limits) {
+    fn put_idle(&self, connection: Box<Http1>, limits: &Limits) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= limits.max_idle_per_endpoint {
             idle.retain_mut(|idle| idle.connection.is_usable());
@@ -210,7 +210,7 @@ impl Endpoint {
 
 /// What a request waited for.
 enum Waited {
-    Connection(Http1),
+    Connection(Box<Http1>),
     Slot(Slot),
 }
 
@@ -232,7 +232,7 @@ impl Lease {
     }
 
     /// The response is whole: its connection can take the next request.
-    pub(in crate::proxy) fn give_back(self, connection: Option<Http1>) {
+    pub(in crate::proxy) fn give_back(self, connection: Option<Box<Http1>>) {
         if let Some(connection) = connection {
             self.endpoint.put_idle(connection, &self.limits);
         }
@@ -269,7 +269,7 @@ mod tests {
     }
 
     /// A connection that was not there before.
-    async fn connection(endpoint: &Endpoint, limits: &Limits) -> Http1 {
+    async fn connection(endpoint: &Endpoint, limits: &Limits) -> Box<Http1> {
         let idle = std::mem::take(&mut *endpoint.idle.borrow_mut());
         let (connection, reused) = endpoint.http1(limits).await.expect("it takes connections");
         assert!(!reused);

@@ -4,7 +4,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use gwapi_translate::ir::BackendProtocol;
 use http::{Method, Request, Response};
 use hyper::body::Body;
 use tokio::time::Instant;
@@ -60,15 +59,14 @@ pub(in crate::proxy) enum Failure {
 /// request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent.
 pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
-    request: Request<RequestBody>,
+    mut message: Message,
     attempt: Attempt,
     limits: &Rc<Limits>,
 ) -> Result<Answer, (Failure, Option<Rc<Endpoint>>)> {
-    let progress = Rc::clone(request.body().progress());
-    let mut message = match backend.protocol() {
-        BackendProtocol::Http1 => Message::Http1(Outgoing::new(request)),
-        BackendProtocol::H2c => Message::Http2(request),
-    };
+    let progress = Rc::clone(match &message {
+        Message::Http1(outgoing) => outgoing.progress(),
+        Message::Http2(request) => request.body().progress(),
+    });
     let mut tried: Vec<Rc<Endpoint>> = Vec::new();
     while tried.len() < MAX_ENDPOINTS.min(backend.endpoint_count()) {
         let Some(endpoint) = backend.endpoint(&tried).map(Rc::clone) else { break };
@@ -87,7 +85,7 @@ pub(in crate::proxy) async fn send(
         let failure = match sent {
             Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
             Some(Err(Unsent::Refused(unsent))) => {
-                message = *unsent;
+                message = unsent;
                 tried.push(endpoint);
                 continue;
             }
@@ -132,15 +130,15 @@ async fn before<F: Future>(
 }
 
 /// A request in the form that its endpoint reads.
-enum Message {
-    Http1(Outgoing),
-    Http2(Request<RequestBody>),
+pub(in crate::proxy) enum Message {
+    Http1(Box<Outgoing>),
+    Http2(Box<Request<RequestBody>>),
 }
 
 /// A request that got no response from one endpoint.
 enum Unsent {
     /// The endpoint takes no connections; the request is as good as new.
-    Refused(Box<Message>),
+    Refused(Message),
     /// There is no room for it.
     Overflow,
     /// It may have been seen by the endpoint.
@@ -158,20 +156,18 @@ impl One<'_> {
         match message {
             Message::Http1(outgoing) => self.http1(outgoing).await,
             // In a box: its future would make that of every request larger.
-            Message::Http2(request) => Box::pin(self.http2(request)).await,
+            Message::Http2(request) => Box::pin(self.http2(*request)).await,
         }
     }
 
-    async fn http1(&self, mut outgoing: Outgoing) -> Result<Response<UpstreamBody>, Unsent> {
+    async fn http1(&self, mut outgoing: Box<Outgoing>) -> Result<Response<UpstreamBody>, Unsent> {
         loop {
             let (connection, reused) = match self.endpoint.http1(self.limits).await {
                 Ok(checkout) => checkout,
                 Err(error) => {
                     tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
                     return Err(match error {
-                        CheckoutError::Connect(_) => {
-                            Unsent::Refused(Box::new(Message::Http1(outgoing)))
-                        }
+                        CheckoutError::Connect(_) => Unsent::Refused(Message::Http1(outgoing)),
                         CheckoutError::Overflow => Unsent::Overflow,
                     });
                 }
@@ -199,7 +195,7 @@ impl One<'_> {
                 Ok(checkout) => checkout,
                 Err(error) => {
                     tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
-                    return Err(Unsent::Refused(Box::new(Message::Http2(request))));
+                    return Err(Unsent::Refused(Message::Http2(Box::new(request))));
                 }
             };
             let twin = if reused { twin(&request) } else { None };
@@ -209,7 +205,7 @@ impl One<'_> {
             };
             request = match (error.take_message(), twin) {
                 (Some(unsent), _) if reused => unsent,
-                (Some(unsent), _) => return Err(Unsent::Refused(Box::new(Message::Http2(unsent)))),
+                (Some(unsent), _) => return Err(Unsent::Refused(Message::Http2(Box::new(unsent)))),
                 (None, Some(twin)) if is_silent(error.error()) => twin,
                 _ => {
                     let endpoint = &self.endpoint.place;

@@ -32,7 +32,7 @@ pub(in crate::proxy) enum BodyError {
 /// The body of a response.
 pub(in crate::proxy) struct Http1Body {
     /// Until the end of the body, and after it until it is taken back.
-    connection: Option<Http1>,
+    connection: Option<Box<Http1>>,
     framing: Framing,
     keep_alive: bool,
     ended: bool,
@@ -44,24 +44,24 @@ pub(in crate::proxy) struct Http1Body {
 
 impl Http1Body {
     pub(super) fn new(
-        connection: Http1,
+        connection: Box<Http1>,
         framing: Framing,
         keep_alive: bool,
-        outgoing: Option<Outgoing>,
+        outgoing: Option<Box<Outgoing>>,
     ) -> Self {
-        let (ended, outgoing) = (framing.is_empty(), outgoing.map(Box::new));
+        let ended = framing.is_empty();
         Self { connection: Some(connection), framing, keep_alive, ended, broken: None, outgoing }
     }
 
     /// The connection, where the body is over and another request may follow on it.
-    pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Http1> {
+    pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Box<Http1>> {
         let sent = self.outgoing.is_none();
         let mut connection = self.connection.take_if(|_| self.ended)?;
         (self.keep_alive && sent && connection.input().is_empty()).then_some(connection)
     }
 
     /// The connection, for whatever follows HTTP on it.
-    pub(in crate::proxy) fn into_connection(self) -> Option<Http1> {
+    pub(in crate::proxy) fn into_connection(self) -> Option<Box<Http1>> {
         self.connection
     }
 

@@ -50,7 +50,7 @@ pub(in crate::proxy::upstream) enum Cause {
 
 /// A request that got no response.
 pub(in crate::proxy::upstream) struct Unanswered {
-    pub(in crate::proxy::upstream) outgoing: Outgoing,
+    pub(in crate::proxy::upstream) outgoing: Box<Outgoing>,
     /// Whether the connection ended before the first byte of a response.
     pub(in crate::proxy::upstream) silent: bool,
     pub(in crate::proxy::upstream) cause: Cause,
@@ -66,8 +66,9 @@ pub(in crate::proxy) struct Upgraded {
 }
 
 impl Http1 {
-    pub(in crate::proxy::upstream) fn new(stream: TcpStream, slot: Slot) -> Self {
-        Self { stream, input: BytesMut::new(), made: Instant::now(), slot }
+    /// In a box, as it goes from hand to hand with each request.
+    pub(in crate::proxy::upstream) fn new(stream: TcpStream, slot: Slot) -> Box<Self> {
+        Box::new(Self { stream, input: BytesMut::new(), made: Instant::now(), slot })
     }
 
     /// When it was made.
@@ -116,8 +117,8 @@ impl Http1 {
 /// Sends a request and reads the head of its response, both at once: an endpoint may answer before it
 /// has all of the request, and need not read the rest then.
 pub(in crate::proxy::upstream) async fn exchange(
-    mut connection: Http1,
-    mut outgoing: Outgoing,
+    mut connection: Box<Http1>,
+    mut outgoing: Box<Outgoing>,
     limits: &Limits,
 ) -> Result<Response<Http1Body>, Unanswered> {
     let mut sent = Sent::default();

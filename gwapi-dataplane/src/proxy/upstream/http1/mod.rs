@@ -18,4 +18,4 @@ mod outgoing;
 pub(in crate::proxy) use body::Http1Body;
 pub(in crate::proxy) use connection::{Http1, Upgraded};
 pub(super) use connection::{Unanswered, exchange};
-pub(super) use outgoing::Outgoing;
+pub(in crate::proxy) use outgoing::{HeadWriter, Outgoing};

@@ -6,14 +6,16 @@
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
 use hyper::body::{Body, Bytes};
 use tokio::io::AsyncWrite;
 
-use crate::proxy::body::{BodyFault, RequestBody};
+use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 use crate::proxy::headers;
 
 /// Bytes that are gathered before they are written. Pieces of a body that are longer are written from
@@ -57,34 +59,55 @@ pub(in crate::proxy) struct Outgoing {
     begun: bool,
 }
 
+/// Writes the head of a request.
+pub(in crate::proxy) struct HeadWriter(Vec<u8>);
+
+impl HeadWriter {
+    /// A head with this request line.
+    pub(in crate::proxy) fn new(method: &Method, target: &PathAndQuery) -> Self {
+        let mut head = Vec::with_capacity(1024);
+        head.extend_from_slice(method.as_str().as_bytes());
+        head.push(b' ');
+        head.extend_from_slice(target.as_str().as_bytes());
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        Self(head)
+    }
+
+    /// Adds a field.
+    pub(in crate::proxy) fn field(&mut self, name: &str, value: &[u8]) {
+        field(&mut self.0, name, value);
+    }
+
+    /// Adds fields that are written already, with their line breaks.
+    pub(in crate::proxy) fn raw(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
+    /// Adds all fields of a map.
+    pub(in crate::proxy) fn fields(&mut self, fields: &HeaderMap) {
+        for (name, value) in fields {
+            self.field(name.as_str(), value.as_bytes());
+        }
+    }
+}
+
 impl Outgoing {
-    /// The request, whose fields say how its body is framed.
-    pub(in crate::proxy) fn new(request: Request<RequestBody>) -> Self {
-        let (head, body) = request.into_parts();
+    /// A request with this head. What `fields` do not say of the body's length is added to it.
+    pub(in crate::proxy) fn new(
+        HeadWriter(mut gathered): HeadWriter,
+        method: Method,
+        fields: &HeaderMap,
+        body: RequestBody,
+    ) -> Self {
         let framing = match body.size_hint().exact() {
             Some(0) => Framing::Empty,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let mut gathered = Vec::with_capacity(1024);
-        gathered.extend_from_slice(head.method.as_str().as_bytes());
-        gathered.push(b' ');
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        gathered.extend_from_slice(target.as_bytes());
-        gathered.extend_from_slice(b" HTTP/1.1\r\n");
-        // The host comes first, so that whoever routes by it need not read the rest.
-        if let Some(host) = head.headers.get(HOST) {
-            field(&mut gathered, HOST.as_str(), host.as_bytes());
-        }
-        for (name, value) in &head.headers {
-            if name != HOST {
-                field(&mut gathered, name.as_str(), value.as_bytes());
-            }
-        }
-        describe(&mut gathered, framing, &head.method, &head.headers);
+        describe(&mut gathered, framing, &method, fields);
         gathered.extend_from_slice(b"\r\n");
         Self {
-            method: head.method,
+            method,
             body,
             framing,
             gathered,
@@ -94,6 +117,10 @@ impl Outgoing {
             body_ended: framing == Framing::Empty,
             begun: false,
         }
+    }
+
+    pub(in crate::proxy::upstream) fn progress(&self) -> &Rc<BodyProgress> {
+        self.body.progress()
     }
 
     pub(super) fn method(&self) -> &Method {

@@ -1,0 +1,121 @@
+//! The request as its endpoint gets it.
+
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::{Request, Uri, Version};
+use hyper::body::Body;
+
+use super::body::RequestBody;
+use super::connection::Connection;
+use super::filters::CompiledChanges;
+use super::forwarded::{Client, X_FORWARDED_HOST};
+use super::headers;
+use super::plan::Forward;
+use super::present::Present;
+use super::reply::LocalReply;
+use super::upstream::{HeadWriter, Outgoing};
+
+/// A request's head, and the way that it goes.
+pub(super) struct Fields<'a> {
+    pub(super) head: Parts,
+    pub(super) present: Present,
+    pub(super) way: &'a Forward,
+}
+
+/// Who a request comes from, as the proxy answers for it.
+#[derive(Clone, Copy)]
+pub(super) struct Vouched<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) client: &'a Client,
+}
+
+impl Fields<'_> {
+    /// For an endpoint that speaks HTTP/1.1: in origin-form.
+    pub(super) fn http1(
+        mut self,
+        vouched: Vouched<'_>,
+        body: RequestBody,
+        upgrading: bool,
+    ) -> Box<Outgoing> {
+        self.settle(&body);
+        let mut head = HeadWriter::new(&self.head.method, &self.way.target);
+        // Where no filter may change what the proxy says of the client, it need not be in the map.
+        let wire = vouched.connection.client.wire(vouched.client);
+        match wire.filter(|_| self.changes().next().is_none()) {
+            Some(wire) => {
+                head.field(HOST.as_str(), self.host().as_bytes());
+                head.raw(wire);
+                head.field(X_FORWARDED_HOST.as_str(), self.way.authority.as_bytes());
+                self.head.headers.remove(HOST);
+            }
+            None => self.vouch(vouched),
+        }
+        if upgrading {
+            head.field(CONNECTION.as_str(), b"upgrade");
+            head.field(UPGRADE.as_str(), b"websocket");
+        }
+        head.fields(&self.head.headers);
+        Box::new(Outgoing::new(head, self.head.method, &self.head.headers, body))
+    }
+
+    /// For an endpoint that speaks HTTP/2, which wants the host in the target, and not in a field as
+    /// well.
+    pub(super) fn http2(
+        mut self,
+        vouched: Vouched<'_>,
+        body: RequestBody,
+    ) -> Result<Box<Request<RequestBody>>, LocalReply> {
+        self.settle(&body);
+        self.vouch(vouched);
+        let host = self.head.headers.remove(HOST);
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(host.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
+            .path_and_query(self.way.target.clone())
+            .build()
+            .map_err(|_| LocalReply::BadRequest("malformed host"))?;
+        let mut request = Box::new(Request::new(body));
+        *request.uri_mut() = uri;
+        *request.method_mut() = self.head.method;
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = self.head.headers;
+        Ok(request)
+    }
+
+    /// Leaves what goes all the way to the endpoint, each thing said once.
+    fn settle(&mut self, body: &RequestBody) {
+        let (fields, present) = (&mut self.head.headers, self.present);
+        headers::strip_request(fields, present);
+        if present.any(Present::COOKIE) {
+            headers::join_cookies(fields);
+        }
+        if present.any(Present::CONTENT_LENGTH) {
+            headers::plain_length(fields, body.size_hint().exact());
+        }
+    }
+
+    /// Sets what the proxy says of the client, then lets the filters change it (HF-1).
+    fn vouch(&mut self, vouched: Vouched<'_>) {
+        let host = self.host().clone();
+        let mut fields = std::mem::take(&mut self.head.headers);
+        vouched.connection.client.set(&mut fields, &self.way.authority, vouched.client);
+        fields.insert(HOST, host);
+        self.change(&mut fields);
+        self.head.headers = fields;
+    }
+
+    fn change(&self, fields: &mut HeaderMap) {
+        for changes in self.changes() {
+            changes.apply(fields);
+        }
+    }
+
+    fn changes(&self) -> impl Iterator<Item = &CompiledChanges> {
+        let filters = [&self.way.rule.filters, self.way.backend_filters()];
+        filters.into_iter().flat_map(|filters| &filters.request_headers)
+    }
+
+    fn host(&self) -> &HeaderValue {
+        self.way.host.as_ref().unwrap_or(&self.way.authority)
+    }
+}
