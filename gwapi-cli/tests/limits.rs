@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
 use support::*;
 
 #[test]
@@ -37,4 +41,86 @@ fn limits_that_make_no_sense_together_are_wrong_usage() {
     assert_eq!(output.status.code(), Some(2));
     let text = stderr(&output);
     assert!(text.contains("`max-uri-bytes` is 16KiB") && text.contains("to less"), "{text}");
+}
+
+/// A connection that makes the gateway keep what it sent: most of a head, and not its end.
+fn weigh_on(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("it accepts");
+    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "x".repeat(250 * 1024));
+    stream.write_all(head.as_bytes()).expect("it reads");
+    stream
+}
+
+/// The value of a metric, which has no labels or these.
+fn metric(admin: SocketAddr, name: &str) -> Option<f64> {
+    let page = get(admin, "/metrics", &[]).body;
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.parse().ok()
+}
+
+/// Asks again and again until the answer is as wanted.
+fn until(mut wanted: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !wanted() {
+        assert!(Instant::now() < deadline, "it never comes");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn short_of_memory_the_gateway_answers_503_until_it_has_enough_again() {
+    let port = free_port();
+    let endpoint = Named::start("web");
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        (
+            "rest.yaml",
+            &stream(&[route("web", "/", "web"), service("web"), slice("web", endpoint.address)]),
+        ),
+    ]);
+    let gwapi = Gwapi::run(
+        &manifests,
+        &[
+            "--limit",
+            "max-memory-bytes=160MiB",
+            "--limit",
+            "max-head-bytes=256KiB",
+            "--limit",
+            "head-timeout=10m",
+        ],
+    );
+    let start = gwapi.event("start");
+    let admin = start["admin"].as_str().expect("an address").parse().expect("an address");
+    let mut kept = TcpStream::connect(local(port)).expect("it accepts");
+    assert_eq!(ask(&mut kept), "web");
+
+    let mut weights = Vec::new();
+    until(|| {
+        let overloaded = metric(admin, "gwapi_overloaded") == Some(1.0);
+        if !overloaded {
+            weights.push(weigh_on(local(port)));
+        }
+        overloaded
+    });
+    kept.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it reads");
+    let refused = answer(&mut kept).expect("an answer, and the end of the connection");
+    let new = get(local(port), "/", &[]);
+    for answer in [&refused, &new] {
+        let head = answer.head.to_ascii_lowercase();
+        assert_eq!((answer.status, &*answer.body), (503, "overloaded, try again later\n"));
+        assert!(head.contains("retry-after: 5") && head.contains("connection: close"), "{head}");
+    }
+    let rejected =
+        "gwapi_http_rejected_requests_total{gateway=\"default/web\",reason=\"overloaded\"}";
+    assert_eq!(metric(admin, rejected), Some(2.0));
+    gwapi.error_line(|line| line.contains("overload: the process has more memory than it may"));
+    manifests.write("more.yaml", &route("more", "/more", "web"));
+    gwapi.event("change");
+
+    drop(weights);
+    // Nobody has to ask for anything to make it end.
+    until(|| metric(admin, "gwapi_overloaded") == Some(0.0));
+    assert_eq!(get(local(port), "/more", &[]).status, 200);
+    assert_eq!(metric(admin, "gwapi_overloads_total"), Some(1.0));
+    assert!(!gwapi.errors().iter().any(|line| line.contains("overload")), "it is told once");
 }

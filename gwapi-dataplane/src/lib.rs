@@ -25,7 +25,7 @@
 //! | 421 | another listener of the port serves the host of a request over TLS (LI-5) |
 //! | 500 | the rule has no backend, or the chosen one is invalid (HB-2, HB-3, HB-5) |
 //! | 502 | the endpoint broke off, or what it sent is not HTTP |
-//! | 503 | the backend has no endpoints (HB-4), or none takes connections |
+//! | 503 | the backend has no endpoints (HB-4), or none takes connections; or the process is short of memory |
 //! | 504 | a timeout of the rule or of the proxy passed before the response began (TO-2); later ones reset it |
 //!
 //! Changes of response headers apply to what backends answer, not to these, nor to redirects.

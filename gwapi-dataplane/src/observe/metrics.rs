@@ -11,8 +11,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::record::Ended;
 use super::series::{BOUNDS_MICROS, DurationTotals, RequestTotals};
-use super::telemetry::ConfigState;
-use super::worker::{ConnectionLabels, FailureLabels, HandshakeLabels, RequestLabels, Shard};
+use super::telemetry::{ConfigState, MemoryState};
+use super::worker::{
+    ConnectionLabels, FailureLabels, HandshakeLabels, RejectionLabels, RequestLabels, Shard,
+};
 
 /// Every name starts with this and an underscore.
 const PREFIX: &str = "gwapi";
@@ -28,6 +30,8 @@ const REQUEST_DURATION: Name =
     Name("http_request_duration", "Time from the head of a request to the end of its response");
 const UPSTREAM_DURATION: Name =
     Name("http_upstream_duration", "Time from the first attempt at an endpoint to its answer");
+const REJECTED: Name =
+    Name("http_rejected_requests", "Requests that the proxy did not take, by reason");
 const RECEIVED: Name = Name("http_received", "Bytes of request bodies");
 const SENT: Name = Name("http_sent", "Bytes of response bodies");
 const CONNECTIONS: Name = Name("connections", "Connections accepted");
@@ -45,6 +49,10 @@ const CONFIG_TIME: Name =
 const CONFIG_RESOURCES: Name = Name("config_resources", "Resources served, by kind");
 const CONFIG_REJECTED: Name =
     Name("config_rejected_resources", "Resources that could not be served, over all updates");
+const MEMORY: Name = Name("memory", "Memory of the process, where it has a limit");
+const MEMORY_LIMIT: Name = Name("memory_limit", "Memory at which an overload begins");
+const OVERLOADED: Name = Name("overloaded", "Whether requests are answered 503 for want of memory");
+const OVERLOADS: Name = Name("overloads", "Times that an overload began");
 const ACCESS_LOG_LINES: Name = Name("access_log_lines", "Lines taken by the access log");
 const ACCESS_LOG_DROPPED: Name =
     Name("access_log_dropped_lines", "Lines that the access log could not write");
@@ -66,6 +74,8 @@ pub(super) struct Snapshot {
     pub(super) connections_by_worker: Vec<u64>,
     pub(super) handshakes: BTreeMap<HandshakeLabels, u64>,
     pub(super) failures: BTreeMap<FailureLabels, u64>,
+    pub(super) rejections: BTreeMap<RejectionLabels, u64>,
+    pub(super) memory: MemoryState,
     pub(super) config: ConfigState,
     /// Lines taken and lines dropped, where there is an access log.
     pub(super) access_log: Option<(u64, u64)>,
@@ -95,6 +105,9 @@ impl Snapshot {
         }
         for (labels, count) in shard.failures.list() {
             *self.failures.entry(labels).or_default() += count.value();
+        }
+        for (labels, count) in shard.rejections.list() {
+            *self.rejections.entry(labels).or_default() += count.value();
         }
     }
 }
@@ -136,6 +149,11 @@ impl Snapshot {
                     counter(&mut incomplete, &labels, count)?;
                 }
             }
+        }
+        let mut rejected = page.metric(REJECTED, None, MetricType::Counter)?;
+        for (RejectionLabels { gateway, reason }, count) in &self.rejections {
+            let labels = vec![("gateway", gateway.to_string()), ("reason", (*reason).to_owned())];
+            counter(&mut rejected, &labels, *count)?;
         }
         let mut received = page.metric(RECEIVED, BYTES, MetricType::Counter)?;
         for (labels, totals) in &self.requests {
@@ -213,6 +231,13 @@ impl Snapshot {
     }
 
     fn encode_process(&self, page: &mut Page<'_>) -> fmt::Result {
+        let MemoryState { used, limit, overloaded, overloads } = self.memory;
+        if limit > 0 {
+            page.gauge(MEMORY, BYTES, used as f64)?;
+            page.gauge(MEMORY_LIMIT, BYTES, limit as f64)?;
+        }
+        page.gauge(OVERLOADED, None, if overloaded { 1.0 } else { 0.0 })?;
+        page.counter(OVERLOADS, overloads)?;
         let (taken, dropped) = self.access_log.unwrap_or_default();
         page.counter(ACCESS_LOG_LINES, taken)?;
         page.counter(ACCESS_LOG_DROPPED, dropped)?;

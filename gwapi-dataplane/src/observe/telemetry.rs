@@ -1,7 +1,7 @@
 //! What all workers and the thread that applies configurations share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +51,26 @@ pub(super) struct ConfigState {
     pub(super) rejected_total: u64,
 }
 
+/// The memory of the process, where it has a limit.
+#[derive(Debug, Default)]
+struct Memory {
+    used: AtomicU64,
+    limit: AtomicU64,
+    overloaded: AtomicBool,
+    overloads: AtomicU64,
+}
+
+/// The memory of the process as metrics show it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MemoryState {
+    /// Bytes that it has, and bytes that it may have; both 0 where there is no limit.
+    pub(super) used: u64,
+    pub(super) limit: u64,
+    pub(super) overloaded: bool,
+    /// Overloads so far.
+    pub(super) overloads: u64,
+}
+
 /// Counters, readiness and the access log of one proxy.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -58,6 +78,7 @@ pub(crate) struct Telemetry {
     config: Mutex<ConfigState>,
     apply_durations: Durations,
     readiness: AtomicU8,
+    memory: Memory,
     access_log: Option<Arc<AccessLog>>,
     started_at: SystemTime,
 }
@@ -70,6 +91,7 @@ impl Telemetry {
             config: Mutex::default(),
             apply_durations: Durations::default(),
             readiness: AtomicU8::new(Readiness::Starting as u8),
+            memory: Memory::default(),
             access_log: access_log.map(Arc::new),
             started_at: SystemTime::now(),
         })
@@ -95,6 +117,18 @@ impl Telemetry {
         // A drain that has begun stays one.
         let _ =
             self.readiness.compare_exchange(starting, ready, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Notes how much memory the process has, and may have.
+    pub(crate) fn memory(&self, used: u64, limit: u64) {
+        self.memory.used.store(used, Ordering::Relaxed);
+        self.memory.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Notes that an overload began, or ended.
+    pub(crate) fn overloaded(&self, overloaded: bool) {
+        self.memory.overloaded.store(overloaded, Ordering::Relaxed);
+        self.memory.overloads.fetch_add(u64::from(overloaded), Ordering::Relaxed);
     }
 
     /// Notes that the proxy is about to stop; there is no way back.
@@ -134,6 +168,13 @@ impl Telemetry {
             connections_by_worker: Vec::new(),
             handshakes: BTreeMap::new(),
             failures: BTreeMap::new(),
+            rejections: BTreeMap::new(),
+            memory: MemoryState {
+                used: self.memory.used.load(Ordering::Relaxed),
+                limit: self.memory.limit.load(Ordering::Relaxed),
+                overloaded: self.memory.overloaded.load(Ordering::Relaxed),
+                overloads: self.memory.overloads.load(Ordering::Relaxed),
+            },
             config,
             access_log: self.access_log.as_ref().map(|log| (log.queued(), log.dropped())),
             ready: self.readiness() == Readiness::Ready,

@@ -48,6 +48,13 @@ pub(super) struct FailureLabels {
     pub(super) reason: &'static str,
 }
 
+/// Names of a series of requests that were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RejectionLabels {
+    pub(super) gateway: GatewayId,
+    pub(super) reason: &'static str,
+}
+
 /// What others read of a worker. The locks are held while a series is made and while the metrics
 /// are rendered, never to count.
 #[derive(Debug, Default)]
@@ -56,6 +63,7 @@ pub(super) struct Shard {
     pub(super) connections: SharedSeries<ConnectionLabels, ConnectionSeries>,
     pub(super) handshakes: SharedSeries<HandshakeLabels, Count>,
     pub(super) failures: SharedSeries<FailureLabels, Count>,
+    pub(super) rejections: SharedSeries<RejectionLabels, Count>,
 }
 
 /// All series of one kind, with their names.
@@ -117,6 +125,7 @@ pub(crate) struct WorkerTelemetry {
     connections: RefCell<Index<ConnectionLabels, ConnectionSeries>>,
     handshakes: RefCell<Index<HandshakeLabels, Count>>,
     failures: RefCell<Index<FailureLabels, Count>>,
+    rejections: RefCell<Index<RejectionLabels, Count>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
@@ -128,6 +137,7 @@ impl WorkerTelemetry {
             connections: RefCell::default(),
             handshakes: RefCell::default(),
             failures: RefCell::default(),
+            rejections: RefCell::default(),
             access_log,
         }
     }
@@ -192,6 +202,18 @@ impl WorkerTelemetry {
         }
         let labels = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
         count(index.make(hash, labels, &self.shard.connections));
+    }
+
+    /// Counts a request that the proxy did not take. The reason is one of a fixed few words.
+    pub(crate) fn request_rejected(&self, gateway: &GatewayId, reason: &'static str) {
+        let mut index = self.rejections.borrow_mut();
+        let hash = index.hasher.hash_one((gateway, reason));
+        let same = |labels: &RejectionLabels| labels.gateway == *gateway && labels.reason == reason;
+        if let Some(count) = index.find(hash, same) {
+            return count.add(1);
+        }
+        let labels = RejectionLabels { gateway: gateway.clone(), reason };
+        index.make(hash, labels, &self.shard.rejections).add(1);
     }
 
     /// Counts a TLS handshake that failed. The reason is one of a fixed few words; the Gateway is

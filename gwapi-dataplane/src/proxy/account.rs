@@ -71,6 +71,12 @@ impl RequestAccount {
         self.ended = ended;
     }
 
+    /// The proxy does not take the request.
+    pub(super) fn rejected(&self, reason: &'static str) {
+        let gateway = &self.listener.as_ref().unwrap_or(self.connection.listener()).gateway;
+        self.connection.worker.telemetry.request_rejected(gateway, reason);
+    }
+
     /// The head of the endpoint's response is here.
     pub(super) fn answered(&mut self, status: StatusCode, since: Instant) {
         self.status = status.as_u16();

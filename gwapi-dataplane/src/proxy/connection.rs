@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -60,6 +61,12 @@ pub(super) struct Connection {
     pub(super) tls: Option<ListenerKey>,
     pub(super) client: ClientFields,
     listener: Rc<CoreListener>,
+    /// Time until the connection is ended gently.
+    lifetime: Duration,
+    /// Whether its answers end it.
+    leaving: Cell<bool>,
+    /// Told when they begin to.
+    left: Notify,
     /// Whether a request has come.
     used: Cell<bool>,
     active: Cell<usize>,
@@ -71,6 +78,7 @@ impl Connection {
     fn new(accepted: Accepted, listener: Rc<CoreListener>, tls: Option<ListenerKey>) -> Rc<Self> {
         let Accepted { worker, peer, socket, slot } = accepted;
         worker.telemetry.connection_opened(&listener.gateway, &listener.key);
+        let lifetime = lifetime(worker.limits.max_connection_age, rand::random());
         Rc::new(Self {
             client: ClientFields::new(peer.ip(), tls.is_some(), &worker.shared.trusted_proxies),
             worker,
@@ -78,6 +86,9 @@ impl Connection {
             socket,
             tls,
             listener,
+            lifetime,
+            leaving: Cell::new(false),
+            left: Notify::new(),
             used: Cell::new(false),
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
@@ -88,6 +99,25 @@ impl Connection {
     /// The listener that the connection counts for.
     pub(super) fn listener(&self) -> &Rc<CoreListener> {
         &self.listener
+    }
+
+    /// Whether each answer ends the connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get() || self.worker.is_draining()
+    }
+
+    /// Ends the connection gently: with the next answer, or over HTTP/2 by GOAWAY.
+    pub(super) fn leave(&self) {
+        self.leaving.set(true);
+        self.left.notify_one();
+    }
+
+    /// Waits until the connection is to end for reasons of its own.
+    async fn leaves(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(self.lifetime) => self.leaving.set(true),
+            () = self.left.notified() => {}
+        }
     }
 
     pub(super) fn request_began(&self) {
@@ -105,6 +135,12 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.worker.telemetry.connection_closed(&self.listener.gateway, &self.listener.key);
     }
+}
+
+/// The time after which a connection is ended gently: up to a tenth less than `age`, by `random`.
+/// Those that were opened at once would otherwise end, and come again, at once.
+fn lifetime(age: Duration, random: u16) -> Duration {
+    age - age / 10 / u32::from(u16::MAX) * u32::from(random)
 }
 
 /// A connection of which nothing is known yet.
@@ -277,13 +313,15 @@ where
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)))
         .with_upgrades();
     let mut served = pin!(served);
-    tokio::select! {
+    let closing = tokio::select! {
         ended = &mut served => return ended,
         // Until then each answer closes its connection; those that wait for a request go now.
-        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
-    }
+        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => true,
+        // Its next answer ends it, or nothing for a while: a request may be on its way.
+        () = connection.leaves() => false,
+    };
     // hyper closes a connection of which it has read nothing, whatever waits in the socket.
-    if connection.used.get() {
+    if closing && connection.used.get() {
         served.as_mut().graceful_shutdown();
     }
     tokio::select! {
@@ -318,6 +356,7 @@ where
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
         () = connection.silent(&limits) => {}
+        () = connection.leaves() => {}
     }
     served.as_mut().graceful_shutdown();
     // What was silent for so long gets no more time to take its leave.
@@ -385,4 +424,18 @@ fn handler(
             Ok(service::handle(connection, request).await)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_began_at_once_do_not_end_at_once() {
+        let age = Duration::from_secs(3600);
+        assert_eq!(lifetime(age, 0), age);
+        assert!(lifetime(age, u16::MAX / 2) < lifetime(age, u16::MAX / 4));
+        let shortest = lifetime(age, u16::MAX);
+        assert!((Duration::from_secs(3240)..Duration::from_secs(3241)).contains(&shortest));
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::apply::Applier;
 use super::drain;
+use super::overload::MemoryWatch;
 use super::shared::Shared;
 use super::worker::WorkerHandle;
 use super::{
@@ -102,11 +103,12 @@ impl ProxyBuilder {
         shared.trusted_proxies = self.trusted_proxies;
         shared.underscore_headers = self.underscore_headers;
         let shared = Arc::new(shared);
+        let memory = MemoryWatch::start(&shared).map_err(StartError::Memory)?;
         let workers = (0..workers)
             .map(|index| WorkerHandle::start(index, Arc::clone(&shared)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Worker)?;
-        Ok(ProxyHandle { shared, workers, applier, admin })
+        Ok(ProxyHandle { shared, workers, applier, admin, _memory: memory })
     }
 }
 
@@ -116,6 +118,7 @@ pub struct ProxyHandle {
     workers: Vec<WorkerHandle>,
     applier: Arc<Mutex<Applier>>,
     admin: Option<AdminServer>,
+    _memory: Option<MemoryWatch>,
 }
 
 impl ProxyHandle {

@@ -28,6 +28,8 @@ mod handle;
 mod head_timer;
 mod headers;
 mod io;
+mod memory;
+mod overload;
 mod pace;
 mod plan;
 mod present;
@@ -118,6 +120,11 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The memory of the process is to be limited, and cannot be told.
+    #[error(
+        "cannot tell how much memory the process has; `max-memory-bytes` 0 goes without a limit"
+    )]
+    Memory(#[source] std::io::Error),
     /// A worker could not be started.
     #[error("cannot start a worker")]
     Worker(#[source] std::io::Error),

@@ -4,7 +4,7 @@
 //! response headers (HF-1) apply to what backends answer and to redirects, not to the other answers
 //! of the proxy.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ProxyBody;
@@ -37,6 +37,8 @@ pub(super) enum LocalReply {
     BadGateway(&'static str),
     /// No endpoint, or none that could be connected to (HB-4).
     Unavailable(&'static str),
+    /// The process has more memory than it may. Closes the connection.
+    Overloaded,
     /// A timeout of the rule or of the proxy passed (TO-2).
     GatewayTimeout,
 }
@@ -55,7 +57,7 @@ impl LocalReply {
             Self::Options => StatusCode::NO_CONTENT,
             Self::NoBackend(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -74,6 +76,7 @@ impl LocalReply {
             Self::Misdirected => "this connection does not serve that host",
             Self::TooManyHeaders => "too many header fields",
             Self::Options => "",
+            Self::Overloaded => "overloaded, try again later",
             Self::GatewayTimeout => "the backend took too long to answer",
         }
     }
@@ -99,7 +102,29 @@ impl LocalReply {
                 | Self::UriTooLong
                 | Self::ExpectationFailed
                 | Self::TooManyHeaders
+                | Self::Overloaded
         )
+    }
+
+    /// Why the proxy does not take the request, in a word for the metrics; none where it went on
+    /// to a route, or to one that is not there.
+    pub(super) fn rejection(self) -> Option<&'static str> {
+        Some(match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::UriTooLong => "uri_too_long",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::Misdirected => "misdirected",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::Overloaded => "overloaded",
+            Self::NotFound(_)
+            | Self::Options
+            | Self::NoBackend(_)
+            | Self::BadGateway(_)
+            | Self::Unavailable(_)
+            | Self::GatewayTimeout => return None,
+        })
     }
 
     /// The answer as a message; `http1` where `connection: close` may be said.
@@ -117,12 +142,19 @@ impl LocalReply {
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             headers.insert(ALLOW, methods);
         }
+        if self == Self::Overloaded {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
         if http1 && self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 }
+
+/// When to try again in an overload: memory that is given back comes back within seconds, or not
+/// soon.
+const RETRY_AFTER_SECONDS: &str = "5";
 
 /// Text of the 503 that says that endpoints exist but none takes connections.
 pub(super) const CONNECT_FAILED: &str = "no endpoint of the backend accepts connections";

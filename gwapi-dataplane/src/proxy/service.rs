@@ -41,9 +41,14 @@ pub(super) async fn handle(
     let settled =
         request::settle_underscores(&mut head.headers, present, shared.underscore_headers);
     // The one configuration that this request sees.
-    let planned = settled.and_then(|()| {
-        plan(&connection, &connection.worker.snapshot(), &head, present, &mut account)
-    });
+    let planned = if shared.overload.is_active() {
+        connection.leave();
+        Err(LocalReply::Overloaded)
+    } else {
+        settled.and_then(|()| {
+            plan(&connection, &connection.worker.snapshot(), &head, present, &mut account)
+        })
+    };
     let mut response = match planned {
         Ok(Plan::Forward(way)) => {
             let exchange = Exchange { connection: &connection, head, present, body, upgrade, way };
@@ -55,10 +60,7 @@ pub(super) async fn handle(
         }
         Err(local) => answer(local, account, http1),
     };
-    if http1
-        && connection.worker.is_draining()
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-    {
+    if http1 && connection.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -74,6 +76,9 @@ pub(super) fn refuse(connection: &Rc<Connection>, request: Request<Incoming>) ->
 
 /// Answers without a backend.
 fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> Response<ProxyBody> {
+    if let Some(reason) = local.rejection() {
+        account.rejected(reason);
+    }
     let response = local.response(http1);
     let length = response.body().size_hint().exact().unwrap_or_default();
     account.local(local.status(), length, local.ended());

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
+use super::overload::Overload;
 use super::snapshot::Snapshot;
 use super::upstream::AllSlots;
 use super::{TrustedProxies, UnderscoreHeaders};
@@ -29,10 +31,38 @@ pub(super) struct Shared {
     last_accept: AtomicU64,
     last_warning: AtomicU64,
     room: AtomicUsize,
+    pub(super) overload: Overload,
+    places: Arc<Places>,
+}
+
+/// The connections of all workers.
+#[derive(Debug)]
+struct Places {
+    limit: usize,
+    taken: AtomicUsize,
+    freed: Notify,
+}
+
+/// The place of one connection among those of all workers, until dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Nobody waits as long as there is room.
+        if self.0.taken.fetch_sub(1, Ordering::SeqCst) >= self.0.limit {
+            self.0.freed.notify_waiters();
+        }
+    }
 }
 
 impl Shared {
     pub(super) fn new(limits: Limits, telemetry: Arc<Telemetry>) -> Self {
+        let places = Places {
+            limit: limits.max_connections,
+            taken: AtomicUsize::new(0),
+            freed: Notify::new(),
+        };
         Self {
             limits,
             trusted_proxies: TrustedProxies::None,
@@ -44,7 +74,39 @@ impl Shared {
             last_accept: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
             room: AtomicUsize::new(usize::MAX),
+            overload: Overload::default(),
+            places: Arc::new(places),
         }
+    }
+
+    /// Waits until there is a place for another connection, without taking it.
+    pub(super) async fn room(&self) {
+        loop {
+            let freed = self.places.freed.notified();
+            if self.places.taken.load(Ordering::SeqCst) < self.places.limit {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Waits for a place for a connection, and takes it.
+    pub(super) async fn wait_for_place(&self) -> Place {
+        let next = |taken| (taken < self.places.limit).then_some(taken + 1);
+        loop {
+            let freed = self.places.freed.notified();
+            let taken = self.places.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+            if taken.is_ok() {
+                return Place(Arc::clone(&self.places));
+            }
+            freed.await;
+        }
+    }
+
+    /// A place for a connection that cannot wait, whether there is one or not.
+    pub(super) fn place(&self) -> Place {
+        self.places.taken.fetch_add(1, Ordering::SeqCst);
+        Place(Arc::clone(&self.places))
     }
 
     /// Connections that a worker may hold at a time: what the limits say, or what descriptors there

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::accept;
 use super::core_state::{CoreState, Forgotten};
-use super::shared::Shared;
+use super::shared::{Place, Shared};
 use super::snapshot::Snapshot;
 use super::upstream::Pool;
 use crate::Limits;
@@ -286,18 +286,21 @@ impl Worker {
 }
 
 /// One open connection of a worker, counted until dropped.
-pub(super) struct Slot(Rc<Worker>);
+pub(super) struct Slot {
+    worker: Rc<Worker>,
+    _place: Place,
+}
 
 impl Slot {
-    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, place: Place) -> Self {
         worker.set_connections(worker.connections.get() + 1);
-        Self(Rc::clone(worker))
+        Self { worker: Rc::clone(worker), _place: place }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.set_connections(self.0.connections.get() - 1);
-        self.0.connection_ended.notify_waiters();
+        self.worker.set_connections(self.worker.connections.get() - 1);
+        self.worker.connection_ended.notify_waiters();
     }
 }

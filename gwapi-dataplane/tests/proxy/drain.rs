@@ -12,26 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::client::Http2Client;
-use super::support::upstream::read_head;
+use super::support::upstream::{gated, read_head};
 use super::support::*;
-
-/// An endpoint that answers the head at once, and the body when told to.
-async fn gated() -> (Scripted, tokio::sync::watch::Sender<bool>) {
-    let (go, _) = tokio::sync::watch::channel(false);
-    let gate = go.clone();
-    let endpoint = Scripted::start(move |mut stream, _| {
-        let mut gate = gate.subscribe();
-        async move {
-            while !read_head(&mut stream).await.is_empty() {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
-                let _ = gate.wait_for(|open| *open).await;
-                let _ = stream.write_all(b"done").await;
-            }
-        }
-    })
-    .await;
-    (endpoint, go)
-}
 
 async fn refuses(address: SocketAddr) -> bool {
     within(TcpStream::connect(address)).await.is_err()

@@ -2,6 +2,7 @@
 //! get.
 
 mod clients;
+mod connections;
 mod drain;
 mod edits;
 mod failures;

@@ -125,3 +125,23 @@ async fn a_silent_tunnel_is_closed() {
     within(stream.read_to_end(&mut rest)).await.expect("it ends");
     assert_eq!(rest, b"hello");
 }
+
+#[tokio::test]
+async fn a_tunnel_outlives_the_age_of_connections() {
+    let endpoint = websocket().await;
+    let limits = gwapi_dataplane::Limits {
+        max_connection_age: std::time::Duration::from_millis(100),
+        idle_timeout: std::time::Duration::from_secs(600),
+        ..Default::default()
+    };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let (mut tunnel, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    expect(&mut tunnel, "hello").await;
+    // What is newer, and no tunnel, has ended by its age.
+    let (mut newer, head) = open(&proxy, b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+    within(newer.read_to_end(&mut Vec::new())).await.expect("it ends");
+    within(tunnel.write_all(b"still here")).await.expect("it reads");
+    expect(&mut tunnel, "still here").await;
+}

@@ -193,6 +193,24 @@ impl Scripted {
     }
 }
 
+/// An endpoint that answers the head at once, and the body when told to.
+pub(crate) async fn gated() -> (Scripted, tokio::sync::watch::Sender<bool>) {
+    let (go, _) = tokio::sync::watch::channel(false);
+    let gate = go.clone();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let mut gate = gate.subscribe();
+        async move {
+            while !read_head(&mut stream).await.is_empty() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await;
+                let _ = gate.wait_for(|open| *open).await;
+                let _ = stream.write_all(b"done").await;
+            }
+        }
+    })
+    .await;
+    (endpoint, go)
+}
+
 /// Reads to the end of a head; what it read is empty at the end of the connection.
 pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
