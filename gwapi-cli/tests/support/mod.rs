@@ -153,6 +153,11 @@ impl Gwapi {
         self.errors.try_iter().collect()
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to stop.
     pub fn terminate(&self) {
         self.signal("TERM");

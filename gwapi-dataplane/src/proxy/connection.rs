@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
+use h2::Reason;
+use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -47,6 +49,11 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Heads of the largest size that the requests of an HTTP/2 connection may have together while they
+/// wait for their responses. HPACK unpacks a byte to thousands, and on its way to an endpoint a head is
+/// written out.
+const HELD_HEADS: usize = 8;
+
 /// Time that a connection without a request gets once a drain has stopped to accept: a request may
 /// be on its way.
 const LAST_CALL: Duration = Duration::from_millis(500);
@@ -70,6 +77,8 @@ pub(super) struct Connection {
     /// Whether a request has come.
     used: Cell<bool>,
     active: Cell<usize>,
+    /// Bytes of the heads of requests that have no response yet, over HTTP/2.
+    head_bytes: Cell<usize>,
     last_active: Cell<Instant>,
     _slot: Slot,
 }
@@ -91,6 +100,7 @@ impl Connection {
             left: Notify::new(),
             used: Cell::new(false),
             active: Cell::new(0),
+            head_bytes: Cell::new(0),
             last_active: Cell::new(Instant::now()),
             _slot: slot,
         })
@@ -418,12 +428,46 @@ fn handler(
     service_fn(move |request| {
         let connection = Rc::clone(&connection);
         async move {
-            if request::is_malformed_http2(&request) {
-                return Err(service::refuse(&connection, request));
+            if request.version() != Version::HTTP_2 {
+                return Ok(service::handle(connection, request).await);
             }
-            Ok(service::handle(connection, request).await)
+            let Some(bytes) = request::http2_head_bytes(&request) else {
+                service::note_reset(&connection, request, StatusCode::BAD_REQUEST);
+                return Err(Reason::PROTOCOL_ERROR.into());
+            };
+            let Some(_held) = HeldHead::new(&connection, bytes) else {
+                service::note_reset(&connection, request, StatusCode::SERVICE_UNAVAILABLE);
+                return Err(Reason::REFUSED_STREAM.into());
+            };
+            Ok(service::handle(Rc::clone(&connection), request).await)
         }
     })
+}
+
+/// The head of a request over HTTP/2 that has no response yet: it counts among those that its
+/// connection may have.
+struct HeldHead<'a> {
+    connection: &'a Connection,
+    bytes: usize,
+}
+
+impl<'a> HeldHead<'a> {
+    /// None where the connection has too many of them. One always finds room.
+    fn new(connection: &'a Connection, bytes: usize) -> Option<Self> {
+        let all = connection.head_bytes.get() + bytes;
+        if all > connection.worker.limits.max_head_bytes.saturating_mul(HELD_HEADS) {
+            return None;
+        }
+        connection.head_bytes.set(all);
+        Some(Self { connection, bytes })
+    }
+}
+
+impl Drop for HeldHead<'_> {
+    fn drop(&mut self) {
+        let head_bytes = &self.connection.head_bytes;
+        head_bytes.set(head_bytes.get() - self.bytes);
+    }
 }
 
 #[cfg(test)]

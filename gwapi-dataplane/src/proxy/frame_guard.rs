@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::frames::{FrameScanner, HEADS_PER_TURN, Scan};
+use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Scan};
 
 /// How many heads of requests may still be unpacked before other tasks get their turn. The task of
 /// a connection renews it each time that it runs.
@@ -39,15 +39,16 @@ pub(super) struct FrameGuard<I> {
     head_timeout: Duration,
     /// The header block that is open, and when it has to be over.
     block: Option<(u64, Pin<Box<Sleep>>)>,
-    /// Bytes of [`calm_down`] that were given, once a client has gone too far.
-    calming: Option<usize>,
+    /// What the library is told instead of what comes, once a client has gone too far, and how much
+    /// of it was given.
+    verdict: Option<(&'static [u8], usize)>,
 }
 
 impl<I> FrameGuard<I> {
     /// A header block that does not end within `head_timeout` ends the connection.
     pub(super) fn new(io: I, turn: Turn, head_timeout: Duration) -> Self {
         let scanner = FrameScanner::new(Instant::now());
-        Self { io, scanner, turn, held: Vec::new(), head_timeout, block: None, calming: None }
+        Self { io, scanner, turn, held: Vec::new(), head_timeout, block: None, verdict: None }
     }
 
     /// Looks at what was filled in from `start` on, and takes back what must not pass now.
@@ -62,11 +63,11 @@ impl<I> FrameGuard<I> {
                 self.held.splice(..0, rest);
                 buffer.set_filled(start + at);
             }
-            Scan::Stop(at, excess) => {
-                tracing::debug!(?excess, "a client is asked to calm down");
+            Scan::Stop(at, breach) => {
+                tracing::debug!(?breach, "a client goes too far");
                 buffer.set_filled(start + at);
                 self.held = Vec::new();
-                self.calming = Some(0);
+                self.verdict = Some((verdict(breach), 0));
             }
         }
     }
@@ -86,9 +87,19 @@ impl<I> FrameGuard<I> {
     }
 }
 
-/// What a client that goes too far is taken to have said: a request whose fields are far beyond any
-/// limit. The HTTP/2 library has no call for it, and answers this with GOAWAY and
-/// ENHANCE_YOUR_CALM, as it does in the cases that it knows itself.
+/// What a client that goes too far is taken to have said. The HTTP/2 library has no call to end a
+/// connection with an error; it does so when it reads what must not be.
+fn verdict(breach: Breach) -> &'static [u8] {
+    match breach {
+        Breach::Control | Breach::Resets => calm_down(),
+        // DATA of 16 MiB, which is FRAME_SIZE_ERROR.
+        Breach::FrameSize => &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1],
+        // PING of a stream, which is PROTOCOL_ERROR.
+        Breach::PushPromise => &[0, 0, 8, 6, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+/// A request whose fields are far beyond any limit, which is ENHANCE_YOUR_CALM.
 fn calm_down() -> &'static [u8] {
     const LENGTH: usize = 16_384;
     static BYTES: [u8; 9 + LENGTH] = {
@@ -113,14 +124,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for FrameGuard<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some(given) = this.calming {
-            let rest = &calm_down()[given..];
+        if let Some((bytes, given)) = &mut this.verdict {
+            let rest = &bytes[*given..];
             if rest.is_empty() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             let length = rest.len().min(buffer.remaining());
             buffer.put_slice(&rest[..length]);
-            this.calming = Some(given + length);
+            *given += length;
             return Poll::Ready(Ok(()));
         }
         let start = buffer.filled().len();

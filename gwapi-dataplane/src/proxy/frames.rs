@@ -28,22 +28,31 @@ const RESETS: u32 = 500;
 const PREFACE_LENGTH: u32 = 24;
 const HEAD_LENGTH: usize = 9;
 const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
 
 mod kind {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
+    pub(super) const PRIORITY: u8 = 2;
     pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const SETTINGS: u8 = 4;
+    pub(super) const PUSH_PROMISE: u8 = 5;
+    pub(super) const PING: u8 = 6;
     pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
 }
 
-/// Why a client is asked to calm down.
+/// Why nothing more of a client is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Excess {
+pub(super) enum Breach {
     /// Frames that make work and carry nothing.
     Control,
     /// Requests that are taken back.
     Resets,
+    /// A frame that cannot have its length.
+    FrameSize,
+    /// A promise to a server.
+    PushPromise,
 }
 
 /// How far one may go with bytes that were scanned.
@@ -53,8 +62,8 @@ pub(super) enum Scan {
     All,
     /// So many pass, the rest has to wait for the next turn.
     Hold(usize),
-    /// So many pass, to the end of a frame, and nothing after them.
-    Stop(usize, Excess),
+    /// So many pass, to the border of a frame, and nothing after them.
+    Stop(usize, Breach),
 }
 
 /// The state of one connection.
@@ -70,7 +79,7 @@ pub(super) struct FrameScanner {
     blocks: u64,
     /// Whether the frame at hand ends it.
     ends_block: bool,
-    excess: Option<Excess>,
+    breach: Option<Breach>,
     window: Window,
 }
 
@@ -93,7 +102,7 @@ impl FrameScanner {
             block_open: false,
             blocks: 0,
             ends_block: false,
-            excess: None,
+            breach: None,
             window: Window { began: now, spent: 0, written: 0, requests: 0, resets: 0 },
         }
     }
@@ -136,6 +145,12 @@ impl FrameScanner {
                     return Scan::All;
                 }
                 self.head_length = 0;
+                // A head that came in two reads has passed already: the library refuses the frame.
+                if let Some(start) = at.checked_sub(HEAD_LENGTH)
+                    && let Some(breach) = malformed(&self.head)
+                {
+                    return Scan::Stop(start, breach);
+                }
                 self.begin(heads, &now);
                 if self.payload_left > 0 {
                     continue;
@@ -144,8 +159,8 @@ impl FrameScanner {
             if std::mem::take(&mut self.ends_block) {
                 self.block_open = false;
             }
-            if let Some(excess) = self.excess {
-                return Scan::Stop(at, excess);
+            if let Some(breach) = self.breach {
+                return Scan::Stop(at, breach);
             }
         }
         Scan::All
@@ -165,11 +180,27 @@ impl FrameScanner {
                 self.ends_block = flags & END_HEADERS != 0;
             }
             kind::CONTINUATION => self.ends_block = flags & END_HEADERS != 0,
-            kind::RST_STREAM => self.excess = self.window.reset(now()),
-            kind::WINDOW_UPDATE => self.excess = self.window.spend(UPDATE_COST, now()),
-            _ => self.excess = self.window.spend(COST + u64::from(self.payload_left), now()),
+            kind::RST_STREAM => self.breach = self.window.reset(now()),
+            kind::WINDOW_UPDATE => self.breach = self.window.spend(UPDATE_COST, now()),
+            _ => self.breach = self.window.spend(COST + u64::from(self.payload_left), now()),
         }
     }
+}
+
+/// What the library refuses with another error than the standard asks for, or not at all.
+fn malformed(head: &[u8; HEAD_LENGTH]) -> Option<Breach> {
+    let [high, middle, low, kind, flags, ..] = *head;
+    let length = u32::from_be_bytes([0, high, middle, low]);
+    let fits = match kind {
+        kind::PRIORITY => length == 5,
+        kind::RST_STREAM | kind::WINDOW_UPDATE => length == 4,
+        kind::SETTINGS if flags & ACK != 0 => length == 0,
+        kind::SETTINGS => length.is_multiple_of(6),
+        kind::PING => length == 8,
+        kind::PUSH_PROMISE => return Some(Breach::PushPromise),
+        _ => true,
+    };
+    (!fits).then_some(Breach::FrameSize)
 }
 
 impl Window {
@@ -180,17 +211,17 @@ impl Window {
         self
     }
 
-    fn spend(&mut self, cost: u64, now: Instant) -> Option<Excess> {
+    fn spend(&mut self, cost: u64, now: Instant) -> Option<Breach> {
         let window = self.at(now);
         window.spent += cost;
-        (window.spent > ALLOWANCE + window.written).then_some(Excess::Control)
+        (window.spent > ALLOWANCE + window.written).then_some(Breach::Control)
     }
 
-    fn reset(&mut self, now: Instant) -> Option<Excess> {
+    fn reset(&mut self, now: Instant) -> Option<Breach> {
         let window = self.at(now);
         window.resets = window.resets.saturating_add(1);
         let most = window.resets > RESETS && window.resets > window.requests / 2;
-        most.then_some(Excess::Resets)
+        most.then_some(Breach::Resets)
     }
 }
 
@@ -199,7 +230,6 @@ mod tests {
     use super::*;
 
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    const PING: u8 = 6;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = (payload.len() as u32).to_be_bytes();
@@ -216,10 +246,10 @@ mod tests {
     }
 
     /// Feeds a frame again and again; how many pass before the client is stopped.
-    fn passing(scanner: &mut FrameScanner, frame: &[u8], now: Instant) -> (usize, Excess) {
+    fn passing(scanner: &mut FrameScanner, frame: &[u8], now: Instant) -> (usize, Breach) {
         for count in 0..1_000_000 {
-            if let Scan::Stop(_, excess) = scanner.scan(frame, &mut 3, || now) {
-                return (count, excess);
+            if let Scan::Stop(_, breach) = scanner.scan(frame, &mut 3, || now) {
+                return (count, breach);
             }
         }
         panic!("nobody stops it");
@@ -267,10 +297,10 @@ mod tests {
     #[test]
     fn frames_that_carry_nothing_are_stopped_unless_much_is_written() {
         let now = Instant::now();
-        let ping = frame(PING, 0, &[0; 8]);
+        let ping = frame(kind::PING, 0, &[0; 8]);
         let mut silent = scanner(now);
-        let (count, excess) = passing(&mut silent, &ping, now);
-        assert_eq!((count, excess), (1_777, Excess::Control));
+        let (count, breach) = passing(&mut silent, &ping, now);
+        assert_eq!((count, breach), (1_777, Breach::Control));
         let mut busy = scanner(now);
         busy.wrote(1_000_000);
         assert_eq!(passing(&mut busy, &ping, now).0, 15_666);
@@ -281,7 +311,7 @@ mod tests {
     #[test]
     fn each_window_has_an_allowance_of_its_own() {
         let now = Instant::now();
-        let ping = frame(PING, 0, &[0; 8]);
+        let ping = frame(kind::PING, 0, &[0; 8]);
         let mut scanner = scanner(now);
         for seconds in [0, 10, 20] {
             let now = now + Duration::from_secs(seconds);
@@ -297,7 +327,7 @@ mod tests {
         let request = frame(kind::HEADERS, END_HEADERS, b"head");
         let reset = frame(kind::RST_STREAM, 0, &[0; 4]);
         let rapid = [&request[..], &reset].concat();
-        assert_eq!(passing(&mut scanner(now), &rapid, now), (500, Excess::Resets));
+        assert_eq!(passing(&mut scanner(now), &rapid, now), (500, Breach::Resets));
         let hedging = [&request[..], &request, &reset].concat();
         let mut scanner = scanner(now);
         for _ in 0..10_000 {
@@ -306,13 +336,40 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_cannot_have_its_length_does_not_pass() {
+        let now = Instant::now();
+        let request = frame(kind::HEADERS, END_HEADERS, b"head");
+        for (bad, breach) in [
+            (frame(kind::PING, 0, &[0; 7]), Breach::FrameSize),
+            (frame(kind::PRIORITY, 0, &[0; 4]), Breach::FrameSize),
+            (frame(kind::RST_STREAM, 0, &[0; 5]), Breach::FrameSize),
+            (frame(kind::WINDOW_UPDATE, 0, &[]), Breach::FrameSize),
+            (frame(kind::SETTINGS, 0, &[0; 7]), Breach::FrameSize),
+            (frame(kind::SETTINGS, ACK, &[0; 6]), Breach::FrameSize),
+            (frame(kind::PUSH_PROMISE, END_HEADERS, &[0; 6]), Breach::PushPromise),
+        ] {
+            let bytes = [&request[..], &bad].concat();
+            let scan = scanner(now).scan(&bytes, &mut 2, || now);
+            assert_eq!(scan, Scan::Stop(request.len(), breach));
+        }
+        for good in [
+            frame(kind::SETTINGS, 0, &[0; 12]),
+            frame(kind::SETTINGS, ACK, &[]),
+            frame(kind::RST_STREAM, 0, &[0; 4]),
+            frame(kind::PRIORITY, 0, &[0; 5]),
+        ] {
+            assert_eq!(scanner(now).scan(&good, &mut 2, || now), Scan::All);
+        }
+    }
+
+    #[test]
     fn what_is_stopped_is_stopped_at_the_end_of_its_frame() {
         let now = Instant::now();
-        let ping = frame(PING, 0, &[0; 8]);
+        let ping = frame(kind::PING, 0, &[0; 8]);
         let mut scanner = scanner(now);
         scanner.window.spent = ALLOWANCE;
         assert_eq!(scanner.scan(&ping[..12], &mut 1, || now), Scan::All);
         let rest = [&ping[12..], &ping].concat();
-        assert_eq!(scanner.scan(&rest, &mut 1, || now), Scan::Stop(5, Excess::Control));
+        assert_eq!(scanner.scan(&rest, &mut 1, || now), Scan::Stop(5, Breach::Control));
     }
 }

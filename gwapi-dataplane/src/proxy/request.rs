@@ -64,30 +64,30 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether a request over HTTP/2 is malformed in a way that the HTTP/2 library lets pass: such a
-/// request is no request, and resets its stream (RFC 9113 8.1.1).
-pub(super) fn is_malformed_http2<B>(request: &http::Request<B>) -> bool {
-    if request.version() != Version::HTTP_2 {
-        return false;
-    }
-    // RFC 9113 8.2.1: no white space around values. An endpoint would read another value.
+/// Bytes of the fields of a request over HTTP/2, unpacked; none where it is malformed in a way that
+/// the HTTP/2 library lets pass. Such a request is no request, and resets its stream
+/// (RFC 9113 8.1.1).
+pub(super) fn http2_head_bytes<B>(request: &http::Request<B>) -> Option<usize> {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let padded = |value: &http::HeaderValue| {
-        is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
-    };
-    if request.headers().values().any(padded) {
-        return true;
+    let mut bytes = request.uri().path().len();
+    for (name, value) in request.headers() {
+        let value = value.as_bytes();
+        // RFC 9113 8.2.1: no white space around values. An endpoint would read another value.
+        if is_space(value.first()) || is_space(value.last()) {
+            return None;
+        }
+        bytes += name.as_str().len() + value.len();
     }
     match request.uri().authority() {
         // RFC 9113 8.3.1: both name the same host.
         Some(authority) => {
-            let differs = |host: &http::HeaderValue| {
-                !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+            let same = |host: &http::HeaderValue| {
+                host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
             };
-            request.headers().get_all(HOST).iter().any(differs)
+            request.headers().get_all(HOST).iter().all(same).then_some(bytes)
         }
         // RFC 9113 8.5: a tunnel to nowhere.
-        None => request.method() == Method::CONNECT,
+        None => (request.method() != Method::CONNECT).then_some(bytes),
     }
 }
 

@@ -66,12 +66,15 @@ pub(super) async fn handle(
     response
 }
 
-/// Takes note of a request that is malformed as HTTP/2 says it (RFC 9113 8.1.1): its stream is
-/// reset, and 400 stands for it in the access log and the metrics.
-pub(super) fn refuse(connection: &Rc<Connection>, request: Request<Incoming>) -> h2::Error {
+/// Takes note of a request over HTTP/2 whose stream is reset instead of an answer: `status` stands for
+/// it in the access log and the metrics.
+pub(super) fn note_reset(
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+    status: StatusCode,
+) {
     let mut account = RequestAccount::open(connection, &request.into_parts().0);
-    account.local(StatusCode::BAD_REQUEST, 0, Ended::ClientError);
-    h2::Error::from(h2::Reason::PROTOCOL_ERROR)
+    account.local(status, 0, Ended::ClientError);
 }
 
 /// Answers without a backend.

@@ -195,6 +195,33 @@ async fn many_fields_are_refused_and_their_stream_is_over_even_if_the_client_lea
 }
 
 #[tokio::test]
+async fn heads_that_wait_share_what_a_connection_may_hold() {
+    const REFUSED_STREAM: u32 = 7;
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let first = [request("GET"), indexed("x", &[b'x'; 4000])].concat();
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &first)).await;
+    client.find(|seen| seen.stream == 1).await.expect("an answer");
+    // 60 KB each, of 512 KiB.
+    let big = [request("POST"), vec![0x80 | 62; 15]].concat();
+    for number in 1..=20 {
+        client.send(&frame(HEADERS, OPEN_POST, stream(number), &big)).await;
+    }
+    for number in 9..=20 {
+        let refused = client.find(|seen| seen.stream != 0).await.expect("an answer");
+        assert_eq!((refused.stream, refused.error()), (stream(number), Some(REFUSED_STREAM)));
+    }
+    // One that is answered makes room for another.
+    client.send(&frame(DATA, END_STREAM, stream(1), b"")).await;
+    client.find(|seen| seen.stream == stream(1) && seen.kind == HEADERS).await.expect("an answer");
+    let whole = frame(HEADERS, END_HEADERS | END_STREAM, stream(21), &big);
+    client.send(&whole).await;
+    let answer = client.find(|seen| seen.stream == stream(21)).await.expect("an answer");
+    assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88), "200");
+}
+
+#[tokio::test]
 async fn streams_whose_window_stays_closed_are_reset() {
     let endpoint = Scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
     let limits = Limits { write_stall_timeout: Duration::from_millis(100), ..Limits::default() };

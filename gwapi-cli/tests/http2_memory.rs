@@ -1,0 +1,109 @@
+//! What clients over HTTP/2 can make the gateway keep in memory.
+
+#[path = "../../gwapi-dataplane/tests/proxy/support/frames.rs"]
+mod frames;
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use frames::*;
+use support::{Gwapi, Manifests, free_port, gateway, get, local, route, service, slice, stream};
+
+const CONNECTIONS: usize = 20;
+const STREAMS: u32 = 200;
+
+/// Kilobytes of the process, by a name in `/proc/PID/status`.
+fn kilobytes(gwapi: &Gwapi, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gwapi.id()));
+    let status = status.expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says it");
+    let number = line.trim_start_matches(':').trim().trim_end_matches(" kB");
+    number.parse().expect("a number")
+}
+
+/// Opens a connection that holds a field in its table.
+async fn prepared(address: SocketAddr, field: Vec<u8>) -> RawHttp2 {
+    let mut client = RawHttp2::connect(address).await;
+    let head = [request("GET"), field].concat();
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head)).await;
+    client.find(|seen| seen.stream == 1).await.expect("an answer");
+    client
+}
+
+/// Sends so many requests of which none ends, each with these fields, and waits until all of them
+/// are dealt with: the next one is answered.
+async fn attack(client: &mut RawHttp2, fields: &[u8]) -> usize {
+    let head = [request("POST"), fields.to_vec()].concat();
+    let streams = (1..=STREAMS).map(|number| number * 2 + 1);
+    let bytes: Vec<u8> =
+        streams.flat_map(|stream| frame(HEADERS, END_HEADERS, stream, &head)).collect();
+    client.send(&bytes).await;
+    client.send(&frame(PING, 0, 0, &[7; 8])).await;
+    client.find(|seen| seen.kind == PING && seen.flags == ACK).await.expect("it is alive");
+    bytes.len()
+}
+
+/// An endpoint that answers GET, and waits for ever for the bodies of all else.
+fn endpoint() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let mut get = false;
+                for line in lines {
+                    get |= line.starts_with("GET ");
+                    if line.is_empty() && std::mem::take(&mut get) {
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        let _ = (&stream).write_all(answer);
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn fields_that_cost_a_byte_each_cost_the_gateway_little() {
+    let port = free_port();
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        (
+            "rest.yaml",
+            &stream(&[route("web", "/", "web"), service("web"), slice("web", endpoint())]),
+        ),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    gwapi.event("start");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+
+    for (name, field, count) in [
+        ("fields without a value", indexed("x", b""), 485),
+        ("cookies in crumbs", indexed("cookie", b"a"), 485),
+        ("as many as a head may hold", indexed("x", b""), 1900),
+        ("values of 4,000 bytes", indexed("x", &[b'x'; 4000]), 15),
+    ] {
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(prepared(local(port), field.clone()).await);
+        }
+        // From here on the kernel remembers the most that it has seen.
+        let forget = std::fs::write(format!("/proc/{}/clear_refs", gwapi.id()), "5");
+        forget.expect("one's own process may be asked");
+        let before = kilobytes(&gwapi, "VmRSS");
+        let mut sent = 0;
+        for client in &mut clients {
+            sent += attack(client, &vec![0x80 | 62; count]).await;
+        }
+        let grown = kilobytes(&gwapi, "VmHWM").saturating_sub(before) * 1024;
+        let each = grown / CONNECTIONS as u64;
+        println!("{name}: {each} bytes a connection for {} sent", sent / CONNECTIONS);
+        assert!(each < 1_000_000, "{name}: {each} bytes a connection");
+        // A connection costs something, whatever is sent: the share is for those that send much.
+        assert!(sent < 1_000_000 || grown < 20 * sent as u64, "{name}: {grown} for {sent}");
+    }
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
