@@ -13,6 +13,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::procfs;
 
+/// How long a load generator may take beyond its time, and after what it is interrupted again.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
+const INTERRUPT_AGAIN: Duration = Duration::from_millis(200);
+
 /// A program in a process group of its own, which is killed with this value. Where the benchmark
 /// itself is killed, the kernel ends the program: so Ctrl-C leaves nothing behind.
 pub(crate) struct Process {
@@ -127,12 +131,24 @@ pub(crate) fn run_pinned(
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
-    if let Some(time) = interrupt_after {
-        std::thread::sleep(time);
-        if child.try_wait().context("cannot wait for it")?.is_none() {
-            kill_process_group(Pid::from_child(&child), Signal::INT)
+    let group = Pid::from_child(&child);
+    let start = Instant::now();
+    // wrk ignores interrupts until it has started its threads, so there may have to be several.
+    let mut next_interrupt = interrupt_after;
+    // What load generators print is shorter than a pipe holds: it can wait until they ended.
+    while child.try_wait().context("cannot wait for it")?.is_none() {
+        let elapsed = start.elapsed();
+        if next_interrupt.is_some_and(|time| elapsed >= time) {
+            kill_process_group(group, Signal::INT)
                 .with_context(|| format!("cannot interrupt {name}"))?;
+            next_interrupt = Some(elapsed + INTERRUPT_AGAIN);
         }
+        if elapsed > interrupt_after.unwrap_or_default() + LONGEST_RUN {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait();
+            bail!("{name} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
     let output = child.wait_with_output().with_context(|| format!("cannot wait for {name}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
