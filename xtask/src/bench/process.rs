@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::procfs;
@@ -97,6 +97,13 @@ impl Process {
             Some(status) => bail!("{} ended with {status}: {}", self.name, self.last_words()),
             None => Ok(()),
         }
+    }
+
+    /// Waits for a program that ends by itself, and fails when it failed.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait().context("cannot wait for it")?;
+        ensure!(status.success(), "{} ended with {status}: {}", self.name, self.last_words());
+        Ok(())
     }
 
     /// The end of what it printed.
