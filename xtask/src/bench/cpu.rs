@@ -11,7 +11,7 @@ use super::load::{self, Load};
 use super::peers::{Peer, Running};
 use super::process::Process;
 use super::progress::Progress;
-use super::report::{Bar, Outcome, Reach, megabytes};
+use super::report::{Bar, Outcome, Reach, megabytes, thousands};
 use super::scenario::{KB, ROUTE_COUNTS, Scenario, Shape};
 use super::setup::{LOAD_CORE, Setup};
 use super::site::{Protocol, Routes};
@@ -112,7 +112,7 @@ pub(crate) fn many_routes(
         let growth = Spread::of(&ratios(&figures[at], few)).context("there was no round")?;
         let resident = subject.process.resident()?;
         outcome.rows.push(vec![
-            count.to_string(),
+            thousands(count),
             peer.to_string(),
             format!("{:.1} ({:.1}..{:.1})", us.median, us.lower, us.upper),
             if peer == first { String::new() } else { ratio.to_string() },
@@ -120,8 +120,8 @@ pub(crate) fn many_routes(
             megabytes(resident),
             format!("{:.2}", loaded_in[at]),
         ]);
-        outcome.bars.push(Bar { label: format!("{peer}, {count}"), value: us.median });
-        let places = format!(", {count} routes");
+        outcome.bars.push(Bar { label: format!("{peer}, {}", thousands(count)), value: us.median });
+        let places = format!(", {} routes", thousands(count));
         outcome.reach.extend(against(scenario, first, peer, ratio, &places));
         if peer == Peer::Gwapi && count == ROUTE_COUNTS[ROUTE_COUNTS.len() - 1] {
             outcome.reach.extend([

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use super::client::ask;
 use super::peers::{Peer, Running};
 use super::progress::Progress;
-use super::report::{Bar, Outcome, Reach};
+use super::report::{Bar, Outcome, Reach, thousands};
 use super::scenario::{EDIT_COUNTS, KB, Scenario};
 use super::setup::Setup;
 use super::site::{Protocol, Routes};
@@ -66,7 +66,7 @@ pub(crate) fn edits(
                 quantile(values, share).map_or_else(String::new, |value| format!("{value:.2}"))
             };
             outcome.rows.push(vec![
-                count.to_string(),
+                thousands(count),
                 peer.to_string(),
                 at(&edits.live, 0.5),
                 at(&edits.live, 0.99),
@@ -76,7 +76,9 @@ pub(crate) fn edits(
                 edits.fell_back.to_string(),
             ]);
             let median = quantile(&edits.live, 0.5).context("there was no edit")?;
-            outcome.bars.push(Bar { label: format!("{peer}, {count}"), value: median });
+            outcome
+                .bars
+                .push(Bar { label: format!("{peer}, {}", thousands(count)), value: median });
             if peer == Peer::Gwapi {
                 let bad = edits.wrong + edits.fell_back;
                 ensure!(bad == 0, "{bad} answers were neither the old nor the new one in turn");
@@ -90,7 +92,12 @@ pub(crate) fn edits(
 fn reach(count: usize, said: &[f64], live: &[f64]) -> Vec<Reach> {
     let judged = |what: &str, values: &[f64], limit| {
         let value = quantile(values, 0.99)?;
-        Some(Reach::at_most(&format!("{what}, {count} routes, p99"), value, limit, " ms"))
+        Some(Reach::at_most(
+            &format!("{what}, {} routes, p99", thousands(count)),
+            value,
+            limit,
+            " ms",
+        ))
     };
     let compiled = judged("an edit compiled", said, COMPILED_IN_AT_MOST);
     compiled.into_iter().chain(judged("an edit live", live, LIVE_IN_AT_MOST)).collect()

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use super::peers::Running;
 use super::process::{Process, wait_for};
 use super::progress::Progress;
-use super::report::{Bar, Outcome, megabytes};
+use super::report::{Bar, Outcome, megabytes, thousands};
 use super::scenario::{KB, Scenario};
 use super::setup::{LOAD_CORE, Setup};
 use super::site::{Protocol, Routes};
@@ -22,7 +22,7 @@ pub(crate) fn idle(
     progress: &Progress,
 ) -> anyhow::Result<Outcome> {
     let count = setup.extent.connections;
-    let after = format!("RSS with {count}, MB");
+    let after = format!("RSS with {}, MB", thousands(count));
     let headers = ["proxy", "RSS without connections, MB", &after, "KB a connection"];
     let mut outcome = Outcome::new(scenario, &headers, "KB a connection");
     for &peer in &setup.peers {

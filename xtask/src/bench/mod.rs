@@ -134,6 +134,10 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
         }
     }
     let release = |name: &str| target.join("release").join(name);
+    for name in ["gwapi", "xtask"] {
+        let file = release(name);
+        ensure!(file.is_file(), "{} is missing: leave --no-build out once", file.display());
+    }
     let programs = Programs::find(release("gwapi"), arguments.base.clone(), &folder);
     let surroundings = Surroundings::of(&programs, &peers);
     let setup = Setup::new(&folder, &release("xtask"), programs, peers, arguments.extent())?;

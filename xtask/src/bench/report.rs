@@ -69,6 +69,16 @@ pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 
+/// A whole number with its thousands set apart.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let apart = |(at, digit): (usize, char)| {
+        let comma = at > 0 && (digits.len() - at).is_multiple_of(3);
+        comma.then_some(',').into_iter().chain([digit])
+    };
+    digits.chars().enumerate().flat_map(apart).collect()
+}
+
 /// A table in Markdown with columns as wide as what is in them.
 fn table(headers: &[String], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -111,6 +121,11 @@ mod tests {
 | CPU a request against nginx | <= 1.00 | 1.00     | **missed** |
 ";
         assert_eq!(outcome().markdown(), expected);
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([7, 999, 1_000, 40_000].map(thousands), ["7", "999", "1,000", "40,000"]);
     }
 
     #[test]
