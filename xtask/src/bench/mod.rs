@@ -24,6 +24,7 @@ mod setup;
 mod site;
 mod stats;
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,11 +109,17 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
     }
     let target = target_directory(root)?;
     let folder = target.join("bench");
-    let mut peers =
+    let _alone = alone(&folder)?;
+    let named =
         if arguments.smoke { programs::installed(&folder) } else { arguments.peers.clone() };
+    let mut peers = Vec::new();
+    for peer in named {
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
     // Ours first: it is what the others are compared with.
     peers.sort_by_key(|&peer| peer != Peer::Gwapi);
-    peers.dedup();
     if let Some(base) = &arguments.base {
         ensure!(
             base.is_file(),
@@ -226,6 +233,18 @@ fn measure(
         Kind::Edits => edits::edits(setup, scenario, &progress),
         Kind::Idle(protocol) => idle::idle(setup, scenario, protocol, &progress),
     }
+}
+
+/// Makes the folder of the benchmark, and holds it until the file that is returned is dropped: two
+/// benchmarks would measure each other.
+fn alone(folder: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.try_lock().with_context(|| {
+        format!("another benchmark holds {}: wait until it is done", path.display())
+    })?;
+    Ok(file)
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -53,19 +53,24 @@ impl Programs {
 
     /// A line for each proxy and load generator with its version.
     pub(crate) fn versions(&self, peers: &[Peer]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for &peer in peers {
+        let proxies = peers.iter().map(|&peer| {
             let flag = if peer == Peer::Nginx { "-v" } else { "--version" };
-            let version = self.of(peer).and_then(|path| version(path, flag));
-            lines.push(format!("{peer}: {}", version.unwrap_or_else(|| "unknown".to_owned())));
-        }
-        for (tool, flag) in [("wrk", "-v"), ("h2load", "--version")] {
-            if let Some(version) = find(tool).and_then(|path| version(&path, flag)) {
-                lines.push(format!("{tool}: {version}"));
-            }
-        }
-        lines
+            (peer.to_string(), self.of(peer).map(Path::to_owned), flag)
+        });
+        let tools = [("wrk", "-v"), ("h2load", "--version")];
+        let tools = tools.map(|(tool, flag)| (tool.to_owned(), find(tool), flag));
+        let line = |(name, path, flag): (String, Option<PathBuf>, &str)| {
+            let said = path.and_then(|path| version(&path, flag));
+            with_name(&name, &said.unwrap_or_else(|| "unknown version".to_owned()))
+        };
+        proxies.chain(tools).map(line).collect()
     }
+}
+
+/// What a program says of itself, with its name where it does not say that.
+fn with_name(name: &str, said: &str) -> String {
+    let says_it = said.to_lowercase().starts_with(&format!("{name} "));
+    if says_it { said.to_owned() } else { format!("{name} {said}") }
 }
 
 /// Fails with what is missing and how to get it; with `install` it gets it.
@@ -162,6 +167,13 @@ fn version(program: &Path, flag: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_starts_with_the_name_once() {
+        assert_eq!(with_name("haproxy", "HAProxy version 2.6"), "HAProxy version 2.6");
+        assert_eq!(with_name("base", "gwapi 0.1.0"), "base gwapi 0.1.0");
+        assert_eq!(with_name("envoy", "version: 1.40"), "envoy version: 1.40");
+    }
 
     #[test]
     fn what_is_missing_is_named_by_its_package_and_once() {
