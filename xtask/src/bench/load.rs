@@ -55,6 +55,8 @@ fn wrk(
     let mut command = Command::new("wrk");
     // wrk takes whole seconds only, so it is told to run for long and interrupted.
     command.args(["--threads", "1", "--connections", WRK_CONNECTIONS, "--duration", "10m"]);
+    // Slow is no error here: it is what is measured.
+    command.args(["--timeout", "30s"]);
     command.args(["-H", &format!("Host: {}", site.host())]).args(extra);
     // By name, so that there is a server name in the ClientHello.
     command.arg(format!("{scheme}://localhost:{}{path}", site.port));

@@ -13,9 +13,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::procfs;
 
-/// How long a load generator may take beyond its time, and after what it is interrupted again.
+/// How long a load generator may take beyond its time.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
-const INTERRUPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// A program in a process group of its own, which is killed with this value. Where the benchmark
 /// itself is killed, the kernel ends the program: so Ctrl-C leaves nothing behind.
@@ -140,17 +139,20 @@ pub(crate) fn run_pinned(
         .with_context(|| format!("cannot start {name}"))?;
     let group = Pid::from_child(&child);
     let start = Instant::now();
-    // wrk ignores interrupts until it has started its threads, so there may have to be several.
-    let mut next_interrupt = interrupt_after;
+    // Before it listens to interrupts, one would end it without a word.
+    let mut listens_since = None;
     // What load generators print is shorter than a pipe holds: it can wait until they ended.
     while child.try_wait().context("cannot wait for it")?.is_none() {
-        let elapsed = start.elapsed();
-        if next_interrupt.is_some_and(|time| elapsed >= time) {
-            kill_process_group(group, Signal::INT)
-                .with_context(|| format!("cannot interrupt {name}"))?;
-            next_interrupt = Some(elapsed + INTERRUPT_AGAIN);
+        if let Some(time) = interrupt_after {
+            if listens_since.is_none() && procfs::catches_interrupts(child.id()) {
+                listens_since = Some(Instant::now());
+            }
+            if listens_since.is_some_and(|since| since.elapsed() >= time) {
+                kill_process_group(group, Signal::INT)
+                    .with_context(|| format!("cannot interrupt {name}"))?;
+            }
         }
-        if elapsed > interrupt_after.unwrap_or_default() + LONGEST_RUN {
+        if start.elapsed() > interrupt_after.unwrap_or_default() + LONGEST_RUN {
             let _ = kill_process_group(group, Signal::KILL);
             let _ = child.wait();
             bail!("{name} does not end");
@@ -225,9 +227,7 @@ mod tests {
     #[test]
     fn a_load_generator_is_interrupted_and_heard() {
         let script = "trap 'echo done; exit 0' INT; while :; do sleep 0.01; done";
-        // An interrupt that comes before the trap is set ends the shell without a word.
-        let run = || run_pinned(0, &shell(script), Some(Duration::from_millis(50)));
-        let (output, _) = wait_for(Duration::from_secs(30), run).unwrap();
+        let output = run_pinned(0, &shell(script), Some(Duration::from_millis(1))).unwrap();
         assert_eq!(output, "done\n");
     }
 
