@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
-use crate::{deps, examples, golden, links, rules, tutorials};
+use crate::{bench, deps, examples, golden, links, rules, tutorials};
 
 /// A part of CI that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +37,8 @@ pub(crate) enum Stage {
     Examples,
     /// The commands of the READMEs print what the READMEs show
     Tutorials,
+    /// Every benchmark runs for a moment and its answers are right
+    BenchSmoke,
 }
 
 /// How a stage ended.
@@ -104,6 +106,7 @@ impl Stage {
             ),
             Self::Examples => examples::run(root),
             Self::Tutorials => tutorials::run(root, &[]),
+            Self::BenchSmoke => bench::smoke(root),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn assert(site: &Site, length: usize, folder: &Path) -> anyhow::Resul
     ensure!(said == expected, "{path} was answered by {said}, not by {expected}");
     let head = fs::read_to_string(&headers).context("cannot read the answer's headers")?;
     let who = header(&head, NAME_HEADER);
-    let name = site.backend.name;
+    let name = site.backend().name;
     ensure!(who == Some(name), "{path} was answered by the backend {who:?}, not by {name}");
     let content = fs::read(&content).context("cannot read the answer's body")?;
     ensure!(
@@ -46,7 +46,7 @@ pub(crate) fn assert(site: &Site, length: usize, folder: &Path) -> anyhow::Resul
 }
 
 /// The value of a header in a response head.
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found.eq_ignore_ascii_case(name).then(|| value.trim())

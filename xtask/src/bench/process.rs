@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::procfs;
+
+/// How long a load generator may take beyond its time.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// A program in a process group of its own, which is killed with this value. Where the benchmark
 /// itself is killed, the kernel ends the program: so Ctrl-C leaves nothing behind.
@@ -95,6 +98,13 @@ impl Process {
         }
     }
 
+    /// Waits for a program that ends by itself, and fails when it failed.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait().context("cannot wait for it")?;
+        ensure!(status.success(), "{} ended with {status}: {}", self.name, self.last_words());
+        Ok(())
+    }
+
     /// The end of what it printed.
     pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -127,12 +137,27 @@ pub(crate) fn run_pinned(
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
-    if let Some(time) = interrupt_after {
-        std::thread::sleep(time);
-        if child.try_wait().context("cannot wait for it")?.is_none() {
-            kill_process_group(Pid::from_child(&child), Signal::INT)
-                .with_context(|| format!("cannot interrupt {name}"))?;
+    let group = Pid::from_child(&child);
+    let start = Instant::now();
+    // Before it listens to interrupts, one would end it without a word.
+    let mut listens_since = None;
+    // What load generators print is shorter than a pipe holds: it can wait until they ended.
+    while child.try_wait().context("cannot wait for it")?.is_none() {
+        if let Some(time) = interrupt_after {
+            if listens_since.is_none() && procfs::catches_interrupts(child.id()) {
+                listens_since = Some(Instant::now());
+            }
+            if listens_since.is_some_and(|since| since.elapsed() >= time) {
+                kill_process_group(group, Signal::INT)
+                    .with_context(|| format!("cannot interrupt {name}"))?;
+            }
         }
+        if start.elapsed() > interrupt_after.unwrap_or_default() + LONGEST_RUN {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait();
+            bail!("{name} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
     let output = child.wait_with_output().with_context(|| format!("cannot wait for {name}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -202,9 +227,7 @@ mod tests {
     #[test]
     fn a_load_generator_is_interrupted_and_heard() {
         let script = "trap 'echo done; exit 0' INT; while :; do sleep 0.01; done";
-        // An interrupt that comes before the trap is set ends the shell without a word.
-        let run = || run_pinned(0, &shell(script), Some(Duration::from_millis(50)));
-        let (output, _) = wait_for(Duration::from_secs(30), run).unwrap();
+        let output = run_pinned(0, &shell(script), Some(Duration::from_millis(1))).unwrap();
         assert_eq!(output, "done\n");
     }
 

@@ -31,6 +31,15 @@ pub(crate) fn resident(group: u32) -> anyhow::Result<u64> {
     Ok(kilobytes * 1024)
 }
 
+/// Whether a process has a handler for SIGINT.
+pub(crate) fn catches_interrupts(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|text| caught_signals(&text).is_some_and(|mask| mask & INTERRUPT != 0))
+}
+
+/// The bit of SIGINT, which is signal 2.
+const INTERRUPT: u64 = 1 << (2 - 1);
+
 /// Processes of a group, by number.
 fn members(group: u32) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
@@ -65,6 +74,12 @@ fn resident_kilobytes(status: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// The mask `SigCgt` in `/proc/PID/status`.
+fn caught_signals(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +100,13 @@ mod tests {
     fn resident_memory_is_read_from_status() {
         assert_eq!(resident_kilobytes("VmHWM:\t  900 kB\nVmRSS:\t  852 kB\n"), Some(852));
         assert_eq!(resident_kilobytes("Name:\tkthread\n"), None);
+    }
+
+    #[test]
+    fn signals_that_are_caught_are_a_mask() {
+        let status = "SigIgn:\t0000000000001002\nSigCgt:\t0000000000004002\n";
+        assert_eq!(caught_signals(status), Some(0x4002));
+        assert_eq!(caught_signals("SigIgn:\t0000000000000002\n"), None);
     }
 
     #[test]

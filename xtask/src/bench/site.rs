@@ -95,8 +95,10 @@ pub(crate) struct Site {
     /// Where the proxy listens on 127.0.0.1.
     pub(crate) port: u16,
     pub(crate) routes: Routes,
-    /// Where all routes lead to.
-    pub(crate) backend: Backend,
+    /// There are two, so that a route can be led from one to the other.
+    pub(crate) backends: [Backend; 2],
+    /// Whether the last route leads to the second backend; all others lead to the first.
+    pub(crate) edited: bool,
     pub(crate) certificate: Certificate,
 }
 
@@ -104,6 +106,18 @@ impl Site {
     /// The host of the last route, which is the one that is asked.
     pub(crate) fn host(&self) -> String {
         self.routes.last().host
+    }
+
+    /// Where the last route leads to.
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backends[usize::from(self.edited)]
+    }
+
+    /// All routes, with the names of the backends that they lead to.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (Route, &'static str)> {
+        let last = self.routes.count() - 1;
+        let name = move |index| if index == last { self.backend() } else { &self.backends[0] }.name;
+        self.routes.all().enumerate().map(move |(index, route)| (route, name(index)))
     }
 
     /// A path of the last route that is answered with a body of that length.
@@ -125,4 +139,37 @@ pub(crate) struct Certificate {
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
     Ok(listener.local_addr().context("cannot tell the port")?.port())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A site as the configurations of the peers are tested with.
+    pub(crate) fn site(protocol: Protocol, routes: Routes) -> Site {
+        let file = |name: &str| PathBuf::from("/folder").join(name);
+        let backend = |name, port| Backend { name, address: (Ipv4Addr::LOCALHOST, port).into() };
+        Site {
+            protocol,
+            port: 8080,
+            routes,
+            backends: [backend("alpha", 9001), backend("beta", 9002)],
+            edited: false,
+            certificate: Certificate {
+                chain: file("cert.pem"),
+                key: file("key.pem"),
+                both: file("both.pem"),
+            },
+        }
+    }
+
+    #[test]
+    fn an_edit_leads_the_last_route_elsewhere_and_no_other() {
+        let mut site = site(Protocol::Http1, Routes::Prefixes(3));
+        site.edited = true;
+        let routes: Vec<String> =
+            site.routes().map(|(route, name)| format!("{} {name}", route.prefix)).collect();
+        assert_eq!(routes, ["/p0 alpha", "/p1 alpha", "/p2 beta"]);
+        assert_eq!(site.path(7), "/p2/7");
+    }
 }

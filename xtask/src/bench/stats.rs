@@ -20,7 +20,9 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2} ({:.2}..{:.2})", self.median, self.lower, self.upper)
+        // Two digits that say something, however small a ratio is.
+        let digits = if self.median < 0.095 { 4 } else { 2 };
+        write!(f, "{:.digits$} ({:.digits$}..{:.digits$})", self.median, self.lower, self.upper)
     }
 }
 
@@ -56,6 +58,12 @@ mod tests {
         let spread = Spread::of(&[1.0, 1.1, 0.9, 1.0, 1.0, 1.1, 0.9, 1.0, 40.0]).unwrap();
         assert_eq!(spread, Spread { median: 1.0, lower: 1.0, upper: 1.1 });
         assert_eq!(spread.to_string(), "1.00 (1.00..1.10)");
+    }
+
+    #[test]
+    fn a_small_ratio_is_not_rounded_to_nothing() {
+        let spread = Spread { median: 0.003, lower: 0.0028, upper: 0.0041 };
+        assert_eq!(spread.to_string(), "0.0030 (0.0028..0.0041)");
     }
 
     #[test]

@@ -5,18 +5,28 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::write;
-use crate::bench::site::{Protocol, Route, Routes, Site};
+use super::{Edit, write};
+use crate::bench::site::{Backend, Protocol, Route, Routes, Site};
+
+/// The file of the routes.
+const ROUTES: &str = "routes.json";
 
 /// Writes the configuration and returns the command.
 pub(super) fn configure(site: &Site, folder: &Path, program: &Path) -> anyhow::Result<Command> {
     let file = folder.join("envoy.json");
-    write(&folder.join("routes.json"), route_configuration(site, 1).to_string())?;
+    write(&folder.join(ROUTES), route_configuration(site).to_string())?;
     write(&file, format!("{:#}", bootstrap(site, folder)))?;
     let mut command = Command::new(program);
     command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
     command.arg("-c").arg(file);
     Ok(command)
+}
+
+/// All routes are written anew and the file renamed into place, as Envoy asks for it.
+pub(super) fn prepare_edit(site: &Site, folder: &Path) -> anyhow::Result<Edit> {
+    let from = folder.join("routes.new");
+    write(&from, route_configuration(site).to_string())?;
+    Ok(Edit::Rename { from, to: folder.join(ROUTES) })
 }
 
 fn bootstrap(site: &Site, folder: &Path) -> Value {
@@ -35,7 +45,7 @@ fn bootstrap(site: &Site, folder: &Path) -> Value {
                 "address": socket_address("127.0.0.1", site.port),
                 "filter_chains": [chain],
             }],
-            "clusters": [cluster(site)],
+            "clusters": site.backends.each_ref().map(cluster),
         },
         // Without it Envoy warns of a missing limit on downstream connections.
         "overload_manager": { "resource_monitors": [{
@@ -61,7 +71,7 @@ fn connection_manager(folder: &Path) -> Value {
             "route_config_name": "bench",
             "config_source": {
                 "resource_api_version": "V3",
-                "path_config_source": { "path": folder.join("routes.json") },
+                "path_config_source": { "path": folder.join(ROUTES) },
             },
         },
         "http_filters": [{
@@ -95,10 +105,10 @@ fn transport_socket(site: &Site) -> Value {
     })
 }
 
-fn cluster(site: &Site) -> Value {
-    let address = site.backend.address;
+fn cluster(backend: &Backend) -> Value {
+    let Backend { name, address } = backend;
     json!({
-        "name": site.backend.name,
+        "name": name,
         "type": "STATIC",
         // The defaults are lower than what the load generators have in flight.
         "circuit_breakers": { "thresholds": [{
@@ -107,7 +117,7 @@ fn cluster(site: &Site) -> Value {
             "max_requests": 65536,
         }]},
         "load_assignment": {
-            "cluster_name": site.backend.name,
+            "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": {
                 "address": socket_address(&address.ip().to_string(), address.port()),
             }}]}],
@@ -120,22 +130,21 @@ fn socket_address(address: &str, port: u16) -> Value {
 }
 
 /// The discovery response that the file of routes holds.
-fn route_configuration(site: &Site, version: u64) -> Value {
-    let name = site.backend.name;
+fn route_configuration(site: &Site) -> Value {
     let virtual_hosts: Vec<Value> = match site.routes {
         Routes::Hosts(_) => {
-            let host = |(index, route): (usize, Route)| {
-                virtual_host(&format!("h{index}"), &route.host, vec![leads_to(&route, name)])
+            let host = |(route, backend): (Route, &str)| {
+                virtual_host(&route.host, vec![leads_to(&route, backend)])
             };
-            site.routes.all().enumerate().map(host).collect()
+            site.routes().map(host).collect()
         }
         Routes::One | Routes::Prefixes(_) => {
-            let routes = site.routes.all().map(|route| leads_to(&route, name)).collect();
-            vec![virtual_host("bench", &site.host(), routes)]
+            let routes = site.routes().map(|(route, backend)| leads_to(&route, backend)).collect();
+            vec![virtual_host(&site.host(), routes)]
         }
     };
     json!({
-        "version_info": version.to_string(),
+        "version_info": site.backend().name,
         "resources": [{
             "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             "name": "bench",
@@ -156,8 +165,8 @@ fn added(name: &str, value: &str) -> Value {
     })
 }
 
-fn virtual_host(name: &str, host: &str, routes: Vec<Value>) -> Value {
-    json!({ "name": name, "domains": [host], "routes": routes })
+fn virtual_host(host: &str, routes: Vec<Value>) -> Value {
+    json!({ "name": host, "domains": [host], "routes": routes })
 }
 
 fn leads_to(route: &Route, backend: &str) -> Value {
@@ -165,4 +174,39 @@ fn leads_to(route: &Route, backend: &str) -> Value {
         "match": { "path_separated_prefix": route.prefix },
         "route": { "cluster": backend },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::site::tests::site;
+
+    #[test]
+    fn prefixes_of_one_host_are_routes_of_one_virtual_host() {
+        let mut site = site(Protocol::Http1, Routes::Prefixes(2));
+        site.edited = true;
+        let response = route_configuration(&site);
+        let expected = json!([{
+            "name": "bench.example",
+            "domains": ["bench.example"],
+            "routes": [
+                { "match": { "path_separated_prefix": "/p0" }, "route": { "cluster": "alpha" } },
+                { "match": { "path_separated_prefix": "/p1" }, "route": { "cluster": "beta" } },
+            ],
+        }]);
+        assert_eq!(response["resources"][0]["virtual_hosts"], expected);
+        assert_eq!(response["version_info"], "beta");
+    }
+
+    #[test]
+    fn only_tls_has_a_transport_socket() {
+        let chain = |protocol| {
+            let bootstrap = bootstrap(&site(protocol, Routes::One), Path::new("/folder"));
+            bootstrap["static_resources"]["listeners"][0]["filter_chains"][0].clone()
+        };
+        assert!(chain(Protocol::Http2)["transport_socket"].is_null());
+        let context = &chain(Protocol::Http2Tls)["transport_socket"]["typed_config"];
+        let alpn = &context["common_tls_context"]["alpn_protocols"];
+        assert_eq!(*alpn, json!(["h2", "http/1.1"]));
+    }
 }

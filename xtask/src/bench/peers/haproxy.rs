@@ -4,23 +4,35 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::write;
-use crate::bench::site::{Protocol, Routes, Site};
+use super::{Edit, write};
+use crate::bench::site::{Backend, Protocol, Route, Routes, Site};
+
+/// The file of the map, which is also its name when it is edited.
+const MAP: &str = "routes.map";
 
 /// Writes the configuration and returns the command.
-pub(super) fn configure(site: &Site, folder: &Path) -> anyhow::Result<Command> {
+pub(super) fn configure(site: &Site, folder: &Path, program: &Path) -> anyhow::Result<Command> {
     let file = folder.join("haproxy.cfg");
     write(&file, configuration(site, folder))?;
-    write(&folder.join("routes.map"), map(site))?;
-    let mut command = Command::new("haproxy");
+    write(&folder.join(MAP), map(site))?;
+    let mut command = Command::new(program);
     // In the foreground, one process.
     command.arg("-db").arg("-f").arg(file);
     Ok(command)
 }
 
+/// The map is changed in memory: haproxy loses it when it starts anew.
+pub(super) fn prepare_edit(site: &Site, folder: &Path) -> Edit {
+    let key = key(site.routes, site.routes.last());
+    let map = folder.join(MAP);
+    let line = format!("set map {} {key} {}\n", map.display(), site.backend().name);
+    Edit::Tell { socket: folder.join("control"), line }
+}
+
 fn configuration(site: &Site, folder: &Path) -> String {
-    let Site { port, backend, certificate, .. } = site;
-    let (name, address) = (backend.name, backend.address);
+    let Site { port, backends, certificate, .. } = site;
+    let name = site.backend().name;
+    let servers: String = backends.iter().map(servers).collect();
     let folder = folder.display();
     let tls = format!("ssl crt {} alpn ", certificate.both.display());
     let bind = match site.protocol {
@@ -64,20 +76,64 @@ frontend bench
   http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
   http-request set-header X-Real-IP %[src]
   {choice}
-backend {name}
-  server one {address}
-"
+{servers}"
     )
+}
+
+fn servers(backend: &Backend) -> String {
+    format!("backend {}\n  server one {}\n", backend.name, backend.address)
 }
 
 fn map(site: &Site) -> String {
     let mut text = String::new();
-    for route in site.routes.all() {
-        let key = match site.routes {
-            Routes::Hosts(_) => route.host,
-            Routes::One | Routes::Prefixes(_) => route.prefix + "/",
-        };
-        writeln!(text, "{key} {}", site.backend.name).expect("a string takes every write");
+    for (route, backend) in site.routes() {
+        writeln!(text, "{} {backend}", key(site.routes, route))
+            .expect("a string takes every write");
     }
     text
+}
+
+/// What a route has in the map: its host where they differ, else its prefix, which ends with a
+/// slash so that it ends where an element does.
+fn key(routes: Routes, route: Route) -> String {
+    match routes {
+        Routes::Hosts(_) => route.host,
+        Routes::One | Routes::Prefixes(_) => route.prefix + "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::site::tests::site;
+
+    #[test]
+    fn a_map_names_the_backend_of_each_host_or_path() {
+        let hosts = site(Protocol::Http1, Routes::Hosts(2));
+        assert_eq!(map(&hosts), "h0.bench.example alpha\nh1.bench.example alpha\n");
+        assert_eq!(map(&site(Protocol::Http1, Routes::Prefixes(1))), "/p0/ alpha\n");
+    }
+
+    #[test]
+    fn an_edit_sets_the_last_route_in_the_map() {
+        let mut site = site(Protocol::Http1, Routes::Prefixes(2));
+        site.edited = true;
+        let Edit::Tell { line, .. } = prepare_edit(&site, Path::new("/folder")) else {
+            panic!("an edit is told");
+        };
+        assert_eq!(line, "set map /folder/routes.map /p1/ beta\n");
+    }
+
+    #[test]
+    fn the_protocol_is_said_where_it_listens() {
+        let bind = |protocol| {
+            let text = configuration(&site(protocol, Routes::One), Path::new("/folder"));
+            text.lines().find(|line| line.contains("bind ")).unwrap().trim().to_owned()
+        };
+        assert_eq!(bind(Protocol::Http2), "bind 127.0.0.1:8080 proto h2");
+        assert_eq!(
+            bind(Protocol::Http2Tls),
+            "bind 127.0.0.1:8080 ssl crt /folder/both.pem alpn h2,http/1.1"
+        );
+    }
 }

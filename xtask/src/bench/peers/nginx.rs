@@ -4,26 +4,43 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::write;
-use crate::bench::site::{Protocol, Routes, Site};
+use anyhow::Context;
+use rustix::process::Pid;
+
+use super::{Edit, write};
+use crate::bench::process::Process;
+use crate::bench::site::{Backend, Protocol, Routes, Site};
+
+/// The file of the map.
+const MAP: &str = "routes.map";
 
 /// What a route does that was found in the map.
 const MAPPED: &str = "if ($route = \"\") { return 404; } proxy_pass http://$route;";
 
 /// Writes the configuration and returns the command.
-pub(super) fn configure(site: &Site, folder: &Path) -> anyhow::Result<Command> {
+pub(super) fn configure(site: &Site, folder: &Path, program: &Path) -> anyhow::Result<Command> {
     write(&folder.join("nginx.conf"), configuration(site, folder))?;
-    write(&folder.join("routes.map"), map(site))?;
-    let mut command = Command::new("nginx");
+    write(&folder.join(MAP), map(site))?;
+    let mut command = Command::new(program);
     command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
     command.arg("-e").arg(folder.join("error.log"));
     Ok(command)
 }
 
+/// The map is written anew and the configuration reloaded.
+pub(super) fn prepare_edit(site: &Site, folder: &Path, process: &Process) -> anyhow::Result<Edit> {
+    let from = folder.join("routes.new");
+    write(&from, map(site))?;
+    let process = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    let process = process.context("a process has a number")?;
+    Ok(Edit::RenameAndSignal { from, to: folder.join(MAP), process })
+}
+
 fn configuration(site: &Site, folder: &Path) -> String {
     let folder = folder.display();
-    let Site { port, backend, certificate, .. } = site;
-    let (name, address) = (backend.name, backend.address);
+    let Site { port, backends, certificate, .. } = site;
+    let name = site.backend().name;
+    let upstreams: String = backends.iter().map(upstream).collect();
     let listen = match site.protocol {
         Protocol::Http1 => "",
         Protocol::Http1Tls => " ssl",
@@ -87,12 +104,7 @@ http {{
   proxy_buffer_size 16k;
   proxy_busy_buffers_size 32k;
   proxy_max_temp_file_size 0;
-  upstream {name} {{
-    server {address};
-    keepalive 1024;
-    keepalive_requests 1000000000;
-  }}
-  {maps}
+{upstreams}  {maps}
   {server}
     {location}
   }}
@@ -101,14 +113,50 @@ http {{
     )
 }
 
+fn upstream(backend: &Backend) -> String {
+    format!(
+        "  upstream {} {{
+    server {};
+    keepalive 1024;
+    keepalive_requests 1000000000;
+  }}
+",
+        backend.name, backend.address
+    )
+}
+
+/// The map: hosts where they differ, else first elements of paths.
 fn map(site: &Site) -> String {
     let mut text = String::new();
-    for route in site.routes.all() {
+    for (route, backend) in site.routes() {
         let key = match site.routes {
             Routes::Hosts(_) => route.host,
             Routes::One | Routes::Prefixes(_) => route.prefix,
         };
-        writeln!(text, "{key} {};", site.backend.name).expect("a string takes every write");
+        writeln!(text, "{key} {backend};").expect("a string takes every write");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::site::tests::site;
+
+    #[test]
+    fn a_map_names_the_upstream_of_each_host_or_path() {
+        assert_eq!(
+            map(&site(Protocol::Http1, Routes::Hosts(2))),
+            "h0.bench.example alpha;\nh1.bench.example alpha;\n"
+        );
+        assert_eq!(map(&site(Protocol::Http1, Routes::Prefixes(1))), "/p0 alpha;\n");
+    }
+
+    #[test]
+    fn http_2_over_tls_is_said_on_every_listen_line() {
+        let text = configuration(&site(Protocol::Http2Tls, Routes::One), Path::new("/folder"));
+        assert_eq!(text.matches("listen 127.0.0.1:8080 ssl http2").count(), 2, "{text}");
+        assert_eq!(text.matches("ssl_certificate /folder/cert.pem;").count(), 2, "{text}");
+        assert!(text.contains("location /api/ { proxy_pass http://alpha; }"), "{text}");
+    }
 }
