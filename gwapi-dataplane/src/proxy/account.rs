@@ -78,9 +78,9 @@ impl RequestAccount {
     }
 
     /// The head of the endpoint's response is here.
-    pub(super) fn answered(&mut self, status: StatusCode, since: Instant) {
+    pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status.as_u16();
-        self.upstream = Some(since.elapsed());
+        self.upstream = Some(self.started.elapsed());
         if let Some(body) = &self.body {
             body.response_began();
         }
@@ -103,7 +103,8 @@ impl RequestAccount {
 
 impl Drop for RequestAccount {
     fn drop(&mut self) {
-        self.connection.request_ended();
+        let ended_at = Instant::now();
+        self.connection.request_ended(ended_at);
         if let Some(body) = &self.body {
             body.response_ended();
         }
@@ -128,7 +129,7 @@ impl Drop for RequestAccount {
             path: self.uri.path_and_query().map_or(b"", |path| path.as_str().as_bytes()),
             protocol: self.protocol(),
             status: self.status,
-            duration: self.started.elapsed(),
+            duration: ended_at - self.started,
             upstream_duration: self.upstream,
             bytes_received: self.body.as_ref().map_or(0, |body| body.received()),
             bytes_sent: self.sent,

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::account::ResponseAccount;
 use super::pace::Pace;
 use super::stall::StreamWatch;
+use super::timers::{Timer, Timers};
 use super::upstream::UpstreamBody;
 use crate::Limits;
 
@@ -90,8 +91,14 @@ impl BodyProgress {
 
 /// The body of a request on its way to an endpoint.
 pub(super) struct RequestBody {
-    incoming: Option<Incoming>,
+    /// What comes; none where there is no body, or nothing more of it.
+    arriving: Option<Box<Arriving>>,
     progress: Rc<BodyProgress>,
+}
+
+/// A body that is on its way from the client.
+struct Arriving {
+    incoming: Incoming,
     idle: IdleTimer,
     pace: Pace,
     /// Since when the proxy has been waiting for the client; none while it is the endpoint that
@@ -100,35 +107,30 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// Passes on `incoming`, as fast and for as long as `limits` ask.
-    pub(super) fn new(incoming: Incoming, limits: &Limits) -> Self {
+    /// Passes on `incoming`, as fast and for as long as `limits` ask. `now` is when its head came.
+    pub(super) fn new(incoming: Incoming, limits: &Limits, timers: &Timers, now: Instant) -> Self {
         let idle_timeout = limits.body_idle_timeout;
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        let arriving = (!incoming.is_end_stream()).then(|| {
+            Box::new(Arriving {
+                incoming,
+                idle: IdleTimer::new(idle_timeout, timers),
+                pace: Pace::new(limits, idle_timeout),
+                waiting: None,
+            })
+        });
         let progress = Rc::new(BodyProgress {
             received: Cell::new(0),
-            last: Cell::new(Instant::now()),
-            ended: Cell::new(incoming.is_none()),
+            last: Cell::new(now),
+            ended: Cell::new(arriving.is_none()),
             fault: Cell::new(None),
             answering: Cell::new(false),
         });
-        Self {
-            incoming,
-            progress,
-            idle: IdleTimer::new(idle_timeout),
-            pace: Pace::new(limits, idle_timeout),
-            waiting: None,
-        }
+        Self { arriving, progress }
     }
 
     /// The same request once more, which has no content.
     pub(super) fn empty(&self) -> Self {
-        Self {
-            incoming: None,
-            progress: Rc::clone(&self.progress),
-            idle: IdleTimer::new(Duration::MAX),
-            pace: self.pace,
-            waiting: None,
-        }
+        Self { arriving: None, progress: Rc::clone(&self.progress) }
     }
 
     pub(super) fn progress(&self) -> &Rc<BodyProgress> {
@@ -136,11 +138,44 @@ impl RequestBody {
     }
 }
 
-impl RequestBody {
+impl Arriving {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: &BodyProgress,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                self.waiting.get_or_insert_with(Instant::now);
+                if !self.is_overdue(cx, progress) {
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Err(BodyFault::Stalled)))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.idle.progress();
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let now = Instant::now();
+                let waited = self.waiting.take().map_or(Duration::ZERO, |since| now - since);
+                progress.received.set(progress.received.get() + length as u64);
+                progress.last.set(now);
+                progress.ended.set(self.incoming.is_end_stream());
+                let in_time = self.pace.moved(length, waited) || progress.answering.get();
+                Poll::Ready(Some(if in_time { Ok(frame) } else { Err(BodyFault::Stalled) }))
+            }
+            Poll::Ready(None) => {
+                progress.ended.set(true);
+                progress.last.set(Instant::now());
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyFault::Broken))),
+        }
+    }
+
     /// Whether a client that sends nothing has to be let go.
-    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_overdue(&mut self, cx: &mut Context<'_>, progress: &BodyProgress) -> bool {
         while self.idle.poll(cx).is_ready() {
-            if !self.progress.answering.get() {
+            if !progress.answering.get() {
                 return true;
             }
             // Looks again later: nobody tells when the response is over.
@@ -159,55 +194,33 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let fault = match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => {
-                this.waiting.get_or_insert_with(Instant::now);
-                if !this.is_overdue(cx) {
-                    return Poll::Pending;
-                }
-                BodyFault::Stalled
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                this.idle.progress();
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                let now = Instant::now();
-                let waited = this.waiting.take().map_or(Duration::ZERO, |since| now - since);
-                let progress = &this.progress;
-                progress.received.set(progress.received.get() + length as u64);
-                progress.last.set(now);
-                progress.ended.set(incoming.is_end_stream());
-                if this.pace.moved(length, waited) || progress.answering.get() {
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                BodyFault::Stalled
-            }
-            Poll::Ready(None) => {
-                this.progress.ended.set(true);
-                this.progress.last.set(Instant::now());
-                return Poll::Ready(None);
-            }
-            Poll::Ready(Some(Err(_))) => BodyFault::Broken,
-        };
-        this.incoming = None;
-        this.progress.fault.set(Some(fault));
-        Poll::Ready(Some(Err(BodyError(fault))))
+        let Some(arriving) = &mut this.arriving else { return Poll::Ready(None) };
+        let frame = std::task::ready!(arriving.poll(cx, &this.progress));
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|fault| {
+                this.arriving = None;
+                this.progress.fault.set(Some(fault));
+                BodyError(fault)
+            })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.arriving.as_ref().is_none_or(|arriving| arriving.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        let hint = self.arriving.as_ref().map(|arriving| arriving.incoming.size_hint());
+        hint.unwrap_or(SizeHint::with_exact(0))
     }
 }
 
 /// The body of a response on its way to a client.
 pub(super) struct ProxyBody {
     content: Content,
-    idle: IdleTimer,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// None where nothing is waited for.
+    idle: Option<IdleTimer>,
+    deadline: Option<(Instant, Timer)>,
     account: Option<ResponseAccount>,
     watch: Option<Rc<StreamWatch>>,
 }
@@ -228,8 +241,7 @@ impl ProxyBody {
     }
 
     fn local(content: Content) -> Self {
-        let idle = IdleTimer::new(Duration::MAX);
-        Self { content, idle, deadline: None, account: None, watch: None }
+        Self { content, idle: None, deadline: None, account: None, watch: None }
     }
 
     /// What an endpoint sends. `account` is settled when the body ends, however it ends.
@@ -237,6 +249,7 @@ impl ProxyBody {
         mut incoming: UpstreamBody,
         idle_timeout: Duration,
         deadline: Option<Instant>,
+        timers: &Timers,
         account: ResponseAccount,
     ) -> Self {
         if incoming.is_end_stream() {
@@ -245,8 +258,8 @@ impl ProxyBody {
         }
         Self {
             content: Content::Upstream(incoming),
-            idle: IdleTimer::new(idle_timeout),
-            deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            idle: Some(IdleTimer::new(idle_timeout, timers)),
+            deadline: deadline.map(|deadline| (deadline, timers.timer())),
             account: Some(account),
             watch: StreamWatch::current(),
         }
@@ -289,17 +302,21 @@ impl Body for ProxyBody {
         if let Some(watch) = &this.watch {
             watch.asked();
         }
-        if let Some(deadline) = &mut this.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some((deadline, timer)) = &mut this.deadline
+            && timer.poll(cx, *deadline).is_ready()
         {
             return this.fail(BodyFault::Deadline);
         }
         match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending if this.idle.poll(cx).is_ready() => this.fail(BodyFault::Stalled),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match this.idle.as_mut().map(|idle| idle.poll(cx)) {
+                Some(Poll::Ready(())) => this.fail(BodyFault::Stalled),
+                _ => Poll::Pending,
+            },
             Poll::Ready(Some(Ok(frame))) => {
                 let ended = incoming.is_end_stream();
-                this.idle.progress();
+                if let Some(idle) = &mut this.idle {
+                    idle.progress();
+                }
                 if let (Some(account), Some(data)) = (&mut this.account, frame.data_ref()) {
                     account.sent(data.len() as u64);
                 }
@@ -336,32 +353,30 @@ impl Body for ProxyBody {
     }
 }
 
-/// A timer that costs nothing while pieces come without a wait.
-#[derive(Debug)]
+/// How long nothing may come. It costs nothing while pieces come without a wait.
 struct IdleTimer {
     limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    armed: bool,
+    timer: Timer,
+    /// The end of the wait that is under way.
+    end: Option<Instant>,
 }
 
 impl IdleTimer {
-    fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, armed: false }
+    fn new(limit: Duration, timers: &Timers) -> Self {
+        Self { limit, timer: timers.timer(), end: None }
     }
 
     /// Something came: the next wait starts anew.
     fn progress(&mut self) {
-        self.armed = false;
+        self.end = None;
     }
 
     /// Ready when nothing came for the limit; the wait starts with the first poll.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = Instant::now().checked_add(self.limit) else { return Poll::Pending };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.armed {
-            sleep.as_mut().reset(deadline);
-            self.armed = true;
-        }
-        sleep.as_mut().poll(cx)
+        let Some(end) = self.end.or_else(|| Instant::now().checked_add(self.limit)) else {
+            return Poll::Pending;
+        };
+        self.end = Some(end);
+        self.timer.poll(cx, end)
     }
 }

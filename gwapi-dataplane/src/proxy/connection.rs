@@ -34,6 +34,7 @@ use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, Turn};
 use super::head_timer::{Arrival, HeadTimer};
 use super::io::ClientIo;
+use super::rarely::rarely;
 use super::request;
 use super::service;
 use super::stall::StreamExecutor;
@@ -135,9 +136,9 @@ impl Connection {
         self.active.set(self.active.get() + 1);
     }
 
-    pub(super) fn request_ended(&self) {
+    pub(super) fn request_ended(&self, now: std::time::Instant) {
         self.active.set(self.active.get() - 1);
-        self.last_active.set(Instant::now());
+        self.last_active.set(now.into());
     }
 }
 
@@ -324,11 +325,12 @@ where
         .with_upgrades();
     let mut served = pin!(served);
     let closing = tokio::select! {
+        biased;
         ended = &mut served => return ended,
         // Until then each answer closes its connection; those that wait for a request go now.
-        _ = phase.wait_for(|phase| *phase >= Phase::Closing) => true,
+        _ = rarely(phase.wait_for(|phase| *phase >= Phase::Closing)) => true,
         // Its next answer ends it, or nothing for a while: a request may be on its way.
-        () = connection.leaves() => false,
+        () = rarely(connection.leaves()) => false,
     };
     // hyper closes a connection of which it has read nothing, whatever waits in the socket.
     if closing && connection.used.get() {
@@ -362,11 +364,12 @@ where
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
     let mut served = pin!(served);
     tokio::select! {
+        biased;
         ended = flushed(served.as_mut(), &flusher, &turn) => return ended,
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
-        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
-        () = connection.silent(&limits) => {}
-        () = connection.leaves() => {}
+        _ = rarely(phase.wait_for(|phase| *phase >= Phase::Draining)) => {}
+        () = rarely(connection.silent(&limits)) => {}
+        () = rarely(connection.leaves()) => {}
     }
     served.as_mut().graceful_shutdown();
     // What was silent for so long gets no more time to take its leave.

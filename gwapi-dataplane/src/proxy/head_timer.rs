@@ -5,13 +5,14 @@
 //! request, and once the socket has something to read.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+use super::timers::poll_until;
 use crate::Limits;
 
 /// Whether a client has sent anything since the connection began to wait for a request.
@@ -37,20 +38,27 @@ impl Arrival {
 /// The timer of one connection. hyper asks it for nothing but the timeout of heads, each time that
 /// it begins to wait for one.
 #[derive(Clone, Debug)]
-pub(super) struct HeadTimer {
+pub(super) struct HeadTimer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     arrival: Arrival,
     /// Time for a head once it has begun.
     head_timeout: Duration,
     /// Time for the first byte of the first head.
     first_byte_timeout: Duration,
     /// Whether the first head was waited for.
-    waited: Arc<AtomicBool>,
+    waited: AtomicBool,
+    /// One timer for all heads, which stays set from one to the next.
+    sleep: Mutex<Option<Pin<Box<tokio::time::Sleep>>>>,
 }
 
 impl HeadTimer {
     pub(super) fn new(arrival: Arrival, limits: &Limits) -> Self {
         let Limits { head_timeout, first_byte_timeout, .. } = *limits;
-        Self { arrival, head_timeout, first_byte_timeout, waited: Arc::default() }
+        let waited = AtomicBool::new(false);
+        let sleep = Mutex::default();
+        Self(Arc::new(Shared { arrival, head_timeout, first_byte_timeout, waited, sleep }))
     }
 }
 
@@ -60,22 +68,18 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let first = !self.waited.swap(true, Ordering::Relaxed);
-        let first = first.then(|| Instant::now() + self.first_byte_timeout);
-        let deadline = first.map_or(deadline, |first| first.min(deadline));
-        self.arrival.clear();
-        Box::pin(HeadSleep {
-            timer: self.clone(),
-            begun: false,
-            sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
-        })
+        let first = !self.0.waited.swap(true, Ordering::Relaxed);
+        let first = first.then(|| Instant::now() + self.0.first_byte_timeout);
+        let deadline = first.map_or(deadline, |first| first.min(deadline)).into();
+        self.0.arrival.clear();
+        Box::pin(HeadSleep { shared: Arc::clone(&self.0), begun: false, deadline })
     }
 }
 
 struct HeadSleep {
-    timer: HeadTimer,
+    shared: Arc<Shared>,
     begun: bool,
-    sleep: Pin<Box<tokio::time::Sleep>>,
+    deadline: tokio::time::Instant,
 }
 
 impl Sleep for HeadSleep {}
@@ -84,11 +88,13 @@ impl Future for HeadSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.begun && self.timer.arrival.is_noted() {
+        if !self.begun && self.shared.arrival.is_noted() {
             self.begun = true;
-            let deadline = tokio::time::Instant::now() + self.timer.head_timeout;
-            self.sleep.as_mut().reset(deadline);
+            self.deadline = tokio::time::Instant::now() + self.shared.head_timeout;
         }
-        self.sleep.as_mut().poll(cx)
+        let deadline = self.deadline;
+        let mut sleep = self.shared.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        poll_until(sleep, cx, deadline)
     }
 }

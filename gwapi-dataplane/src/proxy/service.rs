@@ -22,6 +22,7 @@ use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::tunnel;
 use super::upstream::{Answer, Attempt, Failure, Message, UpstreamBody, send};
+use super::worker::Worker;
 use crate::Limits;
 use crate::observe::Ended;
 
@@ -108,11 +109,12 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     async fn run(mut self, mut account: Box<RequestAccount>) -> Response<ProxyBody> {
-        let limits = Rc::clone(&self.connection.worker.limits);
+        let worker = &self.connection.worker;
+        let limits = Rc::clone(&worker.limits);
         let http1 = self.head.version != Version::HTTP_2;
         let protocol = self.way.backend.protocol();
         self.upgrade = self.upgrade.filter(|_| protocol == BackendProtocol::Http1);
-        let body = RequestBody::new(self.body, &limits);
+        let body = RequestBody::new(self.body, &limits, &worker.timers, account.started().into());
         account.body = Some(Rc::clone(body.progress()));
         let upgrading = self.upgrade.is_some();
         let client = Vouched { connection: self.connection, client: &account.client };
@@ -126,9 +128,8 @@ impl Exchange<'_> {
             Err(local) => return answer(local, account, http1),
         };
 
-        let began = std::time::Instant::now();
         let attempt = attempt(&self.way.rule.rule.timeouts, account.started().into(), &limits);
-        let answered = match send(&self.way.backend, message, attempt, &limits).await {
+        let answered = match send(&self.way.backend, message, attempt, worker).await {
             Ok(answered) => answered,
             Err((failure, endpoint)) => {
                 account.endpoint = endpoint.and_then(|endpoint| endpoint.address());
@@ -140,8 +141,8 @@ impl Exchange<'_> {
             Ok(upgrade) => upgrade,
             Err(local) => return answer(local, account, http1),
         };
-        account.answered(answered.response.status(), began);
-        downstream_response(answered, &self.way, upgrade, account, &limits)
+        account.answered(answered.response.status());
+        downstream_response(answered, &self.way, upgrade, account, worker)
     }
 }
 
@@ -191,8 +192,9 @@ fn downstream_response(
     way: &Forward,
     upgrade: Option<OnUpgrade>,
     account: Box<RequestAccount>,
-    limits: &Limits,
+    worker: &Worker,
 ) -> Response<ProxyBody> {
+    let idle_timeout = worker.limits.response_idle_timeout;
     let Answer { response, lease, deadline } = answered;
     let (head, incoming) = response.into_parts();
     let mut fields = head.headers;
@@ -206,13 +208,13 @@ fn downstream_response(
             fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
             if let Some(endpoint) = endpoint.into_connection() {
                 let endpoint = endpoint.upgrade();
-                tunnel::spawn(client, endpoint, account, lease, limits.response_idle_timeout);
+                tunnel::spawn(client, endpoint, account, lease, idle_timeout);
             }
             ProxyBody::empty()
         }
         (_, incoming) => {
             let account = ResponseAccount::new(account, lease);
-            ProxyBody::upstream(incoming, limits.response_idle_timeout, deadline, account)
+            ProxyBody::upstream(incoming, idle_timeout, deadline, &worker.timers, account)
         }
     };
     let mut response = Response::new(body);

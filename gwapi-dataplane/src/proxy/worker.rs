@@ -18,6 +18,7 @@ use super::accept;
 use super::core_state::{CoreState, Forgotten};
 use super::shared::{Place, Shared};
 use super::snapshot::Snapshot;
+use super::timers::Timers;
 use super::upstream::Pool;
 use crate::Limits;
 use crate::observe::WorkerTelemetry;
@@ -141,6 +142,7 @@ pub(super) struct Worker {
     pub(super) telemetry: WorkerTelemetry,
     pub(super) core: CoreState,
     pub(super) pool: Pool,
+    pub(super) timers: Timers,
     snapshot: RefCell<Arc<Snapshot>>,
     phase: watch::Sender<Phase>,
     stopped: Cell<bool>,
@@ -155,6 +157,7 @@ impl Worker {
         let limits = Rc::new(shared.limits.clone());
         Self {
             pool: Pool::new(Arc::clone(&shared.upstream_slots), Rc::clone(&limits)),
+            timers: Timers::default(),
             limits,
             telemetry,
             core: CoreState::default(),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gwapi_translate::ir::BackendProtocol;
 use hyper::client::conn::http2;
@@ -43,6 +43,7 @@ impl Pool {
                 place,
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
+                is_multiplexed: h2c,
                 multiplexed: tokio::sync::Mutex::default(),
                 last_used: Cell::new(Instant::now()),
             })
@@ -53,9 +54,8 @@ impl Pool {
     /// Closes connections that nobody used for the idle timeout or that the endpoint has closed, and
     /// forgets endpoints that no backend names any more.
     pub(in crate::proxy) fn sweep(&self, now: Instant) {
-        let idle_timeout = self.limits.upstream_idle_timeout;
         self.endpoints.borrow_mut().retain(|_, endpoint| {
-            endpoint.sweep(now, idle_timeout);
+            endpoint.sweep(now, &self.limits);
             Rc::strong_count(endpoint) > 1 || endpoint.has_connections()
         });
     }
@@ -68,6 +68,7 @@ pub(in crate::proxy) struct Endpoint {
     slots: Rc<Slots>,
     /// HTTP/1 connections without a request, the last used one at the end.
     idle: RefCell<Vec<Idle>>,
+    is_multiplexed: bool,
     /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
     multiplexed: tokio::sync::Mutex<Option<Multiplexed>>,
     last_used: Cell<Instant>,
@@ -111,7 +112,7 @@ impl Endpoint {
     /// An HTTP/1 connection for one request, and whether it was there before: then the endpoint may
     /// be about to close it.
     pub(super) async fn http1(&self, limits: &Limits) -> Result<(Box<Http1>, bool), CheckoutError> {
-        if let Some(connection) = self.take_idle(limits) {
+        if let Some(connection) = self.take_idle() {
             return Ok((connection, true));
         }
         // In boxes, so that requests which need none of it do not carry the futures along.
@@ -133,7 +134,7 @@ impl Endpoint {
                     None => return Err(CheckoutError::Overflow),
                     Some(Turn::Open(slot)) => return Ok(Waited::Slot(slot)),
                     Some(Turn::Look) => {
-                        if let Some(connection) = self.take_idle(limits) {
+                        if let Some(connection) = self.take_idle() {
                             return Ok(Waited::Connection(connection));
                         }
                     }
@@ -163,12 +164,10 @@ impl Endpoint {
     }
 
     /// The idle connection that was used last, closed ones aside.
-    fn take_idle(&self, limits: &Limits) -> Option<Box<Http1>> {
+    fn take_idle(&self) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut connection, .. }) = idle.pop() {
-            if connection.made().elapsed() < limits.max_upstream_connection_age
-                && connection.is_usable()
-            {
+            if connection.is_usable() {
                 return Some(connection);
             }
         }
@@ -177,21 +176,27 @@ impl Endpoint {
 
     fn put_idle(&self, connection: Box<Http1>, limits: &Limits) {
         let mut idle = self.idle.borrow_mut();
+        let since = Instant::now();
+        if is_old(&connection, since, limits) {
+            return;
+        }
         if idle.len() >= limits.max_idle_per_endpoint {
             idle.retain_mut(|idle| idle.connection.is_usable());
         }
         if idle.len() < limits.max_idle_per_endpoint {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since });
         }
         drop(idle);
         self.slots.note_free();
     }
 
-    fn sweep(&self, now: Instant, idle_timeout: Duration) {
+    fn sweep(&self, now: Instant, limits: &Limits) {
+        let idle_timeout = limits.upstream_idle_timeout;
         let expired = |since: Instant| now.saturating_duration_since(since) >= idle_timeout;
-        self.idle
-            .borrow_mut()
-            .retain_mut(|idle| !expired(idle.since) && idle.connection.is_usable());
+        self.idle.borrow_mut().retain_mut(|idle| {
+            let Idle { connection, since } = idle;
+            !expired(*since) && !is_old(connection, now, limits) && connection.is_usable()
+        });
         if self.in_flight.get() == 0
             && let Ok(mut multiplexed) = self.multiplexed.try_lock()
             && multiplexed
@@ -206,6 +211,11 @@ impl Endpoint {
         let multiplexed = self.multiplexed.try_lock().map_or(true, |sender| sender.is_some());
         !self.idle.borrow().is_empty() || multiplexed
     }
+}
+
+/// Whether a connection has to take no more requests.
+fn is_old(connection: &Http1, now: Instant, limits: &Limits) -> bool {
+    now.saturating_duration_since(connection.made()) >= limits.max_upstream_connection_age
 }
 
 /// What a request waited for.
@@ -242,12 +252,17 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
-        self.endpoint.last_used.set(Instant::now());
+        // Each idle HTTP/1 connection has a time of its own.
+        if self.endpoint.is_multiplexed {
+            self.endpoint.last_used.set(Instant::now());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
     use tokio::task::LocalSet;
 
@@ -335,7 +350,7 @@ mod tests {
         endpoint.put_idle(connection, &limits);
         peer.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("it is open");
         until(|| {
-            let idle = endpoint.take_idle(&limits);
+            let idle = endpoint.take_idle();
             let gone = idle.is_none();
             idle.into_iter().for_each(|connection| endpoint.put_idle(connection, &limits));
             gone
@@ -349,7 +364,7 @@ mod tests {
         let (_listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
         let connection = connection(&endpoint, &limits).await;
         endpoint.put_idle(connection, &limits);
-        assert!(endpoint.take_idle(&limits).is_none());
+        assert!(endpoint.take_idle().is_none());
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! One request to a backend: which endpoint, how often, how long.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -14,6 +16,8 @@ use super::pool::{CheckoutError, Endpoint, Lease};
 use crate::Limits;
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 use crate::proxy::core_state::CoreBackend;
+use crate::proxy::timers::Timer;
+use crate::proxy::worker::Worker;
 
 /// Endpoints that one request is offered to where they refuse connections.
 const MAX_ENDPOINTS: usize = 3;
@@ -61,8 +65,9 @@ pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
     mut message: Message,
     attempt: Attempt,
-    limits: &Rc<Limits>,
+    worker: &Worker,
 ) -> Result<Answer, (Failure, Option<Rc<Endpoint>>)> {
+    let limits = &worker.limits;
     let progress = Rc::clone(match &message {
         Message::Http1(outgoing) => outgoing.progress(),
         Message::Http2(request) => request.body().progress(),
@@ -80,7 +85,7 @@ pub(in crate::proxy) async fn send(
         let sent = {
             // Pinned here: to hand it on would make room for it once more.
             let sending = pin!(one.send(message));
-            before(deadline, attempt.head, &progress, sending).await
+            before(deadline, attempt.head, &progress, worker.timers.timer(), sending).await
         };
         let failure = match sent {
             Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
@@ -105,28 +110,26 @@ async fn before<F: Future>(
     deadline: Option<Instant>,
     head: Option<Duration>,
     progress: &BodyProgress,
+    mut timer: Timer,
     mut future: Pin<&mut F>,
 ) -> Option<F::Output> {
-    let began = Instant::now();
     let limit = || {
-        let head = head.map(|head| progress.last().max(began) + head);
+        let head = head.map(|head| progress.last() + head);
         match (deadline, head) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
     };
-    let Some(first) = limit() else { return Some(future.await) };
-    let mut sleep = pin!(tokio::time::sleep_until(first));
-    loop {
-        tokio::select! {
-            biased;
-            output = &mut future => return Some(output),
-            () = &mut sleep => match limit() {
-                Some(limit) if limit > Instant::now() => sleep.as_mut().reset(limit),
-                _ => return None,
-            },
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
         }
-    }
+        match limit() {
+            Some(limit) => timer.poll(cx, limit).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// A request in the form that its endpoint reads.

@@ -12,6 +12,7 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use super::chunked::ChunkedReader;
 use crate::Limits;
 use crate::proxy::headers;
+use crate::proxy::present::Present;
 
 /// The most fields that [`Limits::max_response_headers`] can allow: they are read into a table of this
 /// size.
@@ -68,9 +69,10 @@ pub(super) fn response(
     }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
     let http11 = response.version == Some(1);
-    let headers = fields(&head, response.headers)?;
-    let framing = framing(&headers, status, method, http11, limits)?;
-    let keep_alive = keeps_alive(&headers, http11) && !matches!(framing, Framing::UntilClose);
+    let (headers, present) = fields(&head, response.headers)?;
+    let framing = framing(&headers, present, status, method, http11, limits)?;
+    let keep_alive =
+        keeps_alive(&headers, present, http11) && !matches!(framing, Framing::UntilClose);
     Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
 }
 
@@ -92,7 +94,7 @@ pub(super) fn trailers(
     let mut table = [EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(&text, &mut table) {
         Ok(Status::Complete((length, headers))) if length == text.len() => {
-            let mut trailers = fields(&text, headers)?;
+            let (mut trailers, _) = fields(&text, headers)?;
             headers::strip_trailers(&mut trailers);
             Ok(Some(trailers))
         }
@@ -114,26 +116,29 @@ fn take_head(input: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>, Ma
     }
 }
 
-/// The fields of a head; values share its bytes.
-fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, Malformed> {
+/// The fields of a head, whose values share its bytes, and which kinds of them there are.
+fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<(HeaderMap, Present), Malformed> {
     let mut headers = HeaderMap::with_capacity(parsed.len());
+    let mut present = Present::default();
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        present = present.and(Present::named(name.as_str()));
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
         headers.append(name, value.map_err(|_| Malformed)?);
     }
-    Ok(headers)
+    Ok((headers, present))
 }
 
 fn framing(
     headers: &HeaderMap,
+    present: Present,
     status: StatusCode,
     method: &Method,
     http11: bool,
     limits: &Limits,
 ) -> Result<Framing, Malformed> {
-    let chunked = is_chunked(headers, http11)?;
-    let length = length(headers)?;
+    let chunked = present.any(Present::TRANSFER_ENCODING) && is_chunked(headers, http11)?;
+    let length = if present.any(Present::CONTENT_LENGTH) { length(headers)? } else { None };
     if chunked && length.is_some() {
         // Two ends: what comes after the first one may be taken for another response.
         return Err(Malformed);
@@ -168,7 +173,10 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     number.map(Some).ok_or(Malformed)
 }
 
-fn keeps_alive(headers: &HeaderMap, http11: bool) -> bool {
+fn keeps_alive(headers: &HeaderMap, present: Present, http11: bool) -> bool {
+    if !present.any(Present::CONNECTION) {
+        return http11;
+    }
     let says = |word: &str| {
         headers::tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(word))
     };
