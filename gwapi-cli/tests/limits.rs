@@ -82,7 +82,7 @@ fn short_of_memory_the_gateway_answers_503_until_it_has_enough_again() {
         &manifests,
         &[
             "--limit",
-            "max-memory-bytes=160MiB",
+            "max-memory-bytes=112MiB",
             "--limit",
             "max-head-bytes=256KiB",
             "--limit",

@@ -3,10 +3,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use serde_json::Value;
 use support::*;
@@ -78,39 +77,64 @@ fn listeners_leave_descriptors_for_connections_and_the_rest_is_told() {
 fn connections_leave_descriptors_for_those_to_endpoints() {
     let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
     let [port] = free_ports::<1>();
-    let endpoint = slow();
+    let (endpoint, gate) = gated();
     let manifests = Manifests::new(&[
         ("gateway.yaml", &gateway(port)),
         ("rest.yaml", &stream(&[route("web", "/", "web"), service("web"), slice("web", endpoint)])),
     ]);
     let gwapi = run_limited(&manifests, "ulimit -n 64");
     gwapi.event("start");
-    std::thread::scope(|scope| {
-        for _ in 0..60 {
-            scope.spawn(|| {
-                let headers = [("connection", "close")];
-                assert_eq!(get(local(port), "/", &headers).status, 200);
-            });
-        }
+    // All of them ask before any is answered, so that as many meet as the gateway lets in.
+    let mut clients = [(); 60].map(|()| {
+        let mut client = TcpStream::connect(local(port)).expect("the kernel takes it");
+        client.write_all(request("/", &[]).as_bytes()).expect("the kernel takes it");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client
     });
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(answer(client).expect("an answer").status, 200);
+    }
 }
 
-/// An endpoint that takes its time, so that connections to it meet.
-fn slow() -> SocketAddr {
+/// Holds up whoever comes before it is open.
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().expect("no thread panicked") = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().expect("no thread panicked");
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open));
+    }
+}
+
+/// An endpoint that answers once its gate is open.
+fn gated() -> (SocketAddr, Arc<Gate>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("bound");
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
+            let gate = Arc::clone(&held);
             std::thread::spawn(move || {
                 let mut head = [0; 4096];
                 while stream.read(&mut head).is_ok_and(|read| read > 0) {
-                    std::thread::sleep(Duration::from_millis(100));
+                    gate.pass();
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
                 }
             });
         }
     });
-    address
+    (address, gate)
 }
 
 #[test]

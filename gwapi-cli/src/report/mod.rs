@@ -1,5 +1,6 @@
 //! What is told about what is served: a view, and its renderings for people and machines.
 
+pub(crate) mod conditions;
 pub(crate) mod curl;
 mod hints;
 pub(crate) mod issue;

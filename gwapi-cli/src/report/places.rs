@@ -10,7 +10,8 @@ use gwapi_model::validate::{FieldPath, PathSegment};
 use gwapi_model::{Kind, Resources};
 
 use crate::overlay::CommandLine;
-use crate::report::issue::{Issue, Level, Place, parent_name};
+use crate::report::conditions::parent_name;
+use crate::report::issue::{Issue, Level, Place};
 
 /// Fields that messages begin with, as translation writes them.
 const FIELDS: [&str; 8] =

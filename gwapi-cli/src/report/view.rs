@@ -13,7 +13,7 @@ use gwapi_translate::ir::{
 use serde::Serialize;
 
 use crate::overlay::CommandLine;
-use crate::report::issue::is_good;
+use crate::report::conditions::is_good;
 
 /// Every Gateway that is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
