@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
-use crate::{bench, deps, examples, golden, links, rules, tutorials};
+use crate::{bench, deps, examples, golden, httpwg, links, rules, slow_clients, tutorials};
 
 /// A part of CI that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +37,10 @@ pub(crate) enum Stage {
     Examples,
     /// The commands of the READMEs print what the READMEs show
     Tutorials,
+    /// The cases of httpwg that fail over HTTP/2 are those that are listed
+    Httpwg,
+    /// Thousands of slow clients are let go while others are served
+    SlowClients,
     /// Every benchmark runs for a moment and its answers are right
     BenchSmoke,
 }
@@ -106,6 +110,8 @@ impl Stage {
             ),
             Self::Examples => examples::run(root),
             Self::Tutorials => tutorials::run(root, &[]),
+            Self::Httpwg => httpwg::run(root),
+            Self::SlowClients => slow_clients::run(root),
             Self::BenchSmoke => bench::smoke(root),
         }
     }

@@ -5,9 +5,12 @@ mod ci;
 mod command;
 mod deps;
 mod examples;
+mod gateway;
 mod golden;
+mod httpwg;
 mod links;
 mod rules;
+mod slow_clients;
 mod tutorials;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +46,10 @@ enum Task {
     Links,
     /// Compiles and runs the examples for embedders
     Examples,
+    /// Sends the HTTP/2 frames of httpwg to gwapi and compares what fails with what is listed
+    Httpwg,
+    /// Attacks gwapi with thousands of slow clients
+    SlowClients,
     /// Runs the commands of the tutorials' READMEs and compares what they print
     Tutorials {
         /// Runs these only, by the name of their folder; `readme` is the project's README
@@ -84,6 +91,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Golden => golden::run(&root),
         Task::Links => links::run(&root).and_then(|()| rules::run(&root)),
         Task::Examples => examples::run(&root),
+        Task::Httpwg => httpwg::run(&root),
+        Task::SlowClients => slow_clients::run(&root),
         Task::Tutorials { names } => tutorials::run(&root, &names),
         Task::Bench(arguments) => bench::run(&root, &arguments),
         Task::BenchResponder { name } => bench::responder::run(&name),

@@ -321,6 +321,9 @@ where
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_head_bytes)
+        // Of what is read and of what is written; hyper would keep 400 KB for a client that does not
+        // read. It takes no less than 8 KiB.
+        .max_buf_size(limits.max_head_bytes.max(limits.max_send_buffer_bytes).max(8 * 1024))
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)))
         .with_upgrades();
     let mut served = pin!(served);

@@ -32,10 +32,13 @@ async fn answer_to(answer: &[u8]) -> String {
 async fn what_is_not_http_as_it_should_be_is_a_502() {
     let many: String = (0..129).map(|n| format!("x-{n}: 1\r\n")).collect();
     let many = format!("HTTP/1.1 200 OK\r\n{many}\r\n");
+    let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
+    let hints = format!("{hints}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     for (name, answer) in [
+        ("a thousand hints", hints.as_bytes()),
         (
             "two lengths",
-            &b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"[..],
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
         ),
         ("a length with a sign", b"HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab"),
         (
