@@ -109,7 +109,6 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
     }
     let target = target_directory(root)?;
     let folder = target.join("bench");
-    let _alone = alone(&folder)?;
     let named =
         if arguments.smoke { programs::installed(&folder) } else { arguments.peers.clone() };
     let mut peers = Vec::new();
@@ -146,6 +145,7 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
         ensure!(file.is_file(), "{} is missing: leave --no-build out once", file.display());
     }
     let programs = Programs::find(release("gwapi"), arguments.base.clone(), &folder);
+    let _alone = alone(&folder)?;
     let surroundings = Surroundings::of(&programs, &peers);
     let setup = Setup::new(&folder, &release("xtask"), programs, peers, arguments.extent())?;
     let profiles = arguments.profile.then_some(folder.as_path());
