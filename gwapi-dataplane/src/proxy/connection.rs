@@ -176,8 +176,10 @@ pub(super) async fn serve(
     let accepted = Accepted { worker, peer, socket, slot };
     let Some(first) = accepted.first_listener() else { return };
     let served = match first {
-        FirstListener::Tls(gateway) => accepted.serve_tls(io, &gateway).await,
-        FirstListener::Clear(listener) => accepted.serve_clear(io, listener).await,
+        // In boxes, here and below: each connection has room for what it does, not for all that it
+        // could do.
+        FirstListener::Tls(gateway) => Box::pin(accepted.serve_tls(io, &gateway)).await,
+        FirstListener::Clear(listener) => Box::pin(accepted.serve_clear(io, listener)).await,
     };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "connection ended");
@@ -221,7 +223,7 @@ impl Accepted {
 
     async fn serve_tls(self, io: ClientIo, gateway: &GatewayId) -> io::Result<()> {
         let limit = self.worker.limits.handshake_timeout;
-        let handshake = tokio::time::timeout(limit, self.handshake(io)).await;
+        let handshake = tokio::time::timeout(limit, Box::pin(self.handshake(io))).await;
         let (stream, listener) = match handshake {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(Unshaken { reason, error })) => {
@@ -296,9 +298,9 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let served = if http2 {
-        serve_http2(Rc::clone(&connection), io).await
+        Box::pin(serve_http2(Rc::clone(&connection), io)).await
     } else {
-        serve_http1(Rc::clone(&connection), io, arrival.clone()).await
+        Box::pin(serve_http1(Rc::clone(&connection), io, arrival.clone())).await
     };
     served.map_err(|error| {
         if let Some(reason) = failure::reason(&error, arrival.is_noted()) {
@@ -434,18 +436,21 @@ fn handler(
     service_fn(move |request| {
         let connection = Rc::clone(&connection);
         async move {
-            if request.version() != Version::HTTP_2 {
-                return Ok(service::handle(connection, request).await);
-            }
-            let Some(bytes) = request::http2_head_bytes(&request) else {
-                service::note_reset(&connection, request, StatusCode::BAD_REQUEST);
-                return Err(Reason::PROTOCOL_ERROR.into());
+            let _held = if request.version() == Version::HTTP_2 {
+                let Some(bytes) = request::http2_head_bytes(&request) else {
+                    service::note_reset(&connection, request, StatusCode::BAD_REQUEST);
+                    return Err(Reason::PROTOCOL_ERROR.into());
+                };
+                let Some(held) = HeldHead::new(&connection, bytes) else {
+                    service::note_reset(&connection, request, StatusCode::SERVICE_UNAVAILABLE);
+                    return Err(Reason::REFUSED_STREAM.into());
+                };
+                Some(held)
+            } else {
+                None
             };
-            let Some(_held) = HeldHead::new(&connection, bytes) else {
-                service::note_reset(&connection, request, StatusCode::SERVICE_UNAVAILABLE);
-                return Err(Reason::REFUSED_STREAM.into());
-            };
-            Ok(service::handle(Rc::clone(&connection), request).await)
+            // In a box: a connection would have room for it even while it waits for a request.
+            Ok(Box::pin(service::handle(&connection, request)).await)
         }
     })
 }

@@ -29,14 +29,14 @@ use crate::observe::Ended;
 /// Answers a request. Dropping the future, as hyper does when the client goes away, ends the
 /// exchange with the endpoint too.
 pub(super) async fn handle(
-    connection: Rc<Connection>,
+    connection: &Rc<Connection>,
     mut request: Request<Incoming>,
 ) -> Response<ProxyBody> {
     let present = Present::of(request.headers());
     let upgrade = downstream_upgrade(&mut request, present);
     let (mut head, body) = request.into_parts();
     let http1 = head.version != Version::HTTP_2;
-    let mut account = RequestAccount::open(&connection, &head);
+    let mut account = RequestAccount::open(connection, &head);
     let shared = &connection.worker.shared;
     account.client = connection.client.admit(&mut head.headers, present, &shared.trusted_proxies);
     let settled =
@@ -47,12 +47,12 @@ pub(super) async fn handle(
         Err(LocalReply::Overloaded)
     } else {
         settled.and_then(|()| {
-            plan(&connection, &connection.worker.snapshot(), &head, present, &mut account)
+            plan(connection, &connection.worker.snapshot(), &head, present, &mut account)
         })
     };
     let mut response = match planned {
         Ok(Plan::Forward(way)) => {
-            let exchange = Exchange { connection: &connection, head, present, body, upgrade, way };
+            let exchange = Exchange { connection, head, present, body, upgrade, way };
             exchange.run(account).await
         }
         Ok(Plan::Redirect { status, headers }) => {
