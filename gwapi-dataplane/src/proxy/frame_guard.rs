@@ -5,13 +5,16 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Scan};
+
+/// Time for a client that is sent away to read why.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How many heads of requests may still be unpacked before other tasks get their turn. The task of
 /// a connection renews it each time that it runs.
@@ -42,13 +45,24 @@ pub(super) struct FrameGuard<I> {
     /// What the library is told instead of what comes, once a client has gone too far, and how much
     /// of it was given.
     verdict: Option<(&'static [u8], usize)>,
+    /// Until when what still comes is read and dropped, once nothing more is written.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> FrameGuard<I> {
     /// A header block that does not end within `head_timeout` ends the connection.
     pub(super) fn new(io: I, turn: Turn, head_timeout: Duration) -> Self {
         let scanner = FrameScanner::new(Instant::now());
-        Self { io, scanner, turn, held: Vec::new(), head_timeout, block: None, verdict: None }
+        Self {
+            io,
+            scanner,
+            turn,
+            held: Vec::new(),
+            head_timeout,
+            block: None,
+            verdict: None,
+            linger: None,
+        }
     }
 
     /// Looks at what was filled in from `start` on, and takes back what must not pass now.
@@ -170,7 +184,7 @@ impl<I> FrameGuard<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for FrameGuard<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameGuard<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -197,7 +211,27 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FrameGuard<I> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Ends writing, then reads what comes for a moment: a socket that is closed with bytes unread
+    /// resets the connection, and a GOAWAY that is on its way may be lost.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        }
+        let linger = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if linger.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [0; 16 * 1024];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut this.io).poll_read(cx, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                // Others get their turn, whatever it sends.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(Ok(())),
+        }
     }
 }
