@@ -41,20 +41,23 @@ impl Fields<'_> {
         let mut head = HeadWriter::new(&self.head.method, &self.way.target);
         // Where no filter may change what the proxy says of the client, it need not be in the map.
         let wire = vouched.connection.client.wire(vouched.client);
-        match wire.filter(|_| self.changes().next().is_none()) {
+        let written = match wire.filter(|_| self.changes().next().is_none()) {
             Some(wire) => {
                 head.field(HOST.as_str(), self.host().as_bytes());
                 head.raw(wire);
                 head.field(X_FORWARDED_HOST.as_str(), self.way.authority.as_bytes());
-                self.head.headers.remove(HOST);
+                Some(&HOST)
             }
-            None => self.vouch(vouched),
-        }
+            None => {
+                self.vouch(vouched);
+                None
+            }
+        };
         if upgrading {
             head.field(CONNECTION.as_str(), b"upgrade");
             head.field(UPGRADE.as_str(), b"websocket");
         }
-        head.fields(&self.head.headers);
+        head.fields(&self.head.headers, written);
         Box::new(Outgoing::new(head, self.head.method, &self.head.headers, body))
     }
 

@@ -75,7 +75,9 @@ pub(super) fn strip_request(headers: &mut HeaderMap, present: Present) {
 
 /// Removes what belongs to the connection that a response came on.
 pub(super) fn strip_response(headers: &mut HeaderMap, present: Present) {
-    if present.any(Present::CONNECTION) {
+    if present.any(Present::CONNECTION) && only_says_how_it_ends(headers) {
+        headers.remove(CONNECTION);
+    } else if present.any(Present::CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             .filter(|name| !END_TO_END.contains(name))
@@ -98,6 +100,14 @@ pub(super) fn strip_response(headers: &mut HeaderMap, present: Present) {
     if present.any(Present::HOP) {
         remove_where(headers, |name| Present::named(name).any(Present::HOP));
     }
+}
+
+/// Whether `Connection` names no field: the usual case, and a short one.
+fn only_says_how_it_ends(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    values.all(|value| {
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    })
 }
 
 /// Whether a field means nothing, or something else, behind a body (RFC 9110 6.5.1): what frames,

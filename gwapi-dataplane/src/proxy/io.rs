@@ -1,6 +1,7 @@
 //! The socket of a client: what was read ahead comes first, and writes neither stall nor drip for
 //! ever.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,6 +20,13 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes read ahead to tell the protocol: enough for the head of a usual request.
 const READ_AHEAD: usize = 2048;
+
+/// Bytes that are copied into one piece to be written.
+const SHORT: usize = 4096;
+
+thread_local! {
+    static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A client's socket.
 #[derive(Debug)]
@@ -137,7 +145,17 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let write = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let write = if length <= SHORT {
+            // To put a short answer together costs less than to let the kernel do it.
+            TOGETHER.with_borrow_mut(|bytes| {
+                bytes.clear();
+                slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+                Pin::new(&mut self.socket).poll_write(cx, bytes)
+            })
+        } else {
+            Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        };
         self.watch(cx, write)
     }
 

@@ -3,7 +3,7 @@
 //! Most heads have few of them, and to ask a map for each of twenty names costs more than all the rest
 //! that is done with a request.
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 
 /// A set of kinds of fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,29 +26,41 @@ impl Present {
 
     /// The kinds that a head has.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        headers
-            .keys()
-            .fold(Self::default(), |present, name| present.and(Self::named(name.as_str())))
+        headers.keys().map(HeaderName::as_str).fold(Self::default(), |present, name| {
+            let underscore = name.as_bytes().contains(&b'_');
+            let underscore = if underscore { Self::UNDERSCORE } else { Self::default() };
+            present.and(Self::named(name)).and(underscore)
+        })
     }
 
     /// The kind of a field, by its name in lower case.
     pub(super) fn named(name: &str) -> Self {
-        let kind = match name.as_bytes() {
-            b"connection" => Self::CONNECTION,
-            b"content-length" => Self::CONTENT_LENGTH,
-            b"cookie" => Self::COOKIE,
-            b"expect" => Self::EXPECT,
-            b"forwarded" | b"x-real-ip" => Self::CLAIM,
-            b"keep-alive" | b"http2-settings" => Self::HOP,
-            b"te" => Self::TE,
-            b"transfer-encoding" => Self::TRANSFER_ENCODING,
-            b"upgrade" => Self::UPGRADE,
-            [b'p', b'r', b'o', b'x', b'y', b'-', ..] => Self::HOP,
+        let name = name.as_bytes();
+        match name {
+            // One letter tells most names apart from all of these.
+            [b'c', rest @ ..] => match rest {
+                b"onnection" => Self::CONNECTION,
+                b"ontent-length" => Self::CONTENT_LENGTH,
+                b"ookie" => Self::COOKIE,
+                _ => Self::default(),
+            },
+            [b't', rest @ ..] => match rest {
+                b"e" => Self::TE,
+                b"ransfer-encoding" => Self::TRANSFER_ENCODING,
+                _ => Self::default(),
+            },
             // Those of other proxies, such as `x-forwarded-server`, are claims as well.
-            name if name.starts_with(b"x-forwarded-") => Self::CLAIM,
+            [b'x', rest @ ..] if rest.starts_with(b"-forwarded-") || rest == b"-real-ip" => {
+                Self::CLAIM
+            }
+            [b'p', rest @ ..] if rest.starts_with(b"roxy-") => Self::HOP,
+            [b'e', rest @ ..] if rest == b"xpect" => Self::EXPECT,
+            [b'f', rest @ ..] if rest == b"orwarded" => Self::CLAIM,
+            [b'h', rest @ ..] if rest == b"ttp2-settings" => Self::HOP,
+            [b'k', rest @ ..] if rest == b"eep-alive" => Self::HOP,
+            [b'u', rest @ ..] if rest == b"pgrade" => Self::UPGRADE,
             _ => Self::default(),
-        };
-        if name.as_bytes().contains(&b'_') { kind.and(Self::UNDERSCORE) } else { kind }
+        }
     }
 
     pub(super) const fn and(self, other: Self) -> Self {
@@ -63,7 +75,7 @@ impl Present {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{HeaderName, HeaderValue};
+    use http::header::HeaderValue;
 
     use super::*;
 

@@ -193,7 +193,10 @@ fn host(authority: &str) -> Option<Cow<'_, str>> {
                 rest.strip_prefix(':').or(rest.is_empty().then_some(""))?,
             )
         }
-        None => authority.split_once(':').unwrap_or((authority, "")),
+        None => match authority.bytes().position(|byte| byte == b':') {
+            Some(colon) => (&authority[..colon], &authority[colon + 1..]),
+            None => (authority, ""),
+        },
     };
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     if !digits || (!port.is_empty() && port.parse::<u16>().is_err()) {

@@ -198,7 +198,10 @@ fn downstream_response(
     let Answer { response, lease, deadline } = answered;
     let (head, incoming) = response.into_parts();
     let mut fields = head.headers;
-    let present = Present::of(&fields);
+    let present = match &incoming {
+        UpstreamBody::Http1(body) => body.present(),
+        UpstreamBody::Http2(_) => Present::of(&fields),
+    };
     headers::strip_response(&mut fields, present);
     way.rule.filters.change_response(&mut fields);
     way.backend_filters().change_response(&mut fields);

@@ -11,6 +11,7 @@ use super::chunked::{self, Piece};
 use super::connection::Http1;
 use super::head::Framing;
 use super::outgoing::{Outgoing, SendError};
+use crate::proxy::present::Present;
 
 /// Bytes of a body that are read at once. More would be held for clients that read slowly.
 const READ: usize = 32 * 1024;
@@ -36,6 +37,8 @@ pub(in crate::proxy) struct Http1Body {
     framing: Framing,
     keep_alive: bool,
     ended: bool,
+    /// What the head before it holds.
+    present: Present,
     /// Why the body broke off, until that is told.
     broken: Option<BodyError>,
     /// The rest of the request, where the endpoint began to answer before its end.
@@ -48,9 +51,23 @@ impl Http1Body {
         framing: Framing,
         keep_alive: bool,
         outgoing: Option<Box<Outgoing>>,
+        present: Present,
     ) -> Self {
         let ended = framing.is_empty();
-        Self { connection: Some(connection), framing, keep_alive, ended, broken: None, outgoing }
+        Self {
+            connection: Some(connection),
+            framing,
+            keep_alive,
+            ended,
+            present,
+            broken: None,
+            outgoing,
+        }
+    }
+
+    /// The kinds of fields in the head before it.
+    pub(in crate::proxy) fn present(&self) -> Present {
+        self.present
     }
 
     /// The connection, where the body is over and another request may follow on it.

@@ -139,7 +139,7 @@ pub(in crate::proxy::upstream) async fn exchange(
     // An endpoint that took only a part of the request is asked nothing more on this connection.
     let keep_alive = head.keep_alive && sent.failed.is_none();
     let rest = (!sent.all && sent.failed.is_none()).then_some(outgoing);
-    let body = Http1Body::new(connection, head.framing, keep_alive, rest);
+    let body = Http1Body::new(connection, head.framing, keep_alive, rest, head.present);
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;

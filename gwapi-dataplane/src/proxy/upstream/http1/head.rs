@@ -30,6 +30,7 @@ pub(super) struct Malformed;
 pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    pub(super) present: Present,
     pub(super) framing: Framing,
     /// Whether the connection can take another request after the body.
     pub(super) keep_alive: bool,
@@ -73,7 +74,7 @@ pub(super) fn response(
     let framing = framing(&headers, present, status, method, http11, limits)?;
     let keep_alive =
         keeps_alive(&headers, present, http11) && !matches!(framing, Framing::UntilClose);
-    Ok(Some(ResponseHead { status, headers, framing, keep_alive }))
+    Ok(Some(ResponseHead { status, headers, present, framing, keep_alive }))
 }
 
 /// Takes the trailers of a body out of `input`, the empty line at their end included; `None` where
@@ -177,10 +178,12 @@ fn keeps_alive(headers: &HeaderMap, present: Present, http11: bool) -> bool {
     if !present.any(Present::CONNECTION) {
         return http11;
     }
-    let says = |word: &str| {
-        headers::tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(word))
-    };
-    if http11 { !says("close") } else { says("keep-alive") && !says("close") }
+    let (mut close, mut keep_alive) = (false, false);
+    for token in headers::tokens(headers, &CONNECTION) {
+        close |= token.eq_ignore_ascii_case("close");
+        keep_alive |= token.eq_ignore_ascii_case("keep-alive");
+    }
+    !close && (http11 || keep_alive)
 }
 
 #[cfg(test)]

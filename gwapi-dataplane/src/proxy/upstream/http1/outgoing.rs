@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use hyper::body::{Body, Bytes};
@@ -83,10 +83,12 @@ impl HeadWriter {
         self.0.extend_from_slice(fields);
     }
 
-    /// Adds all fields of a map.
-    pub(in crate::proxy) fn fields(&mut self, fields: &HeaderMap) {
+    /// Adds the fields of a map, but for those of one name.
+    pub(in crate::proxy) fn fields(&mut self, fields: &HeaderMap, without: Option<&HeaderName>) {
         for (name, value) in fields {
-            self.field(name.as_str(), value.as_bytes());
+            if without != Some(name) {
+                self.field(name.as_str(), value.as_bytes());
+            }
         }
     }
 }
