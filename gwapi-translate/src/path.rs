@@ -42,6 +42,9 @@ pub enum PathError {
 /// # Ok::<(), gwapi_translate::path::PathError>(())
 /// ```
 pub fn canonical(path: &str) -> Result<Cow<'_, str>, PathError> {
+    if is_simple(path) {
+        return Ok(Cow::Borrowed(path));
+    }
     let Some(relative) = path.strip_prefix('/') else {
         return Err(PathError::NoSlash);
     };
@@ -52,6 +55,27 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, PathError> {
         return Ok(Cow::Borrowed(path));
     }
     rewrite(relative).map(Cow::Owned)
+}
+
+/// Whether a path is seen to be canonical at a glance, as most are: nothing in it is escaped, and no
+/// segment is empty or begins with a dot.
+fn is_simple(path: &str) -> bool {
+    const SIMPLE: [bool; 256] = {
+        let mut simple = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            simple[byte] = byte as u8 == b'/' || is_plain(byte as u8);
+            byte += 1;
+        }
+        simple
+    };
+    let mut before = 0;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let at_start = before == b'/' && matches!(byte, b'/' | b'.');
+            before = byte;
+            SIMPLE[usize::from(byte)] && !at_start
+        })
 }
 
 /// Whether a segment stands for itself, byte for byte.
@@ -135,12 +159,12 @@ pub(crate) fn escaped(high: u8, low: u8) -> Option<u8> {
 }
 
 /// RFC 3986, `unreserved`: an escape of these means the character itself.
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// RFC 3986, `pchar` without escapes: what may stand in a segment as it is.
-fn is_plain(byte: u8) -> bool {
+const fn is_plain(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,

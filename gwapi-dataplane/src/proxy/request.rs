@@ -203,7 +203,7 @@ fn host(authority: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     let host = host.strip_suffix('.').unwrap_or(host);
-    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     if host.is_empty() || !(host.starts_with('[') || host.bytes().all(name)) {
         return None;
     }

@@ -58,7 +58,9 @@ impl<T: Clone> HostMap<T> {
         &'s self,
         host: &'h str,
     ) -> impl Iterator<Item = &'s T> + use<'s, 'h, T> {
-        let wildcards = host
+        // Without wildcards there is nothing to look for in the host.
+        let searched = if self.longest_suffix == 0 { "" } else { host };
+        let wildcards = searched
             .match_indices('.')
             // The labels that the `*` stands for are not empty (LI-1).
             .filter(|(dot, _)| *dot > 0)

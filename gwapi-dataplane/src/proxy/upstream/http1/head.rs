@@ -3,9 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 
@@ -70,10 +68,9 @@ pub(super) fn response(
     }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
     let http11 = response.version == Some(1);
-    let (headers, present) = fields(&head, response.headers)?;
+    let Fields { headers, present, connection } = fields(&head, response.headers)?;
     let framing = framing(&headers, present, status, method, http11, limits)?;
-    let keep_alive =
-        keeps_alive(&headers, present, http11) && !matches!(framing, Framing::UntilClose);
+    let keep_alive = connection.keeps_alive(http11) && !matches!(framing, Framing::UntilClose);
     Ok(Some(ResponseHead { status, headers, present, framing, keep_alive }))
 }
 
@@ -95,7 +92,7 @@ pub(super) fn trailers(
     let mut table = [EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(&text, &mut table) {
         Ok(Status::Complete((length, headers))) if length == text.len() => {
-            let (mut trailers, _) = fields(&text, headers)?;
+            let mut trailers = fields(&text, headers)?.headers;
             headers::strip_trailers(&mut trailers);
             Ok(Some(trailers))
         }
@@ -117,17 +114,58 @@ fn take_head(input: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>, Ma
     }
 }
 
-/// The fields of a head, whose values share its bytes, and which kinds of them there are.
-fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<(HeaderMap, Present), Malformed> {
+/// The fields of a head.
+struct Fields {
+    headers: HeaderMap,
+    /// Which kinds of them there are.
+    present: Present,
+    connection: Connection,
+}
+
+/// What `Connection` says of the connection itself.
+#[derive(Clone, Copy, Default)]
+struct Connection {
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Connection {
+    /// Takes in a value of the field; whether it says anything else, such as the name of a field.
+    fn says_more(&mut self, value: &[u8]) -> bool {
+        let mut more = false;
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else {
+                more = true;
+            }
+        }
+        more
+    }
+
+    fn keeps_alive(self, http11: bool) -> bool {
+        !self.close && (http11 || self.keep_alive)
+    }
+}
+
+/// The fields of a head, whose values share its bytes. `Connection` is left out where nobody else has
+/// to know of it.
+fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<Fields, Malformed> {
     let mut headers = HeaderMap::with_capacity(parsed.len());
-    let mut present = Present::default();
+    let (mut present, mut connection) = (Present::default(), Connection::default());
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
-        present = present.and(Present::named(name.as_str()));
+        let kind = Present::named(name.as_str());
+        if kind == Present::CONNECTION && !connection.says_more(field.value) {
+            continue;
+        }
+        present = present.and(kind);
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
         headers.append(name, value.map_err(|_| Malformed)?);
     }
-    Ok((headers, present))
+    Ok(Fields { headers, present, connection })
 }
 
 fn framing(
@@ -172,18 +210,6 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     }
     let number = first.to_str().ok().and_then(|text| text.parse().ok());
     number.map(Some).ok_or(Malformed)
-}
-
-fn keeps_alive(headers: &HeaderMap, present: Present, http11: bool) -> bool {
-    if !present.any(Present::CONNECTION) {
-        return http11;
-    }
-    let (mut close, mut keep_alive) = (false, false);
-    for token in headers::tokens(headers, &CONNECTION) {
-        close |= token.eq_ignore_ascii_case("close");
-        keep_alive |= token.eq_ignore_ascii_case("keep-alive");
-    }
-    !close && (http11 || keep_alive)
 }
 
 #[cfg(test)]
