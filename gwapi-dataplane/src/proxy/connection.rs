@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
-use h2::Reason;
-use http::{StatusCode, Version};
+use http::Version;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -36,7 +35,7 @@ use super::head_timer::{Arrival, HeadTimer};
 use super::io::ClientIo;
 use super::rarely::rarely;
 use super::request;
-use super::service;
+use super::service::{self, StreamReset};
 use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
@@ -438,12 +437,10 @@ fn handler(
         async move {
             let _held = if request.version() == Version::HTTP_2 {
                 let Some(bytes) = request::http2_head_bytes(&request) else {
-                    service::note_reset(&connection, request, StatusCode::BAD_REQUEST);
-                    return Err(Reason::PROTOCOL_ERROR.into());
+                    return Err(service::note_reset(&connection, request, StreamReset::Malformed));
                 };
                 let Some(held) = HeldHead::new(&connection, bytes) else {
-                    service::note_reset(&connection, request, StatusCode::SERVICE_UNAVAILABLE);
-                    return Err(Reason::REFUSED_STREAM.into());
+                    return Err(service::note_reset(&connection, request, StreamReset::Refused));
                 };
                 Some(held)
             } else {

@@ -59,6 +59,12 @@ pub(crate) fn serve_on(
     serve_built(ip, &ProxyBuilder::new().limits(limits), resources)
 }
 
+/// With usual limits, and metrics.
+pub(crate) fn serve_with_metrics(resources: impl Fn(u16) -> Vec<IrResource>) -> Proxy {
+    let local = IpAddr::from([127, 0, 0, 1]);
+    serve_built(local, &ProxyBuilder::new().admin(SocketAddr::new(local, 0)), resources)
+}
+
 /// The same with any settings.
 pub(crate) fn serve_built(
     ip: IpAddr,
@@ -98,6 +104,17 @@ impl Proxy {
     /// One request on a connection of its own.
     pub(crate) async fn get(&self, host: &str, path: &str) -> Reply {
         self.client().await.get(host, path).await
+    }
+
+    /// Waits until the metrics have this line. A request counts when its connection is done with it,
+    /// a moment after the client is.
+    pub(crate) async fn until_metric(&self, line: &str) {
+        let admin = self.handle.admin_address().expect("it was asked for");
+        let mut client = Client::connect(admin).await;
+        within(async {
+            while !client.get("localhost", "/metrics").await.text().lines().any(|it| it == line) {}
+        })
+        .await;
     }
 
     /// Drains on a thread that may block.
