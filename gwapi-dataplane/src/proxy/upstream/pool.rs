@@ -177,7 +177,7 @@ impl Endpoint {
     fn put_idle(&self, connection: Box<Http1>, limits: &Limits) {
         let mut idle = self.idle.borrow_mut();
         let since = Instant::now();
-        if is_old(&connection, since, limits) {
+        if is_old(&connection, since, limits) || self.slots.is_wanted_elsewhere() {
             return;
         }
         if idle.len() >= limits.max_idle_per_endpoint {
@@ -193,10 +193,15 @@ impl Endpoint {
     fn sweep(&self, now: Instant, limits: &Limits) {
         let idle_timeout = limits.upstream_idle_timeout;
         let expired = |since: Instant| now.saturating_duration_since(since) >= idle_timeout;
-        self.idle.borrow_mut().retain_mut(|idle| {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain_mut(|idle| {
             let Idle { connection, since } = idle;
             !expired(*since) && !is_old(connection, now, limits) && connection.is_usable()
         });
+        // Requests of other cores came when these were idle already.
+        let wanted = self.slots.waiting_elsewhere().min(idle.len());
+        idle.drain(..wanted);
+        drop(idle);
         if self.in_flight.get() == 0
             && let Ok(mut multiplexed) = self.multiplexed.try_lock()
             && multiplexed
