@@ -71,10 +71,20 @@ pub(crate) fn serve_built(
     builder: &ProxyBuilder,
     resources: impl Fn(u16) -> Vec<IrResource>,
 ) -> Proxy {
+    serve_on_cores(2, ip, builder, resources)
+}
+
+/// The same on so many cores.
+pub(crate) fn serve_on_cores(
+    cores: usize,
+    ip: IpAddr,
+    builder: &ProxyBuilder,
+    resources: impl Fn(u16) -> Vec<IrResource>,
+) -> Proxy {
     // Another test may take the port between its choice and its use.
     for _ in 0..20 {
         let port = free_port();
-        let handle = builder.clone().workers(2).start().expect("the proxy starts");
+        let handle = builder.clone().workers(cores).start().expect("the proxy starts");
         let address = SocketAddr::new(ip, port);
         let mut proxy = Proxy { handle, address, config: GatewayConfig::default() };
         let report = proxy.set(resources(port));
