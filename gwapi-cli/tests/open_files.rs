@@ -163,9 +163,14 @@ fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-#[tokio::test]
-async fn while_no_descriptor_is_left_it_rests_and_then_serves_those_who_waited() {
+#[test]
+fn while_no_descriptor_is_left_it_rests_and_then_serves_those_who_waited() {
     let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(rests_while_no_descriptor_is_left());
+}
+
+async fn rests_while_no_descriptor_is_left() {
     let [port] = free_ports::<1>();
     let named = Named::start("named");
     // The kernel takes connections for it, and nobody answers.
