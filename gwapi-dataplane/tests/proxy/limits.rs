@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::BackendProtocol;
 use http::StatusCode;
 use http_body_util::{BodyExt, Full};
@@ -241,6 +241,24 @@ async fn connect_timeout_ends_in_another_endpoint_or_in_a_503() {
             assert_eq!(proxy.get("a", "/").await.status, StatusCode::OK, "{protocol:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn connect_timeout_passes_once_for_all_who_wait_for_a_connection_over_http2() {
+    let (_full, address) = deaf();
+    let limits = Limits { connect_timeout: SHORT * 5, ..Limits::default() };
+    let (builder, local) = (ProxyBuilder::new().limits(limits), "127.0.0.1".parse().expect("one"));
+    let proxy = serve_on_cores(1, local, &builder, |port| {
+        let mut resources = simple(port, address);
+        resources.extend(backend_speaking(BackendProtocol::H2c, "app", &[address]));
+        resources
+    });
+    let began = Instant::now();
+    let mut asked = ask(&proxy, 20);
+    while !asked.is_empty() {
+        assert_eq!(next(&mut asked).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert!(began.elapsed() < SHORT * 5 * 10, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ impl Pool {
                 idle: RefCell::default(),
                 is_multiplexed: h2c,
                 multiplexed: tokio::sync::Mutex::default(),
+                failed: Cell::new(None),
                 last_used: Cell::new(Instant::now()),
             })
         });
@@ -71,6 +72,8 @@ pub(in crate::proxy) struct Endpoint {
     is_multiplexed: bool,
     /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
     multiplexed: tokio::sync::Mutex<Option<Multiplexed>>,
+    /// When it could last not be made.
+    failed: Cell<Option<Instant>>,
     last_used: Cell<Instant>,
 }
 
@@ -150,6 +153,7 @@ impl Endpoint {
         &self,
         limits: &Limits,
     ) -> io::Result<(http2::SendRequest<RequestBody>, bool)> {
+        let came = Instant::now();
         let mut multiplexed = self.multiplexed.lock().await;
         let usable = |it: &&Multiplexed| {
             !it.sender.is_closed() && it.made.elapsed() < limits.max_upstream_connection_age
@@ -157,8 +161,13 @@ impl Endpoint {
         if let Some(multiplexed) = multiplexed.as_ref().filter(usable) {
             return Ok((multiplexed.sender.clone(), true));
         }
+        // Those that waited for an attempt share its end: one after the other they would wait too long.
+        if self.failed.get().is_some_and(|failed| failed >= came) {
+            return Err(io::Error::other("the connection that this request waited for failed"));
+        }
         // Requests on the one before are answered there; it ends with the last of them.
-        let sender = Box::pin(connect::http2(&self.place, limits)).await?;
+        let made = Box::pin(connect::http2(&self.place, limits)).await;
+        let sender = made.inspect_err(|_| self.failed.set(Some(Instant::now())))?;
         *multiplexed = Some(Multiplexed { sender: sender.clone(), made: Instant::now() });
         Ok((sender, false))
     }
