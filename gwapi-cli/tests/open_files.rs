@@ -1,12 +1,16 @@
 //! `gwapi run` where it may open only few files.
 
+#[path = "../../gwapi-dataplane/tests/proxy/support/frames.rs"]
+mod frames;
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use frames::{HEADERS, RawHttp2};
 use serde_json::Value;
 use support::*;
 
@@ -146,4 +150,64 @@ fn a_soft_limit_is_raised() {
     let start = gwapi.event("start");
     assert!(served(&start).iter().all(|served| *served), "{start}");
     assert_eq!(get(local(ports[15]), "/", &[]).status, 200);
+}
+
+/// Time that a process has been running on any core, in user code and in the kernel.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    // The name of the program is in parentheses and may hold spaces.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    // The kernel tells it in hundredths of a second, whatever its clock is.
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn while_no_descriptor_is_left_it_rests_and_then_serves_those_who_waited() {
+    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(rests_while_no_descriptor_is_left());
+}
+
+async fn rests_while_no_descriptor_is_left() {
+    let [port] = free_ports::<1>();
+    let named = Named::start("named");
+    // The kernel takes connections for it, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let silent = silent.local_addr().map(|address| (silent, address)).expect("bound");
+    let holding = route("silent", "/", "silent") + "      timeouts:\n        request: 4s\n";
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("named.yaml", &stream(&[service("named"), slice("named", named.address)])),
+        ("silent.yaml", &stream(&[holding, service("silent"), slice("silent", silent.1)])),
+        ("route.yaml", &route("named", "/named", "named")),
+    ]);
+    let gwapi = run_limited(&manifests, "ulimit -n 64");
+    gwapi.event("start");
+
+    // A client's connection for requests that take a descriptor each, until their rule's timeout.
+    const REQUESTS: u32 = 100;
+    let mut holder = RawHttp2::connect(local(port)).await;
+    let requests: Vec<u8> = (0..REQUESTS).flat_map(|number| frames::get(number * 2 + 1)).collect();
+    holder.send(&requests).await;
+    holder.find(|seen| seen.kind == HEADERS).await.expect("one finds no descriptor");
+    let mut others = [(); 4].map(|()| {
+        let mut client = TcpStream::connect(local(port)).expect("the kernel takes it");
+        client.write_all(request("/named", &[]).as_bytes()).expect("the kernel takes it");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client
+    });
+    gwapi.error_line(|line| line.contains("cannot accept connections"));
+
+    let (began, used) = (Instant::now(), cpu_time(gwapi.id()));
+    for _ in 1..REQUESTS {
+        holder.find(|seen| seen.kind == HEADERS).await.expect("all are answered in the end");
+    }
+    let (full, used) = (began.elapsed(), cpu_time(gwapi.id()) - used);
+    assert!(full > Duration::from_secs(1), "it was full for {full:?} only");
+    assert!(used * 4 < full, "{used:?} of {full:?} on a core");
+    for client in &mut others {
+        assert_eq!(answer(client).expect("an answer").body, "named");
+    }
 }

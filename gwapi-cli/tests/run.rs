@@ -455,3 +455,21 @@ fn wrong_usage_exits_with_2_and_an_example() {
         assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn every_option_is_documented() {
+    let help = stdout(&gwapi(&["run", "--help"]));
+    let options: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--")?.split(' ').next())
+        .collect();
+    assert!(options.contains(&"limit"), "{help}");
+    let pages = ["standalone", "limits", "http"].map(|page| {
+        let file = format!("{}/../docs/{page}.md", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(file).expect("the documentation is there")
+    });
+    for option in options {
+        let option = format!("--{option}");
+        assert!(pages.iter().any(|page| page.contains(&option)), "{option} is on no page");
+    }
+}

@@ -52,7 +52,7 @@ pub struct Limits {
     pub min_rate_grace: Duration,
     /// Concurrent streams of an HTTP/2 connection.
     pub max_concurrent_streams: u32,
-    /// Bytes of a response that wait for the window of an HTTP/2 stream.
+    /// Bytes of a response that wait for the client, on a stream of HTTP/2.
     pub max_send_buffer_bytes: usize,
     /// Time after which a client's connection is ended gently: by `Connection: close` with its next
     /// answer, or by GOAWAY. Up to a tenth is taken off at random, so that connections which were

@@ -1,11 +1,12 @@
 //! The admin server of a running proxy.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gwapi_dataplane::{ConfigUpdate, ProxyBuilder, ProxyHandle};
+use gwapi_dataplane::{ConfigUpdate, Limits, ProxyBuilder, ProxyHandle};
 use gwapi_model::{NamespacedName, SecretBytes};
 use gwapi_translate::ir::{
     BackendTarget, Certificate, CertificateKey, GatewayConfig, HttpFilter, HttpMatch, HttpRule,
@@ -165,6 +166,42 @@ fn connections_that_break_because_of_their_client_are_counted_by_reason() {
         &proxy,
         &[&failed("malformed"), &failed("frame_size"), &failed("head_too_large")],
     );
+}
+
+/// The metrics of a page in the OpenMetrics format, with their types, each by the name of its series.
+fn metrics(page: &str) -> BTreeSet<(String, String)> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let name = |(name, kind): (&str, &str)| match kind {
+        "counter" => (format!("{name}_total"), kind.to_owned()),
+        "info" => (format!("{name}_info"), kind.to_owned()),
+        _ => (name.to_owned(), kind.to_owned()),
+    };
+    types.map(name).collect()
+}
+
+#[test]
+fn the_metrics_are_those_of_the_documentation() {
+    let limits = Limits { max_memory_bytes: Some(1 << 40), ..Limits::default() };
+    let proxy =
+        ProxyBuilder::new().workers(1).limits(limits).admin((Ipv4Addr::LOCALHOST, 0).into());
+    let proxy = proxy.start().unwrap();
+    // Some are there once there is a configuration.
+    proxy.apply(ConfigUpdate::default());
+    let (_, page) = get(&proxy, "/metrics");
+    let documentation = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/standalone.md");
+    let documentation = std::fs::read_to_string(documentation).unwrap();
+    let mut documented = BTreeSet::new();
+    for row in documentation.lines().filter(|line| line.starts_with("| `gwapi_")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        // Two of one type, or of two types in the same order.
+        let names: Vec<&str> = cells[1].split(", ").collect();
+        let types: Vec<&str> = cells[2].split(", ").collect();
+        for (position, name) in names.into_iter().enumerate() {
+            let kind = types.get(position).unwrap_or(&types[0]);
+            documented.insert((name.trim_matches('`').to_owned(), (*kind).to_owned()));
+        }
+    }
+    assert_eq!(metrics(&page), documented);
 }
 
 #[test]

@@ -132,7 +132,7 @@ rows! {
     max_concurrent_streams: Streams, 1, MILLION,
         "concurrent streams of an HTTP/2 connection", "the stream is refused";
     max_send_buffer_bytes: Bytes, KIB, GIB,
-        "a response that waits for the window of an HTTP/2 stream", "the endpoint is read no further";
+        "what waits of a response for its client, on an HTTP/2 stream", "the endpoint is read no further";
     max_connection_age: Time, 1, LONG,
         "a client's connection, less up to a tenth at random; tunnels do not count",
         "`Connection: close` with the next answer, or GOAWAY; an idle one is closed";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::body::{BodyFault, BodyProgress};
+use super::congestion::Outlet;
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreListener, CoreRule};
 use super::forwarded::Client;
@@ -58,6 +59,12 @@ impl RequestAccount {
             sent: 0,
             ended: Ended::ClientGone,
         })
+    }
+
+    /// The way of the response's body to its client; none over HTTP/2, which has windows for that.
+    pub(super) fn outlet(&self) -> Option<Outlet> {
+        let http1 = self.version != Version::HTTP_2;
+        http1.then(|| Outlet::new(self.connection.congestion.clone()))
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -153,6 +160,10 @@ pub(super) struct ResponseAccount {
 impl ResponseAccount {
     pub(super) fn new(request: Box<RequestAccount>, lease: Lease) -> Self {
         Self { request, lease: Some(lease) }
+    }
+
+    pub(super) fn outlet(&self) -> Option<Outlet> {
+        self.request.outlet()
     }
 
     /// More bytes went to the client.

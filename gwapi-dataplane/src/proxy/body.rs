@@ -12,6 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::Instant;
 
 use super::account::ResponseAccount;
+use super::congestion::Outlet;
 use super::pace::Pace;
 use super::stall::StreamWatch;
 use super::timers::{Timer, Timers};
@@ -223,6 +224,7 @@ pub(super) struct ProxyBody {
     deadline: Option<(Instant, Timer)>,
     account: Option<ResponseAccount>,
     watch: Option<Rc<StreamWatch>>,
+    outlet: Option<Outlet>,
 }
 
 enum Content {
@@ -241,7 +243,7 @@ impl ProxyBody {
     }
 
     fn local(content: Content) -> Self {
-        Self { content, idle: None, deadline: None, account: None, watch: None }
+        Self { content, idle: None, deadline: None, account: None, watch: None, outlet: None }
     }
 
     /// What an endpoint sends. `account` is settled when the body ends, however it ends.
@@ -260,6 +262,7 @@ impl ProxyBody {
             content: Content::Upstream(incoming),
             idle: Some(IdleTimer::new(idle_timeout, timers)),
             deadline: deadline.map(|deadline| (deadline, timers.timer())),
+            outlet: account.outlet(),
             account: Some(account),
             watch: StreamWatch::current(),
         }
@@ -307,6 +310,9 @@ impl Body for ProxyBody {
         {
             return this.fail(BodyFault::Deadline);
         }
+        if let Some(outlet) = &mut this.outlet {
+            std::task::ready!(outlet.poll_room(cx));
+        }
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => match this.idle.as_mut().map(|idle| idle.poll(cx)) {
                 Some(Poll::Ready(())) => this.fail(BodyFault::Stalled),
@@ -323,8 +329,12 @@ impl Body for ProxyBody {
                 if ended {
                     this.complete();
                 }
+                let length = frame.data_ref().map_or(0, Bytes::len);
                 if let Some(watch) = &this.watch {
-                    watch.handed_over(frame.data_ref().map_or(0, Bytes::len));
+                    watch.handed_over(length);
+                }
+                if let Some(outlet) = &mut this.outlet {
+                    outlet.handed_over(length);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
-use h2::Reason;
-use http::{StatusCode, Version};
+use http::Version;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -28,6 +27,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
 use super::coalesce::{Flusher, coalesce};
+use super::congestion::Congestion;
 use super::core_state::CoreListener;
 use super::failure;
 use super::forwarded::ClientFields;
@@ -36,7 +36,7 @@ use super::head_timer::{Arrival, HeadTimer};
 use super::io::ClientIo;
 use super::rarely::rarely;
 use super::request;
-use super::service;
+use super::service::{self, StreamReset};
 use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
@@ -68,6 +68,8 @@ pub(super) struct Connection {
     /// The listener that its TLS handshake chose; none on clear-text ports.
     pub(super) tls: Option<ListenerKey>,
     pub(super) client: ClientFields,
+    /// Whether its client takes what is written.
+    pub(super) congestion: Congestion,
     listener: Rc<CoreListener>,
     /// Time until the connection is ended gently.
     lifetime: Duration,
@@ -85,7 +87,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(accepted: Accepted, listener: Rc<CoreListener>, tls: Option<ListenerKey>) -> Rc<Self> {
+    fn new(
+        accepted: Accepted,
+        io: &ClientIo,
+        listener: Rc<CoreListener>,
+        tls: Option<ListenerKey>,
+    ) -> Rc<Self> {
         let Accepted { worker, peer, socket, slot } = accepted;
         worker.telemetry.connection_opened(&listener.gateway, &listener.key);
         let lifetime = lifetime(worker.limits.max_connection_age, rand::random());
@@ -95,6 +102,7 @@ impl Connection {
             peer,
             socket,
             tls,
+            congestion: io.congestion().clone(),
             listener,
             lifetime,
             leaving: Cell::new(false),
@@ -217,7 +225,7 @@ impl Accepted {
             () = closing => return Ok(()),
         };
         let arrival = io.arrival().clone();
-        let connection = Connection::new(self, listener, None);
+        let connection = Connection::new(self, &io, listener, None);
         serve_http(connection, io, arrival, http2).await
     }
 
@@ -238,7 +246,8 @@ impl Accepted {
         let arrival = stream.get_ref().0.arrival().clone();
         let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
         let core = self.worker.core.listener(gateway, &listener);
-        let connection = Connection::new(self, core, Some(listener.key.clone()));
+        let tls = Some(listener.key.clone());
+        let connection = Connection::new(self, stream.get_ref().0, core, tls);
         serve_http(connection, stream, arrival, http2).await
     }
 
@@ -438,12 +447,10 @@ fn handler(
         async move {
             let _held = if request.version() == Version::HTTP_2 {
                 let Some(bytes) = request::http2_head_bytes(&request) else {
-                    service::note_reset(&connection, request, StatusCode::BAD_REQUEST);
-                    return Err(Reason::PROTOCOL_ERROR.into());
+                    return Err(service::note_reset(&connection, request, StreamReset::Malformed));
                 };
                 let Some(held) = HeldHead::new(&connection, bytes) else {
-                    service::note_reset(&connection, request, StatusCode::SERVICE_UNAVAILABLE);
-                    return Err(Reason::REFUSED_STREAM.into());
+                    return Err(service::note_reset(&connection, request, StreamReset::Refused));
                 };
                 Some(held)
             } else {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::congestion::Congestion;
 use super::head_timer::Arrival;
 use super::pace::Pace;
 use crate::Limits;
@@ -34,6 +35,7 @@ pub(super) struct ClientIo {
     socket: TcpStream,
     read_ahead: Vec<u8>,
     arrival: Arrival,
+    congestion: Congestion,
     stall_timeout: Duration,
     pace: Pace,
     stalled: Option<Stall>,
@@ -52,6 +54,7 @@ impl ClientIo {
             socket,
             read_ahead: Vec::new(),
             arrival: Arrival::default(),
+            congestion: Congestion::default(),
             stall_timeout: limits.write_stall_timeout,
             pace: Pace::new(limits, limits.write_stall_timeout),
             stalled: None,
@@ -61,6 +64,11 @@ impl ClientIo {
     /// Where it is noted that bytes came.
     pub(super) fn arrival(&self) -> &Arrival {
         &self.arrival
+    }
+
+    /// Where it is noted whether the client takes what is written.
+    pub(super) fn congestion(&self) -> &Congestion {
+        &self.congestion
     }
 
     /// Waits for the first bytes and tells whether they begin HTTP/2. Nothing is consumed.
@@ -86,6 +94,7 @@ impl ClientIo {
         write: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(written) = &write {
+            self.congestion.ended(cx);
             let waited = self.stalled.take().map_or(Duration::ZERO, |stall| stall.since.elapsed());
             let written = written.as_ref().map_or(0, |written| *written);
             if !self.pace.moved(written, waited) {
@@ -93,6 +102,7 @@ impl ClientIo {
             }
             return write;
         }
+        self.congestion.began();
         let limit = self.stall_timeout;
         let stalled = self.stalled.get_or_insert_with(|| {
             let since = Instant::now();

@@ -14,6 +14,7 @@ mod apply;
 mod body;
 mod certificates;
 mod coalesce;
+mod congestion;
 mod connection;
 mod core_state;
 mod drain;

@@ -67,15 +67,34 @@ pub(super) async fn handle(
     response
 }
 
-/// Takes note of a request over HTTP/2 whose stream is reset instead of an answer: `status` stands for
-/// it in the access log and the metrics.
+/// Why the stream of a request over HTTP/2 is reset instead of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamReset {
+    /// The request is malformed (RFC 9113 8.1.1).
+    Malformed,
+    /// The connection has no room for it; it may be tried again (RFC 9113 8.7).
+    Refused,
+}
+
+/// Takes note of a request whose stream is reset, and tells by which code. In the access log and the
+/// metrics a status stands for it.
 pub(super) fn note_reset(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
-    status: StatusCode,
-) {
+    reset: StreamReset,
+) -> h2::Error {
+    let (code, reason, status) = match reset {
+        StreamReset::Malformed => {
+            (h2::Reason::PROTOCOL_ERROR, "protocol_error", StatusCode::BAD_REQUEST)
+        }
+        StreamReset::Refused => {
+            (h2::Reason::REFUSED_STREAM, "refused_stream", StatusCode::SERVICE_UNAVAILABLE)
+        }
+    };
     let mut account = RequestAccount::open(connection, &request.into_parts().0);
+    account.rejected(reason);
     account.local(status, 0, Ended::ClientError);
+    code.into()
 }
 
 /// Answers without a backend.

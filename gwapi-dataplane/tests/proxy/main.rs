@@ -9,6 +9,7 @@ mod failures;
 mod filters;
 mod hardening;
 mod http2;
+mod limits;
 mod routing;
 mod sockets;
 mod support;

@@ -45,6 +45,7 @@ impl Pool {
                 idle: RefCell::default(),
                 is_multiplexed: h2c,
                 multiplexed: tokio::sync::Mutex::default(),
+                failed: Cell::new(None),
                 last_used: Cell::new(Instant::now()),
             })
         });
@@ -71,6 +72,8 @@ pub(in crate::proxy) struct Endpoint {
     is_multiplexed: bool,
     /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
     multiplexed: tokio::sync::Mutex<Option<Multiplexed>>,
+    /// When it could last not be made.
+    failed: Cell<Option<Instant>>,
     last_used: Cell<Instant>,
 }
 
@@ -150,6 +153,7 @@ impl Endpoint {
         &self,
         limits: &Limits,
     ) -> io::Result<(http2::SendRequest<RequestBody>, bool)> {
+        let came = Instant::now();
         let mut multiplexed = self.multiplexed.lock().await;
         let usable = |it: &&Multiplexed| {
             !it.sender.is_closed() && it.made.elapsed() < limits.max_upstream_connection_age
@@ -157,8 +161,13 @@ impl Endpoint {
         if let Some(multiplexed) = multiplexed.as_ref().filter(usable) {
             return Ok((multiplexed.sender.clone(), true));
         }
+        // Those that waited for an attempt share its end: one after the other they would wait too long.
+        if self.failed.get().is_some_and(|failed| failed >= came) {
+            return Err(io::Error::other("the connection that this request waited for failed"));
+        }
         // Requests on the one before are answered there; it ends with the last of them.
-        let sender = Box::pin(connect::http2(&self.place, limits)).await?;
+        let made = Box::pin(connect::http2(&self.place, limits)).await;
+        let sender = made.inspect_err(|_| self.failed.set(Some(Instant::now())))?;
         *multiplexed = Some(Multiplexed { sender: sender.clone(), made: Instant::now() });
         Ok((sender, false))
     }
@@ -177,7 +186,7 @@ impl Endpoint {
     fn put_idle(&self, connection: Box<Http1>, limits: &Limits) {
         let mut idle = self.idle.borrow_mut();
         let since = Instant::now();
-        if is_old(&connection, since, limits) {
+        if is_old(&connection, since, limits) || self.slots.is_wanted_elsewhere() {
             return;
         }
         if idle.len() >= limits.max_idle_per_endpoint {
@@ -193,10 +202,15 @@ impl Endpoint {
     fn sweep(&self, now: Instant, limits: &Limits) {
         let idle_timeout = limits.upstream_idle_timeout;
         let expired = |since: Instant| now.saturating_duration_since(since) >= idle_timeout;
-        self.idle.borrow_mut().retain_mut(|idle| {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain_mut(|idle| {
             let Idle { connection, since } = idle;
             !expired(*since) && !is_old(connection, now, limits) && connection.is_usable()
         });
+        // Requests of other cores came when these were idle already.
+        let wanted = self.slots.waiting_elsewhere().min(idle.len());
+        idle.drain(..wanted);
+        drop(idle);
         if self.in_flight.get() == 0
             && let Ok(mut multiplexed) = self.multiplexed.try_lock()
             && multiplexed

@@ -203,6 +203,12 @@ impl One<'_> {
             };
             let twin = if reused { twin(&request) } else { None };
             let mut error = match sender.try_send_request(request).await {
+                // The library bounds the bytes of a head, not its fields.
+                Ok(response) if response.headers().len() > self.limits.max_response_headers => {
+                    let endpoint = &self.endpoint.place;
+                    tracing::debug!(%endpoint, "too many fields in the head of the response");
+                    return Err(Unsent::Failed);
+                }
                 Ok(response) => return Ok(response.map(UpstreamBody::Http2)),
                 Err(error) => error,
             };

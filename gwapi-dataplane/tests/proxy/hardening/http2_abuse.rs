@@ -198,7 +198,7 @@ async fn many_fields_are_refused_and_their_stream_is_over_even_if_the_client_lea
 async fn heads_that_wait_share_what_a_connection_may_hold() {
     const REFUSED_STREAM: u32 = 7;
     let echo = Echo::start("a").await;
-    let proxy = serve(|port| simple(port, echo.address));
+    let proxy = serve_with_metrics(|port| simple(port, echo.address));
     let mut client = RawHttp2::connect(proxy.address).await;
     let first = [request("GET"), indexed("x", &[b'x'; 4000])].concat();
     client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &first)).await;
@@ -219,6 +219,8 @@ async fn heads_that_wait_share_what_a_connection_may_hold() {
     client.send(&whole).await;
     let answer = client.find(|seen| seen.stream == stream(21)).await.expect("an answer");
     assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88), "200");
+    let labels = r#"gateway="default/web",reason="refused_stream""#;
+    proxy.until_metric(&format!("gwapi_http_rejected_requests_total{{{labels}}} 12")).await;
 }
 
 #[tokio::test]

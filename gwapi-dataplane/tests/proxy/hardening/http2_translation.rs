@@ -66,7 +66,7 @@ fn huffman(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn a_malformed_request_resets_its_stream() {
     let echo = Echo::start("a").await;
-    let proxy = serve(|port| simple(port, echo.address));
+    let proxy = serve_with_metrics(|port| simple(port, echo.address));
     for (name, fields) in [
         ("a host that differs", get(&[("host", "evil")])),
         ("a second host that differs", get(&[("host", "a"), ("host", "evil")])),
@@ -84,6 +84,8 @@ async fn a_malformed_request_resets_its_stream() {
         );
         assert!(echo.requests().is_empty(), "{name}: {:?}", echo.requests());
     }
+    let labels = r#"gateway="default/web",reason="protocol_error""#;
+    proxy.until_metric(&format!("gwapi_http_rejected_requests_total{{{labels}}} 7")).await;
 }
 
 #[tokio::test]

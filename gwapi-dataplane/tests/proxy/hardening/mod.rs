@@ -1,6 +1,7 @@
 //! What must never reach an endpoint, and what must not harm anybody else: a file for each kind of
 //! attack, a row for each attack.
 
+mod cancellation;
 mod connections;
 mod http2_abuse;
 mod http2_translation;

@@ -59,8 +59,24 @@ pub(crate) fn serve_on(
     serve_built(ip, &ProxyBuilder::new().limits(limits), resources)
 }
 
+/// With usual limits, and metrics.
+pub(crate) fn serve_with_metrics(resources: impl Fn(u16) -> Vec<IrResource>) -> Proxy {
+    let local = IpAddr::from([127, 0, 0, 1]);
+    serve_built(local, &ProxyBuilder::new().admin(SocketAddr::new(local, 0)), resources)
+}
+
 /// The same with any settings.
 pub(crate) fn serve_built(
+    ip: IpAddr,
+    builder: &ProxyBuilder,
+    resources: impl Fn(u16) -> Vec<IrResource>,
+) -> Proxy {
+    serve_on_cores(2, ip, builder, resources)
+}
+
+/// The same on so many cores.
+pub(crate) fn serve_on_cores(
+    cores: usize,
     ip: IpAddr,
     builder: &ProxyBuilder,
     resources: impl Fn(u16) -> Vec<IrResource>,
@@ -68,7 +84,7 @@ pub(crate) fn serve_built(
     // Another test may take the port between its choice and its use.
     for _ in 0..20 {
         let port = free_port();
-        let handle = builder.clone().workers(2).start().expect("the proxy starts");
+        let handle = builder.clone().workers(cores).start().expect("the proxy starts");
         let address = SocketAddr::new(ip, port);
         let mut proxy = Proxy { handle, address, config: GatewayConfig::default() };
         let report = proxy.set(resources(port));
@@ -98,6 +114,17 @@ impl Proxy {
     /// One request on a connection of its own.
     pub(crate) async fn get(&self, host: &str, path: &str) -> Reply {
         self.client().await.get(host, path).await
+    }
+
+    /// Waits until the metrics have this line. A request counts when its connection is done with it,
+    /// a moment after the client is.
+    pub(crate) async fn until_metric(&self, line: &str) {
+        let admin = self.handle.admin_address().expect("it was asked for");
+        let mut client = Client::connect(admin).await;
+        within(async {
+            while !client.get("localhost", "/metrics").await.text().lines().any(|it| it == line) {}
+        })
+        .await;
     }
 
     /// Drains on a thread that may block.
