@@ -1,5 +1,7 @@
 //! `gwapi status`: what a cluster would say about manifests, without serving them.
 
+use std::sync::Arc;
+
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::manifest::render::{to_json, to_yaml};
 use gwapi_model::status::{Condition, Status};
@@ -88,7 +90,8 @@ fn fill_in(status: &mut Status, now: Timestamp) {
             status.listeners.iter_mut().for_each(|listener| fill(&mut listener.conditions));
         }
         Status::HttpRoute(status) => {
-            status.parents.iter_mut().for_each(|parent| fill(&mut parent.conditions));
+            let parents = Arc::make_mut(&mut status.parents);
+            parents.iter_mut().for_each(|parent| fill(&mut parent.conditions));
         }
     }
 }
@@ -212,7 +215,7 @@ fn routes(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String
     for (name, route) in routes {
         let id = gwapi_model::ObjectId::new(Kind::HttpRoute, &*name.namespace, &*name.name);
         let parents = match source.translation().status.get(&id) {
-            Some(Status::HttpRoute(status)) => status.parents.as_slice(),
+            Some(Status::HttpRoute(status)) => &*status.parents,
             _ => &[],
         };
         let hostnames = match route.spec.hostnames.as_slice() {

@@ -39,6 +39,15 @@ macro_rules! resources {
                 match self { $(Self::$variant(object) => &object.metadata,)+ }
             }
 
+            /// Whether both are the very same object in memory: true at no cost, where
+            /// comparing would walk through both.
+            pub fn is_same_object(&self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$variant(a), Self::$variant(b)) => Arc::ptr_eq(a, b),)+
+                    _ => false,
+                }
+            }
+
             /// Its metadata, to fill in defaults; copies the object where it is shared.
             pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
                 match self { $(Self::$variant(object) => &mut Arc::make_mut(object).metadata,)+ }

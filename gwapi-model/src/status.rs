@@ -1,5 +1,7 @@
 //! Status: typed conditions and reasons, and the status objects of each kind.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -243,8 +245,8 @@ pub struct ListenerStatus {
 /// Status of a route: one entry per parent that is ours (RT-6).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStatus {
-    /// Entries.
-    pub parents: Vec<RouteParentStatus>,
+    /// Entries. Thousands of routes may have the same ones: they can share them.
+    pub parents: Arc<[RouteParentStatus]>,
 }
 
 /// What a parent made of a route.
@@ -326,7 +328,7 @@ mod tests {
             }],
         };
         let route = RouteStatus {
-            parents: vec![RouteParentStatus {
+            parents: Arc::new([RouteParentStatus {
                 parent_ref: ParentReference {
                     group: None,
                     kind: None,
@@ -337,7 +339,7 @@ mod tests {
                 },
                 controller_name: crate::CONTROLLER_NAME.to_owned(),
                 conditions: vec![condition()],
-            }],
+            }]),
         };
         for (status, written) in [
             (

@@ -40,10 +40,10 @@ pub(crate) fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>
             all.extend(own.flat_map(|condition| bad(id, condition)));
         }
         Status::HttpRoute(status) => {
-            for parent in &status.parents {
-                let name = parent_name(&parent.parent_ref, &id.namespace);
+            for parent in status.parents.iter() {
+                let name = || Some(parent_name(&parent.parent_ref, &id.namespace));
                 let issues = causes(&parent.conditions).flat_map(|it| bad(id, it));
-                all.extend(issues.map(|issue| Issue { parent: Some(name.clone()), ..issue }));
+                all.extend(issues.map(|issue| Issue { parent: name(), ..issue }));
             }
         }
     }

@@ -6,7 +6,7 @@ use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::{
     CONTROLLER_NAME, GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ObjectId, ParentReference,
 };
-use gwapi_translate::ir::{BackendTarget, IrKey, IrResource};
+use gwapi_translate::ir::{BackendKey, BackendTarget, GatewayConfig, IrKey, IrResource};
 
 use crate::overlay::CommandLine;
 use crate::report::issue::{Issue, Level};
@@ -64,7 +64,18 @@ fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
 /// References to parents that do not exist: a route has no status for those (RT-6).
 fn parents(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
     let resources = source.resources();
+    // Most routes refer to a Gateway that is there, and most of them to the same one.
+    let mut known: Option<&NamespacedName> = None;
     for (name, route) in &resources.http_routes {
+        if let [parent] = &*route.spec.parent_refs
+            && known.is_some_and(|known| names(parent, route, known))
+        {
+            continue;
+        }
+        known = route.spec.parent_refs.iter().find_map(|parent| {
+            let gateway = NamespacedName::new(namespace_of(parent, route), &*parent.name);
+            resources.gateways.get_key_value(&gateway).map(|(name, _)| name)
+        });
         let id = || ObjectId::new(Kind::HttpRoute, &*name.namespace, &*name.name);
         if route.spec.parent_refs.is_empty() {
             all.push(
@@ -109,28 +120,54 @@ fn missing_gateway(
     route: &HttpRoute,
     source: &TranslatedFolder<CommandLine>,
 ) -> Option<NamespacedName> {
-    let is_gateway = parent.kind.as_deref().is_none_or(|kind| kind == "Gateway")
-        && parent.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP);
-    let namespace = parent.namespace.as_deref().unwrap_or(&route.metadata.namespace);
-    let gateway = NamespacedName::new(namespace, &*parent.name);
+    let is_gateway = is_gateway(parent);
+    let gateway = NamespacedName::new(namespace_of(parent, route), &*parent.name);
     let exists = source.resources().gateways.contains_key(&gateway);
     (is_gateway && !exists).then_some(gateway)
+}
+
+fn backends_without_endpoints(config: &GatewayConfig) -> BTreeSet<&BackendKey> {
+    let backends = config.0.range(IrKey::Backend(BackendKey::new(""))..);
+    let keys = backends.map_while(|(key, _)| match key {
+        IrKey::Backend(key) => Some(key),
+        _ => None,
+    });
+    keys.filter(|key| match config.0.get(&IrKey::Endpoints((*key).clone())) {
+        Some(IrResource::Endpoints(endpoints)) => {
+            endpoints.addresses.is_empty() && endpoints.hostnames.is_empty()
+        }
+        _ => true,
+    })
+    .collect()
+}
+
+fn is_gateway(parent: &ParentReference) -> bool {
+    parent.kind.as_deref().is_none_or(|kind| kind == "Gateway")
+        && parent.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP)
+}
+
+fn namespace_of<'r>(parent: &'r ParentReference, route: &'r HttpRoute) -> &'r str {
+    parent.namespace.as_deref().unwrap_or(&route.metadata.namespace)
+}
+
+/// Whether a reference means this very Gateway.
+fn names(parent: &ParentReference, route: &HttpRoute, gateway: &NamespacedName) -> bool {
+    is_gateway(parent)
+        && *parent.name == *gateway.name
+        && *namespace_of(parent, route) == *gateway.namespace
 }
 
 /// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4).
 fn services_without_endpoints(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
     let mut empty: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for config in source.translation().config.values() {
-        for rule in config.http_rules() {
+        let bare = backends_without_endpoints(config);
+        // This is asked after every edit: as long as all is well, no rule is looked at.
+        let rules = config.http_rules().filter(|_| !bare.is_empty());
+        for rule in rules {
             for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
                 let BackendTarget::Backend(key) = &backend.target else { continue };
-                let has_endpoints = match config.0.get(&IrKey::Endpoints(key.clone())) {
-                    Some(IrResource::Endpoints(endpoints)) => {
-                        !endpoints.addresses.is_empty() || !endpoints.hostnames.is_empty()
-                    }
-                    _ => false,
-                };
-                if config.0.contains_key(&IrKey::Backend(key.clone())) && !has_endpoints {
+                if bare.contains(key) {
                     empty.entry(key.to_string()).or_default().insert(rule.route.to_string());
                 }
             }

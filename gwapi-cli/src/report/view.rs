@@ -1,6 +1,6 @@
 //! What is served where, as plain data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gwapi_dataplane::{BoundListener, TranslatedFolder};
@@ -63,10 +63,16 @@ impl View {
             sockets.entry((&socket.gateway, &socket.listener)).or_default().push(socket.address);
         }
         let mut view = Self::default();
-        let mut routes = BTreeSet::new();
+        let mut routes = HashSet::new();
+        let mut last: Option<&GatewayId> = None;
         for (id, config) in &source.translation().config {
             let Some(gateway) = source.resources().gateways.get(id) else { continue };
-            routes.extend(config.http_rules().map(|rule| &rule.route));
+            // Rules of one route follow each other.
+            for rule in config.http_rules() {
+                if last.replace(&rule.route) != Some(&rule.route) {
+                    routes.insert(&rule.route);
+                }
+            }
             let object = ObjectId::new(Kind::Gateway, &*id.namespace, &*id.name);
             let status = match source.translation().status.get(&object) {
                 Some(Status::Gateway(status)) => Some(status),
@@ -192,8 +198,12 @@ fn urls(scheme: &str, addresses: &[SocketAddr]) -> Vec<String> {
 /// Hostnames that a listener with these rules answers for (RT-5).
 fn hostnames(listener: Option<&Hostname>, rules: &[&HttpRule]) -> Vec<String> {
     let mut names = BTreeSet::new();
+    // Of thousands of rules most have the hostnames of the one before.
+    let mut last: Option<&[Hostname]> = None;
     for rule in rules {
-        names.extend(effective_hostnames(listener, rule));
+        if last.replace(&rule.hostnames) != Some(&rule.hostnames) {
+            names.extend(effective_hostnames(listener, rule));
+        }
     }
     if rules.is_empty() {
         names.extend(listener.map(ToString::to_string));

@@ -103,6 +103,8 @@ impl Agenda {
                 self.swapped = true;
                 self.look_at(now);
             }
+            // What took its place is read first, at once.
+            News::Left => self.look_at(now + BATCH),
             News::Look => self.look_at(now),
         }
     }

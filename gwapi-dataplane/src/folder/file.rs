@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use gwapi_model::manifest::{Manifest, Position, Problem, Severity};
+use gwapi_model::manifest::{Located, Manifest, Position, Problem, Severity};
 use gwapi_model::{ObjectId, Resource};
 
+use super::parts::{Parts, digest};
 use super::scan::{Stamp, cannot_read};
 
 /// Bytes of a file that are read.
@@ -39,6 +39,8 @@ pub(super) struct FileState {
     /// When it was read, and how it looked then.
     pub(super) read: Option<(SystemTime, Stamp)>,
     pub(super) digest: Option<u64>,
+    /// The parts of its text.
+    pub(super) parts: Parts,
     /// Since when it is not there.
     pub(super) absent: Option<Instant>,
     /// All of its objects are stale, see [`FileState::become_stale`].
@@ -55,6 +57,7 @@ impl FileState {
             trouble: None,
             read: None,
             digest: None,
+            parts: Parts::default(),
             absent: None,
             kept: false,
         }
@@ -65,6 +68,45 @@ impl FileState {
     /// An object that is refused keeps its last good version. Where some document cannot even be
     /// told, it may be any of the objects that the file held: they all stay.
     pub(super) fn with_text(&self, text: &str) -> Self {
+        let parts = Parts::of(text);
+        let next = self.with_edit(text, &parts).unwrap_or_else(|| self.with_new_text(text));
+        Self { digest: Some(digest(text)), parts, ..next }
+    }
+
+    /// The same where only the documents that an edit touched are read: a file of hundreds of
+    /// objects is edited as fast as a small one. `None` where that does not do, above all where
+    /// something is wrong: problems are found in the whole text.
+    fn with_edit(&self, text: &str, parts: &Parts) -> Option<Self> {
+        let is_plain = self.problems.is_empty() && self.foreign.is_empty();
+        if !is_plain || self.trouble.is_some() || self.kept {
+            return None;
+        }
+        let edit = self.parts.edit(parts, text)?;
+        let manifest = gwapi_model::manifest::parse(&self.source, &text[edit.bytes]);
+        if !manifest.problems.is_empty() || !manifest.foreign.is_empty() {
+            return None;
+        }
+        let mut next = Self::new(self.source.clone());
+        for (id, held) in &self.objects {
+            let mut held = held.clone();
+            if held.position.line >= edit.before.end {
+                held.position.line = held.position.line - edit.before.end + edit.after.end;
+            } else if held.position.line >= edit.before.start {
+                continue;
+            }
+            next.objects.insert(id.clone(), held);
+        }
+        for Located { resource, mut position } in manifest.objects {
+            position.line += edit.after.start - 1;
+            let held = Held { resource, position, stale: false };
+            if next.objects.insert(held.resource.id(), held).is_some() {
+                return None;
+            }
+        }
+        Some(next)
+    }
+
+    fn with_new_text(&self, text: &str) -> Self {
         let Manifest { objects, refused, foreign, problems, broken } =
             gwapi_model::manifest::parse(&self.source, text);
         let mut next = Self { problems, ..Self::new(self.source.clone()) };
@@ -86,7 +128,6 @@ impl FileState {
             let kind = format!("{}/{}", object.api_version, object.kind);
             *next.foreign.entry(kind).or_default() += 1;
         }
-        next.digest = Some(digest(text));
         next
     }
 
@@ -101,6 +142,11 @@ impl FileState {
         self.kept = true;
     }
 
+    /// Whether something is wrong with the file.
+    pub(super) fn has_problems(&self) -> bool {
+        self.trouble.is_some() || !self.problems.is_empty()
+    }
+
     /// What is wrong with the file.
     pub(super) fn all_problems(&self) -> impl Iterator<Item = Problem> + '_ {
         let trouble = self.trouble.as_ref().map(|message| {
@@ -112,13 +158,6 @@ impl FileState {
         });
         trouble.into_iter().chain(self.problems.iter().cloned())
     }
-}
-
-/// What tells one text from another.
-pub(super) fn digest(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Why a file has no text.
@@ -190,4 +229,77 @@ pub(super) fn duplicate(
 /// `file:line:column`.
 pub(super) fn place(source: &str, position: Position) -> String {
     format!("{source}:{}:{}", position.line, position.column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, port: u16) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports: [{{port: {port}}}]\n"
+        )
+    }
+
+    fn new() -> FileState {
+        FileState::new("a.yaml".into())
+    }
+
+    #[test]
+    fn an_edited_file_is_what_it_would_be_if_it_were_new() {
+        let documents = [service("a", 1), service("b", 2), service("c", 3), service("d", 4)];
+        let [a, b, c, d] = &documents;
+        let (foreign, longer) = ("kind: Pod\napiVersion: v1\n", format!("# more\n\n{b}"));
+        let other = service("b", 7);
+        let texts = [
+            vec![a, b, c, d],
+            vec![a, &other, c, d],
+            vec![a, &longer, c, d],
+            vec![a, c, d],
+            vec![a, b, c],
+            vec![b, c, d],
+            vec![d, c, b, a],
+            vec![a, b, c, c],
+            vec![a, b, c, a],
+            vec![&longer, a, &other, d],
+            vec![a],
+            vec![],
+        ];
+        let mut texts: Vec<String> = texts
+            .into_iter()
+            .map(|it| it.into_iter().cloned().collect::<Vec<_>>().join("---\n"))
+            .collect();
+        texts.push(format!("--- # first\n{a}--- \n{b}...\n---\n{c}"));
+        texts.push(format!("{a}---\n{foreign}---\n{c}"));
+        texts.push(format!("{a}---\nkind: [\n---\n{c}"));
+        texts.push(format!("%YAML 1.2\n---\n{a}---\n{b}"));
+        texts.push(texts[0].replace('\n', "\r\n"));
+        texts.push(texts[1].replace('\n', "\r\n"));
+        texts.push(format!("\u{feff}{}", texts[0]));
+        let fresh = |state: &FileState| {
+            let kept = state.objects.iter().filter(|(_, held)| !held.stale);
+            let kept: Vec<_> = kept.map(|(id, held)| (id.clone(), held.clone())).collect();
+            (kept, state.problems.clone(), state.foreign.clone(), state.digest)
+        };
+        for before in &texts {
+            for after in &texts {
+                let edited = new().with_text(before).with_text(after);
+                let read = new().with_text(after);
+                assert_eq!(fresh(&edited), fresh(&read), "{before:?} and {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn objects_that_an_edit_does_not_touch_are_not_read_again() {
+        let [a, b, c] = [("a", 1), ("b", 2), ("c", 3)].map(|(name, port)| service(name, port));
+        let before = new().with_text(&format!("{a}---\n{b}---\n{c}"));
+        let after = before.with_text(&format!("{a}---\n# is edited\n{b}---\n{c}"));
+        let shared: Vec<bool> = before
+            .objects
+            .iter()
+            .map(|(id, held)| held.resource.is_same_object(&after.objects[id].resource))
+            .collect();
+        assert_eq!(shared, [true, false, true]);
+    }
 }

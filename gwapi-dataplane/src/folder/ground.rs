@@ -1,30 +1,36 @@
 //! What all files say together: which file an object is taken from, and how the ground state
 //! changes when files do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gwapi_model::manifest::{Position, Problem};
+use foldhash::fast::RandomState;
+use gwapi_model::manifest::Problem;
 use gwapi_model::{
     Kind, NAMESPACE_NAME_LABEL, Namespace, ObjectId, ObjectMeta, Resource, ResourceEvent,
 };
 
-use super::file::{FileState, duplicate, place};
+use super::file::{FileState, Held, duplicate, place};
 use super::scan::FileKey;
+
+/// All files, by their keys: where a claim leads.
+pub(super) type Files = BTreeMap<Arc<FileKey>, FileState>;
 
 /// Where a file stands among those that give the same object, smaller first: what files say now
 /// comes before what they said once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Precedence {
+struct Claim {
     stale: bool,
-    file: FileKey,
+    file: Arc<FileKey>,
 }
 
-#[derive(Clone, Debug)]
-struct Claim {
-    resource: Resource,
-    position: Position,
-    source: Arc<str>,
+/// An object that some file gives, or that is part of the ground state.
+#[derive(Clone, Debug, Default)]
+struct Object {
+    /// Sorted. Nearly all objects have one: it takes no room to spare.
+    claims: Vec<Claim>,
+    /// Set once it is part of the ground state.
+    current: Option<Current>,
 }
 
 /// An object that is part of the ground state.
@@ -39,10 +45,9 @@ struct Current {
 /// The objects of all files.
 #[derive(Debug, Default)]
 pub(super) struct Ground {
-    claims: BTreeMap<ObjectId, BTreeMap<Precedence, Claim>>,
+    objects: HashMap<ObjectId, Object, RandomState>,
     /// Objects that more than one file gives.
     contested: BTreeSet<ObjectId>,
-    current: BTreeMap<ObjectId, Current>,
     /// Number of objects by namespace.
     namespaces: BTreeMap<String, usize>,
     /// Objects to look at in [`Ground::settle`].
@@ -53,57 +58,69 @@ impl Ground {
     /// Replaces what a file says; `None` stands for a file that is not there.
     pub(super) fn replace(
         &mut self,
-        file: &FileKey,
+        file: &Arc<FileKey>,
         before: Option<&FileState>,
         after: Option<&FileState>,
     ) {
+        // What an edit left alone is claimed as before.
+        let is_kept = |id: &ObjectId, held: &Held, other: Option<&FileState>| {
+            other.and_then(|state| state.objects.get(id)).is_some_and(|other| {
+                other.stale == held.stale && other.resource.is_same_object(&held.resource)
+            })
+        };
         for (id, held) in before.iter().flat_map(|state| &state.objects) {
-            let Some(claims) = self.claims.get_mut(id) else { continue };
-            claims.remove(&Precedence { stale: held.stale, file: file.clone() });
-            if claims.is_empty() {
-                self.claims.remove(id);
+            if is_kept(id, held, after) {
+                continue;
+            }
+            let claim = Claim { stale: held.stale, file: Arc::clone(file) };
+            if let Some(object) = self.objects.get_mut(id) {
+                object.claims.retain(|other| *other != claim);
             }
             self.touched.insert(id.clone());
         }
-        if let Some(state) = after {
-            for (id, held) in &state.objects {
-                self.claims.entry(id.clone()).or_default().insert(
-                    Precedence { stale: held.stale, file: file.clone() },
-                    Claim {
-                        resource: held.resource.clone(),
-                        position: held.position,
-                        source: state.source.clone(),
-                    },
-                );
-                self.touched.insert(id.clone());
+        for (id, held) in after.iter().flat_map(|state| &state.objects) {
+            if is_kept(id, held, before) {
+                continue;
             }
+            let claim = Claim { stale: held.stale, file: Arc::clone(file) };
+            let claims = &mut self.objects.entry(id.clone()).or_default().claims;
+            if let Err(at) = claims.binary_search(&claim) {
+                claims.reserve_exact(1);
+                claims.insert(at, claim);
+            }
+            self.touched.insert(id.clone());
         }
     }
 
     /// The events that lead from the state of the last call to the state now. What is the same
     /// gives none.
-    pub(super) fn settle(&mut self) -> Vec<ResourceEvent> {
+    pub(super) fn settle(&mut self, files: &Files) -> Vec<ResourceEvent> {
         let mut events = Vec::new();
         let (namespaces, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.touched)
             .into_iter()
             .partition(|id| id.kind == Kind::Namespace);
         let mut namespaces: BTreeSet<ObjectId> = namespaces.into_iter().collect();
         for id in others {
-            if let Some(namespace) = self.settle_object(&id, &mut events) {
+            if let Some(namespace) = self.settle_object(&id, files, &mut events) {
                 namespaces.insert(ObjectId::new(Kind::Namespace, "", namespace));
             }
         }
         // Namespaces come last: whether one is there depends on the others.
         for id in namespaces {
-            self.settle_object(&id, &mut events);
+            self.settle_object(&id, files, &mut events);
         }
         events
     }
 
     /// Brings one object up to date; the namespace that began or ceased to be referred to.
-    fn settle_object(&mut self, id: &ObjectId, events: &mut Vec<ResourceEvent>) -> Option<String> {
-        let written = self.winner(id).map(|claim| claim.resource.clone());
-        let before = self.current.remove(id);
+    fn settle_object(
+        &mut self,
+        id: &ObjectId,
+        files: &Files,
+        events: &mut Vec<ResourceEvent>,
+    ) -> Option<String> {
+        let written = self.winner(id, files).map(|held| held.resource.clone());
+        let before = self.objects.get_mut(id).and_then(|object| object.current.take());
         let shown = match (&written, &before) {
             (Some(written), before) => Some(shown(written, before.as_ref())),
             (None, _) if self.is_referred_to(id) => Some(namespace(&id.name)),
@@ -111,6 +128,7 @@ impl Ground {
         };
         let was_there = before.is_some();
         let Some(shown) = shown else {
+            self.objects.remove(id);
             if was_there {
                 events.push(ResourceEvent::Delete(id.clone()));
                 return self.count(id, false);
@@ -120,24 +138,25 @@ impl Ground {
         if before.is_none_or(|before| before.shown != shown) {
             events.push(ResourceEvent::Apply(shown.clone()));
         }
-        self.current.insert(id.clone(), Current { written, shown });
+        let object = self.objects.entry(id.clone()).or_default();
+        object.current = Some(Current { written, shown });
         if was_there { None } else { self.count(id, true) }
     }
 
-    /// The file that an object is taken from, and its name, where that is what the file says now.
-    pub(super) fn file_of(&self, id: &ObjectId) -> Option<(&FileKey, &Arc<str>)> {
-        let (precedence, claim) = self.claims.get(id)?.first_key_value()?;
-        (!precedence.stale).then_some((&precedence.file, &claim.source))
+    /// The file that an object is taken from, where that is what the file says now.
+    pub(super) fn file_of(&self, id: &ObjectId) -> Option<&Arc<FileKey>> {
+        let first = self.objects.get(id)?.claims.first()?;
+        (!first.stale).then_some(&first.file)
     }
 
-    fn winner(&mut self, id: &ObjectId) -> Option<&Claim> {
-        let claims = self.claims.get(id);
-        if claims.is_some_and(|claims| claims.len() > 1) {
+    fn winner<'f>(&mut self, id: &ObjectId, files: &'f Files) -> Option<&'f Held> {
+        let claims = self.objects.get(id).map_or(&[][..], |object| &object.claims);
+        if claims.len() > 1 {
             self.contested.insert(id.clone());
         } else {
             self.contested.remove(id);
         }
-        claims?.values().next()
+        held(claims.first()?, id, files).map(|(_, held)| held)
     }
 
     fn is_referred_to(&self, id: &ObjectId) -> bool {
@@ -159,19 +178,28 @@ impl Ground {
     }
 
     /// The problems of objects that several files give now.
-    pub(super) fn duplicates(&self) -> Vec<(FileKey, Problem)> {
+    pub(super) fn duplicates(&self, files: &Files) -> Vec<(Arc<FileKey>, Problem)> {
         let mut problems = Vec::new();
         for id in &self.contested {
-            let mut claims = self.claims.get(id).into_iter().flatten();
-            let Some((_, first)) = claims.next() else { continue };
-            let first = place(&first.source, first.position);
-            for (precedence, claim) in claims.filter(|(precedence, _)| !precedence.stale) {
-                let problem = duplicate(&claim.source, claim.position, id.clone(), &first);
-                problems.push((precedence.file.clone(), problem));
+            let claims = self.objects.get(id).into_iter().flat_map(|object| &object.claims);
+            let mut given = claims.filter_map(|claim| {
+                held(claim, id, files).map(|(state, held)| (claim, state, held))
+            });
+            let Some((_, state, first)) = given.next() else { continue };
+            let first = place(&state.source, first.position);
+            for (claim, state, held) in given.filter(|(claim, ..)| !claim.stale) {
+                let problem = duplicate(&state.source, held.position, id.clone(), &first);
+                problems.push((Arc::clone(&claim.file), problem));
             }
         }
         problems
     }
+}
+
+/// The object that a claim is about, with its file.
+fn held<'f>(claim: &Claim, id: &ObjectId, files: &'f Files) -> Option<(&'f FileState, &'f Held)> {
+    let state = files.get(&claim.file)?;
+    Some((state, state.objects.get(id)?))
 }
 
 /// An object as the ground state has it: with a generation that grows when the spec changes, and

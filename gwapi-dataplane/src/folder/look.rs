@@ -9,6 +9,7 @@ use gwapi_model::manifest::{Position, Problem};
 
 use super::agenda::{Loss, Task, Trust, patience};
 use super::file::{self, FileState, ReadError, whole_file};
+use super::parts::digest;
 use super::roots::AWAY;
 use super::scan::{FileKey, Scan, Stamp, scan};
 use super::{Folder, FolderChange};
@@ -162,7 +163,7 @@ impl Folder {
         progress: &mut Progress,
     ) -> Result<(), Duration> {
         let before = self.files.get(key);
-        let is_same = before.is_some_and(|state| state.digest == Some(file::digest(&text)));
+        let is_same = before.is_some_and(|state| state.digest == Some(digest(&text)));
         if is_same && before.is_some_and(|state| !state.kept && state.trouble.is_none()) {
             return Ok(());
         }
@@ -181,7 +182,12 @@ impl Folder {
             }
             progress.files.insert(self.shown(key));
         }
-        progress.texts.insert(next.source.clone(), text);
+        // Where a problem of another file comes to point into it, it is read again.
+        if next.problems.is_empty() {
+            self.texts.remove(&next.source);
+        } else {
+            progress.texts.insert(next.source.clone(), text);
+        }
         self.replace(key, Some(next));
         Ok(())
     }
@@ -198,10 +204,10 @@ impl Folder {
         now: Instant,
         progress: &mut Progress,
     ) {
-        let absent: Vec<FileKey> = self
+        let absent: Vec<Arc<FileKey>> = self
             .files
             .keys()
-            .filter(|key| self.roots.is_present(key.root) && !found.files.contains_key(key))
+            .filter(|key| self.roots.is_present(key.root) && !found.files.contains_key(&***key))
             .cloned()
             .collect();
         for key in absent {
@@ -233,16 +239,18 @@ impl Folder {
     }
 
     fn replace(&mut self, key: &FileKey, next: Option<FileState>) {
-        self.ground.replace(key, self.files.get(key), next.as_ref());
+        let known = self.files.get_key_value(key);
+        let key = known.map_or_else(|| Arc::new(key.clone()), |(key, _)| Arc::clone(key));
+        self.ground.replace(&key, self.files.get(&key), next.as_ref());
         match next {
-            Some(next) => self.files.insert(key.clone(), next),
-            None => self.files.remove(key),
+            Some(next) => self.files.insert(key, next),
+            None => self.files.remove(&key),
         };
     }
 
     /// What is different from the end of the last look.
     fn finish(&mut self, progress: Progress, now: Instant) -> Option<FolderChange> {
-        let events = self.ground.settle();
+        let events = self.ground.settle(&self.files);
         let mut problems = self.current_problems(now);
         self.keep_texts(&problems, progress.texts);
         for problem in problems.iter_mut().filter(|problem| problem.span.is_empty()) {
@@ -270,10 +278,10 @@ impl Folder {
 
     /// All problems, in the order of the files.
     fn current_problems(&self, now: Instant) -> Vec<Problem> {
-        let mut by_file: BTreeMap<FileKey, Vec<Problem>> = BTreeMap::new();
+        let mut by_file: BTreeMap<Arc<FileKey>, Vec<Problem>> = BTreeMap::new();
         for root in 0..self.roots.list.len() {
             if let Some((message, help)) = self.roots.trouble(root, self.objects_of(root), now) {
-                let key = FileKey { root, path: PathBuf::new() };
+                let key = Arc::new(FileKey { root, path: PathBuf::new() });
                 let source = self.roots.list[root].given.display().to_string().into();
                 let problem = Problem { help: Some(help), ..whole_file(&source, message) };
                 by_file.entry(key).or_default().push(problem);
@@ -281,15 +289,15 @@ impl Folder {
         }
         for (key, message) in &self.unknown {
             let source = self.shown(key).display().to_string().into();
-            by_file.entry(key.clone()).or_default().push(whole_file(&source, message.clone()));
+            let problem = whole_file(&source, message.clone());
+            by_file.entry(Arc::new(key.clone())).or_default().push(problem);
         }
         for (key, state) in &self.files {
-            let problems = by_file.entry(key.clone()).or_default();
-            if problems.is_empty() {
-                problems.extend(state.all_problems());
+            if !by_file.contains_key(key) && state.has_problems() {
+                by_file.insert(Arc::clone(key), state.all_problems().collect());
             }
         }
-        for (key, problem) in self.ground.duplicates() {
+        for (key, problem) in self.ground.duplicates(&self.files) {
             by_file.entry(key).or_default().push(problem);
         }
         by_file.into_values().flatten().collect()
@@ -320,7 +328,7 @@ impl Folder {
         for (path, state) in missing {
             // A duplicate may point into a file that was read long ago.
             if let Ok((text, _)) = file::read(&path)
-                && state.digest == Some(file::digest(&text))
+                && state.digest == Some(digest(&text))
             {
                 self.texts.insert(state.source.clone(), text);
             }
@@ -338,7 +346,7 @@ impl Folder {
         self.roots.list[key.root].shown(&key.path)
     }
 
-    fn keys_of(&self, root: usize) -> impl Iterator<Item = &FileKey> {
+    fn keys_of(&self, root: usize) -> impl Iterator<Item = &Arc<FileKey>> {
         self.files.keys().filter(move |key| key.root == root)
     }
 

@@ -19,6 +19,7 @@ mod file;
 mod ground;
 mod links;
 mod look;
+mod parts;
 mod roots;
 mod scan;
 mod watch;
@@ -32,8 +33,7 @@ use gwapi_model::manifest::Problem;
 use gwapi_model::{ObjectId, ResourceEvent};
 
 use agenda::Agenda;
-use file::FileState;
-use ground::Ground;
+use ground::{Files, Ground};
 use roots::Roots;
 use scan::FileKey;
 use watch::{News, Watcher};
@@ -58,7 +58,7 @@ pub struct FolderChange {
 #[derive(Debug)]
 pub struct Folder {
     roots: Roots,
-    files: BTreeMap<FileKey, FileState>,
+    files: Files,
     ground: Ground,
     /// Texts that problems point into, by source.
     texts: BTreeMap<Arc<str>, String>,
@@ -135,16 +135,18 @@ impl Folder {
     /// The file that an object is taken from, as problems name it; `None` where no file says now
     /// what the object is.
     pub fn source_of(&self, object: &ObjectId) -> Option<&str> {
-        self.ground.file_of(object).map(|(_, source)| &**source)
+        let key = self.ground.file_of(object)?;
+        self.files.get(key).map(|state| &*state.source)
     }
 
     /// The text of the file that an object is taken from, read again where no problem is about it;
     /// `None` where the file is another one by now.
     pub fn text_of(&self, object: &ObjectId) -> Option<String> {
-        let (key, source) = self.ground.file_of(object)?;
+        let key = self.ground.file_of(object)?;
+        let state = self.files.get(key)?;
         let read = || file::read(&key.path).ok().map(|(text, _)| text);
-        let text = self.text(source).map(str::to_owned).or_else(read)?;
-        (self.files.get(key)?.digest == Some(file::digest(&text))).then_some(text)
+        let text = self.text(&state.source).map(str::to_owned).or_else(read)?;
+        (state.digest == Some(parts::digest(&text))).then_some(text)
     }
 
     /// Whether objects of a file are what it said when it was last good, and not what it says now.

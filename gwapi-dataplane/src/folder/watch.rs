@@ -32,6 +32,8 @@ pub(super) enum News {
     Closed(PathBuf),
     /// A file took its place by a rename.
     Renamed(PathBuf),
+    /// Something was renamed away; where it is a new file, it comes into its place next.
+    Left,
     /// Files were swapped for others, all complete, by the rename of a link.
     Swapped,
     /// Anything may have happened.
@@ -171,6 +173,10 @@ impl Watcher {
         if event.need_rescan() {
             return vec![News::Look];
         }
+        // Each half of a rename was told by itself before.
+        if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both)) {
+            return Vec::new();
+        }
         event.paths.iter().filter_map(|path| self.news(&event.kind, path)).collect()
     }
 
@@ -210,6 +216,7 @@ impl Watcher {
                     _ => Some(News::Look),
                 }
             }
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(News::Left),
             // What is no manifest and no folder may come and go.
             _ if is_file || !path.is_file() => Some(News::Look),
             _ => None,

@@ -48,6 +48,9 @@ use crate::ir::{
 type Map<K, V> =
     imbl::GenericHashMap<K, V, foldhash::fast::RandomState, imbl::shared_ptr::DefaultSharedPtr>;
 
+/// A persistent map that no request looks into: it takes a third of the room.
+type OrdMap<K, V> = imbl::GenericOrdMap<K, V, imbl::shared_ptr::DefaultSharedPtr>;
+
 /// What routing reads of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
@@ -142,7 +145,7 @@ pub struct RouteTable {
     /// (GW-1); if they are, the first by key serves, so that the table does not depend on the
     /// order of changes.
     ports: Map<u16, HostMap<Arc<[Arc<Listener>]>>>,
-    rules: Map<RuleKey, Arc<CompiledRule>>,
+    rules: OrdMap<RuleKey, Arc<CompiledRule>>,
     routes: Routes,
 }
 

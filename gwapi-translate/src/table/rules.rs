@@ -16,13 +16,23 @@ use crate::pattern;
 #[derive(Debug)]
 pub(super) struct CompiledRule {
     rule: Arc<HttpRule>,
-    /// As the matches of the rule; `None` where a match can never match.
-    conditions: Box<[Option<Conditions>]>,
+    /// As the matches of the rule.
+    conditions: Box<[Conditions]>,
+}
+
+/// What a match asks for besides a path that is compared as text.
+#[derive(Debug)]
+enum Conditions {
+    /// Nothing that is compiled.
+    Plain,
+    /// It can never match.
+    Never,
+    Compiled(Box<Compiled>),
 }
 
 /// What is compiled of one match.
 #[derive(Debug)]
-struct Conditions {
+struct Compiled {
     path: Option<Regex>,
     headers: Box<[(HeaderName, Value)]>,
     query_params: Box<[Value]>,
@@ -48,12 +58,23 @@ impl CompiledRule {
     pub(super) fn candidates(self: &Arc<Self>) -> impl Iterator<Item = Candidate> {
         (0u32..)
             .zip(&self.conditions)
-            .filter(|(_, conditions)| conditions.is_some())
+            .filter(|(_, conditions)| !matches!(conditions, Conditions::Never))
             .map(|(match_index, _)| Candidate { rule: Arc::clone(self), match_index })
     }
 }
 
 impl Conditions {
+    fn compile(http_match: &HttpMatch) -> Self {
+        let HttpMatch { path, method: _, headers, query_params } = http_match;
+        let is_text = !matches!(path, PathMatch::Regex(_));
+        if is_text && headers.is_empty() && query_params.is_empty() {
+            return Self::Plain;
+        }
+        Compiled::compile(http_match).map_or(Self::Never, |it| Self::Compiled(Box::new(it)))
+    }
+}
+
+impl Compiled {
     /// `None` where a name or a pattern is broken: such a match never matches. Translation says so
     /// in a condition of the route; here it must only do no harm.
     fn compile(http_match: &HttpMatch) -> Option<Self> {
@@ -153,14 +174,17 @@ impl Candidate {
 
     /// Whether a request whose path is matched already satisfies the rest (HM-5 to HM-8).
     pub(super) fn takes(&self, request: &RequestHead<'_>) -> bool {
-        let Some(conditions) = &self.rule.conditions[self.index()] else { return false };
         let http_match = self.http_match();
+        if http_match.method.as_deref().is_some_and(|method| method != request.method) {
+            return false;
+        }
+        let conditions = match &self.rule.conditions[self.index()] {
+            Conditions::Plain => return true,
+            Conditions::Never => return false,
+            Conditions::Compiled(conditions) => conditions,
+        };
         let query = request.query.unwrap_or("");
-        http_match.method.as_deref().is_none_or(|method| method == request.method)
-            && conditions
-                .headers
-                .iter()
-                .all(|(name, value)| value.takes_header(request.headers, name))
+        conditions.headers.iter().all(|(name, value)| value.takes_header(request.headers, name))
             && http_match.query_params.iter().zip(&conditions.query_params).all(|(param, value)| {
                 query::first_value(query, &param.name)
                     .is_some_and(|raw| value.takes_query_value(raw))
@@ -169,10 +193,12 @@ impl Candidate {
 
     /// Whether the regular expression of the path takes the request's path.
     pub(super) fn takes_path(&self, path: &str) -> bool {
-        self.rule.conditions[self.index()]
-            .as_ref()
-            .and_then(|conditions| conditions.path.as_ref())
-            .is_some_and(|regex| regex.is_match(path))
+        match &self.rule.conditions[self.index()] {
+            Conditions::Compiled(conditions) => {
+                conditions.path.as_ref().is_some_and(|regex| regex.is_match(path))
+            }
+            Conditions::Plain | Conditions::Never => false,
+        }
     }
 
     pub(super) fn route_match(&self) -> RouteMatch<'_> {
@@ -226,7 +252,8 @@ mod tests {
             },
         ];
         for http_match in matches {
-            assert!(Conditions::compile(&http_match).is_none(), "{http_match:?}");
+            let conditions = Conditions::compile(&http_match);
+            assert!(matches!(conditions, Conditions::Never), "{http_match:?}");
         }
     }
 }

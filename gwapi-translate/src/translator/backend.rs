@@ -50,6 +50,8 @@ pub(super) struct BackendView {
 /// What a route's status depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BackendFacts {
+    /// The key of the backend, shared by all rules that refer to it.
+    pub(super) key: Option<BackendKey>,
     /// Why the reference does not resolve (RT-10).
     pub(super) problem: Option<Problem>,
     /// Endpoints that are left out because no backend may live there.
@@ -66,7 +68,11 @@ pub(super) fn view<'a>(
     match judge(target, resources, options) {
         Err(problem) => BackendView {
             served: None,
-            facts: BackendFacts { problem: Some(problem), ..BackendFacts::default() },
+            facts: BackendFacts {
+                key: Some(target.key()),
+                problem: Some(problem),
+                ..BackendFacts::default()
+            },
         },
         Ok((service, port, protocol)) => {
             let mut found = Found::default();
@@ -84,8 +90,12 @@ pub(super) fn view<'a>(
                 hostnames: found.hostnames,
             };
             BackendView {
+                facts: BackendFacts {
+                    key: Some(key.clone()),
+                    problem: None,
+                    refused: found.refused,
+                },
                 served: Some((Arc::new(Backend { key, protocol }), Arc::new(endpoints))),
-                facts: BackendFacts { problem: None, refused: found.refused },
             }
         }
     }

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gwapi_model::status::Status;
+use gwapi_model::status::{RouteStatus, Status};
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources};
 
 use super::backend::{self, BackendView, ServicePort};
@@ -41,6 +41,8 @@ pub(super) struct Engine {
     /// How many routes make a Gateway need a Service port.
     users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
     routes: HashMap<NamespacedName, RouteView>,
+    /// The status that was derived last, see [`Engine::share_status`].
+    last_status: RouteStatus,
     pub(super) work: Work,
     /// How many routes each listener counts (AR-4).
     counts: HashMap<GatewayId, HashMap<ListenerKey, i32>>,
@@ -301,16 +303,16 @@ impl Engine {
     }
 
     fn settle_route(&mut self, name: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
-        let new = self.derive_route(name).unwrap_or_default();
+        let mut new = self.derive_route(name).unwrap_or_default();
         // Taken out of its place and not out of the map: an edit must not make the map rehash.
         let old = self.routes.get_mut(name).map(std::mem::take).unwrap_or_default();
         // What is needed from now on comes first, so that nothing is let go that is still needed.
-        for gateway in new.gateways.keys() {
+        for (gateway, _) in &new.gateways {
             for target in &new.backends {
                 self.acquire(gateway, target, staged);
             }
         }
-        for gateway in old.gateways.keys() {
+        for (gateway, _) in &old.gateways {
             for target in &old.backends {
                 self.release(gateway, target, staged);
             }
@@ -332,8 +334,18 @@ impl Engine {
             staged.status(id, None);
             self.routes.remove(name);
         } else {
+            self.share_status(&mut new.status);
             staged.status(id, Some(Status::HttpRoute(new.status.clone())));
             self.routes.insert(name.clone(), new);
+        }
+    }
+
+    /// Routes that follow each other mostly have the same status: they share it.
+    fn share_status(&mut self, status: &mut RouteStatus) {
+        if self.last_status == *status {
+            status.clone_from(&self.last_status);
+        } else {
+            self.last_status.clone_from(status);
         }
     }
 
@@ -388,7 +400,7 @@ impl Engine {
     fn count(
         &mut self,
         gateway: &GatewayId,
-        listeners: &BTreeSet<ListenerKey>,
+        listeners: &[ListenerKey],
         step: i32,
         dirty: &mut Dirty,
     ) {

@@ -15,13 +15,13 @@ use super::rule::{self, CompiledRoute, Lookup};
 use super::{HashMap, Options, attachment};
 use crate::ir::{GatewayId, HttpFilter, HttpRule, ListenerKey};
 
-/// What a route amounts to.
+/// What a route amounts to. There are as many as routes: lists have no room to spare.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RouteView {
-    /// Per Gateway that serves it.
-    pub(super) gateways: BTreeMap<GatewayId, Attached>,
-    /// Service ports that each of these Gateways needs for it.
-    pub(super) backends: BTreeSet<ServicePort>,
+    /// Per Gateway that serves it, each once.
+    pub(super) gateways: Box<[(GatewayId, Attached)]>,
+    /// Service ports that each of these Gateways needs for it, each once.
+    pub(super) backends: Box<[ServicePort]>,
     /// Status.
     pub(super) status: RouteStatus,
 }
@@ -30,9 +30,9 @@ pub(super) struct RouteView {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attached {
     /// Its rules.
-    pub(super) rules: Vec<Arc<HttpRule>>,
-    /// Listeners that count it as attached (AR-4).
-    pub(super) counted: BTreeSet<ListenerKey>,
+    pub(super) rules: Box<[Arc<HttpRule>]>,
+    /// Listeners that count it as attached, each once (AR-4).
+    pub(super) counted: Box<[ListenerKey]>,
 }
 
 /// The Gateways of ours that a route refers to (RT-8); without any it is none of our business.
@@ -62,11 +62,11 @@ pub(super) fn view(
 ) -> RouteView {
     let compiled = rule::compile(name, route, lookup);
     let mut listeners: BTreeMap<GatewayId, BTreeSet<ListenerKey>> = BTreeMap::new();
-    let mut view = RouteView { backends: compiled.backends.clone(), ..RouteView::default() };
+    let mut statuses = Vec::with_capacity(parents.len());
     for (parent, gateway) in parents {
         let points = &gateways[&gateway].listeners;
         let attached = attach(parent, &gateway, points, name, &compiled, lookup.resources);
-        view.status.parents.push(RouteParentStatus {
+        statuses.push(RouteParentStatus {
             parent_ref: written_out(parent),
             controller_name: options.controller_name.clone(),
             conditions: conditions(route, &compiled, attached.as_ref().err()),
@@ -75,7 +75,7 @@ pub(super) fn view(
             listeners.entry(gateway).or_default().extend(attached);
         }
     }
-    for (gateway, listeners) in listeners {
+    let serve = |(gateway, listeners): (GatewayId, BTreeSet<ListenerKey>)| {
         let points = &gateways[&gateway].listeners;
         let rules = compiled.rules.iter().map(|template| {
             let mut rule = template.clone();
@@ -85,9 +85,13 @@ pub(super) fn view(
         });
         let rules = rules.collect();
         let counted = if compiled.all_broken { BTreeSet::new() } else { listeners };
-        view.gateways.insert(gateway, Attached { rules, counted });
+        (gateway, Attached { rules, counted: counted.into_iter().collect() })
+    };
+    RouteView {
+        gateways: listeners.into_iter().map(serve).collect(),
+        backends: compiled.backends.iter().cloned().collect(),
+        status: RouteStatus { parents: statuses.into() },
     }
-    view
 }
 
 fn attach(

@@ -309,7 +309,7 @@ impl RuleCompiler<'_> {
                 addresses.join(", ")
             ));
         }
-        let key = target.key();
+        let key = facts.key.unwrap_or_else(|| target.key());
         self.backends.insert(target);
         Ok(BackendTarget::Backend(key))
     }
