@@ -4,13 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::chunked::{self, Piece};
 use super::connection::Http1;
 use super::head::Framing;
 use super::outgoing::{Outgoing, SendError};
+use super::take_front;
 use crate::proxy::present::Present;
 
 /// Bytes of a body that are read at once. More would be held for clients that read slowly.
@@ -74,7 +75,10 @@ impl Http1Body {
     pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Box<Http1>> {
         let sent = self.outgoing.is_none();
         let mut connection = self.connection.take_if(|_| self.ended)?;
-        (self.keep_alive && sent && connection.input().is_empty()).then_some(connection)
+        let reusable = self.keep_alive && sent && connection.input().is_empty();
+        // While it is idle it holds no memory for what it reads.
+        *connection.input() = BytesMut::new();
+        reusable.then_some(connection)
     }
 
     /// The connection, for whatever follows HTTP on it.
@@ -111,10 +115,10 @@ impl Http1Body {
                 let length = usize::try_from(*rest).map_or(input.len(), |r| r.min(input.len()));
                 *rest -= length as u64;
                 self.ended = *rest == 0;
-                Ok(Some(Frame::data(input.split_to(length).freeze())))
+                Ok(Some(Frame::data(take_front(input, length))))
             }
             Framing::UntilClose => {
-                Ok((!input.is_empty()).then(|| Frame::data(input.split().freeze())))
+                Ok((!input.is_empty()).then(|| Frame::data(take_front(input, input.len()))))
             }
             Framing::Chunked(reader) => {
                 let piece =

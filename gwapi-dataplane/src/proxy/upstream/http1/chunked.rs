@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::head;
+use super::{head, take_front};
 
 /// Bytes that chunk extensions of one body may take. They mean nothing to us and are dropped.
 const MAX_EXTENSIONS: usize = 16 * 1024;
@@ -72,7 +72,7 @@ impl ChunkedReader {
                     let length = usize::try_from(rest).map_or(input.len(), |r| r.min(input.len()));
                     let rest = rest - length as u64;
                     self.state = if rest == 0 { State::DataEnd } else { State::Data { rest } };
-                    return Ok(Some(Piece::Data(input.split_to(length).freeze())));
+                    return Ok(Some(Piece::Data(take_front(input, length))));
                 }
                 State::Trailers => return self.trailers(input),
                 State::Ended => return Ok(Some(Piece::End(None))),

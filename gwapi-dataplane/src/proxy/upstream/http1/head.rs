@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 
 use super::chunked::ChunkedReader;
+use super::take_front;
 use crate::Limits;
 use crate::proxy::headers;
 use crate::proxy::present::Present;
@@ -108,7 +109,7 @@ fn take_head(input: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>, Ma
         _ => None,
     });
     match end {
-        Some(end) if end <= max_bytes => Ok(Some(input.split_to(end).freeze())),
+        Some(end) if end <= max_bytes => Ok(Some(take_front(input, end))),
         None if input.len() < max_bytes => Ok(None),
         _ => Err(Malformed),
     }

@@ -15,7 +15,19 @@ mod connection;
 mod head;
 mod outgoing;
 
+use bytes::{Bytes, BytesMut};
+
 pub(in crate::proxy) use body::Http1Body;
 pub(in crate::proxy) use connection::{Http1, Upgraded};
 pub(super) use connection::{Unanswered, exchange};
 pub(in crate::proxy) use outgoing::{HeadWriter, Outgoing};
+
+/// Takes so many bytes off the front. Where those are all, nothing is left that would hold on to the
+/// memory which others share.
+fn take_front(input: &mut BytesMut, length: usize) -> Bytes {
+    if length == input.len() {
+        std::mem::take(input).freeze()
+    } else {
+        input.split_to(length).freeze()
+    }
+}
