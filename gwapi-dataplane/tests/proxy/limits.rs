@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::support::clock::SHORT;
 use super::support::frames::*;
-use super::support::upstream::read_head;
+use super::support::upstream::{long, read_head};
 use super::support::*;
 
 /// Longer than any test goes on.
@@ -140,30 +140,6 @@ async fn max_concurrent_streams_refuses_the_next_one() {
     for _ in 0..2 {
         client.find(|seen| seen.kind == HEADERS).await.expect("the others are answered");
     }
-}
-
-/// An endpoint whose response has so many bytes, and how many of them have left it.
-async fn long(bytes: usize) -> (Scripted, Arc<AtomicUsize>) {
-    let sent = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&sent);
-    let endpoint = Scripted::start(move |mut stream, _| {
-        let count = Arc::clone(&count);
-        async move {
-            read_head(&mut stream).await;
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
-            let _ = stream.write_all(head.as_bytes()).await;
-            let piece = [b'x'; 64 * 1024];
-            for _ in 0..bytes / piece.len() {
-                if stream.write_all(&piece).await.is_err() {
-                    return;
-                }
-                count.fetch_add(piece.len(), Ordering::Relaxed);
-            }
-            read_head(&mut stream).await;
-        }
-    })
-    .await;
-    (endpoint, sent)
 }
 
 #[tokio::test]

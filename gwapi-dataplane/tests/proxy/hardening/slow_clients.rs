@@ -2,17 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gwapi_dataplane::Limits;
 use gwapi_translate::ir::IrResource;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::support::clock::{SHORT, pass, with_clock};
 use crate::support::frames::*;
-use crate::support::upstream::{endless, read_head};
+use crate::support::upstream::{endless, long, read_head};
 use crate::support::*;
 
 /// Nothing that is about clients ends within an hour.
@@ -274,6 +275,50 @@ async fn a_body_that_nobody_waits_for_any_more_has_to_end_in_time() {
     let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf";
     let answer = client::raw(proxy.address, head).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"), "{answer}");
+}
+
+/// Reads a response that has stopped because nobody read it, to its end; how long it is.
+async fn read_late<S>(mut stream: S, proxy: &Proxy, sent: &AtomicUsize) -> usize
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+    within(stream.write_all(request)).await.expect("it reads");
+    within(stream.flush()).await.expect("it reads");
+    // Many looks at what has left the endpoint, with a moment in between.
+    let (mut before, mut same) = (0, 0);
+    while same < 3 {
+        pass(proxy).await;
+        let now = sent.load(Ordering::Relaxed);
+        same = if now == before && now > 0 { same + 1 } else { 0 };
+        before = now;
+    }
+    let mut answer = Vec::new();
+    // The end of TLS is none of what this is about.
+    let _ = within(stream.read_to_end(&mut answer)).await;
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head");
+    answer.len() - head - 4
+}
+
+#[tokio::test]
+async fn a_response_goes_on_when_its_client_reads_again() {
+    const LENGTH: usize = 24 << 20;
+    let silent = Scripted::silent().await;
+    let (endpoint, sent) = long(LENGTH).await;
+    let proxy = serve_with(patient(), |port| with_clock(simple(port, endpoint.address), &silent));
+    let stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    assert_eq!(read_late(stream, &proxy, &sent).await, LENGTH);
+
+    let (endpoint, sent) = long(LENGTH).await;
+    let certificate = certificate_for(&["a.example"]);
+    let tls = serve_with(patient(), |port| {
+        let mut resources = simple(port, endpoint.address);
+        resources.push(ir_listener(https_listener("web", port, None, &["c"])));
+        resources.push(certificate.secret("c"));
+        resources
+    });
+    let stream = client::tls(tls.address, "a.example", &[&certificate], &[]).await;
+    assert_eq!(read_late(stream.expect("it shakes hands"), &proxy, &sent).await, LENGTH);
 }
 
 #[tokio::test]

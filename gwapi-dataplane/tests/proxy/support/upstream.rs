@@ -239,6 +239,30 @@ pub(crate) async fn endless() -> (Scripted, tokio::sync::mpsc::UnboundedReceiver
     (endpoint, ended)
 }
 
+/// An endpoint whose response has so many bytes, and how many of them have left it.
+pub(crate) async fn long(bytes: usize) -> (Scripted, Arc<AtomicUsize>) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            read_head(&mut stream).await;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).await;
+            let piece = [b'x'; 64 * 1024];
+            for _ in 0..bytes / piece.len() {
+                if stream.write_all(&piece).await.is_err() {
+                    return;
+                }
+                count.fetch_add(piece.len(), Ordering::Relaxed);
+            }
+            read_head(&mut stream).await;
+        }
+    })
+    .await;
+    (endpoint, sent)
+}
+
 /// An address at which connections are refused: bound, so that nobody else gets it, and deaf.
 pub(crate) fn refusing() -> (socket2::Socket, SocketAddr) {
     let socket =
