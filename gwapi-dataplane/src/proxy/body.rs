@@ -195,7 +195,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let Some(arriving) = &mut this.arriving else { return Poll::Ready(None) };
+        let Some(arriving) = &mut this.arriving else {
+            // What broke off has no end, however often it is asked for it.
+            return Poll::Ready(this.progress.fault.get().map(|fault| Err(BodyError(fault))));
+        };
         let frame = std::task::ready!(arriving.poll(cx, &this.progress));
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|fault| {

@@ -24,6 +24,9 @@ const PERCENT_OF_CGROUP: u64 = 95;
 /// come and go with each request.
 const PERCENT_TO_END: u64 = 95;
 
+/// Bytes of an allocation that every allocator asks the kernel for.
+const LARGE: usize = 64 << 20;
+
 /// Whether there is an overload, for those who serve.
 #[derive(Debug, Default)]
 pub(super) struct Overload {
@@ -98,6 +101,9 @@ fn watch(shared: &Shared, resident: &Resident, limit: u64, stopped: &mpsc::Recei
             Ok(used) => {
                 shared.telemetry.memory(used, limit);
                 follow(shared, used, limit);
+                if shared.overload.is_active() {
+                    let_go();
+                }
             }
             Err(error) => tracing::debug!(%error, "cannot tell the memory of the process"),
         }
@@ -125,6 +131,14 @@ fn follow(shared: &Shared, used: u64, limit: u64) {
     } else {
         tracing::info!(used, limit, "the overload is over");
     }
+}
+
+/// Makes the allocator look at what it could give back to the kernel. Those that cache freed memory
+/// do so as they go along, and in an overload hardly anything goes along: it would last as long as
+/// the cache.
+fn let_go() {
+    // More than allocators take out of what they have; none of it is touched.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
 fn is_overload(before: bool, used: u64, limit: u64) -> bool {

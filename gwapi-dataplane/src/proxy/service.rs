@@ -228,8 +228,8 @@ fn downstream_response(
         (Some(client), UpstreamBody::Http1(endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            if let Some(endpoint) = endpoint.into_connection() {
-                let endpoint = endpoint.upgrade();
+            // An upgrade has no body, so all of the request is sent.
+            if let Some(endpoint) = endpoint.into_connection().and_then(|it| it.upgrade()) {
                 tunnel::spawn(client, endpoint, account, lease, idle_timeout);
             }
             ProxyBody::empty()

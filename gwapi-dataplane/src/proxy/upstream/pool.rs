@@ -115,7 +115,10 @@ impl Endpoint {
     /// An HTTP/1 connection for one request, and whether it was there before: then the endpoint may
     /// be about to close it.
     pub(super) async fn http1(&self, limits: &Limits) -> Result<(Box<Http1>, bool), CheckoutError> {
-        if let Some(connection) = self.take_idle() {
+        // Those who wait come first.
+        if !self.slots.has_waiting()
+            && let Some(connection) = self.take_idle()
+        {
             return Ok((connection, true));
         }
         // In boxes, so that requests which need none of it do not carry the futures along.
@@ -175,7 +178,7 @@ impl Endpoint {
     /// The idle connection that was used last, closed ones aside.
     fn take_idle(&self) -> Option<Box<Http1>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { mut connection, .. }) = idle.pop() {
+        while let Some(Idle { connection, .. }) = idle.pop() {
             if connection.is_usable() {
                 return Some(connection);
             }
@@ -331,7 +334,7 @@ mod tests {
         until(|| !endpoint.idle.borrow_mut().iter_mut().any(|it| it.connection.is_usable())).await;
         let connection = connection(&endpoint, &limits).await;
         endpoint.put_idle(connection, &limits);
-        let mut idle = endpoint.idle.borrow_mut();
+        let idle = endpoint.idle.borrow();
         assert_eq!(idle.len(), 1, "closed ones make room");
         assert!(idle[0].connection.is_usable());
     }

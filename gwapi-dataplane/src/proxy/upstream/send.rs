@@ -11,7 +11,7 @@ use hyper::body::Body;
 use tokio::time::Instant;
 
 use super::body::UpstreamBody;
-use super::http1::{self, Outgoing, Unanswered};
+use super::http1::{self, Cause, Outgoing, Unanswered};
 use super::pool::{CheckoutError, Endpoint, Lease};
 use crate::Limits;
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
@@ -178,7 +178,8 @@ impl One<'_> {
             match http1::exchange(connection, outgoing, self.limits).await {
                 Ok(response) => return Ok(response.map(UpstreamBody::Http1)),
                 Err(Unanswered { outgoing: mut unanswered, silent, cause }) => {
-                    if !(reused && silent && unanswered.rewind()) {
+                    let client = matches!(cause, Cause::Client);
+                    if client || !(reused && silent && unanswered.rewind()) {
                         let endpoint = &self.endpoint.place;
                         tracing::debug!(%endpoint, error = %cause, "no response");
                         return Err(Unsent::Failed);

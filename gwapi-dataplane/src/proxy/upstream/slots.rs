@@ -102,6 +102,11 @@ impl Slots {
         Slot { _core: core, _all: all, _shared: Arc::clone(&self.all) }
     }
 
+    /// Whether requests wait on this core.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
     /// Waits for a place or for a connection that gets free; `None` where `max_waiting` wait already.
     pub(super) async fn wait(&self, max_waiting: usize) -> Option<Turn> {
         if self.waiting.get() >= max_waiting {

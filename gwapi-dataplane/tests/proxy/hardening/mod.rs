@@ -5,6 +5,7 @@ mod cancellation;
 mod connections;
 mod http2_abuse;
 mod http2_translation;
+mod pool;
 mod requests;
 mod responses;
 mod slow_clients;

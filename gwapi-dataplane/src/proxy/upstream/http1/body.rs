@@ -5,17 +5,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::chunked::{self, Piece};
+use super::chunked::{self, ChunkedReader, Piece};
 use super::connection::Http1;
 use super::head::Framing;
-use super::outgoing::{Outgoing, SendError};
+use super::outgoing::SendError;
 use super::take_front;
+use super::upload::Upload;
 use crate::proxy::present::Present;
 
 /// Bytes of a body that are read at once. More would be held for clients that read slowly.
 const READ: usize = 32 * 1024;
+
+/// A chunk that is not copied to be joined with the next.
+const SHORT: usize = 2 * 1024;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +48,9 @@ pub(in crate::proxy) struct Http1Body {
     /// Why the body broke off, until that is told.
     broken: Option<BodyError>,
     /// The rest of the request, where the endpoint began to answer before its end.
-    outgoing: Option<Box<Outgoing>>,
+    upload: Option<Upload>,
+    /// Trailers that came with the last piece.
+    trailers: Option<HeaderMap>,
 }
 
 impl Http1Body {
@@ -51,7 +58,7 @@ impl Http1Body {
         connection: Box<Http1>,
         framing: Framing,
         keep_alive: bool,
-        outgoing: Option<Box<Outgoing>>,
+        upload: Option<Upload>,
         present: Present,
     ) -> Self {
         let ended = framing.is_empty();
@@ -62,7 +69,8 @@ impl Http1Body {
             ended,
             present,
             broken: None,
-            outgoing,
+            upload,
+            trailers: None,
         }
     }
 
@@ -73,7 +81,7 @@ impl Http1Body {
 
     /// The connection, where the body is over and another request may follow on it.
     pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Box<Http1>> {
-        let sent = self.outgoing.is_none();
+        let sent = self.upload.is_none();
         let mut connection = self.connection.take_if(|_| self.ended)?;
         let reusable = self.keep_alive && sent && connection.input().is_empty();
         // While it is idle it holds no memory for what it reads.
@@ -86,20 +94,19 @@ impl Http1Body {
         self.connection
     }
 
-    /// Goes on to send the request. An endpoint that takes no more of it may still answer in full.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        let (Some(outgoing), Some(connection)) = (&mut self.outgoing, &mut self.connection) else {
+    /// Looks after the rest of the request. An endpoint that takes no more of it may still answer in
+    /// full.
+    fn look_after_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        let (Some(upload), Some(connection)) = (&mut self.upload, &mut self.connection) else {
             return Ok(());
         };
-        match outgoing.poll_send(cx, connection.stream()) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.outgoing = None,
-            Poll::Ready(Err(SendError::Io(_))) => {
-                self.keep_alive = false;
-                self.outgoing = None;
-            }
+        match upload.poll(cx) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(write)) => connection.take_back(write),
+            Poll::Ready(Err(SendError::Io(_))) => self.keep_alive = false,
             Poll::Ready(Err(SendError::Client)) => return Err(BodyError::Client),
         }
+        self.upload = None;
         Ok(())
     }
 
@@ -120,17 +127,13 @@ impl Http1Body {
             Framing::UntilClose => {
                 Ok((!input.is_empty()).then(|| Frame::data(take_front(input, input.len()))))
             }
+            Framing::Chunked(_) if self.trailers.is_some() => Ok(self.take_trailers()),
             Framing::Chunked(reader) => {
-                let piece =
-                    reader.next(input).map_err(|chunked::Malformed| BodyError::Malformed)?;
-                match piece {
-                    None => Ok(None),
-                    Some(Piece::Data(data)) => Ok(Some(Frame::data(data))),
-                    Some(Piece::End(trailers)) => {
-                        self.ended = true;
-                        Ok(trailers.map(Frame::trailers))
-                    }
+                let (data, end) = next_chunks(reader, input)?;
+                if let Some(trailers) = end {
+                    (self.ended, self.trailers) = (trailers.is_none(), trailers);
                 }
+                if data.is_empty() { Ok(self.take_trailers()) } else { Ok(Some(Frame::data(data))) }
             }
         }
     }
@@ -142,7 +145,7 @@ impl Http1Body {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
-        self.send(cx)?;
+        self.look_after_upload(cx)?;
         loop {
             if let Some(frame) = self.take()? {
                 return Poll::Ready(Ok(Some(frame)));
@@ -158,6 +161,12 @@ impl Http1Body {
         }
     }
 
+    fn take_trailers(&mut self) -> Option<Frame<Bytes>> {
+        let trailers = self.trailers.take()?;
+        self.ended = true;
+        Some(Frame::trailers(trailers))
+    }
+
     /// Reads more; `false` at the end of the connection.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, BodyError>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(false)) };
@@ -166,6 +175,30 @@ impl Http1Body {
             Framing::Chunked(_) | Framing::UntilClose => READ,
         };
         Poll::Ready(Ok(ready!(connection.poll_read(cx, room))? > 0))
+    }
+}
+
+/// The data of the chunks that are there, and the end where it is reached. Short ones are joined: each
+/// piece costs the same on its way to the client, however short it is.
+fn next_chunks(
+    reader: &mut ChunkedReader,
+    input: &mut BytesMut,
+) -> Result<(Bytes, Option<Option<HeaderMap>>), BodyError> {
+    let mut joined = BytesMut::new();
+    loop {
+        match reader.next(input).map_err(|chunked::Malformed| BodyError::Malformed)? {
+            None => return Ok((joined.freeze(), None)),
+            Some(Piece::End(trailers)) => return Ok((joined.freeze(), Some(trailers))),
+            Some(Piece::Data(data)) if joined.is_empty() && data.len() >= SHORT => {
+                return Ok((data, None));
+            }
+            Some(Piece::Data(data)) => {
+                joined.extend_from_slice(&data);
+                if joined.len() >= READ {
+                    return Ok((joined.freeze(), None));
+                }
+            }
+        }
     }
 }
 
@@ -202,5 +235,36 @@ impl Body for Http1Body {
             Framing::Length(rest) => SizeHint::with_exact(rest),
             Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_chunks_are_joined_and_the_end_that_comes_with_them_is_not_lost() {
+        let mut input = BytesMut::new();
+        for _ in 0..20_000 {
+            input.extend_from_slice(b"1\r\nx\r\n");
+        }
+        input.extend_from_slice(b"0\r\nx-sum: 1\r\n\r\n");
+        let mut reader = ChunkedReader::new(1024);
+        let (first, end) = next_chunks(&mut reader, &mut input).expect("it is well formed");
+        assert_eq!(
+            (first.len(), end),
+            (
+                20_000,
+                Some(Some(
+                    [("x-sum", "1")]
+                        .into_iter()
+                        .map(|(n, v)| (
+                            n.parse::<http::HeaderName>().expect("a name"),
+                            v.parse::<http::HeaderValue>().expect("a value")
+                        ))
+                        .collect()
+                ))
+            )
+        );
     }
 }

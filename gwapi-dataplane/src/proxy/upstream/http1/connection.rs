@@ -3,18 +3,20 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::BytesMut;
 use http::{Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::body::Http1Body;
 use super::head::{self, Framing, ResponseHead};
 use super::outgoing::{Outgoing, SendError};
+use super::upload::Upload;
 use crate::Limits;
 use crate::proxy::upstream::slots::Slot;
 
@@ -35,7 +37,9 @@ const MAX_INFORMATIONAL: usize = 32;
 
 /// A connection on which no request is under way.
 pub(in crate::proxy) struct Http1 {
-    stream: TcpStream,
+    read: OwnedReadHalf,
+    /// Absent while a task of its own sends the rest of a request.
+    write: Option<OwnedWriteHalf>,
     input: BytesMut,
     made: Instant,
     slot: Slot,
@@ -78,7 +82,9 @@ pub(in crate::proxy) struct Upgraded {
 impl Http1 {
     /// In a box, as it goes from hand to hand with each request.
     pub(in crate::proxy::upstream) fn new(stream: TcpStream, slot: Slot) -> Box<Self> {
-        Box::new(Self { stream, input: BytesMut::new(), made: Instant::now(), slot })
+        let (read, write) = stream.into_split();
+        let (input, made) = (BytesMut::new(), Instant::now());
+        Box::new(Self { read, write: Some(write), input, made, slot })
     }
 
     /// When it was made.
@@ -89,20 +95,21 @@ impl Http1 {
     /// Whether it waits for a request: neither closed by the endpoint, nor has anything come that
     /// nobody asked for and that the next request would take for its answer. Mostly this asks no
     /// one: the runtime knows whether there is something to read.
-    pub(in crate::proxy::upstream) fn is_usable(&mut self) -> bool {
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let mut nobody = Context::from_waker(Waker::noop());
-        let read = Pin::new(&mut self.stream).poll_read(&mut nobody, &mut buffer);
-        read.is_pending() && self.input.is_empty()
+    pub(in crate::proxy::upstream) fn is_usable(&self) -> bool {
+        let nothing = self
+            .read
+            .try_read(&mut [0])
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        nothing && self.input.is_empty() && self.write.is_some()
     }
 
     pub(super) fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    /// Takes the half back that a task has sent with.
+    pub(super) fn take_back(&mut self, write: OwnedWriteHalf) {
+        self.write = Some(write);
     }
 
     /// Reads once, at most `room` bytes or a few more; 0 at the end.
@@ -114,7 +121,7 @@ impl Http1 {
         if self.input.is_empty() && room <= READ {
             return FRESH.with_borrow_mut(|fresh| {
                 fresh.reserve(READ);
-                let read = pin!(self.stream.read_buf(fresh)).poll(cx);
+                let read = pin!(self.read.read_buf(fresh)).poll(cx);
                 if !fresh.is_empty() {
                     self.input = fresh.split();
                 }
@@ -124,13 +131,14 @@ impl Http1 {
         if self.input.capacity() - self.input.len() < room.min(READ / 4) {
             self.input.reserve(room);
         }
-        pin!(self.stream.read_buf(&mut self.input)).poll(cx)
+        pin!(self.read.read_buf(&mut self.input)).poll(cx)
     }
 
-    /// Leaves HTTP.
-    pub(in crate::proxy) fn upgrade(self) -> Upgraded {
-        let Self { stream, input, slot, .. } = self;
-        Upgraded { stream, read_ahead: input, _slot: slot }
+    /// Leaves HTTP; `None` where the request is not all sent yet.
+    pub(in crate::proxy) fn upgrade(self) -> Option<Upgraded> {
+        let Self { read, write, input, slot, .. } = self;
+        let stream = read.reunite(write?).ok()?;
+        Some(Upgraded { stream, read_ahead: input, _slot: slot })
     }
 }
 
@@ -158,8 +166,9 @@ pub(in crate::proxy::upstream) async fn exchange(
     };
     // An endpoint that took only a part of the request is asked nothing more on this connection.
     let keep_alive = head.keep_alive && sent.failed.is_none();
-    let rest = (!sent.all && sent.failed.is_none()).then_some(outgoing);
-    let body = Http1Body::new(connection, head.framing, keep_alive, rest, head.present);
+    let write = (!sent.all && sent.failed.is_none()).then(|| connection.write.take()).flatten();
+    let upload = write.map(|write| Upload::start(outgoing, write));
+    let body = Http1Body::new(connection, head.framing, keep_alive, upload, head.present);
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
@@ -184,7 +193,8 @@ impl Sent {
         if self.all || self.failed.is_some() {
             return Ok(());
         }
-        match outgoing.poll_send(cx, &mut connection.stream) {
+        let Some(write) = &mut connection.write else { return Ok(()) };
+        match outgoing.poll_send(cx, write) {
             Poll::Ready(Ok(())) => self.all = true,
             Poll::Ready(Err(SendError::Io(error))) => self.failed = Some(error),
             Poll::Ready(Err(SendError::Client)) => return Err(Cause::Client),

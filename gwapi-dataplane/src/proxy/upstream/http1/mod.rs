@@ -14,12 +14,13 @@ mod chunked;
 mod connection;
 mod head;
 mod outgoing;
+mod upload;
 
 use bytes::{Bytes, BytesMut};
 
 pub(in crate::proxy) use body::Http1Body;
+pub(super) use connection::{Cause, Unanswered, exchange};
 pub(in crate::proxy) use connection::{Http1, Upgraded};
-pub(super) use connection::{Unanswered, exchange};
 pub(in crate::proxy) use outgoing::{HeadWriter, Outgoing};
 
 /// Takes so many bytes off the front. Where those are all, nothing is left that would hold on to the

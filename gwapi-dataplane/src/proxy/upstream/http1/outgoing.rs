@@ -133,7 +133,8 @@ impl Outgoing {
     /// have seen something of it that it must not see twice.
     pub(in crate::proxy::upstream) fn rewind(&mut self) -> bool {
         let safe = matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let again = !self.begun || (safe && self.framing == Framing::Empty);
+        let broken = self.body.progress().fault().is_some();
+        let again = !broken && (!self.begun || (safe && self.framing == Framing::Empty));
         if again {
             self.gathered_sent = 0;
             self.begun = false;
@@ -206,9 +207,9 @@ impl Outgoing {
                 Some(Err(_)) => return Poll::Ready(Err(SendError::Client)),
                 None => None,
             };
-            if self.gathered_sent == self.gathered.len() {
+            if self.gathered_sent == self.gathered.len() || self.gathered_sent >= GATHER {
                 // What was sent of a request with a body is never sent again.
-                self.gathered.clear();
+                self.gathered.drain(..self.gathered_sent);
                 self.gathered_sent = 0;
             }
             match frame.map(http_body::Frame::into_data) {
