@@ -44,18 +44,19 @@ async fn crowd(then: &'static [u8]) -> (Scripted, watch::Sender<bool>, Arc<Semap
     let endpoint = Scripted::start(move |mut stream, number| {
         let (all, mut gate, did) = (Arc::clone(&all), gate.subscribe(), Arc::clone(&did));
         async move {
-            upstream::read_head(&mut stream).await;
+            const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
             if number < MANY {
+                upstream::read_head(&mut stream).await;
                 all.wait().await;
-            }
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood").await;
-            if number < MANY {
+                let _ = stream.write_all(GOOD).await;
                 let _ = gate.wait_for(|go| *go).await;
                 let _ = stream.write_all(then).await;
                 let _ = stream.shutdown().await;
                 did.add_permits(1);
             }
-            while !upstream::read_head(&mut stream).await.is_empty() {}
+            while !upstream::read_head(&mut stream).await.is_empty() {
+                let _ = stream.write_all(GOOD).await;
+            }
         }
     })
     .await;
