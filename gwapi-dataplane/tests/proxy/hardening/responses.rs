@@ -1,6 +1,9 @@
 //! What endpoints answer that no client must see.
 
+use std::io::ErrorKind;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::client::Http2Client;
 use crate::support::*;
@@ -130,6 +133,24 @@ async fn a_body_that_breaks_off_never_ends_cleanly() {
         let response = within(response).await.expect("a head");
         let whole = within(http_body_util::BodyExt::collect(response.into_body())).await;
         assert!(whole.is_err(), "{name}, over HTTP/2");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_resets_the_connection_of_an_http10_client() {
+    // Such a client takes the end of the connection for that of the body.
+    for (name, rest, whole) in [("whole", "0\r\n\r\n", true), ("broken off", "", false)] {
+        let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        let endpoint = once([answer, rest].concat().into_bytes()).await;
+        let proxy = serve(|port| simple(port, endpoint.address));
+        let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+        within(stream.write_all(b"GET / HTTP/1.0\r\nhost: a\r\n\r\n")).await.expect("it reads");
+        let mut seen = Vec::new();
+        let ended = within(stream.read_to_end(&mut seen)).await.map_err(|error| error.kind());
+        match ended {
+            Ok(_) => assert!(whole && seen.ends_with(b"\r\n\r\nhalf"), "{name}: {seen:?}"),
+            Err(error) => assert!(!whole && error == ErrorKind::ConnectionReset, "{name}: {error}"),
+        }
     }
 }
 
