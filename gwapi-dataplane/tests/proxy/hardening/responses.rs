@@ -225,3 +225,34 @@ async fn trailers_of_an_endpoint_pass_but_for_those_that_belong_before_a_body() 
     names.sort_unstable();
     assert_eq!(names, ["etag", "grpc-status", "x-sum"]);
 }
+
+#[tokio::test]
+async fn trailers_pass_over_http1_where_the_client_takes_them_and_they_are_announced() {
+    for (te, trailer, passes) in [
+        ("te: trailers\r\n", "trailer: x-sum\r\n", true),
+        ("te: trailers\r\n", "", false),
+        ("", "trailer: x-sum\r\n", false),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{trailer}\r\n\
+             2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n"
+        );
+        let endpoint = once(answer.into_bytes()).await;
+        let proxy = serve(|port| simple(port, endpoint.address));
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{te}\r\n");
+        let seen = client::raw(proxy.address, request.as_bytes()).await;
+        assert_eq!(seen.contains("x-sum: 42"), passes, "{te}{trailer}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_after_the_request_counts_as_gone() {
+    let endpoint = Scripted::silent().await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    within(stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")).await.expect("it reads");
+    within(stream.shutdown()).await.expect("it is open");
+    let mut seen = Vec::new();
+    let _ = within(stream.read_to_end(&mut seen)).await;
+    assert_eq!(String::from_utf8_lossy(&seen), "");
+}
