@@ -153,7 +153,8 @@ rows! {
     max_response_headers: Count, 1, 256,
         "header fields of a response", "502";
     max_response_head_bytes: Bytes, KIB, 16 * MIB,
-        "the head of a response, and its trailers", "502";
+        "the head of a response, and its trailers",
+        "502; trailers beyond it, or more than 32, cut the response";
     max_connections_per_endpoint_per_core: Count, 1, 100 * MILLION,
         "connections of a core to an endpoint", "requests wait, see `max-pending-per-endpoint`";
     max_connections_per_endpoint: Count, 1, 100 * MILLION,

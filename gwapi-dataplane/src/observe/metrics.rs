@@ -29,7 +29,7 @@ const REQUESTS_INCOMPLETE: Name =
 const REQUEST_DURATION: Name =
     Name("http_request_duration", "Time from the head of a request to the end of its response");
 const UPSTREAM_DURATION: Name =
-    Name("http_upstream_duration", "Time from the first attempt at an endpoint to its answer");
+    Name("http_upstream_duration", "Time from the head of a request to the head of the response");
 const REJECTED: Name =
     Name("http_rejected_requests", "Requests that the proxy did not take, by reason");
 const RECEIVED: Name = Name("http_received", "Bytes of request bodies");

@@ -84,7 +84,7 @@ pub(crate) struct RequestRecord<'a> {
     pub(crate) status: u16,
     /// From the head of the request to the end of the response.
     pub(crate) duration: Duration,
-    /// From the start of the first attempt at an endpoint to the head of the response.
+    /// From the head of the request to the head of the response, where an endpoint sent one.
     pub(crate) upstream_duration: Option<Duration>,
     /// Bytes of the request's body.
     pub(crate) bytes_received: u64,

@@ -88,6 +88,9 @@ impl RequestAccount {
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         self.upstream = Some(self.started.elapsed());
+        if self.version == Version::HTTP_10 {
+            self.connection.open_end.begin();
+        }
         if let Some(body) = &self.body {
             body.response_began();
         }
@@ -174,6 +177,7 @@ impl ResponseAccount {
     /// The body is whole: the connection that it came on can take the next request.
     pub(super) fn complete(mut self, connection: Option<Box<Http1>>) {
         self.request.ended = Ended::Complete;
+        self.request.connection.open_end.close();
         if let Some(lease) = self.lease.take() {
             lease.give_back(connection);
         }

@@ -33,7 +33,7 @@ use super::failure;
 use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, Turn};
 use super::head_timer::{Arrival, HeadTimer};
-use super::io::ClientIo;
+use super::io::{ClientIo, OpenEnd};
 use super::rarely::rarely;
 use super::request;
 use super::service::{self, StreamReset};
@@ -70,6 +70,8 @@ pub(super) struct Connection {
     pub(super) client: ClientFields,
     /// Whether its client takes what is written.
     pub(super) congestion: Congestion,
+    /// Whether its end would be taken for that of a response.
+    pub(super) open_end: OpenEnd,
     listener: Rc<CoreListener>,
     /// Time until the connection is ended gently.
     lifetime: Duration,
@@ -103,6 +105,7 @@ impl Connection {
             socket,
             tls,
             congestion: io.congestion().clone(),
+            open_end: io.open_end().clone(),
             listener,
             lifetime,
             leaving: Cell::new(false),

@@ -1,9 +1,10 @@
 //! Fields that belong to one connection, or that frame a message.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
-    Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, EXPIRES,
+    Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, MAX_FORWARDS, PRAGMA,
+    RANGE, RETRY_AFTER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    WWW_AUTHENTICATE,
 };
 
 use super::forwarded::{
@@ -29,7 +30,7 @@ const END_TO_END: [HeaderName; 8] = [
 /// Whether a message asks for an upgrade to WebSocket, the one protocol that is passed on.
 pub(super) fn wants_websocket(headers: &HeaderMap, present: Present) -> bool {
     let upgrade = present.any(Present::UPGRADE) && headers.get(UPGRADE).is_some_and(is_websocket);
-    upgrade && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
+    upgrade && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Whether a value of `Upgrade` is `websocket`, and nothing besides.
@@ -37,13 +38,10 @@ pub(super) fn is_websocket(value: &HeaderValue) -> bool {
     value.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
-/// The words of a list, over all fields of the name.
-pub(super) fn tokens<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+/// The words of a list, over all fields of the name. One that is no text does not hide the others.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Whether a backend that reads `_` for `-` would take a field of this name for one that frames the
@@ -63,7 +61,7 @@ pub(super) fn is_disguised(name: &str) -> bool {
 /// proxy answers itself. `TE` stays where it says that trailers are welcome.
 pub(super) fn strip_request(headers: &mut HeaderMap, present: Present) {
     let trailers = present.any(Present::TE)
-        && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+        && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     strip_response(headers, present);
     if present.any(Present::EXPECT) {
         headers.remove(EXPECT);
@@ -79,7 +77,7 @@ pub(super) fn strip_response(headers: &mut HeaderMap, present: Present) {
         headers.remove(CONNECTION);
     } else if present.any(Present::CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
             .filter(|name| !END_TO_END.contains(name))
             .collect();
         for name in named {
@@ -110,31 +108,42 @@ fn only_says_how_it_ends(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a field means nothing, or something else, behind a body (RFC 9110 6.5.1): what frames,
-/// routes or vouches for a message has to come before it.
+/// Whether a field of a request must not stand behind its body. Names with `_` are settled before
+/// routes are matched, and trailers come after that.
 pub(super) fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
-    const FORBIDDEN: [HeaderName; 8] = [
-        AUTHORIZATION,
-        CONNECTION,
-        CONTENT_ENCODING,
-        CONTENT_TYPE,
-        SET_COOKIE,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
-    END_TO_END.contains(name)
-        || FORBIDDEN.contains(name)
-        || *name == KEEP_ALIVE
-        || name.as_str().starts_with("proxy-")
+    name.as_str().contains('_') || belongs_before_a_body(name.as_str())
 }
 
-/// Removes from trailers what may not be in them.
+/// Whether a field means nothing, or something else, behind a body (RFC 9110 6.5.1): what frames,
+/// routes, guards, describes or vouches for a message has to come before it.
+fn belongs_before_a_body(name: &str) -> bool {
+    const FORBIDDEN: [HeaderName; 15] = [
+        AGE,
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        DATE,
+        EXPIRES,
+        HOST,
+        LOCATION,
+        MAX_FORWARDS,
+        PRAGMA,
+        RANGE,
+        RETRY_AFTER,
+        SET_COOKIE,
+        TRAILER,
+        VARY,
+        WWW_AUTHENTICATE,
+    ];
+    Present::named(name) != Present::default()
+        || FORBIDDEN.iter().any(|field| field == name)
+        || name.starts_with("if-")
+        // A digest is what trailers are for.
+        || (name.starts_with("content-") && !matches!(name, "content-digest" | "content-md5"))
+}
+
+/// Removes from the trailers of a response what may not be in them.
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    let forbidden = trailers.keys().filter(|name| is_forbidden_in_trailers(name));
-    for name in forbidden.cloned().collect::<Vec<_>>() {
-        trailers.remove(name);
-    }
+    remove_where(trailers, belongs_before_a_body);
 }
 
 /// Removes the fields of these names.

@@ -1,9 +1,11 @@
-//! The socket of a client: what was read ahead comes first, and writes neither stall nor drip for
-//! ever.
+//! The socket of a client: what was read ahead comes first, writes neither stall nor drip for ever,
+//! and a response that broke off does not look whole.
 
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,9 +38,27 @@ pub(super) struct ClientIo {
     read_ahead: Vec<u8>,
     arrival: Arrival,
     congestion: Congestion,
+    open_end: OpenEnd,
     stall_timeout: Duration,
     pace: Pace,
     stalled: Option<Stall>,
+}
+
+/// Whether a response is under way to an HTTP/1.0 client, which may take the end of the connection for
+/// that of the body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpenEnd(Arc<AtomicBool>);
+
+impl OpenEnd {
+    /// Such a response begins.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// There is none, or it is whole.
+    pub(super) fn close(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A write that cannot go on.
@@ -55,6 +75,7 @@ impl ClientIo {
             read_ahead: Vec::new(),
             arrival: Arrival::default(),
             congestion: Congestion::default(),
+            open_end: OpenEnd::default(),
             stall_timeout: limits.write_stall_timeout,
             pace: Pace::new(limits, limits.write_stall_timeout),
             stalled: None,
@@ -69,6 +90,11 @@ impl ClientIo {
     /// Where it is noted whether the client takes what is written.
     pub(super) fn congestion(&self) -> &Congestion {
         &self.congestion
+    }
+
+    /// Where it is noted whether an end now would be taken for that of a response.
+    pub(super) fn open_end(&self) -> &OpenEnd {
+        &self.open_end
     }
 
     /// Waits for the first bytes and tells whether they begin HTTP/2. Nothing is consumed.
@@ -112,6 +138,15 @@ impl ClientIo {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
+    }
+}
+
+impl Drop for ClientIo {
+    fn drop(&mut self) {
+        if self.open_end.0.load(Ordering::Relaxed) {
+            // To close resets the connection then. Where that cannot be had, it closes all the same.
+            let _ = self.socket.set_zero_linger();
+        }
     }
 }
 

@@ -144,8 +144,8 @@ fn check_framing(headers: &HeaderMap, present: Present) -> Result<(), LocalReply
 }
 
 /// Whether a length is written as everybody writes it. `05` or `+5` is 5 to us, and may be anything
-/// to an endpoint.
-fn is_plain_number(text: &[u8]) -> bool {
+/// to whoever reads it next.
+pub(super) fn is_plain_number(text: &[u8]) -> bool {
     text == b"0"
         || (text.iter().all(u8::is_ascii_digit) && text.first().is_some_and(|first| *first != b'0'))
 }

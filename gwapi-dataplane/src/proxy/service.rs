@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -222,6 +222,10 @@ fn downstream_response(
         UpstreamBody::Http2(_) => Present::of(&fields),
     };
     headers::strip_response(&mut fields, present);
+    if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 8.6: they have none. HTTP/2 clients would wait for what it promises.
+        fields.remove(CONTENT_LENGTH);
+    }
     way.rule.filters.change_response(&mut fields);
     way.backend_filters().change_response(&mut fields);
     let body = match (upgrade, incoming) {

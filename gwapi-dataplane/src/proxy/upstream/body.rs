@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 
 use super::http1::{Http1, Http1Body};
+use crate::proxy::headers;
 
 /// The body of a response.
 pub(in crate::proxy) enum UpstreamBody {
@@ -38,9 +39,15 @@ impl Body for UpstreamBody {
             Self::Http1(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|it| it.map_err(Into::into)))
             }
-            Self::Http2(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|it| it.map_err(Into::into)))
-            }
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| {
+                frame.map(|it| {
+                    let mut frame = it?;
+                    if let Some(trailers) = frame.trailers_mut() {
+                        headers::strip_trailers(trailers);
+                    }
+                    Ok(frame)
+                })
+            }),
         }
     }
 

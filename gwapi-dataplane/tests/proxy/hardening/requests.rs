@@ -377,3 +377,61 @@ async fn a_target_that_is_no_uri_is_refused_by_the_parser() {
     }
     assert!(echo.requests().is_empty());
 }
+
+#[tokio::test]
+async fn bytes_that_are_no_text_do_not_hide_the_fields_that_connection_names() {
+    for connection in [&b"x-hop, \xff"[..], b"\xe4,X-Hop"] {
+        let request = [
+            b"GET / HTTP/1.1\r\nhost: a\r\nx-hop: 1\r\nx-end: 2\r\nconnection: ",
+            connection,
+            b"\r\nconnection: close\r\n\r\n",
+        ]
+        .concat();
+        let (seen, _) = passed(&request).await;
+        assert_eq!((seen.header("x-hop"), seen.header("x-end")), (None, Some("2")));
+    }
+}
+
+/// Names that mean nothing, or something else, behind a body.
+const NOT_IN_TRAILERS: [&str; 24] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authorization",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x_forwarded_for",
+];
+
+#[tokio::test]
+async fn trailers_pass_but_for_those_that_belong_before_a_body() {
+    let forbidden: String =
+        NOT_IN_TRAILERS.iter().map(|name| format!("{name}: evil\r\n")).collect();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+         2\r\nok\r\n0\r\n{forbidden}x-sum: 42\r\ncontent-digest: x\r\n\r\n"
+    );
+    let (seen, _) = passed(request.as_bytes()).await;
+    assert_eq!(seen.body, "ok");
+    let trailers = seen.trailers.expect("there are trailers");
+    let mut names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-digest", "x-sum"]);
+}

@@ -1,6 +1,9 @@
 //! What endpoints answer that no client must see.
 
+use std::io::ErrorKind;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::client::Http2Client;
 use crate::support::*;
@@ -40,6 +43,7 @@ async fn what_is_not_http_as_it_should_be_is_a_502() {
             "two lengths",
             b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
         ),
+        ("a length with zeros before it", b"HTTP/1.1 200 OK\r\ncontent-length: 0002\r\n\r\nab"),
         ("a length with a sign", b"HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab"),
         (
             "a transfer encoding over HTTP/1.0",
@@ -81,6 +85,37 @@ async fn what_is_unusual_and_clear_goes_through() {
     }
 }
 
+/// The response to a request with this method, over a connection of HTTP/2 and one of HTTP/1.
+async fn replies(method: &str, answer: &[u8]) -> [(&'static str, Reply); 2] {
+    let endpoint = once(answer.to_vec()).await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let request = |uri| {
+        let request = http::Request::builder().method(method).uri(uri).header("host", "a");
+        request.body(client::Body::default()).expect("it is a request")
+    };
+    let http1 = proxy.client().await.send(request("/")).await;
+    let http2 = Http2Client::connect(proxy.address).await.send(request("http://a/")).await;
+    [("HTTP/1", http1), ("HTTP/2", http2)]
+}
+
+#[tokio::test]
+async fn a_length_without_a_body_stays_where_it_means_something() {
+    for (name, method, status, lengths) in [
+        ("no content", "GET", 204, [None, None]),
+        // hyper leaves it out over HTTP/1, as it may.
+        ("not modified", "GET", 304, [None, Some("5")]),
+        ("the head alone", "HEAD", 200, [Some("5"), Some("5")]),
+    ] {
+        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 5\r\n\r\n");
+        let replies = replies(method, answer.as_bytes()).await;
+        for ((protocol, reply), length) in replies.into_iter().zip(lengths) {
+            assert_eq!(reply.status, status, "{name}, {protocol}");
+            assert_eq!(reply.header("content-length"), length, "{name}, {protocol}");
+            assert_eq!(reply.text(), "", "{name}, {protocol}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_off_never_ends_cleanly() {
     for (name, answer) in [
@@ -98,6 +133,24 @@ async fn a_body_that_breaks_off_never_ends_cleanly() {
         let response = within(response).await.expect("a head");
         let whole = within(http_body_util::BodyExt::collect(response.into_body())).await;
         assert!(whole.is_err(), "{name}, over HTTP/2");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_resets_the_connection_of_an_http10_client() {
+    // Such a client takes the end of the connection for that of the body.
+    for (name, rest, whole) in [("whole", "0\r\n\r\n", true), ("broken off", "", false)] {
+        let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        let endpoint = once([answer, rest].concat().into_bytes()).await;
+        let proxy = serve(|port| simple(port, endpoint.address));
+        let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+        within(stream.write_all(b"GET / HTTP/1.0\r\nhost: a\r\n\r\n")).await.expect("it reads");
+        let mut seen = Vec::new();
+        let ended = within(stream.read_to_end(&mut seen)).await.map_err(|error| error.kind());
+        match ended {
+            Ok(_) => assert!(whole && seen.ends_with(b"\r\n\r\nhalf"), "{name}: {seen:?}"),
+            Err(error) => assert!(!whole && error == ErrorKind::ConnectionReset, "{name}: {error}"),
+        }
     }
 }
 
@@ -136,6 +189,20 @@ async fn hop_by_hop_fields_of_an_endpoint_end_here() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_no_text_do_not_hide_the_fields_that_connection_names() {
+    for connection in [&b"x-internal, \xff"[..], b"\xe4,X-Internal"] {
+        let answer = [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-internal: secret\r\nconnection: ",
+            connection,
+            b"\r\n\r\n",
+        ]
+        .concat();
+        let seen = answer_to(&answer).await;
+        assert!(seen.starts_with("HTTP/1.1 200 ") && !seen.contains("secret"), "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn informational_responses_end_here() {
     let seen = answer_to(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
@@ -143,4 +210,49 @@ async fn informational_responses_end_here() {
     )
     .await;
     assert!(seen.starts_with("HTTP/1.1 200 ") && seen.ends_with("ok"), "{seen}");
+}
+
+#[tokio::test]
+async fn trailers_of_an_endpoint_pass_but_for_those_that_belong_before_a_body() {
+    let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+        set-cookie: a=b\r\ncontent-type: text/html\r\ncache-control: public\r\n\
+        www-authenticate: Basic\r\nlocation: /evil\r\nx-forwarded-for: 1\r\nproxy-status: x\r\n\
+        age: 1\r\nvary: x\r\nx-sum: 42\r\netag: \"x\"\r\ngrpc-status: 0\r\n\r\n";
+    let [_, (_, reply)] = replies("GET", answer).await;
+    assert_eq!(reply.text(), "ok");
+    let trailers = reply.trailers.expect("there are trailers");
+    let mut names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["etag", "grpc-status", "x-sum"]);
+}
+
+#[tokio::test]
+async fn trailers_pass_over_http1_where_the_client_takes_them_and_they_are_announced() {
+    for (te, trailer, passes) in [
+        ("te: trailers\r\n", "trailer: x-sum\r\n", true),
+        ("te: trailers\r\n", "", false),
+        ("", "trailer: x-sum\r\n", false),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{trailer}\r\n\
+             2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n"
+        );
+        let endpoint = once(answer.into_bytes()).await;
+        let proxy = serve(|port| simple(port, endpoint.address));
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{te}\r\n");
+        let seen = client::raw(proxy.address, request.as_bytes()).await;
+        assert_eq!(seen.contains("x-sum: 42"), passes, "{te}{trailer}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_after_the_request_counts_as_gone() {
+    let endpoint = Scripted::silent().await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+    within(stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")).await.expect("it reads");
+    within(stream.shutdown()).await.expect("it is open");
+    let mut seen = Vec::new();
+    let _ = within(stream.read_to_end(&mut seen)).await;
+    assert_eq!(String::from_utf8_lossy(&seen), "");
 }

@@ -12,6 +12,7 @@ use super::take_front;
 use crate::Limits;
 use crate::proxy::headers;
 use crate::proxy::present::Present;
+use crate::proxy::request::is_plain_number;
 
 /// The most fields that [`Limits::max_response_headers`] can allow: they are read into a table of this
 /// size.
@@ -206,7 +207,7 @@ fn is_chunked(headers: &HeaderMap, http11: bool) -> Result<bool, Malformed> {
 fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(None) };
-    if lengths.any(|other| other != first) || !first.as_bytes().iter().all(u8::is_ascii_digit) {
+    if lengths.any(|other| other != first) || !is_plain_number(first.as_bytes()) {
         return Err(Malformed);
     }
     let number = first.to_str().ok().and_then(|text| text.parse().ok());
@@ -258,6 +259,8 @@ mod tests {
             "content-length: +2",
             "content-length: -2",
             "content-length: 0x2",
+            "content-length: 02",
+            "content-length: 00",
             "content-length:",
             "content-length: 99999999999999999999",
             "content-length: 2\r\ntransfer-encoding: chunked",
