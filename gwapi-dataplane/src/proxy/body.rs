@@ -12,6 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::Instant;
 
 use super::account::ResponseAccount;
+use super::headers;
 use super::congestion::Outlet;
 use super::pace::Pace;
 use super::stall::StreamWatch;
@@ -153,7 +154,10 @@ impl Arriving {
                 }
                 Poll::Ready(Some(Err(BodyFault::Stalled)))
             }
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_request_trailers(trailers);
+                }
                 self.idle.progress();
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 let now = Instant::now();

@@ -108,10 +108,10 @@ fn only_says_how_it_ends(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a field of a request must not stand behind its body. Names with `_` are settled before
+/// Removes from the trailers of a request what may not be in them. Names with `_` are settled before
 /// routes are matched, and trailers come after that.
-pub(super) fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
-    name.as_str().contains('_') || belongs_before_a_body(name.as_str())
+pub(super) fn strip_request_trailers(trailers: &mut HeaderMap) {
+    remove_where(trailers, |name| name.contains('_') || belongs_before_a_body(name));
 }
 
 /// Whether a field means nothing, or something else, behind a body (RFC 9110 6.5.1): what frames,

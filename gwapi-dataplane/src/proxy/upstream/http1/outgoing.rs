@@ -16,7 +16,6 @@ use hyper::body::{Body, Bytes};
 use tokio::io::AsyncWrite;
 
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
-use crate::proxy::headers;
 
 /// Bytes that are gathered before they are written. Pieces of a body that are longer are written from
 /// where they are.
@@ -259,9 +258,7 @@ impl Outgoing {
                 self.close_chunk();
                 self.gathered.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers {
-                    if !headers::is_forbidden_in_trailers(name) {
-                        field(&mut self.gathered, name.as_str(), value.as_bytes());
-                    }
+                    field(&mut self.gathered, name.as_str(), value.as_bytes());
                 }
                 self.gathered.extend_from_slice(b"\r\n");
             }
