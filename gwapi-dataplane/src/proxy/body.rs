@@ -12,8 +12,8 @@ use hyper::body::{Bytes, Incoming};
 use tokio::time::Instant;
 
 use super::account::ResponseAccount;
-use super::headers;
 use super::congestion::Outlet;
+use super::headers;
 use super::pace::Pace;
 use super::stall::StreamWatch;
 use super::timers::{Timer, Timers};
