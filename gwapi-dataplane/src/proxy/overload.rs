@@ -24,6 +24,9 @@ const PERCENT_OF_CGROUP: u64 = 95;
 /// come and go with each request.
 const PERCENT_TO_END: u64 = 95;
 
+/// Clients' connections that are no load.
+const FEW_CONNECTIONS: usize = 8;
+
 /// Bytes of an allocation that every allocator asks the kernel for.
 const LARGE: usize = 64 << 20;
 
@@ -115,7 +118,9 @@ fn watch(shared: &Shared, resident: &Resident, limit: u64, stopped: &mpsc::Recei
 
 fn follow(shared: &Shared, used: u64, limit: u64) {
     let before = shared.overload.is_active();
-    let now = is_overload(before, used, limit);
+    // With hardly a client there, what the process has is no load: memory that the allocator keeps for
+    // the next ones, or the configuration. To refuse requests would not make it any less.
+    let now = is_overload(before, used, limit) && shared.open_connections() > FEW_CONNECTIONS;
     if before == now {
         return;
     }

@@ -79,6 +79,11 @@ impl Shared {
         }
     }
 
+    /// Clients' connections that are open now, on all workers.
+    pub(super) fn open_connections(&self) -> usize {
+        self.places.taken.load(Ordering::Relaxed)
+    }
+
     /// Waits until there is a place for another connection, without taking it.
     pub(super) async fn room(&self) {
         loop {

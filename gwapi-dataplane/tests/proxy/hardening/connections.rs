@@ -1,22 +1,6 @@
-//! Connections in number, and those that go away.
-
-use gwapi_dataplane::Limits;
+//! Connections that go away.
 
 use crate::support::*;
-
-#[tokio::test]
-async fn connections_beyond_the_limit_wait_and_are_served_then() {
-    let echo = Echo::start("a").await;
-    let limits = Limits { max_connections_per_core: 2, ..Limits::default() };
-    let proxy = serve_with(limits, |port| simple(port, echo.address));
-    let requests = (0..40).map(|_| {
-        let address = proxy.address;
-        tokio::spawn(async move { Client::connect(address).await.get("a", "/").await.status })
-    });
-    for request in requests.collect::<Vec<_>>() {
-        assert_eq!(within(request).await.expect("an answer"), 200);
-    }
-}
 
 #[tokio::test]
 async fn a_client_that_goes_away_takes_its_request_along() {
