@@ -74,7 +74,7 @@ mod tests {
     fn addresses(policy: AddressPolicy) -> Vec<(String, String)> {
         match policy {
             AddressPolicy::Assigned(table) => {
-                table.into_iter().map(|(id, ip)| (id.name, ip.to_string())).collect()
+                table.into_iter().map(|(id, ip)| (id.name.to_string(), ip.to_string())).collect()
             }
             other => panic!("a table, not {other:?}"),
         }

@@ -182,7 +182,9 @@ pub(crate) fn slices_of_port(
                 &service.metadata.namespace,
                 &format!("{}_{origin}_{}_{family}_{target}", service.metadata.name, port.port),
             );
-            metadata.labels.insert(SERVICE_NAME_LABEL.to_owned(), service.metadata.name.clone());
+            metadata
+                .labels
+                .insert(SERVICE_NAME_LABEL.to_owned(), service.metadata.name.to_string());
             let endpoint = |ip: IpAddr| Endpoint {
                 addresses: vec![ip.to_string()],
                 conditions: None,

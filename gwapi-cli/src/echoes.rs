@@ -83,8 +83,8 @@ impl Echoes {
             return Err(io::Error::other(why));
         }
         let identity = EchoIdentity {
-            namespace: service.namespace.clone(),
-            service: service.name.clone(),
+            namespace: service.namespace.to_string(),
+            service: service.name.to_string(),
             pod: pod.to_owned(),
         };
         Echo::start(identity, (Ipv4Addr::LOCALHOST, 0).into())

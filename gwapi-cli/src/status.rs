@@ -166,7 +166,7 @@ fn classes(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<Strin
             Some(Status::GatewayClass(status)) => conditions(&status.conditions),
             _ => "not ours".to_owned(),
         };
-        table.add_row(vec![name.name.clone(), class.spec.controller_name.clone(), conditions]);
+        table.add_row(vec![name.name.to_string(), class.spec.controller_name.clone(), conditions]);
     }
     Some(table.trim_fmt())
 }

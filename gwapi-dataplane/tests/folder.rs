@@ -137,7 +137,7 @@ fn a_folder_is_read_with_the_namespaces_that_its_objects_are_in() {
         .values()
         .map(|it| {
             let label = it.metadata.labels["kubernetes.io/metadata.name"].clone();
-            (it.metadata.name.clone(), label)
+            (it.metadata.name.to_string(), label)
         })
         .collect();
     let names = ["default", "empty", "shop"].map(|name| (name.to_owned(), name.to_owned()));

@@ -1,22 +1,30 @@
 //! Names of objects.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// `namespace/name`. The order is the alphabetical one that breaks ties (HR-2, 7).
+///
+/// A copy shares the text: the same names stand in many places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NamespacedName {
     /// Namespace; empty for cluster-scoped objects.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl NamespacedName {
     /// Names an object.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The same with a kind.
+    pub fn object_id(&self, kind: Kind) -> ObjectId {
+        ObjectId::new(kind, self.namespace.clone(), self.name.clone())
     }
 }
 
@@ -123,20 +131,20 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Kind, namespace and name of an object that gwapi reads.
+/// Kind, namespace and name of an object that gwapi reads. A copy shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectId {
     /// Kind.
     pub kind: Kind,
     /// Namespace; empty for cluster-scoped kinds.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl ObjectId {
     /// Names an object.
-    pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self { kind, namespace: namespace.into(), name: name.into() }
     }
 

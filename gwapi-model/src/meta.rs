@@ -1,6 +1,7 @@
 //! Object metadata, as far as the Gateway API gives it a meaning.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct ObjectMeta {
     /// Name, unique per kind and namespace.
-    pub name: String,
+    pub name: Arc<str>,
     /// Namespace; empty for cluster-scoped kinds.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub namespace: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub namespace: Arc<str>,
     /// Labels; those of Namespaces decide `allowedRoutes` with a selector (AR-5).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -35,11 +36,11 @@ fn is_zero(value: &i64) -> bool {
 impl ObjectMeta {
     /// Metadata of a namespaced object.
     pub fn namespaced(namespace: &str, name: &str) -> Self {
-        Self { name: name.to_owned(), namespace: namespace.to_owned(), ..Self::default() }
+        Self { name: name.into(), namespace: namespace.into(), ..Self::default() }
     }
 
     /// Metadata of a cluster-scoped object.
     pub fn cluster(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self { name: name.into(), ..Self::default() }
     }
 }

@@ -93,8 +93,7 @@ macro_rules! resources {
             /// Names of all objects of a kind, in order.
             pub fn ids(&self, kind: Kind) -> Vec<ObjectId> {
                 match kind {
-                    $(Kind::$variant => self.$field.keys()
-                        .map(|name| ObjectId::new(kind, &*name.namespace, &*name.name)).collect(),)+
+                    $(Kind::$variant => self.$field.keys().map(|name| name.object_id(kind)).collect(),)+
                 }
             }
 

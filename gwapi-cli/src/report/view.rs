@@ -143,8 +143,8 @@ fn gateway_view(
         }
     });
     GatewayView {
-        namespace: gateway.metadata.namespace.clone(),
-        name: gateway.metadata.name.clone(),
+        namespace: gateway.metadata.namespace.to_string(),
+        name: gateway.metadata.name.to_string(),
         class: gateway.spec.gateway_class_name.clone(),
         listeners: listeners.collect(),
     }

@@ -49,7 +49,7 @@ pub(super) struct Ground {
     /// Objects that more than one file gives.
     contested: BTreeSet<ObjectId>,
     /// Number of objects by namespace.
-    namespaces: BTreeMap<String, usize>,
+    namespaces: BTreeMap<Arc<str>, usize>,
     /// Objects to look at in [`Ground::settle`].
     touched: BTreeSet<ObjectId>,
 }
@@ -118,7 +118,7 @@ impl Ground {
         id: &ObjectId,
         files: &Files,
         events: &mut Vec<ResourceEvent>,
-    ) -> Option<String> {
+    ) -> Option<Arc<str>> {
         let written = self.winner(id, files).map(|held| held.resource.clone());
         let before = self.objects.get_mut(id).and_then(|object| object.current.take());
         let shown = match (&written, &before) {
@@ -164,7 +164,7 @@ impl Ground {
     }
 
     /// Counts an object in or out; its namespace where that made the first or the last.
-    fn count(&mut self, id: &ObjectId, is_there: bool) -> Option<String> {
+    fn count(&mut self, id: &ObjectId, is_there: bool) -> Option<Arc<str>> {
         if id.namespace.is_empty() {
             return None;
         }
@@ -218,7 +218,7 @@ fn shown(written: &Resource, before: Option<&Current>) -> Resource {
     }
     if written.kind() == Kind::Namespace {
         let metadata = shown.metadata_mut();
-        metadata.labels.insert(NAMESPACE_NAME_LABEL.to_owned(), metadata.name.clone());
+        metadata.labels.insert(NAMESPACE_NAME_LABEL.to_owned(), metadata.name.to_string());
     }
     shown
 }

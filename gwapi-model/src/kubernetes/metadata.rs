@@ -12,8 +12,8 @@ pub(super) fn into_model(
 ) -> Result<ObjectMeta, ConversionError> {
     let name = metadata.name.clone().filter(|name| !name.is_empty());
     Ok(ObjectMeta {
-        name: name.ok_or(ConversionError::Nameless { kind })?,
-        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: name.ok_or(ConversionError::Nameless { kind })?.into(),
+        namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
         labels: metadata.labels.clone().unwrap_or_default(),
         annotations: metadata.annotations.clone().unwrap_or_default(),
         creation_timestamp: metadata.creation_timestamp.as_ref().map(|time| time.0),
@@ -27,8 +27,8 @@ impl From<&ObjectMeta> for meta_v1::ObjectMeta {
         let ObjectMeta { name, namespace, labels, annotations, creation_timestamp, generation } =
             metadata;
         Self {
-            name: Some(name.clone()),
-            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(name.to_string()),
+            namespace: Some(namespace.to_string()).filter(|namespace| !namespace.is_empty()),
             labels: Some(labels.clone()).filter(|labels| !labels.is_empty()),
             annotations: Some(annotations.clone()).filter(|annotations| !annotations.is_empty()),
             creation_timestamp: creation_timestamp.map(meta_v1::Time),

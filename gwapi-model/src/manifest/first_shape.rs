@@ -46,8 +46,8 @@ pub(super) fn today(old: &Node<'_>, kind: Kind, gateways: &[NamespacedName]) -> 
 
 fn metadata(old: &Node<'_>) -> Option<ObjectMeta> {
     Some(ObjectMeta {
-        name: text(old, "name")?,
-        namespace: text(old, "namespace").unwrap_or_default(),
+        name: text(old, "name")?.into(),
+        namespace: text(old, "namespace").unwrap_or_default().into(),
         labels: pairs(old.get("labels")).collect(),
         annotations: pairs(old.get("annotations")).collect(),
         ..ObjectMeta::default()
@@ -189,7 +189,7 @@ fn parents(
     if !named.is_empty() {
         return named;
     }
-    let neighbour = gateways.iter().find(|gateway| gateway.namespace == namespace);
+    let neighbour = gateways.iter().find(|gateway| *gateway.namespace == *namespace);
     match neighbour.or(gateways.first()) {
         Some(gateway) => vec![parent(&gateway.name, Some(&gateway.namespace))],
         None => vec![parent(SOME_GATEWAY, None)],

@@ -25,6 +25,7 @@ pub(super) fn read(source: &str, text: &str) -> Manifest {
         positions: Positions::new(text),
         manifest: Manifest::default(),
         seen: HashMap::new(),
+        namespace: DEFAULT_NAMESPACE.into(),
         gateways: Vec::new(),
         first_shapes: Vec::new(),
     };
@@ -47,6 +48,8 @@ struct TextReader<'t> {
     manifest: Manifest,
     /// Where each object stood first.
     seen: HashMap<ObjectId, u32>,
+    /// The namespace of the last object: the next one mostly has the same, and shares it.
+    namespace: Arc<str>,
     /// Every Gateway of the text, in any shape.
     gateways: Vec<NamespacedName>,
     /// Objects in the API's first shape, with the place of their problem. How they are written
@@ -143,7 +146,7 @@ impl<'t> TextReader<'t> {
         api_version: &str,
         faults: Vec<Fault>,
     ) {
-        let id = identity(node, kind);
+        let id = self.identity(node, kind);
         if let Some(id) = &id
             && self.is_duplicate(node, id)
         {
@@ -157,7 +160,7 @@ impl<'t> TextReader<'t> {
             findings.push(old_version(node, kind, api_version));
         }
         findings.extend(needless_namespace(node, kind));
-        let resource = self.typed(node, kind, &mut findings);
+        let resource = self.typed(node, kind, id.as_ref(), &mut findings);
         let is_refused = findings.iter().any(|finding| finding.severity == Severity::Error);
         for finding in findings {
             self.report(id.as_ref(), finding);
@@ -170,6 +173,24 @@ impl<'t> TextReader<'t> {
             (_, Some(id)) => self.manifest.refused.push(id),
             (_, None) => self.manifest.broken = true,
         }
+    }
+
+    /// Which object this is, where its name is plain.
+    fn identity(&mut self, node: &Node<'_>, kind: Kind) -> Option<ObjectId> {
+        let metadata = node.get("metadata")?;
+        let name = metadata.get("name")?.text()?;
+        let namespace = match metadata.get("namespace") {
+            _ if !kind.is_namespaced() => "",
+            None => DEFAULT_NAMESPACE,
+            Some(namespace) => match namespace.text()? {
+                "" => DEFAULT_NAMESPACE,
+                namespace => namespace,
+            },
+        };
+        if *self.namespace != *namespace {
+            self.namespace = namespace.into();
+        }
+        Some(ObjectId::new(kind, self.namespace.clone(), name))
     }
 
     /// Reports an object that the text had before; that one stays.
@@ -190,7 +211,13 @@ impl<'t> TextReader<'t> {
     }
 
     /// The typed object with its defaults, as far as it can be read; adds what is wrong with it.
-    fn typed(&self, node: &Node<'t>, kind: Kind, findings: &mut Vec<Finding>) -> Option<Resource> {
+    fn typed(
+        &self,
+        node: &Node<'t>,
+        kind: Kind,
+        id: Option<&ObjectId>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Resource> {
         let context = Context {
             text: self.text,
             strict: kind.group() == GATEWAY_GROUP,
@@ -198,10 +225,10 @@ impl<'t> TextReader<'t> {
         };
         let mut resource = resource(kind, node, &context, findings)?;
         let metadata = resource.metadata_mut();
-        if !kind.is_namespaced() {
-            metadata.namespace.clear();
-        } else if metadata.namespace.is_empty() {
-            metadata.namespace.push_str(DEFAULT_NAMESPACE);
+        // Namespace `default` where none is written, and none where none belongs.
+        if let Some(id) = id {
+            metadata.namespace = id.namespace.clone();
+            metadata.name = id.name.clone();
         }
         if metadata.generation == 0 {
             metadata.generation = 1;
@@ -212,7 +239,7 @@ impl<'t> TextReader<'t> {
     }
 
     fn first_shape(&mut self, node: &Node<'t>, shown: Option<Kind>, api_version: &str) {
-        let id = shown.and_then(|kind| identity(node, kind));
+        let id = shown.and_then(|kind| self.identity(node, kind));
         let span = node.get("apiVersion").unwrap_or(node).span;
         let message = format!(
             "{} is the first shape of the Gateway API, which is no longer read",
@@ -301,21 +328,6 @@ fn type_of<'a>(
     let kind = field("kind", inherited.map(|(_, kind)| kind))?;
     let api_version = field("apiVersion", inherited.map(|(api_version, _)| api_version))?;
     Ok((api_version, kind))
-}
-
-/// Which object this is, where its name is plain.
-fn identity(node: &Node<'_>, kind: Kind) -> Option<ObjectId> {
-    let metadata = node.get("metadata")?;
-    let name = metadata.get("name")?.text()?;
-    let namespace = match metadata.get("namespace") {
-        _ if !kind.is_namespaced() => "",
-        None => DEFAULT_NAMESPACE,
-        Some(namespace) => match namespace.text()? {
-            "" => DEFAULT_NAMESPACE,
-            namespace => namespace,
-        },
-    };
-    Some(ObjectId::new(kind, namespace, name))
 }
 
 /// A warning for a namespace where none belongs.

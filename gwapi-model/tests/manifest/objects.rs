@@ -371,7 +371,7 @@ fn a_namespace_on_a_cluster_scoped_object_is_dropped_with_a_warning() {
         &["3:32 warning: Namespace a: metadata.namespace: a Namespace lives in no namespace"],
     );
     assert_eq!(objects(&manifest), ["Namespace a"]);
-    assert_eq!(manifest.objects[0].resource.metadata().namespace, "");
+    assert_eq!(&*manifest.objects[0].resource.metadata().namespace, "");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A route's parentRef against the listeners of a Gateway (RT-1 to RT-5, AR-1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
@@ -18,7 +19,8 @@ pub(super) fn gateway(route: &HttpRoute, parent: &ParentReference) -> Option<Gat
     let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
     let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str());
     (group == GATEWAY_GROUP && kind == Kind::Gateway.as_str()).then(|| {
-        let namespace = parent.namespace.as_deref().unwrap_or(&route.metadata.namespace);
+        let own = &route.metadata.namespace;
+        let namespace = parent.namespace.as_deref().map_or_else(|| own.clone(), Arc::from);
         NamespacedName::new(namespace, parent.name.as_str())
     })
 }
@@ -120,7 +122,7 @@ fn admits(
 ) -> bool {
     match admission {
         Admission::All => true,
-        Admission::Same => gateway.namespace == namespace,
+        Admission::Same => *gateway.namespace == *namespace,
         Admission::Selected(selector) => selector.matches(&labels(namespace, resources)),
         Admission::Nobody => false,
     }

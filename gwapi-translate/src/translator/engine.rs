@@ -168,7 +168,7 @@ impl Engine {
 
     fn routes_in(&self, namespace: &str) -> impl Iterator<Item = NamespacedName> {
         let routes = self.resources.http_routes.range(NamespacedName::new(namespace, "")..);
-        routes.map(|(name, _)| name).take_while(move |name| name.namespace == namespace).cloned()
+        routes.map(|(name, _)| name).take_while(move |name| *name.namespace == *namespace).cloned()
     }
 
     /// Replaces what the data plane said about a Gateway. Nothing is kept about Gateways that are
@@ -329,7 +329,7 @@ impl Engine {
             }
             self.count(gateway, &attached.counted, 1, dirty);
         }
-        let id = ObjectId::new(Kind::HttpRoute, name.namespace.as_str(), name.name.as_str());
+        let id = name.object_id(Kind::HttpRoute);
         if new.status.parents.is_empty() {
             staged.status(id, None);
             self.routes.remove(name);
@@ -432,8 +432,7 @@ impl Engine {
             }
             Status::Gateway(status)
         });
-        let (namespace, name) = (gateway.namespace.as_str(), gateway.name.as_str());
-        staged.status(ObjectId::new(Kind::Gateway, namespace, name), status);
+        staged.status(gateway.object_id(Kind::Gateway), status);
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Reference<'a> {
 impl Reference<'_> {
     /// Whether the reference leaves its namespace, so that it needs a grant (RG-2).
     pub(super) fn is_foreign(&self) -> bool {
-        self.from_namespace != self.to.namespace
+        *self.from_namespace != *self.to.namespace
     }
 
     /// Whether the reference may be followed. It never tells whether the target exists (RG-5).
@@ -26,7 +26,7 @@ impl Reference<'_> {
         if !self.is_foreign() {
             return true;
         }
-        let first = NamespacedName::new(self.to.namespace.as_str(), "");
+        let first = NamespacedName::new(self.to.namespace.clone(), "");
         resources
             .reference_grants
             .range(first..)
@@ -40,7 +40,7 @@ impl Reference<'_> {
                 let to = grant.spec.to.iter().any(|to| {
                     to.group == self.to_kind.group()
                         && to.kind == self.to_kind.as_str()
-                        && to.name.as_ref().is_none_or(|name| *name == self.to.name)
+                        && to.name.as_ref().is_none_or(|name| **name == *self.to.name)
                 });
                 from && to
             })

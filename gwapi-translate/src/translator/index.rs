@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use gwapi_model::{
     EndpointSlice, Gateway, HttpRoute, NamespacedName, Resource, SERVICE_NAME_LABEL,
@@ -18,11 +19,11 @@ use crate::ir::GatewayId;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// Gateways by the name of their class.
-    pub(super) gateways_of_class: Multimap<String, GatewayId>,
+    pub(super) gateways_of_class: Multimap<Arc<str>, GatewayId>,
     /// Gateways by the Secrets they refer to.
     pub(super) gateways_of_secret: Multimap<NamespacedName, GatewayId>,
     /// Gateways by the other namespaces they refer into: grants there concern them.
-    pub(super) gateways_into: Multimap<String, GatewayId>,
+    pub(super) gateways_into: Multimap<Arc<str>, GatewayId>,
     /// Routes by the Gateways they refer to.
     pub(super) routes_of_gateway: Multimap<GatewayId, NamespacedName>,
     /// Routes by the Service ports they refer to.
@@ -30,7 +31,7 @@ pub(super) struct Index {
     /// Ports of a Service that routes refer to.
     pub(super) ports_of_service: Multimap<NamespacedName, u16>,
     /// Routes by the other namespaces they refer into: grants there concern them.
-    pub(super) routes_into: Multimap<String, NamespacedName>,
+    pub(super) routes_into: Multimap<Arc<str>, NamespacedName>,
     /// EndpointSlices by their Service.
     pub(super) slices_of_service: Multimap<NamespacedName, NamespacedName>,
 }
@@ -105,7 +106,8 @@ impl Index {
                 self.gateways_of_secret.set(secret, id.clone(), present);
             }
         }
-        self.gateways_of_class.set(gateway.spec.gateway_class_name.clone(), id, present);
+        let class = gateway.spec.gateway_class_name.as_str();
+        self.gateways_of_class.set(class.into(), id, present);
     }
 
     fn update_route(&mut self, id: &NamespacedName, route: &HttpRoute, present: bool) {
@@ -140,5 +142,5 @@ pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = ServicePort> {
 /// The Service that an EndpointSlice belongs to.
 pub(super) fn service_of(slice: &EndpointSlice) -> Option<NamespacedName> {
     let name = slice.metadata.labels.get(SERVICE_NAME_LABEL)?;
-    Some(NamespacedName::new(slice.metadata.namespace.as_str(), name.as_str()))
+    Some(NamespacedName::new(slice.metadata.namespace.clone(), name.as_str()))
 }

@@ -16,6 +16,7 @@
 //! 500, and the rule is as good as any (HB-3, RT-10).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
@@ -327,7 +328,8 @@ pub(super) fn service(route: &HttpRoute, written: &HttpBackendRef) -> Option<Nam
     let group = written.group.as_deref().unwrap_or_default();
     let kind = written.kind.as_deref().unwrap_or("Service");
     (group.is_empty() && kind == "Service").then(|| {
-        let namespace = written.namespace.as_deref().unwrap_or(&route.metadata.namespace);
+        let own = &route.metadata.namespace;
+        let namespace = written.namespace.as_deref().map_or_else(|| own.clone(), Arc::from);
         NamespacedName::new(namespace, written.name.as_str())
     })
 }

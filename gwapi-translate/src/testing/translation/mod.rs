@@ -229,8 +229,8 @@ fn routes_are_counted(
         Some(Status::HttpRoute(status)) => status.parents.iter().any(|parent| {
             let namespace = parent.parent_ref.namespace.as_deref().unwrap_or(&route.namespace);
             let conditions = &parent.conditions;
-            namespace == gateway.namespace
-                && parent.parent_ref.name == gateway.name
+            *namespace == *gateway.namespace
+                && *parent.parent_ref.name == *gateway.name
                 && conditions.iter().any(|it| {
                     it.condition_type == ConditionType::Accepted
                         && it.status == ConditionStatus::True
