@@ -22,4 +22,4 @@ pub(crate) use access_log::AccessLog;
 pub(crate) use admin::{AdminServer, Served};
 pub(crate) use record::{Ended, RequestRecord};
 pub(crate) use telemetry::{ConfigApplied, Readiness, Telemetry};
-pub(crate) use worker::WorkerTelemetry;
+pub(crate) use worker::{KnownSeries, OpenConnection, WorkerTelemetry};

@@ -19,6 +19,9 @@ use super::series::{ConnectionSeries, Count, RequestSeries};
 /// the memory.
 const MAX_SERIES: usize = 50_000;
 
+/// Listeners of a route whose series are known without a look-up.
+const MAX_KNOWN: usize = 8;
+
 /// Names of a series of requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RequestLabels {
@@ -103,17 +106,57 @@ impl<L, S> Default for Index<L, S> {
 }
 
 impl<L: Clone, S: Default> Index<L, S> {
-    fn find(&self, hash: u64, same: impl Fn(&L) -> bool) -> Option<&S> {
+    fn find(&self, hash: u64, same: impl Fn(&L) -> bool) -> Option<&Arc<S>> {
         let bucket = self.by_hash.get(&hash)?;
-        bucket.iter().find(|(labels, _)| same(labels)).map(|(_, series)| &**series)
+        bucket.iter().find(|(labels, _)| same(labels)).map(|(_, series)| series)
     }
 
-    fn make(&mut self, hash: u64, labels: L, shared: &SharedSeries<L, S>) -> &S {
+    fn make(&mut self, hash: u64, labels: L, shared: &SharedSeries<L, S>) -> &Arc<S> {
         let series = Arc::new(S::default());
         shared.push(labels.clone(), series.clone());
         self.len += 1;
         let bucket = self.by_hash.entry(hash).or_default();
         &bucket.push_mut((labels, series)).1
+    }
+}
+
+/// Series that the requests of one route were counted in before. Kept beside the route it saves them the
+/// look-up among all.
+#[derive(Debug, Default)]
+pub(crate) struct KnownSeries(RefCell<Vec<(ConnectionLabels, Arc<RequestSeries>)>>);
+
+impl KnownSeries {
+    fn observe(&self, record: &RequestRecord<'_>, find: impl FnOnce() -> Arc<RequestSeries>) {
+        let mut known = self.0.borrow_mut();
+        let same = |(labels, _): &&(ConnectionLabels, _)| {
+            labels.listener == *record.listener && labels.gateway == *record.gateway
+        };
+        if let Some((_, series)) = known.iter().find(same) {
+            return series.observe(record);
+        }
+        let series = find();
+        series.observe(record);
+        if known.len() < MAX_KNOWN {
+            let (gateway, listener) = (record.gateway.clone(), record.listener.clone());
+            known.push((ConnectionLabels { gateway, listener }, series));
+        }
+    }
+}
+
+/// A connection that counts as open until dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Arc<ConnectionSeries>);
+
+impl OpenConnection {
+    fn new(series: &Arc<ConnectionSeries>) -> Self {
+        series.opened.add(1);
+        Self(Arc::clone(series))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.closed.add(1);
     }
 }
 
@@ -143,15 +186,19 @@ impl WorkerTelemetry {
     }
 
     /// Counts a request that is over, and logs it where there is an access log. Without one it
-    /// allocates only for the first request of a Gateway, listener and route.
-    pub(crate) fn request(&self, record: &RequestRecord<'_>) {
-        self.count(record);
+    /// allocates only for the first request of a Gateway, listener and route. `known` is of that
+    /// route.
+    pub(crate) fn request(&self, record: &RequestRecord<'_>, known: Option<&KnownSeries>) {
+        match known {
+            Some(known) => known.observe(record, || self.series(record)),
+            None => self.series(record).observe(record),
+        }
         if let Some(log) = &self.access_log {
             log.request(record);
         }
     }
 
-    fn count(&self, record: &RequestRecord<'_>) {
+    fn series(&self, record: &RequestRecord<'_>) -> Arc<RequestSeries> {
         let mut index = self.requests.borrow_mut();
         let route = record.route;
         let hash = index.hasher.hash_one((record.gateway, record.listener, route));
@@ -161,47 +208,32 @@ impl WorkerTelemetry {
                 && labels.listener == *record.listener
         };
         if let Some(series) = index.find(hash, same) {
-            series.observe(record);
-            return;
+            return Arc::clone(series);
         }
         if index.len >= MAX_SERIES && route.is_some() {
             drop(index);
-            return self.count(&RequestRecord { route: None, ..*record });
+            return self.series(&RequestRecord { route: None, ..*record });
         }
         let labels = RequestLabels {
             gateway: record.gateway.clone(),
             listener: record.listener.clone(),
             route: route.cloned(),
         };
-        index.make(hash, labels, &self.shard.requests).observe(record);
+        Arc::clone(index.make(hash, labels, &self.shard.requests))
     }
 
-    /// Counts a connection that was accepted. Where listeners of a Gateway share a port, the first
-    /// of them stands for all.
-    pub(crate) fn connection_opened(&self, gateway: &GatewayId, listener: &ListenerKey) {
-        self.connection(gateway, listener, |series| series.opened.add(1));
-    }
-
-    /// Counts the end of a connection; the names are those of [`Self::connection_opened`].
-    pub(crate) fn connection_closed(&self, gateway: &GatewayId, listener: &ListenerKey) {
-        self.connection(gateway, listener, |series| series.closed.add(1));
-    }
-
-    fn connection(
-        &self,
-        gateway: &GatewayId,
-        listener: &ListenerKey,
-        count: impl Fn(&ConnectionSeries),
-    ) {
+    /// Counts a connection that was accepted, and its end once what this gives is dropped. Where
+    /// listeners of a Gateway share a port, the first of them stands for all.
+    pub(crate) fn connection(&self, gateway: &GatewayId, listener: &ListenerKey) -> OpenConnection {
         let mut index = self.connections.borrow_mut();
         let hash = index.hasher.hash_one((gateway, listener));
         let same =
             |labels: &ConnectionLabels| labels.gateway == *gateway && labels.listener == *listener;
         if let Some(series) = index.find(hash, same) {
-            return count(series);
+            return OpenConnection::new(series);
         }
         let labels = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
-        count(index.make(hash, labels, &self.shard.connections));
+        OpenConnection::new(index.make(hash, labels, &self.shard.connections))
     }
 
     /// Counts a request that the proxy did not take. The reason is one of a fixed few words.
@@ -262,9 +294,18 @@ mod tests {
     use std::time::Duration;
 
     fn count(worker: &WorkerTelemetry, route: Option<&NamespacedName>) {
-        worker.request(&RequestRecord {
+        count_on(worker, route, "http", None);
+    }
+
+    fn count_on(
+        worker: &WorkerTelemetry,
+        route: Option<&NamespacedName>,
+        listener: &str,
+        known: Option<&KnownSeries>,
+    ) {
+        let record = RequestRecord {
             gateway: &NamespacedName::new("default", "web"),
-            listener: &ListenerKey::new("http"),
+            listener: &ListenerKey::new(listener),
             route,
             rule: None,
             backend: None,
@@ -281,7 +322,8 @@ mod tests {
             bytes_received: 0,
             bytes_sent: 0,
             ended: Ended::Complete,
-        });
+        };
+        worker.request(&record, known);
     }
 
     #[test]
@@ -305,6 +347,39 @@ mod tests {
         assert_eq!(totals(None), Some(7));
         assert_eq!(totals(Some(route(0))), Some(2));
         assert_eq!(totals(Some(route(MAX_SERIES))), None);
+    }
+
+    #[test]
+    fn requests_of_a_route_are_counted_by_listener_whether_their_series_is_known_or_not() {
+        let shard = Arc::new(Shard::default());
+        let worker = WorkerTelemetry::new(shard.clone(), None);
+        let (route, known) = (NamespacedName::new("default", "app"), KnownSeries::default());
+        let listeners = MAX_KNOWN + 2;
+        for round in 0..3 {
+            for listener in 0..listeners {
+                let known = (round > 0).then_some(&known);
+                count_on(&worker, Some(&route), &format!("http-{listener}"), known);
+            }
+        }
+        let series = shard.requests.list();
+        assert_eq!(series.len(), listeners);
+        for (labels, series) in series {
+            let mut totals = RequestTotals::default();
+            totals.add(&series);
+            assert_eq!(totals.codes.get(&200), Some(&3), "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_open_until_it_is_dropped() {
+        let shard = Arc::new(Shard::default());
+        let worker = WorkerTelemetry::new(shard.clone(), None);
+        let (gateway, listener) = (NamespacedName::new("default", "web"), ListenerKey::new("http"));
+        let open = [(); 2].map(|()| worker.connection(&gateway, &listener));
+        let [(_, series)] = &shard.connections.list()[..] else { panic!("one series") };
+        assert_eq!((series.opened.value(), series.closed.value()), (2, 0));
+        drop(open);
+        assert_eq!((series.opened.value(), series.closed.value()), (2, 2));
     }
 
     #[test]

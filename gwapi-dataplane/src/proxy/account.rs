@@ -125,7 +125,7 @@ impl Drop for RequestAccount {
         let listener = self.listener.as_ref().unwrap_or(self.connection.listener());
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
         let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());
-        self.connection.worker.telemetry.request(&RequestRecord {
+        let record = RequestRecord {
             gateway: &listener.gateway,
             listener: &listener.key,
             route: self.rule.as_ref().map(|rule| &rule.rule.route),
@@ -144,7 +144,9 @@ impl Drop for RequestAccount {
             bytes_received: self.body.as_ref().map_or(0, |body| body.received()),
             bytes_sent: self.sent,
             ended: self.ended,
-        });
+        };
+        let known = self.rule.as_ref().map(|rule| &rule.series);
+        self.connection.worker.telemetry.request(&record, known);
     }
 }
 

@@ -41,6 +41,7 @@ use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
 use crate::Limits;
+use crate::observe::OpenConnection;
 
 /// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -86,6 +87,7 @@ pub(super) struct Connection {
     head_bytes: Cell<usize>,
     last_active: Cell<Instant>,
     _slot: Slot,
+    _counted: OpenConnection,
 }
 
 impl Connection {
@@ -96,7 +98,7 @@ impl Connection {
         tls: Option<ListenerKey>,
     ) -> Rc<Self> {
         let Accepted { worker, peer, socket, slot } = accepted;
-        worker.telemetry.connection_opened(&listener.gateway, &listener.key);
+        let counted = worker.telemetry.connection(&listener.gateway, &listener.key);
         let lifetime = lifetime(worker.limits.max_connection_age, rand::random());
         Rc::new(Self {
             client: ClientFields::new(peer.ip(), tls.is_some(), &worker.shared.trusted_proxies),
@@ -115,6 +117,7 @@ impl Connection {
             head_bytes: Cell::new(0),
             last_active: Cell::new(Instant::now()),
             _slot: slot,
+            _counted: counted,
         })
     }
 
@@ -153,12 +156,6 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.worker.telemetry.connection_closed(&self.listener.gateway, &self.listener.key);
-    }
-}
-
 /// The time after which a connection is ended gently: up to a tenth less than `age`, by `random`.
 /// Those that were opened at once would otherwise end, and come again, at once.
 fn lifetime(age: Duration, random: u16) -> Duration {
@@ -181,8 +178,6 @@ pub(super) async fn serve(
     socket: SocketAddr,
     slot: Slot,
 ) {
-    // Only a hint for speed: a connection that refuses it will tell so when it is read.
-    let _ = stream.set_nodelay(true);
     let io = ClientIo::new(stream, &worker.limits);
     let accepted = Accepted { worker, peer, socket, slot };
     let Some(first) = accepted.first_listener() else { return };

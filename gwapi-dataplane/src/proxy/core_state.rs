@@ -18,6 +18,7 @@ use gwapi_translate::weighted::WeightedChoice;
 use super::filters::Filters;
 use super::snapshot::{BackendEntry, ConfigMap};
 use super::upstream::{Endpoint, Place, Pool};
+use crate::observe::KnownSeries;
 
 /// Parts of the configuration that are not served any more.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,8 @@ pub(super) struct CoreRule {
     pub(super) filters: Filters,
     /// Filters of each backend.
     pub(super) backend_filters: Vec<Filters>,
+    /// Where its requests are counted.
+    pub(super) series: KnownSeries,
     choice: Option<Rc<Choice>>,
 }
 
@@ -166,6 +169,7 @@ impl CoreState {
             Rc::new(CoreRule {
                 filters: Filters::new(&rule.filters),
                 backend_filters: rule.backends.iter().map(|b| Filters::new(&b.filters)).collect(),
+                series: KnownSeries::default(),
                 choice: (rule.backends.len() > 1).then(|| self.choice(gateway, rule)),
                 rule: Arc::clone(rule),
             })

@@ -57,17 +57,17 @@ pub(super) struct Client {
 impl ClientFields {
     pub(super) fn new(peer: IpAddr, tls: bool, proxies: &TrustedProxies) -> Self {
         let peer = peer.to_canonical();
+        let address = text(peer);
         let scheme = if tls { "https" } else { "http" };
-        let fields = [
-            (X_FORWARDED_FOR, &*peer.to_string()),
-            (X_REAL_IP, &*peer.to_string()),
-            (X_FORWARDED_PROTO, scheme),
-        ];
-        let wire: String =
-            fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut wire = String::with_capacity(128);
+        let fields =
+            [(X_FORWARDED_FOR, &*address), (X_REAL_IP, &*address), (X_FORWARDED_PROTO, scheme)];
+        for (name, value) in &fields {
+            [name.as_str(), ": ", value, "\r\n"].iter().for_each(|part| wire.push_str(part));
+        }
         Self {
             peer,
-            address: value(&peer.to_string()),
+            address: value(&address),
             scheme: HeaderValue::from_static(scheme),
             wire: wire.into_bytes(),
             trusted: match proxies {
@@ -177,6 +177,28 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     let address = text.parse().ok().or_else(with_port).or_else(|| bare().map(IpAddr::from));
     address.map(|address| address.to_canonical())
+}
+
+/// An address as text. Each connection needs it once, and for most of them the general way would cost
+/// more than all else that is known of a client.
+fn text(address: IpAddr) -> String {
+    let IpAddr::V4(v4) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (position, octet) in v4.octets().into_iter().enumerate() {
+        if position > 0 {
+            text.push('.');
+        }
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let leading = if octet >= 100 {
+            0
+        } else if octet >= 10 {
+            1
+        } else {
+            2
+        };
+        digits[leading..].iter().for_each(|digit| text.push(char::from(b'0' + digit)));
+    }
+    text
 }
 
 fn contain(networks: &[IpNet], address: IpAddr) -> bool {
@@ -330,6 +352,16 @@ mod tests {
         }
         let spaced = pass_for("10.0.0.1", &TrustedProxies::Hops(2), &[" 1.1.1.1 ,,\t2.2.2.2 , "]);
         assert_eq!(spaced.0, "1.1.1.1, 2.2.2.2, 10.0.0.1");
+    }
+
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them() {
+        for octet in 0..=u8::MAX {
+            let address = IpAddr::from([octet, 0, u8::MAX, octet]);
+            assert_eq!(text(address), address.to_string());
+        }
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(text(v6), "2001:db8::1");
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //! and a response that broke off does not look whole.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -99,18 +101,25 @@ impl ClientIo {
 
     /// Waits for the first bytes and tells whether they begin HTTP/2. Nothing is consumed.
     pub(super) async fn starts_http2(&mut self) -> io::Result<bool> {
-        let mut buffer = Vec::with_capacity(READ_AHEAD);
         loop {
-            if self.socket.read_buf(&mut buffer).await? == 0 {
+            if poll_fn(|cx| self.poll_read_ahead(cx)).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let known = buffer.len().min(HTTP2_PREFACE.len());
-            let http2 = buffer[..known] == HTTP2_PREFACE[..known];
+            let known = self.read_ahead.len().min(HTTP2_PREFACE.len());
+            let http2 = self.read_ahead[..known] == HTTP2_PREFACE[..known];
             if !http2 || known == HTTP2_PREFACE.len() {
-                self.read_ahead = buffer;
                 return Ok(http2);
             }
         }
+    }
+
+    /// Reads ahead once. A connection that waits for it holds no memory for what may come.
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = [const { MaybeUninit::uninit() }; READ_AHEAD];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        self.read_ahead.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Turns a write into an error once the client has read nothing, or too little, for too long.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
-use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -21,7 +20,7 @@ use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::tunnel;
-use super::upstream::{Answer, Attempt, Failure, Message, UpstreamBody, send};
+use super::upstream::{Answer, Attempt, Endpoint, Failure, Message, UpstreamBody, send};
 use super::worker::Worker;
 use crate::Limits;
 use crate::observe::Ended;
@@ -30,8 +29,44 @@ use crate::observe::Ended;
 /// exchange with the endpoint too.
 pub(super) async fn handle(
     connection: &Rc<Connection>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<ProxyBody> {
+    let http1 = request.version() != Version::HTTP_2;
+    let mut response = match begin(connection, request) {
+        Begun::Answered(response) => response,
+        Begun::Forwarded(exchange, message) => {
+            let Exchange { way, attempt, .. } = &exchange;
+            let sent = send(&way.backend, message, *attempt, &connection.worker).await;
+            exchange.answer(sent, &connection.worker)
+        }
+    };
+    if http1 && connection.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What was done with a request at once.
+enum Begun {
+    /// The proxy answers itself.
+    Answered(Response<ProxyBody>),
+    /// It goes to a backend, in this form.
+    Forwarded(Exchange, Message),
+}
+
+/// A request on its way to a backend.
+struct Exchange {
+    way: Forward,
+    attempt: Attempt,
+    upgrade: Option<OnUpgrade>,
+    account: Box<RequestAccount>,
+    /// Whether it came over HTTP/1.
+    http1: bool,
+}
+
+/// All that is done with a request before there is anything to wait for. The head is not needed any
+/// longer then, so the future of the request neither has room for it nor moves it about.
+fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
     let present = Present::of(request.headers());
     let upgrade = downstream_upgrade(&mut request, present);
     let (mut head, body) = request.into_parts();
@@ -50,21 +85,32 @@ pub(super) async fn handle(
             plan(connection, &connection.worker.snapshot(), &head, present, &mut account)
         })
     };
-    let mut response = match planned {
-        Ok(Plan::Forward(way)) => {
-            let exchange = Exchange { connection, head, present, body, upgrade, way };
-            exchange.run(account).await
-        }
+    let way = match planned {
+        Ok(Plan::Forward(way)) => way,
         Ok(Plan::Redirect { status, headers }) => {
             account.local(status, 0, Ended::Complete);
-            reply::redirect(status, headers)
+            return Begun::Answered(reply::redirect(status, headers));
         }
-        Err(local) => answer(local, account, http1),
+        Err(local) => return Begun::Answered(answer(local, account, http1)),
     };
-    if http1 && connection.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let Worker { limits, timers, .. } = &*connection.worker;
+    let protocol = way.backend.protocol();
+    let upgrade = upgrade.filter(|_| protocol == BackendProtocol::Http1);
+    let body = RequestBody::new(body, limits, timers, account.started().into());
+    account.body = Some(Rc::clone(body.progress()));
+    let client = Vouched { connection, client: &account.client };
+    let fields = Fields { head, present, way: &way };
+    let message = match protocol {
+        BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrade.is_some()))),
+        BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
+    };
+    match message {
+        Ok(message) => {
+            let attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
+            Begun::Forwarded(Exchange { way, attempt, upgrade, account, http1 }, message)
+        }
+        Err(local) => Begun::Answered(answer(local, account, http1)),
     }
-    response
 }
 
 /// Why the stream of a request over HTTP/2 is reset instead of an answer.
@@ -116,39 +162,15 @@ fn downstream_upgrade(request: &mut Request<Incoming>, present: Present) -> Opti
     asks.then(|| hyper::upgrade::on(request))
 }
 
-/// A request that has a way to go.
-struct Exchange<'a> {
-    connection: &'a Rc<Connection>,
-    head: Parts,
-    present: Present,
-    body: Incoming,
-    upgrade: Option<OnUpgrade>,
-    way: Forward,
-}
-
-impl Exchange<'_> {
-    async fn run(mut self, mut account: Box<RequestAccount>) -> Response<ProxyBody> {
-        let worker = &self.connection.worker;
-        let limits = Rc::clone(&worker.limits);
-        let http1 = self.head.version != Version::HTTP_2;
-        let protocol = self.way.backend.protocol();
-        self.upgrade = self.upgrade.filter(|_| protocol == BackendProtocol::Http1);
-        let body = RequestBody::new(self.body, &limits, &worker.timers, account.started().into());
-        account.body = Some(Rc::clone(body.progress()));
-        let upgrading = self.upgrade.is_some();
-        let client = Vouched { connection: self.connection, client: &account.client };
-        let fields = Fields { head: self.head, present: self.present, way: &self.way };
-        let message = match protocol {
-            BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrading))),
-            BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(local) => return answer(local, account, http1),
-        };
-
-        let attempt = attempt(&self.way.rule.rule.timeouts, account.started().into(), &limits);
-        let answered = match send(&self.way.backend, message, attempt, worker).await {
+impl Exchange {
+    /// The response to what was sent.
+    fn answer(
+        self,
+        sent: Result<Answer, (Failure, Option<Rc<Endpoint>>)>,
+        worker: &Worker,
+    ) -> Response<ProxyBody> {
+        let Self { way, upgrade, mut account, http1, .. } = self;
+        let answered = match sent {
             Ok(answered) => answered,
             Err((failure, endpoint)) => {
                 account.endpoint = endpoint.and_then(|endpoint| endpoint.address());
@@ -156,12 +178,12 @@ impl Exchange<'_> {
             }
         };
         account.endpoint = answered.lease.endpoint().address();
-        let upgrade = match upgrade_of(&answered.response, self.upgrade) {
+        let upgrade = match upgrade_of(&answered.response, upgrade) {
             Ok(upgrade) => upgrade,
             Err(local) => return answer(local, account, http1),
         };
         account.answered(answered.response.status());
-        downstream_response(answered, &self.way, upgrade, account, worker)
+        downstream_response(answered, &way, upgrade, account, worker)
     }
 }
 

@@ -86,12 +86,13 @@ impl Shared {
 
     /// Waits until there is a place for another connection, without taking it.
     pub(super) async fn room(&self) {
-        loop {
+        let is_full = || self.places.taken.load(Ordering::SeqCst) >= self.places.limit;
+        while is_full() {
             let freed = self.places.freed.notified();
-            if self.places.taken.load(Ordering::SeqCst) < self.places.limit {
-                return;
+            // One that was freed in between told nobody.
+            if is_full() {
+                freed.await;
             }
-            freed.await;
         }
     }
 

@@ -160,6 +160,8 @@ fn bind(address: SocketAddr, workers: usize, shares_port: bool) -> io::Result<Ve
             socket.set_reuse_port(true)?;
             socket.bind(&SockAddr::from(address))?;
             socket.set_nonblocking(true)?;
+            // What it accepts inherits that.
+            socket.set_tcp_nodelay(true)?;
             Ok(socket)
         })
         .collect::<io::Result<Vec<_>>>()?

@@ -273,12 +273,9 @@ impl Worker {
 
     /// Waits until fewer than `limit` connections are open.
     pub(super) async fn below(&self, limit: usize) {
-        loop {
-            let ended = self.connection_ended.notified();
-            if self.connections.get() < limit {
-                return;
-            }
-            ended.await;
+        // The count changes on this thread alone: nothing ends between the look and the wait.
+        while self.connections.get() >= limit {
+            self.connection_ended.notified().await;
         }
     }
 

@@ -194,13 +194,13 @@ fn metrics_add_up_over_workers_and_are_well_formed() {
         ended: Ended::Complete,
     };
     let workers = [telemetry.worker(), telemetry.worker()];
-    for worker in &workers {
-        worker.connection_opened(&gateway, &listener);
-        worker.request(&record);
-        worker.request(&RequestRecord { route: None, status: 404, ..record });
-    }
-    workers[0].request(&RequestRecord { status: 503, ended: Ended::ConnectFailed, ..record });
-    workers[0].connection_closed(&gateway, &listener);
+    let [first, _second] = workers.each_ref().map(|worker| {
+        worker.request(&record, None);
+        worker.request(&RequestRecord { route: None, status: 404, ..record }, None);
+        worker.connection(&gateway, &listener)
+    });
+    workers[0].request(&RequestRecord { status: 503, ended: Ended::ConnectFailed, ..record }, None);
+    drop(first);
     workers[1].handshake_failed(Some(&gateway), "timeout");
     telemetry.config_applied(&ConfigApplied {
         generation: 4,

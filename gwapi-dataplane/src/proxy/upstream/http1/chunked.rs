@@ -53,12 +53,14 @@ pub(super) struct ChunkedReader {
     state: State,
     extensions: usize,
     max_trailer_bytes: usize,
+    /// How far the trailers were searched for their end.
+    searched: head::Searched,
 }
 
 impl ChunkedReader {
     pub(super) fn new(max_trailer_bytes: usize) -> Self {
         let state = State::Size { size: 0, digits: 0 };
-        Self { state, extensions: 0, max_trailer_bytes }
+        Self { state, extensions: 0, max_trailer_bytes, searched: head::Searched::default() }
     }
 
     /// Takes the next piece out of `input`; `None` where more is needed for it.
@@ -117,7 +119,7 @@ impl ChunkedReader {
     }
 
     fn trailers(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
-        let trailers = match head::trailers(input, self.max_trailer_bytes) {
+        let trailers = match head::trailers(input, &mut self.searched, self.max_trailer_bytes) {
             Ok(Some(trailers)) => trailers,
             Ok(None) => return Ok(None),
             Err(head::Malformed) => return Err(Malformed),

@@ -218,6 +218,8 @@ struct HeadReader {
     informational: usize,
     /// Whether any head has come.
     begun: bool,
+    /// How far the next one was searched for its end.
+    searched: head::Searched,
 }
 
 impl HeadReader {
@@ -230,7 +232,8 @@ impl HeadReader {
     ) -> Poll<Result<ResponseHead, Cause>> {
         loop {
             while !connection.input.is_empty() {
-                let head = head::response(&mut connection.input, outgoing.method(), limits);
+                let (input, method) = (&mut connection.input, outgoing.method());
+                let head = head::response(input, &mut self.searched, method, limits);
                 let Some(head) = head.map_err(|head::Malformed| Cause::Malformed)? else { break };
                 self.begun = true;
                 let counts = !head.status.is_informational()

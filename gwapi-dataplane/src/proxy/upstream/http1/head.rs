@@ -3,7 +3,10 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, SERVER, TRANSFER_ENCODING, VARY,
+};
 use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 
@@ -24,6 +27,11 @@ const MAX_TRAILERS: usize = 32;
 /// A head or trailers that HTTP does not allow, or that are more than the limits allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
+
+/// How far bytes were searched for the end of a head. One that comes in drips is not searched from its
+/// start with each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Searched(usize);
 
 /// The head of a response, and what it says of the rest.
 #[derive(Debug)]
@@ -50,6 +58,7 @@ pub(super) enum Framing {
 /// is needed.
 pub(super) fn response(
     input: &mut BytesMut,
+    searched: &mut Searched,
     method: &Method,
     limits: &Limits,
 ) -> Result<Option<ResponseHead>, Malformed> {
@@ -59,7 +68,8 @@ pub(super) fn response(
     if input[..known] != START[..known] {
         return Err(Malformed);
     }
-    let Some(head) = take_head(input, limits.max_response_head_bytes)? else { return Ok(None) };
+    let head = take_head(input, searched, limits.max_response_head_bytes)?;
+    let Some(head) = head else { return Ok(None) };
     let mut table = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
     let table = &mut table[..limits.max_response_headers.min(MAX_FIELDS)];
     let mut response = httparse::Response::new(&mut []);
@@ -80,6 +90,7 @@ pub(super) fn response(
 /// more is needed.
 pub(super) fn trailers(
     input: &mut BytesMut,
+    searched: &mut Searched,
     max_bytes: usize,
 ) -> Result<Option<HeaderMap>, Malformed> {
     match **input {
@@ -90,7 +101,7 @@ pub(super) fn trailers(
         [] | [b'\r'] => return Ok(None),
         _ => {}
     }
-    let Some(text) = take_head(input, max_bytes)? else { return Ok(None) };
+    let Some(text) = take_head(input, searched, max_bytes)? else { return Ok(None) };
     let mut table = [EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(&text, &mut table) {
         Ok(Status::Complete((length, headers))) if length == text.len() => {
@@ -103,17 +114,41 @@ pub(super) fn trailers(
 }
 
 /// Takes everything up to the first empty line.
-fn take_head(input: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>, Malformed> {
-    let end = memchr::memchr_iter(b'\n', input).find_map(|at| match input[at + 1..] {
+fn take_head(
+    input: &mut BytesMut,
+    searched: &mut Searched,
+    max_bytes: usize,
+) -> Result<Option<Bytes>, Malformed> {
+    // The last two bytes may be the beginning of the end.
+    let from = searched.0.saturating_sub(2);
+    let mut breaks = memchr::memchr_iter(b'\n', &input[from..]).map(|at| from + at);
+    let end = breaks.find_map(|at| match input[at + 1..] {
         [b'\n', ..] => Some(at + 2),
         [b'\r', b'\n', ..] => Some(at + 3),
         _ => None,
     });
+    searched.0 = if end.is_some() { 0 } else { input.len() };
     match end {
         Some(end) if end <= max_bytes => Ok(Some(take_front(input, end))),
         None if input.len() < max_bytes => Ok(None),
         _ => Err(Malformed),
     }
+}
+
+/// The name of a field. What nearly every response has is told by how it is mostly written.
+fn name(written: &[u8]) -> Result<HeaderName, Malformed> {
+    Ok(match written {
+        b"Date" | b"date" => DATE,
+        b"Server" | b"server" => SERVER,
+        b"Content-Type" | b"content-type" => CONTENT_TYPE,
+        b"Content-Length" | b"content-length" => CONTENT_LENGTH,
+        b"Connection" | b"connection" => CONNECTION,
+        b"Transfer-Encoding" | b"transfer-encoding" => TRANSFER_ENCODING,
+        b"Cache-Control" | b"cache-control" => CACHE_CONTROL,
+        b"Vary" | b"vary" => VARY,
+        b"ETag" | b"Etag" | b"etag" => ETAG,
+        _ => HeaderName::from_bytes(written).map_err(|_| Malformed)?,
+    })
 }
 
 /// The fields of a head.
@@ -158,7 +193,7 @@ fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<Fields, Malformed> {
     let mut headers = HeaderMap::with_capacity(parsed.len());
     let (mut present, mut connection) = (Present::default(), Connection::default());
     for field in parsed {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+        let name = name(field.name.as_bytes())?;
         let kind = Present::named(name.as_str());
         if kind == Present::CONNECTION && !connection.says_more(field.value) {
             continue;
@@ -218,8 +253,12 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 mod tests {
     use super::*;
 
+    fn take(input: &mut BytesMut, method: &Method) -> Result<Option<ResponseHead>, Malformed> {
+        response(input, &mut Searched::default(), method, &Limits::default())
+    }
+
     fn read(text: &str) -> Result<Option<ResponseHead>, Malformed> {
-        response(&mut BytesMut::from(text), &Method::GET, &Limits::default())
+        take(&mut BytesMut::from(text), &Method::GET)
     }
 
     fn whole(text: &str) -> ResponseHead {
@@ -231,7 +270,7 @@ mod tests {
         let text =
             "HTTP/1.1 200 OK\r\nServer: x\r\nx-a: 1\r\nX-A: 2\r\ncontent-length: 2\r\n\r\nok";
         let mut input = BytesMut::from(text);
-        let head = response(&mut input, &Method::GET, &Limits::default());
+        let head = take(&mut input, &Method::GET);
         let head = head.expect("it is well formed").expect("it is whole");
         assert_eq!((head.status, head.keep_alive), (StatusCode::OK, true));
         assert_eq!(head.headers["server"], "x");
@@ -247,6 +286,51 @@ mod tests {
             assert!(read(&text[..end]).expect("it is well formed so far").is_none(), "{end}");
         }
         assert!(matches!(whole(text).framing, Framing::UntilClose));
+    }
+
+    #[test]
+    fn a_head_in_drips_is_searched_once() {
+        for end in ["\n\n", "\r\n\r\n", "\n\r\n", "\r\n\n"] {
+            let text = format!("HTTP/1.1 200 OK\r\nx: y{end}");
+            let (mut input, mut searched) = (BytesMut::new(), Searched::default());
+            for (position, byte) in text.bytes().enumerate() {
+                input.extend_from_slice(&[byte]);
+                let head = take_head(&mut input, &mut searched, 1024).expect("it is not too long");
+                let whole = position + 1 == text.len();
+                assert_eq!(head.is_some(), whole, "{end:?} {position}");
+                assert_eq!(searched.0, if whole { 0 } else { position + 1 });
+            }
+            assert!(input.is_empty());
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_however_they_are_written() {
+        for known in [
+            DATE,
+            SERVER,
+            CONTENT_TYPE,
+            CONTENT_LENGTH,
+            CONNECTION,
+            TRANSFER_ENCODING,
+            CACHE_CONTROL,
+            VARY,
+            ETAG,
+            HeaderName::from_static("x-other"),
+        ] {
+            let lower = known.as_str().to_owned();
+            let mut title = lower.clone().into_bytes();
+            for at in 0..title.len() {
+                if at == 0 || title[at - 1] == b'-' {
+                    title[at].make_ascii_uppercase();
+                }
+            }
+            for written in [lower.as_bytes(), &title, lower.to_uppercase().as_bytes()] {
+                assert_eq!(name(written), Ok(known.clone()));
+            }
+        }
+        assert_eq!(name(b"ETag"), Ok(ETAG));
+        assert_eq!(name(b"a b"), Err(Malformed));
     }
 
     #[test]
@@ -293,7 +377,7 @@ mod tests {
     fn some_responses_have_no_body_whatever_they_say() {
         let framing = |status: &str, method: Method| {
             let text = format!("HTTP/1.1 {status} x\r\ncontent-length: 5\r\n\r\n");
-            let head = response(&mut BytesMut::from(&*text), &method, &Limits::default());
+            let head = take(&mut BytesMut::from(&*text), &method);
             head.expect("it is well formed").expect("it is whole").framing
         };
         for (status, method) in [
