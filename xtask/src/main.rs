@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod cluster;
 mod command;
 mod deps;
 mod examples;
@@ -57,6 +58,15 @@ enum Task {
     },
     /// Measures gwapi beside other proxies: CPU time a request
     Bench(bench::BenchArgs),
+    /// Runs a real Kubernetes of one node in a network namespace
+    Cluster(cluster::ClusterArgs),
+    /// Becomes the first process of a cluster
+    #[command(hide = true)]
+    ClusterEnter {
+        stage: cluster::Stage,
+        /// The folder of the cluster
+        folder: PathBuf,
+    },
     /// Answers requests as the backend of a benchmark
     #[command(hide = true)]
     BenchResponder {
@@ -95,6 +105,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::SlowClients => slow_clients::run(&root),
         Task::Tutorials { names } => tutorials::run(&root, &names),
         Task::Bench(arguments) => bench::run(&root, &arguments),
+        Task::Cluster(arguments) => cluster::run(&root, &arguments),
+        Task::ClusterEnter { stage, folder } => cluster::enter(&folder, stage),
         Task::BenchResponder { name } => bench::responder::run(&name),
         Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),
     }

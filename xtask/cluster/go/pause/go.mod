@@ -1,0 +1,3 @@
+module gwapi.dev/cluster/pause
+
+go 1.24

@@ -1,0 +1,195 @@
+//! `cargo xtask cluster`: a real Kubernetes of one node, in namespaces of its own, built from the
+//! modules that `xtask/cluster/go` pins. Nothing is pulled, and nothing leaves the machine.
+//!
+//! ```text
+//! cargo xtask cluster up ── builds, prepares, waits
+//!   └ first process ── mounts and network inside        supervisor, inside
+//!       ├ etcd, kube-apiserver, kube-controller-manager, kube-scheduler
+//!       ├ containerd, kubelet, kube-proxy ── pods
+//!       └ loadbalancer
+//! ```
+
+mod cgroups;
+mod components;
+mod configs;
+mod crds;
+mod down;
+mod golang;
+mod host;
+mod images;
+mod inside;
+mod keys;
+mod progress;
+mod state;
+mod status;
+mod supervisor;
+mod tools;
+mod up;
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use crds::Channel;
+use golang::SuiteVersion;
+use state::{Cluster, DEFAULT_NAME};
+pub(crate) use supervisor::{Stage, enter};
+use tools::Tools;
+
+/// Options of `cargo xtask cluster`.
+#[derive(Args)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    task: ClusterTask,
+}
+
+#[derive(Subcommand)]
+enum ClusterTask {
+    /// Builds everything that is not built yet, and starts the cluster
+    ///
+    /// The first build takes about ten minutes on two cores and fills the caches of Go with about
+    /// 10 GB; later starts take seconds. What is in a cluster is thrown away when it ends.
+    Up {
+        #[command(flatten)]
+        which: Which,
+        /// Installs missing Debian packages by apt-get
+        #[arg(long)]
+        install: bool,
+        /// Installs the CRDs of this version of Gateway API
+        #[arg(long, value_name = "VERSION", value_enum)]
+        crds: Option<SuiteVersion>,
+        /// Which CRDs of the version
+        #[arg(long, value_enum, default_value = "experimental")]
+        channel: Channel,
+    },
+    /// Ends the cluster and removes everything of it
+    Down {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Shows what runs, how much memory it takes, and how to use it
+    Status {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Runs kubectl on the cluster
+    Kubectl(Passed),
+    /// Runs Helm on the cluster
+    Helm(Passed),
+    /// Runs a program in the network of the cluster, with KUBECONFIG set
+    ///
+    /// Files, user and working directory are those outside; addresses of pods, Services and load
+    /// balancers answer.
+    Exec(Passed),
+    /// Installs the CRDs of a version of Gateway API, in place of those that are installed
+    Crds {
+        #[command(flatten)]
+        which: Which,
+        #[arg(long, value_enum, default_value = "v1.7.0")]
+        version: SuiteVersion,
+        #[arg(long, value_enum, default_value = "experimental")]
+        channel: Channel,
+    },
+    /// Builds everything that a cluster needs, and starts none
+    Build {
+        /// Installs missing Debian packages by apt-get
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+/// Which cluster is meant.
+#[derive(Args)]
+struct Which {
+    /// The name of the cluster; clusters of different names run beside each other
+    #[arg(long, default_value = DEFAULT_NAME)]
+    name: String,
+}
+
+/// A command line for a program.
+#[derive(Args)]
+struct Passed {
+    #[command(flatten)]
+    which: Which,
+    /// The command line, after `--`
+    #[arg(last = true, required = true)]
+    arguments: Vec<OsString>,
+}
+
+pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
+    match &arguments.task {
+        ClusterTask::Up { which, install, crds, channel } => {
+            host::check_root()?;
+            let cluster = Cluster::named(root, &which.name)?;
+            let _lock = lock(&cluster)?;
+            up::up(root, &cluster, *install, crds.map(|version| (version, *channel)))?;
+            println!("{}", status::usage(&cluster));
+            Ok(())
+        }
+        ClusterTask::Down { which } => {
+            host::check_root()?;
+            let cluster = Cluster::named(root, &which.name)?;
+            let _lock = lock(&cluster)?;
+            let was_there = down::clear(&cluster)?;
+            println!(
+                "cluster {} {}",
+                which.name,
+                if was_there { "is gone" } else { "does not exist" }
+            );
+            Ok(())
+        }
+        ClusterTask::Status { which } => {
+            status::print(&Tools::of(root, Cluster::named(root, &which.name)?)?)
+        }
+        ClusterTask::Kubectl(passed) => {
+            let mut kubectl = tools(root, &passed.which)?.kubectl()?;
+            kubectl.args(&passed.arguments);
+            Tools::become_command(kubectl)
+        }
+        ClusterTask::Helm(passed) => {
+            let mut helm = tools(root, &passed.which)?.helm()?;
+            helm.args(&passed.arguments);
+            Tools::become_command(helm)
+        }
+        ClusterTask::Exec(passed) => {
+            let (program, rest) = passed.arguments.split_first().context("no program is named")?;
+            let mut command = tools(root, &passed.which)?.command(program);
+            command.args(rest);
+            Tools::become_command(command)
+        }
+        ClusterTask::Crds { which, version, channel } => {
+            crds::install(root, &tools(root, which)?, *version, *channel)
+        }
+        ClusterTask::Build { install } => {
+            host::check(*install)?;
+            let programs = tools::build_programs(root)?;
+            images::of_tests(root, &programs).map(|_| ())
+        }
+    }
+}
+
+fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {
+    Tools::of(root, Cluster::named(root, &which.name)?)
+}
+
+/// Only one process at a time starts or ends a cluster of one name.
+fn lock(cluster: &Cluster) -> anyhow::Result<File> {
+    let path: PathBuf = cluster.folder.with_extension("lock");
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another process starts or ends cluster {}: wait for it, or end it", cluster.name)
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
