@@ -1,6 +1,7 @@
 //! The server's end: what a Gateway's proxies are to have, and what each of them has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use prost::bytes::Bytes;
 
@@ -21,7 +22,7 @@ pub struct Served {
     resources: BTreeMap<IrKey, Entry>,
     root: Root,
     generation: u64,
-    versions: ResourceVersions,
+    versions: Arc<ResourceVersions>,
 }
 
 /// A resource; its encoding is made again whenever it is sent, which is rare.
@@ -38,9 +39,9 @@ impl std::fmt::Debug for Entry {
 }
 
 impl Served {
-    /// Takes in a change, and how far the sources are with it. What comes out has to be told to the
-    /// [`Server`] of every stream: [`Server::changed`].
-    pub fn apply(&mut self, delta: &ConfigDelta, versions: &ResourceVersions) -> Vec<IrKey> {
+    /// Takes in a change, and how far the sources are with it: changed or not, every state is to know
+    /// that. What comes out has to be told to the [`Server`] of every stream: [`Server::changed`].
+    pub fn apply(&mut self, delta: &ConfigDelta, versions: &Arc<ResourceVersions>) -> Vec<IrKey> {
         let mut changed = Vec::new();
         for key in &delta.removals {
             if let Some(gone) = self.resources.remove(key) {
@@ -64,7 +65,7 @@ impl Served {
         if !changed.is_empty() || self.generation == 0 {
             self.generation += 1;
         }
-        self.versions = versions.clone();
+        self.versions = Arc::clone(versions);
         changed
     }
 
@@ -86,7 +87,7 @@ impl Served {
         SnapshotMark {
             generation: self.generation,
             root: self.root,
-            versions: self.versions.clone(),
+            versions: (*self.versions).clone(),
         }
     }
 }

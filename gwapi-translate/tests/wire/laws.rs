@@ -176,7 +176,7 @@ impl World {
         for replica in &mut world.replicas {
             // Both have read the list of each kind before they serve.
             KINDS.iter().for_each(|kind| replica.versions.complete(kind, "0"));
-            replica.served.apply(&ConfigDelta::default(), &replica.versions);
+            replica.served.apply(&ConfigDelta::default(), &Arc::new(replica.versions.clone()));
         }
         world
     }
@@ -214,7 +214,7 @@ impl World {
         let delta = before.delta_to(&GatewayConfig(state.clone()));
         replica.seen[kind] = next;
         replica.versions.changed(KINDS[kind], &next.to_string());
-        let changed = replica.served.apply(&delta, &replica.versions);
+        let changed = replica.served.apply(&delta, &Arc::new(replica.versions.clone()));
         if let Some(link) = self.link.as_mut().filter(|link| link.replica == index) {
             link.server.changed(&changed);
         }

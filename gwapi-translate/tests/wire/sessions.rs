@@ -56,7 +56,7 @@ impl Session {
     }
 
     fn serve(&mut self, delta: &ConfigDelta) {
-        let changed = self.served.apply(delta, &ResourceVersions::default());
+        let changed = self.served.apply(delta, &Arc::<ResourceVersions>::default());
         self.server.changed(&changed);
     }
 
