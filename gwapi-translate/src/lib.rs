@@ -66,6 +66,8 @@ pub mod table;
 pub mod testing;
 mod translator;
 pub mod weighted;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use table::RouteTable;
 pub use translator::*;
