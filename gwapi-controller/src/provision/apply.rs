@@ -1,0 +1,301 @@
+//! Carries a plan out at the API server.
+//!
+//! Objects are applied server-side. One that is not known yet is only ever made, and one that is
+//! known only ever changed: whatever has the name already and is not ours stays as it is.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Client, Error};
+use serde_json::{Value, json};
+use tracing::{debug, info};
+
+use super::kind::ManagedKind;
+use super::live::{Key, owned};
+use super::plan::{Plan, Removal, Step};
+
+/// Who we are to server-side apply.
+pub const FIELD_MANAGER: &str = "gwapi-controller";
+
+/// Who hands a number of pods over to an autoscaler.
+const HAND_OVER_MANAGER: &str = "gwapi-controller-hand-over";
+
+/// No object has this version: with it an object is made, and none that is there is changed.
+const NO_VERSION: &str = "1";
+
+/// An API server that takes longer is not there.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The objects as they are now.
+    pub(super) applied: Vec<(ManagedKind, DynamicObject)>,
+    /// What could not be done.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// An object that could not be made, changed or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Kind and name.
+    pub(super) key: Key,
+    /// Why.
+    pub(super) cause: Cause,
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Something that is not ours has the name. The text says whose it is.
+    Clash(String),
+    /// The API server refuses what the object says.
+    Invalid(String),
+    /// The API server refuses us: rights or quotas.
+    Forbidden(String),
+    /// It may be different next time.
+    Transient(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = &self.key;
+        match &self.cause {
+            Cause::Clash(whose) => write!(
+                f,
+                "{kind} {name} is there already and {whose}; delete or rename it, or rename the Gateway"
+            ),
+            Cause::Invalid(message) => write!(f, "{kind} {name} is refused: {message}"),
+            Cause::Forbidden(message) => write!(f, "{kind} {name} is forbidden: {message}"),
+            Cause::Transient(message) => write!(f, "{kind} {name}: {message}"),
+        }
+    }
+}
+
+/// Whose objects are worked on.
+#[derive(Clone)]
+pub(super) struct Site {
+    /// The way to the API server.
+    pub(super) client: Client,
+    /// The Gateway's namespace.
+    pub(super) namespace: String,
+    /// The Gateway's uid.
+    pub(super) owner: String,
+}
+
+impl Site {
+    /// Carries a plan out. Pods come last, and not at all without what they mount and who they are.
+    pub(super) async fn carry_out(&self, plan: Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        let removals = join_all(plan.delete.iter().map(|removal| self.delete(removal))).await;
+        outcome.failures.extend(removals.into_iter().filter_map(Result::err));
+        let (pods, first): (Vec<_>, Vec<_>) =
+            plan.apply.into_iter().partition(|step| step.manifest.kind > ManagedKind::Service);
+        outcome.take(join_all(first.iter().map(|step| self.apply(step))).await);
+        let foundation = [ManagedKind::ServiceAccount, ManagedKind::ConfigMap];
+        if outcome.failures.iter().any(|failure| foundation.contains(&failure.key.0)) {
+            return outcome;
+        }
+        outcome.take(join_all(pods.iter().map(|step| self.apply(step))).await);
+        outcome
+    }
+
+    fn api(&self, kind: ManagedKind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.api_resource())
+    }
+
+    async fn apply(&self, step: &Step) -> Result<(ManagedKind, DynamicObject), Failure> {
+        let manifest = &step.manifest;
+        let failure = |cause| Failure { key: (manifest.kind, manifest.name.clone()), cause };
+        if let (Some(uid), Some(number)) = (&step.known, step.hand_over) {
+            self.hand_over(&manifest.name, uid, number).await.map_err(failure)?;
+        }
+        let first = self.patch(step, step.known.as_deref()).await;
+        let object = match first {
+            // There is one that we did not know of, or none any more, or another.
+            Err(error) if is_conflict(&error) => {
+                let known = self.look(step).await.map_err(failure)?;
+                self.patch(step, known.as_deref()).await
+            }
+            other => other,
+        };
+        let object = object.map_err(|error| failure(cause_of(&error)))?;
+        let verb = if step.known.is_none() { "made" } else { "changed" };
+        info!(namespace = self.namespace, "{verb} {} {}", manifest.kind, manifest.name);
+        Ok((manifest.kind, object))
+    }
+
+    async fn patch(&self, step: &Step, known: Option<&str>) -> Result<DynamicObject, Error> {
+        let mut object = step.manifest.object.clone();
+        match known {
+            Some(uid) => object["metadata"]["uid"] = json!(uid),
+            None => object["metadata"]["resourceVersion"] = json!(NO_VERSION),
+        }
+        self.server_side_apply(step.manifest.kind, &step.manifest.name, FIELD_MANAGER, &object)
+            .await
+    }
+
+    async fn server_side_apply(
+        &self,
+        kind: ManagedKind,
+        name: &str,
+        manager: &str,
+        object: &Value,
+    ) -> Result<DynamicObject, Error> {
+        // What a patch of the user's gets wrong shall be refused, not ignored.
+        let parameters = PatchParams::apply(manager).force().validation_strict();
+        let api = self.api(kind);
+        in_time(api.patch(name, &parameters, &Patch::Apply(object))).await
+    }
+
+    /// Has another manager ask for the number of pods before we no longer do.
+    async fn hand_over(&self, name: &str, uid: &str, number: i64) -> Result<(), Cause> {
+        let kind = ManagedKind::Deployment;
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": kind.as_str(),
+            "metadata": { "name": name, "uid": uid }, "spec": { "replicas": number },
+        });
+        let applied = self.server_side_apply(kind, name, HAND_OVER_MANAGER, &object).await;
+        applied.map(|_| ()).map_err(|error| cause_of(&error))
+    }
+
+    /// The uid of the object that has the name, if it is ours; `None` if there is none.
+    async fn look(&self, step: &Step) -> Result<Option<String>, Cause> {
+        let api = self.api(step.manifest.kind);
+        let found = in_time(api.get_opt(&step.manifest.name)).await;
+        let Some(object) = found.map_err(|error| cause_of(&error))? else { return Ok(None) };
+        let uid = object.metadata.uid.clone();
+        let is_terminating = object.metadata.deletion_timestamp.is_some();
+        let wanted_name = step.manifest.object["metadata"]["ownerReferences"][0]["name"].clone();
+        match owned(object) {
+            _ if is_terminating => {
+                Err(Cause::Transient("the one before is still being deleted".to_owned()))
+            }
+            Some((_, live)) if live.owner_uid == self.owner => Ok(uid),
+            Some((gateway, _)) if gateway.name == wanted_name => {
+                Err(Cause::Transient("that of a former Gateway is still there".to_owned()))
+            }
+            Some((gateway, _)) => Err(Cause::Clash(format!("belongs to Gateway {}", gateway.name))),
+            None => Err(Cause::Clash("does not belong to this Gateway".to_owned())),
+        }
+    }
+
+    async fn delete(&self, removal: &Removal) -> Result<(), Failure> {
+        let (kind, name) = &removal.key;
+        let preconditions =
+            Preconditions { uid: Some(removal.uid.clone()), resource_version: None };
+        let parameters = DeleteParams::background().preconditions(preconditions);
+        let api = self.api(*kind);
+        match in_time(api.delete(name, &parameters)).await {
+            Ok(_) => {
+                info!(namespace = self.namespace, "deleted {kind} {name}");
+                Ok(())
+            }
+            // It is gone, or another one has the name.
+            Err(Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                debug!(namespace = self.namespace, "{kind} {name} is gone already");
+                Ok(())
+            }
+            Err(error) => Err(Failure { key: removal.key.clone(), cause: cause_of(&error) }),
+        }
+    }
+}
+
+impl Outcome {
+    fn take(&mut self, results: Vec<Result<(ManagedKind, DynamicObject), Failure>>) {
+        for result in results {
+            match result {
+                Ok(applied) => self.applied.push(applied),
+                Err(failure) => self.failures.push(failure),
+            }
+        }
+    }
+}
+
+async fn in_time<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(Error::Service(Box::new(elapsed))),
+    }
+}
+
+/// Whether the object was not the one that was expected. A wrong uid counts as a change of it.
+fn is_conflict(error: &Error) -> bool {
+    match error {
+        Error::Api(status) => {
+            status.code == 409 || (status.code == 422 && status.message.contains("metadata.uid"))
+        }
+        _ => false,
+    }
+}
+
+fn cause_of(error: &Error) -> Cause {
+    match error {
+        Error::Api(status) => {
+            let message = status.message.clone();
+            match status.code {
+                400 | 422 => Cause::Invalid(message),
+                401 | 403 => Cause::Forbidden(message),
+                _ => Cause::Transient(message),
+            }
+        }
+        // The causes of a failed connection are what tells.
+        other => Cause::Transient(chain(other)),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api_error(code: u16, message: &str) -> Error {
+        let status = json!({"status": "Failure", "message": message, "reason": "", "code": code});
+        Error::Api(serde_json::from_value(status).expect("a status"))
+    }
+
+    #[test]
+    fn what_the_object_says_is_told_from_what_may_pass() {
+        let cause = |code| cause_of(&api_error(code, "no"));
+        assert_eq!(cause(422), Cause::Invalid("no".to_owned()));
+        assert_eq!(cause(400), Cause::Invalid("no".to_owned()));
+        assert_eq!(cause(403), Cause::Forbidden("no".to_owned()));
+        for code in [404, 409, 429, 500, 503] {
+            assert_eq!(cause(code), Cause::Transient("no".to_owned()));
+        }
+    }
+
+    #[test]
+    fn another_object_of_the_name_is_a_conflict() {
+        assert!(is_conflict(&api_error(409, "uid mismatch")));
+        assert!(is_conflict(&api_error(422, "metadata.uid: Invalid value: field is immutable")));
+        assert!(!is_conflict(&api_error(422, "spec.ports: Required value")));
+    }
+
+    #[test]
+    fn a_clash_says_what_to_do() {
+        let failure = Failure {
+            key: (ManagedKind::Service, "web-gwapi".to_owned()),
+            cause: Cause::Clash("does not belong to this Gateway".to_owned()),
+        };
+        assert_eq!(
+            failure.to_string(),
+            "Service web-gwapi is there already and does not belong to this Gateway; delete or rename \
+             it, or rename the Gateway"
+        );
+    }
+}

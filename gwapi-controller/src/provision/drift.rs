@@ -1,0 +1,153 @@
+//! Whether an object still is as it was made.
+
+use gwapi_model::Quantity;
+use serde_json::Value;
+
+use super::fingerprint::fingerprint;
+use super::objects::Manifest;
+
+/// Annotation with the fingerprint of what was applied last.
+///
+/// It tells what a look at the object cannot: that something which is there was asked for once and
+/// no longer is.
+pub const APPLIED_ANNOTATION: &str = "gwapi.dev/applied";
+
+/// Members whose texts are amounts, which an API server writes in a form of its own.
+const AMOUNTS: [&str; 3] = ["requests", "limits", "sizeLimit"];
+
+/// The manifest with its own fingerprint.
+pub(super) fn sealed(mut manifest: Manifest) -> Manifest {
+    let print = fingerprint(&manifest.object.to_string());
+    manifest.object["metadata"]["annotations"][APPLIED_ANNOTATION] = Value::String(print);
+    manifest
+}
+
+/// Whether `live` has all that `wanted` says. What others added, and what the API server fills in, is
+/// no drift.
+pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
+    covers_member(live, wanted, false)
+}
+
+fn covers_member(live: &Value, wanted: &Value, is_amount: bool) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, member)| {
+            let is_amount = is_amount || AMOUNTS.contains(&name.as_str());
+            match live.get(name) {
+                Some(live) => covers_member(live, member, is_amount),
+                None => is_nothing(member),
+            }
+        }),
+        (Value::Array(live), Value::Array(wanted)) => covers_items(live, wanted),
+        (Value::String(live), Value::String(wanted)) if is_amount => same_amount(live, wanted),
+        (live, wanted) => live == wanted,
+    }
+}
+
+/// Lists of objects are sets to Kubernetes, others are sequences.
+fn covers_items(live: &[Value], wanted: &[Value]) -> bool {
+    if wanted.iter().all(Value::is_object) {
+        wanted.iter().all(|item| live.iter().any(|live| covers(live, item)))
+    } else {
+        live == wanted
+    }
+}
+
+/// What an API server does not keep.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(members) => members.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn same_amount(one: &str, other: &str) -> bool {
+    one == other
+        || match (amount(one), amount(other)) {
+            // Both come from short decimal texts, so that rounding is alike or far smaller.
+            (Some(one), Some(other)) => (one - other).abs() <= one.abs() * 1e-9,
+            _ => false,
+        }
+}
+
+fn amount(text: &str) -> Option<f64> {
+    const FACTORS: [(&str, f64); 15] = [
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("E", 1e18),
+    ];
+    if !Quantity::new(text).is_valid() {
+        return None;
+    }
+    let suffix = FACTORS
+        .iter()
+        .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, *factor)));
+    let (number, factor) = suffix.unwrap_or((text, 1.0));
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::kind::ManagedKind;
+    use super::*;
+
+    #[test]
+    fn what_others_add_is_no_drift() {
+        let wanted = json!({"spec": {"ports": [{"port": 80}], "args": ["a"], "emptyDir": {}}});
+        let live = json!({
+            "spec": {"ports": [{"port": 443}, {"port": 80, "nodePort": 30000}], "args": ["a"]},
+            "status": {},
+        });
+        assert!(covers(&live, &wanted));
+    }
+
+    #[test]
+    fn what_is_changed_or_gone_is_drift() {
+        let wanted = json!({"spec": {"ports": [{"port": 80}], "args": ["a", "b"], "type": "X"}});
+        for live in [
+            json!({"spec": {"ports": [{"port": 81}], "args": ["a", "b"], "type": "X"}}),
+            json!({"spec": {"ports": [{"port": 80}], "args": ["b", "a"], "type": "X"}}),
+            json!({"spec": {"ports": [{"port": 80}], "args": ["a", "b"], "type": "Y"}}),
+            json!({"spec": {"ports": [{"port": 80}], "args": ["a", "b"]}}),
+            json!({}),
+        ] {
+            assert!(!covers(&live, &wanted), "{live}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_the_same_in_another_form() {
+        let limits = |cpu: &str| json!({"resources": {"limits": {"cpu": cpu}}});
+        for (live, wanted) in [("500m", "0.5"), ("1", "1000m"), ("1Gi", "1024Mi"), ("1k", "1e3")] {
+            assert!(covers(&limits(live), &limits(wanted)), "{live} is {wanted}");
+        }
+        assert!(!covers(&limits("500m"), &limits("0.6")));
+        assert!(!covers(&json!({"a": "500m"}), &json!({"a": "0.5"})), "only where amounts are");
+    }
+
+    #[test]
+    fn a_member_that_is_no_longer_asked_for_changes_the_seal() {
+        let manifest = |object: Value| {
+            sealed(Manifest { kind: ManagedKind::Service, name: "web".to_owned(), object })
+        };
+        let before = manifest(json!({"metadata": {}, "spec": {"a": 1, "b": 2}}));
+        let after = manifest(json!({"metadata": {}, "spec": {"a": 1}}));
+        assert!(!covers(&before.object, &after.object));
+        assert!(covers(&after.object, &after.object));
+    }
+}

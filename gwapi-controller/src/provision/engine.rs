@@ -1,0 +1,448 @@
+//! The task that has every Gateway's infrastructure made, looked after and removed.
+//!
+//! ```text
+//!  set, synced ──┐                                ┌─► Site::carry_out, one at a time per Gateway
+//!  watches ──────┼─► Engine: what is wanted, ─────┤
+//!  outcomes ─────┤   what is there, what failed   └─► reports, the last one of each Gateway
+//!  the clock ────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gwapi_translate::infrastructure::{GatewayInfrastructure, InfrastructureReport};
+use gwapi_translate::ir::GatewayId;
+use kube::Client;
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::apply::{Failure, Outcome, Site};
+use super::assign::{ServicePlan, assign};
+use super::events::Announcer;
+use super::live::{Concerns, LiveObjects, Store, Stream};
+use super::objects::{objects, selector_of_controller};
+use super::parameters::{self, AddressSource};
+use super::plan::{Plan, Settled, known_services, plan};
+use super::report::{View, report};
+use super::settings::{Bootstrap, ProvisionSettings};
+use super::waiting::Waiting;
+use super::watch::{ServiceName, Sighting, streams, watch_service};
+
+/// Gateways that are worked on at once.
+const CONCURRENCY: usize = 16;
+
+/// First pause after a failure; each one after that doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long to wait for the first lists. What cannot be listed is then found out object by object.
+const LISTS_WAIT: Duration = Duration::from_secs(5);
+
+/// Sightings that wait to be looked at.
+const SIGHTINGS: usize = 1024;
+
+/// What the engine is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// This has to run for a Gateway; nothing, if `None`.
+    Set(GatewayId, Option<Arc<GatewayInfrastructure>>),
+    /// All Gateways have been told: what belongs to others has to go.
+    Synced,
+}
+
+/// A Gateway.
+#[derive(Default)]
+struct Entry {
+    wanted: Option<Arc<GatewayInfrastructure>>,
+    /// It is being worked on.
+    is_busy: bool,
+    /// What could not be done the last time.
+    failures: Vec<Failure>,
+    /// How many times in a row something failed.
+    attempts: u32,
+    /// Not to be tried again before.
+    retry_at: Option<Instant>,
+    /// What was applied last, and which versions of the objects came of it.
+    settled: Settled,
+    waiting: Waiting,
+    reported: Option<InfrastructureReport>,
+}
+
+/// See the module.
+pub(super) struct Engine {
+    client: Client,
+    settings: ProvisionSettings,
+    bootstrap: watch::Receiver<Option<Bootstrap>>,
+    gateways: BTreeMap<GatewayId, Entry>,
+    store: Store,
+    streams: Vec<Stream>,
+    /// Until when the first lists are waited for; `None` when that is over.
+    lists_until: Option<Instant>,
+    /// All Gateways have been told.
+    is_complete: bool,
+    /// Gateways to look at.
+    dirty: BTreeSet<GatewayId>,
+    /// When to look at a Gateway again.
+    alarms: BTreeSet<(Instant, GatewayId)>,
+    /// Services of users, with what they are; nothing until they were looked up.
+    existing: BTreeMap<ServiceName, (AbortHandle, Option<Option<Value>>)>,
+    watches: JoinSet<()>,
+    sightings: mpsc::Sender<Sighting>,
+    works: JoinSet<(GatewayId, Outcome)>,
+    permits: Arc<Semaphore>,
+    unsent: BTreeMap<GatewayId, InfrastructureReport>,
+    announcer: Announcer,
+}
+
+impl Engine {
+    /// Starts to watch, and runs until nobody commands any more. Dropped, it stops at once; requests
+    /// under way may or may not take effect.
+    pub(super) async fn run(
+        client: Client,
+        settings: ProvisionSettings,
+        bootstrap: watch::Receiver<Option<Bootstrap>>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        reports: mpsc::Sender<(GatewayId, InfrastructureReport)>,
+    ) {
+        let (sender, mut sightings) = mpsc::channel(SIGHTINGS);
+        let streams = streams(&settings.namespaces);
+        let selector = selector_of_controller(&settings.controller_name);
+        let mut watches = JoinSet::new();
+        for stream in &streams {
+            let watch = super::watch::watch(
+                client.clone(),
+                stream.clone(),
+                selector.clone(),
+                sender.clone(),
+            );
+            watches.spawn(watch);
+        }
+        let announcer = Announcer::new(client.clone(), &settings.controller_name);
+        let mut engine = Self {
+            client,
+            settings,
+            bootstrap,
+            gateways: BTreeMap::new(),
+            store: Store::default(),
+            streams,
+            lists_until: Some(Instant::now() + LISTS_WAIT),
+            is_complete: false,
+            dirty: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            existing: BTreeMap::new(),
+            watches,
+            sightings: sender,
+            works: JoinSet::new(),
+            permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            unsent: BTreeMap::new(),
+            announcer,
+        };
+        loop {
+            let alarm = engine.next_alarm();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => engine.obey(command),
+                    None => return,
+                },
+                // The engine holds a sender, so that there is always one.
+                Some(sighting) = sightings.recv() => {
+                    engine.see(sighting);
+                    while let Ok(sighting) = sightings.try_recv() {
+                        engine.see(sighting);
+                    }
+                }
+                Some(done) = engine.works.join_next() => match done {
+                    Ok((gateway, outcome)) => engine.take(gateway, outcome),
+                    Err(error) => warn!(%error, "work on a Gateway ended early"),
+                },
+                Ok(()) = engine.bootstrap.changed() => engine.look_at_all(),
+                permit = reports.reserve(), if !engine.unsent.is_empty() => {
+                    let Ok(permit) = permit else { return };
+                    if let Some(report) = engine.unsent.pop_first() {
+                        permit.send(report);
+                    }
+                }
+                () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
+                    engine.ring();
+                }
+            }
+            engine.work();
+        }
+    }
+
+    fn next_alarm(&self) -> Option<Instant> {
+        let first = self.alarms.first().map(|(at, _)| *at);
+        [first, self.lists_until].into_iter().flatten().min()
+    }
+
+    fn ring(&mut self) {
+        let now = Instant::now();
+        while let Some((at, gateway)) = self.alarms.pop_first() {
+            if at > now {
+                self.alarms.insert((at, gateway));
+                break;
+            }
+            self.dirty.insert(gateway);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Set(gateway, wanted) => {
+                let entry = self.gateways.entry(gateway.clone()).or_default();
+                let before = existing_service(entry.wanted.as_deref());
+                let after = existing_service(wanted.as_deref());
+                entry.wanted = wanted;
+                // Something new is tried at once, and answered whatever comes of it.
+                entry.attempts = 0;
+                entry.retry_at = None;
+                entry.reported = None;
+                self.dirty.insert(gateway);
+                if before != after {
+                    self.watch_existing();
+                }
+            }
+            Command::Synced => {
+                self.is_complete = true;
+                self.dirty.extend(self.store.gateways().cloned());
+            }
+        }
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        match sighting {
+            Sighting::Ours(stream, seen) => {
+                let concerned = self.store.see(&stream, seen);
+                self.look_at(concerned);
+            }
+            Sighting::Service(name, service) => {
+                if let Some((_, known)) = self.existing.get_mut(&name) {
+                    *known = Some(service);
+                    let gateways = self.gateways.keys().filter(|it| it.namespace == name.0);
+                    self.dirty.extend(gateways.cloned());
+                }
+            }
+        }
+    }
+
+    fn look_at(&mut self, concerned: BTreeSet<Concerns>) {
+        for concerns in concerned {
+            match concerns {
+                Concerns::Gateway(gateway) => {
+                    self.dirty.insert(gateway);
+                }
+                Concerns::Instance(namespace, instance) => {
+                    let is_meant = |(id, entry): &(&GatewayId, &Entry)| {
+                        id.namespace == namespace
+                            && entry.wanted.as_ref().is_some_and(|it| it.name == instance)
+                    };
+                    let found = self.gateways.iter().find(is_meant).map(|(id, _)| id.clone());
+                    self.dirty.extend(found);
+                }
+            }
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        self.dirty.extend(self.gateways.keys().cloned());
+    }
+
+    /// Takes in what came of work on a Gateway.
+    fn take(&mut self, gateway: GatewayId, outcome: Outcome) {
+        let Some(entry) = self.gateways.get_mut(&gateway) else { return };
+        let mut concerned = BTreeSet::new();
+        for (kind, object) in outcome.applied {
+            entry.settled.record(kind, &object);
+            concerned.extend(self.store.put(Some(kind), object));
+        }
+        entry.is_busy = false;
+        entry.failures = outcome.failures;
+        if entry.failures.is_empty() {
+            entry.attempts = 0;
+            entry.retry_at = None;
+        } else {
+            let pause = pause(entry.attempts);
+            entry.attempts = entry.attempts.saturating_add(1);
+            let at = Instant::now() + pause;
+            entry.retry_at = Some(at);
+            self.alarms.insert((at, gateway.clone()));
+            for failure in &entry.failures {
+                warn!(%gateway, "{failure}; trying again in {} ms", pause.as_millis());
+            }
+        }
+        self.dirty.insert(gateway);
+        self.look_at(concerned);
+    }
+
+    /// Looks at every Gateway that something happened to.
+    fn work(&mut self) {
+        if let Some(until) = self.lists_until {
+            let are_all_there = self.streams.iter().all(|stream| self.store.is_synced(stream));
+            if !are_all_there && Instant::now() < until {
+                return;
+            }
+            self.lists_until = None;
+        }
+        for gateway in std::mem::take(&mut self.dirty) {
+            self.work_on(&gateway);
+        }
+    }
+
+    fn work_on(&mut self, gateway: &GatewayId) {
+        let live = self.store.objects(gateway);
+        if !self.gateways.contains_key(gateway) {
+            // Nobody told us of it, and by now everybody would have.
+            if !self.is_complete || live.is_empty() {
+                return;
+            }
+            self.gateways.insert(gateway.clone(), Entry::default());
+        }
+        let entry = &self.gateways[gateway];
+        if entry.is_busy {
+            // It is looked at again when that is done.
+            return;
+        }
+        match entry.wanted.clone() {
+            None if live.is_empty() => {
+                self.gateways.remove(gateway);
+                self.announcer.forget(gateway);
+            }
+            None => {
+                let plan = plan(Vec::new(), "", &live, &Settled::default());
+                self.start(gateway, String::new(), plan);
+            }
+            Some(wanted) => self.provide(gateway, &wanted, &live),
+        }
+    }
+
+    fn provide(
+        &mut self,
+        gateway: &GatewayId,
+        wanted: &Arc<GatewayInfrastructure>,
+        live: &LiveObjects,
+    ) {
+        let services = assign(wanted, &known_services(&wanted.uid, live));
+        let bootstrap = self.bootstrap.borrow().clone();
+        let mut is_told = false;
+        if !wanted.hold
+            && let Some(bootstrap) = bootstrap
+        {
+            let manifests = objects(wanted, &services, &self.settings, &bootstrap);
+            let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
+            let plan = plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
+            is_told = self.start(gateway, wanted.uid.clone(), plan);
+        }
+        // What it waits for is only known when everything was made.
+        if !is_told {
+            self.report(gateway, wanted, &services, live);
+        }
+    }
+
+    /// Starts to carry a plan out, unless it is empty or its time has not come.
+    fn start(&mut self, gateway: &GatewayId, owner: String, plan: Plan) -> bool {
+        let Some(entry) = self.gateways.get_mut(gateway) else { return false };
+        if plan.is_empty() {
+            entry.failures.clear();
+            return false;
+        }
+        if entry.retry_at.is_some_and(|at| at > Instant::now()) {
+            return false;
+        }
+        entry.is_busy = true;
+        let site =
+            Site { client: self.client.clone(), namespace: gateway.namespace.clone(), owner };
+        let permits = self.permits.clone();
+        let gateway = gateway.clone();
+        self.works.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            (gateway, site.carry_out(plan).await)
+        });
+        true
+    }
+
+    /// Tells the status about a Gateway, if there is anything new.
+    fn report(
+        &mut self,
+        gateway: &GatewayId,
+        wanted: &GatewayInfrastructure,
+        services: &[ServicePlan],
+        live: &LiveObjects,
+    ) {
+        let Some(entry) = self.gateways.get_mut(gateway) else { return };
+        let now = Instant::now();
+        let limit = parameters::address_timeout(&wanted.parameters);
+        entry.waiting.update(services, live, now);
+        let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
+        self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
+        let existing = existing_service(Some(wanted)).and_then(|name| {
+            let (_, known) = self.existing.get(&name)?;
+            known.as_ref().map(Option::as_ref)
+        });
+        let report = report(&View {
+            wanted,
+            services,
+            live,
+            pods: &self.store.pods(&gateway.namespace, &wanted.name),
+            existing,
+            failures: &entry.failures,
+            waiting: &entry.waiting.durations(now),
+        });
+        if entry.reported.as_ref() != Some(&report) {
+            self.announcer.announce(gateway, &wanted.uid, &report);
+            entry.reported = Some(report.clone());
+            self.unsent.insert(gateway.clone(), report);
+        }
+    }
+
+    /// Starts and ends watches of Services that parameters name.
+    fn watch_existing(&mut self) {
+        let named = self.gateways.values();
+        let named: BTreeSet<ServiceName> =
+            named.filter_map(|entry| existing_service(entry.wanted.as_deref())).collect();
+        self.existing.retain(|name, (watch, _)| {
+            let is_named = named.contains(name);
+            if !is_named {
+                watch.abort();
+            }
+            is_named
+        });
+        for name in named {
+            if !self.existing.contains_key(&name) {
+                let watch =
+                    watch_service(self.client.clone(), name.clone(), self.sightings.clone());
+                self.existing.insert(name, (self.watches.spawn(watch), None));
+            }
+        }
+    }
+}
+
+/// The Service that the parameters of a Gateway name.
+fn existing_service(wanted: Option<&GatewayInfrastructure>) -> Option<ServiceName> {
+    let wanted = wanted?;
+    match parameters::address_source(&wanted.parameters) {
+        AddressSource::Existing(name) => Some((wanted.gateway.namespace.clone(), name)),
+        _ => None,
+    }
+}
+
+/// How long to wait after this many failures in a row.
+fn pause(attempts: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_half_a_minute() {
+        let pauses = [0, 1, 2, 7, 8, 1000].map(|attempts| pause(attempts).as_millis());
+        assert_eq!(pauses, [200, 400, 800, 25_600, 30_000, 30_000]);
+    }
+}

@@ -1,0 +1,105 @@
+//! Events on Gateways: what `kubectl describe gateway` shows of what could not be had.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gwapi_model::GATEWAY_GROUP;
+use gwapi_model::status::ConditionReason;
+use gwapi_translate::infrastructure::InfrastructureReport;
+use gwapi_translate::ir::GatewayId;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+/// An event's text ends here.
+const LONGEST_NOTE: usize = 1024;
+
+/// Tells each obstacle once, until it was gone.
+pub(super) struct Announcer {
+    recorder: Recorder,
+    told: BTreeMap<GatewayId, BTreeSet<(ConditionReason, String)>>,
+    /// Events under way; they end with the announcer.
+    sending: JoinSet<()>,
+}
+
+impl Announcer {
+    /// One that speaks as the controller of this name.
+    pub(super) fn new(client: Client, controller_name: &str) -> Self {
+        let reporter = Reporter { controller: controller_name.to_owned(), instance: hostname() };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            told: BTreeMap::new(),
+            sending: JoinSet::new(),
+        }
+    }
+
+    /// Forgets what a Gateway was told.
+    pub(super) fn forget(&mut self, gateway: &GatewayId) {
+        self.told.remove(gateway);
+    }
+
+    /// Tells what is new in a report. Waiting is no news.
+    pub(super) fn announce(
+        &mut self,
+        gateway: &GatewayId,
+        uid: &str,
+        report: &InfrastructureReport,
+    ) {
+        while self.sending.try_join_next().is_some() {}
+        let lasting = report.unmet.iter().filter(|it| it.0 != ConditionReason::Pending);
+        let now: BTreeSet<_> = lasting.cloned().collect();
+        let before = self.told.insert(gateway.clone(), now.clone()).unwrap_or_default();
+        for (reason, message) in now.difference(&before) {
+            let event = Event {
+                type_: EventType::Warning,
+                reason: reason.to_string(),
+                note: Some(cut(message)),
+                action: "Provision".to_owned(),
+                secondary: None,
+            };
+            let regarding = regarding(gateway, uid);
+            let recorder = self.recorder.clone();
+            self.sending.spawn(async move {
+                // The same is in the status.
+                if let Err(error) = recorder.publish(&event, &regarding).await {
+                    debug!(%error, "cannot publish an event");
+                }
+            });
+        }
+    }
+}
+
+fn regarding(gateway: &GatewayId, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{GATEWAY_GROUP}/v1")),
+        kind: Some("Gateway".to_owned()),
+        namespace: Some(gateway.namespace.clone()),
+        name: Some(gateway.name.clone()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// In a pod this is its name.
+fn hostname() -> Option<String> {
+    std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty())
+}
+
+fn cut(message: &str) -> String {
+    let end = message.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = end.take_while(|end| *end <= LONGEST_NOTE).last().unwrap_or_default();
+    message[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_letters() {
+        assert_eq!(cut("short"), "short");
+        let cut = cut(&"é".repeat(600));
+        assert_eq!(cut, "é".repeat(512));
+    }
+}

@@ -1,0 +1,309 @@
+//! What is there: the objects and pods that the controller made, as its watches have seen them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gwapi_model::GATEWAY_GROUP;
+use gwapi_translate::ir::GatewayId;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::DynamicObject;
+use serde_json::Value;
+
+use super::kind::ManagedKind;
+use super::objects::INSTANCE_LABEL;
+use super::pods::PodView;
+
+/// An object that is there.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Which of all objects of this name it is.
+    pub(super) uid: String,
+    /// The Gateway that owns it, by its uid.
+    pub(super) owner_uid: String,
+    /// Whether it is going away.
+    pub(super) is_terminating: bool,
+    /// All of it, without the managed fields.
+    pub(super) object: Value,
+}
+
+/// The Gateway that an object belongs to, and the object; `None` where no Gateway owns it.
+pub(super) fn owned(mut object: DynamicObject) -> Option<(GatewayId, Live)> {
+    let owners = object.metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = owners.iter().find(|owner| {
+        let group = owner.api_version.split_once('/').map(|(group, _)| group);
+        owner.kind == "Gateway" && group == Some(GATEWAY_GROUP) && owner.controller == Some(true)
+    })?;
+    let gateway = GatewayId::new(object.metadata.namespace.clone()?, owner.name.clone());
+    let owner_uid = owner.uid.clone();
+    object.metadata.managed_fields = None;
+    let live = Live {
+        uid: object.metadata.uid.clone()?,
+        owner_uid,
+        is_terminating: object.metadata.deletion_timestamp.is_some(),
+        object: serde_json::to_value(object).ok()?,
+    };
+    Some((gateway, live))
+}
+
+/// Kind and name of an object.
+pub(super) type Key = (ManagedKind, String);
+
+/// What is there for one Gateway.
+pub(super) type LiveObjects = BTreeMap<Key, Arc<Live>>;
+
+/// Which stream of a watch an object came by: a kind in a namespace, or in all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stream {
+    /// The kind; `None` for pods.
+    pub(super) kind: Option<ManagedKind>,
+    /// The namespace; empty for all.
+    pub(super) namespace: String,
+}
+
+/// What a watch tells.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// A list begins.
+    Init,
+    /// An object is there.
+    Apply(Box<DynamicObject>),
+    /// An object is gone.
+    Delete(Box<DynamicObject>),
+    /// The list ends: what it had not is gone.
+    InitDone,
+}
+
+/// Whom something that was seen concerns.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Concerns {
+    /// A Gateway.
+    Gateway(GatewayId),
+    /// Whose pods bear this name, in this namespace.
+    Instance(String, String),
+}
+
+/// Kind, namespace and name; no kind stands for pods.
+type Place = (Option<ManagedKind>, String, String);
+
+/// Everything that is there.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    objects: BTreeMap<GatewayId, LiveObjects>,
+    /// By namespace and the name of what they are instances of.
+    pods: BTreeMap<(String, String), BTreeMap<String, PodView>>,
+    /// To whom each object and pod belongs.
+    index: BTreeMap<Place, Concerns>,
+    /// What a list has named so far.
+    listed: BTreeMap<Stream, BTreeSet<Place>>,
+    /// Streams that have listed once.
+    synced: BTreeSet<Stream>,
+}
+
+impl Store {
+    /// What is there for a Gateway.
+    pub(super) fn objects(&self, gateway: &GatewayId) -> LiveObjects {
+        self.objects.get(gateway).cloned().unwrap_or_default()
+    }
+
+    /// Gateways for which something is there.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = &GatewayId> {
+        self.objects.keys()
+    }
+
+    /// The pods of an instance.
+    pub(super) fn pods(&self, namespace: &str, instance: &str) -> Vec<PodView> {
+        let pods = self.pods.get(&(namespace.to_owned(), instance.to_owned()));
+        pods.map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether a stream has listed once.
+    pub(super) fn is_synced(&self, stream: &Stream) -> bool {
+        self.synced.contains(stream)
+    }
+
+    /// Takes in what a watch tells.
+    pub(super) fn see(&mut self, stream: &Stream, seen: Seen) -> BTreeSet<Concerns> {
+        match seen {
+            Seen::Init => {
+                self.listed.insert(stream.clone(), BTreeSet::new());
+                BTreeSet::new()
+            }
+            Seen::Apply(object) => {
+                if let Some(listed) = self.listed.get_mut(stream) {
+                    listed.insert(place(stream.kind, &object));
+                }
+                self.put(stream.kind, *object)
+            }
+            Seen::Delete(object) => self.remove(&place(stream.kind, &object)).into_iter().collect(),
+            Seen::InitDone => {
+                self.synced.insert(stream.clone());
+                self.forget_unlisted(stream)
+            }
+        }
+    }
+
+    /// Takes in an object of a kind; no kind stands for pods.
+    pub(super) fn put(
+        &mut self,
+        kind: Option<ManagedKind>,
+        object: DynamicObject,
+    ) -> BTreeSet<Concerns> {
+        // It may have changed hands.
+        let place = place(kind, &object);
+        let mut concerned: BTreeSet<Concerns> = self.remove(&place).into_iter().collect();
+        let concerns = match kind {
+            Some(kind) => owned(object).map(|(gateway, live)| {
+                let objects = self.objects.entry(gateway.clone()).or_default();
+                objects.insert((kind, place.2.clone()), Arc::new(live));
+                Concerns::Gateway(gateway)
+            }),
+            None => instance(object).map(|(instance, pod)| {
+                let pods = self.pods.entry((place.1.clone(), instance.clone())).or_default();
+                pods.insert(place.2.clone(), pod);
+                Concerns::Instance(place.1.clone(), instance)
+            }),
+        };
+        if let Some(concerns) = concerns {
+            self.index.insert(place, concerns.clone());
+            concerned.insert(concerns);
+        }
+        concerned
+    }
+
+    fn remove(&mut self, place: &Place) -> Option<Concerns> {
+        let concerns = self.index.remove(place)?;
+        match (&concerns, place.0) {
+            (Concerns::Gateway(gateway), Some(kind)) => {
+                if let Some(objects) = self.objects.get_mut(gateway) {
+                    objects.remove(&(kind, place.2.clone()));
+                    if objects.is_empty() {
+                        self.objects.remove(gateway);
+                    }
+                }
+            }
+            (Concerns::Instance(namespace, instance), _) => {
+                let key = (namespace.clone(), instance.clone());
+                if let Some(pods) = self.pods.get_mut(&key) {
+                    pods.remove(&place.2);
+                    if pods.is_empty() {
+                        self.pods.remove(&key);
+                    }
+                }
+            }
+            (Concerns::Gateway(_), None) => {}
+        }
+        Some(concerns)
+    }
+
+    fn forget_unlisted(&mut self, stream: &Stream) -> BTreeSet<Concerns> {
+        let listed = self.listed.remove(stream).unwrap_or_default();
+        let first = (stream.kind, stream.namespace.clone(), String::new());
+        let gone: Vec<Place> = self
+            .index
+            .range(first..)
+            .map(|(place, _)| place)
+            .take_while(|place| place.0 == stream.kind)
+            .take_while(|place| stream.namespace.is_empty() || place.1 == stream.namespace)
+            .filter(|place| !listed.contains(place))
+            .cloned()
+            .collect();
+        gone.iter().filter_map(|place| self.remove(place)).collect()
+    }
+}
+
+fn place(kind: Option<ManagedKind>, object: &DynamicObject) -> Place {
+    let metadata = &object.metadata;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    (kind, text(&metadata.namespace), text(&metadata.name))
+}
+
+/// What a pod is an instance of, and the pod.
+fn instance(object: DynamicObject) -> Option<(String, PodView)> {
+    let pod = object.try_parse::<Pod>().ok()?;
+    let instance = pod.metadata.labels.as_ref()?.get(INSTANCE_LABEL)?.clone();
+    Some((instance, PodView::of(&pod)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stream(kind: Option<ManagedKind>) -> Stream {
+        Stream { kind, namespace: String::new() }
+    }
+
+    fn service(name: &str, gateway: &str) -> Box<DynamicObject> {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"namespace": "shop", "name": name, "uid": name, "ownerReferences": [{
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "name": gateway, "uid": "of-gateway", "controller": true}]},
+        });
+        Box::new(serde_json::from_value(object).expect("an object"))
+    }
+
+    fn concerns(gateway: &str) -> BTreeSet<Concerns> {
+        [Concerns::Gateway(GatewayId::new("shop", gateway))].into()
+    }
+
+    fn names(store: &Store, gateway: &str) -> Vec<String> {
+        let objects = store.objects(&GatewayId::new("shop", gateway));
+        objects.into_keys().map(|(_, name)| name).collect()
+    }
+
+    #[test]
+    fn an_object_belongs_to_the_gateway_that_owns_it() {
+        let mut store = Store::default();
+        let services = stream(Some(ManagedKind::Service));
+        assert_eq!(store.see(&services, Seen::Apply(service("a", "web"))), concerns("web"));
+        assert_eq!(names(&store, "web"), ["a"]);
+        let both = &concerns("web") | &concerns("other");
+        assert_eq!(store.see(&services, Seen::Apply(service("a", "other"))), both);
+        assert_eq!(names(&store, "web"), [""; 0]);
+        assert_eq!(store.see(&services, Seen::Delete(service("a", "other"))), concerns("other"));
+        assert_eq!(store.gateways().count(), 0);
+    }
+
+    #[test]
+    fn an_object_without_an_owner_is_nobodys() {
+        let mut store = Store::default();
+        let mut orphan = service("a", "web");
+        orphan.metadata.owner_references = None;
+        let services = stream(Some(ManagedKind::Service));
+        assert_eq!(store.see(&services, Seen::Apply(orphan)), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_name_is_gone() {
+        let mut store = Store::default();
+        let services = stream(Some(ManagedKind::Service));
+        let accounts = stream(Some(ManagedKind::ServiceAccount));
+        store.see(&accounts, Seen::Apply(service("account", "web")));
+        for name in ["a", "b"] {
+            store.see(&services, Seen::Apply(service(name, "web")));
+        }
+        assert!(!store.is_synced(&services));
+        store.see(&services, Seen::Init);
+        store.see(&services, Seen::Apply(service("b", "web")));
+        assert_eq!(names(&store, "web"), ["account", "a", "b"], "until the list is complete");
+        assert_eq!(store.see(&services, Seen::InitDone), concerns("web"));
+        assert_eq!(names(&store, "web"), ["account", "b"]);
+        assert!(store.is_synced(&services));
+    }
+
+    #[test]
+    fn a_pod_belongs_to_what_it_is_an_instance_of() {
+        let mut store = Store::default();
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": "web-1", "labels": {INSTANCE_LABEL: "web"}},
+        });
+        let pod = Box::new(serde_json::from_value(pod).expect("a pod"));
+        let concerned = store.see(&stream(None), Seen::Apply(pod));
+        let instance = Concerns::Instance("shop".to_owned(), "web".to_owned());
+        assert_eq!(concerned, [instance].into());
+        assert_eq!(store.pods("shop", "web").len(), 1);
+    }
+}

@@ -1,0 +1,107 @@
+//! What runs for each Gateway in a cluster: made, kept as it has to be, and removed.
+//!
+//! ```text
+//!  GatewayInfrastructure ─► assign ─► objects ─► plan ─► apply ─► API server
+//!                                                 ▲                   │
+//!  InfrastructureReport ◄─ report ◄───────────── live ◄─── watches ◄──┘
+//! ```
+//!
+//! [`objects`] is a pure function of what a Gateway asks for, and so are the plan and the report. The
+//! task behind [`Provisioner::start`] carries plans out: objects are made and changed by server-side
+//! apply, each with the Gateway as its owner, and one that has a name we need and another owner is
+//! never touched. What is changed behind our back is changed back; what nobody needs any more goes.
+//! A failure is part of the Gateway's [`InfrastructureReport`], concerns no other Gateway, and is
+//! tried again after a pause that grows from 0.2 to 30 seconds.
+
+mod apply;
+mod assign;
+mod bootstrap;
+mod drift;
+mod engine;
+mod events;
+mod fingerprint;
+mod kind;
+mod live;
+mod objects;
+mod parameters;
+mod patch;
+mod plan;
+mod pods;
+mod report;
+mod settings;
+#[cfg(test)]
+mod testing;
+mod waiting;
+mod watch;
+
+use std::sync::Arc;
+
+use gwapi_translate::infrastructure::{GatewayInfrastructure, InfrastructureReport};
+use gwapi_translate::ir::GatewayId;
+use kube::Client;
+use tokio::sync::{mpsc, watch as latest};
+use tokio::task::JoinHandle;
+
+pub use apply::FIELD_MANAGER;
+pub use assign::{KnownService, ServicePlan, assign};
+pub use bootstrap::{ConfigService, keep_bootstrap};
+pub use drift::APPLIED_ANNOTATION;
+pub use kind::ManagedKind;
+pub use objects::{
+    CLASS_NAME_LABEL, CONTROLLER_LABEL, GATEWAY_NAME_LABEL, INSTANCE_LABEL, MANAGED_BY,
+    MANAGED_BY_LABEL, Manifest, controller_label, objects,
+};
+pub use settings::{ADDRESS_TIMEOUT, Bootstrap, ProvisionSettings};
+
+use engine::{Command, Engine};
+
+/// Reports that wait to be taken. Of what waits longer, each Gateway's last one is kept.
+const REPORTS: usize = 64;
+
+/// Starts the task that has Gateways' infrastructure made.
+pub struct Provisioner;
+
+impl Provisioner {
+    /// Starts the task, in the current runtime.
+    ///
+    /// Among replicas of a controller only the one that holds the Lease may have such a task. It ends
+    /// when the handle or the receiver is dropped; what it has made stays, and whoever starts next goes
+    /// on from there. Nothing is made before `bootstrap` says how proxies find the controller.
+    pub fn start(
+        client: Client,
+        settings: ProvisionSettings,
+        bootstrap: latest::Receiver<Option<Bootstrap>>,
+    ) -> (ProvisionHandle, mpsc::Receiver<(GatewayId, InfrastructureReport)>) {
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (sender, reports) = mpsc::channel(REPORTS);
+        let task = tokio::spawn(Engine::run(client, settings, bootstrap, orders, sender));
+        (ProvisionHandle { commands, task }, reports)
+    }
+}
+
+/// Tells the provisioner what has to run. Dropped, it ends the provisioner.
+pub struct ProvisionHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl ProvisionHandle {
+    /// This has to run for a Gateway from now on; with `None`, nothing. A report follows, unless
+    /// nothing has to run.
+    pub fn set(&self, gateway: GatewayId, wanted: Option<Arc<GatewayInfrastructure>>) {
+        // It ends before its handle only when nobody takes the reports any more.
+        let _ = self.commands.send(Command::Set(gateway, wanted));
+    }
+
+    /// Every Gateway has been told: what this controller made for others may go.
+    pub fn synced(&self) {
+        let _ = self.commands.send(Command::Synced);
+    }
+}
+
+impl Drop for ProvisionHandle {
+    fn drop(&mut self) {
+        // Whoever holds the Lease next must not find us at work.
+        self.task.abort();
+    }
+}

@@ -1,0 +1,299 @@
+//! What has to be done so that what is there becomes what has to be there.
+
+use std::collections::BTreeMap;
+
+use kube::core::DynamicObject;
+use serde_json::Value;
+
+use super::assign::KnownService;
+use super::drift::{APPLIED_ANNOTATION, covers, sealed};
+use super::kind::ManagedKind;
+use super::live::{Key, Live, LiveObjects};
+use super::objects::Manifest;
+
+/// What has to be done for a Gateway.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Plan {
+    /// Objects to make or to change, in this order.
+    pub(super) apply: Vec<Step>,
+    /// Objects to delete.
+    pub(super) delete: Vec<Removal>,
+}
+
+/// An object to make or to change.
+#[derive(Debug, PartialEq)]
+pub(super) struct Step {
+    /// What it has to be.
+    pub(super) manifest: Manifest,
+    /// The uid of the one that is there and ours; `None` where there is none that we know of.
+    pub(super) known: Option<String>,
+    /// The number of pods that the autoscaler is to start from: until now it was the user's, and an
+    /// API server takes what nobody asks for any more back to 1.
+    pub(super) hand_over: Option<i64>,
+}
+
+/// An object to delete.
+#[derive(Debug, PartialEq)]
+pub(super) struct Removal {
+    /// Kind and name.
+    pub(super) key: Key,
+    /// The one that is meant, and no other of that name.
+    pub(super) uid: String,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.apply.is_empty() && self.delete.is_empty()
+    }
+}
+
+/// What was applied last, and which versions of the objects came of it: what the API server makes of
+/// a manifest in a way that we do not expect is not applied again and again.
+#[derive(Debug, Default)]
+pub(super) struct Settled(BTreeMap<Key, (Value, String)>);
+
+impl Settled {
+    /// Notes an object that was applied.
+    pub(super) fn record(&mut self, kind: ManagedKind, object: &DynamicObject) {
+        let metadata = &object.metadata;
+        let seal = metadata.annotations.as_ref().and_then(|it| it.get(APPLIED_ANNOTATION));
+        if let (Some(name), Some(seal), Some(version)) =
+            (&metadata.name, seal, &metadata.resource_version)
+        {
+            let value = (Value::String(seal.clone()), version.clone());
+            self.0.insert((kind, name.clone()), value);
+        }
+    }
+
+    fn has(&self, key: &Key, live: &Live, manifest: &Manifest) -> bool {
+        self.0.get(key).is_some_and(|(seal, version)| {
+            *seal == manifest.object["metadata"]["annotations"][APPLIED_ANNOTATION]
+                && live.object["metadata"]["resourceVersion"] == version.as_str()
+        })
+    }
+}
+
+/// Compares what has to be there with what is. `owner` is the uid of the Gateway; what belongs to a
+/// former one of its name has to go first.
+pub(super) fn plan(
+    manifests: Vec<Manifest>,
+    owner: &str,
+    live: &LiveObjects,
+    settled: &Settled,
+) -> Plan {
+    let mut plan = Plan::default();
+    let mut wanted: Vec<Key> = Vec::new();
+    let mut workload: Option<Key> = None;
+    for manifest in manifests {
+        let key = (manifest.kind, manifest.name.clone());
+        wanted.push(key.clone());
+        if manifest.kind.is_workload() {
+            workload = Some(key.clone());
+        }
+        let there = live.get(&key);
+        // What is on its way out, or has to be, makes room before its successor comes.
+        if there.is_some_and(|it| it.is_terminating || it.owner_uid != owner) {
+            continue;
+        }
+        let manifest = sealed(manifest);
+        let is_as_wanted = there.is_some_and(|it| {
+            covers(&it.object, &manifest.object) || settled.has(&key, it, &manifest)
+        });
+        if !is_as_wanted {
+            let hand_over = there.and_then(|it| hand_over(&it.object, &manifest));
+            plan.apply.push(Step { manifest, known: there.map(|it| it.uid.clone()), hand_over });
+        }
+    }
+    let serves = workload.and_then(|key| live.get(&key)).is_some_and(|it| is_serving(it));
+    let has_workload = wanted.iter().any(|key| key.0.is_workload());
+    for (key, it) in live.iter().filter(|(_, it)| !it.is_terminating) {
+        let is_ours = it.owner_uid == owner;
+        // A Deployment that becomes a DaemonSet, or the reverse, serves until the other does.
+        let still_serves = key.0.is_workload() && has_workload && !serves;
+        let stays = is_ours && (wanted.contains(key) || still_serves);
+        if !stays {
+            plan.delete.push(Removal { key: key.clone(), uid: it.uid.clone() });
+        }
+    }
+    plan
+}
+
+/// The Services that a Gateway has.
+pub(super) fn known_services(owner: &str, live: &LiveObjects) -> Vec<KnownService> {
+    let services = live.iter().filter(|(key, it)| {
+        key.0 == ManagedKind::Service && it.owner_uid == owner && !it.is_terminating
+    });
+    services.map(|((_, name), it)| known_service(name, &it.object)).collect()
+}
+
+fn known_service(name: &str, service: &Value) -> KnownService {
+    let ip = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+    let spec = &service["spec"];
+    let has = if spec["type"] == "LoadBalancer" {
+        let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
+        ingress.into_iter().flatten().filter_map(|it| ip(&it["ip"])).collect()
+    } else {
+        spec["clusterIPs"].as_array().into_iter().flatten().filter_map(ip).collect()
+    };
+    KnownService { name: name.to_owned(), asks_for: ip(&spec["loadBalancerIP"]), has }
+}
+
+/// Whether at least one pod of a Deployment or DaemonSet is ready.
+fn is_serving(live: &Live) -> bool {
+    let status = &live.object["status"];
+    ["readyReplicas", "numberReady"].iter().any(|it| status[it].as_i64().is_some_and(|it| it > 0))
+}
+
+/// The number of pods to hand over to the autoscaler, if it takes the place of a fixed one.
+fn hand_over(live: &Value, manifest: &Manifest) -> Option<i64> {
+    let is_freed = manifest.kind == ManagedKind::Deployment
+        && manifest.object["spec"].get("replicas").is_none();
+    live["spec"]["replicas"].as_i64().filter(|number| is_freed && *number > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::objects::objects;
+    use super::super::settings::ProvisionSettings;
+    use super::super::testing::{bootstrap, wanted};
+    use super::super::{GatewayInfrastructure, assign};
+    use super::*;
+
+    fn manifests(wanted: &GatewayInfrastructure) -> Vec<Manifest> {
+        let services = assign(wanted, &[]);
+        objects(wanted, &services, &ProvisionSettings::default(), &bootstrap())
+    }
+
+    fn planned(wanted: &GatewayInfrastructure, live: &LiveObjects) -> Plan {
+        plan(manifests(wanted), &wanted.uid, live, &Settled::default())
+    }
+
+    /// What is there after the manifests were applied.
+    fn applied(wanted: &GatewayInfrastructure) -> LiveObjects {
+        let live = |manifest: Manifest| {
+            let live = Live {
+                uid: format!("uid of {}", manifest.name),
+                owner_uid: wanted.uid.clone(),
+                is_terminating: false,
+                object: sealed(manifest.clone()).object,
+            };
+            ((manifest.kind, manifest.name), Arc::new(live))
+        };
+        manifests(wanted).into_iter().map(live).collect()
+    }
+
+    fn change(live: &mut LiveObjects, kind: ManagedKind, change: impl Fn(&mut Live)) {
+        for (_, it) in live.iter_mut().filter(|(key, _)| key.0 == kind) {
+            change(Arc::get_mut(it).expect("nobody else has it"));
+        }
+    }
+
+    fn kinds(steps: &[Step]) -> Vec<ManagedKind> {
+        steps.iter().map(|step| step.manifest.kind).collect()
+    }
+
+    fn removed(plan: &Plan) -> Vec<ManagedKind> {
+        plan.delete.iter().map(|it| it.key.0).collect()
+    }
+
+    #[test]
+    fn everything_is_made_once_and_then_there_is_nothing_to_do() {
+        let wanted = wanted();
+        let first = planned(&wanted, &LiveObjects::new());
+        use ManagedKind::{ConfigMap, Deployment, Service, ServiceAccount};
+        assert_eq!(kinds(&first.apply), [ServiceAccount, ConfigMap, Service, Deployment]);
+        assert!(planned(&wanted, &applied(&wanted)).is_empty());
+    }
+
+    #[test]
+    fn drift_is_repaired() {
+        let wanted = wanted();
+        let mut live = applied(&wanted);
+        change(&mut live, ManagedKind::Service, |it| {
+            it.object["spec"]["ports"][0]["port"] = json!(81)
+        });
+        let plan = planned(&wanted, &live);
+        assert_eq!(kinds(&plan.apply), [ManagedKind::Service]);
+        assert_eq!(plan.apply[0].known.as_deref(), Some("uid of web-gwapi"));
+    }
+
+    #[test]
+    fn what_the_api_server_changes_in_its_own_way_is_applied_once() {
+        let wanted = wanted();
+        let mut live = applied(&wanted);
+        change(&mut live, ManagedKind::Service, |it| {
+            it.object["spec"]["ports"][0]["port"] = json!(81);
+            it.object["metadata"]["resourceVersion"] = json!("7");
+        });
+        let service = &live[&(ManagedKind::Service, "web-gwapi".to_owned())].object;
+        let mut settled = Settled::default();
+        let answer = serde_json::from_value(service.clone()).expect("an object");
+        settled.record(ManagedKind::Service, &answer);
+        assert!(plan(manifests(&wanted), &wanted.uid, &live, &settled).is_empty());
+        change(&mut live, ManagedKind::Service, |it| {
+            it.object["metadata"]["resourceVersion"] = json!("8");
+        });
+        let again = plan(manifests(&wanted), &wanted.uid, &live, &settled);
+        assert_eq!(kinds(&again.apply), [ManagedKind::Service]);
+    }
+
+    #[test]
+    fn what_belongs_to_a_former_gateway_of_the_name_goes_first() {
+        let wanted = wanted();
+        let mut live = applied(&wanted);
+        change(&mut live, ManagedKind::Deployment, |it| it.owner_uid = "former".to_owned());
+        let plan = planned(&wanted, &live);
+        assert_eq!(kinds(&plan.apply), []);
+        assert_eq!(removed(&plan), [ManagedKind::Deployment]);
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_waited_for() {
+        let wanted = wanted();
+        let mut live = applied(&wanted);
+        change(&mut live, ManagedKind::Service, |it| it.is_terminating = true);
+        assert!(planned(&wanted, &live).is_empty());
+    }
+
+    #[test]
+    fn the_old_workload_serves_until_the_new_one_does() {
+        let mut wanted = wanted();
+        let mut live = applied(&wanted);
+        wanted.parameters.workload.kind = Some(gwapi_model::WorkloadKind::DaemonSet);
+        let change_of_kind = planned(&wanted, &live);
+        assert_eq!(kinds(&change_of_kind.apply), [ManagedKind::DaemonSet]);
+        assert_eq!(removed(&change_of_kind), []);
+        live.extend(applied(&wanted));
+        change(&mut live, ManagedKind::DaemonSet, |it| {
+            it.object["status"]["numberReady"] = json!(1);
+        });
+        assert_eq!(removed(&planned(&wanted, &live)), [ManagedKind::Deployment]);
+    }
+
+    #[test]
+    fn nothing_is_left_when_nothing_is_wanted() {
+        let live = applied(&wanted());
+        assert_eq!(plan(Vec::new(), "", &live, &Settled::default()).delete.len(), live.len());
+    }
+
+    #[test]
+    fn an_autoscaler_starts_from_the_pods_that_are_there() {
+        let mut wanted = wanted();
+        wanted.parameters.workload.replicas = Some(3);
+        let live = applied(&wanted);
+        wanted.parameters.workload.replicas = None;
+        wanted.parameters.workload.autoscaling = Some(gwapi_model::AutoscalingParameters {
+            min_replicas: None,
+            max_replicas: 9,
+            target_cpu_utilization_percentage: None,
+        });
+        let plan = planned(&wanted, &live);
+        let step = plan.apply.iter().find(|it| it.manifest.kind == ManagedKind::Deployment);
+        assert_eq!(step.and_then(|step| step.hand_over), Some(3));
+    }
+}

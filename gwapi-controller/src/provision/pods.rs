@@ -1,0 +1,142 @@
+//! What pods say about a Gateway: whether it is served, from which nodes, and what is in the way.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+
+/// States of a container that do not pass by themselves.
+const STUCK: [&str; 8] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+];
+
+/// What is looked at of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PodView {
+    /// It is ready, and not about to end.
+    pub(super) is_ready: bool,
+    /// It is about to end, or has ended.
+    pub(super) is_leaving: bool,
+    /// Addresses of its node.
+    pub(super) host_ips: Vec<String>,
+    /// Why it does not run.
+    pub(super) problem: Option<String>,
+}
+
+impl PodView {
+    /// Looks at a pod.
+    pub(super) fn of(pod: &Pod) -> Self {
+        let Some(status) = &pod.status else { return Self::default() };
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        let condition = |name: &str| conditions.iter().find(|it| it.type_ == name);
+        let phase = status.phase.as_deref();
+        let is_leaving = pod.metadata.deletion_timestamp.is_some() || phase == Some("Succeeded");
+        let is_ready =
+            !is_leaving && condition("Ready").is_some_and(|condition| condition.status == "True");
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let unscheduled = condition("PodScheduled").filter(|it| it.status == "False");
+        let containers = status.container_statuses.iter().flatten();
+        let problem = unscheduled
+            .map(unscheduled_problem)
+            .or_else(|| containers.into_iter().find_map(container_problem))
+            .or_else(|| (phase == Some("Failed")).then(|| failure(pod)));
+        let several = status.host_ips.iter().flatten().map(|it| it.ip.clone());
+        let one = status.host_ip.iter().cloned();
+        let mut host_ips: Vec<String> = several.collect();
+        if host_ips.is_empty() {
+            host_ips = one.collect();
+        }
+        Self {
+            is_ready,
+            is_leaving,
+            host_ips,
+            problem: problem.map(|problem| format!("pod {name}: {problem}")),
+        }
+    }
+}
+
+fn unscheduled_problem(condition: &PodCondition) -> String {
+    let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
+    described(reason, condition.message.as_deref())
+}
+
+fn container_problem(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| STUCK.contains(reason))?;
+    // Why it crashed is what it said last.
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let said = last.and_then(|last| last.message.as_deref()).map(str::trim);
+    let message = said.filter(|said| !said.is_empty()).or(waiting.message.as_deref());
+    Some(described(reason, message))
+}
+
+fn failure(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let reason = status.and_then(|status| status.reason.as_deref()).unwrap_or("Failed");
+    described(reason, status.and_then(|status| status.message.as_deref()))
+}
+
+fn described(reason: &str, message: Option<&str>) -> String {
+    match message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view(metadata: &Value, status: &Value) -> PodView {
+        let pod = json!({"metadata": metadata, "status": status});
+        PodView::of(&serde_json::from_value(pod).expect("a pod"))
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_serves_until_it_is_deleted() {
+        let status = json!({
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+        });
+        let ready = view(&json!({"name": "a"}), &status);
+        assert!(ready.is_ready && !ready.is_leaving);
+        assert_eq!(ready.host_ips, ["10.0.0.1", "fd00::1"]);
+        let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let leaving = view(&metadata, &status);
+        assert!(!leaving.is_ready && leaving.is_leaving);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let metadata = json!({"name": "a"});
+        for (status, problem) in [
+            (
+                json!({"conditions": [{"type": "PodScheduled", "status": "False",
+                    "reason": "Unschedulable", "message": "0/1 nodes are available"}]}),
+                "pod a: Unschedulable: 0/1 nodes are available",
+            ),
+            (
+                json!({"containerStatuses": [{"name": "proxy", "image": "", "imageID": "",
+                    "ready": false, "restartCount": 3,
+                    "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+                    "lastState": {"terminated": {"exitCode": 1, "message": "error: no token\n"}}}]}),
+                "pod a: CrashLoopBackOff: error: no token",
+            ),
+            (
+                json!({"phase": "Failed", "reason": "SysctlForbidden", "message": "forbidden"}),
+                "pod a: SysctlForbidden: forbidden",
+            ),
+        ] {
+            assert_eq!(view(&metadata, &status).problem.as_deref(), Some(problem));
+        }
+        let starting = json!({"containerStatuses": [{"name": "proxy", "image": "", "imageID": "",
+            "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}]});
+        assert_eq!(view(&metadata, &starting).problem, None);
+    }
+}

@@ -1,0 +1,300 @@
+//! What a Gateway's status is told: the addresses that it has, and what is in the way of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
+use gwapi_model::{AddressType, ServiceType};
+use gwapi_translate::infrastructure::{
+    GatewayInfrastructure, InfrastructureReport, RequestedAddress,
+};
+use serde_json::Value;
+
+use super::apply::{Cause, Failure};
+use super::assign::ServicePlan;
+use super::kind::ManagedKind;
+use super::live::LiveObjects;
+use super::parameters::{self, AddressSource};
+use super::pods::PodView;
+
+/// A Gateway's status has room for this many addresses (ST-5).
+const MOST_ADDRESSES: usize = 16;
+
+/// What a report is made from.
+pub(super) struct View<'a> {
+    /// What has to be there.
+    pub(super) wanted: &'a GatewayInfrastructure,
+    /// Which Service has which address.
+    pub(super) services: &'a [ServicePlan],
+    /// What is there.
+    pub(super) live: &'a LiveObjects,
+    /// The Gateway's pods.
+    pub(super) pods: &'a [PodView],
+    /// The Service of the user's, where the parameters name one; `None` while it is not known, and
+    /// `Some(None)` where there is none.
+    pub(super) existing: Option<Option<&'a Value>>,
+    /// What could not be done.
+    pub(super) failures: &'a [Failure],
+    /// For how long each Service has been without the address that it is there for.
+    pub(super) waiting: &'a BTreeMap<String, Duration>,
+}
+
+/// What the status is told about a Gateway.
+pub(super) fn report(view: &View<'_>) -> InfrastructureReport {
+    let mut report = Report { view, addresses: Vec::new(), unmet: Vec::new() };
+    if view.wanted.hold {
+        // Its status says why it is refused; what runs already is reached as before.
+        report.addresses_in_use();
+    } else {
+        if !view.wanted.ports.is_empty() {
+            report.find_addresses();
+        }
+        report.name_failures();
+        report.name_obstacles();
+    }
+    InfrastructureReport {
+        addresses: report.addresses,
+        unmet: report.unmet,
+        ready: view.pods.iter().any(|pod| pod.is_ready),
+    }
+}
+
+struct Report<'a> {
+    view: &'a View<'a>,
+    addresses: Vec<GatewayStatusAddress>,
+    unmet: Vec<(ConditionReason, String)>,
+}
+
+impl Report<'_> {
+    fn find_addresses(&mut self) {
+        match parameters::address_source(&self.view.wanted.parameters) {
+            AddressSource::LoadBalancer | AddressSource::ClusterIp => self.each_service(),
+            AddressSource::Nodes => {
+                let found = self.node_addresses();
+                self.choose(found, "no proxy is ready on any node yet");
+            }
+            AddressSource::Existing(name) => self.existing_service(&name),
+        }
+    }
+
+    /// The addresses of what is there, whatever is asked for.
+    fn addresses_in_use(&mut self) {
+        let services = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
+        for (_, service) in services {
+            self.add(if service.object["spec"]["type"] == "NodePort" {
+                self.node_addresses()
+            } else {
+                service_addresses(&service.object)
+            });
+        }
+    }
+
+    /// One address for each Service.
+    fn each_service(&mut self) {
+        for plan in self.view.services {
+            let service = self.view.live.get(&(ManagedKind::Service, plan.name.clone()));
+            let found = service.map(|it| service_addresses(&it.object)).unwrap_or_default();
+            match plan.address {
+                RequestedAddress::Any if !found.is_empty() => self.add(found),
+                RequestedAddress::Ip(ip) if contains(&found, ip) => self.add(vec![ip_address(ip)]),
+                address => self.missing(plan, address, &found),
+            }
+        }
+    }
+
+    fn missing(
+        &mut self,
+        plan: &ServicePlan,
+        address: RequestedAddress,
+        found: &[GatewayStatusAddress],
+    ) {
+        let is_ours = |it: &&Failure| it.key.0 == ManagedKind::Service && it.key.1 == plan.name;
+        if let Some(failure) = self.view.failures.iter().find(is_ours) {
+            // An address outside of its range is refused at once.
+            if let (RequestedAddress::Ip(ip), Cause::Invalid(message)) = (address, &failure.cause) {
+                let message = format!("{ip} cannot be had: {message}");
+                self.unmet.push((ConditionReason::AddressNotUsable, message));
+            }
+            return;
+        }
+        let name = &plan.name;
+        let limit = parameters::address_timeout(&self.view.wanted.parameters);
+        let waited = self.view.waiting.get(name).copied().unwrap_or_default();
+        let is_late = waited >= limit;
+        let seconds = limit.as_secs_f64();
+        self.unmet.push(match (address, found) {
+            (RequestedAddress::Any, _) if is_late => (
+                ConditionReason::AddressNotAssigned,
+                format!(
+                    "Service {name} got no address within {seconds} s: is there a load balancer for it?"
+                ),
+            ),
+            (RequestedAddress::Ip(ip), []) if is_late => (
+                ConditionReason::AddressNotUsable,
+                format!(
+                    "Service {name} asks for {ip} and did not get it within {seconds} s: does a load \
+                     balancer have it to give?"
+                ),
+            ),
+            (RequestedAddress::Ip(ip), [other, ..]) if is_late => (
+                ConditionReason::AddressNotUsable,
+                format!("Service {name} asks for {ip} and got {} instead", other.value),
+            ),
+            (RequestedAddress::Ip(ip), _) => {
+                (ConditionReason::Pending, format!("Service {name} waits for the address {ip}"))
+            }
+            (RequestedAddress::Any, _) => {
+                (ConditionReason::Pending, format!("Service {name} waits for an address"))
+            }
+        });
+    }
+
+    /// Addresses that are there, whichever are asked for: those that are, or all.
+    fn choose(&mut self, found: Vec<GatewayStatusAddress>, nothing: &str) {
+        if found.is_empty() {
+            self.unmet.push((ConditionReason::Pending, nothing.to_owned()));
+            return;
+        }
+        let requests = &self.view.wanted.addresses;
+        let mut takes_all = requests.is_empty();
+        let mut chosen = Vec::new();
+        for request in requests {
+            match request {
+                RequestedAddress::Any => takes_all = true,
+                RequestedAddress::Ip(ip) if contains(&found, *ip) => chosen.push(ip_address(*ip)),
+                RequestedAddress::Ip(ip) => {
+                    let values: Vec<_> = found.iter().map(|it| it.value.as_str()).collect();
+                    let message = format!("{ip} is not among {}", values.join(", "));
+                    self.unmet.push((ConditionReason::AddressNotUsable, message));
+                }
+            }
+        }
+        self.add(if takes_all { found } else { chosen });
+    }
+
+    /// Addresses of the nodes on which the Gateway is served.
+    fn node_addresses(&self) -> Vec<GatewayStatusAddress> {
+        let ready = self.view.pods.iter().filter(|pod| pod.is_ready);
+        let ips: BTreeSet<IpAddr> =
+            ready.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok()).collect();
+        ips.into_iter().map(ip_address).collect()
+    }
+
+    fn existing_service(&mut self, name: &str) {
+        let Some(service) = self.view.existing else {
+            let message = format!("Service {name} is being looked up");
+            self.unmet.push((ConditionReason::Pending, message));
+            return;
+        };
+        let Some(service) = service else {
+            let message = format!(
+                "Service {name}, which the parameters name as existingService, does not exist"
+            );
+            self.unmet.push((ConditionReason::AddressNotAssigned, message));
+            return;
+        };
+        let service_type = service["spec"]["type"].as_str().map(ServiceType::from);
+        match service_type {
+            Some(ServiceType::ExternalName) => {
+                let message =
+                    format!("Service {name} is of type ExternalName and leads to no pods");
+                self.unmet.push((ConditionReason::AddressNotAssigned, message));
+            }
+            Some(ServiceType::NodePort) => {
+                let found = self.node_addresses();
+                self.choose(found, "no proxy is ready on any node yet");
+            }
+            _ => self.choose(service_addresses(service), &format!("Service {name} has no address")),
+        }
+    }
+
+    fn add(&mut self, addresses: Vec<GatewayStatusAddress>) {
+        for address in addresses {
+            if self.addresses.len() < MOST_ADDRESSES && !self.addresses.contains(&address) {
+                self.addresses.push(address);
+            }
+        }
+    }
+
+    /// What could not be made. An address that its Service cannot have is told already.
+    fn name_failures(&mut self) {
+        for failure in self.view.failures {
+            let is_told = failure.key.0 == ManagedKind::Service
+                && matches!(failure.cause, Cause::Invalid(_))
+                && self.view.services.iter().any(|plan| {
+                    plan.name == failure.key.1 && matches!(plan.address, RequestedAddress::Ip(_))
+                });
+            if !is_told {
+                self.unmet.push((reason_of(&failure.cause), failure.to_string()));
+            }
+        }
+    }
+
+    /// Why no proxy is ready, where something is in its way.
+    fn name_obstacles(&mut self) {
+        if self.view.pods.iter().any(|pod| pod.is_ready) {
+            return;
+        }
+        let refused = self.view.live.iter().find_map(|((kind, name), live)| {
+            let conditions = live.object["status"]["conditions"].as_array()?;
+            let failure = conditions
+                .iter()
+                .find(|it| it["type"] == "ReplicaFailure" && it["status"] == "True")?;
+            Some(format!("{kind} {name} cannot make pods: {}", failure["message"].as_str()?))
+        });
+        let mut pods = self.view.pods.iter().filter(|pod| !pod.is_leaving);
+        let stuck = || pods.find_map(|pod| pod.problem.clone());
+        if let Some(problem) = refused.or_else(stuck) {
+            self.unmet.push((ConditionReason::NoResources, problem));
+        }
+    }
+}
+
+fn reason_of(cause: &Cause) -> ConditionReason {
+    match cause {
+        Cause::Clash(_) | Cause::Forbidden(_) => ConditionReason::NoResources,
+        Cause::Invalid(_) => ConditionReason::Invalid,
+        Cause::Transient(_) => ConditionReason::Pending,
+    }
+}
+
+/// The addresses that a Service has: those of its load balancer, or of the cluster.
+fn service_addresses(service: &Value) -> Vec<GatewayStatusAddress> {
+    if service["spec"]["type"] == "LoadBalancer" {
+        let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
+        return ingress.into_iter().flatten().filter_map(ingress_address).collect();
+    }
+    let ips = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
+    ips.filter_map(|it| it.as_str()?.parse().ok()).map(ip_address).collect()
+}
+
+fn ingress_address(ingress: &Value) -> Option<GatewayStatusAddress> {
+    let ip = ingress["ip"].as_str().and_then(|text| text.parse().ok()).map(ip_address);
+    ip.or_else(|| {
+        Some(GatewayStatusAddress {
+            address_type: AddressType::Hostname,
+            value: ingress["hostname"].as_str()?.to_owned(),
+        })
+    })
+}
+
+fn ip_address(ip: IpAddr) -> GatewayStatusAddress {
+    GatewayStatusAddress { address_type: AddressType::IpAddress, value: ip.to_string() }
+}
+
+fn contains(addresses: &[GatewayStatusAddress], ip: IpAddr) -> bool {
+    addresses.contains(&ip_address(ip))
+}
+
+/// Whether a Service has the address that it is there for.
+pub(super) fn has_address(plan: &ServicePlan, service: &Value) -> bool {
+    let found = service_addresses(service);
+    match plan.address {
+        RequestedAddress::Any => !found.is_empty(),
+        RequestedAddress::Ip(ip) => contains(&found, ip),
+    }
+}
+
+#[cfg(test)]
+mod tests;

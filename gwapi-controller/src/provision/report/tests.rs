@@ -1,0 +1,269 @@
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::super::assign;
+use super::super::live::Live;
+use super::super::testing::wanted;
+use super::*;
+
+/// A Gateway, what is there for it, and what its status is told.
+struct Case {
+    wanted: GatewayInfrastructure,
+    live: LiveObjects,
+    pods: Vec<PodView>,
+    existing: Option<Option<Value>>,
+    failures: Vec<Failure>,
+    waited: Duration,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self {
+            wanted: wanted(),
+            live: LiveObjects::new(),
+            pods: vec![PodView { is_ready: true, ..pod("10.0.0.5") }],
+            existing: None,
+            failures: Vec::new(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn of_type(service_type: ServiceType) -> Self {
+        let mut case = Self::new();
+        case.wanted.parameters.service.service_type = Some(service_type);
+        case
+    }
+
+    fn asking_for(mut self, addresses: &[&str]) -> Self {
+        self.wanted.addresses = addresses.iter().map(|ip| request(ip)).collect();
+        self
+    }
+
+    fn with(mut self, kind: ManagedKind, name: &str, object: Value) -> Self {
+        let live = Live {
+            uid: name.to_owned(),
+            owner_uid: self.wanted.uid.clone(),
+            is_terminating: false,
+            object,
+        };
+        self.live.insert((kind, name.to_owned()), Arc::new(live));
+        self
+    }
+
+    /// A Service with what a load balancer gave it.
+    fn balanced(self, name: &str, ingress: &Value) -> Self {
+        let service = json!({
+            "spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.1"]},
+            "status": {"loadBalancer": {"ingress": ingress}},
+        });
+        self.with(ManagedKind::Service, name, service)
+    }
+
+    fn failing(mut self, kind: ManagedKind, cause: Cause) -> Self {
+        self.failures.push(Failure { key: (kind, self.wanted.name.clone()), cause });
+        self
+    }
+
+    fn after(mut self, seconds: u64) -> Self {
+        self.waited = Duration::from_secs(seconds);
+        self
+    }
+
+    fn report(&self) -> InfrastructureReport {
+        let services = assign(&self.wanted, &[]);
+        let waiting = services.iter().map(|plan| (plan.name.clone(), self.waited)).collect();
+        report(&View {
+            wanted: &self.wanted,
+            services: &services,
+            live: &self.live,
+            pods: &self.pods,
+            existing: self.existing.as_ref().map(Option::as_ref),
+            failures: &self.failures,
+            waiting: &waiting,
+        })
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        let addresses = self.report().addresses.into_iter();
+        addresses.map(|it| format!("{} {}", it.address_type, it.value)).collect()
+    }
+
+    fn unmet(&self) -> Vec<String> {
+        let unmet = self.report().unmet.into_iter();
+        unmet.map(|(reason, message)| format!("{reason}: {message}")).collect()
+    }
+}
+
+fn request(ip: &str) -> RequestedAddress {
+    if ip.is_empty() { RequestedAddress::Any } else { RequestedAddress::Ip(ip.parse().unwrap()) }
+}
+
+fn pod(host_ip: &str) -> PodView {
+    PodView { host_ips: vec![host_ip.to_owned()], ..PodView::default() }
+}
+
+#[test]
+fn the_addresses_of_a_load_balancer_are_the_gateways() {
+    let case = Case::new().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]));
+    assert_eq!(case.addresses(), ["IPAddress 10.245.0.1"]);
+    assert_eq!(case.unmet(), [""; 0]);
+    assert!(case.report().ready);
+    let named = Case::new().balanced("web-gwapi", &json!([{"hostname": "lb.example.test"}]));
+    assert_eq!(named.addresses(), ["Hostname lb.example.test"]);
+}
+
+#[test]
+fn an_address_that_does_not_come_is_told_after_a_while() {
+    let case = Case::new().balanced("web-gwapi", &json!([]));
+    assert_eq!(case.unmet(), ["Pending: Service web-gwapi waits for an address"]);
+    assert_eq!(
+        case.after(10).unmet(),
+        [
+            "AddressNotAssigned: Service web-gwapi got no address within 10 s: is there a load balancer \
+              for it?"
+        ]
+    );
+}
+
+#[test]
+fn what_can_be_had_is_served_beside_what_cannot() {
+    let case = Case::new()
+        .asking_for(&["192.0.2.1", "10.245.0.1"])
+        .balanced("web-gwapi", &json!([]))
+        .balanced("web-gwapi-2", &json!([{"ip": "10.245.0.1"}]));
+    assert_eq!(case.addresses(), ["IPAddress 10.245.0.1"]);
+    assert_eq!(case.unmet(), ["Pending: Service web-gwapi waits for the address 192.0.2.1"]);
+    assert_eq!(
+        case.after(10).unmet(),
+        ["AddressNotUsable: Service web-gwapi asks for 192.0.2.1 and did not get it within 10 s: \
+              does a load balancer have it to give?"]
+    );
+}
+
+#[test]
+fn another_address_than_the_one_asked_for_is_not_used() {
+    let case = Case::new()
+        .asking_for(&["10.245.0.1"])
+        .balanced("web-gwapi", &json!([{"ip": "10.245.0.2"}]))
+        .after(10);
+    assert_eq!(case.addresses(), [""; 0]);
+    assert_eq!(
+        case.unmet(),
+        ["AddressNotUsable: Service web-gwapi asks for 10.245.0.1 and got 10.245.0.2 instead"]
+    );
+}
+
+#[test]
+fn a_cluster_address_is_that_of_the_service() {
+    let service = json!({"spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.1", "fd00::1"]}});
+    let case =
+        Case::of_type(ServiceType::ClusterIp).with(ManagedKind::Service, "web-gwapi", service);
+    assert_eq!(case.addresses(), ["IPAddress 10.96.0.1", "IPAddress fd00::1"]);
+}
+
+#[test]
+fn an_address_that_the_api_server_refuses_is_not_usable_at_once() {
+    let case = Case::of_type(ServiceType::ClusterIp)
+        .asking_for(&["192.0.2.1"])
+        .failing(ManagedKind::Service, Cause::Invalid("not in the range".to_owned()));
+    assert_eq!(case.unmet(), ["AddressNotUsable: 192.0.2.1 cannot be had: not in the range"]);
+}
+
+#[test]
+fn node_ports_are_reached_at_the_nodes_of_ready_proxies() {
+    let mut case = Case::of_type(ServiceType::NodePort);
+    case.pods.extend([pod("10.0.0.6"), PodView { is_ready: true, ..pod("10.0.0.4") }]);
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.4", "IPAddress 10.0.0.5"]);
+    let case = case.asking_for(&["10.0.0.5", "10.0.0.6"]);
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    assert_eq!(case.unmet(), ["AddressNotUsable: 10.0.0.6 is not among 10.0.0.4, 10.0.0.5"]);
+}
+
+#[test]
+fn host_ports_are_reached_at_the_nodes_without_a_load_balancer() {
+    let mut case = Case::new();
+    case.wanted.parameters.workload.host_ports = vec![gwapi_model::HostPortParameters {
+        port: gwapi_model::Port::new(80).unwrap(),
+        host_port: None,
+    }];
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    case.pods.clear();
+    assert_eq!(case.unmet(), ["Pending: no proxy is ready on any node yet"]);
+}
+
+#[test]
+fn a_service_of_the_users_has_the_addresses() {
+    let mut case = Case::new();
+    case.wanted.parameters.service.existing_service = Some("front".to_owned());
+    assert_eq!(case.unmet(), ["Pending: Service front is being looked up"]);
+    case.existing = Some(None);
+    assert_eq!(
+        case.unmet(),
+        [
+            "AddressNotAssigned: Service front, which the parameters name as existingService, does not \
+              exist"
+        ]
+    );
+    case.existing = Some(Some(json!({"spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.9"]}})));
+    assert_eq!(case.addresses(), ["IPAddress 10.96.0.9"]);
+    case.existing = Some(Some(json!({"spec": {"type": "NodePort", "clusterIPs": ["10.96.0.9"]}})));
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+}
+
+#[test]
+fn what_cannot_be_made_is_told() {
+    let clash = Cause::Clash("does not belong to this Gateway".to_owned());
+    for (cause, reason) in [
+        (clash, "NoResources"),
+        (Cause::Forbidden("quota".to_owned()), "NoResources"),
+        (Cause::Invalid("unknown field".to_owned()), "Invalid"),
+        (Cause::Transient("connection refused".to_owned()), "Pending"),
+    ] {
+        let case = Case::new()
+            .balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]))
+            .failing(ManagedKind::Deployment, cause);
+        let unmet = case.unmet();
+        assert!(unmet[0].starts_with(&format!("{reason}: Deployment web-gwapi")), "{unmet:?}");
+    }
+}
+
+#[test]
+fn what_keeps_pods_from_running_is_told_while_none_does() {
+    let refusal = json!({"status": {"conditions": [
+        {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}]}});
+    let mut case = Case::new().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}])).with(
+        ManagedKind::Deployment,
+        "web-gwapi",
+        refusal,
+    );
+    assert_eq!(case.unmet(), [""; 0], "an old pod serves");
+    case.pods.clear();
+    assert!(!case.report().ready);
+    assert_eq!(
+        case.unmet(),
+        ["NoResources: Deployment web-gwapi cannot make pods: violates PodSecurity"]
+    );
+    case.live.remove(&(ManagedKind::Deployment, "web-gwapi".to_owned()));
+    case.pods = vec![PodView { problem: Some("pod a: Unschedulable".to_owned()), ..pod("") }];
+    assert_eq!(case.unmet(), ["NoResources: pod a: Unschedulable"]);
+}
+
+#[test]
+fn without_a_listener_there_is_no_address_to_wait_for() {
+    let mut case = Case::new();
+    case.wanted.ports.clear();
+    assert_eq!(case.addresses(), [""; 0]);
+    assert_eq!(case.unmet(), [""; 0]);
+}
+
+#[test]
+fn a_refused_gateway_keeps_its_addresses() {
+    let mut case = Case::new()
+        .asking_for(&["", "192.0.2.1"])
+        .balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]));
+    case.wanted.hold = true;
+    case.wanted.ports.clear();
+    assert_eq!(case.addresses(), ["IPAddress 10.245.0.1"]);
+    assert_eq!(case.unmet(), [""; 0]);
+}
