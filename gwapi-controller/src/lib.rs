@@ -14,6 +14,8 @@
 //! assert!(status_writes(&delta).is_empty());
 //! ```
 
+pub mod status;
+
 use gwapi_model::status::Status;
 use gwapi_model::{CONTROLLER_NAME, ObjectId};
 use gwapi_translate::{Options, TranslationDelta};
