@@ -43,6 +43,7 @@ mod base64;
 mod core;
 mod gateway;
 mod gateway_class;
+mod gateway_parameters;
 mod http_route;
 mod id;
 #[cfg(feature = "kubernetes")]
@@ -51,6 +52,7 @@ pub mod kubernetes;
 pub mod manifest;
 mod meta;
 mod open_enum;
+mod quantity;
 mod reference;
 mod reference_grant;
 mod resources;
@@ -62,11 +64,13 @@ pub mod validate;
 pub use crate::core::*;
 pub use gateway::*;
 pub use gateway_class::*;
+pub use gateway_parameters::*;
 pub use http_route::*;
 pub use id::*;
 /// The crate of [`Timestamp`](jiff::Timestamp), in which metadata and status say times.
 pub use jiff;
 pub use meta::*;
+pub use quantity::*;
 pub use reference::*;
 pub use reference_grant::*;
 pub use resources::*;
@@ -75,6 +79,9 @@ pub use secret_bytes::SecretBytes;
 
 /// API group of the Gateway API's kinds.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+
+/// API group of gwapi's own kinds.
+pub const GWAPI_GROUP: &str = "gwapi.dev";
 
 /// The controller name of gwapi, as GatewayClasses name it in `spec.controllerName`.
 pub const CONTROLLER_NAME: &str = "gwapi.dev/gateway-controller";

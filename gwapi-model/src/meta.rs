@@ -15,6 +15,10 @@ pub struct ObjectMeta {
     /// Namespace; empty for cluster-scoped kinds.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub namespace: Arc<str>,
+    /// Which of all objects that ever had this name it is. Set by an API server, and kept for
+    /// Gateways alone: what is made for them names it as that of its owner (IN-2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Box<str>>,
     /// Labels; those of Namespaces decide `allowedRoutes` with a selector (AR-5).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -5,8 +5,10 @@
 //! Service port, one [`Certificate`] per Secret. Children name their parents, keys are stable, and
 //! what orders rules are fields of the rule.
 //!
-//! Its resources serialise to be shown, without private keys; that is no encoding to hand them to
-//! another process. Until 1.0 enums get variants and structs get fields with what is supported.
+//! Its resources serialise to be shown, without private keys. Another process gets them in the form
+//! of the module `wire` (a feature), which is the same but for certificates: what is added to a type
+//! here has to obey the rules that stand there. Until 1.0 enums get variants and structs get fields
+//! with what is supported.
 
 use std::collections::BTreeMap;
 use std::fmt;

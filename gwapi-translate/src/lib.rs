@@ -57,6 +57,7 @@
 //! No runtime, no clock, no file, and randomness only from an `Rng` that is handed in.
 //! The feature `testing` exports the generators, the oracle and the laws behind these sentences.
 
+pub mod infrastructure;
 pub mod ir;
 pub mod path;
 pub mod pattern;
@@ -65,6 +66,8 @@ pub mod table;
 pub mod testing;
 mod translator;
 pub mod weighted;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use table::RouteTable;
 pub use translator::*;

@@ -154,6 +154,7 @@ impl Applier {
                     })
                     .collect(),
                 rejected_certificates: gateway.certificates().rejected().clone(),
+                ..Feedback::default()
             };
             if named.contains(id) || self.feedback.get(id) != Some(&feedback) {
                 report.insert(id.clone(), feedback.clone());

@@ -262,6 +262,7 @@ fn merge(total: &mut TranslationDelta, next: TranslationDelta) {
         merge_config(total.config.entry(gateway).or_default(), delta);
     }
     total.status.extend(next.status);
+    total.infrastructure.extend(next.infrastructure);
 }
 
 fn merge_config(total: &mut ConfigDelta, next: ConfigDelta) {

@@ -14,6 +14,7 @@ pub(super) fn into_model(
     Ok(ObjectMeta {
         name: name.ok_or(ConversionError::Nameless { kind })?.into(),
         namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+        uid: metadata.uid.as_deref().filter(|_| kind == Kind::Gateway).map(Into::into),
         labels: metadata.labels.clone().unwrap_or_default(),
         annotations: metadata.annotations.clone().unwrap_or_default(),
         creation_timestamp: metadata.creation_timestamp.as_ref().map(|time| time.0),
@@ -24,11 +25,19 @@ pub(super) fn into_model(
 /// Metadata with what the model keeps and nothing else.
 impl From<&ObjectMeta> for meta_v1::ObjectMeta {
     fn from(metadata: &ObjectMeta) -> Self {
-        let ObjectMeta { name, namespace, labels, annotations, creation_timestamp, generation } =
-            metadata;
+        let ObjectMeta {
+            name,
+            namespace,
+            uid,
+            labels,
+            annotations,
+            creation_timestamp,
+            generation,
+        } = metadata;
         Self {
             name: Some(name.to_string()),
             namespace: Some(namespace.to_string()).filter(|namespace| !namespace.is_empty()),
+            uid: uid.as_deref().map(str::to_owned),
             labels: Some(labels.clone()).filter(|labels| !labels.is_empty()),
             annotations: Some(annotations.clone()).filter(|annotations| !annotations.is_empty()),
             creation_timestamp: creation_timestamp.map(meta_v1::Time),

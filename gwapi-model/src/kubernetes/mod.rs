@@ -102,6 +102,12 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::Secret => return secret::from_json(object),
         Kind::ConfigMap => parse::<ConfigMap>(object),
     }
+    .map(|mut resource| {
+        if kind != Kind::Gateway {
+            resource.metadata_mut().uid = None;
+        }
+        resource
+    })
     .map_err(|source| ConversionError::Unreadable { kind, source })
 }
 

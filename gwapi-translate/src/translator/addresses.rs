@@ -7,6 +7,7 @@ use gwapi_model::{AddressType, Gateway, GatewaySpecAddress};
 
 use super::Options;
 use super::conditions::Problem;
+use crate::infrastructure::RequestedAddress;
 use crate::ir::GatewayId;
 
 /// What became of a Gateway's requests for addresses.
@@ -14,6 +15,8 @@ use crate::ir::GatewayId;
 pub(super) struct Addresses {
     /// Addresses to listen on, each once, in the order of the spec.
     pub(super) usable: Vec<IpAddr>,
+    /// Addresses that whoever provisions the Gateway is to ask for.
+    pub(super) requested: Vec<RequestedAddress>,
     /// Requests of a type that is not supported: the Gateway is not accepted (AD-1).
     pub(super) unsupported: Vec<Problem>,
     /// Requests that cannot be met: the Gateway is not programmed (AD-1, AD-2, AD-6).
@@ -23,6 +26,9 @@ pub(super) struct Addresses {
 /// Resolves `spec.addresses`, or assigns by the policy where there are none (AD-5).
 pub(super) fn resolve(id: &GatewayId, gateway: &Gateway, options: &Options) -> Addresses {
     let assigned = options.addresses.assign(id);
+    if options.provisioned() {
+        return provisioned(gateway, assigned);
+    }
     let mut addresses = Addresses::default();
     if gateway.spec.addresses.is_empty() {
         addresses.take(assigned, "no address could be assigned; name one in spec.addresses");
@@ -36,16 +42,46 @@ pub(super) fn resolve(id: &GatewayId, gateway: &Gateway, options: &Options) -> A
                 assigned.clone(),
                 &format!("{place}: no address could be assigned; give it a value"),
             ),
-            Err(problem) if problem.reason == ConditionReason::UnsupportedAddress => {
-                addresses.unsupported.push(problem.at(place));
-            }
-            Err(problem) => addresses.unmet.push(problem.at(place)),
+            Err(problem) => addresses.refuse(index, problem),
+        }
+    }
+    addresses
+}
+
+/// Resolves `spec.addresses` where each Gateway has proxies of its own: they listen on `everywhere`,
+/// whatever addresses lead to them.
+fn provisioned(gateway: &Gateway, everywhere: Vec<IpAddr>) -> Addresses {
+    let mut addresses = Addresses { usable: everywhere, ..Addresses::default() };
+    if gateway.spec.addresses.is_empty() {
+        addresses.requested.push(RequestedAddress::Any); // AD-5
+    }
+    for (index, request) in gateway.spec.addresses.iter().enumerate() {
+        let requested = match judge(request) {
+            Ok(Some(address)) if address.is_unspecified() => Err(Problem::new(
+                ConditionReason::AddressNotUsable,
+                format!("`{address}` is no address that leads to a Gateway"),
+            )),
+            Ok(Some(address)) => Ok(RequestedAddress::Ip(address)),
+            Ok(None) => Ok(RequestedAddress::Any),
+            Err(problem) => Err(problem),
+        };
+        match requested {
+            Ok(again @ RequestedAddress::Ip(_)) if addresses.requested.contains(&again) => {}
+            Ok(requested) => addresses.requested.push(requested),
+            Err(problem) => addresses.refuse(index, problem),
         }
     }
     addresses
 }
 
 impl Addresses {
+    /// Notes a request that cannot be met.
+    fn refuse(&mut self, index: usize, problem: Problem) {
+        let unsupported = problem.reason == ConditionReason::UnsupportedAddress;
+        let problem = problem.at(format_args!("spec.addresses[{index}]"));
+        if unsupported { &mut self.unsupported } else { &mut self.unmet }.push(problem);
+    }
+
     /// Takes addresses into use; none is a problem.
     fn take(&mut self, addresses: Vec<IpAddr>, otherwise: &str) {
         if addresses.is_empty() {

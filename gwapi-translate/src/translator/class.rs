@@ -56,7 +56,7 @@ pub(super) enum ClassVerdict {
 /// Judges a class by name; `class` is the object, if there is one.
 pub(super) fn verdict(class: Option<&GatewayClass>, options: &Options) -> ClassVerdict {
     match class {
-        None if options.any_controller => ClassVerdict::Accepted,
+        None if options.serves_any_controller() => ClassVerdict::Accepted,
         None => ClassVerdict::Foreign,
         Some(class) if !is_ours(class, options) => ClassVerdict::Foreign,
         Some(class) if refusal(class, options).is_some() => ClassVerdict::Refused,
@@ -102,7 +102,7 @@ pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> 
 
 /// GC-1.
 fn is_ours(class: &GatewayClass, options: &Options) -> bool {
-    options.any_controller || class.spec.controller_name == options.controller_name
+    options.serves_any_controller() || class.spec.controller_name == options.controller_name
 }
 
 /// GC-3: no kind of parameters is known, so every reference is refused, save for one to another
@@ -121,7 +121,7 @@ pub(super) fn parameters_problem(
     options: &Options,
 ) -> Option<Problem> {
     let own = group == OWN_GROUP || group == GATEWAY_GROUP;
-    (own || !options.any_controller).then(|| {
+    (own || !options.serves_any_controller()).then(|| {
         Problem::new(
             ConditionReason::InvalidParameters,
             format!(

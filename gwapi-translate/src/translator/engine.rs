@@ -260,6 +260,8 @@ impl Engine {
             for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
                 staged.remove(&id, key);
             }
+            let infrastructure = new.as_ref().and_then(|view| view.infrastructure.clone());
+            staged.infrastructure(&id, infrastructure);
             if let Some(new) = new {
                 for resource in new.config.values() {
                     staged.upsert(&id, resource.clone());

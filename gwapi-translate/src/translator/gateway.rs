@@ -2,13 +2,16 @@
 //!
 //! Two steps, because Gateways compete for ports: a [`GatewayDraft`] is made from the Gateway, its
 //! class and the options alone and says which ports are claimed; a [`GatewayView`] adds what was
-//! won, what certificates there are, and what the data plane reported.
+//! won, what certificates there are, and what the data plane reported. Where each Gateway has proxies
+//! of its own there is nothing to win, and the view says what has to run as well.
 
+mod infrastructure;
 mod judge;
 mod status;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
 use gwapi_model::{Gateway, Kind, Resources};
@@ -20,6 +23,7 @@ use super::conflicts;
 use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, Ports, Seniority};
 use super::{Feedback, Options, syntax};
+use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{GatewayId, Hostname, IrKey, IrResource, ListenerKey};
 
 /// What the Gateway, its class and the options say.
@@ -38,6 +42,8 @@ pub(super) struct GatewayDraft {
     notes: Vec<String>,
     addresses: Addresses,
     listeners: Vec<ListenerDraft>,
+    /// What has to run, its ports left open; where Gateways are provisioned.
+    infrastructure: Option<GatewayInfrastructure>,
 }
 
 /// What a Gateway offers and serves.
@@ -49,6 +55,8 @@ pub(super) struct GatewayView {
     pub(super) config: BTreeMap<IrKey, IrResource>,
     /// Status, with no route counted yet.
     pub(super) status: GatewayStatus,
+    /// What has to run for it, where Gateways are provisioned.
+    pub(super) infrastructure: Option<Arc<GatewayInfrastructure>>,
 }
 
 /// A listener as routes see it.
@@ -109,6 +117,9 @@ pub(super) fn draft(
         .map(|listener| listener::draft(gateway, listener, options))
         .collect();
     conflicts::mark(&mut listeners);
+    let refused = class_refused.is_some() || !problems.is_empty();
+    let infrastructure =
+        options.provisioned().then(|| infrastructure::plan(id, gateway, &addresses, refused));
     Some(GatewayDraft {
         id: id.clone(),
         generation: gateway.metadata.generation,
@@ -119,6 +130,7 @@ pub(super) fn draft(
         notes,
         addresses,
         listeners,
+        infrastructure,
     })
 }
 
@@ -136,9 +148,29 @@ fn backend_tls_problem(gateway: &Gateway) -> Option<Problem> {
 }
 
 impl GatewayDraft {
-    /// Whether anything of the Gateway may be served.
+    /// Whether the Gateway is not accepted as a whole.
+    fn is_refused(&self) -> bool {
+        self.class_refused.is_some() || !self.problems.is_empty()
+    }
+
+    /// Whether anything of the Gateway may be served. Where it has proxies of its own it goes on being
+    /// served while it is refused, if there are any: none are made until it is accepted (GC-7).
     fn is_served(&self) -> bool {
-        self.class_refused.is_none() && self.problems.is_empty()
+        !self.is_refused() || self.infrastructure.is_some()
+    }
+
+    /// What is missing for the Gateway to be reached, as far as has been reported.
+    fn waits_for(&self, feedback: &Feedback) -> Option<&'static str> {
+        let report = &feedback.infrastructure;
+        let has_address = match self.infrastructure {
+            Some(_) => !report.addresses.is_empty(),
+            None => self.addresses_in_use(feedback).next().is_some(),
+        };
+        if !has_address {
+            return Some("the Gateway has no address");
+        }
+        (self.infrastructure.is_some() && !report.ready)
+            .then_some("no proxy of the Gateway is ready")
     }
 
     /// The addresses of the Gateway that can be used, as far as the data plane has said.
@@ -150,10 +182,10 @@ impl GatewayDraft {
         usable.filter(|address| !feedback.unusable_addresses.contains_key(address))
     }
 
-    /// The ports that the Gateway asks for.
+    /// The ports that the Gateway asks for, where it shares them with others.
     pub(super) fn claim(&self) -> Option<Claim> {
         let sound = self.listeners.iter().filter(|listener| listener.is_sound());
-        self.is_served().then(|| Claim {
+        (self.is_served() && self.infrastructure.is_none()).then(|| Claim {
             seniority: Seniority { created: self.created, gateway: self.id.clone() },
             addresses: self.addresses.usable.clone(),
             ports: sound.filter_map(|listener| listener.bound_port).collect(),
@@ -177,6 +209,10 @@ impl GatewayDraft {
             }
             judged.push(listener);
         }
+        view.infrastructure = self.infrastructure.as_ref().map(|plan| {
+            let ports = judged.iter().filter_map(|listener| listener.port);
+            Arc::new(infrastructure::with_ports(plan, ports))
+        });
         view.status = self.status(judged, feedback);
         view
     }

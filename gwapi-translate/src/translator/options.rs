@@ -1,10 +1,11 @@
 //! What translation depends on besides the resources.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gwapi_model::CONTROLLER_NAME;
 
+use crate::infrastructure::InfrastructureReport;
 use crate::ir::{CertificateKey, GatewayId, ListenerKey};
 
 /// What translation depends on besides the resources.
@@ -18,7 +19,8 @@ pub struct Options {
     ///
     /// Such folders differ from a cluster in two more ways. A class that is only referred to is
     /// taken as accepted, because the other implementation's installation would have brought it;
-    /// and a `parametersRef` to another group is a note instead of a refusal (GC-3).
+    /// and a `parametersRef` to another group is a note instead of a refusal (GC-3). It has no effect
+    /// with [`AddressPolicy::Provisioned`].
     pub any_controller: bool,
     /// Added to the port of every listener; sums over 65535 are conditions.
     pub port_offset: u16,
@@ -31,14 +33,21 @@ pub struct Options {
     pub underscore_headers: bool,
 }
 
-/// Which addresses a Gateway without `spec.addresses` gets.
+/// Which addresses Gateways get.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AddressPolicy {
-    /// All the same ones.
+    /// Those of `spec.addresses`; where there are none, all Gateways the same ones.
     Shared(Vec<IpAddr>),
-    /// One of its own, by the table; a Gateway that is not in it has no address
-    /// (`AddressNotAssigned`).
+    /// Those of `spec.addresses`; where there are none, one of its own, by the table. A Gateway that is
+    /// not in it has no address (`AddressNotAssigned`).
     Assigned(BTreeMap<GatewayId, IpAddr>),
+    /// Whatever its infrastructure gets, as in a cluster: each Gateway has proxies of its own, which
+    /// listen on the unspecified addresses, so that Gateways never compete for ports. Its addresses
+    /// are those that [`Feedback::infrastructure`] tells of, and [`Translation::infrastructure`] says
+    /// what has to run.
+    ///
+    /// [`Translation::infrastructure`]: super::Translation::infrastructure
+    Provisioned,
 }
 
 impl AddressPolicy {
@@ -47,7 +56,21 @@ impl AddressPolicy {
         match self {
             Self::Shared(addresses) => addresses.clone(),
             Self::Assigned(table) => table.get(gateway).copied().into_iter().collect(),
+            Self::Provisioned => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         }
+    }
+}
+
+impl Options {
+    /// Whether each Gateway has proxies of its own.
+    pub(super) fn provisioned(&self) -> bool {
+        self.addresses == AddressPolicy::Provisioned
+    }
+
+    /// Whether classes of every controller are served. Never where Gateways are provisioned: there,
+    /// other controllers serve theirs (GC-1, GC-7).
+    pub(super) fn serves_any_controller(&self) -> bool {
+        self.any_controller && !self.provisioned()
     }
 }
 
@@ -78,4 +101,7 @@ pub struct Feedback {
     pub unusable_addresses: BTreeMap<IpAddr, String>,
     /// Certificates that could not be used, with the reason (TL-1).
     pub rejected_certificates: BTreeMap<CertificateKey, String>,
+    /// What became of the Gateway's infrastructure; of meaning with
+    /// [`AddressPolicy::Provisioned`] alone.
+    pub infrastructure: InfrastructureReport,
 }

@@ -1,10 +1,12 @@
 //! What translation yields, and how it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gwapi_model::ObjectId;
 use gwapi_model::status::Status;
 
+use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource};
 
 /// The result of translation.
@@ -14,6 +16,9 @@ pub struct Translation {
     pub config: BTreeMap<GatewayId, GatewayConfig>,
     /// Status of every object that is ours.
     pub status: BTreeMap<ObjectId, Status>,
+    /// What has to run for each Gateway that is ours; with
+    /// [`AddressPolicy::Provisioned`](super::AddressPolicy::Provisioned) alone.
+    pub infrastructure: BTreeMap<GatewayId, Arc<GatewayInfrastructure>>,
 }
 
 /// What changed in a [`Translation`].
@@ -26,12 +31,17 @@ pub struct TranslationDelta {
     pub removed_gateways: Vec<GatewayId>,
     /// New status; `None` where we have nothing to say about the object any more.
     pub status: BTreeMap<ObjectId, Option<Status>>,
+    /// What has to run from now on; `None` where nothing has to any more.
+    pub infrastructure: BTreeMap<GatewayId, Option<Arc<GatewayInfrastructure>>>,
 }
 
 impl TranslationDelta {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.config.is_empty() && self.removed_gateways.is_empty() && self.status.is_empty()
+        self.config.is_empty()
+            && self.removed_gateways.is_empty()
+            && self.status.is_empty()
+            && self.infrastructure.is_empty()
     }
 }
 
@@ -50,6 +60,12 @@ impl Translation {
                 None => self.status.remove(id),
             };
         }
+        for (gateway, infrastructure) in &delta.infrastructure {
+            match infrastructure {
+                Some(wanted) => self.infrastructure.insert(gateway.clone(), wanted.clone()),
+                None => self.infrastructure.remove(gateway),
+            };
+        }
     }
 }
 
@@ -63,6 +79,8 @@ pub(super) struct Staged {
     status: BTreeMap<ObjectId, Option<Status>>,
     /// Gateways that were looked at.
     gateways: BTreeSet<GatewayId>,
+    /// What has to run; `None` where nothing has to.
+    infrastructure: BTreeMap<GatewayId, Option<Arc<GatewayInfrastructure>>>,
 }
 
 impl Staged {
@@ -79,6 +97,15 @@ impl Staged {
     /// Status of an object.
     pub(super) fn status(&mut self, id: ObjectId, status: Option<Status>) {
         self.status.insert(id, status);
+    }
+
+    /// What has to run for a Gateway.
+    pub(super) fn infrastructure(
+        &mut self,
+        gateway: &GatewayId,
+        infrastructure: Option<Arc<GatewayInfrastructure>>,
+    ) {
+        self.infrastructure.insert(gateway.clone(), infrastructure);
     }
 
     /// A Gateway may have come or gone.
@@ -134,6 +161,11 @@ impl Staged {
             .status
             .into_iter()
             .filter(|(id, status)| before.status.get(id) != status.as_ref())
+            .collect();
+        delta.infrastructure = self
+            .infrastructure
+            .into_iter()
+            .filter(|(id, wanted)| before.infrastructure.get(id) != wanted.as_ref())
             .collect();
         delta
     }

@@ -19,7 +19,9 @@ use super::{CounterExample, check_law};
 use crate::ir::{
     BackendTarget, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol,
 };
-use crate::{Feedback, Options, Translation, TranslationDelta, Translator, translate};
+use crate::{
+    AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
+};
 pub use resources::{name, resource};
 use steps::options;
 pub use steps::{Step, show, steps};
@@ -59,7 +61,7 @@ pub fn laws(cases: u32) -> Result<(), CounterExample> {
         },
         |(resources, options)| {
             let resources: Resources = resources.iter().cloned().collect();
-            well_formed(&resources, &translate(&resources, options))
+            well_formed(&resources, &translate(&resources, options), options)
         },
     )
 }
@@ -145,6 +147,11 @@ fn waste(delta: &TranslationDelta, before: &Translation) -> Vec<String> {
     let same =
         |(id, status): &(&ObjectId, &Option<Status>)| before.status.get(*id) == status.as_ref();
     waste.extend(delta.status.iter().filter(same).map(|(id, _)| format!("same status of {id}")));
+    let same = delta
+        .infrastructure
+        .iter()
+        .filter(|(id, wanted)| before.infrastructure.get(*id) == wanted.as_ref());
+    waste.extend(same.map(|(id, _)| format!("same infrastructure of {id}")));
     waste
 }
 
@@ -162,6 +169,8 @@ pub fn difference(expected: &Translation, found: &Translation) -> String {
         }
     }
     compare("status ", &expected.status, &found.status, &mut lines);
+    let (expected, found) = (&expected.infrastructure, &found.infrastructure);
+    compare("infrastructure ", expected, found, &mut lines);
     lines.join("\n")
 }
 
@@ -189,7 +198,20 @@ fn compare<K: Ord + fmt::Display, V: PartialEq + serde::Serialize>(
 /// # Errors
 ///
 /// What does not hold.
-pub fn well_formed(resources: &Resources, translation: &Translation) -> Result<(), String> {
+pub fn well_formed(
+    resources: &Resources,
+    translation: &Translation,
+    options: &Options,
+) -> Result<(), String> {
+    let provisioned = options.addresses == AddressPolicy::Provisioned;
+    let run: BTreeSet<_> = translation.infrastructure.keys().collect();
+    let serve: BTreeSet<_> = translation.config.keys().filter(|_| provisioned).collect();
+    ensure!(run == serve, "{serve:?} serve, and {run:?} run");
+    for (gateway, infrastructure) in &translation.infrastructure {
+        let ports: BTreeSet<u16> = infrastructure.ports.iter().map(|port| port.port).collect();
+        let listening = translation.config[gateway].listeners().map(|it| it.port).collect();
+        ensure!(ports == listening, "{gateway} listens on {listening:?}: {infrastructure:?}");
+    }
     for (gateway, config) in &translation.config {
         ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
         config_is_well_formed(config)?;

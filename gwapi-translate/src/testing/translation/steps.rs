@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent};
+use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
+use gwapi_model::{AddressType, Kind, ObjectId, Resource, ResourceEvent};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 use super::resources::{name, resource, world};
+use crate::infrastructure::InfrastructureReport;
 use crate::ir::{CertificateKey, GatewayId, ListenerKey};
 use crate::{AddressPolicy, Feedback, Options};
 
@@ -73,14 +75,16 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
         (GatewayId::new("a", "g"), address("127.1.0.1")),
         (GatewayId::new("b", "g"), address("127.1.0.2")),
     ]));
-    (any::<bool>(), select(vec![0, 1000, 65100]), select(vec![shared, assigned]), any::<bool>())
-        .prop_map(|(any_controller, port_offset, addresses, allow_external_name)| Options {
+    let policies = select(vec![shared, assigned, AddressPolicy::Provisioned]);
+    (any::<bool>(), select(vec![0, 1000, 65100]), policies, any::<bool>()).prop_map(
+        |(any_controller, port_offset, addresses, allow_external_name)| Options {
             any_controller,
             port_offset,
             addresses,
             allow_external_name,
             ..Options::default()
-        })
+        },
+    )
 }
 
 fn feedback() -> impl Strategy<Value = Feedback> {
@@ -93,12 +97,25 @@ fn feedback() -> impl Strategy<Value = Feedback> {
         proptest::collection::btree_map(listener, why(), 0..2),
         proptest::collection::btree_map(certificate, why(), 0..2),
         proptest::collection::btree_map(address, why(), 0..2),
+        report(),
     )
-        .prop_map(|(unbound, rejected_certificates, unusable_addresses)| Feedback {
-            unbound,
-            rejected_certificates,
-            unusable_addresses,
+        .prop_map(|(unbound, rejected_certificates, unusable_addresses, infrastructure)| {
+            Feedback { unbound, rejected_certificates, unusable_addresses, infrastructure }
         })
+}
+
+fn report() -> impl Strategy<Value = InfrastructureReport> {
+    let address = |value: &str| GatewayStatusAddress {
+        address_type: AddressType::IpAddress,
+        value: value.to_owned(),
+    };
+    let addresses = select(vec![vec![], vec![address("10.0.0.1")], vec![address("10.0.0.2")]]);
+    let unmet = select(vec![vec![], vec![(ConditionReason::NoResources, "no room".to_owned())]]);
+    (addresses, unmet, any::<bool>()).prop_map(|(addresses, unmet, ready)| InfrastructureReport {
+        addresses,
+        unmet,
+        ready,
+    })
 }
 
 /// One event a line: `apply HTTPRoute a/r {"parentRefs":...}`.

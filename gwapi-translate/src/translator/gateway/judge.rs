@@ -26,6 +26,8 @@ pub(super) struct JudgedListener {
     pub(super) status: ListenerStatus,
     /// Whether it answers for its hosts, and does not only keep them from other listeners.
     pub(super) serves: bool,
+    /// The port to bind, if it has a place there.
+    pub(super) port: Option<u16>,
     /// What it brings into the configuration.
     pub(super) config: Vec<IrResource>,
 }
@@ -60,7 +62,8 @@ impl GatewayDraft {
         }
         let mut config = Vec::new();
         let serves = has_place && (draft.protocol == Protocol::Http || !certificates.is_empty());
-        if let (true, Some(port)) = (has_place, draft.bound_port) {
+        let port = draft.bound_port.filter(|_| has_place);
+        if let Some(port) = port {
             let protocol = match draft.protocol {
                 Protocol::Http => ListenerProtocol::Http,
                 _ => ListenerProtocol::Https {
@@ -76,8 +79,7 @@ impl GatewayDraft {
             })));
             config.extend(certificates.into_iter().map(IrResource::Certificate));
         }
-        let has_address = self.addresses_in_use(feedback).next().is_some();
-        let programmed = self.programmed(draft, &accepted, usable, has_address);
+        let programmed = self.programmed(draft, &accepted, usable, feedback);
         JudgedListener {
             name: draft.key.as_str().to_owned(),
             accepted: accepted.first().map(|problem| problem.reason),
@@ -85,6 +87,7 @@ impl GatewayDraft {
             programmed: programmed.is_none(),
             status: self.listener_status(draft, &accepted, &unresolved, programmed),
             serves,
+            port,
             config,
         }
     }
@@ -154,7 +157,7 @@ impl GatewayDraft {
         draft: &ListenerDraft,
         accepted: &[Problem],
         certificate_usable: bool,
-        has_address: bool,
+        feedback: &Feedback,
     ) -> Option<Problem> {
         let invalid = |message: &str| Some(Problem::new(ConditionReason::Invalid, message));
         if !accepted.is_empty() {
@@ -163,15 +166,11 @@ impl GatewayDraft {
         if draft.protocol == Protocol::Https && !certificate_usable {
             return invalid("no certificate of the listener can be used");
         }
-        if !self.is_served() {
-            let message = "the Gateway is not accepted";
-            return Some(Problem::new(ConditionReason::Pending, message));
-        }
-        if !has_address {
-            let message = "the Gateway has no address";
-            return Some(Problem::new(ConditionReason::Pending, message));
-        }
-        None
+        let waits_for = match self.is_refused() {
+            true => Some("the Gateway is not accepted"),
+            false => self.waits_for(feedback),
+        };
+        waits_for.map(|message| Problem::new(ConditionReason::Pending, message))
     }
 
     fn listener_status(

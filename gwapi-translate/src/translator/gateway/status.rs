@@ -10,6 +10,9 @@ use super::super::conditions::{Problem, fails, holds, summary};
 use super::GatewayDraft;
 use super::judge::JudgedListener;
 
+/// Addresses that a status can hold (AD-3).
+const ADDRESSES_LIMIT: usize = 16;
+
 impl GatewayDraft {
     /// Puts the status together; no route is counted yet.
     pub(super) fn status(
@@ -21,19 +24,26 @@ impl GatewayDraft {
         let programmed = self.programmed_condition(&accepted, &listeners, feedback);
         let resolved = self.resolved_condition(&listeners);
         let serves = listeners.iter().any(|listener| listener.serves);
-        // AD-3: what is not in use is not listed.
         GatewayStatus {
-            addresses: self
-                .addresses_in_use(feedback)
-                .filter(|_| serves)
-                .map(|address| GatewayStatusAddress {
-                    address_type: AddressType::IpAddress,
-                    value: address.to_string(),
-                })
-                .collect(),
+            addresses: self.status_addresses(serves, feedback),
             conditions: vec![accepted, programmed, resolved],
             listeners: listeners.into_iter().map(|listener| listener.status).collect(),
         }
+    }
+
+    /// AD-3: what is not in use is not listed.
+    fn status_addresses(&self, serves: bool, feedback: &Feedback) -> Vec<GatewayStatusAddress> {
+        if self.infrastructure.is_some() {
+            let reported = feedback.infrastructure.addresses.iter();
+            return reported.take(ADDRESSES_LIMIT).cloned().collect();
+        }
+        self.addresses_in_use(feedback)
+            .filter(|_| serves)
+            .map(|address| GatewayStatusAddress {
+                address_type: AddressType::IpAddress,
+                value: address.to_string(),
+            })
+            .collect()
     }
 
     /// GW-6: a listener that is not accepted shows on the Gateway; the last one to fall takes it
@@ -93,11 +103,17 @@ impl GatewayDraft {
                 format!("address `{address}` cannot be used: {why}"),
             ))
         }));
+        let reported =
+            feedback.infrastructure.unmet.iter().filter(|_| self.infrastructure.is_some());
+        unmet.extend(reported.map(|(reason, message)| Problem::new(*reason, message)));
         if !unmet.is_empty() {
             return summary(condition_type, &unmet, &[], self.generation);
         }
         if listeners.iter().any(|listener| listener.programmed) {
             return summary(condition_type, [], &[], self.generation);
+        }
+        if let Some(message) = self.waits_for(feedback).filter(|_| self.infrastructure.is_some()) {
+            return fails(condition_type, ConditionReason::Pending, message, self.generation);
         }
         let message = "no listener is programmed; see the conditions of each";
         fails(condition_type, ConditionReason::Invalid, message, self.generation)

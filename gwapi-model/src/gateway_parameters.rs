@@ -1,0 +1,333 @@
+//! GatewayParameters: how the proxies of a Gateway run in a cluster.
+//!
+//! The documentation of the fields is also that of the CRD.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::open_enum::open_enum;
+use crate::{GatewayDuration, IntOrString, ObjectMeta, Port, Quantity, ServiceType};
+
+/// How the proxies of a Gateway run in a cluster: their Service, their pods, their settings.
+///
+/// A GatewayClass refers to it in `spec.parametersRef`, for all of its Gateways, or a Gateway in
+/// `spec.infrastructure.parametersRef`, for itself. Where both do, the class has the defaults: a
+/// field that the Gateway's parameters set takes the place of the class's, lists and maps as a
+/// whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayParameters {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// What is asked for.
+    #[serde(default)]
+    pub spec: GatewayParametersSpec,
+}
+
+/// How the proxies of a Gateway run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayParametersSpec {
+    /// The Services through which clients reach the proxies.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub service: ServiceParameters,
+    /// The pods of the proxies.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub workload: WorkloadParameters,
+    /// Settings of the proxies themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proxy: ProxyParameters,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The Services through which clients reach the proxies of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceParameters {
+    /// Type of the Service: LoadBalancer, NodePort or ClusterIP. Default: LoadBalancer.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub service_type: Option<ServiceType>,
+    /// Name of a Service in the Gateway's namespace that is there already: no other one is made, and
+    /// this one is left as it is. It has to lead the listeners' ports to the pods of the Gateway, by
+    /// their labels. Excludes every other field of `service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_service: Option<String>,
+    /// Ports on the nodes, for listeners that shall have the same one always. Needs the type NodePort or
+    /// LoadBalancer; listeners that are not listed get a port that the cluster chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_ports: Vec<NodePortParameters>,
+    /// Which implementation of load balancers serves the Service. Needs the type LoadBalancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_class: Option<String>,
+    /// Whether nodes forward clients to proxies of other nodes (Cluster), or only to their own, which
+    /// keeps the clients' addresses (Local). Needs the type NodePort or LoadBalancer. Default: Cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+    /// IP families of the Service, in order of preference. Default: that of the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_families: Vec<IpFamily>,
+    /// Whether the Service has one IP family or two. Default: SingleStack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_family_policy: Option<IpFamilyPolicy>,
+    /// Annotations of the Service, beside those of the Gateway's `spec.infrastructure`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations of the Gateway that its Service gets as well: keys, or `prefix/*` for all keys with
+    /// that prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copy_annotations: Vec<String>,
+    /// How long a Service may go without an address before its Gateway says that it cannot have
+    /// one. Default: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_timeout: Option<GatewayDuration>,
+}
+
+/// The port of a listener on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePortParameters {
+    /// Port of the listener.
+    pub port: Port,
+    /// Port on the nodes; it has to lie in the range that the cluster keeps for them, which is 30000
+    /// to 32767 unless it was set up otherwise.
+    pub node_port: Port,
+}
+
+open_enum! {
+    /// Which proxies a node forwards clients to.
+    pub enum ExternalTrafficPolicy {
+        /// Those of every node.
+        Cluster = "Cluster",
+        /// Those of the node itself.
+        Local = "Local",
+    }
+}
+
+open_enum! {
+    /// An IP family.
+    pub enum IpFamily {
+        /// IPv4.
+        Ipv4 = "IPv4",
+        /// IPv6.
+        Ipv6 = "IPv6",
+    }
+}
+
+open_enum! {
+    /// How many IP families a Service has.
+    pub enum IpFamilyPolicy {
+        /// One.
+        SingleStack = "SingleStack",
+        /// Two where the cluster has two.
+        PreferDualStack = "PreferDualStack",
+        /// Two.
+        RequireDualStack = "RequireDualStack",
+    }
+}
+
+/// The pods in which the proxies of a Gateway run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadParameters {
+    /// What runs the pods: a Deployment, or a DaemonSet with one pod on each node. Default: Deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<WorkloadKind>,
+    /// Number of pods of a Deployment. Excludes `autoscaling`. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Lets the load decide how many pods a Deployment has. Excludes `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingParameters>,
+    /// How many pods evictions, as when a node is drained, leave running. Without it they may take all
+    /// at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<DisruptionBudgetParameters>,
+    /// Image of the proxy. Default: that of the controller's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// CPU and memory of the proxy's container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Ports of the node itself that lead to listeners of the pods on it. A change of these ports
+    /// replaces the pods, and no two pods on one node can have the same one. Namespaces with a Pod
+    /// Security level of `baseline` or `restricted` do not admit them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_ports: Vec<HostPortParameters>,
+    /// Labels of the nodes on which pods may run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that do not keep the pods away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// Rules for the choice of nodes, as in `affinity` of a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Value>,
+    /// How pods spread over nodes and zones, as in `topologySpreadConstraints` of a pod. A constraint
+    /// without `labelSelector` counts the pods of the Gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topology_spread_constraints: Vec<Value>,
+    /// What is laid over the template of the pods last, for what has no field here: a strategic merge
+    /// patch of a PodTemplateSpec. Objects are merged member by member, `containers`, `volumes`,
+    /// `env`, `volumeMounts` and the like by their names, other lists are replaced, and null takes a
+    /// member out. The container of the proxy is named `proxy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template_patch: Option<Value>,
+}
+
+open_enum! {
+    /// What runs the pods of a Gateway.
+    pub enum WorkloadKind {
+        /// A number of pods anywhere.
+        Deployment = "Deployment",
+        /// One pod on each node.
+        DaemonSet = "DaemonSet",
+    }
+}
+
+/// How many pods the load asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalingParameters {
+    /// The fewest pods. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<u32>,
+    /// The most pods.
+    pub max_replicas: u32,
+    /// How much of the CPU that they request the pods shall use on average, in percent. Default: 80.
+    #[serde(
+        default,
+        rename = "targetCPUUtilizationPercentage",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub target_cpu_utilization_percentage: Option<u32>,
+}
+
+/// How many pods evictions leave running: one of the two fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisruptionBudgetParameters {
+    /// How many have to stay, as a number or a percentage. Excludes `maxUnavailable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_available: Option<IntOrString>,
+    /// How many may be gone, as a number or a percentage. Excludes `minAvailable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// CPU and memory of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceRequirements {
+    /// What is set aside for it, such as `cpu: 100m` and `memory: 64Mi`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Quantity>,
+    /// What it may use at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// A port of the node that leads to a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostPortParameters {
+    /// Port of the listener.
+    pub port: Port,
+    /// Port of the node. Default: that of the listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<Port>,
+}
+
+/// A taint that does not keep a pod away from a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Toleration {
+    /// Key of the taint. Default: every key, which needs the operator Exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How the value is read. Default: Equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<TolerationOperator>,
+    /// Value of the taint, for the operator Equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Effect of the taint. Default: every effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
+    /// How long a pod stays where the taint appears, for the effect NoExecute. Default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toleration_seconds: Option<i64>,
+}
+
+open_enum! {
+    /// How the value of a [`Toleration`] is read.
+    pub enum TolerationOperator {
+        /// The taint has the key, whatever its value.
+        Exists = "Exists",
+        /// The taint has the key and the value.
+        Equal = "Equal",
+    }
+}
+
+open_enum! {
+    /// What a taint does to pods that do not tolerate it.
+    pub enum TaintEffect {
+        /// New ones do not come.
+        NoSchedule = "NoSchedule",
+        /// New ones come only where there is no other place.
+        PreferNoSchedule = "PreferNoSchedule",
+        /// Those that are there leave as well.
+        NoExecute = "NoExecute",
+    }
+}
+
+/// Settings of the proxies themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyParameters {
+    /// Number of threads that serve traffic. Default: the CPUs that the container may use, at most 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u32>,
+    /// What the proxy logs: error, warn, info, debug or trace. Default: info.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
+    /// How a proxy that is told to end lets its connections go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainParameters>,
+    /// Number of proxies in front of the Gateway that are believed about clients: the client is the
+    /// entry of X-Forwarded-For that many places from the right. Only where nobody can reach the Gateway
+    /// past them. Default: 0, by which such headers are overwritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_hops: Option<u32>,
+}
+
+open_enum! {
+    /// What a proxy logs.
+    pub enum LogLevel {
+        /// What went wrong.
+        Error = "error",
+        /// And what may go wrong.
+        Warn = "warn",
+        /// And what an operator acts on.
+        Info = "info",
+        /// And how it came to that.
+        Debug = "debug",
+        /// And every step.
+        Trace = "trace",
+    }
+}
+
+/// How a proxy that is told to end lets its connections go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainParameters {
+    /// It goes on accepting until no connection came for this time, at most for half of `timeout`.
+    /// Default: 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<GatewayDuration>,
+    /// It cuts what is still in flight after this time. Default: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<GatewayDuration>,
+}

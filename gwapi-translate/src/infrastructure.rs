@@ -1,0 +1,208 @@
+//! What has to run for a Gateway in a cluster: the input of whoever provisions it.
+//!
+//! With [`AddressPolicy::Provisioned`](crate::AddressPolicy::Provisioned) every Gateway has proxies
+//! of its own. What they serve is its configuration; that they run, and how clients reach them, is
+//! its [`GatewayInfrastructure`]. Whoever sees to that answers with an [`InfrastructureReport`], which
+//! becomes status.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use gwapi_model::GatewayParametersSpec;
+use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
+use serde::{Deserialize, Serialize};
+
+use crate::ir::GatewayId;
+
+/// What has to run for a Gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayInfrastructure {
+    /// The Gateway.
+    pub gateway: GatewayId,
+    /// Which of all Gateways that ever had this name it is: what is made for it names it as its
+    /// owner. Empty where no API server gave it one.
+    pub uid: String,
+    /// Generation of the Gateway.
+    pub generation: i64,
+    /// Name of the GatewayClass.
+    pub class: String,
+    /// Name of what is made for the Gateway: [`name`] of the Gateway and its class.
+    pub name: String,
+    /// The Gateway is refused, so that what is asked for is not known: what runs already goes on as it
+    /// is, and nothing is made, changed or removed until this is over.
+    pub hold: bool,
+    /// Labels from `spec.infrastructure`, for everything that is made (IN-1).
+    pub labels: BTreeMap<String, String>,
+    /// Annotations from `spec.infrastructure`, for everything that is made (IN-1).
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations for Services alone: those that the parameters have, and those of the Gateway that
+    /// they ask to copy.
+    pub service_annotations: BTreeMap<String, String>,
+    /// Ports of the listeners that have a place, each once, in order. Without any there is nothing to
+    /// reach, and no Service.
+    pub ports: Vec<InfrastructurePort>,
+    /// The addresses of `spec.addresses` that can be asked for; none means that one is allocated
+    /// (AD-5).
+    pub addresses: Vec<RequestedAddress>,
+    /// How it runs: the defaults of the class, overridden by the Gateway's own parameters.
+    pub parameters: GatewayParametersSpec,
+}
+
+/// A port at which clients reach a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InfrastructurePort {
+    /// Port, the same on the Service and in the pod.
+    pub port: u16,
+    /// What is spoken below the listener's protocol.
+    pub protocol: TransportProtocol,
+}
+
+impl InfrastructurePort {
+    /// Name of the port, such as `port-80` or `port-53-udp`; a DNS label of at most 15 characters.
+    pub fn name(&self) -> String {
+        match self.protocol {
+            TransportProtocol::Tcp => format!("port-{}", self.port),
+            TransportProtocol::Udp => format!("port-{}-udp", self.port),
+        }
+    }
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TransportProtocol {
+    /// TCP.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+impl TransportProtocol {
+    /// The protocol as Services name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+impl fmt::Display for TransportProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An address that a Gateway asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RequestedAddress {
+    /// Any IP address (AD-2).
+    Any,
+    /// This one.
+    Ip(IpAddr),
+}
+
+/// What whoever provisions a Gateway says about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InfrastructureReport {
+    /// The addresses at which the Gateway is reached now; exactly these become `status.addresses`
+    /// (AD-3).
+    pub addresses: Vec<GatewayStatusAddress>,
+    /// What was asked for and is not to be had, with the reason of `Programmed=False`:
+    /// `AddressNotUsable`, `AddressNotAssigned`, `NoResources`, `Invalid` or `Pending`.
+    pub unmet: Vec<(ConditionReason, String)>,
+    /// At least one proxy is ready: it has had a complete configuration and serves.
+    pub ready: bool,
+}
+
+/// Names are DNS labels, which end here.
+const LIMIT: usize = 63;
+
+/// Name of what is made for a Gateway: `<gateway>-<class>`, a DNS label (IN-2). What is no label as
+/// it stands, because it is too long or has dots, is cut and gets a hash (GC-8).
+pub fn name(gateway: &GatewayId, class: &str) -> String {
+    let plain = format!("{}-{class}", gateway.name);
+    let starts_with_letter = plain.starts_with(|c: char| c.is_ascii_lowercase());
+    if starts_with_letter && plain.len() <= LIMIT && !plain.contains('.') {
+        return plain;
+    }
+    let label: String = plain.chars().map(|c| if c == '.' { '-' } else { c }).collect();
+    let label = if starts_with_letter { label } else { format!("gw-{label}") };
+    hashed(&label, &format!("{}/{class}", gateway.name))
+}
+
+/// A name as the value of a label: as it is, or cut and hashed where it is too long (GC-8).
+pub fn label_value(name: &str) -> String {
+    if name.len() <= LIMIT { name.to_owned() } else { hashed(name, name) }
+}
+
+/// `text` cut so that a hash of `source` has room behind it.
+fn hashed(text: &str, source: &str) -> String {
+    let hash = format!("{:016x}", fnv_1a(source));
+    let mut head: String = text.chars().take(LIMIT - hash.len() - 1).collect();
+    head.truncate(head.trim_end_matches(['-', '.', '_']).len());
+    format!("{head}-{hash}")
+}
+
+/// FNV-1a with 64 bits: the same for all versions and machines.
+fn fnv_1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name_of(gateway: &str, class: &str) -> String {
+        name(&GatewayId::new("ns", gateway), class)
+    }
+
+    #[test]
+    fn a_short_name_is_that_of_the_gateway_and_its_class() {
+        assert_eq!(name_of("web", "gwapi"), "web-gwapi");
+        assert_eq!(label_value("web"), "web");
+    }
+
+    #[test]
+    fn what_is_no_dns_label_is_cut_and_hashed_and_stays_apart() {
+        let long = "a".repeat(253);
+        let longer_class = "b".repeat(253);
+        let names = [
+            name_of(&long, "gwapi"),
+            name_of(&long, "gwapi2"),
+            name_of(&"a".repeat(252), "gwapi"),
+            name_of("web.shop", "gwapi"),
+            name_of("web-shop", "gwapi"),
+            name_of("web", &longer_class),
+            name_of("8080", "gwapi"),
+            name_of(&format!("{}-b", "a".repeat(45)), "gwapi-of-somebody"),
+        ];
+        for (index, name) in names.iter().enumerate() {
+            assert!(name.len() <= 63, "{name}");
+            assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            assert!(
+                name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+                "{name}"
+            );
+            assert!(!names[..index].contains(name), "{name} stands for two Gateways");
+        }
+        assert_eq!(label_value(&long).len(), 63);
+        assert_ne!(label_value(&long), label_value(&"a".repeat(252)));
+    }
+
+    #[test]
+    fn names_stay_the_same_over_versions() {
+        assert_eq!(name_of("web.shop", "gwapi"), "web-shop-gwapi-dbcd37abdfe5bb20");
+    }
+
+    #[test]
+    fn a_port_has_a_name_of_at_most_fifteen_characters() {
+        let port = |port, protocol| InfrastructurePort { port, protocol }.name();
+        assert_eq!(port(80, TransportProtocol::Tcp), "port-80");
+        assert_eq!(port(65535, TransportProtocol::Udp), "port-65535-udp");
+    }
+}

@@ -1,0 +1,262 @@
+//! IR resources as JSON, with their names and versions.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use gwapi_model::SecretBytes;
+use prost::bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::ir::{
+    Backend, BackendKey, Certificate, CertificateKey, Endpoints, HttpRule, IrKey, IrResource,
+    Listener, ListenerKey, RuleKey,
+};
+
+/// The name of a resource: its kind and its key, as `HttpRule/default/shop/checkout`.
+pub fn name_of(key: &IrKey) -> String {
+    match key {
+        IrKey::Listener(key) => format!("Listener/{key}"),
+        IrKey::HttpRule(key) => format!("HttpRule/{key}"),
+        IrKey::Backend(key) => format!("Backend/{key}"),
+        IrKey::Endpoints(key) => format!("Endpoints/{key}"),
+        IrKey::Certificate(key) => format!("Certificate/{key}"),
+    }
+}
+
+/// The key that a name stands for; `None` where its kind is not known here.
+pub fn key_of(name: &str) -> Option<IrKey> {
+    let (kind, key) = name.split_once('/')?;
+    Some(match kind {
+        "Listener" => IrKey::Listener(ListenerKey::new(key)),
+        "HttpRule" => IrKey::HttpRule(RuleKey::new(key)),
+        "Backend" => IrKey::Backend(BackendKey::new(key)),
+        "Endpoints" => IrKey::Endpoints(BackendKey::new(key)),
+        "Certificate" => IrKey::Certificate(CertificateKey::new(key)),
+        _ => return None,
+    })
+}
+
+/// Encodes a resource, private keys included: what comes out is for the proxy of its Gateway alone.
+pub fn encode(resource: &IrResource) -> Bytes {
+    let json = serde_json::to_vec(&Outgoing::from(resource));
+    json.expect("IR resources have text as keys of maps, and writing to memory does not fail")
+        .into()
+}
+
+/// Decodes the resource of a name. The message of an error shows nothing of a certificate.
+pub fn decode(name: &str, bytes: &[u8]) -> Result<IrResource, String> {
+    let Some(key) = key_of(name) else {
+        let kind = name.split('/').next().unwrap_or_default();
+        return Err(format!("resources of the kind {kind} are not known to this version"));
+    };
+    let resource: Incoming =
+        serde_json::from_slice(bytes).map_err(|error| readable(&key, &error))?;
+    let resource = IrResource::from(resource);
+    if resource.key() != key {
+        return Err(format!("it is named {name} and holds {}", resource.key()));
+    }
+    Ok(resource)
+}
+
+/// What is wrong with an encoding. Messages quote what they did not expect, so those about
+/// certificates say no more than where it was.
+fn readable(key: &IrKey, error: &serde_json::Error) -> String {
+    match key {
+        IrKey::Certificate(_) => {
+            format!("it cannot be read: something unexpected at column {}", error.column())
+        }
+        _ => format!("it cannot be read: {error}"),
+    }
+}
+
+/// The version of a resource: a hash of its encoding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version([u8; 16]);
+
+impl Version {
+    pub(super) fn of(encoded: &[u8]) -> Self {
+        Self(hash(&[encoded]))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// The first half of SHA-256 over some pieces, each with its length.
+pub(super) fn hash(pieces: &[&[u8]]) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for piece in pieces {
+        hasher.update((piece.len() as u64).to_be_bytes());
+        hasher.update(piece);
+    }
+    let mut half = [0; 16];
+    half.copy_from_slice(&hasher.finalize()[..16]);
+    half
+}
+
+/// SHA-256 as text.
+pub(super) fn checksum(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A resource on its way out. Apart from certificates it looks as it does in dumps.
+#[derive(Serialize)]
+pub(super) enum Outgoing<'a> {
+    Listener(&'a Listener),
+    HttpRule(&'a HttpRule),
+    Backend(&'a Backend),
+    Endpoints(&'a Endpoints),
+    Certificate(OutgoingCertificate<'a>),
+}
+
+#[derive(Serialize)]
+pub(super) struct OutgoingCertificate<'a> {
+    key: &'a CertificateKey,
+    chain: &'a str,
+    #[serde(serialize_with = "secret_to_base64")]
+    private_key: &'a SecretBytes,
+}
+
+impl<'a> From<&'a IrResource> for Outgoing<'a> {
+    fn from(resource: &'a IrResource) -> Self {
+        match resource {
+            IrResource::Listener(listener) => Self::Listener(listener),
+            IrResource::HttpRule(rule) => Self::HttpRule(rule),
+            IrResource::Backend(backend) => Self::Backend(backend),
+            IrResource::Endpoints(endpoints) => Self::Endpoints(endpoints),
+            IrResource::Certificate(certificate) => Self::Certificate(OutgoingCertificate {
+                key: &certificate.key,
+                chain: &certificate.chain,
+                private_key: &certificate.private_key,
+            }),
+        }
+    }
+}
+
+/// A resource on its way in.
+#[derive(Deserialize)]
+pub(super) enum Incoming {
+    Listener(Arc<Listener>),
+    HttpRule(Arc<HttpRule>),
+    Backend(Arc<Backend>),
+    Endpoints(Arc<Endpoints>),
+    Certificate(IncomingCertificate),
+}
+
+#[derive(Deserialize)]
+pub(super) struct IncomingCertificate {
+    key: CertificateKey,
+    chain: Arc<str>,
+    #[serde(deserialize_with = "secret_from_base64")]
+    private_key: SecretBytes,
+}
+
+impl From<Incoming> for IrResource {
+    fn from(resource: Incoming) -> Self {
+        match resource {
+            Incoming::Listener(listener) => Self::Listener(listener),
+            Incoming::HttpRule(rule) => Self::HttpRule(rule),
+            Incoming::Backend(backend) => Self::Backend(backend),
+            Incoming::Endpoints(endpoints) => Self::Endpoints(endpoints),
+            Incoming::Certificate(IncomingCertificate { key, chain, private_key }) => {
+                Self::Certificate(Arc::new(Certificate { key, chain, private_key }))
+            }
+        }
+    }
+}
+
+fn secret_to_base64<S: Serializer>(
+    secret: &&SecretBytes,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(secret.expose()))
+}
+
+fn secret_from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretBytes, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bytes = STANDARD.decode(text).map_err(|_| serde::de::Error::custom("not base64"))?;
+    Ok(SecretBytes::new(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> IrResource {
+        IrResource::Certificate(Arc::new(Certificate {
+            key: CertificateKey::secret("default", "tls"),
+            chain: "CHAIN".into(),
+            private_key: SecretBytes::new(b"hunter2\xff".to_vec()),
+        }))
+    }
+
+    #[test]
+    fn every_kind_of_name_stands_for_its_key() {
+        for key in [
+            IrKey::Listener(ListenerKey::new("http")),
+            IrKey::HttpRule(RuleKey::new("default/shop/checkout")),
+            IrKey::Backend(BackendKey::service("default", "shop", 80)),
+            IrKey::Endpoints(BackendKey::service("default", "shop", 80)),
+            IrKey::Certificate(CertificateKey::secret("default", "tls")),
+        ] {
+            assert_eq!(key_of(&name_of(&key)), Some(key));
+        }
+        assert_eq!(key_of("UdpRule/default/dns/0"), None);
+        assert_eq!(key_of("Listener"), None);
+    }
+
+    #[test]
+    fn a_private_key_crosses_the_wire_and_no_dump() {
+        let certificate = certificate();
+        let encoded = encode(&certificate);
+        assert_eq!(decode("Certificate/default/tls", &encoded), Ok(certificate.clone()));
+        let dump = serde_json::to_string(&certificate).unwrap();
+        assert!(!dump.contains("aHVudGVyMv8="), "{dump}");
+    }
+
+    #[test]
+    fn an_unreadable_certificate_is_told_without_what_it_held() {
+        let encoded = br#"{"Certificate":{"key":"default/tls","chain":7,"private_key":"hunter2"}}"#;
+        let error = decode("Certificate/default/tls", encoded).unwrap_err();
+        assert_eq!(error, "it cannot be read: something unexpected at column 45");
+        let encoded = br#"{"Certificate":"hunter2"}"#;
+        let error = decode("Certificate/default/tls", encoded).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_named() {
+        assert_eq!(
+            decode("UdpRule/default/dns/0", b"{}").unwrap_err(),
+            "resources of the kind UdpRule are not known to this version"
+        );
+        let encoded = br#"{"Backend":{"key":"default/a:80","protocol":"Http9"}}"#;
+        let error = decode("Backend/default/a:80", encoded).unwrap_err();
+        assert!(error.starts_with("it cannot be read: unknown variant `Http9`"), "{error}");
+    }
+
+    #[test]
+    fn a_resource_under_another_name_is_refused() {
+        let error = decode("Certificate/default/other", &encode(&certificate())).unwrap_err();
+        assert_eq!(
+            error,
+            "it is named Certificate/default/other and holds Certificate default/tls"
+        );
+    }
+
+    #[test]
+    fn a_version_changes_with_the_contents_alone() {
+        let version = |resource: &IrResource| Version::of(&encode(resource)).to_string();
+        let IrResource::Certificate(original) = certificate() else { unreachable!() };
+        let renewed = Certificate { private_key: SecretBytes::new(vec![1]), ..(*original).clone() };
+        assert_eq!(version(&certificate()), version(&certificate()));
+        assert_ne!(version(&certificate()), version(&IrResource::Certificate(Arc::new(renewed))));
+        assert_eq!(version(&certificate()).len(), 32);
+    }
+}
