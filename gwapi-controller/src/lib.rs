@@ -15,6 +15,7 @@
 //! ```
 
 pub mod provision;
+pub mod status;
 
 use gwapi_model::status::Status;
 use gwapi_model::{CONTROLLER_NAME, ObjectId};

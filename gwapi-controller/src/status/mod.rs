@@ -1,0 +1,10 @@
+//! Status: our part of it, and how it gets to the API server.
+
+mod merge;
+mod withdraw;
+
+pub use merge::{
+    MAX_ADDRESSES, MAX_CONDITIONS, MAX_LISTENERS, MAX_MESSAGE, MAX_PARENTS, Merged, Stored, merge,
+    observed_generation, patch,
+};
+pub use withdraw::{OwnedFields, withdraw};
