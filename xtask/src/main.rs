@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod cluster;
 mod command;
+mod conformance;
 mod deps;
 mod examples;
 mod gateway;
@@ -60,6 +61,10 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Runs a real Kubernetes of one node in a network namespace
     Cluster(cluster::ClusterArgs),
+    /// Builds the images of controller and proxy as archives, from static binaries
+    Images,
+    /// Runs the official conformance suite of Gateway API on a fresh cluster
+    Conformance(conformance::ConformanceArgs),
     /// Becomes the first process of a cluster
     #[command(hide = true)]
     ClusterEnter {
@@ -106,6 +111,12 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tutorials { names } => tutorials::run(&root, &names),
         Task::Bench(arguments) => bench::run(&root, &arguments),
         Task::Cluster(arguments) => cluster::run(&root, &arguments),
+        Task::Images => cluster::deploy::images(&root).map(|images| {
+            for image in images {
+                println!("{}  {}", image.names.join(", "), image.archive.display());
+            }
+        }),
+        Task::Conformance(arguments) => conformance::run(&root, &arguments),
         Task::ClusterEnter { stage, folder } => cluster::enter(&folder, stage),
         Task::BenchResponder { name } => bench::responder::run(&name),
         Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),

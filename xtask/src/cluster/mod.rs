@@ -12,19 +12,20 @@
 mod cgroups;
 mod components;
 mod configs;
-mod crds;
-mod down;
-mod golang;
-mod host;
-mod images;
+pub(crate) mod crds;
+pub(crate) mod deploy;
+pub(crate) mod down;
+pub(crate) mod golang;
+pub(crate) mod host;
+pub(crate) mod images;
 mod inside;
 mod keys;
-mod progress;
-mod state;
-mod status;
+pub(crate) mod progress;
+pub(crate) mod state;
+pub(crate) mod status;
 mod supervisor;
-mod tools;
-mod up;
+pub(crate) mod tools;
+pub(crate) mod up;
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -92,6 +93,11 @@ enum ClusterTask {
         version: SuiteVersion,
         #[arg(long, value_enum, default_value = "experimental")]
         channel: Channel,
+    },
+    /// Puts the project's images into the cluster and installs its chart, or upgrades it
+    Install {
+        #[command(flatten)]
+        which: Which,
     },
     /// Builds everything that a cluster needs, and starts none
     Build {
@@ -163,6 +169,10 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         ClusterTask::Crds { which, version, channel } => {
             crds::install(root, &tools(root, which)?, *version, *channel)
         }
+        ClusterTask::Install { which } => {
+            let tools = tools(root, which)?;
+            deploy::install(root, &tools, &deploy::images(root)?)
+        }
         ClusterTask::Build { install } => {
             host::check(*install)?;
             let programs = tools::build_programs(root)?;
@@ -176,7 +186,7 @@ fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {
 }
 
 /// Only one process at a time starts or ends a cluster of one name.
-fn lock(cluster: &Cluster) -> anyhow::Result<File> {
+pub(crate) fn lock(cluster: &Cluster) -> anyhow::Result<File> {
     let path: PathBuf = cluster.folder.with_extension("lock");
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)

@@ -1,0 +1,93 @@
+//! The project's own images and chart.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::golang::as_caller;
+use super::images::{self, Image, Recipe};
+use super::progress;
+use super::tools::{Tools, quiet};
+use crate::command::{cargo, run, target_directory};
+
+/// An image of the project: its stage in `deploy/Containerfile`, the package and its binary.
+struct Own {
+    stage: &'static str,
+    package: &'static str,
+    binary: &'static str,
+}
+
+const OWN: [Own; 2] = [
+    Own { stage: "controller", package: "gwapi-controller", binary: "gwapi-controller" },
+    Own { stage: "proxy", package: "gwapi-dataplane", binary: "gwapi-proxy" },
+];
+
+/// Where the chart is installed, and under which name.
+pub(crate) const NAMESPACE: &str = "gwapi-system";
+pub(crate) const RELEASE: &str = "gwapi";
+
+/// The authorities that Debian trusts: what a proxy trusts where a policy says `System`.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Builds static binaries and an image of each, as archives.
+pub(crate) fn images(root: &Path) -> anyhow::Result<Vec<Image>> {
+    let folder = target_directory(root)?.join("cluster/images");
+    let binaries = binaries(root)?;
+    let context = folder.join("context");
+    fs::create_dir_all(&context).with_context(|| format!("cannot create {}", context.display()))?;
+    copy(Path::new(SYSTEM_AUTHORITIES), &context.join("ca-certificates.crt"))?;
+    for own in &OWN {
+        copy(&binaries.join(own.binary), &context.join(own.binary))?;
+    }
+    let containerfile = root.join("deploy/Containerfile");
+    let mut built = Vec::new();
+    for own in &OWN {
+        let name = format!("gwapi/{}:{}", own.stage, env!("CARGO_PKG_VERSION"));
+        let archive = folder.join(format!("{}.tar", own.stage));
+        let recipe = Recipe {
+            containerfile: &containerfile,
+            context: &context,
+            target: Some(own.stage),
+            arguments: &[],
+            name: &name,
+        };
+        progress::step(&format!("image {name}"), || images::build(&recipe, &archive))?;
+        built.push(Image { archive, names: vec![name] });
+    }
+    Ok(built)
+}
+
+/// Programs without a C library beside them, so that an image needs nothing else.
+fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut build = cargo(root);
+    // The target has to be named: what runs while cargo builds must not be static.
+    build.args(["build", "--locked", "--profile", "image", "--target", &triple]);
+    for own in &OWN {
+        build.args(["--package", own.package, "--bin", own.binary]);
+    }
+    build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    as_caller(&mut build);
+    run(&mut build)?;
+    Ok(target_directory(root)?.join(triple).join("image"))
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to)
+        .map(|_| ())
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// Puts images into the cluster and installs the chart with the values of tests, or upgrades it.
+pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
+    progress::step("own images into containerd", || images::load(tools, images))?;
+    progress::step("chart", || {
+        let mut helm = tools.helm()?;
+        helm.args(["upgrade", "--install", RELEASE]).arg(root.join("deploy/helm/gwapi"));
+        helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values"]);
+        helm.arg(root.join("xtask/cluster/values.yaml"));
+        helm.args(["--wait", "--timeout", "3m"]);
+        quiet(&mut helm).map(|_| ())
+    })
+}

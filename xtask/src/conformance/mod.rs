@@ -1,0 +1,253 @@
+//! `cargo xtask conformance`: the official suite, unmodified, against the project's images and chart
+//! on a fresh cluster.
+
+mod events;
+mod logs;
+mod summary;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::cluster::crds::Channel;
+use crate::cluster::golang::{self, SuiteVersion};
+use crate::cluster::state::Cluster;
+use crate::cluster::tools::{Tools, quiet};
+use crate::cluster::{deploy, down, host, lock, progress, status, up};
+use crate::command::target_directory;
+use events::{Events, Outcome};
+use summary::Summary;
+
+/// Options of `cargo xtask conformance`.
+#[derive(Args)]
+pub(crate) struct ConformanceArgs {
+    /// The version of the suite and of the CRDs
+    #[arg(long, value_enum, default_value = "v1.7.0")]
+    version: SuiteVersion,
+    /// The channel of the CRDs [default: standard; experimental for v1.6.3, which tests a field of it]
+    #[arg(long, value_enum)]
+    channel: Option<Channel>,
+    /// Features to test, by commas [default: those that the GatewayClass lists]
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
+    /// Profiles to report on, by commas
+    #[arg(long, value_delimiter = ',', default_values = PROFILES)]
+    profiles: Vec<String>,
+    /// Runs this test only
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
+    /// Tests that run at the same time, of those that may
+    #[arg(long, default_value_t = 4)]
+    parallel: u32,
+    /// Leaves the cluster running at the end
+    #[arg(long)]
+    keep: bool,
+    /// Installs missing Debian packages by apt-get
+    #[arg(long)]
+    install: bool,
+    /// The name of the cluster, which is started anew
+    #[arg(long, default_value = "conformance")]
+    name: String,
+}
+
+const PROFILES: [&str; 5] =
+    ["GATEWAY-HTTP", "GATEWAY-TLS", "GATEWAY-TCP", "GATEWAY-UDP", "GATEWAY-GRPC"];
+
+/// The class that the suite uses; the values of tests name it too.
+const CLASS: &str = "gateway-conformance";
+
+/// An address of the load balancer's pool that it gives to nobody who does not ask, and one that is
+/// not of the pool.
+const USABLE_ADDRESS: &str = "10.245.255.1";
+const UNUSABLE_ADDRESS: &str = "192.0.2.1";
+
+/// Where the results go.
+struct Results(PathBuf);
+
+pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()> {
+    host::check_root()?;
+    host::check(arguments.install)?;
+    let images = deploy::images(root)?;
+    let suite = golang::build(root, &golang::suite(arguments.version))?.join("suite.test");
+    let results = Results::fresh(root)?;
+    let cluster = Cluster::named(root, &arguments.name)?;
+    let _lock = lock(&cluster)?;
+    down::clear(&cluster)?;
+    let channel = arguments.channel.unwrap_or(match arguments.version {
+        SuiteVersion::V1_7_0 => Channel::Standard,
+        SuiteVersion::V1_6_3 => Channel::Experimental,
+    });
+    let tools = up::up(root, &cluster, false, Some((arguments.version, channel)))?;
+    let keeper = logs::Keeper::start(cluster.logs().join("pods"), results.path("pods"));
+    let judged = install(root, &tools, &images)
+        .and_then(|()| run_suite(root, arguments, &tools, &suite, &results));
+    results.describe_cluster(&tools);
+    drop(keeper);
+    if arguments.keep {
+        println!("{}", status::usage(&cluster));
+    } else {
+        down::clear(&cluster)?;
+    }
+    println!("results are in {}", results.0.display());
+    match judged?.complaint() {
+        Some(complaint) => bail!("{complaint}"),
+        None => Ok(()),
+    }
+}
+
+fn install(
+    root: &Path,
+    tools: &Tools,
+    images: &[crate::cluster::images::Image],
+) -> anyhow::Result<()> {
+    deploy::install(root, tools, images)?;
+    progress::step("GatewayClass is accepted", || {
+        let mut kubectl = tools.kubectl()?;
+        kubectl
+            .args(["wait", "--for=create", "--timeout=60s"])
+            .arg(format!("gatewayclass/{CLASS}"));
+        quiet(&mut kubectl)?;
+        let mut kubectl = tools.kubectl()?;
+        kubectl.args(["wait", "--for=condition=Accepted", "--timeout=60s"]);
+        quiet(kubectl.arg(format!("gatewayclass/{CLASS}"))).map(|_| ())
+    })
+}
+
+fn run_suite(
+    root: &Path,
+    arguments: &ConformanceArgs,
+    tools: &Tools,
+    suite: &Path,
+    results: &Results,
+) -> anyhow::Result<Summary> {
+    eprintln!("== suite {}", arguments.version.name());
+    let start = Instant::now();
+    let mut child = command(root, arguments, tools, suite, results)?
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the suite")?;
+    let output = child.stdout.take().context("standard output is no pipe")?;
+    let mut raw = File::create(results.path("events.jsonl")).context("cannot keep the events")?;
+    let mut events = Events::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cannot read the events of the suite")?;
+        writeln!(raw, "{line}").context("cannot keep the events")?;
+        if let Some(name) = events.take(&line) {
+            say(&events, &name);
+        }
+    }
+    // It is judged by its events: its status says no more.
+    child.wait().context("cannot wait for the suite")?;
+    let is_partial = arguments.run.is_some() || !arguments.features.is_empty();
+    let summary = Summary::of(&events, is_partial);
+    let text = summary.text(&events, start.elapsed());
+    print!("{text}");
+    results.write("summary.txt", &text)?;
+    results.write("around.log", &events.around())?;
+    for name in &summary.failed {
+        results.write(&format!("failed/{name}.log"), &events.output_of(name))?;
+    }
+    Ok(summary)
+}
+
+/// The suite in the network of the cluster; its options are flags of its own.
+fn command(
+    root: &Path,
+    arguments: &ConformanceArgs,
+    tools: &Tools,
+    suite: &Path,
+    results: &Results,
+) -> anyhow::Result<Command> {
+    let mut command = tools.command(host::go()?);
+    command.current_dir(golang::suite(arguments.version).folder_in(root));
+    command.env("GOTOOLCHAIN", "auto");
+    command.args(["tool", "test2json", "-t"]).arg(suite).arg("-test.v=test2json");
+    command.args(["-test.timeout=90m", &format!("-test.parallel={}", arguments.parallel)]);
+    let mut flag = |name: &str, value: &str| {
+        command.arg(format!("-{name}={value}"));
+    };
+    flag("gateway-class", CLASS);
+    flag("conformance-profiles", &arguments.profiles.join(","));
+    flag("usable-address", USABLE_ADDRESS);
+    flag("unusable-address", UNUSABLE_ADDRESS);
+    flag("report-output", &results.path("report.yaml").display().to_string());
+    flag("organization", "gwapi");
+    flag("project", "gwapi");
+    flag("url", env!("CARGO_PKG_REPOSITORY"));
+    flag("version", concat!("v", env!("CARGO_PKG_VERSION")));
+    flag("contact", concat!(env!("CARGO_PKG_REPOSITORY"), "/issues"));
+    if arguments.keep {
+        flag("cleanup-base-resources", "false");
+    }
+    if !arguments.features.is_empty() {
+        flag("supported-features", &arguments.features.join(","));
+    }
+    if let Some(name) = &arguments.run {
+        flag("run-test", name);
+    }
+    Ok(command)
+}
+
+/// A line for a test that ended; those that were skipped are counted at the end.
+fn say(events: &Events, name: &str) {
+    let Some(test) = events.test(name) else { return };
+    let outcome = match test.outcome {
+        Outcome::Passed => "ok    ",
+        Outcome::Failed | Outcome::Unfinished => "FAILED",
+        Outcome::Skipped => return,
+    };
+    eprintln!("  {outcome} {:>7.1} s  {name}", test.seconds);
+    for part in events.bad_parts(name) {
+        eprintln!("                      {part}");
+    }
+}
+
+impl Results {
+    fn fresh(root: &Path) -> anyhow::Result<Self> {
+        let folder = target_directory(root)?.join("conformance");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        fs::create_dir_all(folder.join("failed"))
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.path(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// What the cluster looks like at the end. It may be what failed, so nothing here is an error.
+    fn describe_cluster(&self, tools: &Tools) {
+        let lists: [(&str, &[&str]); 3] = [
+            ("pods.txt", &["get", "pods", "--all-namespaces", "--output=wide"]),
+            ("events.txt", &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"]),
+            (
+                "classes-and-gateways.yaml",
+                &["get", "gatewayclasses,gateways", "--all-namespaces", "--output=yaml"],
+            ),
+        ];
+        for (name, list) in lists {
+            let text = tools.kubectl().and_then(|mut kubectl| quiet(kubectl.args(list)));
+            let _ = self.write(name, &text.unwrap_or_else(|error| format!("{error:#}\n")));
+        }
+        let _ = fs::create_dir_all(self.path("components"));
+        for entry in fs::read_dir(tools.cluster.logs()).into_iter().flatten().flatten() {
+            if entry.path().is_file() {
+                let _ = fs::copy(entry.path(), self.path("components").join(entry.file_name()));
+            }
+        }
+    }
+}

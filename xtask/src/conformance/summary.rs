@@ -1,0 +1,145 @@
+//! What a run came to: counts, the slowest tests, and what is wrong.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::events::{Events, Outcome, Test};
+
+/// How many of the slowest are shown.
+const SLOWEST: usize = 10;
+
+/// A run, judged.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) passed: usize,
+    pub(super) failed: Vec<String>,
+    /// Tests that should have run, with the reason why they did not.
+    pub(super) skipped: Vec<(String, String)>,
+    /// Tests that were not asked for: those of a mesh, which this project is not, and those that
+    /// the options exclude.
+    pub(super) left_out: usize,
+    /// Set-up or clean-up failed, or the suite broke off.
+    pub(super) whole_failed: bool,
+}
+
+impl Summary {
+    /// `is_partial`: the options choose some of the tests.
+    pub(super) fn of(events: &Events, is_partial: bool) -> Self {
+        let mut summary = Self { whole_failed: events.whole_failed(), ..Self::default() };
+        for (name, test) in events.of_suite() {
+            match test.outcome {
+                Outcome::Passed => summary.passed += 1,
+                Outcome::Failed | Outcome::Unfinished => summary.failed.push(name.to_owned()),
+                Outcome::Skipped if is_partial || needs_a_mesh(name, test) => summary.left_out += 1,
+                Outcome::Skipped => {
+                    summary.skipped.push((name.to_owned(), test.skip_reason().to_owned()));
+                }
+            }
+        }
+        summary
+    }
+
+    /// Why the run is no success; none if it is one.
+    pub(super) fn complaint(&self) -> Option<String> {
+        if !self.failed.is_empty() {
+            Some(format!("{} tests failed", self.failed.len()))
+        } else if self.whole_failed {
+            Some("set-up or clean-up of the suite failed, or it broke off".to_owned())
+        } else if !self.skipped.is_empty() {
+            Some(format!("{} tests were skipped", self.skipped.len()))
+        } else if self.passed == 0 {
+            Some("no test ran".to_owned())
+        } else {
+            None
+        }
+    }
+
+    /// The text for people.
+    pub(super) fn text(&self, events: &Events, total: Duration) -> String {
+        let mut text = String::new();
+        let mut line = |line: String| writeln!(text, "{line}").expect("a string takes every write");
+        for name in &self.failed {
+            line(format!("FAILED   {name}"));
+            for part in events.bad_parts(name) {
+                line(format!("           {part}"));
+            }
+        }
+        for (name, reason) in &self.skipped {
+            line(format!("SKIPPED  {name}: {reason}"));
+        }
+        line("slowest:".to_owned());
+        for (name, seconds) in slowest(events) {
+            line(format!("  {seconds:>7.1} s  {name}"));
+        }
+        let (passed, failed, skipped) = (self.passed, self.failed.len(), self.skipped.len());
+        line(format!(
+            "{passed} passed, {failed} failed, {skipped} skipped, {} not asked for, in {:.0} s",
+            self.left_out,
+            total.as_secs_f64()
+        ));
+        text
+    }
+}
+
+fn needs_a_mesh(name: &str, test: &Test) -> bool {
+    name.starts_with("Mesh") || test.skip_reason().contains("not support Mesh")
+}
+
+fn slowest(events: &Events) -> Vec<(&str, f64)> {
+    let mut tests: Vec<(&str, f64)> =
+        events.of_suite().map(|(name, test)| (name, test.seconds)).collect();
+    tests.sort_by(|one, other| other.1.total_cmp(&one.1));
+    tests.truncate(SLOWEST);
+    tests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(ends: &[(&str, &str, &str)]) -> Events {
+        let mut events = Events::default();
+        for (name, action, output) in ends {
+            let event = |action: &str| serde_json::json!({"Action": action, "Test": name, "Output": output, "Elapsed": 1});
+            events.take(&event("output").to_string());
+            events.take(&event(action).to_string());
+        }
+        events
+    }
+
+    #[test]
+    fn a_run_in_which_all_passed_but_the_mesh_is_a_success() {
+        let events = events(&[
+            ("TestConformance", "pass", ""),
+            ("TestConformance/A", "pass", ""),
+            ("TestConformance/MeshB", "skip", "Skipping MeshB: suite does not support HTTPRoute\n"),
+            ("TestConformance/C", "skip", "Skipping C: suite does not support Mesh\n"),
+        ]);
+        let summary = Summary::of(&events, false);
+        assert_eq!((summary.passed, summary.left_out), (1, 2));
+        assert_eq!(summary.complaint(), None);
+    }
+
+    #[test]
+    fn a_skipped_test_is_a_complaint_unless_it_was_not_asked_for() {
+        let events = events(&[
+            ("TestConformance", "pass", ""),
+            ("TestConformance/A", "pass", ""),
+            ("TestConformance/B", "skip", "Skipping B: suite does not support TCPRoute\n"),
+        ]);
+        let complaint = Summary::of(&events, false).complaint();
+        assert_eq!(complaint.as_deref(), Some("1 tests were skipped"));
+        assert_eq!(Summary::of(&events, true).complaint(), None);
+    }
+
+    #[test]
+    fn a_run_that_broke_off_is_no_success() {
+        let passed = ("TestConformance/A", "pass", "");
+        let failed = events(&[("TestConformance", "fail", ""), passed]);
+        assert!(Summary::of(&failed, false).complaint().is_some());
+        assert!(Summary::of(&events(&[passed]), false).complaint().is_some());
+        assert!(
+            Summary::of(&events(&[("TestConformance", "pass", "")]), false).complaint().is_some()
+        );
+    }
+}
