@@ -58,7 +58,7 @@ impl Fields<'_> {
             head.field(UPGRADE.as_str(), b"websocket");
         }
         head.fields(&self.head.headers, written);
-        Box::new(Outgoing::new(head, self.head.method, &self.head.headers, body))
+        Box::new(Outgoing::new(head, self.head.method, self.head.headers, body))
     }
 
     /// For an endpoint that speaks HTTP/2, which wants the host in the target, and not in a field as

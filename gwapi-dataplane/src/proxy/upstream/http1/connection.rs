@@ -62,6 +62,12 @@ pub(in crate::proxy::upstream) enum Cause {
     Io(#[from] io::Error),
 }
 
+impl From<head::Malformed> for Cause {
+    fn from(head::Malformed: head::Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
 /// A request that got no response.
 pub(in crate::proxy::upstream) struct Unanswered {
     pub(in crate::proxy::upstream) outgoing: Box<Outgoing>,
@@ -153,7 +159,7 @@ pub(in crate::proxy::upstream) async fn exchange(
     let mut reading = HeadReader::default();
     let head = poll_fn(|cx| {
         sent.poll(cx, &mut connection, &mut outgoing)?;
-        reading.poll(cx, &mut connection, &outgoing, limits)
+        reading.poll(cx, &mut connection, &mut outgoing, limits)
     })
     .await;
     let head = match head {
@@ -227,14 +233,15 @@ impl HeadReader {
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut Http1,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
         limits: &Limits,
     ) -> Poll<Result<ResponseHead, Cause>> {
         loop {
             while !connection.input.is_empty() {
-                let (input, method) = (&mut connection.input, outgoing.method());
-                let head = head::response(input, &mut self.searched, method, limits);
-                let Some(head) = head.map_err(|head::Malformed| Cause::Malformed)? else { break };
+                let head = head::take(&mut connection.input, &mut self.searched, limits)?;
+                let Some(head) = head else { break };
+                let spare = outgoing.take_spare();
+                let head = head::response(&head, spare, outgoing.method(), limits)?;
                 self.begun = true;
                 let counts = !head.status.is_informational()
                     || head.status == StatusCode::SWITCHING_PROTOCOLS;

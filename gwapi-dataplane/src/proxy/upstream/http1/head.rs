@@ -54,36 +54,42 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-/// Takes the head of a response to a request with this method out of `input`; `None` where more of it
-/// is needed.
-pub(super) fn response(
+/// Takes the bytes of the head of a response out of `input`; `None` where more of it is needed.
+pub(super) fn take(
     input: &mut BytesMut,
     searched: &mut Searched,
-    method: &Method,
     limits: &Limits,
-) -> Result<Option<ResponseHead>, Malformed> {
+) -> Result<Option<Bytes>, Malformed> {
     const START: &[u8] = b"HTTP/1.";
     // What is no HTTP at all may never have an end to wait for.
     let known = input.len().min(START.len());
     if input[..known] != START[..known] {
         return Err(Malformed);
     }
-    let head = take_head(input, searched, limits.max_response_head_bytes)?;
-    let Some(head) = head else { return Ok(None) };
+    take_head(input, searched, limits.max_response_head_bytes)
+}
+
+/// Reads the head of a response to a request with this method, its fields into `map`, which is empty.
+pub(super) fn response(
+    head: &Bytes,
+    map: HeaderMap,
+    method: &Method,
+    limits: &Limits,
+) -> Result<ResponseHead, Malformed> {
     let mut table = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
     let table = &mut table[..limits.max_response_headers.min(MAX_FIELDS)];
     let mut response = httparse::Response::new(&mut []);
     let parsed =
-        ParserConfig::default().parse_response_with_uninit_headers(&mut response, &head, table);
+        ParserConfig::default().parse_response_with_uninit_headers(&mut response, head, table);
     if parsed != Ok(Status::Complete(head.len())) {
         return Err(Malformed);
     }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
     let http11 = response.version == Some(1);
-    let Fields { headers, present, connection } = fields(&head, response.headers)?;
+    let Fields { headers, present, connection } = fields(head, response.headers, map)?;
     let framing = framing(&headers, present, status, method, http11, limits)?;
     let keep_alive = connection.keeps_alive(http11) && !matches!(framing, Framing::UntilClose);
-    Ok(Some(ResponseHead { status, headers, present, framing, keep_alive }))
+    Ok(ResponseHead { status, headers, present, framing, keep_alive })
 }
 
 /// Takes the trailers of a body out of `input`, the empty line at their end included; `None` where
@@ -105,7 +111,7 @@ pub(super) fn trailers(
     let mut table = [EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(&text, &mut table) {
         Ok(Status::Complete((length, headers))) if length == text.len() => {
-            let mut trailers = fields(&text, headers)?.headers;
+            let mut trailers = fields(&text, headers, HeaderMap::new())?.headers;
             headers::strip_trailers(&mut trailers);
             Ok(Some(trailers))
         }
@@ -187,10 +193,14 @@ impl Connection {
     }
 }
 
-/// The fields of a head, whose values share its bytes. `Connection` is left out where nobody else has
-/// to know of it.
-fn fields(head: &Bytes, parsed: &[Header<'_>]) -> Result<Fields, Malformed> {
-    let mut headers = HeaderMap::with_capacity(parsed.len());
+/// The fields of a head, whose values share its bytes, in a map that was empty. `Connection` is left out
+/// where nobody else has to know of it.
+fn fields(
+    head: &Bytes,
+    parsed: &[Header<'_>],
+    mut headers: HeaderMap,
+) -> Result<Fields, Malformed> {
+    headers.reserve(parsed.len());
     let (mut present, mut connection) = (Present::default(), Connection::default());
     for field in parsed {
         let name = name(field.name.as_bytes())?;
@@ -253,12 +263,15 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 mod tests {
     use super::*;
 
-    fn take(input: &mut BytesMut, method: &Method) -> Result<Option<ResponseHead>, Malformed> {
-        response(input, &mut Searched::default(), method, &Limits::default())
+    /// Takes and reads a head.
+    fn begin(input: &mut BytesMut, method: &Method) -> Result<Option<ResponseHead>, Malformed> {
+        let limits = Limits::default();
+        let head = take(input, &mut Searched::default(), &limits)?;
+        head.map(|head| response(&head, HeaderMap::new(), method, &limits)).transpose()
     }
 
     fn read(text: &str) -> Result<Option<ResponseHead>, Malformed> {
-        take(&mut BytesMut::from(text), &Method::GET)
+        begin(&mut BytesMut::from(text), &Method::GET)
     }
 
     fn whole(text: &str) -> ResponseHead {
@@ -270,7 +283,7 @@ mod tests {
         let text =
             "HTTP/1.1 200 OK\r\nServer: x\r\nx-a: 1\r\nX-A: 2\r\ncontent-length: 2\r\n\r\nok";
         let mut input = BytesMut::from(text);
-        let head = take(&mut input, &Method::GET);
+        let head = begin(&mut input, &Method::GET);
         let head = head.expect("it is well formed").expect("it is whole");
         assert_eq!((head.status, head.keep_alive), (StatusCode::OK, true));
         assert_eq!(head.headers["server"], "x");
@@ -377,7 +390,7 @@ mod tests {
     fn some_responses_have_no_body_whatever_they_say() {
         let framing = |status: &str, method: Method| {
             let text = format!("HTTP/1.1 {status} x\r\ncontent-length: 5\r\n\r\n");
-            let head = take(&mut BytesMut::from(&*text), &method);
+            let head = begin(&mut BytesMut::from(&*text), &method);
             head.expect("it is well formed").expect("it is whole").framing
         };
         for (status, method) in [

@@ -43,6 +43,8 @@ enum Framing {
 /// A request as HTTP/1.1 sends it.
 pub(in crate::proxy) struct Outgoing {
     method: Method,
+    /// An empty map: its memory is for the fields of the response.
+    spare: HeaderMap,
     body: RequestBody,
     framing: Framing,
     /// Head, sizes of chunks, and pieces of the body that are short.
@@ -97,7 +99,7 @@ impl Outgoing {
     pub(in crate::proxy) fn new(
         HeadWriter(mut gathered): HeadWriter,
         method: Method,
-        fields: &HeaderMap,
+        mut fields: HeaderMap,
         body: RequestBody,
     ) -> Self {
         let framing = match body.size_hint().exact() {
@@ -105,10 +107,12 @@ impl Outgoing {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        describe(&mut gathered, framing, &method, fields);
+        describe(&mut gathered, framing, &method, &fields);
         gathered.extend_from_slice(b"\r\n");
+        fields.clear();
         Self {
             method,
+            spare: fields,
             body,
             framing,
             gathered,
@@ -126,6 +130,11 @@ impl Outgoing {
 
     pub(super) fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// A map for the fields of the response.
+    pub(super) fn take_spare(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.spare)
     }
 
     /// Makes the request as good as new, for another connection. Not possible where an endpoint may
