@@ -102,6 +102,12 @@ impl Engine {
         }
     }
 
+    /// Gives back the room that maps have to spare once many objects came in order.
+    pub(super) fn pack(&mut self) {
+        self.resources.pack();
+        self.index.pack();
+    }
+
     fn insert(&mut self, resource: Resource, dirty: &mut Dirty) {
         let old = self.resources.insert(resource.clone());
         if old.as_ref() == Some(&resource) {
@@ -432,7 +438,7 @@ impl Engine {
                 let count = counts.and_then(|counts| counts.get(&key));
                 listener.attached_routes = count.copied().unwrap_or_default();
             }
-            Status::Gateway(status)
+            Status::Gateway(Box::new(status))
         });
         staged.status(gateway.object_id(Kind::Gateway), status);
     }

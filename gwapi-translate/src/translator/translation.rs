@@ -54,6 +54,14 @@ impl Translation {
         for (gateway, change) in &delta.config {
             self.config.entry(gateway.clone()).or_default().apply(change);
         }
+        if self.status.is_empty() {
+            // All at once they take less time and less room.
+            let there = |(id, status): (&ObjectId, &Option<Status>)| {
+                status.clone().map(|status| (id.clone(), status))
+            };
+            self.status = delta.status.iter().filter_map(there).collect();
+            return;
+        }
         for (id, status) in &delta.status {
             match status {
                 Some(status) => self.status.insert(id.clone(), status.clone()),
