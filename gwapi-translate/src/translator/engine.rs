@@ -66,7 +66,8 @@ pub(super) struct Dirty {
     classes: BTreeSet<NamespacedName>,
     gateways: BTreeSet<GatewayId>,
     services: BTreeSet<NamespacedName>,
-    routes: BTreeSet<NamespacedName>,
+    /// In any order, and some of them more than once.
+    routes: Vec<NamespacedName>,
     /// Gateways whose status has to be put together again.
     statuses: BTreeSet<GatewayId>,
     /// Service ports that a route referred to before.
@@ -143,7 +144,7 @@ impl Engine {
                 dirty.gateways.insert(id);
             }
             Resource::HttpRoute(_) => {
-                dirty.routes.insert(id);
+                dirty.routes.push(id);
             }
             Resource::ReferenceGrant(_) => {
                 dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
@@ -219,7 +220,10 @@ impl Engine {
         for service in std::mem::take(&mut dirty.services) {
             self.settle_service(&service, &mut dirty, &mut staged);
         }
-        for name in std::mem::take(&mut dirty.routes) {
+        let mut routes = std::mem::take(&mut dirty.routes);
+        routes.sort_unstable();
+        routes.dedup();
+        for name in routes {
             self.settle_route(&name, &mut dirty, &mut staged);
         }
         for gateway in std::mem::take(&mut dirty.statuses) {
