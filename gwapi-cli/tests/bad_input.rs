@@ -323,6 +323,29 @@ fn of_several_problems_of_a_route_only_those_are_told_that_come_or_go() {
 }
 
 #[test]
+fn what_is_wrong_with_a_route_follows_what_the_route_refers_to() {
+    let edge = gateway(free_port());
+    let routes = stream(&[route("web", "/", "web"), route("other", "/other", "web")]);
+    let manifests = Manifests::new(&[("gateway.yaml", &edge), ("routes.yaml", &routes)]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    assert_eq!(start["problems"].to_string().matches("BackendNotFound").count(), 2, "{start}");
+
+    // No edit below touches a route.
+    let told = |event, what: &str| {
+        let is_it = |told: &serde_json::Value| told["message"].to_string().contains(what);
+        let routes = [0, 1].map(|_| gwapi.event_where(event, is_it)["object"].to_string());
+        assert_ne!(routes[0], routes[1], "{event}, {what}");
+    };
+    manifests.write("service.yaml", &service("web"));
+    told("solved", "does not exist");
+    manifests.write("gateway.yaml", &edge.replace("name: web", "name: edge"));
+    told("problem", "there is no Gateway");
+    manifests.write("gateway.yaml", &edge);
+    told("solved", "there is no Gateway");
+}
+
+#[test]
 fn an_edit_that_breaks_a_file_names_what_is_kept() {
     let manifests = Manifests::new(&[("gateway.yaml", &gateway(free_port()))]);
     let gwapi = Gwapi::run(&manifests, &[]);

@@ -86,7 +86,7 @@ mod tests {
     fn a_new_status_is_set_and_one_that_is_gone_is_withdrawn() {
         let kept = ObjectId::new(Kind::GatewayClass, "", "kept");
         let gone = ObjectId::new(Kind::HttpRoute, "default", "gone");
-        let status = Status::GatewayClass(GatewayClassStatus::default());
+        let status = Status::GatewayClass(Box::default());
         let mut delta = TranslationDelta::default();
         delta.status.insert(gone.clone(), None);
         delta.status.insert(kept.clone(), Some(status.clone()));

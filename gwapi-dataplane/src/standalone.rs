@@ -30,7 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,8 @@ pub struct StandaloneChange {
     pub files: Vec<PathBuf>,
     /// Objects of files that changed, by kind and name.
     pub objects: Vec<ObjectChange>,
+    /// Objects whose status changed, whether or not they did.
+    pub statuses: BTreeSet<ObjectId>,
     /// Time from having read the files to every worker serving them.
     pub took: Duration,
 }
@@ -119,6 +121,8 @@ pub struct Standalone<O = ()> {
     proxy: ProxyHandle,
     generation: u64,
     feedback: BTreeMap<GatewayId, Feedback>,
+    /// Objects whose status changed and that nobody was told of yet.
+    statuses: BTreeSet<ObjectId>,
     next_retry: Instant,
 }
 
@@ -136,6 +140,7 @@ impl<O: Overlay> Standalone<O> {
             proxy,
             generation: 0,
             feedback: BTreeMap::new(),
+            statuses: BTreeSet::new(),
             next_retry: Instant::now() + RETRY_UNBOUND,
         };
         standalone.serve(ConfigUpdate { gateways: everything, removed_gateways: Vec::new() });
@@ -162,7 +167,9 @@ impl<O: Overlay> Standalone<O> {
             if unbound && Instant::now() >= self.next_retry {
                 let began = Instant::now();
                 if self.retry_unbound() {
-                    return Some(StandaloneChange { took: began.elapsed(), ..Default::default() });
+                    let statuses = std::mem::take(&mut self.statuses);
+                    let took = began.elapsed();
+                    return Some(StandaloneChange { statuses, took, ..Default::default() });
                 }
             }
             if Instant::now() >= deadline {
@@ -193,12 +200,14 @@ impl<O: Overlay> Standalone<O> {
 
     fn take(&mut self, change: SourceChange) -> StandaloneChange {
         let began = Instant::now();
+        self.statuses.extend(change.delta.status.keys().cloned());
         if !change.delta.config.is_empty() || !change.delta.removed_gateways.is_empty() {
             self.serve(ConfigUpdate::from(&change.delta));
         }
         StandaloneChange {
             files: change.files,
             objects: change.objects,
+            statuses: std::mem::take(&mut self.statuses),
             took: change.took + began.elapsed(),
         }
     }
@@ -212,7 +221,8 @@ impl<O: Overlay> Standalone<O> {
         let report = self.proxy.apply(update);
         self.generation = report.generation;
         for (gateway, feedback) in report.feedback {
-            self.source.set_feedback(&gateway, feedback.clone());
+            let delta = self.source.set_feedback(&gateway, feedback.clone());
+            self.statuses.extend(delta.status.into_keys());
             if feedback == Feedback::default() {
                 self.feedback.remove(&gateway);
             } else {

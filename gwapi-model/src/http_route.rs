@@ -36,7 +36,7 @@ pub struct HttpRouteSpec {
     pub use_default_gateways: Option<String>,
 }
 
-/// Matches, filters and backends.
+/// Matches, filters and backends. What few rules have is kept elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteRule {
@@ -54,13 +54,13 @@ pub struct HttpRouteRule {
     pub backend_refs: Vec<HttpBackendRef>,
     /// Timeouts (TO-2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeouts: Option<HttpRouteTimeouts>,
+    pub timeouts: Option<Box<HttpRouteTimeouts>>,
     /// Retries (RY-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<HttpRouteRetry>,
+    pub retry: Option<Box<HttpRouteRetry>>,
     /// Experimental: session persistence (SP-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<serde_json::Value>,
+    pub session_persistence: Option<Box<serde_json::Value>>,
 }
 
 /// Conditions that must all hold (HM-8).

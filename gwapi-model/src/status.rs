@@ -174,14 +174,15 @@ impl Condition {
     }
 }
 
-/// Status of an object, by kind.
+/// Status of an object, by kind. There are thousands of routes: what the others say, which is
+/// more, takes no room in theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Status {
     /// Of a GatewayClass.
-    GatewayClass(GatewayClassStatus),
+    GatewayClass(Box<GatewayClassStatus>),
     /// Of a Gateway.
-    Gateway(GatewayStatus),
+    Gateway(Box<GatewayStatus>),
     /// Of an HTTPRoute.
     HttpRoute(RouteStatus),
 }
@@ -343,11 +344,11 @@ mod tests {
         };
         for (status, written) in [
             (
-                Status::GatewayClass(class),
+                Status::GatewayClass(Box::new(class)),
                 json!({"conditions": conditions, "supportedFeatures": [{"name": "Gateway"}]}),
             ),
             (
-                Status::Gateway(gateway),
+                Status::Gateway(Box::new(gateway)),
                 json!({
                     "addresses": [{"type": "IPAddress", "value": "192.0.2.1"}],
                     "conditions": conditions,

@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn gateway(listener: Vec<Condition>, own: Vec<Condition>) -> Vec<String> {
-        let status = Status::Gateway(GatewayStatus {
+        let status = Status::Gateway(Box::new(GatewayStatus {
             addresses: Vec::new(),
             conditions: own,
             listeners: vec![ListenerStatus {
@@ -138,7 +138,7 @@ mod tests {
                 attached_routes: 0,
                 conditions: listener,
             }],
-        });
+        }));
         let mut all = Vec::new();
         conditions_of(&ObjectId::new(Kind::Gateway, "default", "web"), &status, &mut all);
         all.iter().map(Issue::line).collect()

@@ -11,18 +11,8 @@ use gwapi_translate::ir::{BackendKey, BackendTarget, GatewayConfig, IrKey, IrRes
 use crate::overlay::CommandLine;
 use crate::report::issue::{Issue, Level};
 
-/// Everything worth telling that is in no status.
-pub(crate) fn hints(source: &TranslatedFolder<CommandLine>) -> Vec<Issue> {
-    let mut all = Vec::new();
-    classes(source, &mut all);
-    gateways(source, &mut all);
-    parents(source, &mut all);
-    services_without_endpoints(source, &mut all);
-    all
-}
-
 /// Classes of other controllers: served all the same, or left out by `--controller-name`.
-fn classes(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+pub(super) fn classes(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
     let options = source.options();
     for (name, class) in &source.files().gateway_classes {
         let controller = &class.spec.controller_name;
@@ -44,7 +34,7 @@ fn classes(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
 }
 
 /// Gateways whose class does not exist: nobody else would ever say so.
-fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+pub(super) fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
     let resources = source.resources();
     for (name, gateway) in &resources.gateways {
         let class = NamespacedName::new("", &*gateway.spec.gateway_class_name);
@@ -61,42 +51,39 @@ fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
     }
 }
 
-/// References to parents that do not exist: a route has no status for those (RT-6).
-fn parents(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
-    let resources = source.resources();
-    // Most routes refer to a Gateway that is there, and most of them to the same one.
-    let mut known: Option<&NamespacedName> = None;
-    for (name, route) in &resources.http_routes {
-        if let [parent] = &*route.spec.parent_refs
-            && known.is_some_and(|known| names(parent, route, known))
-        {
-            continue;
+/// A route's references to parents that do not exist: it has no status for those (RT-6). They
+/// depend on the route, and on which Gateways there are.
+pub(super) fn parents(
+    id: &ObjectId,
+    route: &HttpRoute,
+    source: &TranslatedFolder<CommandLine>,
+    all: &mut Vec<Issue>,
+) {
+    let gateways = &source.resources().gateways;
+    // Most routes refer to one Gateway that is there.
+    if let [parent] = &*route.spec.parent_refs
+        && missing_parent(parent, route, source).is_none()
+    {
+        return;
+    }
+    if route.spec.parent_refs.is_empty() {
+        all.push(
+            Issue::about(Level::Warning, id.clone(), "not served: it has no parentRefs")
+                .with_help("name the Gateway that is to serve it in spec.parentRefs"),
+        );
+    }
+    let is_missing = |parent| missing_gateway(parent, route, source).is_some();
+    let all_missing = route.spec.parent_refs.iter().all(is_missing);
+    for (index, parent) in route.spec.parent_refs.iter().enumerate() {
+        let Some(message) = missing_parent(parent, route, source) else { continue };
+        let level = if all_missing { Level::Error } else { Level::Warning };
+        let mut issue = Issue::about(level, id.clone(), message);
+        issue.field = Some(format!("spec.parentRefs[{index}]"));
+        if !gateways.is_empty() {
+            let known: Vec<_> = gateways.keys().take(5).map(ToString::to_string).collect();
+            issue.help = Some(format!("Gateways here: {}", known.join(", ")));
         }
-        known = route.spec.parent_refs.iter().find_map(|parent| {
-            let gateway = NamespacedName::new(namespace_of(parent, route), &*parent.name);
-            resources.gateways.get_key_value(&gateway).map(|(name, _)| name)
-        });
-        let id = || ObjectId::new(Kind::HttpRoute, &*name.namespace, &*name.name);
-        if route.spec.parent_refs.is_empty() {
-            all.push(
-                Issue::about(Level::Warning, id(), "not served: it has no parentRefs")
-                    .with_help("name the Gateway that is to serve it in spec.parentRefs"),
-            );
-        }
-        let is_missing = |parent| missing_gateway(parent, route, source).is_some();
-        let all_missing = route.spec.parent_refs.iter().all(is_missing);
-        for (index, parent) in route.spec.parent_refs.iter().enumerate() {
-            let Some(message) = missing_parent(parent, route, source) else { continue };
-            let level = if all_missing { Level::Error } else { Level::Warning };
-            let mut issue = Issue::about(level, id(), message);
-            issue.field = Some(format!("spec.parentRefs[{index}]"));
-            if !resources.gateways.is_empty() {
-                let known: Vec<_> =
-                    resources.gateways.keys().take(5).map(ToString::to_string).collect();
-                issue.help = Some(format!("Gateways here: {}", known.join(", ")));
-            }
-            all.push(issue);
-        }
+        all.push(issue);
     }
 }
 
@@ -150,21 +137,19 @@ fn namespace_of<'r>(parent: &'r ParentReference, route: &'r HttpRoute) -> &'r st
     parent.namespace.as_deref().unwrap_or(&route.metadata.namespace)
 }
 
-/// Whether a reference means this very Gateway.
-fn names(parent: &ParentReference, route: &HttpRoute, gateway: &NamespacedName) -> bool {
-    is_gateway(parent)
-        && *parent.name == *gateway.name
-        && *namespace_of(parent, route) == *gateway.namespace
-}
-
 /// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4).
-fn services_without_endpoints(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+pub(super) fn services_without_endpoints(
+    source: &TranslatedFolder<CommandLine>,
+    all: &mut Vec<Issue>,
+) {
     let mut empty: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for config in source.translation().config.values() {
         let bare = backends_without_endpoints(config);
         // This is asked after every edit: as long as all is well, no rule is looked at.
-        let rules = config.http_rules().filter(|_| !bare.is_empty());
-        for rule in rules {
+        if bare.is_empty() {
+            continue;
+        }
+        for rule in config.http_rules() {
             for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
                 let BackendTarget::Backend(key) = &backend.target else { continue };
                 if bare.contains(key) {

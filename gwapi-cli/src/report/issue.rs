@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use gwapi_dataplane::TranslatedFolder;
-use gwapi_model::ObjectId;
+use gwapi_dataplane::{StandaloneChange, TranslatedFolder};
 use gwapi_model::manifest::{Position, Severity};
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType};
+use gwapi_model::{Kind, ObjectId};
 
 use crate::overlay::CommandLine;
 use crate::report::conditions::conditions_of;
-use crate::report::hints::hints;
-use crate::report::{places, some_of};
+use crate::report::{hints, places, some_of};
 
 /// How bad an issue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -156,23 +155,86 @@ impl Issue {
 
 /// Everything that is wrong now, worst first.
 pub(crate) fn issues(source: &TranslatedFolder<CommandLine>) -> Vec<Issue> {
-    let mut all: Vec<_> = source.problems().iter().map(of_problem).collect();
-    all.extend(source.overlay().notices().iter().map(|notice| Issue {
-        help: notice.help.clone(),
-        ..Issue::about(
-            if notice.harmful { Level::Warning } else { Level::Note },
-            notice.object.clone(),
-            notice.message.clone(),
-        )
-    }));
-    for (id, status) in &source.translation().status {
-        conditions_of(id, status, &mut all);
-    }
-    all.extend(hints(source));
-    all.sort_by_key(|issue| issue.level);
-    places::locate(source, &mut all);
-    all
+    RouteIssues::of(source).with_all_others(source)
 }
+
+/// What is wrong with routes, from one change to the next: an edit costs what it touches, however
+/// many routes there are. Of all else there is little, and it is looked at anew.
+#[derive(Debug, Default)]
+pub(crate) struct RouteIssues {
+    /// What the status of a route tells, of those where that is anything.
+    conditions: BTreeMap<ObjectId, Vec<Issue>>,
+    /// Parents that do not exist, likewise.
+    parents: BTreeMap<ObjectId, Vec<Issue>>,
+}
+
+impl RouteIssues {
+    /// What is wrong now.
+    pub(crate) fn of(source: &TranslatedFolder<CommandLine>) -> Self {
+        let mut issues = Self::default();
+        let of_files = source.resources().http_routes.keys().map(|name| name.object_id(ROUTE));
+        of_files.for_each(|id| issues.look_at(&id, source));
+        issues
+    }
+
+    /// Follows a change.
+    pub(crate) fn follow(
+        &mut self,
+        source: &TranslatedFolder<CommandLine>,
+        change: &StandaloneChange,
+    ) {
+        if change.objects.iter().any(|object| object.id.kind == Kind::Gateway) {
+            *self = Self::of(source);
+            return;
+        }
+        let objects = change.objects.iter().map(|object| &object.id).chain(&change.statuses);
+        objects.filter(|id| id.kind == ROUTE).for_each(|id| self.look_at(id, source));
+    }
+
+    fn look_at(&mut self, id: &ObjectId, source: &TranslatedFolder<CommandLine>) {
+        let (mut conditions, mut parents) = (Vec::new(), Vec::new());
+        if let Some(status) = source.translation().status.get(id) {
+            conditions_of(id, status, &mut conditions);
+        }
+        if let Some(route) = source.resources().http_routes.get(&id.namespaced_name()) {
+            hints::parents(id, route, source, &mut parents);
+        }
+        for (known, now) in [(&mut self.conditions, conditions), (&mut self.parents, parents)] {
+            if now.is_empty() {
+                known.remove(id);
+            } else {
+                known.insert(id.clone(), now);
+            }
+        }
+    }
+
+    /// Everything that is wrong now, worst first.
+    pub(crate) fn with_all_others(&self, source: &TranslatedFolder<CommandLine>) -> Vec<Issue> {
+        let mut all: Vec<_> = source.problems().iter().map(of_problem).collect();
+        all.extend(source.overlay().notices().iter().map(|notice| Issue {
+            help: notice.help.clone(),
+            ..Issue::about(
+                if notice.harmful { Level::Warning } else { Level::Note },
+                notice.object.clone(),
+                notice.message.clone(),
+            )
+        }));
+        // Routes come last, by kind.
+        for (id, status) in source.translation().status.range(..ObjectId::new(ROUTE, "", "")) {
+            conditions_of(id, status, &mut all);
+        }
+        all.extend(self.conditions.values().flatten().cloned());
+        hints::classes(source, &mut all);
+        hints::gateways(source, &mut all);
+        all.extend(self.parents.values().flatten().cloned());
+        hints::services_without_endpoints(source, &mut all);
+        all.sort_by_key(|issue| issue.level);
+        places::locate(source, &mut all);
+        all
+    }
+}
+
+const ROUTE: Kind = Kind::HttpRoute;
 
 /// The same issues, those that differ in their parent alone as one that names all parents.
 pub(crate) fn grouped<'a>(issues: impl IntoIterator<Item = &'a Issue>) -> Vec<Issue> {

@@ -145,6 +145,7 @@ mod tests {
                 object(Kind::Service, "old", ChangeKind::Removed),
             ],
             took: Duration::from_micros(3_400),
+            ..StandaloneChange::default()
         };
         assert_eq!(
             change(&edit, &files, &["/etc/gw".into()]),

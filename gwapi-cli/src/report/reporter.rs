@@ -13,7 +13,7 @@ use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::problems;
 use crate::queue::LineQueue;
-use crate::report::issue::{Issue, IssueKey, Level, grouped, issues};
+use crate::report::issue::{Issue, IssueKey, Level, RouteIssues, grouped, issues};
 use crate::report::json::{Event, Line, ListenerChanges, ListenerLine, NotRead};
 use crate::report::view::View;
 use crate::report::{count, curl, lines, some_of, table};
@@ -88,6 +88,7 @@ pub(crate) struct Reporter {
     commands: usize,
     listeners: BTreeSet<ListenerLine>,
     issues: Vec<(IssueKey, Issue)>,
+    of_routes: RouteIssues,
     foreign: Vec<(String, usize)>,
 }
 
@@ -99,6 +100,7 @@ impl Reporter {
             commands,
             listeners: BTreeSet::new(),
             issues: Vec::new(),
+            of_routes: RouteIssues::default(),
             foreign: Vec::new(),
         }
     }
@@ -107,7 +109,8 @@ impl Reporter {
     pub(crate) fn start(&mut self, standalone: &Standalone<CommandLine>) {
         let source = standalone.source();
         let view = View::of(source, Some(&standalone.proxy().bound()));
-        let issues = issues(source);
+        self.of_routes = RouteIssues::of(source);
+        let issues = self.of_routes.with_all_others(source);
         match self.printer.output {
             Output::Json => self.printer.json(Event::Start {
                 version: env!("CARGO_PKG_VERSION"),
@@ -146,13 +149,14 @@ impl Reporter {
         change: &StandaloneChange,
     ) {
         let source = standalone.source();
-        let view = View::of(source, Some(&standalone.proxy().bound()));
+        let view = View::without_routes(source, Some(&standalone.proxy().bound()));
         let listeners = listener_lines(&view);
         let changed = ListenerChanges {
             added: listeners.difference(&self.listeners).cloned().collect(),
             removed: self.listeners.difference(&listeners).cloned().collect(),
         };
-        let issues = keyed(issues(source));
+        self.of_routes.follow(source, change);
+        let issues = keyed(self.of_routes.with_all_others(source));
         let keys: BTreeSet<_> = issues.iter().map(|(key, _)| key).collect();
         let known: BTreeSet<_> = self.issues.iter().map(|(key, _)| key).collect();
         let new: Vec<_> =

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gwapi_dataplane::{BoundListener, TranslatedFolder};
 use gwapi_model::status::{Condition, ConditionType, GatewayStatus, Status};
-use gwapi_model::{Gateway, Kind, ObjectId};
+use gwapi_model::{Gateway, Kind};
 use gwapi_translate::ir::{
     GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener, ListenerKey,
     ListenerProtocol,
@@ -58,6 +58,23 @@ impl View {
         source: &TranslatedFolder<CommandLine>,
         bound: Option<&[BoundListener]>,
     ) -> Self {
+        Self::build(source, bound, true)
+    }
+
+    /// The same without a look at any route, of which there may be many: no listener answers for
+    /// more than its own hostname here.
+    pub(crate) fn without_routes(
+        source: &TranslatedFolder<CommandLine>,
+        bound: Option<&[BoundListener]>,
+    ) -> Self {
+        Self::build(source, bound, false)
+    }
+
+    fn build(
+        source: &TranslatedFolder<CommandLine>,
+        bound: Option<&[BoundListener]>,
+        with_routes: bool,
+    ) -> Self {
         let mut sockets: BTreeMap<(&GatewayId, &ListenerKey), Vec<SocketAddr>> = BTreeMap::new();
         for socket in bound.into_iter().flatten() {
             sockets.entry((&socket.gateway, &socket.listener)).or_default().push(socket.address);
@@ -67,15 +84,19 @@ impl View {
         let mut last: Option<&GatewayId> = None;
         for (id, config) in &source.translation().config {
             let Some(gateway) = source.resources().gateways.get(id) else { continue };
+            let rules: Vec<&HttpRule> = match with_routes {
+                true => config.http_rules().map(|rule| &**rule).collect(),
+                false => Vec::new(),
+            };
             // Rules of one route follow each other.
-            for rule in config.http_rules() {
+            for rule in &rules {
                 if last.replace(&rule.route) != Some(&rule.route) {
                     routes.insert(&rule.route);
                 }
             }
-            let object = ObjectId::new(Kind::Gateway, &*id.namespace, &*id.name);
+            let object = id.object_id(Kind::Gateway);
             let status = match source.translation().status.get(&object) {
-                Some(Status::Gateway(status)) => Some(status),
+                Some(Status::Gateway(status)) => Some(&**status),
                 _ => None,
             };
             let addresses = |listener: &Listener| match bound {
@@ -86,7 +107,7 @@ impl View {
                 }
             };
             let offset = source.options().port_offset;
-            view.gateways.push(gateway_view(gateway, config, status, offset, addresses));
+            view.gateways.push(gateway_view(gateway, config, &rules, status, offset, addresses));
         }
         view.routes = routes.len();
         view
@@ -103,12 +124,13 @@ impl View {
 fn gateway_view(
     gateway: &Gateway,
     config: &GatewayConfig,
+    all_rules: &[&HttpRule],
     status: Option<&GatewayStatus>,
     offset: u16,
     addresses: impl Fn(&Listener) -> Vec<SocketAddr>,
 ) -> GatewayView {
     let mut rules: BTreeMap<&ListenerKey, Vec<&HttpRule>> = BTreeMap::new();
-    for rule in config.http_rules() {
+    for &rule in all_rules {
         for listener in &rule.listeners {
             rules.entry(listener).or_default().push(rule);
         }

@@ -84,13 +84,21 @@ pub(super) struct Agenda {
     /// Files that are being written, or were.
     pending: BTreeMap<PathBuf, Pending>,
     next_look: Instant,
+    /// The next look is one that somebody asked for, and not one of those made now and then.
+    is_asked_for: bool,
     not_before: Instant,
 }
 
 impl Agenda {
     /// A look at everything is due.
     pub(super) fn new(now: Instant) -> Self {
-        Self { swapped: false, pending: BTreeMap::new(), next_look: now, not_before: now }
+        Self {
+            swapped: false,
+            pending: BTreeMap::new(),
+            next_look: now,
+            is_asked_for: true,
+            not_before: now,
+        }
     }
 
     /// Notes what happened.
@@ -112,6 +120,7 @@ impl Agenda {
     /// Asks for a look at everything, no later than `at`.
     pub(super) fn look_at(&mut self, at: Instant) {
         self.next_look = self.next_look.min(at);
+        self.is_asked_for = true;
     }
 
     /// Asks for a file to be read after a while; not for ever. It is trusted as far as `trust`
@@ -156,10 +165,14 @@ impl Agenda {
             let trust = if is_last { Trust::Forced } else { pending.trust };
             task.files.insert(path.clone(), trust);
         }
+        // A look that finds out of itself that nothing happened holds up no change.
+        if !task.files.is_empty() || self.is_asked_for {
+            self.not_before = now + BATCH;
+        }
         if task.look {
             self.next_look = now + interval;
+            self.is_asked_for = false;
         }
-        self.not_before = now + BATCH;
         Some(task)
     }
 }
@@ -259,6 +272,19 @@ mod tests {
         agenda.hear(News::Swapped, now + 2 * QUIET);
         let task = agenda.take(now + 2 * QUIET, HOUR).unwrap();
         assert!(task.look && task.swapped);
+    }
+
+    #[test]
+    fn a_look_that_nobody_asked_for_holds_up_no_change() {
+        let (mut agenda, start) = agenda();
+        let now = start + HOUR;
+        assert!(agenda.take(now, HOUR).is_some_and(|task| task.look));
+        agenda.hear(News::Renamed(path()), now);
+        assert_eq!(agenda.next(), now);
+        agenda.take(now, HOUR).unwrap();
+        agenda.forget(&path());
+        agenda.hear(News::Look, now);
+        assert_eq!(agenda.next(), now + BATCH);
     }
 
     #[test]

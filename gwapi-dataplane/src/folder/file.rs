@@ -124,6 +124,8 @@ impl FileState {
                 next.objects.insert(id.clone(), Held { stale: true, ..held.clone() });
             }
         }
+        // They came in order, which leaves a map with a third of its room to spare.
+        next.objects = std::mem::take(&mut next.objects).into_iter().collect();
         for object in foreign {
             let kind = format!("{}/{}", object.api_version, object.kind);
             *next.foreign.entry(kind).or_default() += 1;

@@ -51,7 +51,7 @@ pub(super) struct Ground {
     /// Number of objects by namespace.
     namespaces: BTreeMap<Arc<str>, usize>,
     /// Objects to look at in [`Ground::settle`].
-    touched: BTreeSet<ObjectId>,
+    touched: Vec<ObjectId>,
 }
 
 impl Ground {
@@ -76,7 +76,7 @@ impl Ground {
             if let Some(object) = self.objects.get_mut(id) {
                 object.claims.retain(|other| *other != claim);
             }
-            self.touched.insert(id.clone());
+            self.touched.push(id.clone());
         }
         for (id, held) in after.iter().flat_map(|state| &state.objects) {
             if is_kept(id, held, before) {
@@ -88,7 +88,7 @@ impl Ground {
                 claims.reserve_exact(1);
                 claims.insert(at, claim);
             }
-            self.touched.insert(id.clone());
+            self.touched.push(id.clone());
         }
     }
 
@@ -96,9 +96,11 @@ impl Ground {
     /// gives none.
     pub(super) fn settle(&mut self, files: &Files) -> Vec<ResourceEvent> {
         let mut events = Vec::new();
-        let (namespaces, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.touched)
-            .into_iter()
-            .partition(|id| id.kind == Kind::Namespace);
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        let (namespaces, others): (Vec<_>, Vec<_>) =
+            touched.into_iter().partition(|id| id.kind == Kind::Namespace);
         let mut namespaces: BTreeSet<ObjectId> = namespaces.into_iter().collect();
         for id in others {
             if let Some(namespace) = self.settle_object(&id, files, &mut events) {

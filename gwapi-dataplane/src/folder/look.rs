@@ -1,8 +1,9 @@
 //! Looking at files and taking in what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use gwapi_model::manifest::{Position, Problem};
@@ -22,6 +23,28 @@ const MAX_ROUNDS: usize = 8;
 /// without its stamp telling so. File systems count time in steps, some of 2 seconds.
 const STEP: Duration = Duration::from_secs(2);
 
+/// Files that a thread reads before those that come first in the order are taken in.
+const READ_AHEAD: usize = 2;
+
+/// What was read of a file.
+struct NewFile {
+    /// When.
+    at: SystemTime,
+    text: Result<(String, Stamp), ReadError>,
+    /// What the text says, where that was looked at.
+    state: Option<FileState>,
+}
+
+impl NewFile {
+    /// Reads a file and what its text says; `before` is the state of a file without a text.
+    fn read(key: &FileKey, before: &FileState) -> Self {
+        let at = SystemTime::now();
+        let text = file::read(&key.path);
+        let state = text.as_ref().ok().map(|(text, _)| before.with_text(text));
+        Self { at, text, state }
+    }
+}
+
 /// What a look did so far.
 #[derive(Debug, Default)]
 struct Progress {
@@ -37,11 +60,40 @@ impl Folder {
         let mut progress = Progress::default();
         let found = scan(&self.roots.list);
         self.follow_roots(&found, false, now);
-        for key in found.files.keys() {
-            self.read(key, Trust::Forced, now, &mut progress);
-        }
+        self.read_all(&found, now, &mut progress);
         self.unknown = found.unknown;
         self.finish(progress, now).unwrap_or_default()
+    }
+
+    /// Reads files of which nothing is known yet, on all cores. They are taken in one by one and in
+    /// their order, whichever is read first.
+    fn read_all(&mut self, found: &Scan, now: Instant, progress: &mut Progress) {
+        let files: Vec<(&FileKey, FileState)> =
+            found.files.keys().map(|key| (key, self.new_state(key))).collect();
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = cores.min(files.len());
+        std::thread::scope(|scope| {
+            let start = |first: usize| {
+                let (sender, read) = mpsc::sync_channel(READ_AHEAD);
+                let files = &files;
+                let reader = move || {
+                    for (key, state) in files.iter().skip(first).step_by(threads) {
+                        if sender.send(NewFile::read(key, state)).is_err() {
+                            return;
+                        }
+                    }
+                };
+                // Where there is no thread to be had, nothing comes.
+                drop(std::thread::Builder::new().spawn_scoped(scope, reader));
+                read
+            };
+            let readers: Vec<_> = (0..threads).map(start).collect();
+            for (at, (key, state)) in files.iter().enumerate() {
+                let file = readers[at % threads].recv();
+                let file = file.unwrap_or_else(|_| NewFile::read(key, state));
+                self.take_in(key, file, Trust::Forced, now, progress);
+            }
+        });
     }
 
     /// Does a task; what changed, where something did.
@@ -123,11 +175,25 @@ impl Folder {
 
     /// Reads a file and takes in what it says. Whether it is not there.
     fn read(&mut self, key: &FileKey, trust: Trust, now: Instant, progress: &mut Progress) -> bool {
-        let read_at = SystemTime::now();
-        match file::read(&key.path) {
+        let file = NewFile { at: SystemTime::now(), text: file::read(&key.path), state: None };
+        self.take_in(key, file, trust, now, progress)
+    }
+
+    /// Takes in what was read of a file. Whether it is not there.
+    fn take_in(
+        &mut self,
+        key: &FileKey,
+        file: NewFile,
+        trust: Trust,
+        now: Instant,
+        progress: &mut Progress,
+    ) -> bool {
+        let NewFile { at: read_at, text, state } = file;
+        match text {
             Ok((text, stamp)) => {
                 let age = read_at.duration_since(stamp.modified).unwrap_or_default();
-                match self.take_text(key, text, |loss| patience(trust, loss, age), progress) {
+                let patience = |loss| patience(trust, loss, age);
+                match self.take_text(key, text, state, patience, progress) {
                     Ok(()) => {
                         self.agenda.forget(&key.path);
                         if let Some(state) = self.files.get_mut(key) {
@@ -154,11 +220,12 @@ impl Folder {
     }
 
     /// Takes in what a file says, unless that has to wait: `patience` is told what the file
-    /// would lose by it.
+    /// would lose by it. `state` is what the text was read to already, where it was.
     fn take_text(
         &mut self,
         key: &FileKey,
         text: String,
+        state: Option<FileState>,
         patience: impl FnOnce(Loss) -> Option<Duration>,
         progress: &mut Progress,
     ) -> Result<(), Duration> {
@@ -167,9 +234,10 @@ impl Folder {
         if is_same && before.is_some_and(|state| !state.kept && state.trouble.is_none()) {
             return Ok(());
         }
-        let next = match before {
-            Some(state) => state.with_text(&text),
-            None => self.new_state(key).with_text(&text),
+        let next = match (state, before) {
+            (Some(state), _) => state,
+            (None, Some(before)) => before.with_text(&text),
+            (None, None) => self.new_state(key).with_text(&text),
         };
         if !is_same {
             let loss = match before {

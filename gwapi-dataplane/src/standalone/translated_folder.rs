@@ -13,6 +13,9 @@ use super::{ChangeKind, ObjectChange, Overlay};
 use crate::check_certificate;
 use crate::folder::{Folder, FolderChange};
 
+/// Events after which it is worth going over all objects.
+const MANY: usize = 1_000;
+
 /// What came of a change of files.
 #[derive(Clone, Debug, Default)]
 pub struct SourceChange {
@@ -188,6 +191,9 @@ impl<O: Overlay> TranslatedFolder<O> {
                 touched.entry(id).or_insert(before);
             }
             self.files.apply(event.clone());
+        }
+        if events.len() >= MANY {
+            self.files.pack();
         }
         touched
             .into_iter()

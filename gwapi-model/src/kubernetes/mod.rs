@@ -8,7 +8,7 @@
 //! let spec = theirs::GatewaySpec { gateway_class_name: "gwapi".into(), ..Default::default() };
 //! let gateway = Gateway::try_from(&theirs::Gateway::new("edge", spec))?;
 //!
-//! assert_eq!(gateway.metadata.name, "edge");
+//! assert_eq!(&*gateway.metadata.name, "edge");
 //! assert_eq!(theirs::Gateway::try_from(&gateway)?.spec.gateway_class_name, "gwapi");
 //! # Ok::<(), gwapi_model::kubernetes::ConversionError>(())
 //! ```

@@ -59,9 +59,9 @@ fn rule(check: &mut Checker, rule: &HttpRouteRule) {
     check.list("backendRefs", &rule.backend_refs, 0..=16, |check, backend| {
         backend_ref(check, backend, replacement);
     });
-    check.optional("timeouts", rule.timeouts.as_ref(), timeouts);
-    check.optional("retry", rule.retry.as_ref(), retry);
-    let persistence = rule.session_persistence.as_ref();
+    check.optional("timeouts", rule.timeouts.as_deref(), timeouts);
+    check.optional("retry", rule.retry.as_deref(), retry);
+    let persistence = rule.session_persistence.as_deref();
     check.optional("sessionPersistence", persistence, experimental::session_persistence);
 }
 

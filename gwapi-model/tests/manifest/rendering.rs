@@ -155,7 +155,7 @@ fn an_object_prints_in_the_order_in_which_manifests_are_written() {
         1,
     );
     let status = GatewayStatus { conditions: vec![condition], ..GatewayStatus::default() };
-    let yaml = render::to_yaml(gateway, Some(&Status::Gateway(status)));
+    let yaml = render::to_yaml(gateway, Some(&Status::Gateway(Box::new(status))));
     assert_eq!(
         yaml,
         "\

@@ -29,7 +29,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -163,27 +163,28 @@ impl RouteTable {
     #[must_use]
     pub fn apply(&self, delta: &ConfigDelta) -> Self {
         // Removals first and the last upsert of a key last, as the configuration itself does it.
-        let mut listeners = HashMap::new();
-        let mut rules = HashMap::new();
+        let mut listeners = Vec::new();
+        let mut rules = Vec::new();
         for key in &delta.removals {
             if let IrKey::Listener(key) = key {
-                listeners.insert(key, None);
+                listeners.push((key, None));
             } else if let IrKey::HttpRule(key) = key {
-                rules.insert(key, None);
+                rules.push((key, None));
             }
         }
         for resource in &delta.upserts {
             if let IrResource::Listener(listener) = resource {
-                listeners.insert(&listener.key, Some(listener));
+                listeners.push((&listener.key, Some(listener)));
             } else if let IrResource::HttpRule(rule) = resource {
-                rules.insert(&rule.key, Some(rule));
+                rules.push((&rule.key, Some(rule)));
             }
         }
+        let listeners: BTreeMap<_, _> = listeners.into_iter().collect();
         let mut table = self.clone();
         for (key, listener) in listeners {
             table.set_listener(key, listener);
         }
-        table.set_rules(rules);
+        table.set_rules(rules.into_iter().collect());
         table
     }
 
@@ -216,7 +217,7 @@ impl RouteTable {
         }
     }
 
-    fn set_rules(&mut self, rules: HashMap<&RuleKey, Option<&Arc<HttpRule>>>) {
+    fn set_rules(&mut self, rules: BTreeMap<&RuleKey, Option<&Arc<HttpRule>>>) {
         let mut edits = Edits::default();
         for (key, rule) in rules {
             let old = self.rules.get(key);

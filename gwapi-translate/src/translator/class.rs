@@ -86,7 +86,7 @@ pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> 
         ));
     }
     let refusal = refusal(class, options);
-    Some(Status::GatewayClass(GatewayClassStatus {
+    Some(Status::GatewayClass(Box::new(GatewayClassStatus {
         conditions: vec![summary(
             ConditionType::Accepted,
             &refusal,
@@ -97,7 +97,7 @@ pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> 
             .iter()
             .map(|name| SupportedFeature { name: (*name).to_owned() })
             .collect(),
-    }))
+    })))
 }
 
 /// GC-1.

@@ -66,7 +66,8 @@ pub(super) struct Dirty {
     classes: BTreeSet<NamespacedName>,
     gateways: BTreeSet<GatewayId>,
     services: BTreeSet<NamespacedName>,
-    routes: BTreeSet<NamespacedName>,
+    /// In any order, and some of them more than once.
+    routes: Vec<NamespacedName>,
     /// Gateways whose status has to be put together again.
     statuses: BTreeSet<GatewayId>,
     /// Service ports that a route referred to before.
@@ -100,6 +101,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Gives back the room that maps have to spare once many objects came in order.
+    pub(super) fn pack(&mut self) {
+        self.resources.pack();
+        self.index.pack();
     }
 
     fn insert(&mut self, resource: Resource, dirty: &mut Dirty) {
@@ -137,7 +144,7 @@ impl Engine {
                 dirty.gateways.insert(id);
             }
             Resource::HttpRoute(_) => {
-                dirty.routes.insert(id);
+                dirty.routes.push(id);
             }
             Resource::ReferenceGrant(_) => {
                 dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
@@ -213,7 +220,10 @@ impl Engine {
         for service in std::mem::take(&mut dirty.services) {
             self.settle_service(&service, &mut dirty, &mut staged);
         }
-        for name in std::mem::take(&mut dirty.routes) {
+        let mut routes = std::mem::take(&mut dirty.routes);
+        routes.sort_unstable();
+        routes.dedup();
+        for name in routes {
             self.settle_route(&name, &mut dirty, &mut staged);
         }
         for gateway in std::mem::take(&mut dirty.statuses) {
@@ -432,7 +442,7 @@ impl Engine {
                 let count = counts.and_then(|counts| counts.get(&key));
                 listener.attached_routes = count.copied().unwrap_or_default();
             }
-            Status::Gateway(status)
+            Status::Gateway(Box::new(status))
         });
         staged.status(gateway.object_id(Kind::Gateway), status);
     }

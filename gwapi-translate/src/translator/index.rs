@@ -57,6 +57,12 @@ impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
         self.0.contains_key(key)
     }
 
+    fn pack(&mut self) {
+        for values in self.0.values_mut() {
+            *values = std::mem::take(values).into_iter().collect();
+        }
+    }
+
     fn insert(&mut self, key: K, value: V) {
         self.0.entry(key).or_default().insert(value);
     }
@@ -76,6 +82,14 @@ impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
 }
 
 impl Index {
+    /// Gives back the room that sets have to spare once many objects came in order.
+    pub(super) fn pack(&mut self) {
+        self.routes_of_gateway.pack();
+        self.routes_of_backend.pack();
+        self.routes_into.pack();
+        self.slices_of_service.pack();
+    }
+
     /// Takes an object in (`present`) or out.
     pub(super) fn update(&mut self, resource: &Resource, present: bool) {
         let id = resource.id().namespaced_name();

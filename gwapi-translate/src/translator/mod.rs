@@ -50,6 +50,9 @@ use engine::{Dirty, Engine};
 pub use options::{AddressPolicy, Feedback, Options};
 pub use translation::{Translation, TranslationDelta};
 
+/// Events after which it is worth going over all maps.
+const MANY: usize = 1_000;
+
 /// Maps that are never iterated where order could show.
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -83,8 +86,13 @@ impl Translator {
         events: impl IntoIterator<Item = ResourceEvent>,
     ) -> TranslationDelta {
         let mut dirty = Dirty::default();
+        let mut noted = 0;
         for event in events {
             self.engine.note(event, &mut dirty);
+            noted += 1;
+        }
+        if noted >= MANY {
+            self.engine.pack();
         }
         self.engine.settle(dirty)
     }

@@ -54,6 +54,14 @@ impl Translation {
         for (gateway, change) in &delta.config {
             self.config.entry(gateway.clone()).or_default().apply(change);
         }
+        if self.status.is_empty() {
+            // All at once they take less time and less room.
+            let there = |(id, status): (&ObjectId, &Option<Status>)| {
+                status.clone().map(|status| (id.clone(), status))
+            };
+            self.status = delta.status.iter().filter_map(there).collect();
+            return;
+        }
         for (id, status) in &delta.status {
             match status {
                 Some(status) => self.status.insert(id.clone(), status.clone()),
@@ -70,13 +78,13 @@ impl Translation {
 }
 
 /// What may have changed: the last word on each key counts, and what turns out to be as before is
-/// no change.
+/// no change. Lists become maps only then: what comes in order is not searched for.
 #[derive(Default)]
 pub(super) struct Staged {
     /// Resources by Gateway; `None` where one is gone.
-    config: BTreeMap<GatewayId, BTreeMap<IrKey, Option<IrResource>>>,
+    config: BTreeMap<GatewayId, Vec<(IrKey, Option<IrResource>)>>,
     /// Status; `None` where there is none any more.
-    status: BTreeMap<ObjectId, Option<Status>>,
+    status: Vec<(ObjectId, Option<Status>)>,
     /// Gateways that were looked at.
     gateways: BTreeSet<GatewayId>,
     /// What has to run; `None` where nothing has to.
@@ -86,17 +94,17 @@ pub(super) struct Staged {
 impl Staged {
     /// A Gateway serves this resource.
     pub(super) fn upsert(&mut self, gateway: &GatewayId, resource: IrResource) {
-        self.resources(gateway).insert(resource.key(), Some(resource));
+        self.resources(gateway).push((resource.key(), Some(resource)));
     }
 
     /// A Gateway does not serve this any more.
     pub(super) fn remove(&mut self, gateway: &GatewayId, key: IrKey) {
-        self.resources(gateway).insert(key, None);
+        self.resources(gateway).push((key, None));
     }
 
     /// Status of an object.
     pub(super) fn status(&mut self, id: ObjectId, status: Option<Status>) {
-        self.status.insert(id, status);
+        self.status.push((id, status));
     }
 
     /// What has to run for a Gateway.
@@ -113,9 +121,9 @@ impl Staged {
         self.gateways.insert(gateway.clone());
     }
 
-    fn resources(&mut self, gateway: &GatewayId) -> &mut BTreeMap<IrKey, Option<IrResource>> {
+    fn resources(&mut self, gateway: &GatewayId) -> &mut Vec<(IrKey, Option<IrResource>)> {
         if !self.config.contains_key(gateway) {
-            self.config.insert(gateway.clone(), BTreeMap::new());
+            self.config.insert(gateway.clone(), Vec::new());
         }
         self.config.get_mut(gateway).expect("it was put in above if it was not there")
     }
@@ -143,6 +151,7 @@ impl Staged {
                 continue;
             }
             let before = before.config.get(&gateway).unwrap_or(&empty);
+            let staged: BTreeMap<_, _> = staged.into_iter().collect();
             let mut change = ConfigDelta::default();
             for (key, resource) in staged {
                 match resource {
@@ -157,8 +166,8 @@ impl Staged {
                 delta.config.insert(gateway, change);
             }
         }
-        delta.status = self
-            .status
+        let status: BTreeMap<_, _> = self.status.into_iter().collect();
+        delta.status = status
             .into_iter()
             .filter(|(id, status)| before.status.get(id) != status.as_ref())
             .collect();

@@ -26,7 +26,10 @@ fn condition(condition_type: ConditionType, generation: i64) -> Condition {
 }
 
 fn class(conditions: Vec<Condition>) -> Status {
-    Status::GatewayClass(GatewayClassStatus { conditions, supported_features: Vec::new() })
+    Status::GatewayClass(Box::new(GatewayClassStatus {
+        conditions,
+        supported_features: Vec::new(),
+    }))
 }
 
 fn stored(status: &Value, generation: i64) -> Stored<'_> {
@@ -240,7 +243,11 @@ fn our_gateway() -> impl Strategy<Value = Status> {
                 address_type: AddressType::IpAddress,
                 value: format!("192.0.2.{n}"),
             });
-            Status::Gateway(GatewayStatus { addresses: addresses.collect(), conditions, listeners })
+            Status::Gateway(Box::new(GatewayStatus {
+                addresses: addresses.collect(),
+                conditions,
+                listeners,
+            }))
         },
     )
 }
@@ -285,7 +292,7 @@ fn our_class() -> impl Strategy<Value = Status> {
     (our_conditions(OF_CLASSES), 0..3usize).prop_map(|(conditions, features)| {
         let supported_features =
             (0..features).map(|n| SupportedFeature { name: format!("F{n}") }).collect();
-        Status::GatewayClass(GatewayClassStatus { conditions, supported_features })
+        Status::GatewayClass(Box::new(GatewayClassStatus { conditions, supported_features }))
     })
 }
 
