@@ -169,7 +169,9 @@ impl Url<'_> {
             Some(rewrite) => Cow::Owned(rewrite_path(rewrite, self.path_match, &self.target.path)),
             None => Cow::Borrowed(&*self.target.path),
         };
-        if let Some(unchanged) = head.uri.path_and_query().filter(|target| target.path() == path) {
+        // A target without a path, such as `http://a?q`, has one here: the slash is added.
+        let same = |it: &&PathAndQuery| it.as_str().starts_with('/') && it.path() == path;
+        if let Some(unchanged) = head.uri.path_and_query().filter(same) {
             return Ok(unchanged.clone());
         }
         let text = match self.target.query {

@@ -58,6 +58,12 @@ impl<'a> Target<'a> {
         if target == "*" && head.method == Method::OPTIONS {
             return Err(LocalReply::Options);
         }
+        // RFC 9113 8.3.1: over HTTP/2 there is no other form whose path could be left out.
+        if target.starts_with('?')
+            && head.uri.scheme().is_none_or(|_| head.version == Version::HTTP_2)
+        {
+            return Err(LocalReply::BadRequest("malformed path"));
+        }
         let path = path::canonical(head.uri.path())
             .map_err(|_| LocalReply::BadRequest("malformed path"))?;
         Ok(Self { authority, host, path, query: head.uri.query() })

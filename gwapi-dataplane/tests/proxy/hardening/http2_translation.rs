@@ -134,6 +134,8 @@ async fn a_request_that_no_gateway_serves_is_answered() {
         ("userinfo", line("GET", "u@a", "/"), "400"),
         ("an asterisk for GET", line("GET", "a", "*"), "400"),
         ("an asterisk for OPTIONS", line("OPTIONS", "a", "*"), "204"),
+        ("a query alone", line("GET", "a", "?x=1"), "400"),
+        ("a query that looks like a path", line("GET", "a", "?/../admin"), "400"),
         ("CONNECT", vec![(":method", "CONNECT"), (":authority", "a:443")], "405"),
         ("TRACE", line("TRACE", "a", "/"), "405"),
     ] {

@@ -34,6 +34,40 @@ async fn a_broken_body_is_not_sent_again_as_an_empty_one() {
     assert!(echo.requests().iter().all(|request| request.method == "GET"), "{:?}", echo.requests());
 }
 
+#[tokio::test]
+async fn a_connection_whose_answer_promised_a_body_that_it_cannot_have_is_not_used_again() {
+    const POISON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    for (name, promise) in [
+        ("204", "HTTP/1.1 204 No Content\r\ncontent-length: 44\r\n\r\n"),
+        ("204 in chunks", "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n"),
+        (
+            "103",
+            "HTTP/1.1 103 Early Hints\r\ncontent-length: 44\r\n\r\n\
+             HTTP/1.1 204 No Content\r\n\r\n",
+        ),
+    ] {
+        let endpoint = Scripted::start(move |mut stream, number| async move {
+            const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
+            let first = if number == 0 { promise.as_bytes() } else { GOOD };
+            upstream::read_head(&mut stream).await;
+            let _ = stream.write_all(first).await;
+            // What was promised comes when the next request is there, which must not be its own.
+            while !upstream::read_head(&mut stream).await.is_empty() {
+                let next = if number == 0 { POISON } else { GOOD };
+                let _ = stream.write_all(next).await;
+            }
+        })
+        .await;
+        let local = std::net::IpAddr::from([127, 0, 0, 1]);
+        let proxy = serve_on_cores(1, local, &gwapi_dataplane::ProxyBuilder::new(), |port| {
+            simple(port, endpoint.address)
+        });
+        let mut client = proxy.client().await;
+        assert_eq!(client.get("a", "/").await.status, 204, "{name}");
+        assert_eq!(client.get("a", "/").await.text(), "good", "{name}");
+    }
+}
+
 /// An endpoint that answers once all of `MANY` requests are there, and later does to all of its
 /// connections what `then` says.
 async fn crowd(then: &'static [u8]) -> (Scripted, watch::Sender<bool>, Arc<Semaphore>) {

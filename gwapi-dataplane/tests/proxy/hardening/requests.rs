@@ -124,6 +124,7 @@ async fn a_malformed_request_line_is_refused() {
         ("authority form", b"GET a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("an asterisk for GET", b"GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("no slash at the start", b"GET x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("a query alone", b"GET ?x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("a broken escape", b"GET /%zz HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("NUL, escaped", b"GET /%00 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("CONNECT", b"CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n", 405),
@@ -227,6 +228,20 @@ async fn bare_lf_ends_a_line_and_is_not_passed_on() {
 async fn a_fragment_ends_here() {
     let (seen, _) = passed(b"GET /x#f HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert_eq!(seen.target, "/x");
+}
+
+#[tokio::test]
+async fn a_target_without_a_path_gets_one() {
+    for (target, expected) in [
+        ("http://a", "/"),
+        ("http://a?x=1", "/?x=1"),
+        ("http://a?/../admin", "/?/../admin"),
+        ("http://a/?x=1", "/?x=1"),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let (seen, _) = passed(request.as_bytes()).await;
+        assert_eq!(seen.target, expected, "{target}");
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ thread_local! {
 }
 
 /// Informational responses that an endpoint may send before the one that counts.
-const MAX_INFORMATIONAL: usize = 32;
+pub(in crate::proxy::upstream) const MAX_INFORMATIONAL: usize = 32;
 
 /// A connection on which no request is under way.
 pub(in crate::proxy) struct Http1 {
@@ -224,6 +224,8 @@ struct HeadReader {
     informational: usize,
     /// Whether any head has come.
     begun: bool,
+    /// Whether one of those that do not count ends the connection.
+    ends: bool,
     /// How far the next one was searched for its end.
     searched: head::Searched,
 }
@@ -246,8 +248,10 @@ impl HeadReader {
                 let counts = !head.status.is_informational()
                     || head.status == StatusCode::SWITCHING_PROTOCOLS;
                 if counts {
-                    return Poll::Ready(Ok(head));
+                    let keep_alive = head.keep_alive && !self.ends;
+                    return Poll::Ready(Ok(ResponseHead { keep_alive, ..head }));
                 }
+                self.ends |= !head.keep_alive;
                 self.informational += 1;
                 if self.informational > MAX_INFORMATIONAL {
                     return Poll::Ready(Err(Cause::Informational));

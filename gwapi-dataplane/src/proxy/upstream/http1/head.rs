@@ -88,7 +88,9 @@ pub(super) fn response(
     let http11 = response.version == Some(1);
     let Fields { headers, present, connection } = fields(head, response.headers, map)?;
     let framing = framing(&headers, present, status, method, http11, limits)?;
-    let keep_alive = connection.keeps_alive(http11) && !matches!(framing, Framing::UntilClose);
+    let keep_alive = connection.keeps_alive(http11)
+        && !matches!(framing, Framing::UntilClose)
+        && !promises_what_it_cannot_have(&headers, present, status);
     Ok(ResponseHead { status, headers, present, framing, keep_alive })
 }
 
@@ -229,15 +231,30 @@ fn framing(
         // Two ends: what comes after the first one may be taken for another response.
         return Err(Malformed);
     }
-    let no_body = *method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     Ok(match length {
-        _ if no_body => Framing::Length(0),
+        _ if never_has_a_body(method, status) => Framing::Length(0),
         Some(length) => Framing::Length(length),
         None if chunked => Framing::Chunked(ChunkedReader::new(limits.max_response_head_bytes)),
         None => Framing::UntilClose,
     })
+}
+
+/// Whether a response to this method, with this status, has no body whatever its fields say
+/// (RFC 9110 6.4.1).
+pub(in crate::proxy::upstream) fn never_has_a_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whether a response that never has a body says that it has one (RFC 9110 8.6). Its endpoint may send
+/// that body after all, and late: the next request would take it for its answer. Responses to HEAD and
+/// of status 304 say rightly what they would have.
+fn promises_what_it_cannot_have(headers: &HeaderMap, present: Present, status: StatusCode) -> bool {
+    let never = status.is_informational() || status == StatusCode::NO_CONTENT;
+    never
+        && (present.any(Present::TRANSFER_ENCODING)
+            || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0"))
 }
 
 /// Whether a body is in chunks. No other coding is understood, and HTTP/1.0 has none.
@@ -414,5 +431,16 @@ mod tests {
         assert!(!keeps("1.0", ""));
         assert!(keeps("1.0", "connection: Keep-Alive\r\n"));
         assert!(!whole("HTTP/1.1 200 OK\r\n\r\n").keep_alive, "its end is that of the connection");
+        for (status, fields, kept) in [
+            ("204", "", true),
+            ("204", "content-length: 0\r\n", true),
+            ("204", "content-length: 5\r\n", false),
+            ("204", "transfer-encoding: chunked\r\n", false),
+            ("103", "content-length: 5\r\n", false),
+            ("304", "content-length: 5\r\n", true),
+        ] {
+            let head = whole(&format!("HTTP/1.1 {status} x\r\n{fields}\r\n"));
+            assert_eq!(head.keep_alive, kept, "{status} {fields:?}");
+        }
     }
 }
