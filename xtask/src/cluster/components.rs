@@ -27,6 +27,7 @@ const API_SERVER_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(NODE_AD
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) components: Vec<Component>,
+    pub(crate) programs: Programs,
     /// Where programs are looked for.
     pub(crate) path: String,
 }
@@ -40,8 +41,9 @@ pub(crate) struct Component {
     pub(crate) after: Option<SocketAddr>,
 }
 
-/// Programs by name, in the folders that they were built into.
-pub(crate) struct Programs(pub(crate) BTreeMap<&'static str, PathBuf>);
+/// The folders that programs were built into, by the module that they are of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Programs(pub(crate) BTreeMap<String, PathBuf>);
 
 impl Programs {
     /// The program of a name.

@@ -148,7 +148,7 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
             Ok(())
         }
         ClusterTask::Status { which } => {
-            status::print(&Tools::of(root, Cluster::named(root, &which.name)?)?)
+            status::print(&Tools::of(Cluster::named(root, &which.name)?)?)
         }
         ClusterTask::Kubectl(passed) => {
             let mut kubectl = tools(root, &passed.which)?.kubectl()?;
@@ -182,7 +182,7 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
 }
 
 fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {
-    Tools::of(root, Cluster::named(root, &which.name)?)
+    Tools::of(Cluster::named(root, &which.name)?)
 }
 
 /// Only one process at a time starts or ends a cluster of one name.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::components::Programs;
+use super::components::{Plan, Programs, plan_file};
 use super::golang::{self, CLUSTER};
 use super::host;
-use super::state::{Cluster, Init};
+use super::state::{Cluster, Init, read};
 
 /// A running cluster and the programs that speak to it.
 pub(crate) struct Tools {
@@ -25,17 +25,19 @@ pub(crate) struct Tools {
 pub(crate) fn build_programs(root: &Path) -> anyhow::Result<Programs> {
     let mut programs = BTreeMap::new();
     for module in &CLUSTER {
-        programs.insert(module.folder, golang::build(root, module)?);
+        programs.insert(module.folder.to_owned(), golang::build(root, module)?);
     }
     Ok(Programs(programs))
 }
 
 impl Tools {
-    /// For a cluster that is up.
-    pub(crate) fn of(root: &Path, cluster: Cluster) -> anyhow::Result<Self> {
+    /// For a cluster that is up, with the programs that it was started with.
+    pub(crate) fn of(cluster: Cluster) -> anyhow::Result<Self> {
         host::check_root()?;
         let init = cluster.ready_init()?;
-        Ok(Self { cluster, init, programs: build_programs(root)? })
+        let plan: Option<Plan> = read(&plan_file(&cluster.folder))?;
+        let programs = plan.context("the cluster has no plan")?.programs;
+        Ok(Self { cluster, init, programs })
     }
 
     /// A program in the network of the cluster, with access to its API server. All else is as

@@ -33,14 +33,14 @@ pub(crate) fn up(
     let start = Instant::now();
     host::check(install)?;
     eprintln!("== cluster {}", cluster.name);
-    let programs = build_programs(root)?;
-    let images = images::of_tests(root, &programs)?;
-    if let Some(init) = cluster.init()?.filter(|_| cluster.ready_file().exists()) {
+    if cluster.ready_init().is_ok() {
         progress::note("it runs already");
-        let tools = Tools { cluster: cluster.clone(), init, programs };
+        let tools = Tools::of(cluster.clone())?;
         install_crds(root, &tools, crds)?;
         return Ok(tools);
     }
+    let programs = build_programs(root)?;
+    let images = images::of_tests(root, &programs)?;
     if down::clear(cluster)? {
         progress::note("cleared what an earlier one left behind");
     }
@@ -105,7 +105,7 @@ fn prepare(cluster: &Cluster, programs: &Programs) -> anyhow::Result<()> {
     configs::write(&cluster.folder, snapshotter(&cluster.folder)?, host::cni_folder()?)?;
     let path = host::path_with(&programs.folders());
     let path = path.into_string().ok().context("PATH is not UTF-8")?;
-    let plan = Plan { components: components::all(programs)?, path };
+    let plan = Plan { components: components::all(programs)?, programs: programs.clone(), path };
     write(&components::plan_file(&cluster.folder), &plan)?;
     let groups = cgroups::folders(&cluster.name)?;
     write(&cluster.cgroups_file(), &groups)?;
