@@ -15,6 +15,7 @@
 //! ```
 
 pub mod provision;
+pub mod serve;
 pub mod status;
 
 use gwapi_model::status::Status;

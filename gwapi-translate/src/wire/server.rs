@@ -234,20 +234,27 @@ impl Server {
         }
     }
 
+    /// Whether there is something to say now.
+    pub fn has_news(&self, served: &Served) -> bool {
+        let something = !self.queue.is_empty()
+            || !self.unknown.is_empty()
+            || self.batch.is_some()
+            || self.snapshot_due;
+        let held_up = self.hold.as_ref().is_some_and(|hold| !hold.is_over(served));
+        self.subscribed && something && !held_up && !self.awaits_answer()
+    }
+
+    /// Whether a complete state was sent that the client has not answered yet.
+    pub fn awaits_answer(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| batch.snapshot.is_some())
+    }
+
     /// The next response, if there is something to say now. Call it until it has nothing more.
     ///
     /// A batch is complete when nothing is left to be sent, whatever was added meanwhile: with its
     /// snapshot the client has `served` as it is then.
     pub fn next_response(&mut self, served: &Served) -> Option<DeltaDiscoveryResponse> {
-        let waiting = self.batch.as_ref().is_some_and(|batch| batch.snapshot.is_some());
-        let nothing = self.queue.is_empty()
-            && self.unknown.is_empty()
-            && self.batch.is_none()
-            && !self.snapshot_due;
-        if !self.subscribed || waiting || nothing {
-            return None;
-        }
-        if self.hold.as_ref().is_some_and(|hold| !hold.is_over(served)) {
+        if !self.has_news(served) {
             return None;
         }
         self.hold = None;

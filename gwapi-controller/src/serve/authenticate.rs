@@ -1,0 +1,227 @@
+//! Who a proxy is.
+
+mod cache;
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
+use kube::Api;
+use kube::api::PostParams;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use cache::Cache;
+
+/// Audience of the tokens that proxies show: they are good for nothing else, and no other token is
+/// good for this.
+pub const TOKEN_AUDIENCE: &str = "gwapi.dev/config";
+
+/// How long an answer of the API server counts. A token that is revoked is refused after this, and a
+/// stream that it opened goes on until its age ends it.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// How long a refusal counts.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Tokens that are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Questions to the API server at one time.
+const REVIEWS: usize = 16;
+
+/// Time for an answer of the API server.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a token; those of ServiceAccounts have one or two thousand.
+pub(super) const MAX_TOKEN: usize = 16 * 1024;
+
+/// A ServiceAccount, and the pod that uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the ServiceAccount.
+    pub service_account: String,
+    /// Name of the pod, where the token is bound to one.
+    pub pod: Option<String>,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "system:serviceaccount:{}:{}", self.namespace, self.service_account)
+    }
+}
+
+/// Why nobody can be told from a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthenticationError {
+    /// The token is not good.
+    #[error("the token is refused: {0}")]
+    Refused(String),
+    /// Nobody can say whether it is; later it may be otherwise.
+    #[error("tokens cannot be checked at present: {0}")]
+    Unavailable(String),
+}
+
+/// Tells who holds a token.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Who holds this token. It may be asked often, with whatever somebody sent.
+    fn authenticate(
+        &self,
+        token: &str,
+    ) -> impl Future<Output = Result<Identity, AuthenticationError>> + Send;
+}
+
+/// Asks the API server, by a TokenReview; needs the right to create those.
+pub struct TokenReviewer {
+    reviews: Api<TokenReview>,
+    turns: Semaphore,
+    known: Mutex<Cache<Result<Identity, AuthenticationError>>>,
+}
+
+impl TokenReviewer {
+    /// Asks through this client.
+    pub fn new(client: kube::Client) -> Self {
+        Self {
+            reviews: Api::all(client),
+            turns: Semaphore::new(REVIEWS),
+            known: Mutex::new(Cache::new(REMEMBERED)),
+        }
+    }
+
+    fn known(&self, token: &str) -> Option<Result<Identity, AuthenticationError>> {
+        let known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.find(token, Instant::now()).cloned()
+    }
+
+    async fn review(&self, token: &str) -> Result<Identity, AuthenticationError> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: token.to_owned(),
+                audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]),
+            },
+            ..TokenReview::default()
+        };
+        let parameters = PostParams::default();
+        let created = self.reviews.create(&parameters, &review);
+        let answered = tokio::time::timeout(REVIEW_TIMEOUT, created).await;
+        let answered = answered.map_err(|_| {
+            AuthenticationError::Unavailable(format!(
+                "the API server took longer than {} seconds",
+                REVIEW_TIMEOUT.as_secs()
+            ))
+        })?;
+        match answered {
+            Ok(review) => identity(&review.status.unwrap_or_default()),
+            Err(error) => Err(AuthenticationError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+impl Authenticator for TokenReviewer {
+    async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
+        if let Some(known) = self.known(token) {
+            return known;
+        }
+        let _turn = self.turns.acquire().await.expect("nobody closes the semaphore");
+        // Whoever waited may find that the answer has come for another stream of the same proxy.
+        if let Some(known) = self.known(token) {
+            return known;
+        }
+        let answer = self.review(token).await;
+        let counts_for = match &answer {
+            Ok(_) => KNOWN_FOR,
+            Err(AuthenticationError::Refused(_)) => REFUSED_FOR,
+            Err(AuthenticationError::Unavailable(_)) => return answer,
+        };
+        let now = Instant::now();
+        let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.insert(token, answer.clone(), now, counts_for);
+        answer
+    }
+}
+
+impl fmt::Debug for TokenReviewer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenReviewer").finish_non_exhaustive()
+    }
+}
+
+/// What an API server's answer says.
+fn identity(status: &TokenReviewStatus) -> Result<Identity, AuthenticationError> {
+    let refused = |why: &str| Err(AuthenticationError::Refused(why.to_owned()));
+    if status.authenticated != Some(true) {
+        return refused(status.error.as_deref().unwrap_or("the API server does not know it"));
+    }
+    // An API server that does not know audiences says none, and would let any token pass.
+    let audiences = status.audiences.as_deref().unwrap_or_default();
+    if !audiences.iter().any(|audience| audience == TOKEN_AUDIENCE) {
+        return refused("it is for another audience");
+    }
+    let user = status.user.clone().unwrap_or_default();
+    let name = user.username.unwrap_or_default();
+    let account = name.strip_prefix("system:serviceaccount:").and_then(|it| it.split_once(':'));
+    let Some((namespace, service_account)) = account else {
+        return refused("it is not that of a ServiceAccount");
+    };
+    let pods = user.extra.unwrap_or_default().remove("authentication.kubernetes.io/pod-name");
+    Ok(Identity {
+        namespace: namespace.to_owned(),
+        service_account: service_account.to_owned(),
+        pod: pods.and_then(|pods| pods.into_iter().next()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::authentication::v1::UserInfo;
+
+    use super::*;
+
+    fn status(username: &str, audience: &str) -> TokenReviewStatus {
+        let extra = ("authentication.kubernetes.io/pod-name".to_owned(), vec!["web-1".to_owned()]);
+        TokenReviewStatus {
+            authenticated: Some(true),
+            audiences: Some(vec![audience.to_owned()]),
+            user: Some(UserInfo {
+                username: Some(username.to_owned()),
+                extra: Some([extra].into()),
+                ..UserInfo::default()
+            }),
+            ..TokenReviewStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_service_account_is_told_with_its_pod() {
+        let identity = identity(&status("system:serviceaccount:shop:web-gwapi", TOKEN_AUDIENCE));
+        let identity = identity.expect("a ServiceAccount");
+        assert_eq!(identity.to_string(), "system:serviceaccount:shop:web-gwapi");
+        assert_eq!(identity.pod.as_deref(), Some("web-1"));
+    }
+
+    #[test]
+    fn nobody_else_is_let_in() {
+        let account = "system:serviceaccount:shop:web-gwapi";
+        let unknown = TokenReviewStatus {
+            error: Some("expired".to_owned()),
+            authenticated: Some(false),
+            ..status(account, TOKEN_AUDIENCE)
+        };
+        let silent = TokenReviewStatus { audiences: None, ..status(account, TOKEN_AUDIENCE) };
+        for (status, expected) in [
+            (unknown, "the token is refused: expired"),
+            (TokenReviewStatus::default(), "the token is refused: the API server does not know it"),
+            (status(account, "api"), "the token is refused: it is for another audience"),
+            (silent, "the token is refused: it is for another audience"),
+            (
+                status("system:node:a", TOKEN_AUDIENCE),
+                "the token is refused: it is not that of a ServiceAccount",
+            ),
+        ] {
+            assert_eq!(identity(&status).expect_err("refused").to_string(), expected);
+        }
+    }
+}

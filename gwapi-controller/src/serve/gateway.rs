@@ -1,0 +1,214 @@
+//! One Gateway: its state, and the streams of its proxies.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gwapi_translate::ir::{ConfigDelta, GatewayId};
+use gwapi_translate::wire::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Received, Refusal, ResourceVersions, Served,
+    Server, ServerError, Verdict,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::report::ProxyReport;
+
+/// Number of a stream, never used twice.
+pub(super) type StreamId = u64;
+
+/// A Gateway as the server knows it.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    pub(super) id: GatewayId,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    served: Served,
+    /// Name of the ServiceAccount of its proxies, in its namespace.
+    account: Option<String>,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Whether the Gateway is served no longer.
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct Stream {
+    server: Server,
+    proxy: String,
+    since: Instant,
+    /// Tells the stream to look for something to say, or for a reason to end.
+    wake: Arc<Notify>,
+}
+
+/// A proxy that is connected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyStatus {
+    /// The Gateway that it serves.
+    pub gateway: GatewayId,
+    /// Name of the proxy: that of its pod.
+    pub proxy: String,
+    /// Since when it has been connected.
+    pub since: Instant,
+    /// Number of the state that it was to serve last.
+    pub published: u64,
+    /// Number of the last state that it serves, apart from what it rejects.
+    pub acknowledged: Option<u64>,
+    /// What it last said.
+    pub verdict: Verdict,
+}
+
+/// Why a stream ends, or cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The Gateway is served no longer.
+    Gone,
+    /// The Gateway's proxies use another ServiceAccount.
+    Account,
+    /// The Gateway has as many streams as it may have.
+    Full,
+}
+
+impl Gateway {
+    pub(super) fn new(id: GatewayId) -> Self {
+        Self { id, state: Mutex::default() }
+    }
+
+    /// Takes in a change, if there is one, and how far the sources are. Returns the number of the
+    /// state.
+    pub(super) fn publish(
+        &self,
+        delta: Option<&ConfigDelta>,
+        versions: &Arc<ResourceVersions>,
+    ) -> u64 {
+        let mut state = self.lock();
+        let nothing = ConfigDelta::default();
+        let changed = state.served.apply(delta.unwrap_or(&nothing), versions);
+        let state = &mut *state;
+        for stream in state.streams.values_mut() {
+            stream.server.changed(&changed);
+            // Without a change, too: the proxy may have waited for sources to come as far as its own.
+            if stream.server.has_news(&state.served) {
+                stream.wake.notify_one();
+            }
+        }
+        state.served.generation()
+    }
+
+    /// Says which ServiceAccount the proxies of this Gateway use.
+    pub(super) fn set_account(&self, account: Option<String>) {
+        let mut state = self.lock();
+        if state.account != account {
+            state.account = account;
+            state.streams.values().for_each(|stream| stream.wake.notify_one());
+        }
+    }
+
+    /// The Gateway is served no longer: its streams end.
+    pub(super) fn remove(&self) {
+        let mut state = self.lock();
+        state.gone = true;
+        state.streams.values().for_each(|stream| stream.wake.notify_one());
+    }
+
+    /// A proxy connects.
+    pub(super) fn open(
+        &self,
+        stream: StreamId,
+        account: &str,
+        proxy: String,
+        limit: usize,
+    ) -> Result<Arc<Notify>, Denied> {
+        self.permits(account)?;
+        let mut state = self.lock();
+        if state.streams.len() >= limit {
+            return Err(Denied::Full);
+        }
+        let wake = Arc::new(Notify::new());
+        let entry = Stream {
+            server: Server::default(),
+            proxy,
+            since: Instant::now(),
+            wake: Arc::clone(&wake),
+        };
+        state.streams.insert(stream, entry);
+        Ok(wake)
+    }
+
+    /// A proxy is no longer connected.
+    pub(super) fn close(&self, stream: StreamId) {
+        self.lock().streams.remove(&stream);
+    }
+
+    /// Whether proxies with this ServiceAccount may be served.
+    pub(super) fn permits(&self, account: &str) -> Result<(), Denied> {
+        let state = self.lock();
+        if state.gone {
+            Err(Denied::Gone)
+        } else if state.account.as_deref() != Some(account) {
+            Err(Denied::Account)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A proxy says something.
+    pub(super) fn receive(
+        &self,
+        stream: StreamId,
+        request: &DeltaDiscoveryRequest,
+    ) -> Result<Received, ServerError> {
+        let state = &mut *self.lock();
+        match state.streams.get_mut(&stream) {
+            Some(stream) => stream.server.receive(request, &state.served),
+            None => Ok(Received::Nothing),
+        }
+    }
+
+    /// The next that a proxy is to be told, if there is something.
+    pub(super) fn next_response(&self, stream: StreamId) -> Option<DeltaDiscoveryResponse> {
+        let state = &mut *self.lock();
+        state.streams.get_mut(&stream)?.server.next_response(&state.served)
+    }
+
+    /// Whether a batch of this stream waits for its answer.
+    pub(super) fn awaits_answer(&self, stream: StreamId) -> bool {
+        let state = self.lock();
+        state.streams.get(&stream).is_some_and(|stream| stream.server.awaits_answer())
+    }
+
+    /// Connected proxies that served an earlier state and have not come to this one, each with the
+    /// reason that it gave.
+    pub(super) fn laggards(&self, generation: u64) -> Vec<(String, Option<Refusal>)> {
+        let state = self.lock();
+        let behind = |stream: &&Stream| {
+            stream.server.acknowledged().is_some_and(|acknowledged| acknowledged < generation)
+        };
+        let streams = state.streams.values().filter(behind);
+        streams.map(|it| (it.proxy.clone(), it.server.verdict().refused.clone())).collect()
+    }
+
+    pub(super) fn proxies(&self) -> Vec<ProxyStatus> {
+        let state = self.lock();
+        let proxies = state.streams.values().map(|stream| ProxyStatus {
+            gateway: self.id.clone(),
+            proxy: stream.proxy.clone(),
+            since: stream.since,
+            published: state.served.generation(),
+            acknowledged: stream.server.acknowledged(),
+            verdict: stream.server.verdict().clone(),
+        });
+        proxies.collect()
+    }
+
+    /// What all proxies together say.
+    pub(super) fn report(&self) -> ProxyReport {
+        ProxyReport::merge(self.id.clone(), &self.proxies())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic leaves a stream whose proxy will connect anew.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,212 @@
+//! The server's certificates in a Secret that all replicas share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use tokio::sync::watch;
+
+use super::authority::{MakeError, Material};
+use super::settings::ServingCertificate;
+
+/// How often a replica looks what the others have done, and whether it has become time for something.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Attempts against other replicas before it counts as a failure.
+const ATTEMPTS: usize = 5;
+
+/// The part of the Secret that we read; the rest is for people.
+const STATE: &str = "state.json";
+
+/// Where certificates are kept, and for which names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateSettings {
+    /// Namespace of the Secret: the controller's own.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub secret: String,
+    /// DNS names of the server.
+    pub names: Vec<String>,
+}
+
+/// Certificates that are renewed as time passes.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// What the server shows to proxies.
+    pub serving: watch::Receiver<Arc<ServingCertificate>>,
+    /// What proxies have to trust, PEM. An authority comes into it a day before it signs.
+    pub bundle: watch::Receiver<Arc<str>>,
+}
+
+/// Keeps certificates on the current tokio runtime, as long as somebody holds what it returns. The
+/// Secret is made where it is missing. Returns with the first certificates, and tries until then.
+pub async fn keep_certificates(
+    client: kube::Client,
+    settings: CertificateSettings,
+) -> Certificates {
+    let mut keeper =
+        Keeper { secrets: Api::namespaced(client, &settings.namespace), settings, current: None };
+    let first = keeper.next().await;
+    let (serving, serving_receiver) = watch::channel(Arc::new(first.serving()));
+    let (bundle, bundle_receiver) = watch::channel(Arc::from(first.bundle()));
+    tokio::spawn(async move {
+        let keep = async {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                let material = keeper.next().await;
+                replace(&bundle, material.bundle().into());
+                replace(&serving, Arc::new(material.serving()));
+            }
+        };
+        tokio::select! {
+            () = keep => {}
+            () = async { tokio::join!(serving.closed(), bundle.closed()); } => {}
+        }
+    });
+    Certificates { serving: serving_receiver, bundle: bundle_receiver }
+}
+
+fn replace<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
+    sender.send_if_modified(|current| {
+        let changed = *current != new;
+        *current = new;
+        changed
+    });
+}
+
+/// Why there are no certificates at present.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Make(#[from] MakeError),
+    #[error(
+        "the Secret {0} is there and not ours, because it has no `{STATE}`: delete it, or choose \
+         another name for ours"
+    )]
+    NotOurs(String),
+    #[error("other replicas were faster {ATTEMPTS} times")]
+    Contention,
+}
+
+struct Keeper {
+    secrets: Api<Secret>,
+    settings: CertificateSettings,
+    current: Option<Material>,
+}
+
+impl Keeper {
+    /// What is current; tries until that can be said.
+    async fn next(&mut self) -> Material {
+        loop {
+            match self.attempt(Timestamp::now()).await {
+                Ok(material) => {
+                    self.current = Some(material.clone());
+                    return material;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        namespace = self.settings.namespace,
+                        secret = self.settings.secret,
+                        %error,
+                        "cannot keep the certificates of the configuration server"
+                    );
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, now: Timestamp) -> Result<Material, KeepError> {
+        let names = &self.settings.names;
+        for _ in 0..ATTEMPTS {
+            let found = self.secrets.get_opt(&self.settings.secret).await?;
+            let (material, metadata) = match found {
+                None => {
+                    // Somebody has deleted the Secret; proxies still trust what was in it.
+                    let known = self.current.clone().map(Ok);
+                    let material = known.unwrap_or_else(|| Material::new(names, now))?;
+                    (material, None)
+                }
+                Some(secret) => match self.read(&secret)? {
+                    Some(material) => match material.renewed(names, now)? {
+                        None => return Ok(material),
+                        Some(renewed) => (renewed, Some(secret.metadata)),
+                    },
+                    None => (Material::new(names, now)?, Some(secret.metadata)),
+                },
+            };
+            match self.write(&material, metadata).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                written => return written.map(|()| material).map_err(KeepError::from),
+            }
+        }
+        Err(KeepError::Contention)
+    }
+
+    /// What the Secret holds; `None` where it is ours and broken.
+    fn read(&self, secret: &Secret) -> Result<Option<Material>, KeepError> {
+        let data = secret.data.as_ref().and_then(|data| data.get(STATE));
+        let Some(ByteString(state)) = data else {
+            return Err(KeepError::NotOurs(self.settings.secret.clone()));
+        };
+        match serde_json::from_slice(state) {
+            Ok(material) => Ok(Some(material)),
+            Err(_) => {
+                tracing::warn!(
+                    secret = self.settings.secret,
+                    "the certificates in the Secret cannot be read, and are made anew"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes over what was read, or creates.
+    async fn write(
+        &self,
+        material: &Material,
+        metadata: Option<ObjectMeta>,
+    ) -> Result<(), kube::Error> {
+        let serving = material.serving();
+        let state = serde_json::to_vec(material).map_err(kube::Error::SerdeError)?;
+        let data = BTreeMap::from([
+            (STATE.to_owned(), ByteString(state)),
+            ("ca.crt".to_owned(), ByteString(material.bundle().into_bytes())),
+            ("tls.crt".to_owned(), ByteString(serving.chain.into_bytes())),
+        ]);
+        let parameters = PostParams::default();
+        let known = metadata.is_some();
+        let metadata = metadata.unwrap_or_else(|| self.metadata());
+        let secret = Secret { metadata, data: Some(data), ..Secret::default() };
+        if known {
+            self.secrets.replace(&self.settings.secret, &parameters, &secret).await?;
+        } else {
+            self.secrets.create(&parameters, &secret).await?;
+        }
+        tracing::info!(
+            secret = self.settings.secret,
+            "certificates of the configuration server were renewed"
+        );
+        Ok(())
+    }
+
+    fn metadata(&self) -> ObjectMeta {
+        let label = ("app.kubernetes.io/part-of".to_owned(), "gwapi".to_owned());
+        ObjectMeta {
+            name: Some(self.settings.secret.clone()),
+            namespace: Some(self.settings.namespace.clone()),
+            labels: Some(BTreeMap::from([label])),
+            ..ObjectMeta::default()
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What is known of a Gateway's proxies, and how it gets to the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gwapi_translate::Feedback;
+use gwapi_translate::ir::GatewayId;
+use tokio::sync::{mpsc, watch};
+
+use super::gateway::ProxyStatus;
+use super::hub::Hub;
+
+/// Reports that wait for their reader; what changes meanwhile waits with the hub.
+const WAITING: usize = 16;
+
+/// What the proxies of a Gateway say, all together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyReport {
+    /// The Gateway.
+    pub gateway: GatewayId,
+    /// Proxies that are connected.
+    pub connected: usize,
+    /// Of those, how many serve a state, this one or one before.
+    pub serving: usize,
+    /// What they could not do; where not all of them say so, the message names one. Where none is
+    /// serving, nothing is known, and this is empty.
+    pub feedback: Feedback,
+    /// Resources that they cannot read, by name, because their release does not know what is asked.
+    /// The last version that they could read is served; a Gateway with such is not `Programmed`.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+impl ProxyReport {
+    /// Puts together what the connected proxies say.
+    pub(super) fn merge(gateway: GatewayId, proxies: &[ProxyStatus]) -> Self {
+        let serving: Vec<&ProxyStatus> =
+            proxies.iter().filter(|proxy| proxy.acknowledged.is_some()).collect();
+        let mut feedback = Feedback::default();
+        let (mut unbound, mut addresses) = (Complaints::new(), Complaints::new());
+        let (mut certificates, mut unreadable) = (Complaints::new(), Complaints::new());
+        for proxy in &serving {
+            let said = proxy.verdict.feedback();
+            note(&mut unbound, said.unbound, &proxy.proxy);
+            note(&mut addresses, said.unusable_addresses, &proxy.proxy);
+            note(&mut certificates, said.rejected_certificates, &proxy.proxy);
+            note(&mut unreadable, proxy.verdict.unreadable(), &proxy.proxy);
+        }
+        let all = serving.len();
+        feedback.unbound = told(unbound, all);
+        feedback.unusable_addresses = told(addresses, all);
+        feedback.rejected_certificates = told(certificates, all);
+        let unreadable = told(unreadable, all);
+        Self { gateway, connected: proxies.len(), serving: all, feedback, unreadable }
+    }
+}
+
+/// By subject: how many complain, and the message and name of the first.
+type Complaints<K> = BTreeMap<K, (usize, String, String)>;
+
+fn note<K: Ord>(complaints: &mut Complaints<K>, said: BTreeMap<K, String>, proxy: &str) {
+    for (subject, message) in said {
+        let first = || (0, message, proxy.to_owned());
+        complaints.entry(subject).or_insert_with(first).0 += 1;
+    }
+}
+
+fn told<K: Ord>(complaints: Complaints<K>, all: usize) -> BTreeMap<K, String> {
+    let tell = |(subject, (count, message, proxy))| match count {
+        count if count == all => (subject, message),
+        count => (subject, format!("{message} (in {count} of {all} proxies, such as {proxy})")),
+    };
+    complaints.into_iter().map(tell).collect()
+}
+
+/// Sends reports as the hub hears of changes, until the server stops or nobody reads them.
+pub(super) fn start(
+    hub: &Arc<Hub>,
+    mut stopped: watch::Receiver<()>,
+) -> mpsc::Receiver<ProxyReport> {
+    let (sender, reports) = mpsc::channel(WAITING);
+    let hub = Arc::clone(hub);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = stopped.changed() => {}
+            () = send(&hub, &sender) => {}
+        }
+    });
+    reports
+}
+
+async fn send(hub: &Hub, reports: &mpsc::Sender<ProxyReport>) {
+    let mut sent: BTreeMap<GatewayId, ProxyReport> = BTreeMap::new();
+    loop {
+        for gateway in hub.touched().await {
+            let Some(report) = hub.gateway(&gateway).map(|gateway| gateway.report()) else {
+                sent.remove(&gateway);
+                continue;
+            };
+            if sent.get(&gateway) == Some(&report) {
+                continue;
+            }
+            sent.insert(gateway, report.clone());
+            if reports.send(report).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gwapi_model::NamespacedName;
+    use gwapi_translate::ir::{CertificateKey, ListenerKey};
+    use gwapi_translate::wire::{Rejection, Verdict};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn gateway() -> GatewayId {
+        NamespacedName::new("default", "web")
+    }
+
+    fn proxy(name: &str, acknowledged: Option<u64>, rejected: Vec<Rejection>) -> ProxyStatus {
+        ProxyStatus {
+            gateway: gateway(),
+            proxy: name.to_owned(),
+            since: Instant::now(),
+            published: 3,
+            acknowledged,
+            verdict: Verdict { refused: None, rejected },
+        }
+    }
+
+    #[test]
+    fn what_all_proxies_say_is_told_as_it_is_and_what_some_say_with_one_of_them() {
+        let unbound = |message: &str| Rejection::UnboundListener {
+            listener: ListenerKey::new("http"),
+            message: message.to_owned(),
+        };
+        let certificate = Rejection::UnusableCertificate {
+            certificate: CertificateKey::secret("default", "tls"),
+            message: "no key".to_owned(),
+        };
+        let unreadable =
+            Rejection::Unreadable { resource: "Backend/a".to_owned(), message: "new".to_owned() };
+        let report = ProxyReport::merge(
+            gateway(),
+            &[
+                proxy("web-1", Some(3), vec![certificate.clone(), unbound("in use")]),
+                proxy("web-2", Some(2), vec![certificate, unreadable]),
+                proxy("web-3", None, Vec::new()),
+            ],
+        );
+        assert_eq!((report.connected, report.serving), (3, 2));
+        let feedback = report.feedback;
+        let certificate =
+            &feedback.rejected_certificates[&CertificateKey::secret("default", "tls")];
+        assert_eq!(certificate, "no key");
+        let unbound = &feedback.unbound[&ListenerKey::new("http")];
+        assert_eq!(unbound, "in use (in 1 of 2 proxies, such as web-1)");
+        assert_eq!(report.unreadable["Backend/a"], "new (in 1 of 2 proxies, such as web-2)");
+    }
+}
