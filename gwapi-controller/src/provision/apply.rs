@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use gwapi_translate::ir::GatewayId;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Client, Error};
 use serde_json::{Value, json};
@@ -79,8 +80,8 @@ impl fmt::Display for Failure {
 pub(super) struct Site {
     /// The way to the API server.
     pub(super) client: Client,
-    /// The Gateway's namespace.
-    pub(super) namespace: String,
+    /// The Gateway.
+    pub(super) gateway: GatewayId,
     /// The Gateway's uid.
     pub(super) owner: String,
 }
@@ -103,7 +104,7 @@ impl Site {
     }
 
     fn api(&self, kind: ManagedKind) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.api_resource())
+        Api::namespaced_with(self.client.clone(), &self.gateway.namespace, &kind.api_resource())
     }
 
     async fn apply(&self, step: &Step) -> Result<(ManagedKind, DynamicObject), Failure> {
@@ -123,7 +124,7 @@ impl Site {
         };
         let object = object.map_err(|error| failure(cause_of(&error)))?;
         let verb = if step.known.is_none() { "made" } else { "changed" };
-        info!(namespace = self.namespace, "{verb} {} {}", manifest.kind, manifest.name);
+        info!(gateway = %self.gateway, "{verb} {} {}", manifest.kind, manifest.name);
         Ok((manifest.kind, object))
     }
 
@@ -168,13 +169,12 @@ impl Site {
         let Some(object) = found.map_err(|error| cause_of(&error))? else { return Ok(None) };
         let uid = object.metadata.uid.clone();
         let is_terminating = object.metadata.deletion_timestamp.is_some();
-        let wanted_name = step.manifest.object["metadata"]["ownerReferences"][0]["name"].clone();
         match owned(object) {
             _ if is_terminating => {
                 Err(Cause::Transient("the one before is still being deleted".to_owned()))
             }
             Some((_, live)) if live.owner_uid == self.owner => Ok(uid),
-            Some((gateway, _)) if gateway.name == wanted_name => {
+            Some((gateway, _)) if gateway == self.gateway => {
                 Err(Cause::Transient("that of a former Gateway is still there".to_owned()))
             }
             Some((gateway, _)) => Err(Cause::Clash(format!("belongs to Gateway {}", gateway.name))),
@@ -190,12 +190,12 @@ impl Site {
         let api = self.api(*kind);
         match in_time(api.delete(name, &parameters)).await {
             Ok(_) => {
-                info!(namespace = self.namespace, "deleted {kind} {name}");
+                info!(gateway = %self.gateway, "deleted {kind} {name}");
                 Ok(())
             }
             // It is gone, or another one has the name.
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                debug!(namespace = self.namespace, "{kind} {name} is gone already");
+                debug!(gateway = %self.gateway, "{kind} {name} is gone already");
                 Ok(())
             }
             Err(error) => Err(Failure { key: removal.key.clone(), cause: cause_of(&error) }),

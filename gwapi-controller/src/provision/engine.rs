@@ -224,7 +224,7 @@ impl Engine {
             Sighting::Service(name, service) => {
                 if let Some((_, known)) = self.existing.get_mut(&name) {
                     *known = Some(service);
-                    let gateways = self.gateways.keys().filter(|it| it.namespace == name.0);
+                    let gateways = self.gateways.keys().filter(|it| *it.namespace == *name.0);
                     self.dirty.extend(gateways.cloned());
                 }
             }
@@ -239,7 +239,7 @@ impl Engine {
                 }
                 Concerns::Instance(namespace, instance) => {
                     let is_meant = |(id, entry): &(&GatewayId, &Entry)| {
-                        id.namespace == namespace
+                        *id.namespace == *namespace
                             && entry.wanted.as_ref().is_some_and(|it| it.name == instance)
                     };
                     let found = self.gateways.iter().find(is_meant).map(|(id, _)| id.clone());
@@ -355,10 +355,9 @@ impl Engine {
             return false;
         }
         entry.is_busy = true;
-        let site =
-            Site { client: self.client.clone(), namespace: gateway.namespace.clone(), owner };
-        let permits = self.permits.clone();
         let gateway = gateway.clone();
+        let site = Site { client: self.client.clone(), gateway: gateway.clone(), owner };
+        let permits = self.permits.clone();
         self.works.spawn(async move {
             let _permit = permits.acquire_owned().await;
             (gateway, site.carry_out(plan).await)
@@ -426,7 +425,7 @@ impl Engine {
 fn existing_service(wanted: Option<&GatewayInfrastructure>) -> Option<ServiceName> {
     let wanted = wanted?;
     match parameters::address_source(&wanted.parameters) {
-        AddressSource::Existing(name) => Some((wanted.gateway.namespace.clone(), name)),
+        AddressSource::Existing(name) => Some((wanted.gateway.namespace.to_string(), name)),
         _ => None,
     }
 }

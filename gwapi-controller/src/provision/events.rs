@@ -74,8 +74,8 @@ fn regarding(gateway: &GatewayId, uid: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some(format!("{GATEWAY_GROUP}/v1")),
         kind: Some("Gateway".to_owned()),
-        namespace: Some(gateway.namespace.clone()),
-        name: Some(gateway.name.clone()),
+        namespace: Some(gateway.namespace.to_string()),
+        name: Some(gateway.name.to_string()),
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     }

@@ -51,7 +51,7 @@ pub use objects::{
     CLASS_NAME_LABEL, CONTROLLER_LABEL, GATEWAY_NAME_LABEL, INSTANCE_LABEL, MANAGED_BY,
     MANAGED_BY_LABEL, Manifest, controller_label, objects,
 };
-pub use settings::{ADDRESS_TIMEOUT, Bootstrap, ProvisionSettings};
+pub use settings::{ADDRESS_TIMEOUT, Bootstrap, ProvisionArgs, ProvisionSettings, PullPolicy};
 
 use engine::{Command, Engine};
 

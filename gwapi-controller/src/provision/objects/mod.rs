@@ -137,7 +137,7 @@ impl Maker<'_> {
     fn metadata(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.to_owned()),
-            namespace: Some(self.wanted.gateway.namespace.clone()),
+            namespace: Some(self.wanted.gateway.namespace.to_string()),
             labels: Some(self.labels()),
             annotations: some(self.wanted.annotations.clone()),
             owner_references: Some(vec![self.owner()]),
@@ -149,7 +149,7 @@ impl Maker<'_> {
         OwnerReference {
             api_version: format!("{}/v1", gwapi_model::GATEWAY_GROUP),
             kind: "Gateway".to_owned(),
-            name: self.wanted.gateway.name.clone(),
+            name: self.wanted.gateway.name.to_string(),
             uid: self.wanted.uid.clone(),
             controller: Some(true),
             block_owner_deletion: Some(true),

@@ -123,7 +123,7 @@ impl Maker<'_> {
         Container {
             name: CONTAINER.to_owned(),
             image: Some(image.clone()),
-            image_pull_policy: Some(self.settings.image_pull_policy.clone()),
+            image_pull_policy: Some(self.settings.image_pull_policy.as_str().to_owned()),
             args: Some(self.arguments()),
             ports: Some(self.container_ports()),
             resources: Some(resource_requirements(resources)),
