@@ -49,6 +49,8 @@ pub mod echo;
 pub mod folder;
 #[cfg(feature = "folder")]
 pub mod standalone;
+#[cfg(feature = "stream")]
+pub mod stream;
 
 pub use limits::Limits;
 pub use open_files::{open_files_limit, raise_open_files_limit};

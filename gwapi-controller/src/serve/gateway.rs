@@ -178,12 +178,14 @@ impl Gateway {
         state.streams.get(&stream).is_some_and(|stream| stream.server.awaits_answer())
     }
 
-    /// Connected proxies that served an earlier state and have not come to this one, each with the
-    /// reason that it gave.
+    /// Connected proxies that serve another state than this one or one after it, each with the reason
+    /// that it gave.
     pub(super) fn laggards(&self, generation: u64) -> Vec<(String, Option<Refusal>)> {
         let state = self.lock();
-        let behind = |stream: &&Stream| {
-            stream.server.acknowledged().is_some_and(|acknowledged| acknowledged < generation)
+        let behind = |stream: &&Stream| match stream.server.acknowledged() {
+            Some(acknowledged) => acknowledged < generation,
+            // It has just come and serves nothing yet, unless it prefers what it has from elsewhere.
+            None => stream.server.verdict().refused.is_some(),
         };
         let streams = state.streams.values().filter(behind);
         streams.map(|it| (it.proxy.clone(), it.server.verdict().refused.clone())).collect()

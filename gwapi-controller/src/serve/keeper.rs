@@ -43,7 +43,7 @@ pub struct Certificates {
     /// What the server shows to proxies.
     pub serving: watch::Receiver<Arc<ServingCertificate>>,
     /// What proxies have to trust, PEM. An authority comes into it a day before it signs.
-    pub bundle: watch::Receiver<Arc<str>>,
+    pub bundle: watch::Receiver<String>,
 }
 
 /// Keeps certificates on the current tokio runtime, as long as somebody holds what it returns. The
@@ -56,13 +56,13 @@ pub async fn keep_certificates(
         Keeper { secrets: Api::namespaced(client, &settings.namespace), settings, current: None };
     let first = keeper.next().await;
     let (serving, serving_receiver) = watch::channel(Arc::new(first.serving()));
-    let (bundle, bundle_receiver) = watch::channel(Arc::from(first.bundle()));
+    let (bundle, bundle_receiver) = watch::channel(first.bundle());
     tokio::spawn(async move {
         let keep = async {
             loop {
                 tokio::time::sleep(INTERVAL).await;
                 let material = keeper.next().await;
-                replace(&bundle, material.bundle().into());
+                replace(&bundle, material.bundle());
                 replace(&serving, Arc::new(material.serving()));
             }
         };

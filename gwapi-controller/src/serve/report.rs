@@ -22,7 +22,10 @@ pub struct ProxyReport {
     pub connected: usize,
     /// Of those, how many serve a state, this one or one before.
     pub serving: usize,
-    /// What they could not do; where not all of them say so, the message names one. Where none is
+    /// Proxies that do not follow this replica, because what they serve is newer than what it has
+    /// seen.
+    pub refusing: usize,
+    /// What those that serve could not do; where not all of them say so, the message names one. Where none is
     /// serving, nothing is known, and this is empty.
     pub feedback: Feedback,
     /// Resources that they cannot read, by name, because their release does not know what is asked.
@@ -49,8 +52,14 @@ impl ProxyReport {
         feedback.unbound = told(unbound, all);
         feedback.unusable_addresses = told(addresses, all);
         feedback.rejected_certificates = told(certificates, all);
-        let unreadable = told(unreadable, all);
-        Self { gateway, connected: proxies.len(), serving: all, feedback, unreadable }
+        Self {
+            gateway,
+            connected: proxies.len(),
+            serving: all,
+            refusing: proxies.iter().filter(|proxy| proxy.verdict.refused.is_some()).count(),
+            feedback,
+            unreadable: told(unreadable, all),
+        }
     }
 }
 

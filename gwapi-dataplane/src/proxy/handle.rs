@@ -11,8 +11,8 @@ use super::overload::MemoryWatch;
 use super::shared::Shared;
 use super::worker::WorkerHandle;
 use super::{
-    AccessLogFormat, ApplyReport, BoundListener, ConfigUpdate, Drained, StartError, TrustedProxies,
-    UnderscoreHeaders,
+    AccessLogFormat, ApplyReport, BoundListener, ConfigPage, ConfigUpdate, Drained, StartError,
+    TrustedProxies, UnderscoreHeaders,
 };
 use crate::Limits;
 use crate::observe::{AccessLog, AdminServer, Telemetry};
@@ -28,6 +28,7 @@ pub struct ProxyBuilder {
     trusted_proxies: TrustedProxies,
     underscore_headers: UnderscoreHeaders,
     admin: Option<SocketAddr>,
+    config_page: ConfigPage,
     access_log: Option<AccessLogFormat>,
 }
 
@@ -73,6 +74,14 @@ impl ProxyBuilder {
         self
     }
 
+    /// Who may see the configuration at the admin address: whoever reaches it, unless something else
+    /// is said.
+    #[must_use]
+    pub fn config_page(mut self, page: ConfigPage) -> Self {
+        self.config_page = page;
+        self
+    }
+
     /// Writes an access log to standard output.
     #[must_use]
     pub fn access_log(mut self, format: AccessLogFormat) -> Self {
@@ -94,7 +103,8 @@ impl ProxyBuilder {
             Some(address) => {
                 let applier = Arc::clone(&applier);
                 let served = move || lock(&applier).served();
-                let server = AdminServer::start(address, Arc::clone(&telemetry), served);
+                let telemetry = Arc::clone(&telemetry);
+                let server = AdminServer::start(address, telemetry, self.config_page, served);
                 Some(server.map_err(|source| StartError::Admin { address, source })?)
             }
             None => None,
@@ -146,12 +156,22 @@ impl ProxyHandle {
     /// [`Limits::drain_timeout`] is over; then what is in flight finishes, at most until
     /// [`Limits::drain_timeout`]. Blocks.
     pub fn drain(self) -> Drained {
-        let drained = drain::drain(&self.shared, &self.workers, Instant::now());
+        let drained = self.drain_connections();
+        self.finish();
+        drained
+    }
+
+    /// Drains, and still takes in configuration meanwhile: endpoints come and go.
+    pub(crate) fn drain_connections(&self) -> Drained {
+        drain::drain(&self.shared, &self.workers, Instant::now())
+    }
+
+    /// Stops what was drained, and lets the access log write what it still holds.
+    pub(crate) fn finish(self) {
         let Self { shared, workers, admin, .. } = self;
         drop(workers);
         shared.telemetry.flush(LOG_FLUSH);
         drop(admin);
-        drained
     }
 }
 

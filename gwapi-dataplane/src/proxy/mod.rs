@@ -108,6 +108,16 @@ pub enum AccessLogFormat {
     Json,
 }
 
+/// Who may see the configuration that is served, without its private keys, at the admin address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigPage {
+    /// Whoever reaches the address.
+    #[default]
+    Everybody,
+    /// Whoever comes by a loopback address: from the same machine or pod, or forwarded to it.
+    Loopback,
+}
+
 /// Why a proxy could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

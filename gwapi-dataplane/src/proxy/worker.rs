@@ -252,6 +252,9 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, address: SocketAddr, socket: std::net::TcpListener) {
+        if *self.phase.borrow() >= Phase::Closing {
+            return;
+        }
         let listener = match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => listener,
             Err(error) => {

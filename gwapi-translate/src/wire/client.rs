@@ -61,6 +61,9 @@ enum Staged {
 pub enum Step {
     /// Send this answer.
     Answer(DeltaDiscoveryRequest),
+    /// Send this answer, which refuses the state: the server has not seen yet what is served here.
+    /// Another server may have.
+    Refuse(DeltaDiscoveryRequest),
     /// A state is complete: apply it, then call [`Client::applied`] and send what that returns.
     Apply(Batch),
 }
@@ -219,7 +222,7 @@ impl Client {
             let refused = Some(Refusal::Behind { kind: kind.to_owned(), newest });
             self.staged.clear();
             let verdict = Verdict { refused, ..self.verdict() };
-            return Ok(Step::Answer(answer(nonce, &verdict)));
+            return Ok(Step::Refuse(answer(nonce, &verdict)));
         }
         let staged = std::mem::take(&mut self.staged);
         let root = self.root_after(&staged);

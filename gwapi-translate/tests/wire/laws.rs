@@ -246,7 +246,7 @@ impl World {
         let Some(link) = &mut self.link else { return false };
         let Some(response) = link.responses.pop_front() else { return false };
         match self.client.receive(response).expect("what is sent is right") {
-            Step::Answer(answer) => link.requests.push_back(answer),
+            Step::Answer(answer) | Step::Refuse(answer) => link.requests.push_back(answer),
             Step::Apply(batch) => self.batch = Some(batch),
         }
         true

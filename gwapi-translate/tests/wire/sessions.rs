@@ -76,6 +76,7 @@ impl Session {
             responses.push(response.clone());
             match self.client.receive(response).expect("readable") {
                 Step::Answer(answer) => assert_eq!(self.answer(&answer), Received::Nothing),
+                Step::Refuse(refused) => panic!("{refused:?}"),
                 Step::Apply(batch) => return (batch, responses),
             }
         }

@@ -25,6 +25,7 @@ pub(crate) use dump::Served;
 use pages::Pages;
 
 use super::Telemetry;
+use crate::ConfigPage;
 
 /// Connections at one time. One more takes the place of the oldest that has not asked yet; where all
 /// have, it waits.
@@ -56,6 +57,7 @@ impl AdminServer {
     pub(crate) fn start(
         address: SocketAddr,
         telemetry: Arc<Telemetry>,
+        config_page: ConfigPage,
         served: impl Fn() -> Served + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
@@ -63,7 +65,7 @@ impl AdminServer {
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let pages = Arc::new(Pages::new(telemetry, Box::new(served)));
+        let pages = Arc::new(Pages::new(telemetry, config_page, Box::new(served)));
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 
 use super::dump::{self, Served};
+use crate::ConfigPage;
 use crate::observe::{Readiness, Telemetry};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -18,25 +19,27 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const INDEX: &str = "\
 gwapi-proxy
 
-/healthz  200 while the process runs
+/livez    200 while the process runs; /healthz is the same
 /readyz   200 while traffic should be sent here: not before the first complete configuration, and
           not while it drains
 /metrics  metrics, as OpenMetrics text
-/config   what is served, as JSON; secrets are left out
+/config   what is served, as JSON; secrets are left out. Some proxies show it to loopback alone
 ";
 
 /// The pages and what they are made from.
 pub(super) struct Pages {
     telemetry: Arc<Telemetry>,
+    config_page: ConfigPage,
     served: Arc<dyn Fn() -> Served + Send + Sync>,
 }
 
 impl Pages {
     pub(super) fn new(
         telemetry: Arc<Telemetry>,
+        config_page: ConfigPage,
         served: Box<dyn Fn() -> Served + Send + Sync>,
     ) -> Self {
-        Self { telemetry, served: served.into() }
+        Self { telemetry, config_page, served: served.into() }
     }
 
     /// Answers a request that came to the address `local`.
@@ -55,7 +58,7 @@ impl Pages {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             response
         } else {
-            self.page(request.uri().path()).await
+            self.page(request.uri().path(), local).await
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -63,10 +66,10 @@ impl Pages {
         response
     }
 
-    async fn page(&self, path: &str) -> Response<Full<Bytes>> {
+    async fn page(&self, path: &str, local: SocketAddr) -> Response<Full<Bytes>> {
         match path {
             "/" => page(StatusCode::OK, INDEX),
-            "/healthz" => page(StatusCode::OK, "ok\n"),
+            "/livez" | "/healthz" => page(StatusCode::OK, "ok\n"),
             "/readyz" => match self.telemetry.readiness() {
                 Readiness::Ready => page(StatusCode::OK, "ready\n"),
                 Readiness::Starting => page(
@@ -80,6 +83,12 @@ impl Pages {
             "/metrics" => {
                 let telemetry = self.telemetry.clone();
                 made(OPEN_METRICS, move || telemetry.render()).await
+            }
+            "/config"
+                if self.config_page == ConfigPage::Loopback
+                    && !local.ip().to_canonical().is_loopback() =>
+            {
+                page(StatusCode::FORBIDDEN, "ask by a loopback address, say by a forwarded port\n")
             }
             "/config" => {
                 let served = self.served.clone();
@@ -158,6 +167,21 @@ mod tests {
             let request = Request::builder().header(HOST, host).body(()).unwrap();
             assert_eq!(may_ask(&request, "127.0.0.1:9000".parse().unwrap()), allowed, "{host:?}");
             assert!(may_ask(&request, "192.0.2.1:9000".parse().unwrap()), "{host:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_configuration_may_be_for_loopback_alone() {
+        for (page, address, expected) in [
+            (ConfigPage::Loopback, "192.0.2.1:9000", 403),
+            (ConfigPage::Loopback, "127.0.0.1:9000", 200),
+            (ConfigPage::Loopback, "[::ffff:127.0.0.1]:9000", 200),
+            (ConfigPage::Everybody, "192.0.2.1:9000", 200),
+        ] {
+            let pages = Pages::new(Telemetry::new(None), page, Box::new(Served::default));
+            let request = Request::builder().uri("/config").body(()).unwrap();
+            let response = pages.answer(&request, address.parse().unwrap()).await;
+            assert_eq!(response.status(), expected, "{page:?} {address}");
         }
     }
 

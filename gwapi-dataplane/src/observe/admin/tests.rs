@@ -15,7 +15,9 @@ const WAIT: Duration = Duration::from_secs(20);
 fn server(address: &str) -> (AdminServer, Arc<Telemetry>) {
     let telemetry = Telemetry::new(None);
     let served = || Served { generation: 3, ..Served::default() };
-    let server = AdminServer::start(address.parse().unwrap(), telemetry.clone(), served).unwrap();
+    let address = address.parse().unwrap();
+    let page = ConfigPage::Everybody;
+    let server = AdminServer::start(address, telemetry.clone(), page, served).unwrap();
     (server, telemetry)
 }
 
@@ -45,6 +47,7 @@ fn ask(server: &AdminServer, method: &str, path: &str) -> (u16, String, String) 
 fn readiness_follows_the_first_configuration_and_the_drain() {
     let (server, telemetry) = server("127.0.0.1:0");
     assert_eq!(ask(&server, "GET", "/healthz").0, 200);
+    assert_eq!(ask(&server, "GET", "/livez").0, 200);
     let (status, _, body) = ask(&server, "GET", "/readyz");
     assert_eq!((status, body.as_str()), (503, "not ready: no complete configuration yet\n"));
     telemetry.config_applied(&ConfigApplied { generation: 1, ..ConfigApplied::default() });
@@ -148,7 +151,8 @@ fn health_is_answered_while_a_page_waits_for_the_configuration() {
         Served::default()
     };
     let address = "127.0.0.1:0".parse().unwrap();
-    let server = AdminServer::start(address, Telemetry::new(None), served).unwrap();
+    let page = ConfigPage::Everybody;
+    let server = AdminServer::start(address, Telemetry::new(None), page, served).unwrap();
     let mut slow = connect(server.address());
     slow.write_all(b"GET /config HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(ask(&server, "GET", "/healthz").0, 200);
@@ -162,7 +166,8 @@ fn health_is_answered_while_a_page_waits_for_the_configuration() {
 fn a_dropped_server_frees_its_address() {
     let (server, _) = server("127.0.0.1:0");
     let address = server.address();
-    assert!(AdminServer::start(address, Telemetry::new(None), Served::default).is_err());
+    let page = ConfigPage::Everybody;
+    assert!(AdminServer::start(address, Telemetry::new(None), page, Served::default).is_err());
     drop(server);
     assert!(TcpStream::connect_timeout(&address, WAIT).is_err());
 }
