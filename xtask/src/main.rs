@@ -11,6 +11,7 @@ mod gateway;
 mod golden;
 mod httpwg;
 mod links;
+mod manifests;
 mod rules;
 mod slow_clients;
 mod tutorials;
@@ -46,6 +47,12 @@ enum Task {
     Golden,
     /// Checks that the links of the documentation lead somewhere, and rule ids to a rule
     Links,
+    /// Writes what comes of the chart and the CRDs: the chart's copies, and deploy/install.yaml
+    Manifests {
+        /// Only tells what is not up to date
+        #[arg(long)]
+        check: bool,
+    },
     /// Compiles and runs the examples for embedders
     Examples,
     /// Sends the HTTP/2 frames of httpwg to gwapi and compares what fails with what is listed
@@ -56,6 +63,10 @@ enum Task {
     Tutorials {
         /// Runs these only, by the name of their folder; `readme` is the project's README
         names: Vec<String>,
+        /// Runs what they say about clusters, in the cluster of this name
+        #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true,
+            default_missing_value = cluster::state::DEFAULT_NAME)]
+        cluster: Option<String>,
     },
     /// Measures gwapi beside other proxies: CPU time a request
     Bench(bench::BenchArgs),
@@ -84,7 +95,11 @@ enum Task {
         /// The name of its folder
         name: String,
         /// The folder of the binary gwapi
-        bin: PathBuf,
+        #[arg(required_unless_present = "cluster")]
+        bin: Option<PathBuf>,
+        /// It is that of a cluster
+        #[arg(long, conflicts_with = "bin")]
+        cluster: bool,
     },
 }
 
@@ -105,10 +120,11 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Deps => deps::run(&root),
         Task::Golden => golden::run(&root),
         Task::Links => links::run(&root).and_then(|()| rules::run(&root)),
+        Task::Manifests { check } => manifests::run(&root, check),
         Task::Examples => examples::run(&root),
         Task::Httpwg => httpwg::run(&root),
         Task::SlowClients => slow_clients::run(&root),
-        Task::Tutorials { names } => tutorials::run(&root, &names),
+        Task::Tutorials { names, cluster } => tutorials::run(&root, &names, cluster.as_deref()),
         Task::Bench(arguments) => bench::run(&root, &arguments),
         Task::Cluster(arguments) => cluster::run(&root, &arguments),
         Task::Images => cluster::deploy::images(&root).map(|images| {
@@ -119,7 +135,9 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Conformance(arguments) => conformance::run(&root, &arguments),
         Task::ClusterEnter { stage, folder } => cluster::enter(&folder, stage),
         Task::BenchResponder { name } => bench::responder::run(&name),
-        Task::TutorialInside { name, bin } => tutorials::run_inside(&root, &name, &bin),
+        Task::TutorialInside { name, bin, cluster: _ } => {
+            tutorials::run_inside(&root, &name, bin.as_deref())
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `cargo xtask tutorials`: types what the READMEs say, and compares what is printed.
 //!
 //! Each README runs in a network namespace of its own, in which every port is free, and on a copy
-//! of `examples/`, so that it may edit the files.
+//! of `examples/`, so that it may edit the files. What a README says about clusters runs in the network
+//! of a cluster instead.
 
 mod compare;
 mod readme;
@@ -14,8 +15,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use crate::cluster::state::Cluster;
+use crate::cluster::tools::Tools;
 use crate::command::{cargo, run as run_command, target_directory};
-use readme::{Action, Step};
+use readme::{Action, Place, Step};
 use terminal::{Program, Shell};
 
 /// The name of the project's README among the tutorials.
@@ -24,43 +27,89 @@ const PROJECT: &str = "readme";
 /// Programs that tutorials need.
 const PROGRAMS: [&str; 5] = ["bash", "curl", "ip", "kill", "unshare"];
 
-/// Runs the tutorials of the given names, or all.
-pub(crate) fn run(root: &Path, names: &[String]) -> anyhow::Result<()> {
+/// Runs the tutorials of the given names, or all; in the cluster of this name, if there is one, what
+/// they say about clusters.
+pub(crate) fn run(root: &Path, names: &[String], cluster: Option<&str>) -> anyhow::Result<()> {
     let all = tutorials(root)?;
     if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
         bail!("no tutorial is named {unknown}: there are {}", all.join(", "));
     }
+    let named = |name: &&String| names.is_empty() || names.contains(name);
+    match cluster {
+        Some(cluster) => run_in_cluster(root, all.iter().filter(named), cluster),
+        None => run_here(root, all.iter().filter(named)),
+    }
+}
+
+fn run_here<'a>(root: &Path, names: impl Iterator<Item = &'a String>) -> anyhow::Result<()> {
     let unshare = namespace_command()?;
     // Default features of this crate alone: the binary as users build it.
     run_command(cargo(root).args(["build", "--locked", "--package", "gwapi-cli"]))?;
     let bin = target_directory(root)?.join("debug");
-    let xtask = std::env::current_exe().context("cannot tell where this program is")?;
-    for name in all.iter().filter(|name| names.is_empty() || names.contains(name)) {
-        let start = Instant::now();
+    let xtask = this_program()?;
+    for name in names {
         let mut command = Command::new(unshare[0]);
         command.args(&unshare[1..]).arg(&xtask).args(["tutorial-inside", name]).arg(&bin);
-        run_command(&mut command).with_context(|| format!("tutorial {name}"))?;
-        eprintln!("tutorial {name}: ok, {:.1} s", start.elapsed().as_secs_f64());
+        timed(name, &mut command)?;
     }
     Ok(())
 }
 
-/// Runs one README; this process is in a network namespace of its own already.
-pub(crate) fn run_inside(root: &Path, name: &str, bin: &Path) -> anyhow::Result<()> {
-    run_command(Command::new("ip").args(["link", "set", "lo", "up"]))?;
-    let is_project = name == PROJECT;
-    let readme = if is_project { root.join("README.md") } else { readme_of(root, name) };
-    let text =
-        fs::read_to_string(&readme).with_context(|| format!("cannot read {}", readme.display()))?;
-    let steps = readme::steps(&text).with_context(|| readme.display().to_string())?;
+fn run_in_cluster<'a>(
+    root: &Path,
+    names: impl Iterator<Item = &'a String>,
+    cluster: &str,
+) -> anyhow::Result<()> {
+    let tools = Tools::of(Cluster::named(root, cluster)?)?;
+    let xtask = this_program()?;
+    for name in names {
+        if steps_of(root, name, Place::Cluster)?.is_empty() {
+            continue;
+        }
+        let mut command = tools.command(&xtask);
+        command.args(["tutorial-inside", name, "--cluster"]);
+        timed(name, &mut command)?;
+    }
+    Ok(())
+}
+
+fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot tell where this program is")
+}
+
+fn timed(name: &str, command: &mut Command) -> anyhow::Result<()> {
+    let start = Instant::now();
+    run_command(command).with_context(|| format!("tutorial {name}"))?;
+    eprintln!("tutorial {name}: ok, {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs one README; this process is in a network namespace of its own, or of a cluster, already.
+pub(crate) fn run_inside(root: &Path, name: &str, bin: Option<&Path>) -> anyhow::Result<()> {
+    let place = if bin.is_some() { Place::Machine } else { Place::Cluster };
+    if place == Place::Machine {
+        run_command(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    }
+    let readme = readme_of(root, name);
+    let steps = steps_of(root, name, place)?;
     if steps.is_empty() {
         bail!("{} shows no command", readme.display());
     }
     let copy = Copy::of(root)?;
     // The project's own README starts with cargo, which needs the sources.
-    let folder = if is_project { root } else { &copy.0 };
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let folder = if name == PROJECT { root } else { &copy.0 };
+    let mut path = std::env::var("PATH").unwrap_or_default();
+    if let Some(bin) = bin {
+        path = format!("{}:{path}", bin.display());
+    }
     play(&steps, folder, &path, &readme)
+}
+
+fn steps_of(root: &Path, name: &str, place: Place) -> anyhow::Result<Vec<Step>> {
+    let readme = readme_of(root, name);
+    let text =
+        fs::read_to_string(&readme).with_context(|| format!("cannot read {}", readme.display()))?;
+    readme::steps(&text, place).with_context(|| readme.display().to_string())
 }
 
 /// Does one step after the other.
@@ -130,6 +179,9 @@ fn tutorials(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn readme_of(root: &Path, name: &str) -> PathBuf {
+    if name == PROJECT {
+        return root.join("README.md");
+    }
     root.join("examples").join(name).join("README.md")
 }
 
@@ -194,7 +246,7 @@ mod tests {
     use super::*;
 
     fn play_text(text: &str) -> anyhow::Result<()> {
-        let steps = readme::steps(text)?;
+        let steps = readme::steps(text, Place::Machine)?;
         play(&steps, Path::new("/"), "/usr/bin:/bin", Path::new("README.md"))
     }
 

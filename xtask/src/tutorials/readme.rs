@@ -13,6 +13,8 @@
 //! A block that is marked `gateway` (` ```console gateway `) is another terminal, in which a
 //! program keeps running. Its first block starts the program; later ones, without a command, show
 //! what it prints next; the line `^C` stops it.
+//!
+//! A block that is marked `cluster` is for a cluster, and no other one is.
 
 use anyhow::bail;
 
@@ -40,8 +42,17 @@ pub(crate) enum Action {
     Interrupt,
 }
 
-/// Reads the steps of a README.
-pub(crate) fn steps(text: &str) -> anyhow::Result<Vec<Step>> {
+/// Where a README is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On a machine by itself.
+    Machine,
+    /// In a cluster that gwapi is installed in.
+    Cluster,
+}
+
+/// Reads the steps of a README for a place.
+pub(crate) fn steps(text: &str, place: Place) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     let mut block: Option<(bool, usize, Vec<&str>)> = None;
     for (number, line) in text.lines().enumerate() {
@@ -49,14 +60,15 @@ pub(crate) fn steps(text: &str) -> anyhow::Result<Vec<Step>> {
             (None, Some(info)) => {
                 let mut words = info.split_whitespace();
                 let is_console = words.next() == Some("console");
-                let is_gateway = match words.next() {
-                    None => false,
-                    Some("gateway") if is_console => true,
-                    Some(word) if is_console => bail!("line {}: unknown mark {word}", number + 1),
-                    Some(_) => false,
+                let (is_gateway, block_place) = match words.next().filter(|_| is_console) {
+                    None => (false, Place::Machine),
+                    Some("gateway") => (true, Place::Machine),
+                    Some("cluster") => (false, Place::Cluster),
+                    Some(word) => bail!("line {}: unknown mark {word}", number + 1),
                 };
                 // Lines of other blocks are collected too, so that their end is found, and dropped.
-                block = Some((is_gateway, if is_console { number + 2 } else { 0 }, Vec::new()));
+                let is_meant = is_console && block_place == place;
+                block = Some((is_gateway, if is_meant { number + 2 } else { 0 }, Vec::new()));
             }
             (Some((is_gateway, first_line, lines)), Some("")) => {
                 if *first_line > 0 {
@@ -125,20 +137,31 @@ mod tests {
             step(4, Action::Run("one".to_owned()), &["a", "b"]),
             step(7, Action::Run("two".to_owned()), &[]),
         ];
-        assert_eq!(steps(text).unwrap(), expected);
+        assert_eq!(steps(text, Place::Machine).unwrap(), expected);
     }
 
     #[test]
     fn a_command_goes_on_in_lines_that_start_with_the_second_prompt() {
         let text = "```console\n$ cat <<'END'\n> text\n>   indented\n> END\ntext\n> shown\n```\n";
         let command = "cat <<'END'\ntext\n  indented\nEND".to_owned();
-        assert_eq!(steps(text).unwrap(), [step(2, Action::Run(command), &["text", "> shown"])]);
+        assert_eq!(
+            steps(text, Place::Machine).unwrap(),
+            [step(2, Action::Run(command), &["text", "> shown"])]
+        );
+    }
+
+    #[test]
+    fn what_is_for_a_cluster_is_run_there_alone() {
+        let text = "```console\n$ here\n```\n```console cluster\n$ there\n```\n";
+        let run = |line, command: &str| step(line, Action::Run(command.to_owned()), &[]);
+        assert_eq!(steps(text, Place::Machine).unwrap(), [run(2, "here")]);
+        assert_eq!(steps(text, Place::Cluster).unwrap(), [run(5, "there")]);
     }
 
     #[test]
     fn blocks_of_other_languages_are_not_run() {
         let text = "```sh\n$ rm -r everything\n```\n```yaml\na: b\n```\n```\nplain\n```\n";
-        assert_eq!(steps(text).unwrap(), []);
+        assert_eq!(steps(text, Place::Machine).unwrap(), []);
     }
 
     #[test]
@@ -150,12 +173,12 @@ mod tests {
             step(6, Action::Look, &["changed"]),
             step(7, Action::Interrupt, &["bye"]),
         ];
-        assert_eq!(steps(text).unwrap(), expected);
+        assert_eq!(steps(text, Place::Machine).unwrap(), expected);
     }
 
     #[test]
     fn mistakes_are_named_by_line() {
-        let message = |text| steps(text).unwrap_err().to_string();
+        let message = |text| steps(text, Place::Machine).unwrap_err().to_string();
         assert_eq!(message("```console\nout\n```\n"), "line 2: output without a command");
         assert_eq!(message("\n```console gatway\n```\n"), "line 2: unknown mark gatway");
         assert_eq!(message("```console\n$ x\n"), "the last block has no end");

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::super::{parameters, patch};
 use super::{CA_KEY, Maker, number, some};
+use crate::serve::TOKEN_AUDIENCE;
 
 /// Name of the proxy's container, by which a patch finds it.
 const CONTAINER: &str = "proxy";
@@ -27,9 +28,6 @@ const ADMIN_PORT: u16 = 19000;
 
 /// The user that proxies run as. Nothing belongs to it but what it makes itself.
 const USER: i64 = 65532;
-
-/// Whom a proxy's token is for. The API server does not take it.
-const AUDIENCE: &str = "gwapi.dev/config";
 
 /// Seconds for which a token is good; the kubelet brings a new one in time.
 const TOKEN_SECONDS: i64 = 3600;
@@ -198,7 +196,7 @@ impl Maker<'_> {
 
     fn volumes(&self) -> Vec<Volume> {
         let token = ServiceAccountTokenProjection {
-            audience: Some(AUDIENCE.to_owned()),
+            audience: Some(TOKEN_AUDIENCE.to_owned()),
             expiration_seconds: Some(TOKEN_SECONDS),
             path: TOKEN_FILE.to_owned(),
         };

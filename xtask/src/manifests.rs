@@ -1,0 +1,126 @@
+//! `cargo xtask manifests`: what is written from the chart and the CRDs.
+//!
+//! The chart has copies of the CRDs, and `deploy/install.yaml` is the chart with its defaults, for
+//! those who have no Helm.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::cluster::golang::{HELM, build};
+use crate::command::output;
+
+const CRDS: &str = "deploy/crds";
+const CHART: &str = "deploy/helm/gwapi";
+const INSTALL: &str = "deploy/install.yaml";
+
+/// Where `install.yaml` installs to, and under which name.
+const NAMESPACE: &str = "gwapi-system";
+const RELEASE: &str = "gwapi";
+
+/// The first lines of `install.yaml`. The pods of the controller keep to the strictest level.
+const HEAD: &str = "\
+# Generated from deploy/helm/gwapi by `cargo xtask manifests`; do not edit.
+#
+# Gateway API's CRDs come first:
+#
+#   kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.7.0/standard-install.yaml
+#   kubectl apply --server-side -f deploy/install.yaml
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: gwapi-system
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+";
+
+/// Writes the files, or only tells which are not what they are written from; checks the chart.
+pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
+    let helm = build(root, &HELM)?.join("helm");
+    let helm = || {
+        let mut command = Command::new(&helm);
+        command.current_dir(root);
+        command
+    };
+    let crds = crds(root)?;
+    let chart = output(helm().args(["template", RELEASE, CHART, "--namespace", NAMESPACE]))?;
+    let mut wanted: Vec<(String, String)> =
+        crds.iter().map(|(name, text)| (format!("{CHART}/crds/{name}"), text.clone())).collect();
+    wanted.push((INSTALL.to_owned(), install(&crds, &chart)));
+    let stale: Vec<&(String, String)> = wanted
+        .iter()
+        .filter(|(path, text)| fs::read_to_string(root.join(path)).ok().as_ref() != Some(text))
+        .collect();
+    if check && !stale.is_empty() {
+        let names: Vec<&str> = stale.iter().map(|(path, _)| path.as_str()).collect();
+        bail!("{} not up to date: run `cargo xtask manifests`", names.join(", "));
+    }
+    for (path, text) in stale {
+        let file = root.join(path);
+        let folder = file.parent().context("a file has a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::write(&file, text).with_context(|| format!("cannot write {path}"))?;
+        eprintln!("{path}");
+    }
+    // With what is written above.
+    output(helm().args(["lint", "--strict", "--quiet", CHART]))?;
+    eprintln!("{} files are as the chart and the CRDs say", wanted.len());
+    Ok(())
+}
+
+/// The CRDs by file name, in order.
+fn crds(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let entries = fs::read_dir(root.join(CRDS)).with_context(|| format!("cannot read {CRDS}"))?;
+    let mut crds = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        crds.push((name, text));
+    }
+    crds.sort();
+    Ok(crds)
+}
+
+/// One file with the namespace, the CRDs and all that the chart installs, without what only Helm
+/// has to know.
+fn install(crds: &[(String, String)], chart: &str) -> String {
+    let is_of_helm = |line: &&str| {
+        let line = line.trim_start();
+        ["# Source:", "helm.sh/chart:", "app.kubernetes.io/managed-by: Helm"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let chart: Vec<&str> = chart
+        .lines()
+        .filter(|line| !is_of_helm(line))
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let mut text = HEAD.to_owned();
+    for (_, crd) in crds {
+        text.push_str("---\n");
+        text.push_str(crd);
+    }
+    text.push_str(&chart.join("\n"));
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helm_alone_knows_is_left_out() {
+        let chart = "---\n# Source: gwapi/templates/x.yaml\nkind: X\nlabels:\n    \
+                     app.kubernetes.io/managed-by: Helm\n    helm.sh/chart: gwapi-0.1.0\n    a: b\n\n";
+        let crds = [("a.yaml".to_owned(), "kind: CustomResourceDefinition\n".to_owned())];
+        let text = install(&crds, chart);
+        let expected = "---\nkind: CustomResourceDefinition\n---\nkind: X\nlabels:\n    a: b\n";
+        assert_eq!(text.strip_prefix(HEAD), Some(expected));
+    }
+}
