@@ -241,7 +241,7 @@ fn downstream_response(
     let mut fields = head.headers;
     let present = match &incoming {
         UpstreamBody::Http1(body) => body.present(),
-        UpstreamBody::Http2(_) => Present::of(&fields),
+        UpstreamBody::Http2 { .. } | UpstreamBody::Never => Present::of(&fields),
     };
     headers::strip_response(&mut fields, present);
     if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
