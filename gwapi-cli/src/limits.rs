@@ -34,10 +34,20 @@ impl LimitArg {
 }
 
 /// The limits that the command line asks for.
-pub(crate) fn limits(arguments: &ServingArgs) -> Result<Limits, LimitError> {
+pub(crate) fn limits(arguments: &ServingArgs) -> Result<Limits, String> {
     let mut limits = Limits::default();
+    let short = [
+        ("drain-timeout", arguments.drain_timeout.is_some()),
+        ("drain-quiet", arguments.drain_quiet.is_some()),
+    ];
+    let twice = |name: &str| arguments.limit.iter().any(|limit| limit.name == name);
+    if let Some((name, _)) = short.into_iter().find(|(name, said)| *said && twice(name)) {
+        return Err(format!(
+            "`--{name}` and `--limit {name}=...` set the same limit: give one of them"
+        ));
+    }
     for LimitArg { name, value } in &arguments.limit {
-        limits.set(name, value)?;
+        limits.set(name, value).map_err(|error| error.to_string())?;
     }
     if let Some(timeout) = arguments.drain_timeout {
         limits.drain_timeout = timeout;
@@ -45,7 +55,7 @@ pub(crate) fn limits(arguments: &ServingArgs) -> Result<Limits, LimitError> {
     if let Some(quiet) = arguments.drain_quiet {
         limits.drain_quiet = quiet;
     }
-    limits.check()?;
+    limits.check().map_err(|error| error.to_string())?;
     Ok(limits)
 }
 
@@ -66,7 +76,7 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
 
-    fn limits_of(more: &[&str]) -> Result<Limits, LimitError> {
+    fn limits_of(more: &[&str]) -> Result<Limits, String> {
         let arguments = ["gwapi", "run", "."].iter().chain(more);
         let Command::Run(run) = Cli::parse_from(arguments).command else { panic!("run expected") };
         limits(&run.serving)
@@ -84,8 +94,18 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_with_an_option_of_its_own_is_set_once() {
+        for name in ["drain-timeout", "drain-quiet"] {
+            let (option, limit) = (format!("--{name}"), format!("{name}=9s"));
+            let error = limits_of(&[&option, "5s", "--limit", &limit]).expect_err("refused");
+            assert!(error.contains(&option) && error.contains("give one of them"), "{error}");
+            assert!(limits_of(&[&option, "5s", "--limit", "max-headers=7"]).is_ok());
+        }
+    }
+
+    #[test]
     fn limits_that_contradict_each_other_are_refused() {
         let error = limits_of(&["--limit", "max-head-bytes=1KiB"]).expect_err("refused");
-        assert!(error.to_string().contains("`max-uri-bytes`"), "{error}");
+        assert!(error.contains("`max-uri-bytes`"), "{error}");
     }
 }

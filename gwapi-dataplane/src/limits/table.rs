@@ -111,7 +111,7 @@ rows! {
     max_headers: Count, 1, 10_000,
         "header fields of a request", "431, closed";
     max_head_bytes: Bytes, KIB, 256 * KIB,
-        "a request's head", "431, closed; over HTTP/2 the stream is refused";
+        "a request's head", "431, closed; over HTTP/2 431, and closed where it unpacks to four times as much";
     max_uri_bytes: Bytes, 64, 64 * KIB - 2,
         "a request target", "414, closed";
     first_byte_timeout: Time, 1, LONG,
@@ -161,9 +161,9 @@ rows! {
         "connections to an endpoint over all cores",
         "requests wait, see `max-pending-per-endpoint`";
     max_pending_per_endpoint: Count, 0, 100 * MILLION,
-        "requests of a core that wait for a connection to an endpoint", "503";
+        "requests of a core that wait for a connection to an endpoint, or for a stream of it", "503";
     pending_timeout: Time, 1, LONG,
-        "a request that waits for a connection to an endpoint", "503";
+        "a request that waits for a connection to an endpoint, or for a stream of it", "503";
     max_upstream_connection_age: Time, 1, LONG,
         "a connection to an endpoint; tunnels do not count",
         "closed once what is in flight has ended";

@@ -96,6 +96,15 @@ impl RequestAccount {
         }
     }
 
+    /// Whether some of the request's body has not come yet.
+    pub(super) fn is_unread(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| !body.has_ended())
+    }
+
+    pub(super) fn is_http10(&self) -> bool {
+        self.version == Version::HTTP_10
+    }
+
     /// What carried more bytes to the client than the body says: a tunnel.
     pub(super) fn tunnelled(&mut self, sent: u64) {
         self.sent = sent;

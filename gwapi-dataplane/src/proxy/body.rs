@@ -64,6 +64,11 @@ impl BodyProgress {
         self.received.get()
     }
 
+    /// Whether all of it is here.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     /// Why the client's part broke off, if it did.
     pub(super) fn fault(&self) -> Option<BodyFault> {
         self.fault.get()

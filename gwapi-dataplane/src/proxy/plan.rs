@@ -18,7 +18,7 @@ use super::core_state::{CoreBackend, CoreRule};
 use super::filters::{Filters, Redirected, location, rewrite_path};
 use super::present::Present;
 use super::reply::LocalReply;
-use super::request::Target;
+use super::request::{self, Target};
 use super::snapshot::{GatewayState, Snapshot};
 
 /// What to do with a request.
@@ -103,7 +103,7 @@ pub(super) fn plan(
     }
     Ok(Plan::Forward(Forward {
         target: url.forwarded(head, filters)?,
-        authority: authority(head, target.authority)?,
+        authority: authority(head, &target)?,
         host: rewritten_host(filters)?,
         rule,
         choice,
@@ -191,10 +191,15 @@ fn rewritten_host(filters: [&Filters; 2]) -> Result<Option<HeaderValue>, LocalRe
     host.map(Some).map_err(|_| LocalReply::NoBackend("the route rewrites to an invalid host"))
 }
 
-/// Host and port as the client wrote them.
-fn authority(head: &Parts, authority: &str) -> Result<HeaderValue, LocalReply> {
+/// Host and port as the client wrote them, but for an odd port.
+fn authority(head: &Parts, target: &Target<'_>) -> Result<HeaderValue, LocalReply> {
     match (head.uri.authority(), head.headers.get(HOST)) {
-        (None, Some(host)) => Ok(host.clone()),
-        _ => HeaderValue::from_str(authority).map_err(|_| LocalReply::BadRequest("malformed host")),
+        (None, Some(host)) if target.plain_port => return Ok(host.clone()),
+        _ => {}
     }
+    let authority = match target.plain_port {
+        true => target.authority.into(),
+        false => request::with_plain_port(target.authority),
+    };
+    HeaderValue::from_str(&authority).map_err(|_| LocalReply::BadRequest("malformed host"))
 }

@@ -34,6 +34,8 @@ pub enum UnderscoreHeaders {
 pub(super) struct Target<'a> {
     /// Host and port as the client wrote them.
     pub(super) authority: &'a str,
+    /// Whether the port is written as everybody writes it, or left out.
+    pub(super) plain_port: bool,
     /// Host in the form that the route table reads: lower-case, no port, no trailing dot.
     pub(super) host: Cow<'a, str>,
     /// Path in canonical form; what is matched is what is forwarded (HM-4).
@@ -53,7 +55,7 @@ impl<'a> Target<'a> {
         check_size(head, limits)?;
         check_framing(&head.headers, present)?;
         let authority = authority(head)?;
-        let host = host(authority).ok_or(LocalReply::BadRequest("malformed host"))?;
+        let (host, plain_port) = host(authority).ok_or(LocalReply::BadRequest("malformed host"))?;
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
         if target == "*" && head.method == Method::OPTIONS {
             return Err(LocalReply::Options);
@@ -66,7 +68,7 @@ impl<'a> Target<'a> {
         }
         let path = path::canonical(head.uri.path())
             .map_err(|_| LocalReply::BadRequest("malformed path"))?;
-        Ok(Self { authority, host, path, query: head.uri.query() })
+        Ok(Self { authority, plain_port, host, path, query: head.uri.query() })
     }
 }
 
@@ -179,18 +181,20 @@ fn authority(head: &Parts) -> Result<&str, LocalReply> {
             if !matches!(head.uri.scheme_str(), Some("http" | "https")) {
                 return Err(LocalReply::BadRequest("malformed request target"));
             }
-            if host.is_none() && head.version == Version::HTTP_11 {
-                return Err(LocalReply::BadRequest("no host"));
+            match host {
+                // RFC 9112 3.2: it does not count, and has to be one all the same.
+                Some(host) if !is_authority(host) => Err(LocalReply::BadRequest("malformed host")),
+                None if head.version == Version::HTTP_11 => Err(LocalReply::BadRequest("no host")),
+                _ => Ok(authority),
             }
-            Ok(authority)
         }
         None => host.ok_or(LocalReply::BadRequest("no host")),
     }
 }
 
-/// The host of `uri-host [ ":" port ]`, in the form that the table reads (LI-1); `None` where it
-/// is none.
-fn host(authority: &str) -> Option<Cow<'_, str>> {
+/// The host of `uri-host [ ":" port ]`, in the form that the table reads (LI-1), and whether its port is
+/// a plain one; `None` where it is none.
+fn host(authority: &str) -> Option<(Cow<'_, str>, bool)> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
             address.parse::<std::net::Ipv6Addr>().ok()?;
@@ -208,16 +212,32 @@ fn host(authority: &str) -> Option<Cow<'_, str>> {
     if !digits || (!port.is_empty() && port.parse::<u16>().is_err()) {
         return None;
     }
+    let plain_port = host.len() == authority.len() || !matches!(port.as_bytes(), [] | [b'0', ..]);
     let host = host.strip_suffix('.').unwrap_or(host);
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     if host.is_empty() || !(host.starts_with('[') || host.bytes().all(name)) {
         return None;
     }
-    Some(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {
         Cow::Borrowed(host)
-    })
+    };
+    Some((host, plain_port))
+}
+
+/// Host and port with the port as everybody writes it, or without one where it is empty: the next to
+/// read them may not know that `00080` is 80.
+#[cold]
+pub(super) fn with_plain_port(authority: &str) -> Cow<'_, str> {
+    match authority.rsplit_once(':') {
+        Some((host, "")) => host.into(),
+        Some((host, port)) => match port.parse::<u16>() {
+            Ok(port) => format!("{host}:{port}").into(),
+            Err(_) => authority.into(),
+        },
+        None => authority.into(),
+    }
 }
 
 /// Does with fields whose names hold an underscore what the policy says.
@@ -286,7 +306,25 @@ mod tests {
             ("[a]", None),
             ("a b", None),
         ] {
-            assert_eq!(host(text).as_deref(), expected, "{text:?}");
+            assert_eq!(host(text).map(|(host, _)| host).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ports_are_written_as_everybody_writes_them() {
+        for (text, plain) in [
+            ("a:", "a"),
+            ("a:00080", "a:80"),
+            ("a:080", "a:80"),
+            ("[::1]:", "[::1]"),
+            ("[::1]:00080", "[::1]:80"),
+            ("a:0", "a:0"),
+        ] {
+            assert!(host(text).is_some_and(|(_, plain)| !plain), "{text}");
+            assert_eq!(with_plain_port(text), plain, "{text}");
+        }
+        for text in ["a", "a:80", "[::1]", "[::1]:80", "a.", "A.:8080"] {
+            assert!(host(text).is_some_and(|(_, plain)| plain), "{text}");
         }
     }
 

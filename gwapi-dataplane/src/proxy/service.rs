@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
@@ -31,7 +32,8 @@ pub(super) async fn handle(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
 ) -> Response<ProxyBody> {
-    let http1 = request.version() != Version::HTTP_2;
+    let version = request.version();
+    let http1 = version != Version::HTTP_2;
     let mut response = match begin(connection, request) {
         Begun::Answered(response) => response,
         Begun::Forwarded(exchange, message) => {
@@ -42,6 +44,10 @@ pub(super) async fn handle(
     };
     if http1 && connection.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if version == Version::HTTP_10 && response.headers().contains_key(CONNECTION) {
+        // hyper would add `keep-alive` to a `close` of HTTP/1.1.
+        *response.version_mut() = version;
     }
     response
 }
@@ -77,6 +83,7 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
     let settled =
         request::settle_underscores(&mut head.headers, present, shared.underscore_headers);
     // The one configuration that this request sees.
+    let unread = http1 && !body.is_end_stream();
     let planned = if shared.overload.is_active() {
         connection.leave();
         Err(LocalReply::Overloaded)
@@ -89,9 +96,9 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
         Ok(Plan::Forward(way)) => way,
         Ok(Plan::Redirect { status, headers }) => {
             account.local(status, 0, Ended::Complete);
-            return Begun::Answered(reply::redirect(status, headers));
+            return Begun::Answered(closing(reply::redirect(status, headers), unread));
         }
-        Err(local) => return Begun::Answered(answer(local, account, http1)),
+        Err(local) => return Begun::Answered(closing(answer(local, account, http1), unread)),
     };
     let Worker { limits, timers, .. } = &*connection.worker;
     let protocol = way.backend.protocol();
@@ -143,6 +150,15 @@ pub(super) fn note_reset(
     code.into()
 }
 
+/// A response that ends its connection where `ends` says so: hyper reads no more of a request whose
+/// body nobody wants.
+fn closing(mut response: Response<ProxyBody>, ends: bool) -> Response<ProxyBody> {
+    if ends {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// Answers without a backend.
 fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> Response<ProxyBody> {
     if let Some(reason) = local.rejection() {
@@ -156,7 +172,9 @@ fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> R
 
 /// The client's part of an upgrade, where it asks for the one that is allowed.
 fn downstream_upgrade(request: &mut Request<Incoming>, present: Present) -> Option<OnUpgrade> {
+    // RFC 6455 4.1: of any other method it is none.
     let asks = request.version() == Version::HTTP_11
+        && request.method() == Method::GET
         && headers::wants_websocket(request.headers(), present)
         && request.body().is_end_stream();
     asks.then(|| hyper::upgrade::on(request))
@@ -174,7 +192,8 @@ impl Exchange {
             Ok(answered) => answered,
             Err((failure, endpoint)) => {
                 account.endpoint = endpoint.and_then(|endpoint| endpoint.address());
-                return answer(local_reply(failure), account, http1);
+                let unread = http1 && account.is_unread();
+                return closing(answer(local_reply(failure), account, http1), unread);
             }
         };
         account.endpoint = answered.lease.endpoint().address();
@@ -182,8 +201,21 @@ impl Exchange {
             Ok(upgrade) => upgrade,
             Err(local) => return answer(local, account, http1),
         };
-        account.answered(answered.response.status());
-        downstream_response(answered, &way, upgrade, account, worker)
+        let status = answered.response.status();
+        account.answered(status);
+        let (unread, http10) = (account.is_unread(), account.is_http10());
+        let response = downstream_response(answered, &way, upgrade, account, worker);
+        if !http1 {
+            return response;
+        }
+        // The end of a body without a length is that of the connection, over HTTP/1.0.
+        let until_close = http10 && response.body().size_hint().exact().is_none();
+        let mut response = closing(response, unread || until_close);
+        if status.canonical_reason().is_none() {
+            // hyper would make one up.
+            response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+        }
+        response
     }
 }
 
@@ -241,7 +273,7 @@ fn downstream_response(
     let mut fields = head.headers;
     let present = match &incoming {
         UpstreamBody::Http1(body) => body.present(),
-        UpstreamBody::Http2(_) => Present::of(&fields),
+        UpstreamBody::Http2 { .. } | UpstreamBody::Never => Present::of(&fields),
     };
     headers::strip_response(&mut fields, present);
     if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {

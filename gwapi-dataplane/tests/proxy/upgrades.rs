@@ -100,6 +100,20 @@ async fn other_upgrades_are_not_passed_on() {
 }
 
 #[tokio::test]
+async fn only_get_asks_for_an_upgrade() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    for method in ["POST", "HEAD", "OPTIONS"] {
+        let request = http::Request::builder().method(method).uri("/").header("host", "a");
+        let request = request.header("connection", "upgrade").header("upgrade", "websocket");
+        let reply = proxy.client().await.send(request.body(Default::default()).expect("one")).await;
+        assert_eq!(reply.endpoint(), "a");
+        let seen = echo.requests().pop().expect("a request");
+        assert_eq!((&*seen.method, seen.header("upgrade")), (method, None));
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_cannot_switch_to_what_nobody_asked_for() {
     let endpoint = Scripted::answering(
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n",

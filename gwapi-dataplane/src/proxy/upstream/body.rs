@@ -8,12 +8,19 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 
 use super::http1::{Http1, Http1Body};
+use super::pool::Stream;
 use crate::proxy::headers;
 
 /// The body of a response.
 pub(in crate::proxy) enum UpstreamBody {
     Http1(Http1Body),
-    Http2(Incoming),
+    Http2 {
+        body: Incoming,
+        /// Until the body is dropped it counts among those of its connection.
+        _stream: Stream,
+    },
+    /// None, whatever an endpoint over HTTP/2 sent: the response cannot have one (RFC 9110 6.4.1).
+    Never,
 }
 
 impl UpstreamBody {
@@ -22,7 +29,7 @@ impl UpstreamBody {
     pub(in crate::proxy) fn take_reusable(&mut self) -> Option<Box<Http1>> {
         match self {
             Self::Http1(body) => body.take_reusable(),
-            Self::Http2(_) => None,
+            Self::Http2 { .. } | Self::Never => None,
         }
     }
 }
@@ -39,7 +46,7 @@ impl Body for UpstreamBody {
             Self::Http1(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|it| it.map_err(Into::into)))
             }
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| {
+            Self::Http2 { body, .. } => Pin::new(body).poll_frame(cx).map(|frame| {
                 frame.map(|it| {
                     let mut frame = it?;
                     if let Some(trailers) = frame.trailers_mut() {
@@ -48,20 +55,23 @@ impl Body for UpstreamBody {
                     Ok(frame)
                 })
             }),
+            Self::Never => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2 { body, .. } => body.is_end_stream(),
+            Self::Never => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2 { body, .. } => body.size_hint(),
+            Self::Never => SizeHint::with_exact(0),
         }
     }
 }

@@ -1,17 +1,22 @@
 //! New connections to endpoints.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use gwapi_translate::ir::is_refused_endpoint;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use super::http2_io::EndpointIo;
 use crate::Limits;
 use crate::proxy::body::RequestBody;
 
@@ -86,28 +91,59 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
 }
 
 /// An HTTP/2 connection by prior knowledge, for many requests at once.
+///
+/// `settings` is told whenever the endpoint has said how many streams it takes, and at the end. Until it has, that is
+/// one: what waits for it can go elsewhere, and what the library holds cannot.
 pub(super) async fn http2(
     place: &Place,
     limits: &Limits,
-) -> io::Result<http2::SendRequest<RequestBody>> {
+    settings: Rc<Notify>,
+) -> io::Result<Http2> {
     let stream = connect(place, limits).await?;
     let address = stream.peer_addr()?;
+    let ended = Rc::clone(&settings);
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX))
+        .initial_max_send_streams(1)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(EndpointIo::new(stream, settings)))
         .await
         .map_err(io::Error::other)?;
+    let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
+    let driven = Rc::clone(&connection);
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        let driving = poll_fn(|cx| match &mut *driven.borrow_mut() {
+            Some(connection) => connection.as_mut().poll(cx),
+            None => Poll::Ready(Ok(())),
+        });
+        if let Err(error) = driving.await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
+        // So that those who send learn of it, and those who wait.
+        driven.take();
+        ended.notify_waiters();
     });
-    Ok(sender)
+    Ok(Http2 { sender, connection })
+}
+
+/// A connection over HTTP/2, which a task of its own drives.
+pub(super) struct Http2 {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    /// None once it has ended.
+    connection: Rc<RefCell<Option<Pin<Box<Driven>>>>>,
+}
+
+type Driven = http2::Connection<TokioIo<EndpointIo>, RequestBody, LocalExecutor>;
+
+impl Http2 {
+    /// How many streams the endpoint takes at once.
+    pub(super) fn max_streams(&self) -> usize {
+        self.connection.borrow().as_ref().map_or(0, |it| it.current_max_send_streams())
+    }
 }

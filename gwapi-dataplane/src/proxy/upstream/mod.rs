@@ -9,6 +9,7 @@
 mod body;
 mod connect;
 mod http1;
+mod http2_io;
 mod pool;
 mod send;
 mod slots;

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use gwapi_translate::ir::BackendProtocol;
 use hyper::client::conn::http2;
+use tokio::sync::Notify;
 
-use super::connect::{self, Place};
+use super::connect::{self, Http2, Place};
 use super::http1::Http1;
 use super::slots::{AllSlots, Slot, Slots, Turn};
 use crate::Limits;
@@ -45,6 +46,7 @@ impl Pool {
                 idle: RefCell::default(),
                 is_multiplexed: h2c,
                 multiplexed: tokio::sync::Mutex::default(),
+                streams: Rc::default(),
                 failed: Cell::new(None),
                 last_used: Cell::new(Instant::now()),
             })
@@ -72,6 +74,8 @@ pub(in crate::proxy) struct Endpoint {
     is_multiplexed: bool,
     /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
     multiplexed: tokio::sync::Mutex<Option<Multiplexed>>,
+    /// Requests that wait for it, or for a stream of it.
+    streams: Rc<StreamQueue>,
     /// When it could last not be made.
     failed: Cell<Option<Instant>>,
     last_used: Cell<Instant>,
@@ -83,8 +87,9 @@ struct Idle {
 }
 
 struct Multiplexed {
-    sender: http2::SendRequest<RequestBody>,
+    http2: Http2,
     made: Instant,
+    open: Rc<Cell<usize>>,
 }
 
 /// Why there is no connection for a request.
@@ -151,28 +156,70 @@ impl Endpoint {
         waited.unwrap_or(Err(CheckoutError::Overflow))
     }
 
-    /// The HTTP/2 connection, and whether it was there before.
-    pub(super) async fn http2(
-        &self,
-        limits: &Limits,
-    ) -> io::Result<(http2::SendRequest<RequestBody>, bool)> {
+    /// A stream of the HTTP/2 connection, for one request. The endpoint says how many there may be.
+    pub(super) async fn http2(&self, limits: &Limits) -> Result<Checkout, CheckoutError> {
         let came = Instant::now();
-        let mut multiplexed = self.multiplexed.lock().await;
-        let usable = |it: &&Multiplexed| {
-            !it.sender.is_closed() && it.made.elapsed() < limits.max_upstream_connection_age
-        };
-        if let Some(multiplexed) = multiplexed.as_ref().filter(usable) {
-            return Ok((multiplexed.sender.clone(), true));
+        let mut waits: Option<(Waiting, tokio::time::Instant)> = None;
+        loop {
+            // Made before there is a look: nothing that happens in between is missed.
+            let freed = self.streams.freed.notified();
+            // Who makes the connection waits for none.
+            let mut multiplexed = match self.multiplexed.try_lock() {
+                Ok(multiplexed) => multiplexed,
+                Err(_) => {
+                    if waits.is_none() {
+                        waits = Some(self.streams.wait(limits)?);
+                    }
+                    self.multiplexed.lock().await
+                }
+            };
+            let usable = |it: &&Multiplexed| {
+                !it.http2.sender.is_closed()
+                    && it.made.elapsed() < limits.max_upstream_connection_age
+            };
+            if let Some(multiplexed) = multiplexed.as_ref().filter(usable) {
+                // Those who wait come first.
+                if (waits.is_some() || self.streams.waiting.get() == 0)
+                    && let Some(stream) = self.streams.open(multiplexed)
+                {
+                    return Ok(multiplexed.checkout(stream, true));
+                }
+            } else {
+                // Those that waited for an attempt share its end: one after the other they would
+                // wait too long.
+                if self.failed.get().is_some_and(|failed| failed >= came) {
+                    let error = "the connection that this request waited for failed";
+                    return Err(io::Error::other(error).into());
+                }
+                let freed = Rc::clone(&self.streams.freed);
+                // Requests on the one before are answered there; it ends with the last of them.
+                let made = Box::pin(connect::http2(&self.place, limits, freed)).await;
+                let http2 = made.inspect_err(|_| self.failed.set(Some(Instant::now())))?;
+                let made = Multiplexed { http2, made: Instant::now(), open: Rc::default() };
+                let made = multiplexed.insert(made);
+                if let Some(stream) = self.streams.open(made) {
+                    return Ok(made.checkout(stream, false));
+                }
+            }
+            drop(multiplexed);
+            let until = match &waits {
+                Some((_, until)) => *until,
+                None => waits.insert(self.streams.wait(limits)?).1,
+            };
+            if tokio::time::timeout_at(until, freed).await.is_err() {
+                return Err(CheckoutError::Overflow);
+            }
         }
-        // Those that waited for an attempt share its end: one after the other they would wait too long.
-        if self.failed.get().is_some_and(|failed| failed >= came) {
-            return Err(io::Error::other("the connection that this request waited for failed"));
+    }
+
+    /// Uses a connection over HTTP/2 for no more requests.
+    pub(super) fn retire(&self, made: Instant) {
+        // Where it is locked, another one is being made.
+        if let Ok(mut multiplexed) = self.multiplexed.try_lock()
+            && multiplexed.as_ref().is_some_and(|it| it.made == made)
+        {
+            *multiplexed = None;
         }
-        // Requests on the one before are answered there; it ends with the last of them.
-        let made = Box::pin(connect::http2(&self.place, limits)).await;
-        let sender = made.inspect_err(|_| self.failed.set(Some(Instant::now())))?;
-        *multiplexed = Some(Multiplexed { sender: sender.clone(), made: Instant::now() });
-        Ok((sender, false))
     }
 
     /// The idle connection that was used last, closed ones aside.
@@ -218,7 +265,7 @@ impl Endpoint {
             && let Ok(mut multiplexed) = self.multiplexed.try_lock()
             && multiplexed
                 .as_ref()
-                .is_some_and(|it| it.sender.is_closed() || expired(self.last_used.get()))
+                .is_some_and(|it| it.http2.sender.is_closed() || expired(self.last_used.get()))
         {
             *multiplexed = None;
         }
@@ -227,6 +274,85 @@ impl Endpoint {
     fn has_connections(&self) -> bool {
         let multiplexed = self.multiplexed.try_lock().map_or(true, |sender| sender.is_some());
         !self.idle.borrow().is_empty() || multiplexed
+    }
+}
+
+impl Multiplexed {
+    fn checkout(&self, stream: Stream, reused: bool) -> Checkout {
+        Checkout { sender: self.http2.sender.clone(), stream, reused, made: self.made }
+    }
+}
+
+/// A stream for a request over HTTP/2.
+pub(super) struct Checkout {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) stream: Stream,
+    /// Whether the connection was there before: then the endpoint may be about to close it.
+    pub(super) reused: bool,
+    /// When it was made, to tell it by.
+    pub(super) made: Instant,
+}
+
+/// Requests that wait for a stream of an endpoint.
+#[derive(Debug, Default)]
+struct StreamQueue {
+    waiting: Cell<usize>,
+    /// Told when there may be a stream for one of them.
+    freed: Rc<Notify>,
+}
+
+impl StreamQueue {
+    /// A stream, where the connection has room for it.
+    fn open(self: &Rc<Self>, connection: &Multiplexed) -> Option<Stream> {
+        let open = &connection.open;
+        if open.get() >= connection.http2.max_streams() {
+            return None;
+        }
+        open.set(open.get() + 1);
+        Some(Stream { open: Rc::clone(open), queue: Rc::clone(self) })
+    }
+
+    /// A place among those who wait, and until when.
+    fn wait(
+        self: &Rc<Self>,
+        limits: &Limits,
+    ) -> Result<(Waiting, tokio::time::Instant), CheckoutError> {
+        if self.waiting.get() >= limits.max_pending_per_endpoint {
+            return Err(CheckoutError::Overflow);
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let until = tokio::time::Instant::now() + limits.pending_timeout;
+        Ok((Waiting(Rc::clone(self)), until))
+    }
+
+    fn note_free(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// A request that waits, until dropped.
+struct Waiting(Rc<StreamQueue>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+        // There may be more room, and who was told of it may have gone.
+        self.0.note_free();
+    }
+}
+
+/// A request's stream of a connection over HTTP/2, until dropped.
+pub(in crate::proxy) struct Stream {
+    open: Rc<Cell<usize>>,
+    queue: Rc<StreamQueue>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+        self.queue.note_free();
     }
 }
 
@@ -447,10 +573,11 @@ mod tests {
         let test = async {
             let (_listener, pool, endpoint) = silent(BackendProtocol::H2c, &limits).await;
             let lease = Lease::new(&endpoint, &limits);
-            let (_, reused) = endpoint.http2(&limits).await.expect("it takes connections");
-            assert!(!reused);
-            let (_, reused) = endpoint.http2(&limits).await.expect("it takes connections");
-            assert!(reused);
+            let first = endpoint.http2(&limits).await.expect("it takes connections");
+            assert!(!first.reused);
+            drop(first);
+            let second = endpoint.http2(&limits).await.expect("it takes connections");
+            assert!(second.reused);
             pool.sweep(Instant::now() + 2 * LIMIT);
             assert!(endpoint.has_connections(), "a request is in flight");
             drop(lease);

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use hyper::body::Body;
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
 use super::body::UpstreamBody;
 use super::http1::{self, Cause, Outgoing, Unanswered};
-use super::pool::{CheckoutError, Endpoint, Lease};
+use super::pool::{Checkout, CheckoutError, Endpoint, Lease, Stream};
 use crate::Limits;
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 use crate::proxy::core_state::CoreBackend;
@@ -21,6 +21,9 @@ use crate::proxy::worker::Worker;
 
 /// Endpoints that one request is offered to where they refuse connections.
 const MAX_ENDPOINTS: usize = 3;
+
+/// How often one request is sent again because its endpoint has not looked at it.
+const MAX_REFUSALS: usize = 2;
 
 /// How long a request may take.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +63,8 @@ pub(in crate::proxy) enum Failure {
 ///
 /// An endpoint that cannot be connected to is left for another one. A connection that was kept and
 /// turns out to be closed is replaced by the next, provided that nothing was sent, or that the
-/// request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent.
+/// request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent. A request without
+/// a body that an endpoint over HTTP/2 says it has not looked at is sent again, whatever it is.
 pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
     mut message: Message,
@@ -194,29 +198,40 @@ impl One<'_> {
         &self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Unsent> {
+        let mut refusals = 0;
         loop {
-            let (mut sender, reused) = match self.endpoint.http2(self.limits).await {
+            let checkout = match self.endpoint.http2(self.limits).await {
                 Ok(checkout) => checkout,
                 Err(error) => {
-                    tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
-                    return Err(Unsent::Refused(Message::Http2(Box::new(request))));
+                    tracing::debug!(endpoint = %self.endpoint.place, %error, "no stream");
+                    return Err(match error {
+                        CheckoutError::Connect(_) => {
+                            Unsent::Refused(Message::Http2(Box::new(request)))
+                        }
+                        CheckoutError::Overflow => Unsent::Overflow,
+                    });
                 }
             };
-            let twin = if reused { twin(&request) } else { None };
+            let Checkout { mut sender, stream, reused, made } = checkout;
+            let (twin, method) = (twin(&request), request.method().clone());
             let mut error = match sender.try_send_request(request).await {
-                // The library bounds the bytes of a head, not its fields.
-                Ok(response) if response.headers().len() > self.limits.max_response_headers => {
-                    let endpoint = &self.endpoint.place;
-                    tracing::debug!(%endpoint, "too many fields in the head of the response");
-                    return Err(Unsent::Failed);
-                }
-                Ok(response) => return Ok(response.map(UpstreamBody::Http2)),
+                Ok(response) => return self.received(response, &method, stream),
                 Err(error) => error,
             };
             request = match (error.take_message(), twin) {
                 (Some(unsent), _) if reused => unsent,
                 (Some(unsent), _) => return Err(Unsent::Refused(Message::Http2(Box::new(unsent)))),
-                (None, Some(twin)) if is_silent(error.error()) => twin,
+                (None, Some(twin)) if refusals < MAX_REFUSALS && is_refused(error.error()) => {
+                    refusals += 1;
+                    // One that is being closed takes no more.
+                    if !is_reset(error.error()) {
+                        self.endpoint.retire(made);
+                    }
+                    twin
+                }
+                (None, Some(twin)) if reused && is_safe(&method) && is_silent(error.error()) => {
+                    twin
+                }
                 _ => {
                     let endpoint = &self.endpoint.place;
                     tracing::debug!(%endpoint, error = %error.error(), "no response");
@@ -225,6 +240,55 @@ impl One<'_> {
             };
         }
     }
+
+    /// A response over HTTP/2, held to the rules that hold over HTTP/1.
+    fn received(
+        &self,
+        mut response: Response<Incoming>,
+        method: &Method,
+        stream: Stream,
+    ) -> Result<Response<UpstreamBody>, Unsent> {
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        // RFC 9113 8.2.1: no white space around values.
+        let padded = |value: &HeaderValue| {
+            let value = value.as_bytes();
+            is_space(value.first()) || is_space(value.last())
+        };
+        let headers = response.headers_mut();
+        // The library bounds the bytes of a head, not its fields.
+        let malformed = headers.len() > self.limits.max_response_headers
+            || headers.values().any(padded)
+            || http1::length(headers).is_err();
+        if malformed {
+            let endpoint = &self.endpoint.place;
+            tracing::debug!(%endpoint, "the head of the response is malformed or has too many fields");
+            return Err(Unsent::Failed);
+        }
+        let empty = http1::never_has_a_body(method, response.status());
+        Ok(response.map(|body| match body {
+            // To drop it tells the endpoint that nobody reads it.
+            _ if empty => UpstreamBody::Never,
+            body => UpstreamBody::Http2 { body, _stream: stream },
+        }))
+    }
+}
+
+/// What the HTTP/2 library says of a request that got no response.
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Whether the endpoint says that it has not looked at the request (RFC 9113 8.7): by GOAWAY, of which
+/// the library tells those whom it leaves out, or for its stream alone.
+fn is_refused(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(|error| {
+        error.is_remote()
+            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(h2::Error::is_reset)
 }
 
 /// Whether the endpoint closed while the request was on its way.
@@ -243,10 +307,14 @@ fn is_silent(error: &hyper::Error) -> bool {
     false
 }
 
-/// A copy of a request that may be sent twice: safe, and without a body.
+/// Whether a request may be sent twice (RFC 9110 9.2.2).
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// A copy of a request, where it has no body: of one that has, something may be gone already.
 fn twin(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !safe || !request.body().is_end_stream() {
+    if !request.body().is_end_stream() {
         return None;
     }
     let mut twin = Request::new(request.body().empty());

@@ -4,6 +4,7 @@
 mod cancellation;
 mod connections;
 mod http2_abuse;
+mod http2_endpoints;
 mod http2_translation;
 mod pool;
 mod requests;

@@ -145,6 +145,8 @@ async fn a_request_without_exactly_one_proper_host_is_refused() {
         ("userinfo in it", b"GET / HTTP/1.1\r\nhost: u@a\r\n\r\n", 400),
         ("a list", b"GET / HTTP/1.1\r\nhost: a, b\r\n\r\n", 400),
         ("a port that is none", b"GET / HTTP/1.1\r\nhost: a:99999\r\n\r\n", 400),
+        ("a path in it beside a target", b"GET http://a/ HTTP/1.1\r\nhost: a/b\r\n\r\n", 400),
+        ("an empty one beside a target", b"GET http://a/ HTTP/1.1\r\nhost:\r\n\r\n", 400),
     ])
     .await;
 }
@@ -158,6 +160,7 @@ async fn a_head_beyond_the_limits_is_refused() {
     refused(&[
         ("a target over 16 KiB", uri(20_000).as_bytes(), 414),
         ("the longest target that the parser takes", uri(64_000).as_bytes(), 414),
+        ("a target over the whole head", uri(66_000).as_bytes(), 431),
         ("more than 100 fields", many.as_bytes(), 431),
         ("a field over 64 KiB", field(100_000).as_bytes(), 431),
         ("a field over 400 KiB", field(430_000).as_bytes(), 431),
@@ -449,4 +452,58 @@ async fn trailers_pass_but_for_those_that_belong_before_a_body() {
     let mut names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-digest", "x-sum"]);
+}
+
+#[tokio::test]
+async fn a_port_is_passed_on_as_everybody_writes_it() {
+    for (host, expected) in [
+        ("a.example:00080", "a.example:80"),
+        ("a.example:", "a.example"),
+        ("[::1]:080", "[::1]:80"),
+        ("A.example.:81", "A.example.:81"),
+    ] {
+        for target in ["/".to_owned(), format!("http://{host}/")] {
+            let request =
+                format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let (seen, _) = passed(request.as_bytes()).await;
+            assert_eq!(seen.headers("host"), [expected], "{target}");
+            assert_eq!(seen.headers("x-forwarded-host"), [expected], "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_an_answer_ends_is_said_to_end() {
+    let early = Scripted::start(|mut stream, _| async move {
+        upstream::read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+        upstream::read_head(&mut stream).await;
+    })
+    .await;
+    let open = Scripted::start(|mut stream, _| async move {
+        upstream::read_head(&mut stream).await;
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\nx").await;
+    })
+    .await;
+    let post =
+        |path: &str| format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n");
+    let old = "GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n".to_owned();
+    for (name, endpoint, request, status) in [
+        ("no route", &early, post("/elsewhere"), 404),
+        ("an early answer", &early, post("/"), 400),
+        ("a response whose end is that of the connection", &open, old, 200),
+    ] {
+        let proxy = serve(|port| {
+            simple_with(port, endpoint.address, |rule| {
+                if name == "no route" {
+                    rule.matches = prefix("/here");
+                }
+            })
+        });
+        let answer = client::raw(proxy.address, request.as_bytes()).await.to_ascii_lowercase();
+        assert!(answer.contains(&format!(" {status} ")), "{name}: {answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{name}: {answer}");
+        assert!(!answer.contains("keep-alive"), "{name}: {answer}");
+    }
 }

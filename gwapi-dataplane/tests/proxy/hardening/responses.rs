@@ -76,12 +76,14 @@ async fn what_is_not_http_as_it_should_be_is_a_502() {
 async fn what_is_unusual_and_clear_goes_through() {
     for (name, answer, status) in [
         ("the status 999", &b"HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n"[..], "999"),
+        ("the status 600", b"HTTP/1.1 600 Odd\r\ncontent-length: 0\r\n\r\n", "600"),
         ("204 with a body", b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nab", "204"),
         ("304 with a body", b"HTTP/1.1 304 Not Modified\r\n\r\nab", "304"),
     ] {
         let seen = answer_to(answer).await;
         assert!(seen.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {seen}");
         assert!(seen.ends_with("\r\n\r\n"), "{name}: no body in {seen}");
+        assert!(!seen.contains("Odd") && !seen.contains("none"), "{name}: {seen}");
     }
 }
 

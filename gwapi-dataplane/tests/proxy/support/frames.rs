@@ -179,7 +179,8 @@ impl RawHttp2 {
     }
 }
 
-async fn next(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<Seen> {
+/// The next frame of a stream; none where it is over.
+pub async fn next(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<Seen> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
     let [high, middle, low, kind, flags, id @ ..] = head;

@@ -26,7 +26,7 @@ const MAX_TRAILERS: usize = 32;
 
 /// A head or trailers that HTTP does not allow, or that are more than the limits allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(in crate::proxy::upstream) struct Malformed;
 
 /// How far bytes were searched for the end of a head. One that comes in drips is not searched from its
 /// start with each of them.
@@ -86,8 +86,8 @@ pub(super) fn response(
     }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
     let http11 = response.version == Some(1);
-    let Fields { headers, present, connection } = fields(head, response.headers, map)?;
-    let framing = framing(&headers, present, status, method, http11, limits)?;
+    let Fields { mut headers, present, connection } = fields(head, response.headers, map)?;
+    let framing = framing(&mut headers, present, status, method, http11, limits)?;
     let keep_alive = connection.keeps_alive(http11)
         && !matches!(framing, Framing::UntilClose)
         && !promises_what_it_cannot_have(&headers, present, status);
@@ -218,7 +218,7 @@ fn fields(
 }
 
 fn framing(
-    headers: &HeaderMap,
+    headers: &mut HeaderMap,
     present: Present,
     status: StatusCode,
     method: &Method,
@@ -265,15 +265,25 @@ fn is_chunked(headers: &HeaderMap, http11: bool) -> Result<bool, Malformed> {
     (chunked && codings.next().is_none() && http11).then_some(true).ok_or(Malformed)
 }
 
-/// The one length that all fields agree on, written as everybody writes it.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+/// The one length that all fields agree on, written as everybody writes it. It is said once from here
+/// on.
+pub(in crate::proxy::upstream) fn length(
+    headers: &mut HeaderMap,
+) -> Result<Option<u64>, Malformed> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(None) };
-    if lengths.any(|other| other != first) || !is_plain_number(first.as_bytes()) {
+    if !is_plain_number(first.as_bytes()) {
         return Err(Malformed);
     }
-    let number = first.to_str().ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or(Malformed)
+    let number = first.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Malformed)?;
+    if let Some(second) = lengths.next() {
+        if second != first || lengths.any(|other| other != first) {
+            return Err(Malformed);
+        }
+        let first = first.clone();
+        headers.insert(CONTENT_LENGTH, first);
+    }
+    Ok(Some(number))
 }
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ mod upload;
 use bytes::{Bytes, BytesMut};
 
 pub(in crate::proxy) use body::Http1Body;
-pub(super) use connection::{Cause, Unanswered, exchange};
+pub(super) use connection::{Cause, MAX_INFORMATIONAL, Unanswered, exchange};
 pub(in crate::proxy) use connection::{Http1, Upgraded};
+pub(super) use head::{length, never_has_a_body};
 pub(in crate::proxy) use outgoing::{HeadWriter, Outgoing};
 
 /// Takes so many bytes off the front. Where those are all, nothing is left that would hold on to the

@@ -1,0 +1,224 @@
+//! What endpoints over HTTP/2 answer that no client must see, and what they refuse that another
+//! connection takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gwapi_dataplane::Limits;
+use gwapi_translate::ir::BackendProtocol;
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::client::Http2Client;
+use crate::support::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, block,
+    frame, next,
+};
+use crate::support::*;
+
+const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+/// SETTINGS with one stream at a time.
+const ONE_STREAM: &[u8] = &[0, 3, 0, 0, 0, 1];
+
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+/// A response: its head, and a body where there is one.
+fn response(stream: u32, fields: Fields<'_>, body: &[u8]) -> Vec<u8> {
+    let end = if body.is_empty() { END_STREAM } else { 0 };
+    let head = frame(HEADERS, END_HEADERS | end, stream, &block(fields));
+    if body.is_empty() { head } else { [head, frame(DATA, END_STREAM, stream, body)].concat() }
+}
+
+/// An endpoint over HTTP/2 that answers each request with the frames which `answer` makes of its
+/// number, over all connections and from 0, and its stream.
+async fn endpoint(
+    settings: &'static [u8],
+    answer: impl Fn(usize, u32) -> Vec<u8> + Send + Sync + 'static,
+) -> Scripted {
+    let (answer, requests) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+    Scripted::start(move |stream, _| {
+        let (answer, requests) = (Arc::clone(&answer), Arc::clone(&requests));
+        async move {
+            let _ = converse(stream, settings, &*answer, &requests).await;
+        }
+    })
+    .await
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    settings: &[u8],
+    answer: &(impl Fn(usize, u32) -> Vec<u8> + Send + Sync),
+    requests: &AtomicUsize,
+) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; PREFACE.len()]).await?;
+    stream.write_all(&frame(SETTINGS, 0, 0, settings)).await?;
+    while let Some(seen) = next(&mut stream).await {
+        match seen.kind {
+            SETTINGS if seen.flags & ACK == 0 => {
+                stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?;
+            }
+            HEADERS => {
+                let number = requests.fetch_add(1, Ordering::Relaxed);
+                stream.write_all(&answer(number, seen.stream)).await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A proxy on one core, whose backend speaks HTTP/2.
+fn serve_h2c(limits: Limits, endpoint: &Scripted) -> Proxy {
+    let local = std::net::IpAddr::from([127, 0, 0, 1]);
+    let builder = gwapi_dataplane::ProxyBuilder::new().limits(limits);
+    serve_on_cores(1, local, &builder, |port| {
+        let mut resources = vec![ir_listener(listener("web", port))];
+        resources.push(ir(gwapi_translate::ir::HttpRule { backends: to("app"), ..rule("app") }));
+        resources.extend(backend_speaking(BackendProtocol::H2c, "app", &[endpoint.address]));
+        resources
+    })
+}
+
+/// What clients get over either version, for a request with this method.
+async fn replies(proxy: &Proxy, method: &str) -> [(&'static str, Reply); 2] {
+    let request = |uri| {
+        let request = http::Request::builder().method(method).uri(uri).header("host", "a");
+        request.body(client::Body::default()).expect("it is a request")
+    };
+    let http1 = proxy.client().await.send(request("/")).await;
+    let http2 = Http2Client::connect(proxy.address).await.send(request("http://a/")).await;
+    [("HTTP/1", http1), ("HTTP/2", http2)]
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_is_dropped() {
+    for (name, method, status, length) in [
+        ("no content", "GET", "204", false),
+        ("no content, with a length", "GET", "204", true),
+        ("not modified", "GET", "304", false),
+        ("the head alone", "HEAD", "200", false),
+    ] {
+        let endpoint = endpoint(&[], move |_, stream| {
+            let mut fields = vec![(":status", status)];
+            fields.extend(length.then_some(("content-length", "4")));
+            response(stream, &fields, b"evil")
+        })
+        .await;
+        let proxy = serve_h2c(Limits::default(), &endpoint);
+        for (protocol, reply) in replies(&proxy, method).await {
+            assert_eq!(reply.status.as_str(), status, "{name}, {protocol}");
+            assert_eq!(reply.text(), "", "{name}, {protocol}");
+            assert_eq!(reply.header("content-length"), None, "{name}, {protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_a_502() {
+    const HINT: Fields<'_> = &[(":status", "103"), ("link", "</a>")];
+    for (name, hints, fields) in [
+        ("a length with a zero before it", 0, &[("content-length", "02")][..]),
+        ("two lengths", 0, &[("content-length", "2"), ("content-length", "3")]),
+        ("white space around a value", 0, &[("x", " a ")]),
+        ("a tab after a value", 0, &[("x", "a\t")]),
+        ("more hints than allowed", 34, &[]),
+        ("thousands of hints", 5_000, &[]),
+    ] {
+        let endpoint = endpoint(&[], move |_, stream| {
+            let mut bytes = frame(HEADERS, END_HEADERS, stream, &block(HINT)).repeat(hints);
+            bytes.extend(response(stream, &[&[(":status", "200")], fields].concat(), b"ab"));
+            bytes
+        })
+        .await;
+        let proxy = serve_h2c(Limits::default(), &endpoint);
+        for (protocol, reply) in replies(&proxy, "GET").await {
+            assert_eq!(reply.status, StatusCode::BAD_GATEWAY, "{name}, {protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_said_twice_and_a_few_hints_are_fine() {
+    let endpoint = endpoint(&[], |_, stream| {
+        let hint = frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "103")]));
+        let fields = [(":status", "200"), ("content-length", "2"), ("content-length", "2")];
+        [hint.repeat(32), response(stream, &fields, b"ab")].concat()
+    })
+    .await;
+    let proxy = serve_h2c(Limits::default(), &endpoint);
+    for _ in 0..10 {
+        for (protocol, reply) in replies(&proxy, "GET").await {
+            assert_eq!((reply.status.as_u16(), reply.text()), (200, "ab"), "{protocol}");
+            assert_eq!(reply.headers("content-length"), ["2"], "{protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_endpoint_says_it_has_not_looked_at_is_sent_again() {
+    for (name, refusal) in [
+        ("it goes away", frame(GOAWAY, 0, 0, &[0; 8])),
+        ("it refuses the stream", frame(RST_STREAM, 0, 1, &REFUSED_STREAM)),
+    ] {
+        for (method, body, expected) in
+            [("GET", "", 200), ("DELETE", "", 200), ("POST", "", 200), ("POST", "x", 502)]
+        {
+            let refusal = refusal.clone();
+            let endpoint = endpoint(&[], move |number, stream| {
+                if number == 0 {
+                    refusal.clone()
+                } else {
+                    response(stream, &[(":status", "200")], b"ok")
+                }
+            })
+            .await;
+            let proxy = serve_h2c(Limits::default(), &endpoint);
+            let request = http::Request::builder().method(method).uri("/").header("host", "a");
+            let request = request.body(body.into()).expect("a request");
+            let reply = proxy.client().await.send(request).await;
+            assert_eq!(reply.status, expected, "{name}: {method} {body:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_refuses_for_ever_is_not_asked_for_ever() {
+    let endpoint = endpoint(&[], |_, stream| frame(RST_STREAM, 0, stream, &REFUSED_STREAM)).await;
+    let proxy = serve_h2c(Limits::default(), &endpoint);
+    assert_eq!(proxy.get("a", "/").await.status, StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_streams_of_an_endpoint_wait_and_those_beyond_that_are_refused() {
+    let endpoint = endpoint(ONE_STREAM, |_, _| Vec::new()).await;
+    let limits =
+        Limits { max_pending_per_endpoint: 5, pending_timeout: clock::SHORT, ..Limits::default() };
+    let proxy = serve_h2c(limits, &endpoint);
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let address = proxy.address;
+        asked.spawn(async move { Client::connect(address).await.get("a", "/").await.status });
+    }
+    // All but the one that the endpoint has, and never answers.
+    for _ in 0..49 {
+        let status = within(asked.join_next()).await.expect("there is one").expect("no panic");
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_a_stream_have_their_turn() {
+    let endpoint =
+        endpoint(ONE_STREAM, |_, stream| response(stream, &[(":status", "200")], b"ok")).await;
+    let proxy = serve_h2c(Limits::default(), &endpoint);
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let address = proxy.address;
+        asked.spawn(async move { Client::connect(address).await.get("a", "/").await.status });
+    }
+    while let Some(status) = within(asked.join_next()).await {
+        assert_eq!(status.expect("no panic"), StatusCode::OK);
+    }
+}
