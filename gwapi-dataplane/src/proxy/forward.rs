@@ -1,6 +1,6 @@
 //! The request as its endpoint gets it.
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Uri, Version};
 use hyper::body::Body;
@@ -57,8 +57,19 @@ impl Fields<'_> {
             head.field(CONNECTION.as_str(), b"upgrade");
             head.field(UPGRADE.as_str(), b"websocket");
         }
+        let expects = self.present.any(Present::EXPECT)
+            && self.head.version != Version::HTTP_10
+            && !body.is_end_stream();
+        if expects {
+            head.field(EXPECT.as_str(), b"100-continue");
+        }
         head.fields(&self.head.headers, written);
-        Box::new(Outgoing::new(head, self.head.method, self.head.headers, body))
+        let outgoing = Outgoing::new(head, self.head.method, self.head.headers, body);
+        let mut outgoing = Box::new(outgoing);
+        if expects {
+            outgoing.hold_back();
+        }
+        outgoing
     }
 
     /// For an endpoint that speaks HTTP/2, which wants the host in the target, and not in a field as

@@ -125,11 +125,10 @@ pub(crate) fn many_routes(
         outcome.reach.extend(against(scenario, first, peer, ratio, &places));
         if peer == Peer::Gwapi && count == ROUTE_COUNTS[ROUTE_COUNTS.len() - 1] {
             outcome.reach.extend([
-                Reach::at_most(
+                Reach::ratio_at_most(
                     "last of 40,000 against last of 10",
-                    growth.median,
+                    growth,
                     MORE_ROUTES_AT_MOST,
-                    "",
                 ),
                 Reach::at_most(
                     "RSS with 40,000 routes",
@@ -223,5 +222,5 @@ fn against(
     what: &str,
 ) -> Option<Reach> {
     let limit = scenario.at_most(peer).filter(|_| first == Peer::Gwapi)?;
-    Some(Reach::at_most(&format!("CPU a request against {peer}{what}"), ratio.median, limit, ""))
+    Some(Reach::ratio_at_most(&format!("CPU a request against {peer}{what}"), ratio, limit))
 }

@@ -23,6 +23,7 @@ pub(crate) struct Surroundings {
     kernel: String,
     cpu: String,
     command: String,
+    commit: String,
 }
 
 impl Surroundings {
@@ -40,13 +41,14 @@ impl Surroundings {
             kernel: said("uname", &["-srm"]),
             cpu: cpu(&information),
             command: format!("cargo xtask {}", arguments.join(" ")),
+            commit: said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
         }
     }
 }
 
 impl fmt::Display for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "* `{}`, {}", self.command, self.date)?;
+        writeln!(f, "* `{}`, {}, commit {}", self.command, self.date, self.commit)?;
         writeln!(f, "* {}; {}", self.cpu, self.kernel)?;
         for version in &self.versions {
             writeln!(f, "* {version}")?;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::scenario::Scenario;
+use super::stats::{Spread, digits};
 
 /// What a scenario brought.
 pub(crate) struct Outcome {
@@ -28,7 +29,16 @@ pub(crate) struct Reach {
     pub(crate) what: String,
     pub(crate) target: String,
     pub(crate) measured: String,
-    pub(crate) is_met: bool,
+    verdict: Verdict,
+}
+
+/// What is said of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Met,
+    Missed,
+    /// Half of the rounds lie on both sides of the limit: the next run may say the other thing.
+    WithinNoise,
 }
 
 impl Outcome {
@@ -43,7 +53,11 @@ impl Outcome {
         if !self.reach.is_empty() {
             let headers = ["to reach", "target", "measured", ""].map(str::to_owned);
             let row = |reach: &Reach| {
-                let verdict = if reach.is_met { "met" } else { "**missed**" };
+                let verdict = match reach.verdict {
+                    Verdict::Met => "met",
+                    Verdict::Missed => "**missed**",
+                    Verdict::WithinNoise => "within noise",
+                };
                 [&reach.what, &reach.target, &reach.measured, verdict].map(str::to_owned).to_vec()
             };
             let rows: Vec<Vec<String>> = self.reach.iter().map(row).collect();
@@ -58,9 +72,16 @@ impl Reach {
         Self {
             what: what.to_owned(),
             target: format!("<= {limit:.2}{unit}"),
-            measured: format!("{measured:.2}{unit}"),
-            is_met: measured <= limit,
+            measured: format!("{measured:.*}{unit}", digits(measured)),
+            verdict: if measured <= limit { Verdict::Met } else { Verdict::Missed },
         }
+    }
+
+    /// A ratio, of which the quartiles are known.
+    pub(crate) fn ratio_at_most(what: &str, measured: Spread, limit: f64) -> Self {
+        let reach = Self::at_most(what, measured.median, limit, "");
+        let noise = measured.lower <= limit && measured.upper > limit;
+        Self { verdict: if noise { Verdict::WithinNoise } else { reach.verdict }, ..reach }
     }
 }
 
@@ -131,8 +152,24 @@ mod tests {
     #[test]
     fn a_target_is_met_up_to_the_limit_itself() {
         let reach = Reach::at_most("loaded", 0.8, 0.8, " s");
-        assert!(reach.is_met);
+        assert_eq!(reach.verdict, Verdict::Met);
         assert_eq!((reach.target.as_str(), reach.measured.as_str()), ("<= 0.80 s", "0.80 s"));
-        assert!(!Reach::at_most("loaded", 0.801, 0.8, " s").is_met);
+        assert_eq!(Reach::at_most("loaded", 0.801, 0.8, " s").verdict, Verdict::Missed);
+    }
+
+    #[test]
+    fn a_ratio_whose_quartiles_lie_around_the_limit_is_noise() {
+        let verdict = |median, lower, upper| {
+            Reach::ratio_at_most("last of all", Spread { median, lower, upper }, 1.05).verdict
+        };
+        assert_eq!(verdict(0.63, 0.59, 1.13), Verdict::WithinNoise);
+        assert_eq!(verdict(1.06, 0.88, 1.29), Verdict::WithinNoise);
+        assert_eq!(verdict(0.63, 0.59, 0.70), Verdict::Met);
+        assert_eq!(verdict(1.20, 1.10, 1.30), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_small_figure_is_not_rounded_to_nothing() {
+        assert_eq!(Reach::at_most("CPU", 0.0022, 0.4, "").measured, "0.0022");
     }
 }

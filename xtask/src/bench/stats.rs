@@ -20,10 +20,14 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Two digits that say something, however small a ratio is.
-        let digits = if self.median < 0.095 { 4 } else { 2 };
+        let digits = digits(self.median);
         write!(f, "{:.digits$} ({:.digits$}..{:.digits$})", self.median, self.lower, self.upper)
     }
+}
+
+/// Digits behind the point of which two say something, however small a figure is.
+pub(crate) fn digits(figure: f64) -> usize {
+    if figure < 0.095 { 4 } else { 2 }
 }
 
 /// The value below which `share` of the values lie, between neighbours in proportion.

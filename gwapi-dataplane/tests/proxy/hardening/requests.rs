@@ -378,9 +378,48 @@ async fn a_client_that_waits_for_continue_gets_it_once_and_only_if_its_body_is_w
     let answer = client::raw(proxy.address, ask("/ok").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 100 ").count(), 1, "{answer}");
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
-    assert_eq!(echo.only_request().header("expect"), None);
+    assert_eq!(echo.only_request().headers("expect"), ["100-continue"]);
     let answer = client::raw(proxy.address, ask("/elsewhere").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+/// What a client that holds its body back sees of an endpoint, which is told how to answer.
+async fn held_back(answer: &'static str, wants_body: bool) -> String {
+    let endpoint = Scripted::start(move |mut stream, _| async move {
+        let head = upstream::read_head(&mut stream).await;
+        assert!(head.contains("expect: 100-continue\r\n"), "{head}");
+        if wants_body {
+            let mut body = [0; 2];
+            let _ = tokio::io::AsyncReadExt::read_exact(&mut stream, &mut body).await;
+        }
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        upstream::read_head(&mut stream).await;
+    })
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut stream = within(tokio::net::TcpStream::connect(proxy.address)).await.expect("open");
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    within(tokio::io::AsyncWriteExt::write_all(&mut stream, head)).await.expect("it reads");
+    let mut seen = within(upstream::read_head(&mut stream)).await;
+    if seen.starts_with("HTTP/1.1 100 ") {
+        within(tokio::io::AsyncWriteExt::write_all(&mut stream, b"hi")).await.expect("it reads");
+        seen += &within(upstream::read_head(&mut stream)).await;
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_body_that_the_endpoint_does_not_want_is_not_asked_for() {
+    let seen = held_back("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", false).await;
+    assert!(seen.starts_with("HTTP/1.1 400 "), "{seen}");
+    assert!(seen.contains("connection: close\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_where_the_endpoint_does_not_say_that_it_wants_it() {
+    let seen = held_back("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", true).await;
+    assert!(seen.starts_with("HTTP/1.1 100 "), "{seen}");
+    assert!(seen.contains("HTTP/1.1 200 "), "{seen}");
 }
 
 #[tokio::test]

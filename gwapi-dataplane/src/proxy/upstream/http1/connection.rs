@@ -158,8 +158,14 @@ pub(in crate::proxy::upstream) async fn exchange(
     let mut sent = Sent::default();
     let mut reading = HeadReader::default();
     let head = poll_fn(|cx| {
-        sent.poll(cx, &mut connection, &mut outgoing)?;
-        reading.poll(cx, &mut connection, &mut outgoing, limits)
+        loop {
+            sent.poll(cx, &mut connection, &mut outgoing)?;
+            let read = reading.poll(cx, &mut connection, &mut outgoing, limits);
+            // The body that the endpoint has just asked for is sent at once.
+            if read.is_ready() || !std::mem::take(&mut reading.wants_body) {
+                return read;
+            }
+        }
     })
     .await;
     let head = match head {
@@ -171,8 +177,11 @@ pub(in crate::proxy::upstream) async fn exchange(
         }
     };
     // An endpoint that took only a part of the request is asked nothing more on this connection.
-    let keep_alive = head.keep_alive && sent.failed.is_none();
-    let write = (!sent.all && sent.failed.is_none()).then(|| connection.write.take()).flatten();
+    let held_back = outgoing.is_held_back();
+    let keep_alive = head.keep_alive && sent.failed.is_none() && !held_back;
+    let write = (!sent.all && sent.failed.is_none() && !held_back)
+        .then(|| connection.write.take())
+        .flatten();
     let upload = write.map(|write| Upload::start(outgoing, write));
     let body = Http1Body::new(connection, head.framing, keep_alive, upload, head.present);
     let mut response = Response::new(body);
@@ -224,6 +233,8 @@ struct HeadReader {
     informational: usize,
     /// Whether any head has come.
     begun: bool,
+    /// Whether the last one asks for a body that is held back.
+    wants_body: bool,
     /// Whether one of those that do not count ends the connection.
     ends: bool,
     /// How far the next one was searched for its end.
@@ -252,6 +263,7 @@ impl HeadReader {
                     return Poll::Ready(Ok(ResponseHead { keep_alive, ..head }));
                 }
                 self.ends |= !head.keep_alive;
+                self.wants_body |= head.status == StatusCode::CONTINUE && outgoing.go_on();
                 self.informational += 1;
                 if self.informational > MAX_INFORMATIONAL {
                     return Poll::Ready(Err(Cause::Informational));

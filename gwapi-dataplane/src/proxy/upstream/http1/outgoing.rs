@@ -8,18 +8,23 @@ use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use hyper::body::{Body, Bytes};
 use tokio::io::AsyncWrite;
+use tokio::time::Sleep;
 
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 
 /// Bytes that are gathered before they are written. Pieces of a body that are longer are written from
 /// where they are.
 const GATHER: usize = 8 * 1024;
+
+/// Time that an endpoint has to say that it wants a body which its client holds back. Some never say it.
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a request could not be sent.
 #[derive(Debug)]
@@ -58,6 +63,9 @@ pub(in crate::proxy) struct Outgoing {
     body_ended: bool,
     /// Whether anything went out on the connection that is in use.
     begun: bool,
+    /// While the client holds the body back and the endpoint has not asked for it: until when that is
+    /// waited for.
+    held_back: Option<Pin<Box<Sleep>>>,
 }
 
 /// Writes the head of a request.
@@ -121,7 +129,33 @@ impl Outgoing {
             chunk_open: false,
             body_ended: framing == Framing::Empty,
             begun: false,
+            held_back: None,
         }
+    }
+
+    /// Asks for the body only once the endpoint wants it (RFC 9110 10.1.1): the client learns with the
+    /// first question for it that it is wanted.
+    #[cold]
+    pub(in crate::proxy) fn hold_back(&mut self) {
+        self.held_back = Some(Box::pin(tokio::time::sleep(CONTINUE_TIMEOUT)));
+    }
+
+    /// The endpoint wants the body; whether it was held back.
+    pub(super) fn go_on(&mut self) -> bool {
+        self.held_back.take().is_some()
+    }
+
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_back.is_some()
+    }
+
+    #[cold]
+    fn poll_wanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(until) = &mut self.held_back {
+            ready!(until.as_mut().poll(cx));
+            self.held_back = None;
+        }
+        Poll::Ready(())
     }
 
     pub(in crate::proxy::upstream) fn progress(&self) -> &Rc<BodyProgress> {
@@ -206,6 +240,9 @@ impl Outgoing {
     /// Takes pieces of the body for as long as there is room for them; ready when there is no more
     /// room, or nothing more to come.
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.held_back.is_some() {
+            ready!(self.poll_wanted(cx));
+        }
         while !self.body_ended && self.piece.is_empty() {
             if self.gathered.len() - self.gathered_sent >= GATHER {
                 break;
