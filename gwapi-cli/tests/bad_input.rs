@@ -64,6 +64,26 @@ fn an_unknown_field_is_told_with_the_one_that_may_be_meant() {
 }
 
 #[test]
+fn parameters_that_mean_nothing_without_a_cluster_are_told_with_the_options_that_do() {
+    let port = free_port();
+    let parameters = "apiVersion: gwapi.dev/v1alpha1\nkind: GatewayParameters\nmetadata: {name: \
+                      edge}\nspec:\n  service: {type: NodePort}\n  proxy: {workers: 2}\n";
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("parameters.yaml", parameters),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    let start = gwapi.event("start");
+    let problem = &start["problems"][0];
+    assert_eq!(problem["severity"], "warning", "{problem}");
+    let message = "no effect without a cluster: proxy.workers, service.type";
+    assert_eq!(problem["message"], message, "{problem}");
+    assert_eq!(problem["help"], "set options of gwapi run instead: --workers", "{problem}");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+}
+
+#[test]
 fn a_file_of_ten_megabytes_and_an_alias_bomb_disturb_nothing() {
     let port = free_port();
     let mut bomb = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\ndata:\n".to_owned();

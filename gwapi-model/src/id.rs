@@ -50,6 +50,8 @@ pub enum Kind {
     HttpRoute,
     /// `gateway.networking.k8s.io` ReferenceGrant.
     ReferenceGrant,
+    /// `gwapi.dev` GatewayParameters.
+    GatewayParameters,
     /// Core Namespace, cluster-scoped.
     Namespace,
     /// Core Service.
@@ -71,6 +73,7 @@ impl Kind {
         Kind::Gateway,
         Kind::HttpRoute,
         Kind::ReferenceGrant,
+        Kind::GatewayParameters,
         Kind::Namespace,
         Kind::Service,
         Kind::EndpointSlice,
@@ -86,6 +89,7 @@ impl Kind {
             Kind::Gateway => "Gateway",
             Kind::HttpRoute => "HTTPRoute",
             Kind::ReferenceGrant => "ReferenceGrant",
+            Kind::GatewayParameters => "GatewayParameters",
             Kind::Namespace => "Namespace",
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
@@ -101,6 +105,7 @@ impl Kind {
             Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => {
                 crate::GATEWAY_GROUP
             }
+            Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",
             _ => "",
         }
@@ -108,7 +113,10 @@ impl Kind {
 
     /// Version that gwapi reads and prints.
     pub fn version(self) -> &'static str {
-        "v1"
+        match self {
+            Kind::GatewayParameters => "v1alpha1",
+            _ => "v1",
+        }
     }
 
     /// `group/version`, or `version` for the core group.
@@ -180,8 +188,11 @@ mod tests {
     #[test]
     fn api_versions_have_a_group_except_in_core() {
         let versions =
-            [Kind::HttpRoute, Kind::EndpointSlice, Kind::Secret].map(|kind| kind.api_version());
-        assert_eq!(versions, ["gateway.networking.k8s.io/v1", "discovery.k8s.io/v1", "v1"]);
+            [Kind::HttpRoute, Kind::EndpointSlice, Kind::GatewayParameters, Kind::Secret]
+                .map(|kind| kind.api_version());
+        let expected =
+            ["gateway.networking.k8s.io/v1", "discovery.k8s.io/v1", "gwapi.dev/v1alpha1", "v1"];
+        assert_eq!(versions, expected);
     }
 
     #[test]

@@ -37,7 +37,8 @@
 //!
 //! Features: `manifest` reads YAML and JSON text with positions; `kubernetes` converts from and to
 //! the `gateway-api` and `k8s-openapi` crates. Both are on by default; without them the crate
-//! depends on serde, serde_json, jiff and thiserror alone.
+//! depends on serde, serde_json, jiff and thiserror alone. `schema` makes the CRDs of gwapi's own
+//! kinds.
 
 mod base64;
 mod core;
@@ -57,6 +58,8 @@ mod reference;
 mod reference_grant;
 mod resources;
 mod scalar;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod secret_bytes;
 pub mod status;
 pub mod validate;

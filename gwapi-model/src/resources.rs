@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, HttpRoute, Kind, Namespace,
-    NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service,
+    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, HttpRoute, Kind,
+    Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service,
 };
 
 /// One change of the ground state.
@@ -117,6 +117,7 @@ resources! {
     Gateway, Gateway, gateways, "Gateways.";
     HttpRoute, HttpRoute, http_routes, "HTTPRoutes.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";
+    GatewayParameters, GatewayParameters, gateway_parameters, "GatewayParameters.";
     Namespace, Namespace, namespaces, "Namespaces.";
     Service, Service, services, "Services.";
     EndpointSlice, EndpointSlice, endpoint_slices, "EndpointSlices.";

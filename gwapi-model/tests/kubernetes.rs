@@ -390,6 +390,21 @@ fn what_the_model_does_not_keep_is_forgotten_on_the_way_in() {
 }
 
 #[test]
+fn the_uid_of_a_gateway_is_kept_for_what_is_made_for_it() {
+    let object = json!({
+        "metadata": {"name": "web", "namespace": "shop", "uid": "4d2a"},
+        "spec": {"gatewayClassName": "gwapi", "listeners": []},
+    });
+    let read = resource_from_json(Kind::Gateway, object.clone()).expect("a Gateway");
+    assert_eq!(read.metadata().uid.as_deref(), Some("4d2a"));
+    let theirs: gateways::Gateway = serde_json::from_value(object.clone()).expect("a Gateway");
+    let ours = Gateway::try_from(theirs).expect("a Gateway");
+    assert_eq!(ours.metadata.uid.as_deref(), Some("4d2a"));
+    let config_map = resource_from_json(Kind::ConfigMap, object).expect("a ConfigMap");
+    assert_eq!(config_map.metadata().uid, None);
+}
+
+#[test]
 fn an_object_without_name_is_an_error() {
     let nameless = gateways::Gateway::default();
     let error = Gateway::try_from(nameless).expect_err("no name");

@@ -2,15 +2,18 @@
 //! per group of rules.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p gwapi-translate --test golden` writes the outputs anew; read the
-//! difference before you keep it. A line `# options: ...` in the input sets options.
+//! difference before you keep it. A line `# options: ...` in the input sets options, and a line
+//! `# report: ...` for each Gateway tells what became of its infrastructure.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gwapi_model::Resources;
 use gwapi_model::manifest;
-use gwapi_translate::{AddressPolicy, Options, Translation, translate};
+use gwapi_model::status::GatewayStatusAddress;
+use gwapi_model::{AddressType, NamespacedName, ResourceEvent, Resources};
+use gwapi_translate::infrastructure::InfrastructureReport;
+use gwapi_translate::{AddressPolicy, Feedback, Options, Translation, Translator, translate};
 use serde_json::{Value, json};
 
 /// The pairs, each with the rules it is about.
@@ -36,6 +39,12 @@ golden! {
     tls = "tls";
     /// AD-1 to AD-6.
     addresses = "addresses";
+    /// GW-10, AD-1 to AD-5, IN-1, IN-2, GC-7, GC-8: each Gateway has proxies of its own.
+    provisioned_gateways = "provisioned";
+    /// GC-3, IN-3: parameters of classes, of Gateways, and of both.
+    gateway_parameters = "gateway-parameters";
+    /// GC-3, IN-3: parameters where there is no cluster that they could mean.
+    gateway_parameters_without_a_cluster = "gateway-parameters-without-cluster";
     /// Two Gateways that want one port.
     shared_ports = "shared-ports";
     /// Ports moved by an offset, and redirects that follow them.
@@ -89,7 +98,7 @@ fn check(name: &str) {
     let problems: Vec<String> = manifest.problems.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     let resources: Resources = manifest.objects.into_iter().map(|it| it.resource).collect();
-    let translation = translate(&resources, &options(&text));
+    let translation = translated(&resources, &text);
     let found = format!(
         "# Generated from {name}.in.yaml: UPDATE_GOLDEN=1 cargo test --test golden\n{}",
         render(&translation, name == "gateway-class")
@@ -105,6 +114,39 @@ fn check(name: &str) {
     );
 }
 
+fn translated(resources: &Resources, text: &str) -> Translation {
+    let mut translation = translate(resources, &options(text));
+    let mut translator = Translator::new(options(text));
+    let _ = translator.apply_all(resources.iter().map(ResourceEvent::Apply));
+    for line in text.lines().filter_map(|line| line.strip_prefix("# report: ")) {
+        let (gateway, report) = report(line);
+        let feedback = Feedback { infrastructure: report, ..Feedback::default() };
+        translation.apply(&translator.set_feedback(&gateway, feedback));
+    }
+    translation
+}
+
+/// Reads `ns/name ready 10.0.0.1 AddressNotUsable:why`; of a message `_` are spaces.
+fn report(line: &str) -> (NamespacedName, InfrastructureReport) {
+    let mut words = line.split_whitespace();
+    let gateway = words.next().and_then(|word| word.split_once('/')).expect("namespace/name");
+    let mut report = InfrastructureReport::default();
+    for word in words {
+        match word.split_once(':') {
+            Some((reason, why)) if reason.starts_with(char::is_uppercase) => {
+                let reason = serde_json::from_value(reason.into()).expect("a reason");
+                report.unmet.push((reason, why.replace('_', " ")));
+            }
+            _ if word == "ready" => report.ready = true,
+            _ => report.addresses.push(GatewayStatusAddress {
+                address_type: AddressType::IpAddress,
+                value: word.to_owned(),
+            }),
+        }
+    }
+    (NamespacedName::new(gateway.0, gateway.1), report)
+}
+
 /// Reads `# options: any-controller port-offset=1000 assign:ns/name=10.0.0.1`.
 fn options(text: &str) -> Options {
     let mut options = Options::default();
@@ -115,11 +157,12 @@ fn options(text: &str) -> Options {
             ("any-controller", _) => options.any_controller = true,
             ("allow-external-name", _) => options.allow_external_name = true,
             ("underscore-headers", _) => options.underscore_headers = true,
+            ("provisioned", _) => options.addresses = AddressPolicy::Provisioned,
             ("port-offset", value) => options.port_offset = value.parse().expect("a number"),
             (key, value) => {
                 let gateway = key.strip_prefix("assign:").expect("an option that is known");
                 let (namespace, name) = gateway.split_once('/').expect("namespace/name");
-                let id = gwapi_model::NamespacedName::new(namespace, name);
+                let id = NamespacedName::new(namespace, name);
                 table.insert(id, value.parse().expect("an address"));
                 options.addresses = AddressPolicy::Assigned(table.clone());
             }
@@ -159,8 +202,25 @@ fn render(translation: &Translation, features: bool) -> String {
             (id.to_string(), shorten(value))
         })
         .collect();
-    let value = without_nothing(json!({ "config": config, "status": status }));
+    let mut value = json!({ "config": config, "status": status });
+    if !translation.infrastructure.is_empty() {
+        value["infrastructure"] = infrastructure(translation);
+    }
+    let value = without_nothing(value);
     serde_saphyr::to_string(&value).expect("it is plain data")
+}
+
+/// What has to run, without what is in front of it and without what is empty.
+fn infrastructure(translation: &Translation) -> Value {
+    let gateways = translation.infrastructure.iter().map(|(gateway, wanted)| {
+        let mut value = serde_json::to_value(&**wanted).expect("it is data");
+        if let Some(members) = value.as_object_mut() {
+            members.remove("gateway");
+            members.retain(|_, member| *member != json!({}) && *member != json!(""));
+        }
+        (gateway.to_string(), value)
+    });
+    gateways.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// Leaves out members that say nothing: null and empty lists.

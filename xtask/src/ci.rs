@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
 use crate::{
-    bench, deps, examples, golden, httpwg, links, manifests, rules, slow_clients, tutorials,
+    bench, crds, deps, examples, golden, httpwg, links, manifests, rules, slow_clients, tutorials,
 };
 
 /// A part of CI that can be run by itself.
@@ -19,7 +19,7 @@ pub(crate) enum Stage {
     Fmt,
     /// Crates depend on each other in one direction only
     Deps,
-    /// Golden files come in pairs, no snapshot waits for review
+    /// Golden files come in pairs, no snapshot waits for review, CRDs are as their types say
     Golden,
     /// Links of the documentation lead somewhere, and rule ids to a rule
     Links,
@@ -93,7 +93,7 @@ impl Stage {
                 examples::check_format(root)
             }
             Self::Deps => deps::run(root),
-            Self::Golden => golden::run(root),
+            Self::Golden => golden::run(root).and_then(|()| crds::run(root, true)),
             Self::Links => links::run(root).and_then(|()| rules::run(root)),
             Self::Clippy => clippy(root, &[]),
             Self::ClippyAll => clippy(root, &["--all-features"]),

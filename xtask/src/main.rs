@@ -5,6 +5,7 @@ mod ci;
 mod cluster;
 mod command;
 mod conformance;
+mod crds;
 mod deps;
 mod examples;
 mod gateway;
@@ -43,6 +44,12 @@ enum Task {
     },
     /// Asserts which crate may depend on which, and what must not be in them
     Deps,
+    /// Writes the CRDs of gwapi's own kinds to deploy/crds, from their types
+    Crds {
+        /// Writes nothing, and fails where they are not what the types say
+        #[arg(long)]
+        check: bool,
+    },
     /// Checks that golden files come in pairs and that no snapshot waits for review
     Golden,
     /// Checks that the links of the documentation lead somewhere, and rule ids to a rule
@@ -118,6 +125,7 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Ci { stages, keep_going } => ci::run(&root, &stages, keep_going),
         Task::Deps => deps::run(&root),
+        Task::Crds { check } => crds::run(&root, check),
         Task::Golden => golden::run(&root),
         Task::Links => links::run(&root).and_then(|()| rules::run(&root)),
         Task::Manifests { check } => manifests::run(&root, check),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::{
-    CONTROLLER_NAME, GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ObjectId, ParentReference,
+    CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, HttpRoute, Kind,
+    NamespacedName, ObjectId, ParentReference,
 };
 use gwapi_translate::ir::{BackendKey, BackendTarget, GatewayConfig, IrKey, IrResource};
 
@@ -49,6 +50,71 @@ pub(super) fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Iss
             all.push(issue);
         }
     }
+}
+
+/// Parameters, which say how proxies run in a cluster: here options of the command do.
+pub(super) fn parameters(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+    let resources = source.resources();
+    for (name, parameters) in &resources.gateway_parameters {
+        let set = fields(&parameters.spec);
+        if set.is_empty() {
+            continue;
+        }
+        let options: Vec<&str> = OPTIONS
+            .iter()
+            .filter(|(field, _)| set.iter().any(|set| set == field))
+            .map(|(_, option)| *option)
+            .collect();
+        let id = ObjectId::new(Kind::GatewayParameters, &*name.namespace, &*name.name);
+        let message = format!("no effect without a cluster: {}", set.join(", "));
+        let mut issue = Issue::about(Level::Warning, id, message);
+        if !options.is_empty() {
+            issue.help = Some(format!("set options of gwapi run instead: {}", options.join(", ")));
+        }
+        all.push(issue);
+    }
+    let foreign = |group: &str| {
+        source.options().any_controller && ![GWAPI_GROUP, GATEWAY_GROUP].contains(&group)
+    };
+    let classes = resources.gateway_classes.iter().filter_map(|(name, class)| {
+        let reference = class.spec.parameters_ref.as_ref()?;
+        let id = ObjectId::new(Kind::GatewayClass, "", &*name.name);
+        Some((id, "spec.parametersRef", &reference.group, &reference.kind, &reference.name))
+    });
+    let gateways = resources.gateways.iter().filter_map(|(name, gateway)| {
+        let reference = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
+        let id = ObjectId::new(Kind::Gateway, &*name.namespace, &*name.name);
+        let field = "spec.infrastructure.parametersRef";
+        Some((id, field, &reference.group, &reference.kind, &reference.name))
+    });
+    for (id, field, group, kind, name) in classes.chain(gateways) {
+        if foreign(group) {
+            let message = format!("{kind} {name} of another implementation is not read");
+            let mut issue = Issue::about(Level::Warning, id, message);
+            issue.field = Some(field.to_owned());
+            all.push(issue);
+        }
+    }
+}
+
+/// Fields of parameters that an option of the command stands for.
+const OPTIONS: [(&str, &str); 4] = [
+    ("proxy.workers", "--workers"),
+    ("proxy.logLevel", "the variable RUST_LOG"),
+    ("proxy.drain", "--drain-quiet and --drain-timeout"),
+    ("proxy.trustedHops", "--trusted-hops"),
+];
+
+/// The fields that are set, as `group.field`.
+fn fields(spec: &GatewayParametersSpec) -> Vec<String> {
+    let value = serde_json::to_value(spec).unwrap_or_default();
+    let groups = value.as_object().into_iter().flatten();
+    groups
+        .flat_map(|(group, fields)| {
+            let names = fields.as_object().into_iter().flat_map(|fields| fields.keys());
+            names.map(move |name| format!("{group}.{name}"))
+        })
+        .collect()
 }
 
 /// A route's references to parents that do not exist: it has no status for those (RT-6). They

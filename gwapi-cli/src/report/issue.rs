@@ -226,6 +226,7 @@ impl RouteIssues {
         all.extend(self.conditions.values().flatten().cloned());
         hints::classes(source, &mut all);
         hints::gateways(source, &mut all);
+        hints::parameters(source, &mut all);
         all.extend(self.parents.values().flatten().cloned());
         hints::services_without_endpoints(source, &mut all);
         all.sort_by_key(|issue| issue.level);

@@ -15,8 +15,9 @@
 //!
 //! **Towards the model** a conversion keeps what routing and status depend on and forgets the
 //! rest: the status, most of a Service's spec, a Pod's place, and of the metadata everything but
-//! name, namespace, labels, annotations, creation time and generation. Whoever writes an object
-//! back edits the one it came from (its UID, resource version, owners and finalizers are there).
+//! name, namespace, labels, annotations, creation time, generation and, of Gateways, the UID. Whoever
+//! writes an object back edits the one it came from (its resource version, owners and finalizers are
+//! there).
 //!
 //! **Out of the model** a conversion either carries every field over or fails with
 //! [`ConversionError::Lost`] and the name of the field. `gateway-api` 0.22 has no place for these:
@@ -44,8 +45,8 @@ use serde_json::Value;
 
 use crate::validate::FieldPath;
 use crate::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, HttpRoute, Kind, Namespace,
-    ReferenceGrant, Resource, Service,
+    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, HttpRoute, Kind,
+    Namespace, ReferenceGrant, Resource, Service,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -90,11 +91,13 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         serde_json::from_value::<T>(object).map(Into::into)
     }
     drop_nulls(&mut object);
+    drop_uid(kind, &mut object);
     match kind {
         Kind::GatewayClass => parse::<GatewayClass>(object),
         Kind::Gateway => parse::<Gateway>(object),
         Kind::HttpRoute => parse::<HttpRoute>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),
+        Kind::GatewayParameters => parse::<GatewayParameters>(object),
         Kind::Namespace => parse::<Namespace>(object),
         Kind::Service => parse::<Service>(object),
         Kind::EndpointSlice => parse::<EndpointSlice>(object),
@@ -102,12 +105,6 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::Secret => return secret::from_json(object),
         Kind::ConfigMap => parse::<ConfigMap>(object),
     }
-    .map(|mut resource| {
-        if kind != Kind::Gateway {
-            resource.metadata_mut().uid = None;
-        }
-        resource
-    })
     .map_err(|source| ConversionError::Unreadable { kind, source })
 }
 
@@ -119,6 +116,15 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
+    }
+}
+
+/// Of Gateways alone the UID is kept.
+fn drop_uid(kind: Kind, object: &mut Value) {
+    if kind != Kind::Gateway
+        && let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut)
+    {
+        metadata.remove("uid");
     }
 }
 
@@ -181,6 +187,7 @@ fn into_model<Theirs: Serialize, Ours: DeserializeOwned>(
     serde_json::to_value(object)
         .and_then(|mut value| {
             drop_nulls(&mut value);
+            drop_uid(kind, &mut value);
             serde_json::from_value(value)
         })
         .map_err(|source| ConversionError::Unreadable { kind, source })

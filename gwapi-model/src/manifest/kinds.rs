@@ -1,7 +1,7 @@
 //! What an object is, told from its `apiVersion` and `kind`.
 
 use crate::validate::suggest::closest;
-use crate::{GATEWAY_GROUP, Kind};
+use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind};
 
 /// Group of the API before it moved to [`GATEWAY_GROUP`].
 const FIRST_GROUP: &str = "networking.x-k8s.io";
@@ -38,14 +38,17 @@ pub(super) fn meaning(api_version: &str, kind: &str) -> Meaning {
             message: format!("there is no {kind} in `{api_version}`"),
             help: format!("write `apiVersion: {}`", named.api_version()),
         },
-        None if group == GATEWAY_GROUP && !NOT_SERVED.contains(&kind) => misspelt(kind),
+        None if group == GATEWAY_GROUP && !NOT_SERVED.contains(&kind) => {
+            misspelt(kind, group, "the Gateway API")
+        }
+        None if group == GWAPI_GROUP => misspelt(kind, group, "gwapi"),
         _ => Meaning::Foreign,
     }
 }
 
 /// Whether every kind of the group is known here: the core group holds no kind named Gateway.
 fn is_ours(group: &str) -> bool {
-    matches!(group, "" | GATEWAY_GROUP | "discovery.k8s.io")
+    matches!(group, "" | GATEWAY_GROUP | GWAPI_GROUP | "discovery.k8s.io")
 }
 
 fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
@@ -64,17 +67,17 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
     }
 }
 
-/// A kind of the gateway group that is not known: a newer one, or a typing error.
-fn misspelt(kind: &str) -> Meaning {
-    let ours = Kind::ALL.iter().filter(|known| known.group() == GATEWAY_GROUP);
-    let known: Vec<&str> =
-        ours.map(|known| known.as_str()).chain(NOT_SERVED.iter().copied()).collect();
+/// A kind of a group that is not known: a newer one, or a typing error.
+fn misspelt(kind: &str, group: &str, owner: &str) -> Meaning {
+    let ours = Kind::ALL.iter().filter(|known| known.group() == group);
+    let others = NOT_SERVED.iter().copied().filter(|_| group == GATEWAY_GROUP);
+    let known: Vec<&str> = ours.map(|known| known.as_str()).chain(others).collect();
     // A much shorter or longer word is a kind of its own, not a typing error.
     let near = closest(kind, &known).filter(|near| near.len().abs_diff(kind.len()) <= 2);
     match near {
         Some(near) => Meaning::Mistake {
             field: "kind",
-            message: format!("the Gateway API has no kind `{kind}`"),
+            message: format!("{owner} has no kind `{kind}`"),
             help: format!("did you mean `{near}`?"),
         },
         None => Meaning::Foreign,
@@ -93,6 +96,7 @@ mod tests {
             ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", Kind::ReferenceGrant, true),
             ("v1", "Service", Kind::Service, false),
             ("discovery.k8s.io/v1beta1", "EndpointSlice", Kind::EndpointSlice, true),
+            ("gwapi.dev/v1alpha1", "GatewayParameters", Kind::GatewayParameters, false),
         ] {
             let served = Meaning::Served { kind: expected, is_old };
             assert_eq!(meaning(api_version, kind), served, "{api_version} {kind}");
@@ -132,6 +136,8 @@ mod tests {
                 "write `apiVersion: gateway.networking.k8s.io/v1`",
             ),
             ("v1beta1", "Service", "write `apiVersion: v1`"),
+            ("gwapi.dev/v1alpha1", "GatewayParameter", "did you mean `GatewayParameters`?"),
+            ("gwapi.dev/v1", "GatewayParameters", "write `apiVersion: gwapi.dev/v1alpha1`"),
         ] {
             match meaning(api_version, kind) {
                 Meaning::Mistake { help, .. } => assert_eq!(help, way_out),

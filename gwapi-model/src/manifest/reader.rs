@@ -15,7 +15,7 @@ use super::quoting::quoted;
 use super::tree::{Document, Documents, Fault};
 use super::{ForeignObject, Located, Manifest, Problem, Severity};
 use crate::validate::validate;
-use crate::{GATEWAY_GROUP, Kind, NamespacedName, ObjectId, Resource};
+use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName, ObjectId, Resource};
 
 /// Reads all documents of a text.
 pub(super) fn read(source: &str, text: &str) -> Manifest {
@@ -220,7 +220,7 @@ impl<'t> TextReader<'t> {
     ) -> Option<Resource> {
         let context = Context {
             text: self.text,
-            strict: kind.group() == GATEWAY_GROUP,
+            strict: matches!(kind.group(), GATEWAY_GROUP | GWAPI_GROUP),
             redact: kind == Kind::Secret,
         };
         let mut resource = resource(kind, node, &context, findings)?;
@@ -368,6 +368,7 @@ fn resource(
         Kind::Gateway => read::<crate::Gateway>,
         Kind::HttpRoute => read::<crate::HttpRoute>,
         Kind::ReferenceGrant => read::<crate::ReferenceGrant>,
+        Kind::GatewayParameters => read::<crate::GatewayParameters>,
         Kind::Namespace => read::<crate::Namespace>,
         Kind::Service => read::<crate::Service>,
         Kind::EndpointSlice => read::<crate::EndpointSlice>,

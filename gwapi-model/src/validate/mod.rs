@@ -34,6 +34,7 @@ mod core;
 mod experimental;
 mod filter;
 mod gateway;
+mod gateway_parameters;
 mod http_route;
 mod reference;
 mod reference_grant;
@@ -111,6 +112,9 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::Gateway(gateway) => gateway::gateway(&mut check, gateway),
         Resource::HttpRoute(route) => http_route::http_route(&mut check, route),
         Resource::ReferenceGrant(grant) => reference_grant::reference_grant(&mut check, grant),
+        Resource::GatewayParameters(parameters) => {
+            gateway_parameters::gateway_parameters(&mut check, &parameters.spec);
+        }
         Resource::Namespace(_) => {}
         Resource::Service(service) => core::service(&mut check, service),
         Resource::EndpointSlice(slice) => core::endpoint_slice(&mut check, slice),

@@ -156,6 +156,25 @@ pub(super) const QUALIFIED_NAME: Grammar = Grammar::new(
 /// Key in `infrastructure` and of TLS options, where the whole is shorter (IN-1, TL-8).
 pub(super) const SHORT_QUALIFIED_NAME: Grammar = Grammar { limit: 253, ..QUALIFIED_NAME };
 
+/// Annotations to copy: a key, or all keys with a domain.
+pub(super) const COPIED_ANNOTATION: Grammar = Grammar::new(
+    "a key",
+    "the key of an annotation, or a domain with `/*` for all of its keys",
+    317,
+    |text| match text.strip_suffix("/*") {
+        Some(domain) => domain.len() <= 253 && is_subdomain(domain),
+        None => is_qualified_name(text),
+    },
+);
+
+/// Reference to an image.
+pub(super) const IMAGE: Grammar = Grammar::new(
+    "an image",
+    "a registry, a path and a tag or digest, such as registry.example.com/gwapi-proxy:1.0",
+    1024,
+    |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()),
+);
+
 /// Value of a label.
 pub(super) const LABEL_VALUE: Grammar = Grammar::new(
     "a label value",

@@ -2,6 +2,7 @@
 
 mod core_kinds;
 mod filters;
+mod gateway_parameters;
 mod gateways;
 mod http_routes;
 mod reference_grants;

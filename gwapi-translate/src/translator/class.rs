@@ -1,15 +1,13 @@
 //! GatewayClasses: whether they are ours, and what we say about them.
 
-use gwapi_model::status::{
-    ConditionReason, ConditionType, GatewayClassStatus, Status, SupportedFeature,
-};
-use gwapi_model::{GATEWAY_GROUP, GatewayClass};
+use std::sync::Arc;
 
-use super::conditions::{Problem, summary};
-use super::{Options, syntax};
+use gwapi_model::status::{ConditionType, GatewayClassStatus, Status, SupportedFeature};
+use gwapi_model::{GatewayClass, GatewayParameters, Resources};
 
-/// Group of parameters of our own. No kind of it exists yet.
-const OWN_GROUP: &str = "gwapi.dev";
+use super::Options;
+use super::conditions::summary;
+use super::parameters::{self, Parameters};
 
 /// What we serve, by the names of the conformance suite, sorted (GC-5).
 const FEATURES: &[&str] = &[
@@ -43,24 +41,30 @@ const FEATURES: &[&str] = &[
 ];
 
 /// What a class means for its Gateways.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum ClassVerdict {
     /// Another controller's, or nobody's: its Gateways are none of our business (GC-7).
     Foreign,
-    /// Ours and in order.
-    Accepted,
+    /// Ours and in order, with the parameters of the class.
+    Accepted(Option<Arc<GatewayParameters>>),
     /// Ours, and refused: its Gateways wait (GC-7).
     Refused,
 }
 
 /// Judges a class by name; `class` is the object, if there is one.
-pub(super) fn verdict(class: Option<&GatewayClass>, options: &Options) -> ClassVerdict {
+pub(super) fn verdict(
+    class: Option<&GatewayClass>,
+    resources: &Resources,
+    options: &Options,
+) -> ClassVerdict {
     match class {
-        None if options.serves_any_controller() => ClassVerdict::Accepted,
+        None if options.serves_any_controller() => ClassVerdict::Accepted(None),
         None => ClassVerdict::Foreign,
         Some(class) if !is_ours(class, options) => ClassVerdict::Foreign,
-        Some(class) if refusal(class, options).is_some() => ClassVerdict::Refused,
-        Some(_) => ClassVerdict::Accepted,
+        Some(class) => match parameters::of_class(class, resources, options) {
+            Parameters { problem: Some(_), .. } => ClassVerdict::Refused,
+            parameters => ClassVerdict::Accepted(parameters.found),
+        },
     }
 }
 
@@ -68,7 +72,11 @@ pub(super) fn verdict(class: Option<&GatewayClass>, options: &Options) -> ClassV
 ///
 /// `SupportedVersion` (GC-4) is left out: it compares the version of the cluster's CRDs, which are
 /// no part of the ground state.
-pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> {
+pub(super) fn status(
+    class: &GatewayClass,
+    resources: &Resources,
+    options: &Options,
+) -> Option<Status> {
     if !is_ours(class, options) {
         return None;
     }
@@ -79,17 +87,12 @@ pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> 
             class.spec.controller_name
         ));
     }
-    if let Some(reference) = &class.spec.parameters_ref {
-        notes.push(format!(
-            "spec.parametersRef is not read: {} belongs to another implementation",
-            syntax::kind_of_group(&reference.kind, &reference.name, &reference.group)
-        ));
-    }
-    let refusal = refusal(class, options);
+    let parameters = parameters::of_class(class, resources, options);
+    notes.extend(parameters.note);
     Some(Status::GatewayClass(Box::new(GatewayClassStatus {
         conditions: vec![summary(
             ConditionType::Accepted,
-            &refusal,
+            &parameters.problem,
             &notes,
             class.metadata.generation,
         )],
@@ -103,33 +106,6 @@ pub(super) fn status(class: &GatewayClass, options: &Options) -> Option<Status> 
 /// GC-1.
 fn is_ours(class: &GatewayClass, options: &Options) -> bool {
     options.serves_any_controller() || class.spec.controller_name == options.controller_name
-}
-
-/// GC-3: no kind of parameters is known, so every reference is refused, save for one to another
-/// implementation's kind where such manifests are served.
-fn refusal(class: &GatewayClass, options: &Options) -> Option<Problem> {
-    let reference = class.spec.parameters_ref.as_ref()?;
-    parameters_problem(&reference.group, &reference.kind, &reference.name, options)
-        .map(|problem| problem.at("spec.parametersRef"))
-}
-
-/// What is wrong with a reference to parameters, of a class or of a Gateway (GC-3, IN-3).
-pub(super) fn parameters_problem(
-    group: &str,
-    kind: &str,
-    name: &str,
-    options: &Options,
-) -> Option<Problem> {
-    let own = group == OWN_GROUP || group == GATEWAY_GROUP;
-    (own || !options.serves_any_controller()).then(|| {
-        Problem::new(
-            ConditionReason::InvalidParameters,
-            format!(
-                "{} is no kind of parameters that is supported; remove the reference",
-                syntax::kind_of_group(kind, name, group)
-            ),
-        )
-    })
 }
 
 #[cfg(test)]

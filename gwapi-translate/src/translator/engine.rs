@@ -150,6 +150,13 @@ impl Engine {
                 dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
                 dirty.routes.extend(self.index.routes_into.of(&id.namespace).cloned());
             }
+            Resource::GatewayParameters(_) => {
+                for class in self.index.classes_of_parameters.of(&id) {
+                    dirty.gateways.extend(self.index.gateways_of_class.of(&class.name).cloned());
+                    dirty.classes.insert(class.clone());
+                }
+                dirty.gateways.extend(self.index.gateways_of_parameters.of(&id).cloned());
+            }
             Resource::Namespace(_) => {
                 let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
                 if labels(old) != labels(new) {
@@ -213,7 +220,8 @@ impl Engine {
         let mut staged = Staged::default();
         for name in std::mem::take(&mut dirty.classes) {
             let object = self.resources.gateway_classes.get(&name);
-            let status = object.and_then(|object| class::status(object, &self.options));
+            let status =
+                object.and_then(|object| class::status(object, &self.resources, &self.options));
             staged.status(ObjectId::new(Kind::GatewayClass, "", name.name), status);
         }
         self.settle_gateways(&mut dirty, &mut staged);

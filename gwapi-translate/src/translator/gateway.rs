@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
-use gwapi_model::{Gateway, Kind, Resources};
+use gwapi_model::{Gateway, GatewayParametersSpec, Kind, Resources};
 
 use super::addresses::{self, Addresses};
 use super::class::{self, ClassVerdict};
@@ -22,7 +22,7 @@ use super::conditions::Problem;
 use super::conflicts;
 use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, Ports, Seniority};
-use super::{Feedback, Options, syntax};
+use super::{Feedback, Options, parameters};
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{GatewayId, Hostname, IrKey, IrResource, ListenerKey};
 
@@ -83,25 +83,22 @@ pub(super) fn draft(
     let gateway = resources.gateways.get(id)?;
     let class_name = &gateway.spec.gateway_class_name;
     let class = resources.gateway_classes.get(&GatewayId::new("", class_name.as_str()));
-    let class_refused = match class::verdict(class.map(|class| &**class), options) {
+    let verdict = class::verdict(class.map(|class| &**class), resources, options);
+    let (class_refused, defaults) = match verdict {
         ClassVerdict::Foreign => return None,
-        ClassVerdict::Accepted => None,
-        ClassVerdict::Refused => Some(class_name.clone()),
+        ClassVerdict::Accepted(parameters) => (None, parameters),
+        ClassVerdict::Refused => (Some(class_name.clone()), None),
     };
     let mut problems = Vec::new();
     let mut notes = Vec::new();
-    let infrastructure = gateway.spec.infrastructure.as_ref();
-    if let Some(reference) = infrastructure.and_then(|it| it.parameters_ref.as_ref()) {
-        let place = "spec.infrastructure.parametersRef";
-        let (group, kind, name) = (&reference.group, &reference.kind, &reference.name);
-        match class::parameters_problem(group, kind, name, options) {
-            Some(problem) => problems.push(problem.at(place)),
-            None => notes.push(format!(
-                "{place} is not read: {} belongs to another implementation",
-                syntax::kind_of_group(kind, name, group)
-            )),
-        }
-    }
+    let own = parameters::of_gateway(gateway, resources, options);
+    problems.extend(own.problem);
+    notes.extend(own.note);
+    let parameters = parameters::together(defaults.as_deref(), own.found.as_deref());
+    let parameters = parameters.unwrap_or_else(|problem| {
+        problems.push(problem);
+        GatewayParametersSpec::default()
+    });
     if gateway.spec.default_scope.as_deref().is_some_and(|scope| scope != "None") {
         notes.push(
             "spec.defaultScope is not supported and has no effect; routes attach by parentRefs"
@@ -118,8 +115,9 @@ pub(super) fn draft(
         .collect();
     conflicts::mark(&mut listeners);
     let refused = class_refused.is_some() || !problems.is_empty();
-    let infrastructure =
-        options.provisioned().then(|| infrastructure::plan(id, gateway, &addresses, refused));
+    let infrastructure = options
+        .provisioned()
+        .then(|| infrastructure::plan(id, gateway, &addresses, parameters, refused));
     Some(GatewayDraft {
         id: id.clone(),
         generation: gateway.metadata.generation,

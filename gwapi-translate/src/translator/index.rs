@@ -12,7 +12,7 @@ use gwapi_model::{
 };
 
 use super::backend::ServicePort;
-use super::{HashMap, attachment, certificates, rule};
+use super::{HashMap, attachment, certificates, parameters, rule};
 use crate::ir::GatewayId;
 
 /// All indices.
@@ -20,6 +20,10 @@ use crate::ir::GatewayId;
 pub(super) struct Index {
     /// Gateways by the name of their class.
     pub(super) gateways_of_class: Multimap<Arc<str>, GatewayId>,
+    /// Classes by the parameters they refer to.
+    pub(super) classes_of_parameters: Multimap<NamespacedName, NamespacedName>,
+    /// Gateways by the parameters they refer to themselves.
+    pub(super) gateways_of_parameters: Multimap<NamespacedName, GatewayId>,
     /// Gateways by the Secrets they refer to.
     pub(super) gateways_of_secret: Multimap<NamespacedName, GatewayId>,
     /// Gateways by the other namespaces they refer into: grants there concern them.
@@ -94,6 +98,11 @@ impl Index {
     pub(super) fn update(&mut self, resource: &Resource, present: bool) {
         let id = resource.id().namespaced_name();
         match resource {
+            Resource::GatewayClass(class) => {
+                if let Some(parameters) = parameters::target_of_class(class) {
+                    self.classes_of_parameters.set(parameters, id, present);
+                }
+            }
             Resource::Gateway(gateway) => self.update_gateway(id, gateway, present),
             Resource::HttpRoute(route) => self.update_route(&id, route, present),
             Resource::EndpointSlice(slice) => {
@@ -119,6 +128,9 @@ impl Index {
                 }
                 self.gateways_of_secret.set(secret, id.clone(), present);
             }
+        }
+        if let Some(parameters) = parameters::target_of_gateway(gateway) {
+            self.gateways_of_parameters.set(parameters, id.clone(), present);
         }
         let class = gateway.spec.gateway_class_name.as_str();
         self.gateways_of_class.set(class.into(), id, present);

@@ -11,8 +11,8 @@
 //! routes: counts of attached routes and uses of backends are counters.
 //!
 //! ```text
-//!  engine ─┬─ class                                  GatewayClass
-//!          ├─ gateway ─┬─ addresses                  Gateway
+//!  engine ─┬─ class ────── parameters                GatewayClass
+//!          ├─ gateway ─┬─ addresses, parameters      Gateway
 //!          │           ├─ listener, conflicts        each listener, and all of them together
 //!          │           ├─ ports                      Gateways against each other
 //!          │           └─ certificates ── grants
@@ -36,6 +36,7 @@ mod index;
 mod listener;
 mod matches;
 mod options;
+mod parameters;
 mod ports;
 mod route;
 mod rule;

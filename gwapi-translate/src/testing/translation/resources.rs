@@ -27,6 +27,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::Endpoints => &["a/x", "a/y"],
         Kind::Secret => &["a/t", "b/t"],
         Kind::ReferenceGrant => &["a/p", "b/p"],
+        Kind::GatewayParameters => &["a/q", "b/q"],
         Kind::ConfigMap => &["a/c"],
     };
     select(names).prop_map(|text| match text.split_once('/') {
@@ -48,6 +49,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         1 => object(Kind::Endpoints, endpoints()),
         2 => secret(),
         1 => object(Kind::ConfigMap, Just(json!({}))),
+        1 => object(Kind::GatewayParameters, parameters()),
     ]
 }
 
@@ -138,6 +140,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::Gateway => typed::<gwapi_model::Gateway>(value),
         Kind::HttpRoute => typed::<gwapi_model::HttpRoute>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
+        Kind::GatewayParameters => typed::<gwapi_model::GatewayParameters>(value),
         Kind::Namespace => typed::<gwapi_model::Namespace>(value),
         Kind::Service => typed::<gwapi_model::Service>(value),
         Kind::EndpointSlice => typed::<gwapi_model::EndpointSlice>(value),
@@ -166,8 +169,11 @@ fn gateway_class() -> impl Strategy<Value = Value> {
         1 => Just("example.com/other"),
     ];
     let parameters = weighted(
-        0.2,
+        0.3,
         one_of(&[
+            r#"{"group":"gwapi.dev","kind":"GatewayParameters","name":"q","namespace":"a"}"#,
+            r#"{"group":"gwapi.dev","kind":"GatewayParameters","name":"q","namespace":"b"}"#,
+            r#"{"group":"gwapi.dev","kind":"GatewayParameters","name":"q"}"#,
             r#"{"group":"gwapi.dev","kind":"Parameters","name":"p"}"#,
             r#"{"group":"example.com","kind":"Parameters","name":"p"}"#,
         ]),
@@ -198,8 +204,10 @@ fn gateway() -> impl Strategy<Value = Value> {
         r#"{"value":"224.0.0.1"}"#,
     ]);
     let extra = weighted(
-        0.1,
+        0.2,
         one_of(&[
+            r#"{"infrastructure":{"parametersRef":
+                {"group":"gwapi.dev","kind":"GatewayParameters","name":"q"}}}"#,
             r#"{"infrastructure":{"parametersRef":{"group":"","kind":"ConfigMap","name":"c"}}}"#,
             r#"{"tls":{"backend":{"clientCertificateRef":{"name":"t"}}}}"#,
             r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":[]}}}}}"#,
@@ -406,6 +414,16 @@ fn endpoints() -> impl Strategy<Value = Value> {
     one_of(&[
         r#"{"subsets":[{"addresses":[{"ip":"10.2.0.1"}],"ports":[{"port":9000}]}]}"#,
         r#"{"subsets":[{"notReadyAddresses":[{"ip":"10.2.0.1"}],"ports":[{"port":9000}]}]}"#,
+    ])
+}
+
+fn parameters() -> impl Strategy<Value = Value> {
+    one_of(&[
+        r#"{"spec":{}}"#,
+        r#"{"spec":{"service":{"type":"NodePort"},"workload":{"replicas":2}}}"#,
+        r#"{"spec":{"service":{"type":"ClusterIP"}}}"#,
+        r#"{"spec":{"service":{"nodePorts":[{"port":80,"nodePort":30080}]}}}"#,
+        r#"{"spec":{"workload":{"autoscaling":{"minReplicas":3,"maxReplicas":1}}}}"#,
     ])
 }
 

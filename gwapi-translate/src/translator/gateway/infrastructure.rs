@@ -1,5 +1,7 @@
 //! What has to run for a Gateway in a cluster.
 
+use std::collections::BTreeMap;
+
 use gwapi_model::{Gateway, GatewayParametersSpec};
 
 use super::super::addresses::Addresses;
@@ -13,6 +15,7 @@ pub(super) fn plan(
     id: &GatewayId,
     gateway: &Gateway,
     addresses: &Addresses,
+    parameters: GatewayParametersSpec,
     hold: bool,
 ) -> GatewayInfrastructure {
     let class = &gateway.spec.gateway_class_name;
@@ -26,11 +29,29 @@ pub(super) fn plan(
         hold,
         labels: asked.map(|it| it.labels.clone()).unwrap_or_default(),
         annotations: asked.map(|it| it.annotations.clone()).unwrap_or_default(),
-        service_annotations: Default::default(),
+        service_annotations: service_annotations(gateway, &parameters),
         ports: Vec::new(),
         addresses: addresses.requested.clone(),
-        parameters: GatewayParametersSpec::default(),
+        parameters,
     }
+}
+
+/// Annotations for Services alone. What the Gateway says of itself counts more than what all Gateways
+/// with these parameters have.
+fn service_annotations(
+    gateway: &Gateway,
+    parameters: &GatewayParametersSpec,
+) -> BTreeMap<String, String> {
+    let is_copied = |key: &str| {
+        parameters.service.copy_annotations.iter().any(|wanted| match wanted.strip_suffix("/*") {
+            Some(domain) => key.split_once('/').is_some_and(|(prefix, _)| prefix == domain),
+            None => wanted == key,
+        })
+    };
+    let mut annotations = parameters.service.annotations.clone();
+    let copied = gateway.metadata.annotations.iter().filter(|(key, _)| is_copied(key));
+    annotations.extend(copied.map(|(key, value)| (key.clone(), value.clone())));
+    annotations
 }
 
 /// The same with the ports of listeners that have a place.

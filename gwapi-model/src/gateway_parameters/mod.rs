@@ -1,24 +1,33 @@
 //! GatewayParameters: how the proxies of a Gateway run in a cluster.
 //!
-//! The documentation of the fields is also that of the CRD.
+//! The documentation of the fields is also that of the CRD, `deploy/crds`; after a change of either
+//! `cargo xtask crds` writes it anew.
+
+mod merge;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::open_enum::open_enum;
 use crate::{GatewayDuration, IntOrString, ObjectMeta, Port, Quantity, ServiceType};
+
+/// An object of JSON, kept as it was written.
+pub type JsonObject = Map<String, Value>;
 
 /// How the proxies of a Gateway run in a cluster: their Service, their pods, their settings.
 ///
 /// A GatewayClass refers to it in `spec.parametersRef`, for all of its Gateways, or a Gateway in
 /// `spec.infrastructure.parametersRef`, for itself. Where both do, the class has the defaults: a
-/// field that the Gateway's parameters set takes the place of the class's, lists and maps as a
-/// whole.
+/// field that the Gateway's parameters set takes the place of the class's. Lists, maps,
+/// `autoscaling` and `disruptionBudget` are taken as a whole, and what a field excludes goes with
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GatewayParameters {
     /// Metadata.
+    #[cfg_attr(feature = "schema", schemars(with = "JsonObject"))]
     pub metadata: ObjectMeta,
     /// What is asked for.
     #[serde(default)]
@@ -27,6 +36,7 @@ pub struct GatewayParameters {
 
 /// How the proxies of a Gateway run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayParametersSpec {
     /// The Services through which clients reach the proxies.
@@ -46,22 +56,37 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// The Services through which clients reach the proxies of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!has(self.existingService) || !(has(self.type) || has(self.nodePorts) || has(self.loadBalancerClass) || has(self.externalTrafficPolicy) || has(self.ipFamilies) || has(self.ipFamilyPolicy) || has(self.annotations) || has(self.copyAnnotations) || has(self.addressTimeout))", "message": "existingService excludes every other field of service"},
+        {"rule": "!has(self.nodePorts) || !has(self.type) || self.type != 'ClusterIP'", "message": "nodePorts needs the type NodePort or LoadBalancer"},
+        {"rule": "!has(self.externalTrafficPolicy) || !has(self.type) || self.type != 'ClusterIP'", "message": "externalTrafficPolicy needs the type NodePort or LoadBalancer"},
+        {"rule": "!has(self.loadBalancerClass) || !has(self.type) || self.type == 'LoadBalancer'", "message": "loadBalancerClass needs the type LoadBalancer"},
+        {"rule": "!has(self.ipFamilyPolicy) || self.ipFamilyPolicy != 'SingleStack' || !has(self.ipFamilies) || size(self.ipFamilies) < 2", "message": "ipFamilyPolicy SingleStack allows one of ipFamilies"}
+    ]))
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceParameters {
     /// Type of the Service: LoadBalancer, NodePort or ClusterIP. Default: LoadBalancer.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::service_type"))]
     pub service_type: Option<ServiceType>,
     /// Name of a Service in the Gateway's namespace that is there already: no other one is made, and
     /// this one is left as it is. It has to lead the listeners' ports to the pods of the Gateway, by
     /// their labels. Excludes every other field of `service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub existing_service: Option<String>,
     /// Ports on the nodes, for listeners that shall have the same one always. Needs the type NodePort or
     /// LoadBalancer; listeners that are not listed get a port that the cluster chooses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"])))]
     pub node_ports: Vec<NodePortParameters>,
     /// Which implementation of load balancers serves the Service. Needs the type LoadBalancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
     pub load_balancer_class: Option<String>,
     /// Whether nodes forward clients to proxies of other nodes (Cluster), or only to their own, which
     /// keeps the clients' addresses (Local). Needs the type NodePort or LoadBalancer. Default: Cluster.
@@ -69,6 +94,7 @@ pub struct ServiceParameters {
     pub external_traffic_policy: Option<ExternalTrafficPolicy>,
     /// IP families of the Service, in order of preference. Default: that of the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 2, "x-kubernetes-list-type" = "set")))]
     pub ip_families: Vec<IpFamily>,
     /// Whether the Service has one IP family or two. Default: SingleStack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +105,7 @@ pub struct ServiceParameters {
     /// Annotations of the Gateway that its Service gets as well: keys, or `prefix/*` for all keys with
     /// that prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "set")))]
     pub copy_annotations: Vec<String>,
     /// How long a Service may go without an address before its Gateway says that it cannot have
     /// one. Default: 60s.
@@ -88,6 +115,7 @@ pub struct ServiceParameters {
 
 /// The port of a listener on every node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodePortParameters {
     /// Port of the listener.
@@ -131,6 +159,14 @@ open_enum! {
 
 /// The pods in which the proxies of a Gateway run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!has(self.replicas) || !has(self.autoscaling)", "message": "replicas and autoscaling exclude each other"},
+        {"rule": "!has(self.kind) || self.kind != 'DaemonSet' || !(has(self.replicas) || has(self.autoscaling))", "message": "a DaemonSet has one pod on each node: it takes neither replicas nor autoscaling"}
+    ]))
+)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadParameters {
     /// What runs the pods: a Deployment, or a DaemonSet with one pod on each node. Default: Deployment.
@@ -138,6 +174,7 @@ pub struct WorkloadParameters {
     pub kind: Option<WorkloadKind>,
     /// Number of pods of a Deployment. Excludes `autoscaling`. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 2147483647)))]
     pub replicas: Option<u32>,
     /// Lets the load decide how many pods a Deployment has. Excludes `replicas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +185,7 @@ pub struct WorkloadParameters {
     pub disruption_budget: Option<DisruptionBudgetParameters>,
     /// Image of the proxy. Default: that of the controller's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub image: Option<String>,
     /// CPU and memory of the proxy's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,26 +194,29 @@ pub struct WorkloadParameters {
     /// replaces the pods, and no two pods on one node can have the same one. Namespaces with a Pod
     /// Security level of `baseline` or `restricted` do not admit them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic")))]
     pub host_ports: Vec<HostPortParameters>,
     /// Labels of the nodes on which pods may run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints of nodes that do not keep the pods away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic")))]
     pub tolerations: Vec<Toleration>,
     /// Rules for the choice of nodes, as in `affinity` of a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Value>,
+    pub affinity: Option<JsonObject>,
     /// How pods spread over nodes and zones, as in `topologySpreadConstraints` of a pod. A constraint
     /// without `labelSelector` counts the pods of the Gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub topology_spread_constraints: Vec<Value>,
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic")))]
+    pub topology_spread_constraints: Vec<JsonObject>,
     /// What is laid over the template of the pods last, for what has no field here: a strategic merge
     /// patch of a PodTemplateSpec. Objects are merged member by member, `containers`, `volumes`,
     /// `env`, `volumeMounts` and the like by their names, other lists are replaced, and null takes a
     /// member out. The container of the proxy is named `proxy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_template_patch: Option<Value>,
+    pub pod_template_patch: Option<JsonObject>,
 }
 
 open_enum! {
@@ -190,12 +231,21 @@ open_enum! {
 
 /// How many pods the load asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!has(self.minReplicas) || self.minReplicas <= self.maxReplicas", "message": "minReplicas is at most maxReplicas"}
+    ]))
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AutoscalingParameters {
     /// The fewest pods. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2147483647)))]
     pub min_replicas: Option<u32>,
     /// The most pods.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2147483647)))]
     pub max_replicas: u32,
     /// How much of the CPU that they request the pods shall use on average, in percent. Default: 80.
     #[serde(
@@ -203,11 +253,19 @@ pub struct AutoscalingParameters {
         rename = "targetCPUUtilizationPercentage",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2147483647)))]
     pub target_cpu_utilization_percentage: Option<u32>,
 }
 
 /// How many pods evictions leave running: one of the two fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("x-kubernetes-validations" = [
+        {"rule": "has(self.minAvailable) != has(self.maxUnavailable)", "message": "expected one of minAvailable and maxUnavailable"}
+    ]))
+)]
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionBudgetParameters {
     /// How many have to stay, as a number or a percentage. Excludes `maxUnavailable`.
@@ -220,6 +278,7 @@ pub struct DisruptionBudgetParameters {
 
 /// CPU and memory of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResourceRequirements {
     /// What is set aside for it, such as `cpu: 100m` and `memory: 64Mi`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -231,6 +290,7 @@ pub struct ResourceRequirements {
 
 /// A port of the node that leads to a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HostPortParameters {
     /// Port of the listener.
@@ -242,10 +302,18 @@ pub struct HostPortParameters {
 
 /// A taint that does not keep a pod away from a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("x-kubernetes-validations" = [
+        {"rule": "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')", "message": "only the operator Exists stands for every key"}
+    ]))
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Toleration {
     /// Key of the taint. Default: every key, which needs the operator Exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 317)))]
     pub key: Option<String>,
     /// How the value is read. Default: Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,10 +353,12 @@ open_enum! {
 
 /// Settings of the proxies themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyParameters {
     /// Number of threads that serve traffic. Default: the CPUs that the container may use, at most 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1024)))]
     pub workers: Option<u32>,
     /// What the proxy logs: error, warn, info, debug or trace. Default: info.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,6 +370,7 @@ pub struct ProxyParameters {
     /// entry of X-Forwarded-For that many places from the right. Only where nobody can reach the Gateway
     /// past them. Default: 0, by which such headers are overwritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 100)))]
     pub trusted_hops: Option<u32>,
 }
 
@@ -321,6 +392,7 @@ open_enum! {
 
 /// How a proxy that is told to end lets its connections go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DrainParameters {
     /// It goes on accepting until no connection came for this time, at most for half of `timeout`.
