@@ -55,8 +55,8 @@ const DEMOS: &[Demo] = &[
         name: "canary",
         about: "HTTPS, a new version with a share of the traffic, two teams on one host",
         files: files!(
-            "canary": "gateway.yaml", "certificate.yaml", "routes.yaml", "services.yaml",
-            "teams.yaml",
+            "canary": "class.yaml", "gateway.yaml", "certificate.yaml", "routes.yaml",
+            "services.yaml", "teams.yaml",
         ),
     },
 ];

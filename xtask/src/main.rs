@@ -13,6 +13,7 @@ mod golden;
 mod httpwg;
 mod links;
 mod manifests;
+mod parameters;
 mod rules;
 mod slow_clients;
 mod tutorials;

@@ -1,7 +1,7 @@
 //! `cargo xtask manifests`: what is written from the chart and the CRDs.
 //!
 //! The chart has copies of the CRDs, and `deploy/install.yaml` is the chart with its defaults, for
-//! those who have no Helm.
+//! those who have no Helm; `docs/parameters.md` lists the fields of GatewayParameters.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,15 @@ use anyhow::{Context, bail};
 
 use crate::cluster::golang::{HELM, build};
 use crate::command::output;
+use crate::parameters;
 
 const CRDS: &str = "deploy/crds";
 const CHART: &str = "deploy/helm/gwapi";
 const INSTALL: &str = "deploy/install.yaml";
+const PARAMETERS: &str = "docs/parameters.md";
+
+/// The CRD whose fields `docs/parameters.md` lists.
+const PARAMETERS_CRD: &str = "gwapi.dev_gatewayparameters.yaml";
 
 /// Where `install.yaml` installs to, and under which name.
 const NAMESPACE: &str = "gwapi-system";
@@ -49,6 +54,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     let mut wanted: Vec<(String, String)> =
         crds.iter().map(|(name, text)| (format!("{CHART}/crds/{name}"), text.clone())).collect();
     wanted.push((INSTALL.to_owned(), install(&crds, &chart)));
+    wanted.push((PARAMETERS.to_owned(), parameters(root, &crds)?));
     let stale: Vec<&(String, String)> = wanted
         .iter()
         .filter(|(path, text)| fs::read_to_string(root.join(path)).ok().as_ref() != Some(text))
@@ -83,6 +89,14 @@ fn crds(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     }
     crds.sort();
     Ok(crds)
+}
+
+fn parameters(root: &Path, crds: &[(String, String)]) -> anyhow::Result<String> {
+    let page = fs::read_to_string(root.join(PARAMETERS));
+    let page = page.with_context(|| format!("cannot read {PARAMETERS}"))?;
+    let crd = crds.iter().find(|(name, _)| name == PARAMETERS_CRD);
+    let (_, crd) = crd.with_context(|| format!("{CRDS} has no {PARAMETERS_CRD}"))?;
+    parameters::page(&page, crd)
 }
 
 /// One file with the namespace, the CRDs and all that the chart installs, without what only Helm

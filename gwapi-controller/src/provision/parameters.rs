@@ -40,9 +40,14 @@ pub(super) fn address_source(parameters: &GatewayParametersSpec) -> AddressSourc
 
 /// Type of the Service. Who asks for ports of the nodes asks for no load balancer, unless by name.
 pub(super) fn service_type(parameters: &GatewayParametersSpec) -> ServiceType {
-    match &parameters.service.service_type {
+    let service = &parameters.service;
+    match &service.service_type {
         Some(service_type) => service_type.clone(),
         None if parameters.workload.host_ports.is_empty() => ServiceType::LoadBalancer,
+        None if service.load_balancer_class.is_some() => ServiceType::LoadBalancer,
+        None if !service.node_ports.is_empty() || service.external_traffic_policy.is_some() => {
+            ServiceType::NodePort
+        }
         None => ServiceType::ClusterIp,
     }
 }
@@ -64,4 +69,26 @@ pub(super) fn grace_period(parameters: &GatewayParametersSpec) -> i64 {
     let total = timeout.map_or(DRAIN_TIMEOUT, GatewayDuration::get) + MARGIN;
     let whole = total.as_secs() + u64::from(total.subsec_nanos() > 0);
     i64::try_from(whole).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use gwapi_model::{HostPortParameters, NodePortParameters, Port};
+
+    use super::*;
+
+    #[test]
+    fn without_a_type_the_service_is_what_its_other_fields_need() {
+        let port = Port::new(80).expect("a port");
+        let mut parameters = GatewayParametersSpec::default();
+        assert_eq!(service_type(&parameters), ServiceType::LoadBalancer);
+        parameters.workload.host_ports = vec![HostPortParameters { port, host_port: None }];
+        assert_eq!(service_type(&parameters), ServiceType::ClusterIp);
+        assert_eq!(address_source(&parameters), AddressSource::Nodes);
+        let node_port = NodePortParameters { port, node_port: Port::new(30080).expect("a port") };
+        parameters.service.node_ports = vec![node_port];
+        assert_eq!(service_type(&parameters), ServiceType::NodePort);
+        parameters.service.load_balancer_class = Some("example.test/fast".to_owned());
+        assert_eq!(address_source(&parameters), AddressSource::LoadBalancer);
+    }
 }

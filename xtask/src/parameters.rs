@@ -1,0 +1,133 @@
+//! The table of fields in `docs/parameters.md`, written from the CRD.
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use serde_json::Value;
+
+/// Encloses the table, together with [`END`].
+const START: &str = "<!-- Written by `cargo xtask manifests`; do not edit. -->\n";
+const END: &str = "<!-- The end of what is written. -->\n";
+
+/// The page with the table of the fields that the CRD has now.
+pub(crate) fn page(page: &str, crd: &str) -> anyhow::Result<String> {
+    let (before, rest) = page.split_once(START).context("docs/parameters.md has no start mark")?;
+    let (_, after) = rest.split_once(END).context("docs/parameters.md has no end mark")?;
+    let crd: Value = serde_saphyr::from_str(crd).context("the CRD is no YAML")?;
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut table = String::new();
+    for (name, group) in members(&schema["properties"]["spec"]) {
+        let about = one_line(&group["description"]);
+        write!(table, "\n### {name}\n\n{about}\n\n| field | type | |\n|---|---|---|\n")?;
+        rows(&mut table, name, group)?;
+        for rule in group["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let message = rule["message"].as_str().unwrap_or_default();
+            write!(table, "\n* {message}")?;
+        }
+        table.push('\n');
+    }
+    Ok(format!("{before}{START}{table}\n{END}{after}"))
+}
+
+/// A row for each field below a group, groups of their own included.
+fn rows(table: &mut String, path: &str, group: &Value) -> anyhow::Result<()> {
+    for (name, field) in members(group) {
+        let path = format!("{path}.{name}");
+        let about = one_line(&field["description"]);
+        writeln!(table, "| `{path}` | {} | {about} |", kind(field))?;
+        rows(table, &path, field)?;
+        rows(table, &format!("{path}[]"), &field["items"])?;
+    }
+    Ok(())
+}
+
+fn members(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let members = schema["properties"].as_object();
+    members.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema))
+}
+
+/// What may be written there.
+fn kind(schema: &Value) -> String {
+    if let Some(values) = schema["enum"].as_array() {
+        let values = values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`"));
+        return values.collect::<Vec<_>>().join(", ");
+    }
+    if schema["x-kubernetes-int-or-string"] == true {
+        return "number or percentage".to_owned();
+    }
+    match schema["type"].as_str() {
+        Some("array") => match kind(&schema["items"]).as_str() {
+            "object" => "list".to_owned(),
+            items => format!("list of {items}"),
+        },
+        Some("object") if schema["additionalProperties"].is_object() => "map".to_owned(),
+        Some("string") if schema["pattern"].as_str().is_some_and(|it| it.contains("h|m|s|ms")) => {
+            "duration".to_owned()
+        }
+        Some("integer") => match (schema["minimum"].as_i64(), schema["maximum"].as_i64()) {
+            (Some(least), Some(most)) if most < i64::from(i32::MAX) => format!("{least} to {most}"),
+            (Some(least), _) => format!("from {least}"),
+            _ => "number".to_owned(),
+        },
+        Some(other) => other.to_owned(),
+        None => "any".to_owned(),
+    }
+}
+
+fn one_line(text: &Value) -> String {
+    let text = text.as_str().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CRD: &str = "
+spec:
+  versions:
+  - schema:
+      openAPIV3Schema:
+        properties:
+          spec:
+            properties:
+              service:
+                description: The Services.
+                properties:
+                  type:
+                    description: Its type.
+                    enum: [LoadBalancer, NodePort]
+                    type: string
+                  nodePorts:
+                    description: |-
+                      Ports on
+                      the nodes.
+                    items:
+                      properties:
+                        port: {description: A port., minimum: 1, maximum: 65535, type: integer}
+                      type: object
+                    type: array
+                type: object
+                x-kubernetes-validations:
+                - {message: one excludes the other, rule: '!has(self.a)'}
+";
+
+    #[test]
+    fn each_field_has_a_row_between_the_marks() {
+        let written = page(&format!("before\n{START}old\n{END}after\n"), CRD).unwrap();
+        let expected = format!(
+            "before\n{START}\n### service\n\nThe Services.\n\n| field | type | |\n|---|---|---|\n\
+             | `service.type` | `LoadBalancer`, `NodePort` | Its type. |\n\
+             | `service.nodePorts` | list | Ports on the nodes. |\n\
+             | `service.nodePorts[].port` | 1 to 65535 | A port. |\n\
+             \n* one excludes the other\n\n{END}after\n"
+        );
+        assert_eq!(written, expected);
+        assert_eq!(page(&written, CRD).unwrap(), written);
+    }
+
+    #[test]
+    fn a_page_without_marks_is_refused() {
+        assert!(page("nothing", CRD).is_err());
+    }
+}
