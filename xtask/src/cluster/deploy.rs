@@ -82,8 +82,8 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// Puts images into the cluster and installs the chart with the values of tests, or upgrades it.
 pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
     progress::step("own images into containerd", || images::load(tools, images))?;
+    let mut helm = tools.helm(root)?;
     progress::step("chart", || {
-        let mut helm = tools.helm()?;
         helm.args(["upgrade", "--install", RELEASE]).arg(root.join("deploy/helm/gwapi"));
         helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values"]);
         helm.arg(root.join("xtask/cluster/values.yaml"));

@@ -79,8 +79,8 @@ pub(crate) const KUBERNETES_MODULE: Module = Module {
 };
 
 /// What runs beside and in every cluster.
-pub(crate) const CLUSTER: [Module; 7] =
-    [ETCD, CONTAINERD, KUBERNETES_MODULE, COREDNS, PAUSE, ECHO_BASIC, HELM];
+pub(crate) const CLUSTER: [Module; 6] =
+    [ETCD, CONTAINERD, KUBERNETES_MODULE, COREDNS, PAUSE, ECHO_BASIC];
 
 /// A version of the conformance suite, and of the API whose definitions it wants.
 pub(crate) const fn suite(version: SuiteVersion) -> Module {

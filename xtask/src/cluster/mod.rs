@@ -99,7 +99,7 @@ enum ClusterTask {
         #[command(flatten)]
         which: Which,
     },
-    /// Builds everything that a cluster needs, and starts none
+    /// Builds everything that clusters and the conformance suite need, and starts nothing
     Build {
         /// Installs missing Debian packages by apt-get
         #[arg(long)]
@@ -156,7 +156,7 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
             Tools::become_command(kubectl)
         }
         ClusterTask::Helm(passed) => {
-            let mut helm = tools(root, &passed.which)?.helm()?;
+            let mut helm = tools(root, &passed.which)?.helm(root)?;
             helm.args(&passed.arguments);
             Tools::become_command(helm)
         }
@@ -176,7 +176,11 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         ClusterTask::Build { install } => {
             host::check(*install)?;
             let programs = tools::build_programs(root)?;
-            images::of_tests(root, &programs).map(|_| ())
+            images::of_tests(root, &programs)?;
+            for module in SuiteVersion::ALL.map(golang::suite).iter().chain([&golang::HELM]) {
+                golang::build(root, module)?;
+            }
+            Ok(())
         }
     }
 }

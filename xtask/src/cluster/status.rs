@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{ErrorKind, Write as _};
 
 use anyhow::Context;
 
@@ -22,12 +23,14 @@ struct Process {
 pub(crate) fn print(tools: &Tools) -> anyhow::Result<()> {
     let components: Vec<Running> = read(&tools.cluster.components_file())?.unwrap_or_default();
     let processes = processes(&tools.init)?;
-    println!("{}", table(&components, &processes));
     let nodes = quiet(tools.kubectl()?.args(["get", "nodes", "--output=wide"]))
         .unwrap_or_else(|error| format!("the API server does not answer: {error:#}\n"));
-    println!("{nodes}");
-    println!("{}", usage(&tools.cluster));
-    Ok(())
+    let text = format!("{}\n{nodes}\n{}\n", table(&components, &processes), usage(&tools.cluster));
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads only the first lines has read what he wanted.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot print"),
+    }
 }
 
 /// How to use it.

@@ -68,8 +68,9 @@ impl Tools {
         Ok(self.command(self.programs.path("kubernetes", "kubectl")?))
     }
 
-    pub(crate) fn helm(&self) -> anyhow::Result<Command> {
-        Ok(self.command(self.programs.path("helm", "helm")?))
+    /// Helm, which no cluster needs, is built when it is asked for.
+    pub(crate) fn helm(&self, root: &Path) -> anyhow::Result<Command> {
+        Ok(self.command(golang::build(root, &golang::HELM)?.join("helm")))
     }
 
     /// containerd's own client, with kubelet's namespace.

@@ -68,13 +68,17 @@ fn begin(
     let init = supervisor::wait_for_init(cluster, &mut child)?;
     let tools = Tools { cluster: cluster.clone(), init, programs };
     let alive = || assert_alive(cluster);
-    progress::step("API server", || {
-        let ready = || quiet(tools.kubectl()?.args(["get", "--raw", "/readyz"]));
-        retry(PATIENCE, alive, ready).map(|_| ())
-    })?;
-    progress::step("images into containerd", || {
-        retry(PATIENCE, alive, || quiet(tools.ctr()?.arg("version")))?;
-        images::load(&tools, images)
+    // containerd does not need the API server: its images are on their way meanwhile.
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            retry(PATIENCE, alive, || quiet(tools.ctr()?.arg("version")))?;
+            images::load(&tools, images)
+        });
+        progress::step("API server", || {
+            let ready = || quiet(tools.kubectl()?.args(["get", "--raw", "/readyz"]));
+            retry(PATIENCE, alive, ready).map(|_| ())
+        })?;
+        progress::step("images into containerd", || loading.join().expect("it does not panic"))
     })?;
     progress::step("DNS and rights of the load balancer", || {
         tools.apply(&root.join("xtask/cluster/manifests"))
