@@ -14,12 +14,17 @@ use crate::command::{cargo, output};
 
 /// Each crate of the workspace with the crates of the workspace that it may depend on, for
 /// whatever purpose: tests and build scripts obey the same direction.
-const DIRECTION: [(&str, &[&str]); 6] = [
+const DIRECTION: [(&str, &[&str]); 7] = [
     ("gwapi-model", &[]),
     ("gwapi-translate", &["gwapi-model"]),
     ("gwapi-dataplane", &["gwapi-model", "gwapi-translate"]),
     ("gwapi-controller", &["gwapi-model", "gwapi-translate"]),
     ("gwapi-cli", &["gwapi-model", "gwapi-translate", "gwapi-dataplane", "gwapi-controller"]),
+    // Tests alone, of parts that do not know each other.
+    (
+        "gwapi-end-to-end",
+        &["gwapi-model", "gwapi-translate", "gwapi-dataplane", "gwapi-controller"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -67,6 +67,8 @@ fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
     for own in &OWN {
         build.args(["--package", own.package, "--bin", own.binary]);
     }
+    // Whoever embeds the proxy needs no controller, so the program is not built by default.
+    build.args(["--features", "gwapi-dataplane/stream"]);
     build.env("RUSTFLAGS", "-C target-feature=+crt-static");
     as_caller(&mut build);
     run(&mut build)?;

@@ -1,0 +1,132 @@
+//! Who may have a configuration, and whom proxies believe.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use gwapi_controller::serve::ServeLimits;
+
+use crate::support::{
+    Authority, CLASS, Controller, Home, PATIENCE, Service, Tokens, free_port, gateway, get,
+    redirect,
+};
+
+fn manifests(port: u16) -> String {
+    CLASS.to_owned() + &gateway(port) + &redirect("away", "/", "one.example")
+}
+
+#[test]
+fn a_token_that_is_wrong_is_refused_and_the_right_one_is_found_in_the_file_later() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("right", "default", "web-gwapi");
+    tokens.add("of-another-gateway", "default", "api-gwapi");
+    tokens.add("of-another-namespace", "other", "web-gwapi");
+    let mut controller = Controller::start(&authority, &tokens, &manifests(port));
+    let service = Service::to(controller.address());
+    let home = Home::new(&authority, "unknown");
+    let proxy = home.start(&service);
+    for token in ["unknown", "of-another-gateway", "of-another-namespace", "with space"] {
+        home.set_token(token);
+        // The first of these may have been shown before the file was written.
+        controller.wait_for_tokens(controller.asked() + 2);
+        assert_eq!(controller.handle.proxies(), [], "{token}");
+        assert!(!proxy.is_ready(), "{token}");
+    }
+
+    home.set_token("right");
+    controller.wait_for_proxies(1);
+    assert_eq!(controller.handle.proxies()[0].proxy, "pod-of-right");
+    assert_eq!(get(port, "/").0, 302);
+}
+
+#[test]
+fn a_controller_that_nobody_vouches_for_gets_no_token() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("right", "default", "web-gwapi");
+    let mut controller = Controller::start(&Authority::new(), &tokens, &manifests(port));
+    let service = Service::to(controller.address());
+    let home = Home::new(&authority, "right");
+    let proxy = home.start(&service);
+    service.wait_for_connections(3);
+    assert_eq!(controller.asked(), 0);
+    assert!(!proxy.is_ready());
+
+    controller.certify(&authority);
+    controller.wait_for_proxies(1);
+    assert!(proxy.is_ready());
+}
+
+#[test]
+fn an_authority_is_replaced_without_a_proxy_noticing() {
+    let (old, new, port) = (Authority::new(), Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("right", "default", "web-gwapi");
+    let mut controller = Controller::start(&old, &tokens, &manifests(port));
+    let service = Service::to(controller.address());
+    let home = Home::new(&old, "right");
+    let _proxy = home.start(&service);
+    controller.wait_for_proxies(1);
+
+    home.trust(&[&old, &new]);
+    controller.certify(&new);
+    service.cut();
+    controller.wait(|report| report.connected == 0);
+    controller.wait_for_proxies(1);
+    let published = controller.apply(&redirect("away", "/", "two.example"));
+    controller.served(&published);
+    assert_eq!(get(port, "/").1, Some("http://two.example/".to_owned()));
+}
+
+#[test]
+fn whoever_says_nothing_is_let_go() {
+    let (authority, tokens) = (Authority::new(), Tokens::new());
+    let limits =
+        ServeLimits { admission_timeout: Duration::from_millis(50), ..ServeLimits::default() };
+    let controller = Controller::start_with(&authority, &tokens, limits, CLASS);
+    let mut silent = TcpStream::connect(controller.address()).expect("open");
+    silent.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).expect("the end");
+    assert!(rest.is_empty(), "{rest:?}");
+}
+
+#[test]
+fn a_gateway_has_no_more_streams_than_it_may_have() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("one", "default", "web-gwapi");
+    tokens.add("two", "default", "web-gwapi");
+    let limits = ServeLimits { streams_per_gateway: 1, ..ServeLimits::default() };
+    let mut controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    let service = Service::to(controller.address());
+    let first = Home::new(&authority, "one").start(&service);
+    controller.wait_for_proxies(1);
+    let second = Home::new(&authority, "two").start(&service);
+    controller.wait_for_tokens(controller.asked() + 2);
+    assert!(!second.is_ready());
+    assert_eq!(controller.handle.proxies().len(), 1);
+    drop(first);
+    controller.wait(|report| report.connected == 0);
+    controller.wait_for_proxies(1);
+    assert_eq!(controller.handle.proxies()[0].proxy, "pod-of-two");
+}
+
+#[test]
+fn a_stream_ends_with_its_age_and_the_next_one_brings_nothing_new() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("right", "default", "web-gwapi");
+    let limits = ServeLimits { stream_age: Duration::from_millis(200), ..ServeLimits::default() };
+    let mut controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    let service = Service::to(controller.address());
+    let _proxy = Home::new(&authority, "right").start(&service);
+    controller.wait_for_tokens(3);
+    let sent = service.sent();
+    assert!(sent < 64 * 1024, "{sent} bytes for three streams");
+
+    controller.apply(&redirect("away", "/", "two.example"));
+    controller.wait_for_latest();
+    assert_eq!(get(port, "/").1, Some("http://two.example/".to_owned()));
+}
