@@ -69,7 +69,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceParameters {
-    /// Type of the Service: LoadBalancer, NodePort or ClusterIP. Default: LoadBalancer.
+    /// Type of the Service: LoadBalancer, NodePort or ClusterIP. Default: LoadBalancer; with
+    /// `workload.hostPorts` ClusterIP, or what the other fields of `service` need.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::service_type"))]
     pub service_type: Option<ServiceType>,
@@ -108,7 +109,7 @@ pub struct ServiceParameters {
     #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "set")))]
     pub copy_annotations: Vec<String>,
     /// How long a Service may go without an address before its Gateway says that it cannot have
-    /// one. Default: 60s.
+    /// one. Default: 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_timeout: Option<GatewayDuration>,
 }
