@@ -16,11 +16,23 @@ struct Own {
     stage: &'static str,
     package: &'static str,
     binary: &'static str,
+    /// Features beside the default ones, that the binary asks for.
+    features: &'static str,
 }
 
 const OWN: [Own; 2] = [
-    Own { stage: "controller", package: "gwapi-controller", binary: "gwapi-controller" },
-    Own { stage: "proxy", package: "gwapi-dataplane", binary: "gwapi-proxy" },
+    Own {
+        stage: "controller",
+        package: "gwapi-controller",
+        binary: "gwapi-controller",
+        features: "",
+    },
+    Own {
+        stage: "proxy",
+        package: "gwapi-dataplane",
+        binary: "gwapi-proxy",
+        features: "gwapi-dataplane/stream",
+    },
 ];
 
 /// Where the chart is installed, and under which name.
@@ -65,7 +77,7 @@ fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
     // The target has to be named: what runs while cargo builds must not be static.
     build.args(["build", "--locked", "--profile", "image", "--target", &triple]);
     for own in &OWN {
-        build.args(["--package", own.package, "--bin", own.binary]);
+        build.args(["--package", own.package, "--bin", own.binary, "--features", own.features]);
     }
     // Whoever embeds the proxy needs no controller, so the program is not built by default.
     build.args(["--features", "gwapi-dataplane/stream"]);
@@ -84,6 +96,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// Puts images into the cluster and installs the chart with the values of tests, or upgrades it.
 pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
     progress::step("own images into containerd", || images::load(tools, images))?;
+    progress::step("own CRDs", || tools.apply(&root.join("deploy/crds")))?;
     let mut helm = tools.helm(root)?;
     progress::step("chart", || {
         helm.args(["upgrade", "--install", RELEASE]).arg(root.join("deploy/helm/gwapi"));

@@ -2,7 +2,7 @@
 //! was built from, so that neither `cargo clean` nor another clone builds it again.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::hash::{Hash, Hasher};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,10 @@ pub(crate) fn build(root: &Path, module: &Module) -> anyhow::Result<PathBuf> {
     if folder.exists() {
         return Ok(folder);
     }
+    let _lock = lock(&cache, &name)?;
+    if folder.exists() {
+        return Ok(folder);
+    }
     let building = cache.join(format!(".{name}-{}", std::process::id()));
     create_folder(&building)?;
     let built = progress::step(&format!("building {name}"), || {
@@ -135,17 +139,28 @@ pub(crate) fn build(root: &Path, module: &Module) -> anyhow::Result<PathBuf> {
         if !status.success() {
             bail!("go failed with {status}:\n{}", tail(&log));
         }
-        // Where another process was faster, its programs are as good.
-        match fs::rename(&building, &folder) {
-            Err(_) if folder.exists() => Ok(()),
-            result => result.context("cannot move what was built"),
-        }
+        fs::rename(&building, &folder).context("cannot move what was built")
     });
     if building.exists() {
         // What is left over of a failure is no use to anybody.
         let _ = fs::remove_dir_all(&building);
     }
     built.map(|()| folder).with_context(|| format!("cannot build {name}"))
+}
+
+/// Of several processes that miss the same programs, one builds and the others wait for it.
+pub(crate) fn lock(cache: &Path, name: &str) -> anyhow::Result<File> {
+    let path = cache.join(format!(".{name}.lock"));
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            progress::step(&format!("another process builds {name}"), || {
+                file.lock().context("cannot wait for the other process")
+            })?
+        }
+        result => result.with_context(|| format!("cannot lock {}", path.display()))?,
+    }
+    Ok(file)
 }
 
 /// Where the module cache has the sources of a dependency.

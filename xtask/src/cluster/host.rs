@@ -42,7 +42,10 @@ pub(crate) fn check(install: bool) -> anyhow::Result<()> {
     if !packages.is_empty() {
         let line = format!("apt-get install --no-install-recommends {}", packages.join(" "));
         if !install {
-            bail!("a cluster needs programs that are missing here: run `{line}`, or add --install");
+            bail!(
+                "a cluster needs programs that are missing here: run `{line}`, or add --install; \
+                 elsewhere than on Debian the packages may have other names"
+            );
         }
         if find("apt-get").is_none() {
             bail!("--install knows Debian's apt-get only: install {}", packages.join(", "));

@@ -73,6 +73,7 @@ fn of_program(
     let context = programs.0.get(program).with_context(|| format!("{program} was not built"))?;
     let containerfile = root.join("xtask/cluster/images/Containerfile");
     let archive = context.join("image.tar");
+    let _lock = golang::lock(context, program)?;
     if !is_newer(&archive, &containerfile) {
         let arguments = [("PROGRAM", program), ("USER", user)];
         let recipe = Recipe {

@@ -126,9 +126,9 @@ struct Passed {
 }
 
 pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
+    host::check_root()?;
     match &arguments.task {
         ClusterTask::Up { which, install, crds, channel } => {
-            host::check_root()?;
             let cluster = Cluster::named(root, &which.name)?;
             let _lock = lock(&cluster)?;
             up::up(root, &cluster, *install, crds.map(|version| (version, *channel)))?;
@@ -136,7 +136,6 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
             Ok(())
         }
         ClusterTask::Down { which } => {
-            host::check_root()?;
             let cluster = Cluster::named(root, &which.name)?;
             let _lock = lock(&cluster)?;
             let was_there = down::clear(&cluster)?;

@@ -33,7 +33,6 @@ pub(crate) fn build_programs(root: &Path) -> anyhow::Result<Programs> {
 impl Tools {
     /// For a cluster that is up, with the programs that it was started with.
     pub(crate) fn of(cluster: Cluster) -> anyhow::Result<Self> {
-        host::check_root()?;
         let init = cluster.ready_init()?;
         let plan: Option<Plan> = read(&plan_file(&cluster.folder))?;
         let programs = plan.context("the cluster has no plan")?.programs;
