@@ -1,7 +1,6 @@
 //! How proxies find the controller: by the address of its Service.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Service;
@@ -30,7 +29,7 @@ pub struct ConfigService {
 pub async fn keep_bootstrap(
     client: Client,
     service: ConfigService,
-    mut ca_bundle: watch::Receiver<Arc<str>>,
+    mut ca_bundle: watch::Receiver<String>,
     bootstrap: watch::Sender<Option<Bootstrap>>,
 ) {
     let api: Api<Service> = Api::namespaced(client, &service.namespace);
@@ -57,7 +56,7 @@ pub async fn keep_bootstrap(
         let next = host.as_ref().filter(|_| !bundle.is_empty()).map(|host| Bootstrap {
             url: format!("https://{host}:{}", service.port),
             server_name: server_name(&service),
-            ca_bundle: bundle.to_string(),
+            ca_bundle: bundle,
         });
         bootstrap.send_if_modified(|current| {
             let is_new = *current != next;

@@ -33,6 +33,13 @@ impl Publication {
         self.0.is_empty()
     }
 
+    /// The part of it that concerns these Gateways.
+    #[must_use]
+    pub fn of(&self, gateways: &[GatewayId]) -> Self {
+        let part = gateways.iter().filter_map(|gateway| self.0.get_key_value(gateway));
+        Self(part.map(|(gateway, generation)| (gateway.clone(), *generation)).collect())
+    }
+
     /// The Gateways that changed.
     pub fn gateways(&self) -> impl Iterator<Item = &GatewayId> {
         self.0.keys()

@@ -1,10 +1,14 @@
 //! Status: our part of it, and how it gets to the API server.
 
+mod laggards;
+mod ledger;
 mod merge;
 mod withdraw;
+mod writer;
 
 pub use merge::{
     MAX_ADDRESSES, MAX_CONDITIONS, MAX_LISTENERS, MAX_MESSAGE, MAX_PARENTS, Merged, Stored, merge,
     observed_generation, patch,
 };
 pub use withdraw::{OwnedFields, withdraw};
+pub(crate) use writer::{StatusHandle, start};

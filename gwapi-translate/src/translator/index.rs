@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use gwapi_model::{
-    EndpointSlice, Gateway, HttpRoute, NamespacedName, Resource, SERVICE_NAME_LABEL,
+    EndpointSlice, Gateway, HttpRoute, Kind, NamespacedName, ObjectId, Resource, SERVICE_NAME_LABEL,
 };
 
 use super::backend::ServicePort;
@@ -169,4 +169,16 @@ pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = ServicePort> {
 pub(super) fn service_of(slice: &EndpointSlice) -> Option<NamespacedName> {
     let name = slice.metadata.labels.get(SERVICE_NAME_LABEL)?;
     Some(NamespacedName::new(slice.metadata.namespace.clone(), name.as_str()))
+}
+
+/// The Secrets and ConfigMaps that an object refers to, permitted or not: whoever does not hold all
+/// of them in memory needs these.
+pub fn references(resource: &Resource) -> Vec<ObjectId> {
+    let Resource::Gateway(gateway) = resource else { return Vec::new() };
+    let references = gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let references = references.flat_map(|tls| &tls.certificate_refs);
+    references
+        .filter_map(|reference| certificates::target(&gateway.metadata.namespace, reference))
+        .map(|secret| secret.object_id(Kind::Secret))
+        .collect()
 }

@@ -48,6 +48,7 @@ use gwapi_model::{ObjectMeta, ResourceEvent, Resources};
 use crate::ir::GatewayId;
 pub use engine::Work;
 use engine::{Dirty, Engine};
+pub use index::references;
 pub use options::{AddressPolicy, Feedback, Options};
 pub use translation::{Translation, TranslationDelta};
 

@@ -55,15 +55,17 @@ impl Maker<'_> {
             serde_json::to_value(template).expect("Kubernetes' types are plain data");
         let workload = &self.wanted.parameters.workload;
         if let Some(affinity) = &workload.affinity {
-            template["spec"]["affinity"] = affinity.clone();
+            template["spec"]["affinity"] = Value::Object(affinity.clone());
         }
         if !workload.topology_spread_constraints.is_empty() {
             let constraints = workload.topology_spread_constraints.iter();
             template["spec"]["topologySpreadConstraints"] =
-                constraints.map(|constraint| self.counting_our_pods(constraint)).collect();
+                constraints
+                    .map(|constraint| self.counting_our_pods(&Value::Object(constraint.clone())))
+                    .collect();
         }
         if let Some(change) = &workload.pod_template_patch {
-            patch::merge(&mut template, change);
+            patch::merge(&mut template, &Value::Object(change.clone()));
         }
         template
     }

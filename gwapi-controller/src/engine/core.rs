@@ -1,0 +1,378 @@
+//! What the engine does, without a runtime: observations and reports in, changes out.
+//!
+//! * Nothing goes out before every kind has been listed, and everything that is referred to has been
+//!   read: the first change is the whole state.
+//! * An object that refers to something that has not been read yet waits for it, alone and not for
+//!   long. So a new certificate never shows as one that is missing.
+//! * An object that cannot be read is told of. What it was before goes on being served.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use gwapi_model::status::Status;
+use gwapi_model::{ObjectId, Resource, ResourceEvent, Resources};
+use gwapi_translate::infrastructure::InfrastructureReport;
+use gwapi_translate::ir::GatewayId;
+use gwapi_translate::wire::ResourceVersions;
+use gwapi_translate::{Feedback, Options, TranslationDelta, Translator};
+
+use super::progress::{Progress, SourceState};
+use super::references::References;
+use super::unreadable;
+use crate::watch::{Object, Observation, Observed, Reference, Source, Unreadable, has_status};
+
+/// How long an object waits for what it refers to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the engine hears of.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// From the API server.
+    Observation(Observation),
+    /// From the proxies of a Gateway.
+    Proxies(GatewayId, Feedback),
+    /// From whoever provisions Gateways.
+    Infrastructure(GatewayId, InfrastructureReport),
+}
+
+/// What came of some inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// Changes of configuration and status, to be handed out one after the other.
+    pub(crate) deltas: Vec<TranslationDelta>,
+    /// Objects with a status of ours, as they are in the API server; none where one is gone.
+    pub(crate) observed: Vec<(ObjectId, Option<Observed>)>,
+    /// What is to be read from now on, and what no more.
+    pub(crate) references: Vec<Reference>,
+    /// The first whole state is in this step.
+    pub(crate) went_live: bool,
+}
+
+/// The state of the engine.
+#[derive(Debug)]
+pub(crate) struct Core {
+    translator: Translator,
+    references: References,
+    /// The ground state until everything has been read.
+    pending: Option<Resources>,
+    /// Objects that wait for what they refer to.
+    held: BTreeMap<ObjectId, Held>,
+    unreadable: BTreeMap<ObjectId, Broken>,
+    progress: Progress,
+    versions: ResourceVersions,
+    reports: HashMap<GatewayId, Feedback>,
+}
+
+#[derive(Debug)]
+struct Held {
+    resource: Resource,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Broken {
+    problem: Unreadable,
+    /// The status that was handed out for it.
+    told: Option<Status>,
+}
+
+impl Core {
+    /// An engine that has to hear of every one of these sources before it says anything.
+    pub(crate) fn new(options: Options, sources: Vec<Source>) -> Self {
+        Self {
+            references: References::new(&options.controller_name),
+            translator: Translator::new(options),
+            pending: Some(Resources::default()),
+            held: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            progress: Progress::new(sources),
+            versions: ResourceVersions::default(),
+            reports: HashMap::new(),
+        }
+    }
+
+    /// How far the picture is complete.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// How far the sources are.
+    pub(crate) fn versions(&self) -> &ResourceVersions {
+        &self.versions
+    }
+
+    /// The current translation.
+    pub(crate) fn translator(&self) -> &Translator {
+        &self.translator
+    }
+
+    /// The status of every object that we have something to say about.
+    pub(crate) fn statuses(&self) -> BTreeMap<ObjectId, Option<Status>> {
+        let known = self.translator.translation().status.iter();
+        let mut statuses: BTreeMap<ObjectId, Option<Status>> =
+            known.map(|(id, status)| (id.clone(), Some(status.clone()))).collect();
+        for (id, broken) in &self.unreadable {
+            if broken.told.is_some() {
+                statuses.insert(id.clone(), broken.told.clone());
+            }
+        }
+        statuses
+    }
+
+    /// When something has to happen even if nothing is heard of.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.held.values().map(|held| held.deadline).min()
+    }
+
+    /// Takes inputs in, as one change.
+    pub(crate) fn step(&mut self, inputs: Vec<Input>, now: Instant) -> Step {
+        let mut step = Step::default();
+        let mut events = Vec::new();
+        let mut reports: BTreeMap<GatewayId, Feedback> = BTreeMap::new();
+        let mut readable = Vec::new();
+        for input in inputs {
+            let mut noted = Noted { events: &mut events, step: &mut step, readable: &mut readable };
+            match input {
+                Input::Observation(observation) => self.observe(observation, now, &mut noted),
+                Input::Proxies(gateway, feedback) => {
+                    let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
+                    let infrastructure = std::mem::take(&mut report.infrastructure);
+                    *report = Feedback { infrastructure, ..feedback };
+                }
+                Input::Infrastructure(gateway, infrastructure) => {
+                    let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
+                    report.infrastructure = infrastructure;
+                }
+            }
+        }
+        self.release(now, &mut events, &mut step);
+        self.translate(events, &mut step);
+        self.take_in(reports, &mut step);
+        self.tell_of_unreadable(readable, &mut step);
+        self.progress.unreadable = self.unreadable.len();
+        step
+    }
+
+    fn observe(&mut self, observation: Observation, now: Instant, noted: &mut Noted<'_>) {
+        match observation {
+            Observation::Listed(source, objects, version) => {
+                self.list(&source, objects, now, noted);
+                self.versions.complete(&source.to_string(), &version);
+                self.progress.set(source, SourceState::Listed);
+            }
+            Observation::Applied(source, object) => {
+                self.versions.changed(&source.to_string(), &object.resource_version);
+                self.progress.set(source, SourceState::Listed);
+                self.apply(object, now, noted);
+            }
+            Observation::Deleted(source, id, version) => {
+                self.versions.changed(&source.to_string(), &version);
+                self.delete(id, noted);
+            }
+            Observation::UpTo(source, version) => {
+                self.versions.complete(&source.to_string(), &version);
+                self.progress.set(source, SourceState::Listed);
+            }
+            Observation::Absent(source) => {
+                self.list(&source, Vec::new(), now, noted);
+                self.progress.set(source, SourceState::Absent);
+            }
+            Observation::Failed(source, error) => self.progress.failed(source, error),
+            Observation::Fetched(source, id, object) => self.fetch(&source, id, object, now, noted),
+        }
+    }
+
+    /// What is not listed is gone.
+    fn list(&mut self, source: &Source, objects: Vec<Object>, now: Instant, noted: &mut Noted<'_>) {
+        let listed: BTreeSet<ObjectId> = objects.iter().map(|object| object.id.clone()).collect();
+        let mut known: BTreeSet<ObjectId> = self.resources().ids(source.kind).into_iter().collect();
+        known.extend(self.held.keys().cloned());
+        known.extend(self.unreadable.keys().cloned());
+        for id in known {
+            if source.holds(&id) && !listed.contains(&id) {
+                self.delete(id, noted);
+            }
+        }
+        for object in objects {
+            self.versions.changed(&source.to_string(), &object.resource_version);
+            self.apply(object, now, noted);
+        }
+    }
+
+    fn apply(&mut self, object: Object, now: Instant, noted: &mut Noted<'_>) {
+        if has_status(object.id.kind) {
+            noted.step.observed.push((object.id.clone(), object.observed));
+        }
+        match object.content {
+            Ok(resource) => {
+                if self.unreadable.remove(&object.id).is_some() {
+                    noted.readable.push(object.id);
+                }
+                self.admit(resource, now, noted);
+            }
+            Err(problem) => self.refuse(object.id, problem),
+        }
+    }
+
+    fn refuse(&mut self, id: ObjectId, problem: Unreadable) {
+        let known = self.unreadable.get(&id);
+        if known.is_none_or(|known| known.problem != problem) {
+            tracing::warn!(
+                object = %id,
+                generation = problem.generation,
+                problem = problem.message,
+                "an object cannot be read; what it was before is still served"
+            );
+        }
+        let told = known.and_then(|known| known.told.clone());
+        self.unreadable.insert(id, Broken { problem, told });
+    }
+
+    /// Takes an object in, as soon as everything is known that it refers to.
+    fn admit(&mut self, resource: Resource, now: Instant, noted: &mut Noted<'_>) {
+        let id = resource.id();
+        noted.step.references.extend(self.references.add(&resource));
+        if self.pending.is_some() || self.references.is_loaded(&id) {
+            self.held.remove(&id);
+            noted.step.references.extend(self.references.set(&resource));
+            noted.events.push(ResourceEvent::Apply(resource));
+        } else {
+            let deadline = self.held.get(&id).map_or(now + PATIENCE, |held| held.deadline);
+            self.held.insert(id, Held { resource, deadline });
+        }
+    }
+
+    fn delete(&mut self, id: ObjectId, noted: &mut Noted<'_>) {
+        self.held.remove(&id);
+        self.unreadable.remove(&id);
+        noted.step.references.extend(self.references.remove(&id));
+        if has_status(id.kind) {
+            noted.step.observed.push((id.clone(), None));
+        }
+        noted.events.push(ResourceEvent::Delete(id));
+    }
+
+    fn fetch(
+        &mut self,
+        source: &Source,
+        id: ObjectId,
+        object: Option<Object>,
+        now: Instant,
+        noted: &mut Noted<'_>,
+    ) {
+        if !self.references.load(&id) {
+            return;
+        }
+        match object {
+            Some(object) => {
+                self.versions.changed(&source.to_string(), &object.resource_version);
+                self.apply(object, now, noted);
+            }
+            None => noted.events.push(ResourceEvent::Delete(id)),
+        }
+    }
+
+    /// Lets objects go on whose references are known, or that have waited long enough.
+    fn release(&mut self, now: Instant, events: &mut Vec<ResourceEvent>, step: &mut Step) {
+        let is_due =
+            |id: &ObjectId, held: &Held| held.deadline <= now || self.references.is_loaded(id);
+        let due: Vec<ObjectId> = self
+            .held
+            .iter()
+            .filter(|(id, held)| is_due(id, held))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            let Some(held) = self.held.remove(&id) else { continue };
+            step.references.extend(self.references.set(&held.resource));
+            events.push(ResourceEvent::Apply(held.resource));
+        }
+        // What nothing refers to any more is not kept.
+        let removed = step.references.iter().filter_map(|reference| match reference {
+            Reference::Removed(id) => Some(ResourceEvent::Delete(id.clone())),
+            Reference::Added(_) => None,
+        });
+        events.extend(removed);
+    }
+
+    fn translate(&mut self, events: Vec<ResourceEvent>, step: &mut Step) {
+        let Some(pending) = &mut self.pending else {
+            let delta = self.translator.apply_all(events);
+            for gateway in &delta.removed_gateways {
+                self.reports.remove(gateway);
+            }
+            if !delta.is_empty() {
+                step.deltas.push(delta);
+            }
+            return;
+        };
+        events.into_iter().for_each(|event| pending.apply(event));
+        if self.progress.is_complete() && self.references.are_all_loaded() {
+            let events: Vec<ResourceEvent> = pending.iter().map(ResourceEvent::Apply).collect();
+            self.pending = None;
+            self.progress.is_live = true;
+            step.went_live = true;
+            step.deltas.push(self.translator.apply_all(events));
+        }
+    }
+
+    /// What was said about a Gateway so far.
+    fn report(&self, gateway: &GatewayId) -> Feedback {
+        self.reports.get(gateway).cloned().unwrap_or_default()
+    }
+
+    /// Takes reports in. Nobody speaks about a Gateway before it is handed out, so that what is said
+    /// about others is about one that is gone.
+    fn take_in(&mut self, reports: BTreeMap<GatewayId, Feedback>, step: &mut Step) {
+        for (gateway, report) in reports {
+            if !self.translator.translation().config.contains_key(&gateway) {
+                continue;
+            }
+            self.reports.insert(gateway.clone(), report.clone());
+            let delta = self.translator.set_feedback(&gateway, report);
+            if !delta.is_empty() {
+                step.deltas.push(delta);
+            }
+        }
+    }
+
+    /// Puts the status of objects that cannot be read in the place of what translation says about
+    /// their last good version, and the latter back where an object can be read again.
+    fn tell_of_unreadable(&mut self, readable: Vec<ObjectId>, step: &mut Step) {
+        if self.pending.is_some() {
+            return;
+        }
+        let mut told = BTreeMap::new();
+        for id in readable {
+            told.insert(id.clone(), self.translator.translation().status.get(&id).cloned());
+        }
+        for (id, broken) in &mut self.unreadable {
+            for delta in &mut step.deltas {
+                delta.status.remove(id);
+            }
+            let status = unreadable::status(id, &broken.problem, &self.translator);
+            if status != broken.told {
+                broken.told.clone_from(&status);
+                told.insert(id.clone(), status);
+            }
+        }
+        if !told.is_empty() {
+            step.deltas.push(TranslationDelta { status: told, ..TranslationDelta::default() });
+        }
+    }
+
+    fn resources(&self) -> &Resources {
+        self.pending.as_ref().unwrap_or_else(|| self.translator.resources())
+    }
+}
+
+/// What comes up while inputs are looked at.
+struct Noted<'a> {
+    events: &'a mut Vec<ResourceEvent>,
+    step: &'a mut Step,
+    /// Objects that could not be read and now can.
+    readable: &'a mut Vec<ObjectId>,
+}
+
+#[cfg(test)]
+mod tests;

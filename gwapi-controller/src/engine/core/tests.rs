@@ -1,0 +1,317 @@
+//! The engine without an API server.
+
+use gwapi_model::status::ConditionType;
+use gwapi_model::{Kind, manifest};
+use gwapi_translate::ir::ListenerKey;
+use serde_json::json;
+
+use super::*;
+use crate::watch::RawObject;
+
+const CLASS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: gwapi}
+spec: {controllerName: gwapi.dev/gateway-controller}
+";
+
+const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: gwapi
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+
+const ROUTE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec: {parentRefs: [{name: web}], hostnames: [shop.example.com]}
+";
+
+fn resource(text: &str) -> Resource {
+    let mut manifest = manifest::parse("test", text);
+    assert_eq!(manifest.problems, [], "the manifest is fine");
+    manifest.objects.remove(0).resource
+}
+
+/// An object of the version 1 that was read.
+fn object(text: &str) -> Object {
+    let resource = resource(text);
+    Object {
+        id: resource.id(),
+        resource_version: "1".to_owned(),
+        observed: None,
+        content: Ok(resource),
+    }
+}
+
+/// A Gateway with a listener for HTTPS, and the Secret that it refers to.
+fn https(gateway: &str, secret: &str) -> Object {
+    object(&format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: {gateway}}}, \
+         spec: {{gatewayClassName: gwapi, listeners: [{{name: https, port: 443, protocol: HTTPS, \
+         tls: {{certificateRefs: [{{name: {secret}}}]}}}}]}}}}"
+    ))
+}
+
+fn secret(name: &str) -> ObjectId {
+    ObjectId::new(Kind::Secret, "default", name)
+}
+
+/// An object as JSON that cannot be read: its listeners are no list.
+fn broken_gateway(generation: i64) -> Object {
+    let json = json!({
+        "metadata": {"name": "web", "namespace": "default", "generation": generation,
+            "resourceVersion": "9"},
+        "spec": {"gatewayClassName": "gwapi", "listeners": "many"},
+    });
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    Object::read(Kind::Gateway, raw, "us")
+}
+
+fn source(kind: Kind) -> Source {
+    Source { kind, namespace: None }
+}
+
+const KINDS: [Kind; 3] = [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute];
+
+struct Test {
+    core: Core,
+    now: Instant,
+}
+
+impl Test {
+    fn new(sources: Vec<Source>) -> Self {
+        Self { core: Core::new(Options::default(), sources), now: Instant::now() }
+    }
+
+    /// An engine that has listed these objects.
+    fn live(objects: &[Object]) -> Self {
+        let mut test = Self::new(KINDS.map(source).to_vec());
+        for kind in KINDS {
+            test.list(kind, objects);
+        }
+        test
+    }
+
+    fn list(&mut self, kind: Kind, objects: &[Object]) -> Step {
+        let objects = objects.iter().filter(|object| object.id.kind == kind).cloned().collect();
+        self.observe(Observation::Listed(source(kind), objects, "5".to_owned()))
+    }
+
+    fn apply(&mut self, object: Object) -> Step {
+        self.observe(Observation::Applied(source(object.id.kind), object))
+    }
+
+    fn observe(&mut self, observation: Observation) -> Step {
+        self.core.step(vec![Input::Observation(observation)], self.now)
+    }
+
+    fn fetched(&mut self, id: ObjectId, object: Option<Object>) -> Step {
+        self.observe(Observation::Fetched(source(id.kind), id, object))
+    }
+
+    fn serves(&self, gateway: &str) -> bool {
+        let id = GatewayId::new("default", gateway);
+        self.core.translator().translation().config.contains_key(&id)
+    }
+}
+
+/// Reason and generation of a condition in the last status that a step tells of an object.
+fn condition(
+    step: &Step,
+    kind: Kind,
+    name: &str,
+    condition_type: ConditionType,
+) -> Option<(String, i64)> {
+    let namespace = if kind.is_namespaced() { "default" } else { "" };
+    let id = ObjectId::new(kind, namespace, name);
+    let status = step.deltas.iter().rev().find_map(|delta| delta.status.get(&id))?.clone()?;
+    let conditions = match status {
+        Status::GatewayClass(status) => status.conditions,
+        Status::Gateway(status) => status.conditions,
+        Status::HttpRoute(status) => status.parents.first()?.conditions.clone(),
+    };
+    let found = conditions.into_iter().find(|found| found.condition_type == condition_type)?;
+    Some((found.reason.to_string(), found.observed_generation))
+}
+
+#[test]
+fn nothing_goes_out_before_all_kinds_are_listed_and_then_the_whole_state() {
+    let objects = [object(CLASS), object(GATEWAY), object(ROUTE)];
+    let mut test = Test::new(KINDS.map(source).to_vec());
+    for kind in [Kind::HttpRoute, Kind::Gateway] {
+        let step = test.list(kind, &objects);
+        assert!(step.deltas.is_empty() && !step.went_live);
+    }
+    assert_eq!(test.core.progress().obstacles(), ["has not listed GatewayClass"]);
+    let step = test.list(Kind::GatewayClass, &objects);
+    assert!(step.went_live);
+    let [delta] = &step.deltas[..] else { panic!("one whole state: {step:?}") };
+    assert_eq!(delta.config.len(), 1);
+    assert_eq!(delta.status.len(), 3);
+    assert!(test.core.progress().obstacles().is_empty());
+}
+
+#[test]
+fn a_kind_that_the_server_does_not_have_counts_as_listed_and_a_needed_one_is_missed() {
+    let mut test = Test::new(KINDS.map(source).to_vec());
+    test.list(Kind::GatewayClass, &[]);
+    test.list(Kind::HttpRoute, &[]);
+    assert!(test.observe(Observation::Absent(source(Kind::Gateway))).went_live);
+    let obstacles = test.core.progress().obstacles();
+    assert_eq!(obstacles.len(), 1);
+    assert!(obstacles[0].contains("no Gateway: install the Gateway API with `kubectl apply "));
+
+    let step = test.list(Kind::Gateway, &[]);
+    assert!(!step.went_live);
+    assert!(test.core.progress().obstacles().is_empty());
+}
+
+#[test]
+fn what_is_not_listed_any_more_is_gone_within_its_namespace() {
+    let in_namespace =
+        |namespace: &str| Source { kind: Kind::Gateway, namespace: Some(namespace.to_owned()) };
+    let sources = vec![source(Kind::GatewayClass), in_namespace("default"), in_namespace("other")];
+    let mut test = Test::new(sources);
+    test.list(Kind::GatewayClass, &[object(CLASS)]);
+    let list = |namespace: &str, objects: Vec<Object>| {
+        Observation::Listed(in_namespace(namespace), objects, "5".to_owned())
+    };
+    test.observe(list("default", vec![object(GATEWAY)]));
+    test.observe(list("other", Vec::new()));
+    test.observe(list("other", Vec::new()));
+    assert!(test.serves("web"));
+    let step = test.observe(list("default", Vec::new()));
+    assert!(!test.serves("web"));
+    assert_eq!(step.observed, [(ObjectId::new(Kind::Gateway, "default", "web"), None)]);
+}
+
+#[test]
+fn the_first_state_waits_for_the_secrets_that_are_referred_to() {
+    let mut test = Test::live(&[object(CLASS), https("web", "cert")]);
+    assert!(!test.serves("web"));
+    assert!(test.core.progress().obstacles()[0].contains("Secrets"));
+    let step = test.fetched(secret("cert"), None);
+    assert!(step.went_live);
+    let resolved = condition(&step, Kind::Gateway, "web", ConditionType::ResolvedRefs);
+    assert_eq!(resolved, Some(("ListenersNotResolved".to_owned(), 1)));
+}
+
+#[test]
+fn a_gateway_waits_for_a_secret_that_is_being_read_and_others_do_not_wait_with_it() {
+    let mut test = Test::live(&[object(CLASS)]);
+    let step = test.apply(https("slow", "cert"));
+    assert_eq!(step.references, [Reference::Added(secret("cert"))]);
+    assert!(step.deltas.is_empty());
+    assert_eq!(test.core.deadline(), Some(test.now + PATIENCE));
+    test.apply(object(GATEWAY));
+    assert!(test.serves("web") && !test.serves("slow"));
+    test.fetched(secret("cert"), None);
+    assert!(test.serves("slow"));
+    assert_eq!(test.core.deadline(), None);
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_holds_up_its_gateway_for_a_short_time_only() {
+    let mut test = Test::live(&[object(CLASS)]);
+    test.apply(https("slow", "cert"));
+    test.now += PATIENCE;
+    let step = test.core.step(Vec::new(), test.now);
+    assert!(test.serves("slow"));
+    assert!(condition(&step, Kind::Gateway, "slow", ConditionType::Accepted).is_some());
+}
+
+#[test]
+fn a_secret_that_nothing_refers_to_any_more_is_forgotten() {
+    let mut test = Test::live(&[object(CLASS), https("web", "cert")]);
+    let text = "{apiVersion: v1, kind: Secret, metadata: {name: cert}}";
+    test.fetched(secret("cert"), Some(object(text)));
+    assert_eq!(test.core.translator().resources().secrets.len(), 1);
+    let step = test.apply(object(GATEWAY));
+    assert_eq!(step.references, [Reference::Removed(secret("cert"))]);
+    assert!(test.core.translator().resources().secrets.is_empty());
+    test.fetched(secret("cert"), Some(object(text)));
+    assert!(test.core.translator().resources().secrets.is_empty(), "it came too late");
+}
+
+#[test]
+fn an_object_that_cannot_be_read_keeps_its_last_good_version_and_says_so() {
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY), object(ROUTE)]);
+    let step = test.apply(broken_gateway(2));
+    let accepted = condition(&step, Kind::Gateway, "web", ConditionType::Accepted);
+    assert_eq!(accepted, Some(("Invalid".to_owned(), 2)));
+    let programmed = condition(&step, Kind::Gateway, "web", ConditionType::Programmed);
+    assert_eq!(programmed, Some(("Invalid".to_owned(), 2)));
+    assert!(test.serves("web"));
+
+    // A list says the same once more, and a change elsewhere does not undo it.
+    assert!(test.list(Kind::Gateway, &[broken_gateway(2)]).deltas.is_empty());
+    assert!(test.serves("web"));
+    let more = ROUTE.replace("shop", "more");
+    let step = test.apply(object(&more));
+    let accepted = condition(&step, Kind::Gateway, "web", ConditionType::Accepted);
+    assert_eq!(accepted, Some(("Invalid".to_owned(), 2)), "the listener counts one route more");
+
+    let mut mended = resource(GATEWAY);
+    mended.metadata_mut().generation = 3;
+    let mended = Object { content: Ok(mended), ..object(GATEWAY) };
+    let step = test.apply(mended);
+    let accepted = condition(&step, Kind::Gateway, "web", ConditionType::Accepted);
+    assert_eq!(accepted, Some(("Accepted".to_owned(), 3)));
+}
+
+#[test]
+fn an_object_that_could_never_be_read_is_told_of_and_holds_up_nothing() {
+    let mut test = Test::live(&[object(CLASS), broken_gateway(1), object(ROUTE)]);
+    assert!(!test.serves("web"));
+    assert_eq!(test.core.progress().unreadable, 1);
+    let more = GATEWAY.replace("web", "more");
+    let step = test.apply(object(&more));
+    assert!(test.serves("more"));
+    assert_eq!(condition(&step, Kind::Gateway, "web", ConditionType::Accepted), None);
+
+    let web = ObjectId::new(Kind::Gateway, "default", "web");
+    let gone = Observation::Deleted(source(Kind::Gateway), web, "10".to_owned());
+    test.observe(gone);
+    assert_eq!(test.core.progress().unreadable, 0);
+}
+
+#[test]
+fn a_route_that_cannot_be_read_is_refused_by_the_gateways_of_ours_that_it_names() {
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let json = json!({
+        "metadata": {"name": "shop", "namespace": "default", "generation": 4},
+        "spec": {"parentRefs": [{"name": "web"}, {"name": "theirs"}], "rules": {}},
+    });
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    let step = test.apply(Object::read(Kind::HttpRoute, raw, "us"));
+    let accepted = condition(&step, Kind::HttpRoute, "shop", ConditionType::Accepted);
+    assert_eq!(accepted, Some(("UnsupportedValue".to_owned(), 4)));
+    let id = ObjectId::new(Kind::HttpRoute, "default", "shop");
+    let status = step.deltas.last().and_then(|delta| delta.status[&id].clone());
+    let Some(Status::HttpRoute(status)) = status else { panic!("a status of a route") };
+    assert_eq!(status.parents.len(), 1);
+}
+
+#[test]
+fn reports_of_proxies_and_of_infrastructure_do_not_wipe_each_other() {
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let gateway = GatewayId::new("default", "web");
+    let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
+    let feedback = Feedback { unbound, ..Feedback::default() };
+    test.core.step(vec![Input::Proxies(gateway.clone(), feedback.clone())], test.now);
+    let report = InfrastructureReport { ready: true, ..InfrastructureReport::default() };
+    test.core.step(vec![Input::Infrastructure(gateway.clone(), report.clone())], test.now);
+    let known = test.core.report(&gateway);
+    assert_eq!(known.unbound, feedback.unbound);
+    assert_eq!(known.infrastructure, report);
+
+    // What is said about a Gateway that is gone is about nothing.
+    test.list(Kind::Gateway, &[]);
+    test.core.step(vec![Input::Infrastructure(gateway.clone(), report)], test.now);
+    assert_eq!(test.core.report(&gateway), Feedback::default());
+}

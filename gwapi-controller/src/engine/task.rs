@@ -1,0 +1,366 @@
+//! The task that drives the engine: collects what is heard of, and hands out what comes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gwapi_model::status::Status;
+use gwapi_model::{Kind, ObjectId};
+use gwapi_translate::infrastructure::InfrastructureReport;
+use gwapi_translate::ir::GatewayId;
+use gwapi_translate::{Options, TranslationDelta};
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+use super::core::{Core, Input, Step};
+use super::progress::{INSTALL_CRDS, Progress};
+use crate::metrics::Metrics;
+use crate::provision::{Bootstrap, ProvisionHandle, ProvisionSettings, Provisioner};
+use crate::serve::{ConfigHandle, ProxyReport, Publication};
+use crate::status::StatusHandle;
+use crate::watch::{Observation, Reference, Watches};
+
+/// The first change goes at once; what follows within this time is one batch.
+const WINDOW: Duration = Duration::from_millis(5);
+
+/// Inputs in one batch.
+const BATCH: usize = 4096;
+
+/// How long a new leader waits for the first word about the infrastructure of a Gateway before it
+/// writes its status: until then it would say that there is none.
+const FIRST_REPORT: Duration = Duration::from_secs(10);
+
+/// What the engine stands between.
+pub(crate) struct Surroundings {
+    pub(crate) client: Client,
+    pub(crate) watches: Watches,
+    pub(crate) config: ConfigHandle,
+    pub(crate) proxies: mpsc::Receiver<ProxyReport>,
+    pub(crate) status: StatusHandle,
+    pub(crate) is_leading: watch::Receiver<bool>,
+    pub(crate) provision: ProvisionSettings,
+    pub(crate) bootstrap: watch::Receiver<Option<Bootstrap>>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) metrics: Metrics,
+}
+
+/// Runs the engine until nothing can be heard of any more, or `stop` changes.
+pub(crate) async fn run(
+    options: Options,
+    surroundings: Surroundings,
+    mut stop: watch::Receiver<bool>,
+) {
+    let core = Core::new(options, surroundings.watches.sources.clone());
+    let mut engine = Engine { core, leading: None, surroundings };
+    let mut quiet_until = Instant::now();
+    loop {
+        let input = tokio::select! {
+            input = engine.next() => input,
+            _ = stop.changed() => return,
+        };
+        let mut inputs = Vec::new();
+        match input {
+            Heard::Inputs(heard) => inputs.extend(heard),
+            Heard::Leading(is_leading) => engine.lead(is_leading),
+            Heard::Time => {}
+            Heard::Nothing => return,
+        }
+        if quiet_until > Instant::now() {
+            sleep_until(quiet_until.into()).await;
+        }
+        engine.drain(&mut inputs);
+        engine.step(inputs);
+        quiet_until = Instant::now() + WINDOW;
+    }
+}
+
+enum Heard {
+    Inputs(Vec<Input>),
+    Leading(bool),
+    Time,
+    Nothing,
+}
+
+struct Engine {
+    core: Core,
+    leading: Option<Leading>,
+    surroundings: Surroundings,
+}
+
+/// What only the leader has.
+struct Leading {
+    provisioner: ProvisionHandle,
+    reports: mpsc::Receiver<(GatewayId, InfrastructureReport)>,
+    /// Gateways whose infrastructure has not been told of since we lead.
+    awaited: BTreeSet<GatewayId>,
+    awaited_until: Instant,
+    /// What was announced is everything.
+    is_complete: bool,
+    /// The provisioner knows everything.
+    is_synced: bool,
+}
+
+impl Engine {
+    /// Waits for the first thing to happen.
+    async fn next(&mut self) -> Heard {
+        let awaited = self.leading.as_ref().filter(|leading| !leading.is_complete);
+        let awaited = awaited.filter(|_| self.core.progress().is_live);
+        let deadlines = [awaited.map(|leading| leading.awaited_until), self.core.deadline()];
+        let later = async {
+            match deadlines.into_iter().flatten().min() {
+                Some(deadline) => sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let report = async {
+            match &mut self.leading {
+                Some(leading) => leading.reports.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let surroundings = &mut self.surroundings;
+        tokio::select! {
+            observation = surroundings.watches.observations.recv() => match observation {
+                Some(observation) => Heard::Inputs(vec![Input::Observation(observation)]),
+                None => Heard::Nothing,
+            },
+            Some(report) = surroundings.proxies.recv() => Heard::Inputs(vec![proxies(report)]),
+            Some((gateway, report)) = report => {
+                Heard::Inputs(vec![Input::Infrastructure(gateway, report)])
+            }
+            Ok(()) = surroundings.is_leading.changed() => {
+                Heard::Leading(*surroundings.is_leading.borrow_and_update())
+            }
+            () = later => Heard::Time,
+        }
+    }
+
+    /// Adds everything that has been heard of meanwhile.
+    fn drain(&mut self, inputs: &mut Vec<Input>) {
+        while inputs.len() < BATCH
+            && let Ok(observation) = self.surroundings.watches.observations.try_recv()
+        {
+            inputs.push(Input::Observation(observation));
+        }
+        while let Ok(report) = self.surroundings.proxies.try_recv() {
+            inputs.push(proxies(report));
+        }
+        if let Some(leading) = &mut self.leading {
+            while let Ok((gateway, report)) = leading.reports.try_recv() {
+                inputs.push(Input::Infrastructure(gateway, report));
+            }
+        }
+        for input in inputs {
+            self.count(input);
+        }
+    }
+
+    fn count(&self, input: &Input) {
+        let Input::Observation(observation) = input else { return };
+        let (source, event) = match observation {
+            Observation::Listed(source, ..) => (source, "listed"),
+            Observation::Applied(source, _) => (source, "applied"),
+            Observation::Deleted(source, ..) => (source, "deleted"),
+            Observation::UpTo(source, _) => (source, "bookmark"),
+            Observation::Absent(source) => (source, "absent"),
+            Observation::Fetched(source, ..) => (source, "fetched"),
+            Observation::Failed(source, _) => {
+                return self.surroundings.metrics.watch_failure(source.kind);
+            }
+        };
+        self.surroundings.metrics.watch_event(source.kind, event);
+    }
+
+    fn step(&mut self, inputs: Vec<Input>) {
+        let started = Instant::now();
+        let before = self.core.progress().clone();
+        if let Some(leading) = &mut self.leading {
+            for input in &inputs {
+                if let Input::Infrastructure(gateway, _) = input {
+                    leading.awaited.remove(gateway);
+                }
+            }
+        }
+        let step = self.core.step(inputs, started);
+        self.hand_out(step);
+        self.complete();
+        self.surroundings.metrics.step(started.elapsed());
+        self.tell_progress(&before);
+    }
+
+    fn hand_out(&mut self, step: Step) {
+        let Step { deltas, observed, references, went_live } = step;
+        let surroundings = &self.surroundings;
+        for reference in references {
+            // The watches end before the engine only when they panicked, which ends everything.
+            let _: Result<(), mpsc::error::SendError<Reference>> =
+                surroundings.watches.references.send(reference);
+        }
+        surroundings.status.observed(observed);
+        let versions = self.core.versions();
+        if deltas.is_empty() && self.core.progress().is_live {
+            surroundings.config.publish(&TranslationDelta::default(), versions);
+        }
+        for delta in deltas {
+            let publication = surroundings.config.publish(&delta, versions);
+            if went_live {
+                surroundings.config.ready();
+            }
+            tell_change(&delta);
+            if let Some(leading) = &mut self.leading {
+                for (gateway, wanted) in delta.infrastructure {
+                    if wanted.is_none() {
+                        leading.awaited.remove(&gateway);
+                    }
+                    leading.provisioner.set(gateway, wanted);
+                }
+                if !went_live {
+                    announce(&surroundings.status, leading, delta.status, publication);
+                }
+            }
+        }
+        if went_live {
+            self.announce_all();
+        }
+    }
+
+    /// It is on us to write and to provision from now on, or no more.
+    fn lead(&mut self, is_leading: bool) {
+        let surroundings = &self.surroundings;
+        surroundings.metrics.leader(is_leading);
+        if is_leading == self.leading.is_some() {
+            return;
+        }
+        surroundings.status.lead(is_leading);
+        self.leading = None;
+        if !is_leading {
+            return;
+        }
+        let (provisioner, reports) = Provisioner::start(
+            surroundings.client.clone(),
+            surroundings.provision.clone(),
+            surroundings.bootstrap.clone(),
+        );
+        self.leading = Some(Leading {
+            provisioner,
+            reports,
+            awaited: BTreeSet::new(),
+            awaited_until: Instant::now(),
+            is_complete: false,
+            is_synced: false,
+        });
+        if self.core.progress().is_live {
+            self.announce_all();
+        }
+    }
+
+    /// Says everything that a new leader has to say; of Gateways, as soon as there is word of what
+    /// runs for them.
+    fn announce_all(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        let translation = self.core.translator().translation();
+        leading.awaited = translation.infrastructure.keys().cloned().collect();
+        leading.awaited_until = Instant::now() + FIRST_REPORT;
+        for (gateway, wanted) in &translation.infrastructure {
+            leading.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)));
+        }
+        let statuses = self.core.statuses();
+        announce(&self.surroundings.status, leading, statuses, Publication::default());
+    }
+
+    /// Says the rest, when there has been word of every Gateway, or time is up.
+    fn complete(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        if !self.core.progress().is_live {
+            return;
+        }
+        if !leading.is_complete
+            && (leading.awaited.is_empty() || leading.awaited_until <= Instant::now())
+        {
+            leading.is_complete = true;
+            leading.awaited.clear();
+            let statuses = self.core.statuses();
+            announce(&self.surroundings.status, leading, statuses, Publication::default());
+            self.surroundings.status.complete();
+        }
+        // A cluster whose Gateways cannot be seen is no reason to take down what runs for them.
+        if !leading.is_synced && self.core.progress().obstacles().is_empty() {
+            leading.is_synced = true;
+            leading.provisioner.synced();
+        }
+    }
+
+    fn tell_progress(&self, before: &Progress) {
+        let now = self.core.progress();
+        if now == before {
+            return;
+        }
+        for (source, error) in now.failing() {
+            if !before.failing().contains_key(source) {
+                tracing::warn!(%source, error, "cannot be listed or watched; trying again");
+            }
+        }
+        for source in before.failing().keys() {
+            if !now.failing().contains_key(source) {
+                tracing::info!(%source, "is watched again");
+            }
+        }
+        for kind in now.absent().difference(&before.absent()) {
+            match kind.group() {
+                gwapi_model::GATEWAY_GROUP => {
+                    tracing::warn!(%kind, "the cluster has no such kind; `{INSTALL_CRDS}` brings it");
+                }
+                _ => tracing::info!(%kind, "the cluster has no such kind"),
+            }
+        }
+        for kind in before.absent().difference(&now.absent()) {
+            tracing::info!(%kind, "the cluster has this kind now");
+        }
+        if now.is_live && !before.is_live {
+            tracing::info!("everything has been read; proxies are served");
+        }
+        self.surroundings.metrics.unreadable(now.unreadable);
+        self.surroundings.metrics.ready(now.obstacles().is_empty());
+        self.surroundings.progress.send_replace(now.clone());
+    }
+}
+
+/// Hands statuses to the writer, save for those of Gateways whose infrastructure is awaited.
+fn announce(
+    status: &StatusHandle,
+    leading: &Leading,
+    mut statuses: BTreeMap<ObjectId, Option<Status>>,
+    publication: Publication,
+) {
+    if !leading.awaited.is_empty() {
+        statuses.retain(|id, status| {
+            let is_awaited = id.kind == Kind::Gateway && status.is_some();
+            !is_awaited || !leading.awaited.contains(&id.namespaced_name())
+        });
+    }
+    if !statuses.is_empty() {
+        status.announce(statuses, publication);
+    }
+}
+
+fn proxies(report: ProxyReport) -> Input {
+    Input::Proxies(report.gateway, report.feedback)
+}
+
+/// One line per change of what is served.
+fn tell_change(delta: &TranslationDelta) {
+    if delta.config.is_empty() && delta.removed_gateways.is_empty() {
+        return;
+    }
+    let upserts: usize = delta.config.values().map(|change| change.upserts.len()).sum();
+    let removals: usize = delta.config.values().map(|change| change.removals.len()).sum();
+    tracing::info!(
+        gateways = delta.config.len(),
+        removed_gateways = delta.removed_gateways.len(),
+        upserts,
+        removals,
+        statuses = delta.status.len(),
+        "configuration changed"
+    );
+}

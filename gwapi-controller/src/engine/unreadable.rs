@@ -1,0 +1,156 @@
+//! Status of objects that cannot be read. What they were before goes on being served, where it is
+//! known; their conditions say so, under the generation that could not be read.
+
+use std::sync::Arc;
+
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, GatewayClassStatus, GatewayStatus,
+    RouteParentStatus, RouteStatus, Status,
+};
+use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ObjectId, ParentReference};
+use gwapi_translate::Translator;
+
+use crate::watch::Unreadable;
+
+/// Status of an object that cannot be read; `None` where it is not ours.
+pub(super) fn status(
+    id: &ObjectId,
+    unreadable: &Unreadable,
+    translator: &Translator,
+) -> Option<Status> {
+    let judge = Judge { id, unreadable, translator };
+    let before = translator.translation().status.get(id).cloned();
+    match id.kind {
+        Kind::GatewayClass => judge.class(before),
+        Kind::Gateway => judge.gateway(before),
+        Kind::HttpRoute => judge.route(before),
+        _ => None,
+    }
+}
+
+struct Judge<'a> {
+    id: &'a ObjectId,
+    unreadable: &'a Unreadable,
+    translator: &'a Translator,
+}
+
+impl Judge<'_> {
+    fn class(&self, before: Option<Status>) -> Option<Status> {
+        let options = self.translator.options();
+        let is_ours = before.is_some() || self.unreadable.claim.name == options.controller_name;
+        let mut status = match before {
+            Some(Status::GatewayClass(status)) => status,
+            _ => Box::<GatewayClassStatus>::default(),
+        };
+        status.conditions =
+            self.refused(status.conditions, &[], ConditionReason::InvalidParameters);
+        is_ours.then_some(Status::GatewayClass(status))
+    }
+
+    fn gateway(&self, before: Option<Status>) -> Option<Status> {
+        let class = ObjectId::new(Kind::GatewayClass, "", &*self.unreadable.claim.name);
+        let is_ours = self.translator.translation().status.contains_key(&class);
+        let mut status = match before {
+            Some(Status::Gateway(status)) => status,
+            _ if !is_ours => return None,
+            _ => Box::<GatewayStatus>::default(),
+        };
+        let others = [ConditionType::Programmed, ConditionType::ResolvedRefs];
+        status.conditions = self.refused(status.conditions, &others, ConditionReason::Invalid);
+        for listener in &mut status.listeners {
+            for condition in &mut listener.conditions {
+                condition.observed_generation = self.unreadable.generation;
+            }
+        }
+        Some(Status::Gateway(status))
+    }
+
+    fn route(&self, before: Option<Status>) -> Option<Status> {
+        let before = match before {
+            Some(Status::HttpRoute(status)) => status.parents.to_vec(),
+            _ => self.claimed_parents(),
+        };
+        let others = [ConditionType::ResolvedRefs];
+        let parents: Arc<[RouteParentStatus]> = before
+            .into_iter()
+            .map(|mut parent| {
+                let reason = ConditionReason::UnsupportedValue;
+                parent.conditions = self.refused(parent.conditions, &others, reason);
+                parent
+            })
+            .collect();
+        (!parents.is_empty()).then_some(Status::HttpRoute(RouteStatus { parents }))
+    }
+
+    /// Entries for the parents that the route names as far as it can be read, if they are ours.
+    fn claimed_parents(&self) -> Vec<RouteParentStatus> {
+        let controller_name = &self.translator.options().controller_name;
+        let parents = self.unreadable.claim.parents.iter();
+        parents
+            .filter(|parent| {
+                let kind = parent.kind.as_deref().unwrap_or("Gateway");
+                let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+                let namespace = parent.namespace.as_deref().unwrap_or(&self.id.namespace);
+                let gateway = NamespacedName::new(namespace, &*parent.name);
+                (kind, group) == ("Gateway", GATEWAY_GROUP)
+                    && self.translator.translation().config.contains_key(&gateway)
+            })
+            .map(|parent| RouteParentStatus {
+                parent_ref: ParentReference {
+                    group: Some(GATEWAY_GROUP.to_owned()),
+                    kind: Some("Gateway".to_owned()),
+                    ..parent.clone()
+                },
+                controller_name: controller_name.clone(),
+                conditions: Vec::new(),
+            })
+            .collect()
+    }
+
+    /// `Accepted=False`, and of the other types what was known before, for this generation.
+    fn refused(
+        &self,
+        before: Vec<Condition>,
+        others: &[ConditionType],
+        reason: ConditionReason,
+    ) -> Vec<Condition> {
+        let generation = self.unreadable.generation;
+        let last_good = before.first().map(|condition| condition.observed_generation);
+        let message = match last_good {
+            Some(last_good) => format!(
+                "cannot be read: {}; generation {last_good} is served until this is put right",
+                self.unreadable.message
+            ),
+            None => format!("cannot be read: {}", self.unreadable.message),
+        };
+        let accepted = Condition::new(
+            ConditionType::Accepted,
+            ConditionStatus::False,
+            reason,
+            message,
+            generation,
+        );
+        let others = others.iter().map(|condition_type| {
+            let known = before.iter().find(|known| known.condition_type == *condition_type);
+            match known {
+                // What is programmed is not this generation.
+                Some(_) if *condition_type == ConditionType::Programmed => Condition::new(
+                    ConditionType::Programmed,
+                    ConditionStatus::False,
+                    ConditionReason::Invalid,
+                    "the Gateway is not accepted",
+                    generation,
+                ),
+                Some(known) => Condition { observed_generation: generation, ..known.clone() },
+                None => Condition::new(
+                    *condition_type,
+                    ConditionStatus::Unknown,
+                    ConditionReason::Pending,
+                    "cannot be told before the object can be read",
+                    generation,
+                ),
+            }
+        });
+        std::iter::once(accepted).chain(others).collect()
+    }
+}

@@ -1,0 +1,368 @@
+//! What each object should have as status, what it has, and what to do next: without a runtime.
+//!
+//! An object has at most one request under way, so that the newest status wins, whatever the order of
+//! answers. A request begins with the status that the watch brought; only after a conflict is the
+//! object read. Whoever writes the same over and over because somebody else undoes it waits longer
+//! each time.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use gwapi_model::jiff::Timestamp;
+use gwapi_model::status::Status;
+use gwapi_model::{Kind, ObjectId};
+use serde_json::Value;
+
+use super::merge::{Stored, merge, patch};
+use super::withdraw::withdraw;
+use crate::watch::Observed;
+
+/// First pause after a failure, and before the same is written once more; it doubles each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause after failures, and between writes of the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// After so much time without a repair, the next one counts as the first.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// The time, as clocks and as calendars tell it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) instant: Instant,
+    pub(super) time: Timestamp,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Request {
+    /// Apply this merge patch to the status.
+    Write(ObjectId, Value),
+    /// Read the object.
+    Read(ObjectId),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// It was written; the object is now this.
+    Written(Observed),
+    /// It was read.
+    Read(Observed),
+    /// Somebody else wrote in between.
+    Conflict,
+    /// There is no such object any more.
+    Gone,
+    /// The API server does not take it, and would not take it the next time.
+    Refused(String),
+    /// It did not work; it may work after this time, or later.
+    Failed(String, Duration),
+}
+
+/// All objects with a status of ours.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    controller_name: String,
+    entries: HashMap<ObjectId, Entry>,
+    /// Objects to look at, each once.
+    ready: VecDeque<ObjectId>,
+    /// Objects to look at later.
+    timers: BTreeSet<(Instant, ObjectId)>,
+    /// Whether it is on us to write.
+    is_leading: bool,
+    /// Everything has been announced: what was not is no longer ours.
+    is_complete: bool,
+    revisions: u64,
+    /// Objects whose status was looked at and is as it should be.
+    pub(super) unchanged: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    observed: Option<Observed>,
+    /// Number of the last batch that had something to say about it; 0 for none.
+    announced: u64,
+    wanted: Option<Wanted>,
+    is_ready: bool,
+    is_busy: bool,
+    /// The observed version is known to be out of date.
+    is_stale: bool,
+    /// What was written last, by revision.
+    written: u64,
+    /// What the API server would not take: the revision, and the version of the object.
+    refused: Option<(u64, String)>,
+    failures: u32,
+    repairs: u32,
+    repaired_at: Option<Instant>,
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    batch: u64,
+    revision: u64,
+    /// None: it is no longer ours to say anything.
+    status: Option<Status>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub(super) fn new(controller_name: &str) -> Self {
+        Self {
+            controller_name: controller_name.to_owned(),
+            entries: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            is_leading: false,
+            is_complete: false,
+            revisions: 0,
+            unchanged: 0,
+        }
+    }
+
+    /// Takes in what an object has; none when it is gone. An older version than the known one
+    /// changes nothing: what was written is known before the watch tells of it.
+    pub(super) fn observe(&mut self, id: ObjectId, observed: Option<Observed>) {
+        let Some(observed) = observed else {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.observed = None;
+                if !entry.is_busy && entry.wanted.as_ref().is_none_or(|it| it.status.is_none()) {
+                    self.entries.remove(&id);
+                }
+            }
+            return;
+        };
+        let entry = self.entries.entry(id.clone()).or_default();
+        if entry.observed.as_ref().is_none_or(|known| !is_older(&observed, known)) {
+            entry.observed = Some(observed);
+            entry.is_stale = false;
+            self.look_at(id);
+        }
+    }
+
+    /// Something will be wanted of an object: until then, what was wanted before counts.
+    pub(super) fn announce(&mut self, id: &ObjectId, batch: u64) {
+        self.entries.entry(id.clone()).or_default().announced = batch;
+    }
+
+    /// Takes in what an object should have, unless a later batch has already spoken.
+    pub(super) fn want(&mut self, id: ObjectId, batch: u64, status: Option<Status>) {
+        let entry = self.entries.entry(id.clone()).or_default();
+        if entry.wanted.as_ref().is_some_and(|wanted| wanted.batch > batch) {
+            return;
+        }
+        if status.is_none() && entry.observed.is_none() && !entry.is_busy {
+            self.entries.remove(&id);
+            return;
+        }
+        self.revisions += 1;
+        entry.wanted = Some(Wanted { batch, revision: self.revisions, status });
+        self.look_at(id);
+    }
+
+    /// The last batch that spoke about an object.
+    pub(super) fn batch_of(&self, id: &ObjectId) -> u64 {
+        self.entries.get(id).map_or(0, |entry| entry.announced)
+    }
+
+    /// Everything has been announced.
+    pub(super) fn complete(&mut self) {
+        self.is_complete = true;
+        self.look_at_all();
+    }
+
+    /// Whether it is on us to write from now on. What was wanted before then is forgotten: whoever
+    /// leads now says it anew.
+    pub(super) fn lead(&mut self, is_leading: bool) {
+        self.is_leading = is_leading;
+        self.is_complete = false;
+        for entry in self.entries.values_mut() {
+            entry.wanted = None;
+            entry.announced = 0;
+        }
+    }
+
+    /// When there is something to do even if nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(instant, _)| *instant)
+    }
+
+    /// Looks at objects until one needs a request. Answer it with [`Ledger::done`].
+    pub(super) fn next(&mut self, now: Now) -> Option<Request> {
+        while let Some((instant, _)) = self.timers.first()
+            && *instant <= now.instant
+        {
+            let (_, id) = self.timers.pop_first().expect("it was there just now");
+            self.look_at(id);
+        }
+        if !self.is_leading {
+            return None;
+        }
+        loop {
+            let id = self.ready.pop_front()?;
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.is_ready = false;
+            if entry.is_busy {
+                continue;
+            }
+            if let Some(later) = entry.not_before.filter(|later| *later > now.instant) {
+                self.timers.insert((later, id));
+                continue;
+            }
+            entry.not_before = None;
+            if entry.is_stale {
+                entry.is_busy = true;
+                return Some(Request::Read(id));
+            }
+            match entry.decide(&id, self.is_complete, &self.controller_name, now) {
+                Decision::Leave => self.unchanged += 1,
+                Decision::Wait(later) => {
+                    self.timers.insert((later, id));
+                }
+                Decision::Write(patch) => {
+                    entry.is_busy = true;
+                    return Some(Request::Write(id, patch));
+                }
+            }
+        }
+    }
+
+    /// Takes in the answer to a request.
+    pub(super) fn done(&mut self, id: ObjectId, outcome: Outcome, now: Now) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.is_busy = false;
+        if !matches!(outcome, Outcome::Failed(..)) {
+            entry.failures = 0;
+        }
+        match outcome {
+            Outcome::Written(observed) => {
+                entry.note_written(now.instant);
+                // An object that is gone meanwhile stays gone.
+                if entry.observed.is_some() {
+                    self.observe(id.clone(), Some(observed));
+                }
+            }
+            Outcome::Read(observed) => {
+                entry.is_stale = false;
+                self.observe(id.clone(), Some(observed));
+            }
+            Outcome::Conflict => entry.is_stale = true,
+            Outcome::Gone => return self.observe(id, None),
+            Outcome::Refused(_) => {
+                let revision = entry.wanted.as_ref().map_or(0, |wanted| wanted.revision);
+                let observed = entry.observed.as_ref();
+                let version = observed.map(|it| it.resource_version.clone());
+                entry.refused = Some((revision, version.unwrap_or_default()));
+            }
+            Outcome::Failed(_, at_least) => {
+                entry.failures += 1;
+                let pause = pause(entry.failures).max(at_least);
+                entry.not_before = Some(now.instant + pause);
+            }
+        }
+        self.look_at(id);
+    }
+
+    fn look_at(&mut self, id: ObjectId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && !std::mem::replace(&mut entry.is_ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        let mut ids: Vec<ObjectId> = self.entries.keys().cloned().collect();
+        // Classes before Gateways before routes.
+        ids.sort();
+        ids.into_iter().for_each(|id| self.look_at(id));
+    }
+}
+
+enum Decision {
+    Leave,
+    Wait(Instant),
+    Write(Value),
+}
+
+impl Entry {
+    fn decide(
+        &mut self,
+        id: &ObjectId,
+        is_complete: bool,
+        controller_name: &str,
+        now: Now,
+    ) -> Decision {
+        let Some(observed) = &self.observed else { return Decision::Leave };
+        let stored = observed.status();
+        let version = observed.resource_version.clone();
+        let (revision, merged) = match &self.wanted {
+            Some(Wanted { revision, status: Some(status), .. }) => {
+                let stored = Stored { status: &stored, generation: observed.generation };
+                let merged = merge(stored, status, controller_name, now.time);
+                if merged.omitted > 0 {
+                    tracing::warn!(
+                        object = %id,
+                        omitted = merged.omitted,
+                        "the status has no room for all that is to be said: others have filled it"
+                    );
+                }
+                (*revision, merged.status)
+            }
+            // Nothing has been said yet, and something may be.
+            None if !is_complete || self.announced > 0 => return Decision::Leave,
+            // GC-1: what we have nothing to say about is another controller's class.
+            _ if id.kind == Kind::GatewayClass => return Decision::Leave,
+            wanted => {
+                let revision = wanted.as_ref().map_or(0, |wanted| wanted.revision);
+                (revision, withdraw(&stored, id.kind, &observed.owned, controller_name))
+            }
+        };
+        let Some(merged) = merged else { return Decision::Leave };
+        let attempt = (revision, version);
+        if self.refused.as_ref() == Some(&attempt) {
+            return Decision::Leave;
+        }
+        if let Some(later) = self.repair(revision, now.instant) {
+            return Decision::Wait(later);
+        }
+        Decision::Write(patch(&stored, &merged, &attempt.1))
+    }
+
+    /// When what was already written once may be written again; `None` for at once.
+    fn repair(&mut self, revision: u64, now: Instant) -> Option<Instant> {
+        if revision == 0 || self.written != revision {
+            return None;
+        }
+        let repaired_at = self.repaired_at?;
+        if now.duration_since(repaired_at) > QUIET {
+            self.repairs = 0;
+            return None;
+        }
+        let later = repaired_at + pause(self.repairs);
+        (later > now).then_some(later)
+    }
+
+    fn note_written(&mut self, now: Instant) {
+        let revision = self.wanted.as_ref().map_or(0, |wanted| wanted.revision);
+        if revision != 0 && self.written == revision {
+            self.repairs += 1;
+            self.repaired_at = Some(now);
+        } else {
+            self.written = revision;
+        }
+    }
+}
+
+/// Whether one version of an object is older than another; versions are numbers that grow.
+fn is_older(one: &Observed, other: &Observed) -> bool {
+    let number = |observed: &Observed| observed.resource_version.parse::<u64>().ok();
+    number(one).zip(number(other)).is_some_and(|(one, other)| one < other)
+}
+
+fn pause(times: u32) -> Duration {
+    SHORTEST_PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! The ledger without an API server: requests are answered by hand.
+
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, GatewayClassStatus, RouteStatus,
+};
+use serde_json::json;
+
+use super::*;
+use crate::status::OwnedFields;
+
+const US: &str = "gwapi.dev/gateway-controller";
+
+fn class() -> ObjectId {
+    ObjectId::new(Kind::GatewayClass, "", "gwapi")
+}
+
+fn route() -> ObjectId {
+    ObjectId::new(Kind::HttpRoute, "default", "shop")
+}
+
+fn observed(version: u64, status: Value) -> Observed {
+    Observed {
+        resource_version: version.to_string(),
+        generation: 1,
+        status: status.to_string().into(),
+        owned: OwnedFields::default(),
+    }
+}
+
+fn accepted(message: &str) -> Status {
+    let (condition_type, status) = (ConditionType::Accepted, ConditionStatus::True);
+    let reason = ConditionReason::Accepted;
+    Status::GatewayClass(Box::new(GatewayClassStatus {
+        conditions: vec![Condition::new(condition_type, status, reason, message, 1)],
+        supported_features: Vec::new(),
+    }))
+}
+
+/// A ledger with the class in its first version, and whoever plays the API server.
+struct Test {
+    ledger: Ledger,
+    now: Now,
+}
+
+impl Test {
+    fn new() -> Self {
+        let time = "2025-06-07T08:09:10Z".parse().expect("a time");
+        let mut ledger = Ledger::new(US);
+        ledger.lead(true);
+        ledger.observe(class(), Some(observed(1, Value::Null)));
+        Self { ledger, now: Now { instant: Instant::now(), time } }
+    }
+
+    fn want(&mut self, batch: u64, status: Option<Status>) {
+        self.ledger.announce(&class(), batch);
+        self.ledger.want(class(), batch, status);
+    }
+
+    fn next(&mut self) -> Option<Request> {
+        self.ledger.next(self.now)
+    }
+
+    /// The message of a write that is asked for, and the version that it is based on.
+    fn next_write(&mut self) -> Option<(String, String)> {
+        match self.next()? {
+            Request::Write(_, patch) => {
+                let text = |value: &Value| value.as_str().expect("a text").to_owned();
+                let message = text(&patch["status"]["conditions"][0]["message"]);
+                Some((message, text(&patch["metadata"]["resourceVersion"])))
+            }
+            read => panic!("expected a write, found {read:?}"),
+        }
+    }
+
+    /// Answers a write: the object has this message now.
+    fn written(&mut self, version: u64, message: &str) {
+        let status = Stored { status: &Value::Null, generation: 1 };
+        let status = merge(status, &accepted(message), US, self.now.time).status;
+        let now = observed(version, status.expect("a change"));
+        self.ledger.done(class(), Outcome::Written(now), self.now);
+    }
+}
+
+fn pair(message: &str, version: &str) -> Option<(String, String)> {
+    Some((message.to_owned(), version.to_owned()))
+}
+
+#[test]
+fn what_is_as_it_should_be_is_not_written() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    assert_eq!(test.next_write(), pair("", "1"));
+    test.written(2, "");
+    assert_eq!(test.next(), None);
+    test.want(2, Some(accepted("")));
+    assert_eq!(test.next(), None);
+    assert_eq!(test.ledger.unchanged, 2);
+}
+
+#[test]
+fn the_newest_status_is_written_after_the_one_that_is_under_way() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("first")));
+    assert_eq!(test.next_write(), pair("first", "1"));
+    test.want(2, Some(accepted("second")));
+    test.want(3, Some(accepted("third")));
+    assert_eq!(test.next(), None, "one request at a time");
+    test.written(2, "first");
+    assert_eq!(test.next_write(), pair("third", "2"));
+    // A batch that was held up by slow proxies does not undo a later one.
+    test.ledger.want(class(), 2, Some(accepted("second")));
+    test.written(3, "third");
+    assert_eq!(test.next(), None);
+}
+
+#[test]
+fn after_a_conflict_the_object_is_read_and_the_rest_merged_anew() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("ours")));
+    assert_eq!(test.next_write(), pair("ours", "1"));
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    assert_eq!(test.next(), Some(Request::Read(class())));
+    let theirs = json!({"conditions": [{"type": "example.com/Audited"}]});
+    test.ledger.done(class(), Outcome::Read(observed(7, theirs)), test.now);
+    let Some(Request::Write(_, patch)) = test.next() else { panic!("a write") };
+    assert_eq!(patch["status"]["conditions"][0]["type"], "example.com/Audited");
+    assert_eq!(patch["status"]["conditions"][1]["message"], "ours");
+    assert_eq!(patch["metadata"]["resourceVersion"], "7");
+}
+
+#[test]
+fn a_watch_that_lags_behind_our_own_write_causes_none() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    assert!(test.next().is_some());
+    test.written(5, "");
+    test.ledger.observe(class(), Some(observed(4, Value::Null)));
+    assert_eq!(test.next(), None);
+}
+
+#[test]
+fn whoever_does_not_lead_writes_nothing_and_forgets_what_was_to_be_written() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("old")));
+    test.ledger.lead(false);
+    assert_eq!(test.next(), None);
+    test.ledger.lead(true);
+    assert_eq!(test.next(), None, "the world may have changed since");
+    test.want(2, Some(accepted("new")));
+    assert_eq!(test.next_write(), pair("new", "1"));
+}
+
+#[test]
+fn failures_are_followed_by_growing_pauses() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    for pause in [200, 400, 800] {
+        assert!(test.next().is_some());
+        let failed = Outcome::Failed("gone fishing".to_owned(), Duration::ZERO);
+        test.ledger.done(class(), failed, test.now);
+        assert_eq!(test.next(), None);
+        let deadline = test.now.instant + Duration::from_millis(pause);
+        assert_eq!(test.ledger.deadline(), Some(deadline));
+        test.now.instant = deadline;
+    }
+    assert!(test.next().is_some());
+}
+
+#[test]
+fn somebody_who_undoes_our_status_is_answered_more_and_more_slowly() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("ours")));
+    assert!(test.next().is_some());
+    test.written(2, "ours");
+    let mut version = 2;
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        version += 1;
+        test.ledger.observe(class(), Some(observed(version, json!({}))));
+        let before = test.now.instant;
+        if test.next().is_none() {
+            test.now.instant = test.ledger.deadline().expect("a later attempt");
+            assert!(test.next().is_some());
+        }
+        pauses.push(test.now.instant - before);
+        version += 1;
+        test.written(version, "ours");
+    }
+    assert_eq!(pauses.map_millis(), [0, 200, 400, 800]);
+}
+
+trait MapMillis {
+    fn map_millis(&self) -> Vec<u128>;
+}
+
+impl MapMillis for Vec<Duration> {
+    fn map_millis(&self) -> Vec<u128> {
+        self.iter().map(Duration::as_millis).collect()
+    }
+}
+
+#[test]
+fn what_the_server_refuses_is_not_tried_again_until_something_changes() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("bad")));
+    assert!(test.next().is_some());
+    test.ledger.done(class(), Outcome::Refused("too long".to_owned()), test.now);
+    assert_eq!(test.next(), None);
+    test.want(2, Some(accepted("good")));
+    assert_eq!(test.next_write(), pair("good", "1"));
+}
+
+#[test]
+fn entries_of_ours_from_an_earlier_life_go_when_all_is_known_and_not_before() {
+    let mut test = Test::new();
+    let parents = json!({"parents": [
+        {"controllerName": US, "parentRef": {"name": "old"}, "conditions": []},
+        {"controllerName": "example.com/other", "parentRef": {"name": "a"}, "conditions": []},
+    ]});
+    test.ledger.observe(route(), Some(observed(3, parents)));
+    assert_eq!(test.next(), None);
+    test.ledger.complete();
+    let Some(Request::Write(id, patch)) = test.next() else { panic!("a write") };
+    assert_eq!(id, route());
+    let controllers = &patch["status"]["parents"];
+    assert_eq!(controllers.as_array().map(Vec::len), Some(1));
+    assert_eq!(controllers[0]["controllerName"], "example.com/other");
+    // The class is not ours to say anything about.
+    assert_eq!(test.next(), None);
+}
+
+#[test]
+fn what_is_announced_and_waits_for_proxies_is_not_withdrawn_meanwhile() {
+    let mut test = Test::new();
+    let entry = json!({"controllerName": US, "parentRef": {"name": "web"}, "conditions": []});
+    test.ledger.observe(route(), Some(observed(3, json!({"parents": [entry]}))));
+    test.ledger.announce(&route(), 1);
+    test.ledger.complete();
+    assert_eq!(test.next(), None);
+    let none = Status::HttpRoute(RouteStatus { parents: Vec::new().into() });
+    test.ledger.want(route(), 1, Some(none));
+    assert!(matches!(test.next(), Some(Request::Write(..))));
+}
+
+#[test]
+fn an_object_that_is_gone_is_forgotten() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    assert!(test.next().is_some());
+    test.ledger.observe(class(), None);
+    test.want(2, None);
+    test.ledger.done(class(), Outcome::Gone, test.now);
+    assert_eq!(test.next(), None);
+    assert!(test.ledger.entries.is_empty());
+}

@@ -1,0 +1,206 @@
+//! Which kinds there are: the CRDs of the Gateway API and our own, by their metadata.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gwapi_model::GATEWAY_GROUP;
+use kube::core::gvk::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::list_watch::{Pauses, Seen, list_watch};
+use super::object::RawObject;
+
+/// Group of our own CRDs.
+const OWN_GROUP: &str = "gwapi.dev";
+
+/// Annotation with the version of the Gateway API that a CRD belongs to (GC-4).
+const BUNDLE_VERSION: &str = "gateway.networking.k8s.io/bundle-version";
+
+/// Versions of the Gateway API that this release is tried with.
+const TRIED: [&str; 2] = ["v1.6.", "v1.7."];
+
+/// Pause where we are not allowed to look.
+const DENIED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The CRDs that concern us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Crds {
+    /// What is known about them.
+    pub(crate) known: Known,
+    /// Counts every change of one of them, also those that show in nothing else: a CRD is served a
+    /// moment after it came, and says so in its status.
+    revision: u64,
+}
+
+/// What is known about CRDs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// They have not been listed yet.
+    #[default]
+    Nothing,
+    /// We are not allowed to list them.
+    Denied,
+    /// Their names, such as `gateways.gateway.networking.k8s.io`, with the bundle's version.
+    All(BTreeMap<String, Option<String>>),
+}
+
+impl Crds {
+    /// Whether a kind is defined; `None` where that is not known.
+    pub(crate) fn define(&self, resource: &ApiResource) -> Option<bool> {
+        let Known::All(crds) = &self.known else { return None };
+        Some(crds.contains_key(&format!("{}.{}", resource.plural, resource.group)))
+    }
+
+    /// The versions of the Gateway API whose CRDs are installed; more than one where they are mixed.
+    fn bundle_versions(&self) -> BTreeSet<&str> {
+        let Known::All(crds) = &self.known else { return BTreeSet::new() };
+        let gateway_api = crds.iter().filter(|(name, _)| name.ends_with(GATEWAY_GROUP));
+        gateway_api.map(|(_, version)| version.as_deref().unwrap_or("unknown")).collect()
+    }
+}
+
+/// Watches CRDs.
+pub(super) struct CrdWatch {
+    pub(super) client: Client,
+    pub(super) crds: watch::Sender<Crds>,
+}
+
+/// What is kept of a CRD: its name, and the version of its bundle.
+type Crd = (String, Option<String>);
+
+impl CrdWatch {
+    /// Watches until nobody listens. What is known stays known while the API server is away.
+    pub(super) async fn run(self) {
+        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions");
+        let api: Api<RawObject<true>> = Api::all_with(self.client.clone(), &resource);
+        let mut seen = pin!(list_watch(api, crd));
+        let mut pauses = Pauses::default();
+        while let Some(seen) = seen.next().await {
+            if self.crds.is_closed() {
+                return;
+            }
+            match seen {
+                Ok(seen) => {
+                    pauses.reset();
+                    note(&self.crds, seen);
+                }
+                Err(error) if error.status().is_some_and(|status| status.code == 403) => {
+                    tracing::warn!(
+                        "must not list CustomResourceDefinitions, so that kinds that come and go \
+                         are noticed late: grant get, list and watch to this ServiceAccount"
+                    );
+                    self.crds.send_modify(|crds| crds.known = Known::Denied);
+                    sleep(DENIED_PAUSE).await;
+                }
+                Err(error) => {
+                    let pause = pauses.after(&error);
+                    tracing::debug!(%error, "cannot watch CustomResourceDefinitions");
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+fn note(crds: &watch::Sender<Crds>, seen: Seen<Crd>) {
+    crds.send_if_modified(|crds| {
+        let before = crds.clone();
+        match (seen, &mut crds.known) {
+            (Seen::Listed(listed, _), known) => {
+                let listed = listed.into_iter().filter(|(name, _)| concerns_us(name));
+                *known = Known::All(listed.collect());
+            }
+            (Seen::Applied((name, version)), Known::All(known)) if concerns_us(&name) => {
+                known.insert(name, version);
+            }
+            (Seen::Deleted((name, _)), Known::All(known)) if concerns_us(&name) => {
+                known.remove(&name);
+            }
+            _ => return false,
+        }
+        crds.revision += 1;
+        if crds.bundle_versions() != before.bundle_versions() {
+            tell_versions(&crds.bundle_versions());
+        }
+        true
+    });
+}
+
+/// GC-4: other versions are served as well as may be.
+fn tell_versions(versions: &BTreeSet<&str>) {
+    let is_known = |version: &&str| TRIED.iter().any(|tried| version.starts_with(tried));
+    if versions.len() > 1 || !versions.iter().all(is_known) {
+        tracing::warn!(
+            ?versions,
+            tried = ?TRIED,
+            "the CRDs of the Gateway API are of versions that this release has not been tried with"
+        );
+    } else {
+        tracing::info!(?versions, "the CRDs of the Gateway API");
+    }
+}
+
+fn crd(raw: RawObject<true>) -> Crd {
+    let version = raw.metadata("annotations")[BUNDLE_VERSION].as_str().map(str::to_owned);
+    (raw.name().to_owned(), version)
+}
+
+fn concerns_us(name: &str) -> bool {
+    let group = name.split_once('.').map(|(_, group)| group);
+    matches!(group, Some(GATEWAY_GROUP | OWN_GROUP))
+}
+
+#[cfg(test)]
+mod tests {
+    use gwapi_model::Kind;
+
+    use super::super::api_resource;
+    use super::*;
+
+    const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
+
+    fn crd(name: &str, version: &str) -> Crd {
+        (name.to_owned(), Some(version.to_owned()))
+    }
+
+    fn listed(crds: &[Crd]) -> Seen<Crd> {
+        Seen::Listed(crds.to_vec(), "1".to_owned())
+    }
+
+    #[test]
+    fn kinds_come_and_go_with_their_crds() {
+        let (sender, crds) = watch::channel(Crds::default());
+        let gateways = api_resource(Kind::Gateway, "v1");
+        assert_eq!(crds.borrow().define(&gateways), None);
+
+        note(&sender, listed(&[crd("widgets.example.com", "v1")]));
+        assert_eq!(crds.borrow().define(&gateways), Some(false));
+
+        note(&sender, Seen::Applied(crd(GATEWAYS, "v1.7.0")));
+        assert_eq!(crds.borrow().define(&gateways), Some(true));
+        assert_eq!(crds.borrow().bundle_versions(), BTreeSet::from(["v1.7.0"]));
+
+        note(&sender, Seen::Deleted(crd(GATEWAYS, "v1.7.0")));
+        assert_eq!(crds.borrow().define(&gateways), Some(false));
+    }
+
+    #[test]
+    fn a_change_that_shows_in_nothing_else_is_told_and_one_of_others_is_not() {
+        let (sender, mut crds) = watch::channel(Crds::default());
+        note(&sender, listed(&[]));
+        crds.mark_unchanged();
+        note(&sender, Seen::Applied(crd("widgets.example.com", "v1")));
+        assert_eq!(crds.has_changed().ok(), Some(false));
+        for _ in 0..2 {
+            note(&sender, Seen::Applied(crd("gatewayparameters.gwapi.dev", "")));
+            assert_eq!(crds.has_changed().ok(), Some(true));
+            crds.mark_unchanged();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The watch of one kind: lists, follows, and starts over when it has to.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gwapi_model::Kind;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::crds::Crds;
+use super::list_watch::{Pauses, list_watch};
+use super::object::{Object, RawObject, api_resource};
+use super::{Observation, Source};
+
+/// Longest pause between looks for a kind that is not served, should its CRD come unnoticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// First pause after a CRD changed: it is there a moment before its objects are served.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a kind has to be missing before it is taken for gone, unless its CRD is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Watches one kind in one scope, as long as somebody wants to know.
+#[derive(Clone)]
+pub(super) struct KindWatch {
+    pub(super) client: Client,
+    pub(super) source: Source,
+    /// Versions of the kind, the preferred one first; the first that is served is watched.
+    pub(super) versions: &'static [&'static str],
+    /// The name under which we write status.
+    pub(super) manager: Arc<str>,
+    pub(super) observations: mpsc::Sender<Observation>,
+    /// Changes whenever a CRD of ours does.
+    pub(super) crds: watch::Receiver<Crds>,
+}
+
+/// What is made of a kind that the API server says it does not have.
+///
+/// To take it for gone ends everything that its objects asked for, and an API server that starts may
+/// deny for a moment what it has. So the CRDs have their say as well, or else time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Missing {
+    /// It was never there.
+    #[default]
+    SoFar,
+    /// It was there until then.
+    Since(Instant),
+    /// It is taken for gone.
+    Gone,
+}
+
+/// What to do about a kind that is missing.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// Tell that it is absent.
+    Tell,
+    /// Tell that it cannot be had.
+    Explain,
+    /// Wait.
+    Wait,
+}
+
+impl Missing {
+    /// `definition` tells whether there is a CRD for it, where that is known.
+    fn step(&mut self, definition: Option<bool>, now: Instant) -> Step {
+        let is_gone = match (*self, definition) {
+            (Self::Gone, _) => return Step::Wait,
+            (_, Some(false)) => true,
+            (Self::SoFar, _) => {
+                *self = Self::Since(now);
+                false
+            }
+            (Self::Since(then), _) => now.duration_since(then) >= PATIENCE,
+        };
+        match (is_gone, definition) {
+            (true, _) => {
+                *self = Self::Gone;
+                Step::Tell
+            }
+            (false, Some(true)) => Step::Explain,
+            (false, _) => Step::Wait,
+        }
+    }
+}
+
+/// Why a watch ended.
+enum Ended {
+    /// The API server does not have this version of the kind. It may have had it until now.
+    NotServed { was_served: bool },
+    /// A version that is preferred may be served by now.
+    LookAgain,
+    /// Nobody listens any more.
+    Unwanted,
+}
+
+impl KindWatch {
+    /// Watches until nobody listens. Dropping it loses nothing: the next one lists everything.
+    pub(super) async fn run(mut self) {
+        let mut pause = SHORTEST_PAUSE;
+        let mut missing = Missing::default();
+        loop {
+            self.crds.mark_unchanged();
+            for version in self.versions {
+                let ended = match self.source.kind {
+                    Kind::Namespace => self.follow::<true>(version).await,
+                    _ => self.follow::<false>(version).await,
+                };
+                match ended {
+                    Ended::NotServed { was_served: true } => {
+                        missing = Missing::Since(Instant::now())
+                    }
+                    Ended::NotServed { was_served: false } => {}
+                    Ended::LookAgain => break,
+                    Ended::Unwanted => return,
+                }
+            }
+            let definition = self.crds.borrow().define(&api_resource(self.source.kind, "v1"));
+            let told = match missing.step(definition, Instant::now()) {
+                Step::Tell => self.tell(Observation::Absent(self.source.clone())).await,
+                Step::Explain => {
+                    let error = format!(
+                        "the API server has no {} in version {}",
+                        self.source.kind,
+                        self.versions.join(" or ")
+                    );
+                    self.tell(Observation::Failed(self.source.clone(), error)).await
+                }
+                Step::Wait => true,
+            };
+            if !told {
+                return;
+            }
+            pause = match timeout(pause, self.crds.changed()).await {
+                Ok(_) => SHORTEST_PAUSE,
+                Err(_) => (2 * pause).min(LONGEST_PAUSE),
+            };
+        }
+    }
+
+    async fn follow<const METADATA_ONLY: bool>(&mut self, version: &str) -> Ended {
+        let is_preferred = self.versions.first().is_none_or(|preferred| *preferred == version);
+        let resource = api_resource(self.source.kind, version);
+        let api: Api<RawObject<METADATA_ONLY>> = match &self.source.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let (kind, manager) = (self.source.kind, self.manager.clone());
+        let mut seen = pin!(list_watch(api, move |raw| Object::read(kind, raw, &manager)));
+        let mut pauses = Pauses::default();
+        let mut was_served = false;
+        loop {
+            let seen = tokio::select! {
+                seen = seen.next() => seen,
+                _ = self.crds.changed(), if !is_preferred => return Ended::LookAgain,
+            };
+            let source = self.source.clone();
+            let (observation, pause) = match seen {
+                None => return Ended::LookAgain,
+                Some(Ok(seen)) => {
+                    was_served = true;
+                    pauses.reset();
+                    (Observation::of(source, seen), Duration::ZERO)
+                }
+                Some(Err(error)) if error.is_not_served() => {
+                    return Ended::NotServed { was_served };
+                }
+                Some(Err(error)) => {
+                    let pause = pauses.after(&error);
+                    (Observation::Failed(source, error.to_string()), pause)
+                }
+            };
+            if !self.tell(observation).await {
+                return Ended::Unwanted;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn tell(&self, observation: Observation) -> bool {
+        self.observations.send(observation).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_whose_crd_is_not_there_is_absent_at_once_and_told_once() {
+        let now = Instant::now();
+        let mut missing = Missing::SoFar;
+        assert_eq!(missing.step(Some(false), now), Step::Tell);
+        assert_eq!(missing.step(Some(false), now), Step::Wait);
+    }
+
+    #[test]
+    fn a_kind_that_is_defined_and_denied_for_a_moment_is_not_gone() {
+        let then = Instant::now();
+        let mut missing = Missing::Since(then);
+        assert_eq!(missing.step(Some(true), then), Step::Explain);
+        assert_eq!(missing.step(Some(true), then + PATIENCE / 2), Step::Explain);
+        assert_eq!(missing.step(Some(true), then + PATIENCE), Step::Tell);
+    }
+
+    #[test]
+    fn where_crds_cannot_be_seen_time_tells() {
+        let now = Instant::now();
+        let mut missing = Missing::SoFar;
+        assert_eq!(missing.step(None, now), Step::Wait);
+        assert_eq!(missing.step(None, now + PATIENCE), Step::Tell);
+    }
+}

@@ -1,0 +1,181 @@
+//! What the API server has, as a stream of observations: one task per kind.
+//!
+//! ```text
+//!  crds ────────────► which kinds there are ─┐
+//!  kind (each) ──────────────────────────────┼──► Observation ──► engine
+//!  referenced (Secrets, ConfigMaps) ─────────┘
+//!        ▲ which ones are referred to
+//!        └──────────────────────────────────────────────── engine
+//! ```
+//!
+//! Nothing here ends a watch for good: a server that is gone, busy, restarted or compacted is asked
+//! again, while everything that is known goes on being served. An object that cannot be read is
+//! handed on as just that.
+
+mod crds;
+mod kind;
+mod list_watch;
+mod object;
+mod referenced;
+
+use std::fmt;
+use std::sync::Arc;
+
+use gwapi_model::{Kind, ObjectId};
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crds::{CrdWatch, Crds};
+use kind::KindWatch;
+use list_watch::Seen;
+pub(crate) use object::{Object, Observed, RawObject, Unreadable, api_resource, has_status};
+pub(crate) use referenced::Reference;
+use referenced::ReferencedWatch;
+
+/// Observations that wait for the engine. A watch that is ahead of it waits.
+const QUEUE: usize = 1024;
+
+/// Kinds of which every object is followed, with the versions that may serve them.
+const FOLLOWED: &[(Kind, &[&str])] = &[
+    (Kind::GatewayClass, &["v1"]),
+    (Kind::Gateway, &["v1"]),
+    (Kind::HttpRoute, &["v1"]),
+    (Kind::ReferenceGrant, &["v1", "v1beta1"]),
+    (Kind::GatewayParameters, &["v1alpha1"]),
+    (Kind::Namespace, &["v1"]),
+    (Kind::Service, &["v1"]),
+    (Kind::EndpointSlice, &["v1"]),
+];
+
+/// Kinds of which only those objects are read that others refer to.
+const REFERENCED: &[Kind] = &[Kind::Secret, Kind::ConfigMap];
+
+/// One stream of observations: a kind, in one namespace or in all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Source {
+    /// The kind.
+    pub(crate) kind: Kind,
+    /// The namespace, where not all are watched.
+    pub(crate) namespace: Option<String>,
+}
+
+impl Source {
+    /// Whether an object is one of those that the source tells of.
+    pub(crate) fn holds(&self, id: &ObjectId) -> bool {
+        let namespace = self.namespace.as_deref();
+        self.kind == id.kind && namespace.is_none_or(|namespace| *namespace == *id.namespace)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} in {namespace}", self.kind),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+/// One thing that was seen.
+#[derive(Clone, Debug)]
+pub(crate) enum Observation {
+    /// These are all objects of a source, in this version.
+    Listed(Source, Vec<Object>, String),
+    /// An object is there, new or changed.
+    Applied(Source, Object),
+    /// An object is gone; it ended with this version.
+    Deleted(Source, ObjectId, String),
+    /// All changes of a source up to this version have been told.
+    UpTo(Source, String),
+    /// The API server does not have this kind.
+    Absent(Source),
+    /// A source could not be listed or watched, for this reason; it is tried again.
+    Failed(Source, String),
+    /// An object that is referred to, as it is now; none where it does not exist, or must not be
+    /// read.
+    Fetched(Source, ObjectId, Option<Object>),
+}
+
+impl Observation {
+    fn of(source: Source, seen: Seen<Object>) -> Self {
+        match seen {
+            Seen::Listed(objects, version) => Self::Listed(source, objects, version),
+            Seen::Applied(object) => Self::Applied(source, object),
+            Seen::Deleted(object) => Self::Deleted(source, object.id, object.resource_version),
+            Seen::UpTo(version) => Self::UpTo(source, version),
+        }
+    }
+}
+
+/// The running watches; they end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watches {
+    /// What is seen.
+    pub(crate) observations: mpsc::Receiver<Observation>,
+    /// Who has to be told what is referred to.
+    pub(crate) references: mpsc::UnboundedSender<Reference>,
+    /// What has to be listed before the picture is complete.
+    pub(crate) sources: Vec<Source>,
+    _tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Starts all watches: in all namespaces, or in those that are named. `manager` is the name
+    /// under which we write status.
+    pub(crate) fn start(client: &Client, namespaces: &[String], manager: &str) -> Self {
+        let (sender, observations) = mpsc::channel(QUEUE);
+        let (crds_sender, crds) = watch::channel(Crds::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(CrdWatch { client: client.clone(), crds: crds_sender }.run());
+        let manager: Arc<str> = manager.into();
+        let mut sources = Vec::new();
+        for (kind, versions) in FOLLOWED {
+            for source in sources_of(*kind, namespaces) {
+                sources.push(source.clone());
+                let watch = KindWatch {
+                    client: client.clone(),
+                    source,
+                    versions,
+                    manager: manager.clone(),
+                    observations: sender.clone(),
+                    crds: crds.clone(),
+                };
+                tasks.spawn(watch.run());
+            }
+        }
+        let (references, wanted) = mpsc::unbounded_channel();
+        let referenced = ReferencedWatch {
+            client: client.clone(),
+            sources: REFERENCED.iter().flat_map(|kind| sources_of(*kind, namespaces)).collect(),
+            wanted,
+            observations: sender,
+        };
+        tasks.spawn(referenced.run());
+        Self { observations, references, sources, _tasks: tasks }
+    }
+}
+
+fn sources_of(kind: Kind, namespaces: &[String]) -> Vec<Source> {
+    if namespaces.is_empty() || !kind.is_namespaced() {
+        return vec![Source { kind, namespace: None }];
+    }
+    let source = |namespace: &String| Source { kind, namespace: Some(namespace.clone()) };
+    namespaces.iter().map(source).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_limit_the_kinds_that_live_in_one() {
+        let namespaces = ["a".to_owned(), "b".to_owned()];
+        let names = |kind| -> Vec<String> {
+            sources_of(kind, &namespaces).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(Kind::Gateway), ["Gateway in a", "Gateway in b"]);
+        assert_eq!(names(Kind::GatewayClass), ["GatewayClass"]);
+        assert_eq!(sources_of(Kind::Gateway, &[])[0].to_string(), "Gateway");
+    }
+}

@@ -1,0 +1,434 @@
+//! What a controller does with a real API server.
+
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::Scenario;
+use crate::api::{Api, class, condition, gateway, is, parent, route};
+use crate::controller::{Running, STATUS_REQUESTS, settings};
+
+macro_rules! scenarios {
+    ($($name:ident,)+) => {
+        /// All of them, in the order in which they run.
+        pub(crate) const ALL: &[Scenario] =
+            &[$((stringify!($name), |api| $name(api).boxed()),)+];
+    };
+}
+
+scenarios! {
+    a_class_a_gateway_and_a_route_get_their_status,
+    what_others_wrote_into_a_status_survives,
+    a_gateway_that_moves_to_another_class_takes_its_routes_along,
+    entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back,
+    of_two_replicas_one_writes_and_the_other_takes_over_at_once,
+    namespaces_that_are_not_watched_do_not_exist,
+    a_broken_object_is_told_of_and_the_rest_goes_on,
+    a_second_start_over_many_routes_writes_nothing,
+    an_api_server_that_is_killed_is_caught_up_with,
+    without_crds_the_controller_waits_and_starts_by_itself,
+}
+
+const CONTROLLER: &str = "test.gwapi.dev/one";
+const OTHER: &str = "test.gwapi.dev/two";
+
+/// Waits until a route is accepted by a controller at its present generation.
+async fn accepted(api: &Api, namespace: &str, name: &str, controller: &str) -> Value {
+    let holds = |route: Option<&Value>| {
+        route.is_some_and(|route| is(route, parent(route, controller), "Accepted", "True"))
+    };
+    api.until("HTTPRoute", namespace, name, holds).await.expect("it is there")
+}
+
+/// Waits until a Gateway is accepted at its present generation.
+async fn gateway_accepted(api: &Api, namespace: &str, name: &str) -> Value {
+    let holds = |gateway: Option<&Value>| {
+        gateway.is_some_and(|gateway| is(gateway, &gateway["status"], "Accepted", "True"))
+    };
+    api.until("Gateway", namespace, name, holds).await.expect("it is there")
+}
+
+async fn a_class_a_gateway_and_a_route_get_their_status(api: Api) {
+    let namespace = api.namespace("status").await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(class("theirs", "example.com/other")).await;
+    let ours = api
+        .until("GatewayClass", "", "one", |class| {
+            class.is_some_and(|class| is(class, &class["status"], "Accepted", "True"))
+        })
+        .await
+        .expect("it is there");
+    let features = ours["status"]["supportedFeatures"].as_array().expect("features");
+    assert!(features.iter().any(|feature| feature["name"] == "HTTPRoute"));
+
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let web = gateway_accepted(&api, &namespace, "web").await;
+    assert_eq!(web["status"]["listeners"][0]["name"], "http");
+    // ST-9: no default of the CRD is left.
+    let conditions = web["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().all(|it| !it["lastTransitionTime"].to_string().contains("1970")));
+
+    let started = Instant::now();
+    api.apply(route(&namespace, "shop", "web")).await;
+    let shop = accepted(&api, &namespace, "shop", CONTROLLER).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(2), "the status took {elapsed:?}");
+    let entry = parent(&shop, CONTROLLER);
+    assert_eq!(entry["parentRef"]["kind"], "Gateway");
+    assert!(is(&shop, entry, "ResolvedRefs", "True"));
+    let counted = |gateway: Option<&Value>| {
+        gateway.is_some_and(|it| it["status"]["listeners"][0]["attachedRoutes"] == 1)
+    };
+    api.until("Gateway", &namespace, "web", counted).await;
+
+    let theirs = api.kind("GatewayClass", "").get("theirs").await.expect("it is there");
+    let theirs = serde_json::to_value(theirs).expect("JSON");
+    assert_eq!(condition(&theirs["status"], "Accepted")["status"], "Unknown");
+    running.stop().await;
+}
+
+async fn what_others_wrote_into_a_status_survives(api: Api) {
+    let namespace = api.namespace("foreign").await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    api.apply(route(&namespace, "shop", "web")).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let shop = accepted(&api, &namespace, "shop", CONTROLLER).await;
+    let foreign = json!({
+        "type": "example.com/Audited", "status": "True", "reason": "Seen", "message": "by them",
+        "observedGeneration": 1, "lastTransitionTime": "2024-01-02T03:04:05Z",
+    });
+    let entry = json!({
+        "controllerName": "example.com/other",
+        "parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "theirs"},
+        "conditions": [foreign],
+    });
+    // Theirs comes first, and into our own entry they write as well.
+    let mut ours = parent(&shop, CONTROLLER).clone();
+    ours["conditions"].as_array_mut().expect("conditions").insert(0, foreign.clone());
+    let status = json!({"status": {"parents": [entry, ours]}});
+    api.patch_status("HTTPRoute", &namespace, "shop", status).await;
+    let web = gateway_accepted(&api, &namespace, "web").await;
+    let mut status = web["status"].clone();
+    for holder in ["", "/listeners/0"] {
+        let conditions = status.pointer_mut(&format!("{holder}/conditions"));
+        let conditions = conditions.and_then(Value::as_array_mut).expect("conditions");
+        conditions.insert(0, foreign.clone());
+    }
+    let status = json!({"status": {
+        "conditions": status["conditions"], "listeners": status["listeners"],
+    }});
+    api.patch_status("Gateway", &namespace, "web", status).await;
+
+    let hostnames = json!({"spec": {"hostnames": ["new.example.com"]}});
+    api.patch("HTTPRoute", &namespace, "shop", hostnames).await;
+    let shop = accepted(&api, &namespace, "shop", CONTROLLER).await;
+    assert_eq!(shop["status"]["parents"][0], entry);
+    assert_eq!(shop["status"]["parents"][1]["conditions"][0], foreign);
+
+    let allowed = json!({"spec": {"listeners": [{
+        "name": "http", "port": 80, "protocol": "HTTP", "hostname": "*.example.com",
+    }]}});
+    api.patch("Gateway", &namespace, "web", allowed).await;
+    let web = gateway_accepted(&api, &namespace, "web").await;
+    assert_eq!(web["status"]["conditions"][0], foreign);
+    assert_eq!(web["status"]["listeners"][0]["conditions"][0], foreign);
+    running.stop().await;
+}
+
+async fn a_gateway_that_moves_to_another_class_takes_its_routes_along(api: Api) {
+    let namespaces = [api.namespace("move-one").await, api.namespace("move-two").await];
+    let one = Running::ready(&api, settings(CONTROLLER, &namespaces[0], "a")).await;
+    let two = Running::ready(&api, settings(OTHER, &namespaces[1], "b")).await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(class("two", OTHER)).await;
+    let namespace = &namespaces[0];
+    api.apply(gateway(namespace, "web", "one")).await;
+    api.apply(route(namespace, "shop", "web")).await;
+    accepted(&api, namespace, "shop", CONTROLLER).await;
+    gateway_accepted(&api, namespace, "web").await;
+
+    api.apply(gateway(namespace, "web", "two")).await;
+    accepted(&api, namespace, "shop", OTHER).await;
+    let gone = |route: Option<&Value>| {
+        route.is_some_and(|route| {
+            parent(route, CONTROLLER).is_null() && !parent(route, OTHER).is_null()
+        })
+    };
+    api.until("HTTPRoute", namespace, "shop", gone).await;
+    let web = gateway_accepted(&api, namespace, "web").await;
+    let types: Vec<&str> = web["status"]["conditions"]
+        .as_array()
+        .expect("conditions")
+        .iter()
+        .filter_map(|condition| condition["type"].as_str())
+        .collect();
+    assert_eq!(types.len(), 3, "one of each: {types:?}");
+    // Whoever has it writes it, and the other one keeps still.
+    let writes = (one.writes().await, two.writes().await);
+    api.patch("Gateway", namespace, "web", json!({"metadata": {"labels": {"a": "b"}}})).await;
+    let hostnames = json!({"spec": {"hostnames": ["new.example.com"]}});
+    api.patch("HTTPRoute", namespace, "shop", hostnames).await;
+    accepted(&api, namespace, "shop", OTHER).await;
+    assert_eq!(one.writes().await, writes.0);
+    assert!(two.writes().await > writes.1);
+
+    // Without a class nobody has it: the CRD's default is back.
+    api.patch("Gateway", namespace, "web", json!({"spec": {"gatewayClassName": "none"}})).await;
+    let unknown = |gateway: Option<&Value>| {
+        gateway.is_some_and(|it| condition(&it["status"], "Accepted")["status"] == "Unknown")
+    };
+    api.until("Gateway", namespace, "web", unknown).await;
+    let nobody = |route: Option<&Value>| {
+        route.is_some_and(|route| route["status"]["parents"].as_array().is_some_and(Vec::is_empty))
+    };
+    api.until("HTTPRoute", namespace, "shop", nobody).await;
+    one.stop().await;
+    two.stop().await;
+}
+
+async fn entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back(api: Api) {
+    let namespace = api.namespace("moved").await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    api.apply(route(&namespace, "shop", "web")).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    accepted(&api, &namespace, "shop", CONTROLLER).await;
+    gateway_accepted(&api, &namespace, "web").await;
+    running.stop().await;
+
+    api.patch("Gateway", &namespace, "web", json!({"spec": {"gatewayClassName": "none"}})).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let nobody = |route: Option<&Value>| {
+        route.is_some_and(|route| route["status"]["parents"].as_array().is_some_and(Vec::is_empty))
+    };
+    api.until("HTTPRoute", &namespace, "shop", nobody).await;
+    let unknown = |gateway: Option<&Value>| {
+        gateway.is_some_and(|it| condition(&it["status"], "Accepted")["status"] == "Unknown")
+    };
+    api.until("Gateway", &namespace, "web", unknown).await;
+    running.stop().await;
+}
+
+async fn of_two_replicas_one_writes_and_the_other_takes_over_at_once(api: Api) {
+    let namespace = api.namespace("lease").await;
+    api.apply(class("one", CONTROLLER)).await;
+    let first = Running::ready(&api, settings(CONTROLLER, &namespace, "first")).await;
+    first.until_count("gwapi_controller_leader", &[], 1).await;
+    let second = Running::ready(&api, settings(CONTROLLER, &namespace, "second")).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    gateway_accepted(&api, &namespace, "web").await;
+    assert!(first.writes().await > 0);
+    assert_eq!(second.count("gwapi_controller_leader", &[]).await, 0);
+    assert_eq!(second.writes().await, 0);
+
+    let started = Instant::now();
+    first.stop().await;
+    second.until_count("gwapi_controller_leader", &[], 1).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(8), "the Lease was let go, and taken after {elapsed:?}");
+    api.apply(route(&namespace, "shop", "web")).await;
+    accepted(&api, &namespace, "shop", CONTROLLER).await;
+    assert!(second.writes().await > 0);
+    let lease = api.kind("Lease", &namespace).get("gwapi-controller").await.expect("a Lease");
+    assert_eq!(lease.data["spec"]["holderIdentity"], "second");
+    second.stop().await;
+}
+
+async fn namespaces_that_are_not_watched_do_not_exist(api: Api) {
+    let [watched, other] = [api.namespace("watched").await, api.namespace("other").await];
+    api.apply(class("one", CONTROLLER)).await;
+    for namespace in [&other, &watched] {
+        api.apply(gateway(namespace, "web", "one")).await;
+        api.apply(route(namespace, "shop", "web")).await;
+    }
+    let mut settings = settings(CONTROLLER, &watched, "a");
+    settings.watch_namespaces = vec![watched.clone()];
+    let running = Running::ready(&api, settings).await;
+    accepted(&api, &watched, "shop", CONTROLLER).await;
+    gateway_accepted(&api, &watched, "web").await;
+    let theirs = api.kind("HTTPRoute", &other).get("shop").await.expect("it is there");
+    assert_eq!(theirs.data["status"], Value::Null);
+    running.stop().await;
+}
+
+async fn a_broken_object_is_told_of_and_the_rest_goes_on(api: Api) {
+    let namespace = api.namespace("broken").await;
+    let name = "httproutes.gateway.networking.k8s.io";
+    let crd = api.kind("CustomResourceDefinition", "").get(name).await.expect("a CRD");
+    // A CRD that lets everything pass, as one of a later version may.
+    let mut loose = crd.data["spec"].clone();
+    for version in loose["versions"].as_array_mut().expect("versions") {
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"] =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    }
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    api.apply(route(&namespace, "shop", "web")).await;
+    accepted(&api, &namespace, "shop", CONTROLLER).await;
+    api.patch("CustomResourceDefinition", "", name, json!({"spec": loose})).await;
+
+    let broken = json!({"spec": {"rules": "many"}});
+    api.patch("HTTPRoute", &namespace, "shop", broken).await;
+    let refused = |route: Option<&Value>| {
+        route.is_some_and(|route| is(route, parent(route, CONTROLLER), "Accepted", "False"))
+    };
+    let shop = api.until("HTTPRoute", &namespace, "shop", refused).await.expect("it is there");
+    let told = condition(parent(&shop, CONTROLLER), "Accepted")["message"].to_string();
+    assert!(told.contains("generation 1 is served"), "{told}");
+    api.apply(route(&namespace, "more", "web")).await;
+    accepted(&api, &namespace, "more", CONTROLLER).await;
+    running.until_count("gwapi_controller_objects_unreadable", &[], 1).await;
+
+    // A controller that never knew it otherwise starts, and tells of it as well.
+    running.stop().await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    running.until_count("gwapi_controller_objects_unreadable", &[], 1).await;
+    api.delete("HTTPRoute", &namespace, "shop").await;
+    running.until("/metrics", |_, body| body.contains("objects_unreadable 0")).await;
+    let strict = json!({"spec": crd.data["spec"]});
+    api.patch("CustomResourceDefinition", "", name, strict).await;
+    running.stop().await;
+}
+
+async fn a_second_start_over_many_routes_writes_nothing(api: Api) {
+    let namespace = api.namespace("many").await;
+    let count = std::env::var("GWAPI_TEST_ROUTES").map_or(5000, |it| it.parse().expect("a number"));
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let routes = (0..count).map(|n| route(&namespace, &format!("route-{n}"), "web"));
+    api.apply_all(routes.collect()).await;
+    let started = Instant::now();
+    let first = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let written = ["kind=\"HTTPRoute\"", "outcome=\"written\""];
+    first.until_count(STATUS_REQUESTS, &written, count).await;
+    let last = format!("route-{}", count - 1);
+    accepted(&api, &namespace, &last, CONTROLLER).await;
+    let elapsed = started.elapsed();
+    println!("  {count} routes had their status after {:.1} s", elapsed.as_secs_f32());
+    let settled = |gateway: Option<&Value>| {
+        gateway.is_some_and(|it| it["status"]["listeners"][0]["attachedRoutes"] == count)
+    };
+    api.until("Gateway", &namespace, "web", settled).await;
+    first.stop().await;
+
+    let started = Instant::now();
+    let second = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let ready = started.elapsed();
+    second.until_count("gwapi_controller_status_unchanged_total", &[], count + 2).await;
+    let body = second.get("/metrics").await.1;
+    assert_eq!(second.writes().await, 0, "{body}");
+    let elapsed = started.elapsed();
+    println!(
+        "  a second start was ready after {:.1} s and had looked at all after {:.1} s",
+        ready.as_secs_f32(),
+        elapsed.as_secs_f32(),
+    );
+    second.stop().await;
+    api.delete("Namespace", "", &namespace).await;
+}
+
+/// The API server of the cluster that we are in the network of: a process of that name in the same
+/// network as we.
+fn api_server() -> Option<u32> {
+    let network = std::fs::read_link("/proc/self/ns/net").ok()?;
+    let processes = std::fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    processes
+        .filter(|process| {
+            let command = std::fs::read_to_string(process.path().join("comm"));
+            command.is_ok_and(|command| command.trim() == "kube-apiserver")
+                && std::fs::read_link(process.path().join("ns/net")).is_ok_and(|it| it == network)
+        })
+        .find_map(|process| process.file_name().to_str()?.parse().ok())
+}
+
+async fn an_api_server_that_is_killed_is_caught_up_with(api: Api) {
+    let namespace = api.namespace("outage").await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    api.apply(route(&namespace, "before", "web")).await;
+    accepted(&api, &namespace, "before", CONTROLLER).await;
+    let Some(process) = api_server() else {
+        println!("  NOT KILLED: no kube-apiserver is in the network of this process");
+        return running.stop().await;
+    };
+    let lists = running.count("gwapi_controller_watch_events_total", &["event=\"listed\""]).await;
+    let killed = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
+    assert!(killed.is_ok_and(|status| status.success()), "kill -9 {process}");
+    running.until_count("gwapi_controller_watch_failures_total", &[], 1).await;
+    assert_eq!(running.get("/readyz").await.0, 200, "what is known is served on");
+
+    // The new server has forgotten what came before it: watches answer 410, and lists follow.
+    api.until("HTTPRoute", &namespace, "before", |route| route.is_some()).await;
+    let patch = json!({"spec": {"hostnames": ["after.example.com"]}});
+    api.patch("HTTPRoute", &namespace, "before", patch).await;
+    accepted(&api, &namespace, "before", CONTROLLER).await;
+    let listed = &["event=\"listed\""];
+    running.until_count("gwapi_controller_watch_events_total", listed, lists + 1).await;
+    gateway_accepted(&api, &namespace, "web").await;
+    running.stop().await;
+}
+
+async fn without_crds_the_controller_waits_and_starts_by_itself(api: Api) {
+    let namespace = api.namespace("crds").await;
+    let crds = api.list("CustomResourceDefinition").await.into_iter().filter(|crd| {
+        crd.metadata.name.as_deref().is_some_and(|it| it.ends_with("gateway.networking.k8s.io"))
+    });
+    let crds: Vec<DynamicObject> = crds.map(fresh).collect();
+    assert!(!crds.is_empty(), "the tests need the CRDs of the Gateway API");
+    for crd in &crds {
+        let name = crd.metadata.name.as_deref().expect("a name");
+        api.delete("CustomResourceDefinition", "", name).await;
+    }
+    let running = Running::start(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let told = |status: u16, body: &str| {
+        status == 503 && body.contains("kubectl apply --server-side -f https://")
+    };
+    running.until("/readyz", told).await;
+    assert_eq!(running.get("/livez").await.0, 200);
+
+    let started = Instant::now();
+    for crd in &crds {
+        api.create(crd, "CustomResourceDefinition").await;
+    }
+    running.until("/readyz", |status, _| status == 200).await;
+    println!("  ready {:.1} s after the CRDs came", started.elapsed().as_secs_f32());
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    api.apply(route(&namespace, "shop", "web")).await;
+    accepted(&api, &namespace, "shop", CONTROLLER).await;
+
+    // They go again under a controller that runs.
+    let name = "httproutes.gateway.networking.k8s.io";
+    api.delete("CustomResourceDefinition", "", name).await;
+    let none = |gateway: Option<&Value>| {
+        gateway.is_some_and(|it| it["status"]["listeners"][0]["attachedRoutes"] == 0)
+    };
+    api.until("Gateway", &namespace, "web", none).await;
+    let crd = crds.iter().find(|crd| crd.metadata.name.as_deref() == Some(name));
+    api.create(crd.expect("it was there"), "CustomResourceDefinition").await;
+    let established = |crd: Option<&Value>| {
+        crd.is_some_and(|crd| condition(&crd["status"], "Established")["status"] == "True")
+    };
+    api.until("CustomResourceDefinition", "", name, established).await;
+    api.apply(route(&namespace, "shop", "web")).await;
+    accepted(&api, &namespace, "shop", CONTROLLER).await;
+    running.stop().await;
+}
+
+/// The object as it can be made anew.
+fn fresh(mut object: DynamicObject) -> DynamicObject {
+    let metadata = &mut object.metadata;
+    metadata.uid = None;
+    metadata.resource_version = None;
+    metadata.creation_timestamp = None;
+    metadata.generation = None;
+    metadata.managed_fields = None;
+    object.data["status"] = Value::Null;
+    object
+}
