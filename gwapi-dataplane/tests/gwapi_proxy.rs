@@ -1,0 +1,219 @@
+//! The program `gwapi-proxy`, from outside: with what it had saved, and no controller.
+#![cfg(feature = "stream")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gwapi_model::NamespacedName;
+use gwapi_translate::Feedback;
+use gwapi_translate::ir::{
+    ConfigDelta, GatewayId, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, IrResource, Listener,
+    ListenerKey, ListenerProtocol, Redirect, RuleKey, RuleOrder,
+};
+use gwapi_translate::wire::{Client, Node, Served, Server, Step};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn gateway() -> GatewayId {
+    NamespacedName::new("shop", "web")
+}
+
+/// A listener, and a rule that redirects everything to `www.example.com`.
+fn resources(port: u16) -> Vec<IrResource> {
+    let web = ListenerKey::new("web");
+    let listener = Listener {
+        key: web.clone(),
+        addresses: vec![IpAddr::from([127, 0, 0, 1])],
+        port,
+        protocol: ListenerProtocol::Http,
+        hostname: None,
+    };
+    let redirect = Redirect {
+        scheme: None,
+        hostname: Some("www.example.com".to_owned()),
+        port: Some(80),
+        path: None,
+        status: 302,
+    };
+    let rule = HttpRule {
+        key: RuleKey::new("shop/away/0"),
+        route: NamespacedName::new("shop", "away"),
+        name: None,
+        order: RuleOrder { created: 0, route: "shop/away".into(), rule_index: 0 },
+        listeners: vec![web],
+        hostnames: Vec::new(),
+        matches: vec![HttpMatch::default()],
+        filters: vec![HttpFilter::Redirect(redirect)],
+        backends: Vec::new(),
+        timeouts: HttpTimeouts::default(),
+    };
+    vec![IrResource::Listener(Arc::new(listener)), IrResource::HttpRule(Arc::new(rule))]
+}
+
+/// What a proxy saves that was sent these resources.
+fn saved(resources: Vec<IrResource>) -> Vec<u8> {
+    let (mut served, mut server, mut client) =
+        (Served::default(), Server::default(), Client::default());
+    let delta = ConfigDelta { upserts: resources, removals: Vec::new() };
+    served.apply(&delta, &Arc::default());
+    server.receive(&client.connect(Node::default()), &served).expect("a right request");
+    let response = server.next_response(&served).expect("a response");
+    let Ok(Step::Apply(batch)) = client.receive(response) else { panic!("a complete state") };
+    client.applied(batch, &Feedback::default());
+    client.save(&gateway()).expect("a complete state")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A running proxy, which is killed when it is dropped.
+struct Proxy {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    admin: u16,
+    _folder: TempDir,
+}
+
+impl Proxy {
+    /// Starts one that knows no controller; `snapshot` is what it finds.
+    fn start(snapshot: Option<Vec<u8>>, drain_quiet: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        if let Some(snapshot) = snapshot {
+            fs::write(Path::new(&at("gateway.snapshot")), snapshot).expect("written");
+        }
+        let admin = free_port();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_gwapi-proxy"))
+            .args(["--gateway=shop/web", "--config-server=https://127.0.0.1:1"])
+            .arg("--config-server-name=gwapi-controller.gwapi-system.svc")
+            .arg(format!("--config-ca={}", at("ca.crt")))
+            .arg(format!("--token={}", at("token")))
+            .arg(format!("--snapshot-dir={}", folder.path().display()))
+            .arg(format!("--admin=127.0.0.1:{admin}"))
+            .args(["--workers=1", "--drain-timeout=10m"])
+            .arg(format!("--drain-quiet={drain_quiet}"))
+            .env_remove("RUST_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let log = BufReader::new(process.stderr.take().expect("piped"));
+        Self { process, log, admin, _folder: folder }
+    }
+
+    /// Reads the log up to a line with this text.
+    fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).expect("readable"), 0, "no line has {text:?}");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().expect("its end").code()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// The answer of a port, head and all.
+fn get(port: u16, path: &str) -> String {
+    let mut stream = connect(port);
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// The head of the answer on a connection that stays open.
+fn ask(client: &mut TcpStream) -> String {
+    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("more");
+        answer.extend(byte);
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+#[test]
+fn it_serves_what_it_had_and_drains_when_it_is_told_to_end() {
+    let port = free_port();
+    let mut proxy = Proxy::start(Some(saved(resources(port))), "100ms");
+    let line = proxy.wait_for("serving the configuration that was saved");
+    assert!(line.contains("resources=2"), "{line}");
+    assert!(get(proxy.admin, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get(port, "/a").contains("location: http://www.example.com/a\r\n"));
+    proxy.wait_for("no configuration from the controller");
+
+    // A client that is connected is answered, and told to come back elsewhere as soon as that is so.
+    let mut client = connect(port);
+    proxy.signal(Signal::TERM);
+    proxy.wait_for("draining");
+    let mut told = false;
+    while !told {
+        let answer = ask(&mut client);
+        assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
+        told = answer.contains("connection: close\r\n");
+    }
+    assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    let line = proxy.wait_for("drained");
+    assert!(line.contains("cut_connections=0"), "{line}");
+    assert_eq!(proxy.exit_code(), Some(0));
+}
+
+#[test]
+fn it_is_alive_and_not_ready_when_there_is_nothing_to_serve() {
+    for snapshot in [None, Some(b"no snapshot".to_vec())] {
+        let damaged = snapshot.is_some();
+        let mut proxy = Proxy::start(snapshot, "0s");
+        if damaged {
+            let line = proxy.wait_for("the saved configuration is of no use");
+            assert!(line.contains("the snapshot is not whole"), "{line}");
+        }
+        let line = proxy.wait_for("no configuration from the controller");
+        assert!(line.contains("cannot read") && line.contains("ca.crt"), "{line}");
+        assert!(get(proxy.admin, "/livez").starts_with("HTTP/1.1 200"));
+        assert!(get(proxy.admin, "/readyz").starts_with("HTTP/1.1 503"));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut proxy = Proxy::start(None, "5m");
+    proxy.wait_for("no configuration from the controller");
+    proxy.signal(Signal::TERM);
+    proxy.wait_for("draining");
+    proxy.signal(Signal::INT);
+    assert_eq!(proxy.exit_code(), Some(130));
+}
