@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Where hierarchies are mounted.
 const BASE: &str = "/sys/fs/cgroup";
@@ -14,6 +15,9 @@ const BASE: &str = "/sys/fs/cgroup";
 /// The group of the cluster's own programs. With version 2, only groups without processes of their
 /// own can share out controllers, so the root of the cluster has none.
 pub(crate) const COMPONENTS: &str = "components";
+
+/// How long processes may take to end by themselves, when the first of them was killed.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the kernel may take to let go of groups whose processes were killed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -94,11 +98,11 @@ impl Hierarchy {
             Some(_) => self.mount_point.join(&self.own),
             None => self.mount_point.clone(),
         };
-        parent.join(format!("gwapi-{name}"))
+        parent.join(name)
     }
 }
 
-/// The folders that a cluster has, one in each hierarchy.
+/// The folders of a cluster whose groups have this name, one in each hierarchy.
 pub(crate) fn folders(name: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(hierarchies()?.iter().map(|hierarchy| hierarchy.folder(name)).collect())
 }
@@ -154,18 +158,36 @@ pub(crate) fn join(folders: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes groups and what is below them, as soon as their processes are gone.
+/// Removes groups and what is below them, as soon as their processes are gone. Processes that are
+/// still there are of a cluster whose record was removed behind its back, and are killed.
 pub(crate) fn remove(folders: &[PathBuf]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let start = Instant::now();
     for folder in folders {
         while let Err(error) = remove_tree(folder) {
-            if Instant::now() > deadline {
+            if start.elapsed() > PATIENCE {
                 return Err(error).context(format!("cannot remove {}", folder.display()));
+            }
+            if start.elapsed() > GRACE {
+                kill_members(folder);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
     Ok(())
+}
+
+/// Kills what is in a group and below it: whoever is there is of the cluster. One that ends meanwhile
+/// is what was wanted.
+fn kill_members(folder: &Path) {
+    let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill_members(&entry.path());
+        }
+    }
 }
 
 /// The files of a group are the kernel's: only folders are removed, from below.
@@ -207,7 +229,7 @@ mod tests {
     #[test]
     fn hierarchies_of_both_versions_are_found_with_the_own_group() {
         let found = parse(MOUNTS, GROUPS);
-        let folders: Vec<_> = found.iter().map(|found| found.folder("x")).collect();
+        let folders: Vec<_> = found.iter().map(|found| found.folder("gwapi-x")).collect();
         let expected = [
             "/sys/fs/cgroup/memory/a/b/gwapi-x",
             "/sys/fs/cgroup/cpu,cpuacct/gwapi-x",

@@ -1,7 +1,7 @@
 //! Ending a cluster, and clearing what one left behind that was not ended properly.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -15,16 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ends the cluster if it runs and removes everything of it. Says whether there was anything.
 pub(crate) fn clear(cluster: &Cluster) -> anyhow::Result<bool> {
-    if !cluster.folder.exists() {
-        return Ok(false);
-    }
     if let Some(init) = cluster.init()? {
         kill(cluster, &init)?;
     }
-    if let Some(groups) = read(&cluster.cgroups_file())? {
-        let groups: Vec<_> = groups;
-        // They are empty when the last process is gone, and with it its mounts and its network.
-        cgroups::remove(&groups)?;
+    // Those that are recorded, and those that it would have where the record is gone.
+    let mut groups: Vec<PathBuf> = read(&cluster.cgroups_file())?.unwrap_or_default();
+    groups.extend(cgroups::folders(&cluster.group())?);
+    let was_there = cluster.folder.exists() || groups.iter().any(|group| group.exists());
+    // They are empty when the last process is gone, and with it its mounts and its network.
+    cgroups::remove(&groups)?;
+    if !cluster.folder.exists() {
+        return Ok(was_there);
     }
     assert_not_mounted(&cluster.folder)?;
     fs::remove_dir_all(&cluster.folder)

@@ -99,6 +99,13 @@ enum ClusterTask {
         #[command(flatten)]
         which: Which,
     },
+    /// Puts archives of images into the cluster, as buildah, docker and podman save them
+    Load {
+        #[command(flatten)]
+        which: Which,
+        #[arg(required = true, value_name = "FILE")]
+        archives: Vec<PathBuf>,
+    },
     /// Builds everything that clusters and the conformance suite need, and starts nothing
     Build {
         /// Installs missing Debian packages by apt-get
@@ -171,6 +178,15 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         ClusterTask::Install { which } => {
             let tools = tools(root, which)?;
             deploy::install(root, &tools, &deploy::images(root)?)
+        }
+        ClusterTask::Load { which, archives } => {
+            let tools = tools(root, which)?;
+            for archive in archives {
+                let archive = fs::canonicalize(archive)
+                    .with_context(|| format!("cannot find {}", archive.display()))?;
+                images::load(&tools, &[images::Image { archive, names: Vec::new() }])?;
+            }
+            Ok(())
         }
         ClusterTask::Build { install } => {
             host::check(*install)?;

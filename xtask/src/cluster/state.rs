@@ -1,6 +1,8 @@
 //! A cluster on disk: one folder, which is mounted at the same short path inside of it.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -61,6 +63,13 @@ impl Cluster {
     pub(crate) fn of_folder(folder: &Path) -> Self {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Self { name, folder: folder.to_owned() }
+    }
+
+    /// The name of its control groups, which clusters of other workspaces do not have.
+    pub(crate) fn group(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.folder.hash(&mut hasher);
+        format!("gwapi-{}-{:08x}", self.name, hasher.finish() as u32)
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -191,6 +200,14 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
         assert_eq!(start_time(stat), Some(4711));
         assert_eq!(start_time(&stat.replace(" S ", " Z ")), None);
+    }
+
+    #[test]
+    fn clusters_of_one_name_in_two_workspaces_have_groups_of_their_own() {
+        let one = Cluster::of_folder(Path::new("/a/target/cluster/state/default"));
+        let other = Cluster::of_folder(Path::new("/b/target/cluster/state/default"));
+        assert_ne!(one.group(), other.group());
+        assert!(one.group().starts_with("gwapi-default-"));
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn begin(
         progress::step("images into containerd", || loading.join().expect("it does not panic"))
     })?;
     progress::step("DNS and rights of the load balancer", || {
-        tools.apply(&root.join("xtask/cluster/manifests"))
+        // The namespace kube-system is made by the API server itself, a moment after it is ready.
+        retry(PATIENCE, alive, || tools.apply(&root.join("xtask/cluster/manifests")))
     })?;
     install_crds(root, &tools, crds)?;
     progress::step("node", || {
@@ -111,7 +112,7 @@ fn prepare(cluster: &Cluster, programs: &Programs) -> anyhow::Result<()> {
     let path = path.into_string().ok().context("PATH is not UTF-8")?;
     let plan = Plan { components: components::all(programs)?, programs: programs.clone(), path };
     write(&components::plan_file(&cluster.folder), &plan)?;
-    let groups = cgroups::folders(&cluster.name)?;
+    let groups = cgroups::folders(&cluster.group())?;
     write(&cluster.cgroups_file(), &groups)?;
     cgroups::create(&groups)
 }
