@@ -117,12 +117,15 @@ async fn fields_that_cost_a_byte_each_cost_the_gateway_little() {
         ),
     ]);
     let unanswered = Attack { method: "DELETE", ends: true, streams: 99, ..OPEN };
+    // To unpack these takes a debug build so long that it would take its leave of a client which
+    // answers no ping.
+    let fewer = Attack { streams: 50, ..OPEN };
     let few = Attack { streams: 99, ..OPEN };
     let http2 = Attack { path: "/h2c", ..unanswered };
     for (name, how, field, count) in [
         ("fields without a value", OPEN, indexed("x", b""), 485),
         ("cookies in crumbs", OPEN, indexed("cookie", b"a"), 485),
-        ("as many as a head may hold", OPEN, indexed("x", b""), 1900),
+        ("as many as a head may hold", fewer, indexed("x", b""), 1900),
         ("values of 4,000 bytes", OPEN, indexed("x", &[b'x'; 4000]), 15),
         ("as many fields as allowed, unanswered", unanswered, indexed("x", &[b'x'; 50]), 95),
         ("as many fields as allowed, open", few, indexed("x", &[b'x'; 50]), 95),
