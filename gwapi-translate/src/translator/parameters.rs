@@ -67,7 +67,7 @@ pub(super) fn of_gateway(
     if !is_ours(group, kind) {
         return foreign(group, kind, name, options).at(PLACE);
     }
-    let namespace = gateway.metadata.namespace.as_str();
+    let namespace = &*gateway.metadata.namespace;
     find(&NamespacedName::new(namespace, name.as_str()), resources, options).at(PLACE)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn target_of_class(class: &GatewayClass) -> Option<NamespacedName> {
 pub(super) fn target_of_gateway(gateway: &Gateway) -> Option<NamespacedName> {
     let reference = gateway.spec.infrastructure.as_ref()?.parameters_ref.as_ref()?;
     is_ours(&reference.group, &reference.kind)
-        .then(|| NamespacedName::new(gateway.metadata.namespace.as_str(), reference.name.as_str()))
+        .then(|| NamespacedName::new(&*gateway.metadata.namespace, reference.name.as_str()))
 }
 
 fn is_ours(group: &str, kind: &str) -> bool {
