@@ -43,7 +43,7 @@ fn advance(position: Position, text: &str) -> Position {
     match text.rfind('\n') {
         None => Position { column: position.column + text.chars().count(), ..position },
         Some(last) => Position {
-            line: position.line + text.matches('\n').count(),
+            line: position.line + text.bytes().filter(|byte| *byte == b'\n').count(),
             column: 1 + text[last + 1..].chars().count(),
         },
     }
