@@ -94,9 +94,14 @@ impl Running {
         self.count(STATUS_REQUESTS, &["outcome=\"written\""]).await
     }
 
-    /// Waits until a counter has reached a value.
+    /// Waits until a counter has reached a value, as long as it moves.
     pub(crate) async fn until_count(&self, name: &str, labels: &[&str], value: u64) {
-        self.until("/metrics", |_, body| sum(body, name, labels) >= value).await;
+        let mut last = 0;
+        while last < value {
+            let before = last;
+            let body = self.until("/metrics", |_, body| sum(body, name, labels) > before);
+            last = sum(&body.await, name, labels);
+        }
     }
 
     /// Stops it, and waits until it has.

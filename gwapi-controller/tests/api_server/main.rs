@@ -5,8 +5,7 @@
 //!
 //! ```sh
 //! cargo xtask cluster up --crds v1.7.0
-//! cargo xtask cluster exec -- sh -c \
-//!     'GWAPI_TEST_KUBECONFIG=$KUBECONFIG cargo test --package gwapi-controller --test api_server'
+//! cargo xtask cluster test
 //! ```
 //!
 //! Tests run one after the other. An argument chooses those whose names have it in them.

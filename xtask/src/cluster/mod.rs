@@ -24,6 +24,7 @@ pub(crate) mod progress;
 pub(crate) mod state;
 pub(crate) mod status;
 mod supervisor;
+mod test;
 pub(crate) mod tools;
 pub(crate) mod up;
 
@@ -106,6 +107,14 @@ enum ClusterTask {
         #[arg(required = true, value_name = "FILE")]
         archives: Vec<PathBuf>,
     },
+    /// Runs the controller's tests that need a cluster, and is free with it: CRDs are removed and made
+    /// anew, the API server is killed
+    Test {
+        #[command(flatten)]
+        which: Which,
+        /// Only those whose names have this in them
+        filter: Option<String>,
+    },
     /// Builds everything that clusters and the conformance suite need, and starts nothing
     Build {
         /// Installs missing Debian packages by apt-get
@@ -187,6 +196,9 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
                 images::load(&tools, &[images::Image { archive, names: Vec::new() }])?;
             }
             Ok(())
+        }
+        ClusterTask::Test { which, filter } => {
+            test::test(root, &tools(root, which)?, filter.as_deref())
         }
         ClusterTask::Build { install } => {
             host::check(*install)?;
