@@ -60,13 +60,13 @@ impl Translation {
                 status.clone().map(|status| (id.clone(), status))
             };
             self.status = delta.status.iter().filter_map(there).collect();
-            return;
-        }
-        for (id, status) in &delta.status {
-            match status {
-                Some(status) => self.status.insert(id.clone(), status.clone()),
-                None => self.status.remove(id),
-            };
+        } else {
+            for (id, status) in &delta.status {
+                match status {
+                    Some(status) => self.status.insert(id.clone(), status.clone()),
+                    None => self.status.remove(id),
+                };
+            }
         }
         for (gateway, infrastructure) in &delta.infrastructure {
             match infrastructure {
