@@ -59,10 +59,9 @@ impl Maker<'_> {
         }
         if !workload.topology_spread_constraints.is_empty() {
             let constraints = workload.topology_spread_constraints.iter();
-            template["spec"]["topologySpreadConstraints"] =
-                constraints
-                    .map(|constraint| self.counting_our_pods(&Value::Object(constraint.clone())))
-                    .collect();
+            template["spec"]["topologySpreadConstraints"] = constraints
+                .map(|constraint| self.counting_our_pods(&Value::Object(constraint.clone())))
+                .collect();
         }
         if let Some(change) = &workload.pod_template_patch {
             patch::merge(&mut template, &Value::Object(change.clone()));
