@@ -178,6 +178,13 @@ impl Core {
                 self.progress.set(source, SourceState::Absent);
             }
             Observation::Failed(source, error) => self.progress.failed(source, error),
+            Observation::Bundle(bundle) => {
+                self.progress.knows_crds = true;
+                let delta = self.translator.set_installed_bundle(bundle);
+                if !delta.is_empty() {
+                    noted.step.deltas.push(delta);
+                }
+            }
             Observation::Fetched(source, id, object) => self.fetch(&source, id, object, now, noted),
         }
     }

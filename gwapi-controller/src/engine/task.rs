@@ -165,6 +165,7 @@ impl Engine {
             Observation::UpTo(source, _) => (source, "bookmark"),
             Observation::Absent(source) => (source, "absent"),
             Observation::Fetched(source, ..) => (source, "fetched"),
+            Observation::Bundle(_) => return,
             Observation::Failed(source, _) => {
                 return self.surroundings.metrics.watch_failure(source.kind);
             }
