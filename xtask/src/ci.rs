@@ -8,9 +8,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
-use crate::{
-    bench, crds, deps, examples, golden, httpwg, links, manifests, rules, slow_clients, tutorials,
-};
+use crate::{bench, crds, deps, examples, golden, httpwg, links, rules, slow_clients, tutorials};
 
 /// A part of CI that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,8 +39,6 @@ pub(crate) enum Stage {
     Tutorials,
     /// The cases of httpwg that fail over HTTP/2 are those that are listed
     Httpwg,
-    /// The chart is in order, and what is written from it and from the CRDs is up to date
-    Manifests,
     /// Thousands of slow clients are let go while others are served
     SlowClients,
     /// Every benchmark runs for a moment and its answers are right
@@ -115,7 +111,6 @@ impl Stage {
             Self::Examples => examples::run(root),
             Self::Tutorials => tutorials::run(root, &[], None),
             Self::Httpwg => httpwg::run(root),
-            Self::Manifests => manifests::run(root, true),
             Self::SlowClients => slow_clients::run(root),
             Self::BenchSmoke => bench::smoke(root),
         }

@@ -94,10 +94,6 @@ spec:
               service:
                 description: The Services.
                 properties:
-                  type:
-                    description: Its type.
-                    enum: [LoadBalancer, NodePort]
-                    type: string
                   nodePorts:
                     description: |-
                       Ports on
@@ -107,6 +103,10 @@ spec:
                         port: {description: A port., minimum: 1, maximum: 65535, type: integer}
                       type: object
                     type: array
+                  type:
+                    description: Its type.
+                    enum: [LoadBalancer, NodePort]
+                    type: string
                 type: object
                 x-kubernetes-validations:
                 - {message: one excludes the other, rule: '!has(self.a)'}
@@ -117,9 +117,9 @@ spec:
         let written = page(&format!("before\n{START}old\n{END}after\n"), CRD).unwrap();
         let expected = format!(
             "before\n{START}\n### service\n\nThe Services.\n\n| field | type | |\n|---|---|---|\n\
-             | `service.type` | `LoadBalancer`, `NodePort` | Its type. |\n\
              | `service.nodePorts` | list | Ports on the nodes. |\n\
              | `service.nodePorts[].port` | 1 to 65535 | A port. |\n\
+             | `service.type` | `LoadBalancer`, `NodePort` | Its type. |\n\
              \n* one excludes the other\n\n{END}after\n"
         );
         assert_eq!(written, expected);
