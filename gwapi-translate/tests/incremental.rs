@@ -165,6 +165,27 @@ fn condition(
 }
 
 #[test]
+fn a_gateway_whose_proxies_cannot_read_something_is_not_programmed() {
+    let mut translator = translator(1);
+    let unreadable = [("HttpRule/a".to_owned(), "unknown filter".to_owned())].into();
+    let feedback = Feedback { unreadable, ..Feedback::default() };
+    let delta = translator.set_feedback(&id(), feedback);
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let object = ObjectId::new(Kind::Gateway, "ns", "gw");
+    let Some(Status::Gateway(status)) = translator.translation().status.get(&object) else {
+        panic!("the Gateway has no status");
+    };
+    let programmed = status
+        .conditions
+        .iter()
+        .find(|it| it.condition_type == ConditionType::Programmed)
+        .expect("it is there");
+    let expected = (ConditionStatus::False, ConditionReason::Invalid);
+    assert_eq!((programmed.status, programmed.reason), expected);
+    assert!(programmed.message.contains("`HttpRule/a`"), "{}", programmed.message);
+}
+
+#[test]
 fn feedback_changes_status_and_never_the_configuration() {
     let mut translator = translator(1);
     let before = translator.translation().config.clone();

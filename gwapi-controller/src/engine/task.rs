@@ -8,7 +8,7 @@ use gwapi_model::status::Status;
 use gwapi_model::{Kind, ObjectId};
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
-use gwapi_translate::{Options, TranslationDelta};
+use gwapi_translate::{Feedback, Options, TranslationDelta};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -52,7 +52,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let core = Core::new(options, surroundings.watches.sources.clone());
-    let mut engine = Engine { core, leading: None, surroundings };
+    let mut engine = Engine { core, leading: None, connected: BTreeMap::new(), surroundings };
     let mut quiet_until = Instant::now();
     loop {
         let input = tokio::select! {
@@ -61,7 +61,8 @@ pub(crate) async fn run(
         };
         let mut inputs = Vec::new();
         match input {
-            Heard::Inputs(heard) => inputs.extend(heard),
+            Heard::Input(heard) => inputs.push(heard),
+            Heard::Proxies(report) => inputs.push(engine.proxies(report)),
             Heard::Leading(is_leading) => engine.lead(is_leading),
             Heard::Time => {}
             Heard::Nothing => return,
@@ -76,7 +77,8 @@ pub(crate) async fn run(
 }
 
 enum Heard {
-    Inputs(Vec<Input>),
+    Input(Input),
+    Proxies(ProxyReport),
     Leading(bool),
     Time,
     Nothing,
@@ -85,6 +87,8 @@ enum Heard {
 struct Engine {
     core: Core,
     leading: Option<Leading>,
+    /// Proxies that are connected here, by Gateway.
+    connected: BTreeMap<GatewayId, usize>,
     surroundings: Surroundings,
 }
 
@@ -122,12 +126,12 @@ impl Engine {
         let surroundings = &mut self.surroundings;
         tokio::select! {
             observation = surroundings.watches.observations.recv() => match observation {
-                Some(observation) => Heard::Inputs(vec![Input::Observation(observation)]),
+                Some(observation) => Heard::Input(Input::Observation(observation)),
                 None => Heard::Nothing,
             },
-            Some(report) = surroundings.proxies.recv() => Heard::Inputs(vec![proxies(report)]),
+            Some(report) = surroundings.proxies.recv() => Heard::Proxies(report),
             Some((gateway, report)) = report => {
-                Heard::Inputs(vec![Input::Infrastructure(gateway, report)])
+                Heard::Input(Input::Infrastructure(gateway, report))
             }
             Ok(()) = surroundings.is_leading.changed() => {
                 Heard::Leading(*surroundings.is_leading.borrow_and_update())
@@ -144,7 +148,7 @@ impl Engine {
             inputs.push(Input::Observation(observation));
         }
         while let Ok(report) = self.surroundings.proxies.try_recv() {
-            inputs.push(proxies(report));
+            inputs.push(self.proxies(report));
         }
         if let Some(leading) = &mut self.leading {
             while let Ok((gateway, report)) = leading.reports.try_recv() {
@@ -154,6 +158,14 @@ impl Engine {
         for input in inputs {
             self.count(input);
         }
+    }
+
+    /// What the proxies of a Gateway say.
+    fn proxies(&mut self, report: ProxyReport) -> Input {
+        self.connected.insert(report.gateway.clone(), report.connected);
+        self.surroundings.metrics.proxies(self.connected.values().sum());
+        let feedback = Feedback { unreadable: report.unreadable, ..report.feedback };
+        Input::Proxies(report.gateway, feedback)
     }
 
     fn count(&self, input: &Input) {
@@ -209,6 +221,9 @@ impl Engine {
                 surroundings.config.ready();
             }
             tell_change(&delta);
+            for gateway in &delta.removed_gateways {
+                self.connected.remove(gateway);
+            }
             if let Some(leading) = &mut self.leading {
                 for (gateway, wanted) in delta.infrastructure {
                     if wanted.is_none() {
@@ -343,10 +358,6 @@ fn announce(
     if !statuses.is_empty() {
         status.announce(statuses, publication);
     }
-}
-
-fn proxies(report: ProxyReport) -> Input {
-    Input::Proxies(report.gateway, report.feedback)
 }
 
 /// One line per change of what is served.

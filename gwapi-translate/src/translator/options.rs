@@ -106,6 +106,9 @@ pub struct Feedback {
     pub unusable_addresses: BTreeMap<IpAddr, String>,
     /// Certificates that could not be used, with the reason (TL-1).
     pub rejected_certificates: BTreeMap<CertificateKey, String>,
+    /// Resources that proxies of another release cannot read, by name, with the reason: they go on with
+    /// the last version that they could.
+    pub unreadable: BTreeMap<String, String>,
     /// What became of the Gateway's infrastructure; of meaning with
     /// [`AddressPolicy::Provisioned`] alone.
     pub infrastructure: InfrastructureReport,

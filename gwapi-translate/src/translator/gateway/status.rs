@@ -13,6 +13,9 @@ use super::judge::JudgedListener;
 /// Addresses that a status can hold (AD-3).
 const ADDRESSES_LIMIT: usize = 16;
 
+/// Resources that proxies cannot read, which a message names.
+const UNREADABLE_NAMED: usize = 3;
+
 impl GatewayDraft {
     /// Puts the status together; no route is counted yet.
     pub(super) fn status(
@@ -106,6 +109,15 @@ impl GatewayDraft {
         let reported =
             feedback.infrastructure.unmet.iter().filter(|_| self.infrastructure.is_some());
         unmet.extend(reported.map(|(reason, message)| Problem::new(*reason, message)));
+        unmet.extend(feedback.unreadable.iter().take(UNREADABLE_NAMED).map(|(resource, why)| {
+            Problem::new(
+                ConditionReason::Invalid,
+                format!(
+                    "the proxies cannot read `{resource}` and go on with what they could read \
+                     last: {why}; run proxies of the controller's release"
+                ),
+            )
+        }));
         if !unmet.is_empty() {
             return summary(condition_type, &unmet, &[], self.generation);
         }
