@@ -125,7 +125,9 @@ impl Engine {
                 Some(observation) => Heard::Inputs(vec![Input::Observation(observation)]),
                 None => Heard::Nothing,
             },
-            Some(report) = surroundings.proxies.recv() => Heard::Inputs(vec![proxies(report)]),
+            Some(report) = surroundings.proxies.recv() => {
+                Heard::Inputs(proxies(report).into_iter().collect())
+            }
             Some((gateway, report)) = report => {
                 Heard::Inputs(vec![Input::Infrastructure(gateway, report)])
             }
@@ -144,7 +146,7 @@ impl Engine {
             inputs.push(Input::Observation(observation));
         }
         while let Ok(report) = self.surroundings.proxies.try_recv() {
-            inputs.push(proxies(report));
+            inputs.extend(proxies(report));
         }
         if let Some(leading) = &mut self.leading {
             while let Ok((gateway, report)) = leading.reports.try_recv() {
@@ -344,8 +346,10 @@ fn announce(
     }
 }
 
-fn proxies(report: ProxyReport) -> Input {
-    Input::Proxies(report.gateway, report.feedback)
+/// What proxies say. Where none is connected that serves something, what is known stays: they come
+/// back in a moment, and say it again.
+fn proxies(report: ProxyReport) -> Option<Input> {
+    (report.serving > 0).then_some(Input::Proxies(report.gateway, report.feedback))
 }
 
 /// One line per change of what is served.

@@ -97,11 +97,20 @@ fn feedback() -> impl Strategy<Value = Feedback> {
         proptest::collection::btree_map(listener, why(), 0..2),
         proptest::collection::btree_map(certificate, why(), 0..2),
         proptest::collection::btree_map(address, why(), 0..2),
+        proptest::collection::btree_map(select(vec!["Backend/a/s:80".to_owned()]), why(), 0..2),
         report(),
     )
-        .prop_map(|(unbound, rejected_certificates, unusable_addresses, infrastructure)| {
-            Feedback { unbound, rejected_certificates, unusable_addresses, infrastructure }
-        })
+        .prop_map(
+            |(unbound, rejected_certificates, unusable_addresses, unreadable, infrastructure)| {
+                Feedback {
+                    unbound,
+                    rejected_certificates,
+                    unusable_addresses,
+                    unreadable,
+                    infrastructure,
+                }
+            },
+        )
 }
 
 fn report() -> impl Strategy<Value = InfrastructureReport> {
