@@ -275,6 +275,24 @@ fn an_address_that_the_host_does_not_have_is_the_gateways_problem_and_not_that_o
 }
 
 #[test]
+fn what_the_data_plane_cannot_read_is_the_gateways_problem() {
+    let mut translator = translator(0);
+    let why = "resources of the kind UdpRule are not known to this version".to_owned();
+    let unreadable = [("UdpRule/ns/dns/0".to_owned(), why)].into();
+    let delta = translator.set_feedback(&id(), Feedback { unreadable, ..Feedback::default() });
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let id = ObjectId::new(Kind::Gateway, "ns", "gw");
+    let Some(Status::Gateway(status)) = &delta.status[&id] else { panic!("a Gateway's status") };
+    let programmed = status.conditions.iter();
+    let programmed = programmed.filter(|it| it.condition_type == ConditionType::Programmed);
+    let told: Vec<_> = programmed.map(|it| (it.status, it.reason, it.message.as_str())).collect();
+    let message = "`UdpRule/ns/dns/0` of the configuration cannot be used by the proxies, which are \
+                   of another release than the controller: resources of the kind UdpRule are not \
+                   known to this version; the rest is served";
+    assert_eq!(told, [(ConditionStatus::False, ConditionReason::Invalid, message)]);
+}
+
+#[test]
 fn feedback_is_forgotten_with_its_gateway() {
     let mut translator = translator(0);
     let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();

@@ -8,7 +8,7 @@ use gwapi_model::status::Status;
 use gwapi_model::{Kind, ObjectId};
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
-use gwapi_translate::{Feedback, Options, TranslationDelta};
+use gwapi_translate::{Options, TranslationDelta};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -62,7 +62,7 @@ pub(crate) async fn run(
         let mut inputs = Vec::new();
         match input {
             Heard::Input(heard) => inputs.push(heard),
-            Heard::Proxies(report) => inputs.push(engine.proxies(report)),
+            Heard::Proxies(report) => inputs.extend(engine.proxies(report)),
             Heard::Leading(is_leading) => engine.lead(is_leading),
             Heard::Time => {}
             Heard::Nothing => return,
@@ -148,7 +148,7 @@ impl Engine {
             inputs.push(Input::Observation(observation));
         }
         while let Ok(report) = self.surroundings.proxies.try_recv() {
-            inputs.push(self.proxies(report));
+            inputs.extend(self.proxies(report));
         }
         if let Some(leading) = &mut self.leading {
             while let Ok((gateway, report)) = leading.reports.try_recv() {
@@ -160,12 +160,12 @@ impl Engine {
         }
     }
 
-    /// What the proxies of a Gateway say.
-    fn proxies(&mut self, report: ProxyReport) -> Input {
+    /// What the proxies of a Gateway say. Where none is connected that serves something, what is known
+    /// stays: they come back in a moment, and say it again.
+    fn proxies(&mut self, report: ProxyReport) -> Option<Input> {
         self.connected.insert(report.gateway.clone(), report.connected);
         self.surroundings.metrics.proxies(self.connected.values().sum());
-        let feedback = Feedback { unreadable: report.unreadable, ..report.feedback };
-        Input::Proxies(report.gateway, feedback)
+        (report.serving > 0).then_some(Input::Proxies(report.gateway, report.feedback))
     }
 
     fn count(&self, input: &Input) {

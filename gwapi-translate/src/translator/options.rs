@@ -106,8 +106,8 @@ pub struct Feedback {
     pub unusable_addresses: BTreeMap<IpAddr, String>,
     /// Certificates that could not be used, with the reason (TL-1).
     pub rejected_certificates: BTreeMap<CertificateKey, String>,
-    /// Resources that proxies of another release cannot read, by name, with the reason: they go on with
-    /// the last version that they could.
+    /// Resources that could not be read, by name, with the reason: the data plane is of another
+    /// release. Of each it serves the last version that it could read.
     pub unreadable: BTreeMap<String, String>,
     /// What became of the Gateway's infrastructure; of meaning with
     /// [`AddressPolicy::Provisioned`] alone.

@@ -100,7 +100,7 @@ fn feedback() -> impl Strategy<Value = Feedback> {
         proptest::collection::btree_map(listener, why(), 0..2),
         proptest::collection::btree_map(certificate, why(), 0..2),
         proptest::collection::btree_map(address, why(), 0..2),
-        proptest::collection::btree_map(Just("HttpRule/a".to_owned()), why(), 0..2),
+        proptest::collection::btree_map(select(vec!["Backend/a/s:80".to_owned()]), why(), 0..2),
         report(),
     )
         .prop_map(

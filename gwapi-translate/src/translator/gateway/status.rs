@@ -13,9 +13,6 @@ use super::judge::JudgedListener;
 /// Addresses that a status can hold (AD-3).
 const ADDRESSES_LIMIT: usize = 16;
 
-/// Resources that proxies cannot read, which a message names.
-const UNREADABLE_NAMED: usize = 3;
-
 impl GatewayDraft {
     /// Puts the status together; no route is counted yet.
     pub(super) fn status(
@@ -109,15 +106,7 @@ impl GatewayDraft {
         let reported =
             feedback.infrastructure.unmet.iter().filter(|_| self.infrastructure.is_some());
         unmet.extend(reported.map(|(reason, message)| Problem::new(*reason, message)));
-        unmet.extend(feedback.unreadable.iter().take(UNREADABLE_NAMED).map(|(resource, why)| {
-            Problem::new(
-                ConditionReason::Invalid,
-                format!(
-                    "the proxies cannot read `{resource}` and go on with what they could read \
-                     last: {why}; run proxies of the controller's release"
-                ),
-            )
-        }));
+        unmet.extend(unreadable(feedback));
         if !unmet.is_empty() {
             return summary(condition_type, &unmet, &[], self.generation);
         }
@@ -152,4 +141,18 @@ impl GatewayDraft {
         let (status, reason) = (ConditionStatus::Unknown, ConditionReason::Pending);
         Condition::new(condition_type, status, reason, message, self.generation)
     }
+}
+
+/// What the data plane cannot read, because its release does not know it.
+fn unreadable(feedback: &Feedback) -> Option<Problem> {
+    let (first, why) = feedback.unreadable.first_key_value()?;
+    let what = match feedback.unreadable.len() {
+        1 => format!("`{first}` of the configuration"),
+        count => format!("{count} parts of the configuration, such as `{first}`,"),
+    };
+    let message = format!(
+        "{what} cannot be used by the proxies, which are of another release than the controller: \
+         {why}; the rest is served"
+    );
+    Some(Problem::new(ConditionReason::Invalid, message))
 }
