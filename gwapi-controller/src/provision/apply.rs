@@ -34,6 +34,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Outcome {
     /// The objects as they are now.
     pub(super) applied: Vec<(ManagedKind, DynamicObject)>,
+    /// What was deleted.
+    pub(super) deleted: Vec<Removal>,
     /// What could not be done.
     pub(super) failures: Vec<Failure>,
 }
@@ -90,8 +92,12 @@ impl Site {
     /// Carries a plan out. Pods come last, and not at all without what they mount and who they are.
     pub(super) async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
-        let removals = join_all(plan.delete.iter().map(|removal| self.delete(removal))).await;
-        outcome.failures.extend(removals.into_iter().filter_map(Result::err));
+        for result in join_all(plan.delete.into_iter().map(|removal| self.delete(removal))).await {
+            match result {
+                Ok(removal) => outcome.deleted.push(removal),
+                Err(failure) => outcome.failures.push(failure),
+            }
+        }
         let (pods, first): (Vec<_>, Vec<_>) =
             plan.apply.into_iter().partition(|step| step.manifest.kind > ManagedKind::Service);
         outcome.take(join_all(first.iter().map(|step| self.apply(step))).await);
@@ -182,24 +188,21 @@ impl Site {
         }
     }
 
-    async fn delete(&self, removal: &Removal) -> Result<(), Failure> {
+    async fn delete(&self, removal: Removal) -> Result<Removal, Failure> {
         let (kind, name) = &removal.key;
-        let preconditions =
-            Preconditions { uid: Some(removal.uid.clone()), resource_version: None };
+        let uid = Some(removal.uid.clone());
+        let preconditions = Preconditions { uid, resource_version: None };
         let parameters = DeleteParams::background().preconditions(preconditions);
         let api = self.api(*kind);
         match in_time(api.delete(name, &parameters)).await {
-            Ok(_) => {
-                info!(gateway = %self.gateway, "deleted {kind} {name}");
-                Ok(())
-            }
+            Ok(_) => info!(gateway = %self.gateway, "deleted {kind} {name}"),
             // It is gone, or another one has the name.
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 debug!(gateway = %self.gateway, "{kind} {name} is gone already");
-                Ok(())
             }
-            Err(error) => Err(Failure { key: removal.key.clone(), cause: cause_of(&error) }),
+            Err(error) => return Err(Failure { key: removal.key, cause: cause_of(&error) }),
         }
+        Ok(removal)
     }
 }
 

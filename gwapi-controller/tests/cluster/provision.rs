@@ -269,7 +269,7 @@ async fn a_patch_that_says_nonsense_is_refused() {
     let bench = Bench::new(&json!({})).await;
     let mut wanted = bench.gateway("web", "gwapi").await;
     let nonsense = json!({"spec": {"containerz": []}});
-    wanted.parameters.workload.pod_template_patch = Some(nonsense);
+    wanted.parameters.workload.pod_template_patch = nonsense.as_object().cloned();
     let mut running = bench.provisioner(CONTROLLER);
     running.set(&wanted);
     let is_told = |report: &InfrastructureReport| {
