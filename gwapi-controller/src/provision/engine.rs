@@ -262,7 +262,7 @@ impl Engine {
         let mut concerned = BTreeSet::new();
         for (kind, object) in outcome.applied {
             entry.settled.record(kind, &object);
-            concerned.extend(self.store.put(Some(kind), object));
+            concerned.extend(self.store.learn(Some(kind), object));
         }
         entry.is_busy = false;
         entry.failures = outcome.failures;

@@ -130,13 +130,14 @@ impl Store {
             }
             Seen::Apply(object) => {
                 let place = place(stream.kind, &object);
-                if let Some(listed) = self.listed.get_mut(stream) {
-                    listed.insert(place);
-                } else if self.is_outdated(&place, &object) {
-                    // What our own request made of it is newer than what the watch tells yet.
-                    return BTreeSet::new();
+                match self.listed.get_mut(stream) {
+                    // A list says what is there, whatever was there before.
+                    Some(listed) => {
+                        listed.insert(place);
+                        self.put(stream.kind, *object)
+                    }
+                    None => self.learn(stream.kind, *object),
                 }
-                self.put(stream.kind, *object)
             }
             Seen::Delete(object) => self.remove(&place(stream.kind, &object)).into_iter().collect(),
             Seen::InitDone => {
@@ -146,12 +147,20 @@ impl Store {
         }
     }
 
-    /// Takes in an object of a kind; no kind stands for pods.
-    pub(super) fn put(
+    /// Takes in an object, unless a later version of it is known: the answer to a request of ours and
+    /// what the watch tells come in any order. No kind stands for pods.
+    pub(super) fn learn(
         &mut self,
         kind: Option<ManagedKind>,
         object: DynamicObject,
     ) -> BTreeSet<Concerns> {
+        if self.is_outdated(&place(kind, &object), &object) {
+            return BTreeSet::new();
+        }
+        self.put(kind, object)
+    }
+
+    fn put(&mut self, kind: Option<ManagedKind>, object: DynamicObject) -> BTreeSet<Concerns> {
         // It may have changed hands.
         let place = place(kind, &object);
         let mut concerned: BTreeSet<Concerns> = self.remove(&place).into_iter().collect();
@@ -322,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_watch_tells_late_does_not_undo_what_is_known() {
+    fn what_comes_late_does_not_undo_what_is_known() {
         let mut store = Store::default();
         let services = stream(Some(ManagedKind::Service));
         let version = |version: &str, label: &str| {
@@ -336,10 +345,13 @@ mod tests {
             let service = &live[&(ManagedKind::Service, "a".to_owned())].object;
             service["metadata"]["labels"]["is"].clone()
         };
-        store.put(services.kind, *version("100", "ours"));
+        store.learn(services.kind, *version("100", "ours"));
         assert_eq!(store.see(&services, Seen::Apply(version("99", "old"))), BTreeSet::new());
         assert_eq!(label(&store), "ours");
         store.see(&services, Seen::Apply(version("101", "new")));
+        assert_eq!(label(&store), "new");
+        // The answer to a request, after the watch has told what became of the object since.
+        assert_eq!(store.learn(services.kind, *version("100", "ours")), BTreeSet::new());
         assert_eq!(label(&store), "new");
         // A list says what is there, whatever was there before.
         store.see(&services, Seen::Init);
