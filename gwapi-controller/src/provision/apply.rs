@@ -26,6 +26,10 @@ const HAND_OVER_MANAGER: &str = "gwapi-controller-hand-over";
 /// No object has this version: with it an object is made, and none that is there is changed.
 const NO_VERSION: &str = "1";
 
+/// What an API server says, as an error of its own, of an applied object with a field that it does
+/// not know.
+const UNKNOWN_FIELD: &str = "failed to create typed patch object";
+
 /// An API server that takes longer is not there.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -240,6 +244,7 @@ fn cause_of(error: &Error) -> Cause {
             let message = status.message.clone();
             match status.code {
                 400 | 422 => Cause::Invalid(message),
+                _ if message.starts_with(UNKNOWN_FIELD) => Cause::Invalid(message),
                 401 | 403 => Cause::Forbidden(message),
                 _ => Cause::Transient(message),
             }
@@ -276,6 +281,9 @@ mod tests {
         let cause = |code| cause_of(&api_error(code, "no"));
         assert_eq!(cause(422), Cause::Invalid("no".to_owned()));
         assert_eq!(cause(400), Cause::Invalid("no".to_owned()));
+        let unknown =
+            "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x";
+        assert_eq!(cause_of(&api_error(500, unknown)), Cause::Invalid(unknown.to_owned()));
         assert_eq!(cause(403), Cause::Forbidden("no".to_owned()));
         for code in [404, 409, 429, 500, 503] {
             assert_eq!(cause(code), Cause::Transient("no".to_owned()));
