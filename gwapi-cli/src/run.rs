@@ -171,6 +171,7 @@ pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool)
         addresses,
         allow_external_name: arguments.allow_external_name,
         underscore_headers: arguments.underscore_headers == Underscores::Keep,
+        installed_bundle: None,
     }
 }
 

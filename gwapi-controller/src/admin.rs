@@ -1,9 +1,11 @@
 //! The admin server: health and metrics. It reads and never changes anything.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -15,12 +17,14 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::Progress;
 use crate::metrics::Metrics;
 
-/// Connections at one time; more wait.
+/// Connections at one time. One more takes the place of the oldest that has not asked yet; where all
+/// have, it waits.
 const MAX_CONNECTIONS: usize = 32;
 
 /// Bytes of a request's head.
@@ -54,23 +58,45 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until it is dropped.
 pub(crate) async fn serve(listener: TcpListener, pages: Pages) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut silent = VecDeque::new();
     loop {
-        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
         let Ok((stream, _)) = listener.accept().await else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let pages = pages.clone();
-        tokio::spawn(async move {
+        silent.retain(Silent::is_silent);
+        if places.available_permits() == 0
+            && let Some(oldest) = silent.pop_front()
+        {
+            oldest.task.abort();
+        }
+        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+        let asked = Arc::new(AtomicBool::new(false));
+        let served = connection(stream, pages.clone(), asked.clone());
+        let task = tokio::spawn(async move {
             // A client that breaks off or is too slow is its own problem.
-            let _ = timeout(CONNECTION_TIMEOUT, connection(stream, pages)).await;
+            let _ = timeout(CONNECTION_TIMEOUT, served).await;
             drop(place);
         });
+        silent.push_back(Silent { asked, task: task.abort_handle() });
     }
 }
 
-async fn connection(stream: TcpStream, pages: Pages) -> hyper::Result<()> {
+/// A connection that had not sent the head of a request when last looked at.
+struct Silent {
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Silent {
+    fn is_silent(&self) -> bool {
+        !self.asked.load(Ordering::Relaxed) && !self.task.is_finished()
+    }
+}
+
+async fn connection(stream: TcpStream, pages: Pages, asked: Arc<AtomicBool>) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         let response = pages.answer(request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(response) }
     });
@@ -152,6 +178,27 @@ mod tests {
         assert_eq!(pages.answer(&Method::GET, "/livez").status(), StatusCode::OK);
         stop.send_replace(true);
         assert_eq!(text(pages.answer(&Method::GET, "/readyz")).await, "is about to stop\n");
+    }
+
+    #[tokio::test]
+    async fn clients_that_say_nothing_do_not_keep_out_one_that_asks() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let (_progress, progress) = watch::channel(Progress::new(Vec::new()));
+        let (_stop, stop) = watch::channel(false);
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve(listener, Pages { progress, stop, metrics: Metrics::new() }));
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.expect("a connection"));
+        }
+        let mut asking = TcpStream::connect(address).await.expect("a connection");
+        let request = b"GET /livez HTTP/1.1\r\nHost: admin\r\n\r\n";
+        asking.write_all(request).await.expect("an open connection");
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     steps: Histogram,
     requests: ByLabels<2>,
     unchanged: Counter,
+    proxies: Gauge,
     ready: Gauge,
     leader: Gauge,
 }
@@ -44,6 +45,7 @@ impl Metrics {
             steps: Histogram::new(STEP_BOUNDS),
             requests: Family::default(),
             unchanged: Counter::default(),
+            proxies: Gauge::default(),
             ready: Gauge::default(),
             leader: Gauge::default(),
         };
@@ -106,6 +108,11 @@ impl Metrics {
     /// So many objects cannot be read.
     pub(crate) fn unreadable(&self, objects: usize) {
         self.unreadable.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    /// So many proxies are connected.
+    pub(crate) fn proxies(&self, connected: usize) {
+        self.proxies.set(i64::try_from(connected).unwrap_or(i64::MAX));
     }
 
     /// A step took so long.

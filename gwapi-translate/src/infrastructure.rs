@@ -29,8 +29,9 @@ pub struct GatewayInfrastructure {
     pub class: String,
     /// Name of what is made for the Gateway: [`name`] of the Gateway and its class.
     pub name: String,
-    /// The Gateway is refused, so that what is asked for is not known: what runs already goes on as it
-    /// is, and nothing is made, changed or removed until this is over.
+    /// What is asked for is not known, because the Gateway is refused, or cannot be had, because it is
+    /// reached by none of the addresses that it demands: what runs already goes on as it is, and
+    /// nothing is made, changed or removed until this is over.
     pub hold: bool,
     /// Labels from `spec.infrastructure`, for everything that is made (IN-1).
     pub labels: BTreeMap<String, String>,
@@ -42,8 +43,8 @@ pub struct GatewayInfrastructure {
     /// Ports of the listeners that have a place, each once, in order. Without any there is nothing to
     /// reach, and no Service.
     pub ports: Vec<InfrastructurePort>,
-    /// The addresses of `spec.addresses` that can be asked for; none means that one is allocated
-    /// (AD-5).
+    /// The addresses of `spec.addresses` that can be asked for, each for itself. None means that one is
+    /// allocated (AD-5).
     pub addresses: Vec<RequestedAddress>,
     /// How it runs: the defaults of the class, overridden by the Gateway's own parameters.
     pub parameters: GatewayParametersSpec,

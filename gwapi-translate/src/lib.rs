@@ -57,6 +57,7 @@
 //! No runtime, no clock, no file, and randomness only from an `Rng` that is handed in.
 //! The feature `testing` exports the generators, the oracle and the laws behind these sentences.
 
+pub mod features;
 pub mod infrastructure;
 pub mod ir;
 pub mod path;

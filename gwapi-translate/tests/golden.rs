@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use gwapi_model::manifest;
 use gwapi_model::status::GatewayStatusAddress;
 use gwapi_model::{AddressType, NamespacedName, ResourceEvent, Resources};
+use gwapi_translate::features::BundleVersion;
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::{AddressPolicy, Feedback, Options, Translation, Translator, translate};
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ macro_rules! golden {
 golden! {
     /// GC-1 to GC-7.
     gateway_classes = "gateway-class";
+    /// GC-4, GC-10: CRDs of a version that is not supported.
+    gateway_classes_of_an_old_version = "gateway-class-old-version";
     /// GC-3 where manifests of other implementations are served.
     gateway_classes_of_others = "gateway-class-of-others";
     /// GW-6, GW-8, GW-9, AR-3.
@@ -69,6 +72,12 @@ golden! {
     headers_with_underscores_match = "underscore-headers";
     /// RT-11, RT-12, and what is refused.
     unsupported = "unsupported";
+    /// What the conformance suite asks of Gateways: GW-6, GW-8, AR-3, AR-4, TL-1, AD-2, IN-1, IN-3.
+    gateways_of_the_conformance_suite = "suite-gateways";
+    /// What it asks of routes: RT-2, RT-3, RT-10, HB-1, HB-3, HB-5, RG-1.
+    routes_of_the_conformance_suite = "suite-routes";
+    /// What it asks of certificates in other namespaces: TL-1, RG-1.
+    secret_grants_of_the_conformance_suite = "suite-secret-grants";
 }
 
 #[test]
@@ -101,7 +110,7 @@ fn check(name: &str) {
     let translation = translated(&resources, &text);
     let found = format!(
         "# Generated from {name}.in.yaml: UPDATE_GOLDEN=1 cargo test --test golden\n{}",
-        render(&translation, name == "gateway-class")
+        render(&translation, ["gateway-class", "gateway-class-old-version"].contains(&name))
     );
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&output, &found).expect("the output can be written");
@@ -157,6 +166,7 @@ fn options(text: &str) -> Options {
             ("any-controller", _) => options.any_controller = true,
             ("allow-external-name", _) => options.allow_external_name = true,
             ("underscore-headers", _) => options.underscore_headers = true,
+            ("bundle", value) => options.installed_bundle = Some(BundleVersion::new(value)),
             ("provisioned", _) => options.addresses = AddressPolicy::Provisioned,
             ("port-offset", value) => options.port_offset = value.parse().expect("a number"),
             (key, value) => {

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
-use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent};
+use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent};
+use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::{CertificateKey, GatewayId, ListenerKey};
-use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work};
+use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
 
 fn object<T: serde::de::DeserializeOwned + Into<Resource>>(value: Value) -> Resource {
@@ -164,6 +165,27 @@ fn condition(
 }
 
 #[test]
+fn a_gateway_whose_proxies_cannot_read_something_is_not_programmed() {
+    let mut translator = translator(1);
+    let unreadable = [("HttpRule/a".to_owned(), "unknown filter".to_owned())].into();
+    let feedback = Feedback { unreadable, ..Feedback::default() };
+    let delta = translator.set_feedback(&id(), feedback);
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let object = ObjectId::new(Kind::Gateway, "ns", "gw");
+    let Some(Status::Gateway(status)) = translator.translation().status.get(&object) else {
+        panic!("the Gateway has no status");
+    };
+    let programmed = status
+        .conditions
+        .iter()
+        .find(|it| it.condition_type == ConditionType::Programmed)
+        .expect("it is there");
+    let expected = (ConditionStatus::False, ConditionReason::Invalid);
+    assert_eq!((programmed.status, programmed.reason), expected);
+    assert!(programmed.message.contains("`HttpRule/a`"), "{}", programmed.message);
+}
+
+#[test]
 fn feedback_changes_status_and_never_the_configuration() {
     let mut translator = translator(1);
     let before = translator.translation().config.clone();
@@ -253,6 +275,24 @@ fn an_address_that_the_host_does_not_have_is_the_gateways_problem_and_not_that_o
 }
 
 #[test]
+fn what_the_data_plane_cannot_read_is_the_gateways_problem() {
+    let mut translator = translator(0);
+    let why = "resources of the kind UdpRule are not known to this version".to_owned();
+    let unreadable = [("UdpRule/ns/dns/0".to_owned(), why)].into();
+    let delta = translator.set_feedback(&id(), Feedback { unreadable, ..Feedback::default() });
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let id = ObjectId::new(Kind::Gateway, "ns", "gw");
+    let Some(Status::Gateway(status)) = &delta.status[&id] else { panic!("a Gateway's status") };
+    let programmed = status.conditions.iter();
+    let programmed = programmed.filter(|it| it.condition_type == ConditionType::Programmed);
+    let told: Vec<_> = programmed.map(|it| (it.status, it.reason, it.message.as_str())).collect();
+    let message = "`UdpRule/ns/dns/0` of the configuration cannot be used by the proxies, which are \
+                   of another release than the controller: resources of the kind UdpRule are not \
+                   known to this version; the rest is served";
+    assert_eq!(told, [(ConditionStatus::False, ConditionReason::Invalid, message)]);
+}
+
+#[test]
 fn feedback_is_forgotten_with_its_gateway() {
     let mut translator = translator(0);
     let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
@@ -261,4 +301,49 @@ fn feedback_is_forgotten_with_its_gateway() {
     let _ = translator.apply_all(base().into_iter().map(ResourceEvent::Apply));
     let (status, _, _) = condition(&translator, 0, ConditionType::Accepted);
     assert_eq!(status, ConditionStatus::True);
+}
+
+#[test]
+fn another_version_of_the_installed_crds_changes_the_status_of_classes_alone() {
+    let mut translator = translator(3);
+    let before = translator.work();
+    let bundle = Some(BundleVersion::new("v1.6.1"));
+    let delta = translator.set_installed_bundle(bundle.clone());
+    assert_eq!(translator.work(), before);
+    let class = ObjectId::new(Kind::GatewayClass, "", "gwapi");
+    assert_eq!(delta.status.keys().collect::<Vec<_>>(), [&class]);
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let options = Options { installed_bundle: bundle.clone(), ..Options::default() };
+    assert_eq!(*translator.translation(), translate(translator.resources(), &options));
+    assert!(translator.set_installed_bundle(bundle).is_empty());
+}
+
+#[test]
+fn a_secret_is_told_to_be_read_by_the_first_gateway_and_not_by_the_last_one() {
+    let gateway = |name: &str, secrets: &[&str]| {
+        let references: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
+        ResourceEvent::Apply(object::<gwapi_model::Gateway>(json!({
+            "metadata": { "name": name, "namespace": "ns" },
+            "spec": { "gatewayClassName": "gwapi", "listeners": [{
+                "name": "https", "port": 443, "protocol": "HTTPS",
+                "tls": { "certificateRefs": references },
+            }] },
+        })))
+    };
+    let id = |name: &str| ObjectId::new(Kind::Secret, "ns", name);
+    let mut translator = translator(0);
+    let cert = NamespacedName::new("ns", "cert");
+    assert!(translator.refers_to(Kind::Secret, &cert));
+
+    let delta = translator.apply(gateway("other", &["cert", "missing"]));
+    assert_eq!(delta.references, [(id("missing"), true)].into());
+    let delta = translator.apply(gateway("gw", &[]));
+    assert!(delta.references.is_empty(), "{delta:?}");
+    let delta = translator.apply(gateway("other", &["missing"]));
+    assert_eq!(delta.references, [(id("cert"), false)].into());
+    assert!(!translator.refers_to(Kind::Secret, &cert));
+    // A foreign class takes its Gateways, and what they read, along.
+    let class = ObjectId::new(Kind::GatewayClass, "", "gwapi");
+    let delta = translator.apply(ResourceEvent::Delete(class));
+    assert_eq!(delta.references, [(id("missing"), false)].into());
 }

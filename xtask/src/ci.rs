@@ -8,7 +8,11 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::command::{cargo, run as run_command};
-use crate::{bench, crds, deps, examples, golden, httpwg, links, rules, slow_clients, tutorials};
+use crate::conformance::ConformanceArgs;
+use crate::{
+    bench, conformance, crds, deps, examples, golden, httpwg, links, manifests, rules,
+    slow_clients, tutorials,
+};
 
 /// A part of CI that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,6 +47,10 @@ pub(crate) enum Stage {
     SlowClients,
     /// Every benchmark runs for a moment and its answers are right
     BenchSmoke,
+    /// What is written from the chart and the CRDs is as they say
+    Manifests,
+    /// The official conformance suite passes on a fresh cluster
+    Conformance,
 }
 
 /// How a stage ended.
@@ -113,6 +121,8 @@ impl Stage {
             Self::Httpwg => httpwg::run(root),
             Self::SlowClients => slow_clients::run(root),
             Self::BenchSmoke => bench::smoke(root),
+            Self::Manifests => manifests::run(root, true),
+            Self::Conformance => conformance::run(root, &ConformanceArgs::default()),
         }
     }
 }

@@ -20,11 +20,11 @@ pub(crate) fn page(page: &str, crd: &str) -> anyhow::Result<String> {
         let about = one_line(&group["description"]);
         write!(table, "\n### {name}\n\n{about}\n\n| field | type | |\n|---|---|---|\n")?;
         rows(&mut table, name, group)?;
-        for rule in group["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            let message = rule["message"].as_str().unwrap_or_default();
-            write!(table, "\n* {message}")?;
+        let rules = group["x-kubernetes-validations"].as_array().into_iter().flatten();
+        for (index, rule) in rules.enumerate() {
+            let gap = if index == 0 { "\n" } else { "" };
+            writeln!(table, "{gap}* {}", rule["message"].as_str().unwrap_or_default())?;
         }
-        table.push('\n');
     }
     Ok(format!("{before}{START}{table}\n{END}{after}"))
 }

@@ -178,6 +178,13 @@ impl Core {
                 self.progress.set(source, SourceState::Absent);
             }
             Observation::Failed(source, error) => self.progress.failed(source, error),
+            Observation::Bundle(bundle) => {
+                self.progress.knows_crds = true;
+                let delta = self.translator.set_installed_bundle(bundle);
+                if !delta.is_empty() {
+                    noted.step.deltas.push(delta);
+                }
+            }
             Observation::Fetched(source, id, object) => self.fetch(&source, id, object, now, noted),
         }
     }
@@ -288,11 +295,12 @@ impl Core {
             events.push(ResourceEvent::Apply(held.resource));
         }
         // What nothing refers to any more is not kept.
-        let removed = step.references.iter().filter_map(|reference| match reference {
-            Reference::Removed(id) => Some(ResourceEvent::Delete(id.clone())),
-            Reference::Added(_) => None,
-        });
-        events.extend(removed);
+        for reference in &step.references {
+            if let Reference::Removed(id) = reference {
+                self.unreadable.remove(id);
+                events.push(ResourceEvent::Delete(id.clone()));
+            }
+        }
     }
 
     fn translate(&mut self, events: Vec<ResourceEvent>, step: &mut Step) {

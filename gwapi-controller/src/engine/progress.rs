@@ -30,6 +30,8 @@ pub(crate) struct Progress {
     sources: BTreeMap<Source, SourceState>,
     /// Sources that fail at the moment, with the reason.
     failing: BTreeMap<Source, String>,
+    /// It is known which CRDs there are, or that they must not be seen.
+    pub(super) knows_crds: bool,
     /// The first whole state has been handed out.
     pub(crate) is_live: bool,
     /// Number of objects that cannot be read.
@@ -39,7 +41,8 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(sources: Vec<Source>) -> Self {
         let sources = sources.into_iter().map(|source| (source, SourceState::Awaited)).collect();
-        Self { sources, failing: BTreeMap::new(), is_live: false, unreadable: 0 }
+        let failing = BTreeMap::new();
+        Self { sources, failing, knows_crds: false, is_live: false, unreadable: 0 }
     }
 
     /// Nothing is known yet, not even what there is to know.
@@ -60,7 +63,7 @@ impl Progress {
 
     /// Whether every source has been listed, or is known not to exist.
     pub(super) fn is_complete(&self) -> bool {
-        self.sources.values().all(|state| *state != SourceState::Awaited)
+        self.knows_crds && self.sources.values().all(|state| *state != SourceState::Awaited)
     }
 
     /// Kinds that the API server does not have.

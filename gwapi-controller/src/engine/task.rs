@@ -52,7 +52,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let core = Core::new(options, surroundings.watches.sources.clone());
-    let mut engine = Engine { core, leading: None, surroundings };
+    let mut engine = Engine { core, leading: None, connected: BTreeMap::new(), surroundings };
     let mut quiet_until = Instant::now();
     loop {
         let input = tokio::select! {
@@ -61,7 +61,8 @@ pub(crate) async fn run(
         };
         let mut inputs = Vec::new();
         match input {
-            Heard::Inputs(heard) => inputs.extend(heard),
+            Heard::Input(heard) => inputs.push(heard),
+            Heard::Proxies(report) => inputs.extend(engine.proxies(report)),
             Heard::Leading(is_leading) => engine.lead(is_leading),
             Heard::Time => {}
             Heard::Nothing => return,
@@ -76,7 +77,8 @@ pub(crate) async fn run(
 }
 
 enum Heard {
-    Inputs(Vec<Input>),
+    Input(Input),
+    Proxies(ProxyReport),
     Leading(bool),
     Time,
     Nothing,
@@ -85,6 +87,8 @@ enum Heard {
 struct Engine {
     core: Core,
     leading: Option<Leading>,
+    /// Proxies that are connected here, by Gateway.
+    connected: BTreeMap<GatewayId, usize>,
     surroundings: Surroundings,
 }
 
@@ -122,12 +126,12 @@ impl Engine {
         let surroundings = &mut self.surroundings;
         tokio::select! {
             observation = surroundings.watches.observations.recv() => match observation {
-                Some(observation) => Heard::Inputs(vec![Input::Observation(observation)]),
+                Some(observation) => Heard::Input(Input::Observation(observation)),
                 None => Heard::Nothing,
             },
-            Some(report) = surroundings.proxies.recv() => Heard::Inputs(vec![proxies(report)]),
+            Some(report) = surroundings.proxies.recv() => Heard::Proxies(report),
             Some((gateway, report)) = report => {
-                Heard::Inputs(vec![Input::Infrastructure(gateway, report)])
+                Heard::Input(Input::Infrastructure(gateway, report))
             }
             Ok(()) = surroundings.is_leading.changed() => {
                 Heard::Leading(*surroundings.is_leading.borrow_and_update())
@@ -144,7 +148,7 @@ impl Engine {
             inputs.push(Input::Observation(observation));
         }
         while let Ok(report) = self.surroundings.proxies.try_recv() {
-            inputs.push(proxies(report));
+            inputs.extend(self.proxies(report));
         }
         if let Some(leading) = &mut self.leading {
             while let Ok((gateway, report)) = leading.reports.try_recv() {
@@ -156,6 +160,14 @@ impl Engine {
         }
     }
 
+    /// What the proxies of a Gateway say. Where none is connected that serves something, what is known
+    /// stays: they come back in a moment, and say it again.
+    fn proxies(&mut self, report: ProxyReport) -> Option<Input> {
+        self.connected.insert(report.gateway.clone(), report.connected);
+        self.surroundings.metrics.proxies(self.connected.values().sum());
+        (report.serving > 0).then_some(Input::Proxies(report.gateway, report.feedback))
+    }
+
     fn count(&self, input: &Input) {
         let Input::Observation(observation) = input else { return };
         let (source, event) = match observation {
@@ -165,6 +177,7 @@ impl Engine {
             Observation::UpTo(source, _) => (source, "bookmark"),
             Observation::Absent(source) => (source, "absent"),
             Observation::Fetched(source, ..) => (source, "fetched"),
+            Observation::Bundle(_) => return,
             Observation::Failed(source, _) => {
                 return self.surroundings.metrics.watch_failure(source.kind);
             }
@@ -208,6 +221,9 @@ impl Engine {
                 surroundings.config.ready();
             }
             tell_change(&delta);
+            for gateway in &delta.removed_gateways {
+                self.connected.remove(gateway);
+            }
             if let Some(leading) = &mut self.leading {
                 for (gateway, wanted) in delta.infrastructure {
                     if wanted.is_none() {
@@ -342,10 +358,6 @@ fn announce(
     if !statuses.is_empty() {
         status.announce(statuses, publication);
     }
-}
-
-fn proxies(report: ProxyReport) -> Input {
-    Input::Proxies(report.gateway, report.feedback)
 }
 
 /// One line per change of what is served.

@@ -53,20 +53,8 @@ pub(crate) async fn campaign(
     let mut campaign = Campaign { leases, settings, seen: None, renewed: None };
     loop {
         let started = Instant::now();
-        let limit = campaign.renewed.map_or(started + DEADLINE, |renewed| renewed + DEADLINE);
-        let attempt = timeout_at(limit.into(), campaign.attempt());
         let held = tokio::select! {
-            attempt = attempt => match attempt {
-                Ok(Ok(held)) => held,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot take or renew the Lease");
-                    campaign.is_held(Instant::now())
-                }
-                Err(_) => {
-                    tracing::warn!("the API server gives no answer about the Lease");
-                    campaign.is_held(Instant::now())
-                }
-            },
+            held = campaign.hold() => held,
             _ = stop.changed() => break,
         };
         is_leading.send_if_modified(|leading| {
@@ -98,6 +86,27 @@ struct Campaign {
 }
 
 impl Campaign {
+    /// Takes or renews the Lease, and tells whether we lead. A holder who gets no answer leads until
+    /// its time is over, and no longer.
+    async fn hold(&mut self) -> bool {
+        let limit = self.renewed.unwrap_or_else(Instant::now) + DEADLINE;
+        let held = match timeout_at(limit.into(), self.attempt()).await {
+            Ok(Ok(held)) => held,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot take or renew the Lease");
+                self.is_held(Instant::now())
+            }
+            Err(_) => {
+                tracing::warn!("the API server gives no answer about the Lease");
+                false
+            }
+        };
+        if !held {
+            self.renewed = None;
+        }
+        held
+    }
+
     /// Whether we may go on leading although nothing new is known.
     fn is_held(&self, now: Instant) -> bool {
         self.renewed.is_some_and(|renewed| now.duration_since(renewed) < DEADLINE)
@@ -110,10 +119,7 @@ impl Campaign {
         let now = Instant::now();
         self.seen = Seen::next(self.seen.take(), lease.as_ref(), now);
         let written = match decide(self.seen.as_ref(), &self.settings.identity, now) {
-            Action::Wait => {
-                self.renewed = None;
-                return Ok(false);
-            }
+            Action::Wait => return Ok(false),
             Action::Create => {
                 let lease = self.lease(None);
                 self.leases.create(&PostParams::default(), &lease).await

@@ -26,6 +26,10 @@ const HAND_OVER_MANAGER: &str = "gwapi-controller-hand-over";
 /// No object has this version: with it an object is made, and none that is there is changed.
 const NO_VERSION: &str = "1";
 
+/// What an API server says, as an error of its own, of an applied object with a field that it does
+/// not know.
+const UNKNOWN_FIELD: &str = "failed to create typed patch object";
+
 /// An API server that takes longer is not there.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -34,6 +38,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Outcome {
     /// The objects as they are now.
     pub(super) applied: Vec<(ManagedKind, DynamicObject)>,
+    /// What was deleted.
+    pub(super) deleted: Vec<Removal>,
     /// What could not be done.
     pub(super) failures: Vec<Failure>,
 }
@@ -90,8 +96,12 @@ impl Site {
     /// Carries a plan out. Pods come last, and not at all without what they mount and who they are.
     pub(super) async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
-        let removals = join_all(plan.delete.iter().map(|removal| self.delete(removal))).await;
-        outcome.failures.extend(removals.into_iter().filter_map(Result::err));
+        for result in join_all(plan.delete.into_iter().map(|removal| self.delete(removal))).await {
+            match result {
+                Ok(removal) => outcome.deleted.push(removal),
+                Err(failure) => outcome.failures.push(failure),
+            }
+        }
         let (pods, first): (Vec<_>, Vec<_>) =
             plan.apply.into_iter().partition(|step| step.manifest.kind > ManagedKind::Service);
         outcome.take(join_all(first.iter().map(|step| self.apply(step))).await);
@@ -182,24 +192,21 @@ impl Site {
         }
     }
 
-    async fn delete(&self, removal: &Removal) -> Result<(), Failure> {
+    async fn delete(&self, removal: Removal) -> Result<Removal, Failure> {
         let (kind, name) = &removal.key;
-        let preconditions =
-            Preconditions { uid: Some(removal.uid.clone()), resource_version: None };
+        let uid = Some(removal.uid.clone());
+        let preconditions = Preconditions { uid, resource_version: None };
         let parameters = DeleteParams::background().preconditions(preconditions);
         let api = self.api(*kind);
         match in_time(api.delete(name, &parameters)).await {
-            Ok(_) => {
-                info!(gateway = %self.gateway, "deleted {kind} {name}");
-                Ok(())
-            }
+            Ok(_) => info!(gateway = %self.gateway, "deleted {kind} {name}"),
             // It is gone, or another one has the name.
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 debug!(gateway = %self.gateway, "{kind} {name} is gone already");
-                Ok(())
             }
-            Err(error) => Err(Failure { key: removal.key.clone(), cause: cause_of(&error) }),
+            Err(error) => return Err(Failure { key: removal.key, cause: cause_of(&error) }),
         }
+        Ok(removal)
     }
 }
 
@@ -237,6 +244,7 @@ fn cause_of(error: &Error) -> Cause {
             let message = status.message.clone();
             match status.code {
                 400 | 422 => Cause::Invalid(message),
+                _ if message.starts_with(UNKNOWN_FIELD) => Cause::Invalid(message),
                 401 | 403 => Cause::Forbidden(message),
                 _ => Cause::Transient(message),
             }
@@ -273,6 +281,9 @@ mod tests {
         let cause = |code| cause_of(&api_error(code, "no"));
         assert_eq!(cause(422), Cause::Invalid("no".to_owned()));
         assert_eq!(cause(400), Cause::Invalid("no".to_owned()));
+        let unknown =
+            "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x";
+        assert_eq!(cause_of(&api_error(500, unknown)), Cause::Invalid(unknown.to_owned()));
         assert_eq!(cause(403), Cause::Forbidden("no".to_owned()));
         for code in [404, 409, 429, 500, 503] {
             assert_eq!(cause(code), Cause::Transient("no".to_owned()));

@@ -255,11 +255,14 @@ impl Engine {
 
     /// Takes in what came of work on a Gateway.
     fn take(&mut self, gateway: GatewayId, outcome: Outcome) {
+        for removal in outcome.deleted {
+            self.store.leave(&gateway, &removal.key, &removal.uid);
+        }
         let Some(entry) = self.gateways.get_mut(&gateway) else { return };
         let mut concerned = BTreeSet::new();
         for (kind, object) in outcome.applied {
             entry.settled.record(kind, &object);
-            concerned.extend(self.store.put(Some(kind), object));
+            concerned.extend(self.store.learn(Some(kind), object));
         }
         entry.is_busy = false;
         entry.failures = outcome.failures;

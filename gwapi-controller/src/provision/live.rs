@@ -14,7 +14,7 @@ use super::objects::INSTANCE_LABEL;
 use super::pods::PodView;
 
 /// An object that is there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     /// Which of all objects of this name it is.
     pub(super) uid: String,
@@ -129,10 +129,15 @@ impl Store {
                 BTreeSet::new()
             }
             Seen::Apply(object) => {
-                if let Some(listed) = self.listed.get_mut(stream) {
-                    listed.insert(place(stream.kind, &object));
+                let place = place(stream.kind, &object);
+                match self.listed.get_mut(stream) {
+                    // A list says what is there, whatever was there before.
+                    Some(listed) => {
+                        listed.insert(place);
+                        self.put(stream.kind, *object)
+                    }
+                    None => self.learn(stream.kind, *object),
                 }
-                self.put(stream.kind, *object)
             }
             Seen::Delete(object) => self.remove(&place(stream.kind, &object)).into_iter().collect(),
             Seen::InitDone => {
@@ -142,12 +147,20 @@ impl Store {
         }
     }
 
-    /// Takes in an object of a kind; no kind stands for pods.
-    pub(super) fn put(
+    /// Takes in an object, unless a later version of it is known: the answer to a request of ours and
+    /// what the watch tells come in any order. No kind stands for pods.
+    pub(super) fn learn(
         &mut self,
         kind: Option<ManagedKind>,
         object: DynamicObject,
     ) -> BTreeSet<Concerns> {
+        if self.is_outdated(&place(kind, &object), &object) {
+            return BTreeSet::new();
+        }
+        self.put(kind, object)
+    }
+
+    fn put(&mut self, kind: Option<ManagedKind>, object: DynamicObject) -> BTreeSet<Concerns> {
         // It may have changed hands.
         let place = place(kind, &object);
         let mut concerned: BTreeSet<Concerns> = self.remove(&place).into_iter().collect();
@@ -168,6 +181,30 @@ impl Store {
             concerned.insert(concerns);
         }
         concerned
+    }
+
+    /// An object was deleted, and is gone or will be: the watch tells when.
+    pub(super) fn leave(&mut self, gateway: &GatewayId, key: &Key, uid: &str) {
+        let objects = self.objects.get_mut(gateway);
+        if let Some(live) = objects.and_then(|objects| objects.get_mut(key))
+            && live.uid == uid
+        {
+            *live = Arc::new(Live { is_terminating: true, ..(**live).clone() });
+        }
+    }
+
+    /// Whether we know a later version of an object. Versions of one object are numbers that grow.
+    fn is_outdated(&self, place: &Place, object: &DynamicObject) -> bool {
+        let Some(Concerns::Gateway(gateway)) = self.index.get(place) else { return false };
+        let Some(kind) = place.0 else { return false };
+        let known = self.objects.get(gateway).and_then(|it| it.get(&(kind, place.2.clone())));
+        let Some(known) = known.filter(|it| Some(&it.uid) == object.metadata.uid.as_ref()) else {
+            return false;
+        };
+        let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+        let ours = version(known.object["metadata"]["resourceVersion"].as_str());
+        let theirs = version(object.metadata.resource_version.as_deref());
+        matches!((ours, theirs), (Some(ours), Some(theirs)) if theirs < ours)
     }
 
     fn remove(&mut self, place: &Place) -> Option<Concerns> {
@@ -291,6 +328,49 @@ mod tests {
         assert_eq!(store.see(&services, Seen::InitDone), concerns("web"));
         assert_eq!(names(&store, "web"), ["account", "b"]);
         assert!(store.is_synced(&services));
+    }
+
+    #[test]
+    fn what_comes_late_does_not_undo_what_is_known() {
+        let mut store = Store::default();
+        let services = stream(Some(ManagedKind::Service));
+        let version = |version: &str, label: &str| {
+            let mut service = service("a", "web");
+            service.metadata.resource_version = Some(version.to_owned());
+            service.metadata.labels = Some([("is".to_owned(), label.to_owned())].into());
+            service
+        };
+        let label = |store: &Store| {
+            let live = store.objects(&GatewayId::new("shop", "web"));
+            let service = &live[&(ManagedKind::Service, "a".to_owned())].object;
+            service["metadata"]["labels"]["is"].clone()
+        };
+        store.learn(services.kind, *version("100", "ours"));
+        assert_eq!(store.see(&services, Seen::Apply(version("99", "old"))), BTreeSet::new());
+        assert_eq!(label(&store), "ours");
+        store.see(&services, Seen::Apply(version("101", "new")));
+        assert_eq!(label(&store), "new");
+        // The answer to a request, after the watch has told what became of the object since.
+        assert_eq!(store.learn(services.kind, *version("100", "ours")), BTreeSet::new());
+        assert_eq!(label(&store), "new");
+        // A list says what is there, whatever was there before.
+        store.see(&services, Seen::Init);
+        store.see(&services, Seen::Apply(version("5", "restored")));
+        store.see(&services, Seen::InitDone);
+        assert_eq!(label(&store), "restored");
+    }
+
+    #[test]
+    fn what_was_deleted_is_on_its_way_out() {
+        let mut store = Store::default();
+        let services = stream(Some(ManagedKind::Service));
+        store.see(&services, Seen::Apply(service("a", "web")));
+        let gateway = GatewayId::new("shop", "web");
+        let key = (ManagedKind::Service, "a".to_owned());
+        store.leave(&gateway, &key, "another");
+        assert!(!store.objects(&gateway)[&key].is_terminating);
+        store.leave(&gateway, &key, "a");
+        assert!(store.objects(&gateway)[&key].is_terminating);
     }
 
     #[test]

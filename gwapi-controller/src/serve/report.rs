@@ -28,9 +28,6 @@ pub struct ProxyReport {
     /// What those that serve could not do; where not all of them say so, the message names one. Where none is
     /// serving, nothing is known, and this is empty.
     pub feedback: Feedback,
-    /// Resources that they cannot read, by name, because their release does not know what is asked.
-    /// The last version that they could read is served; a Gateway with such is not `Programmed`.
-    pub unreadable: BTreeMap<String, String>,
 }
 
 impl ProxyReport {
@@ -46,19 +43,19 @@ impl ProxyReport {
             note(&mut unbound, said.unbound, &proxy.proxy);
             note(&mut addresses, said.unusable_addresses, &proxy.proxy);
             note(&mut certificates, said.rejected_certificates, &proxy.proxy);
-            note(&mut unreadable, proxy.verdict.unreadable(), &proxy.proxy);
+            note(&mut unreadable, said.unreadable, &proxy.proxy);
         }
         let all = serving.len();
         feedback.unbound = told(unbound, all);
         feedback.unusable_addresses = told(addresses, all);
         feedback.rejected_certificates = told(certificates, all);
+        feedback.unreadable = told(unreadable, all);
         Self {
             gateway,
             connected: proxies.len(),
             serving: all,
             refusing: proxies.iter().filter(|proxy| proxy.verdict.refused.is_some()).count(),
             feedback,
-            unreadable: told(unreadable, all),
         }
     }
 }
@@ -167,6 +164,6 @@ mod tests {
         assert_eq!(certificate, "no key");
         let unbound = &feedback.unbound[&ListenerKey::new("http")];
         assert_eq!(unbound, "in use (in 1 of 2 proxies, such as web-1)");
-        assert_eq!(report.unreadable["Backend/a"], "new (in 1 of 2 proxies, such as web-2)");
+        assert_eq!(feedback.unreadable["Backend/a"], "new (in 1 of 2 proxies, such as web-2)");
     }
 }

@@ -5,24 +5,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gwapi_model::GATEWAY_GROUP;
+use gwapi_model::{GATEWAY_GROUP, GWAPI_GROUP};
+use gwapi_translate::features::{BUNDLE_VERSION_ANNOTATION, BundleVersion, SUPPORTED_BUNDLES};
 use kube::core::gvk::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::Observation;
 use super::list_watch::{Pauses, Seen, list_watch};
 use super::object::RawObject;
-
-/// Group of our own CRDs.
-const OWN_GROUP: &str = "gwapi.dev";
-
-/// Annotation with the version of the Gateway API that a CRD belongs to (GC-4).
-const BUNDLE_VERSION: &str = "gateway.networking.k8s.io/bundle-version";
-
-/// Versions of the Gateway API that this release is tried with.
-const TRIED: [&str; 2] = ["v1.6.", "v1.7."];
 
 /// Pause where we are not allowed to look.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
@@ -56,11 +49,14 @@ impl Crds {
         Some(crds.contains_key(&format!("{}.{}", resource.plural, resource.group)))
     }
 
-    /// The versions of the Gateway API whose CRDs are installed; more than one where they are mixed.
-    fn bundle_versions(&self) -> BTreeSet<&str> {
-        let Known::All(crds) = &self.known else { return BTreeSet::new() };
+    /// The version of the Gateway API whose CRDs are installed; all of them, where they are mixed.
+    fn bundle(&self) -> Option<BundleVersion> {
+        let Known::All(crds) = &self.known else { return None };
         let gateway_api = crds.iter().filter(|(name, _)| name.ends_with(GATEWAY_GROUP));
-        gateway_api.map(|(_, version)| version.as_deref().unwrap_or("unknown")).collect()
+        let versions: BTreeSet<&str> =
+            gateway_api.map(|(_, version)| version.as_deref().unwrap_or("unknown")).collect();
+        let versions: Vec<&str> = versions.into_iter().collect();
+        (!versions.is_empty()).then(|| BundleVersion::new(versions.join(" and ")))
     }
 }
 
@@ -68,6 +64,7 @@ impl Crds {
 pub(super) struct CrdWatch {
     pub(super) client: Client,
     pub(super) crds: watch::Sender<Crds>,
+    pub(super) observations: mpsc::Sender<Observation>,
 }
 
 /// What is kept of a CRD: its name, and the version of its bundle.
@@ -81,14 +78,15 @@ impl CrdWatch {
         let api: Api<RawObject<true>> = Api::all_with(self.client.clone(), &resource);
         let mut seen = pin!(list_watch(api, crd));
         let mut pauses = Pauses::default();
+        let mut told = None;
         while let Some(seen) = seen.next().await {
-            if self.crds.is_closed() {
-                return;
-            }
             match seen {
                 Ok(seen) => {
                     pauses.reset();
                     note(&self.crds, seen);
+                    if !self.tell(&mut told).await {
+                        return;
+                    }
                 }
                 Err(error) if error.status().is_some_and(|status| status.code == 403) => {
                     tracing::warn!(
@@ -96,6 +94,9 @@ impl CrdWatch {
                          are noticed late: grant get, list and watch to this ServiceAccount"
                     );
                     self.crds.send_modify(|crds| crds.known = Known::Denied);
+                    if !self.tell(&mut told).await {
+                        return;
+                    }
                     sleep(DENIED_PAUSE).await;
                 }
                 Err(error) => {
@@ -106,11 +107,31 @@ impl CrdWatch {
             }
         }
     }
+
+    /// Tells which version is installed, if that is news. Tells whether anybody listens.
+    async fn tell(&self, told: &mut Option<Option<BundleVersion>>) -> bool {
+        let bundle = self.crds.borrow().bundle();
+        if told.as_ref() == Some(&bundle) {
+            return !self.observations.is_closed();
+        }
+        match &bundle {
+            Some(version) if version.is_supported() => {
+                tracing::info!(%version, "the CRDs of the Gateway API");
+            }
+            Some(version) => tracing::warn!(
+                %version,
+                supported = SUPPORTED_BUNDLES,
+                "the CRDs of the Gateway API are of a version that is not supported"
+            ),
+            None => {}
+        }
+        *told = Some(bundle.clone());
+        self.observations.send(Observation::Bundle(bundle)).await.is_ok()
+    }
 }
 
 fn note(crds: &watch::Sender<Crds>, seen: Seen<Crd>) {
     crds.send_if_modified(|crds| {
-        let before = crds.clone();
         match (seen, &mut crds.known) {
             (Seen::Listed(listed, _), known) => {
                 let listed = listed.into_iter().filter(|(name, _)| concerns_us(name));
@@ -125,35 +146,19 @@ fn note(crds: &watch::Sender<Crds>, seen: Seen<Crd>) {
             _ => return false,
         }
         crds.revision += 1;
-        if crds.bundle_versions() != before.bundle_versions() {
-            tell_versions(&crds.bundle_versions());
-        }
         true
     });
 }
 
-/// GC-4: other versions are served as well as may be.
-fn tell_versions(versions: &BTreeSet<&str>) {
-    let is_known = |version: &&str| TRIED.iter().any(|tried| version.starts_with(tried));
-    if versions.len() > 1 || !versions.iter().all(is_known) {
-        tracing::warn!(
-            ?versions,
-            tried = ?TRIED,
-            "the CRDs of the Gateway API are of versions that this release has not been tried with"
-        );
-    } else {
-        tracing::info!(?versions, "the CRDs of the Gateway API");
-    }
-}
-
 fn crd(raw: RawObject<true>) -> Crd {
-    let version = raw.metadata("annotations")[BUNDLE_VERSION].as_str().map(str::to_owned);
+    let version =
+        raw.metadata("annotations")[BUNDLE_VERSION_ANNOTATION].as_str().map(str::to_owned);
     (raw.name().to_owned(), version)
 }
 
 fn concerns_us(name: &str) -> bool {
     let group = name.split_once('.').map(|(_, group)| group);
-    matches!(group, Some(GATEWAY_GROUP | OWN_GROUP))
+    matches!(group, Some(GATEWAY_GROUP | GWAPI_GROUP))
 }
 
 #[cfg(test)]
@@ -184,10 +189,20 @@ mod tests {
 
         note(&sender, Seen::Applied(crd(GATEWAYS, "v1.7.0")));
         assert_eq!(crds.borrow().define(&gateways), Some(true));
-        assert_eq!(crds.borrow().bundle_versions(), BTreeSet::from(["v1.7.0"]));
+        assert_eq!(crds.borrow().bundle(), Some(BundleVersion::new("v1.7.0")));
 
         note(&sender, Seen::Deleted(crd(GATEWAYS, "v1.7.0")));
         assert_eq!(crds.borrow().define(&gateways), Some(false));
+    }
+
+    #[test]
+    fn versions_that_are_mixed_are_told_as_such() {
+        let (sender, crds) = watch::channel(Crds::default());
+        let routes = "httproutes.gateway.networking.k8s.io";
+        note(&sender, listed(&[crd(GATEWAYS, "v1.7.0"), crd(routes, "v1.6.3")]));
+        let bundle = crds.borrow().bundle().expect("a version");
+        assert_eq!(bundle.to_string(), "v1.6.3 and v1.7.0");
+        assert!(!bundle.is_supported());
     }
 
     #[test]

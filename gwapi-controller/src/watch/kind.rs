@@ -102,7 +102,7 @@ impl KindWatch {
     pub(super) async fn run(mut self) {
         let mut pause = SHORTEST_PAUSE;
         let mut missing = Missing::default();
-        loop {
+        'look: loop {
             self.crds.mark_unchanged();
             for version in self.versions {
                 let ended = match self.source.kind {
@@ -114,7 +114,7 @@ impl KindWatch {
                         missing = Missing::Since(Instant::now())
                     }
                     Ended::NotServed { was_served: false } => {}
-                    Ended::LookAgain => break,
+                    Ended::LookAgain => continue 'look,
                     Ended::Unwanted => return,
                 }
             }

@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gwapi_model::{Kind, ObjectId};
+use gwapi_translate::features::BundleVersion;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -92,6 +93,9 @@ pub(crate) enum Observation {
     Absent(Source),
     /// A source could not be listed or watched, for this reason; it is tried again.
     Failed(Source, String),
+    /// The version of the Gateway API's CRDs; none where there are no CRDs, or where they must not be
+    /// seen.
+    Bundle(Option<BundleVersion>),
     /// An object that is referred to, as it is now; none where it does not exist, or must not be
     /// read.
     Fetched(Source, ObjectId, Option<Object>),
@@ -127,7 +131,9 @@ impl Watches {
         let (sender, observations) = mpsc::channel(QUEUE);
         let (crds_sender, crds) = watch::channel(Crds::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(CrdWatch { client: client.clone(), crds: crds_sender }.run());
+        let crd_watch =
+            CrdWatch { client: client.clone(), crds: crds_sender, observations: sender.clone() };
+        tasks.spawn(crd_watch.run());
         let manager: Arc<str> = manager.into();
         let mut sources = Vec::new();
         for (kind, versions) in FOLLOWED {

@@ -30,7 +30,8 @@ type Scenario = (&'static str, fn(Api) -> BoxFuture<'static, ()>);
 
 fn main() -> ExitCode {
     let Ok(kubeconfig) = std::env::var(KUBECONFIG) else {
-        println!("\nNOTHING WAS TESTED against an API server: {KUBECONFIG} is not set\n");
+        println!("\nNOTHING WAS TESTED against an API server: {KUBECONFIG} is not set.");
+        println!("`cargo xtask cluster test` runs these tests.\n");
         return ExitCode::SUCCESS;
     };
     if std::env::var_os("RUST_LOG").is_some() {

@@ -97,10 +97,11 @@ impl Bench {
             addresses: Vec::new(),
             parameters: GatewayParametersSpec::default(),
         };
-        wanted.parameters.workload.pod_template_patch = Some(json!({"spec": {
+        let patch = json!({"spec": {
             "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "proxy", "readinessProbe": null, "livenessProbe": null}],
-        }}));
+        }});
+        wanted.parameters.workload.pod_template_patch = patch.as_object().cloned();
         wanted
     }
 

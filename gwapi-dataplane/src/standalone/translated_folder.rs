@@ -269,6 +269,7 @@ fn merge(total: &mut TranslationDelta, next: TranslationDelta) {
     }
     total.status.extend(next.status);
     total.infrastructure.extend(next.infrastructure);
+    total.references.extend(next.references);
 }
 
 fn merge_config(total: &mut ConfigDelta, next: ConfigDelta) {

@@ -52,9 +52,6 @@ pub(super) fn resolve(id: &GatewayId, gateway: &Gateway, options: &Options) -> A
 /// whatever addresses lead to them.
 fn provisioned(gateway: &Gateway, everywhere: Vec<IpAddr>) -> Addresses {
     let mut addresses = Addresses { usable: everywhere, ..Addresses::default() };
-    if gateway.spec.addresses.is_empty() {
-        addresses.requested.push(RequestedAddress::Any); // AD-5
-    }
     for (index, request) in gateway.spec.addresses.iter().enumerate() {
         let requested = match judge(request) {
             Ok(Some(address)) if address.is_unspecified() => Err(Problem::new(

@@ -30,6 +30,22 @@ pub(super) fn target(
     })
 }
 
+/// The Secret that a reference of a Gateway leads to, there or not; `None` where it leads nowhere, or
+/// must not be followed.
+pub(super) fn permitted_target(
+    gateway_namespace: &str,
+    reference: &SecretObjectReference,
+    resources: &Resources,
+) -> Option<NamespacedName> {
+    target(gateway_namespace, reference)
+        .filter(|name| is_permitted(gateway_namespace, name, resources))
+}
+
+fn is_permitted(gateway_namespace: &str, to: &NamespacedName, resources: &Resources) -> bool {
+    let (from_kind, to_kind) = (Kind::Gateway, Kind::Secret);
+    Reference { from_kind, from_namespace: gateway_namespace, to_kind, to }.is_permitted(resources)
+}
+
 /// Follows a reference of a Gateway to a certificate.
 ///
 /// Whether it is granted comes first, so that the answer does not tell whether an ungranted Secret
@@ -50,14 +66,7 @@ pub(super) fn resolve(
             "{what} cannot hold a certificate; refer to a Secret of the core group"
         )));
     };
-    let permitted = Reference {
-        from_kind: Kind::Gateway,
-        from_namespace: gateway_namespace,
-        to_kind: Kind::Secret,
-        to: &name,
-    }
-    .is_permitted(resources);
-    if !permitted {
+    if !is_permitted(gateway_namespace, &name, resources) {
         return Err(Problem::new(
             ConditionReason::RefNotPermitted,
             format!(

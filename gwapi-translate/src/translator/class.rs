@@ -2,43 +2,15 @@
 
 use std::sync::Arc;
 
-use gwapi_model::status::{ConditionType, GatewayClassStatus, Status, SupportedFeature};
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionType, GatewayClassStatus, Status, SupportedFeature,
+};
 use gwapi_model::{GatewayClass, GatewayParameters, Resources};
 
 use super::Options;
-use super::conditions::summary;
+use super::conditions::{fails, holds, summary};
 use super::parameters::{self, Parameters};
-
-/// What we serve, by the names of the conformance suite, sorted (GC-5).
-const FEATURES: &[&str] = &[
-    "Gateway",
-    "GatewayAddressEmpty",
-    "GatewayHTTPListenerIsolation",
-    "GatewayHTTPSListenerDetectMisdirectedRequests",
-    "GatewayPort8080",
-    "GatewayRouteHostnameIntersectionPrecedence",
-    "HTTPRoute",
-    "HTTPRoute303RedirectStatusCode",
-    "HTTPRoute307RedirectStatusCode",
-    "HTTPRoute308RedirectStatusCode",
-    "HTTPRouteBackendProtocolH2C",
-    "HTTPRouteBackendProtocolWebSocket",
-    "HTTPRouteBackendRequestHeaderModification",
-    "HTTPRouteBackendTimeout",
-    "HTTPRouteBackendURLRewrite",
-    "HTTPRouteHostRewrite",
-    "HTTPRouteMethodMatching",
-    "HTTPRouteNamedRouteRule",
-    "HTTPRouteParentRefPort",
-    "HTTPRoutePathRedirect",
-    "HTTPRoutePathRewrite",
-    "HTTPRoutePortRedirect",
-    "HTTPRouteQueryParamMatching",
-    "HTTPRouteRequestTimeout",
-    "HTTPRouteResponseHeaderModification",
-    "HTTPRouteSchemeRedirect",
-    "ReferenceGrant",
-];
+use crate::features::{self, BundleVersion, SUPPORTED_BUNDLES};
 
 /// What a class means for its Gateways.
 #[derive(Clone, Debug)]
@@ -69,9 +41,6 @@ pub(super) fn verdict(
 }
 
 /// Status of a class; `None` where it is another controller's (GC-1).
-///
-/// `SupportedVersion` (GC-4) is left out: it compares the version of the cluster's CRDs, which are
-/// no part of the ground state.
 pub(super) fn status(
     class: &GatewayClass,
     resources: &Resources,
@@ -89,33 +58,34 @@ pub(super) fn status(
     }
     let parameters = parameters::of_class(class, resources, options);
     notes.extend(parameters.note);
+    let generation = class.metadata.generation;
+    let accepted = summary(ConditionType::Accepted, &parameters.problem, &notes, generation);
+    let version = options.installed_bundle.as_ref().map(|it| supported_version(it, generation));
+    let conditions = std::iter::once(accepted).chain(version).collect();
+    let features = features::claimed(options.installed_bundle.as_ref(), options.provisioned());
     Some(Status::GatewayClass(Box::new(GatewayClassStatus {
-        conditions: vec![summary(
-            ConditionType::Accepted,
-            &parameters.problem,
-            &notes,
-            class.metadata.generation,
-        )],
-        supported_features: FEATURES
-            .iter()
-            .map(|name| SupportedFeature { name: (*name).to_owned() })
+        conditions,
+        supported_features: features
+            .into_iter()
+            .map(|name| SupportedFeature { name: name.to_owned() })
             .collect(),
     })))
+}
+
+/// GC-4; what is not supported is served as well as it can be.
+fn supported_version(bundle: &BundleVersion, generation: i64) -> Condition {
+    let condition_type = ConditionType::SupportedVersion;
+    if bundle.is_supported() {
+        return holds(condition_type, ConditionReason::SupportedVersion, "", generation);
+    }
+    let message = format!(
+        "the CRDs of the Gateway API are of version {bundle}, and {SUPPORTED_BUNDLES} are supported; \
+         what they have in common is served"
+    );
+    fails(condition_type, ConditionReason::UnsupportedVersion, message, generation)
 }
 
 /// GC-1.
 fn is_ours(class: &GatewayClass, options: &Options) -> bool {
     options.serves_any_controller() || class.spec.controller_name == options.controller_name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn features_are_sorted_and_within_the_limit() {
-        assert!(FEATURES.is_sorted());
-        assert!(FEATURES.len() <= 64);
-        assert!(!FEATURES.iter().any(|name| name.starts_with("Mesh")));
-    }
 }

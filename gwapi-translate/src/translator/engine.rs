@@ -17,12 +17,13 @@ use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resou
 
 use super::backend::{self, BackendView, ServicePort};
 use super::gateway::{self, GatewayDraft, GatewayView};
-use super::index::{self, Index};
+use super::index::{self, Index, Multimap};
 use super::ports::Ports;
 use super::route::{self, RouteView};
 use super::rule::Lookup;
 use super::translation::{Staged, Translation, TranslationDelta};
 use super::{Feedback, HashMap, Options, class};
+use crate::features::BundleVersion;
 use crate::ir::{GatewayId, IrKey, IrResource, ListenerKey};
 
 /// All units, and what they were derived from.
@@ -36,6 +37,8 @@ pub(super) struct Engine {
     drafts: HashMap<GatewayId, GatewayDraft>,
     ports: Ports,
     gateways: HashMap<GatewayId, GatewayView>,
+    /// Gateways of ours by the Secrets that they read.
+    readers: Multimap<NamespacedName, GatewayId>,
     /// Service ports that routes of ours refer to.
     backends: HashMap<ServicePort, BackendView>,
     /// How many routes make a Gateway need a Service port.
@@ -215,6 +218,16 @@ impl Engine {
         }
     }
 
+    /// Replaces the version of the installed CRDs; classes alone depend on it.
+    pub(super) fn set_installed_bundle(&mut self, bundle: Option<BundleVersion>) -> Dirty {
+        let mut dirty = Dirty::default();
+        if self.options.installed_bundle != bundle {
+            self.options.installed_bundle = bundle;
+            dirty.classes = self.resources.gateway_classes.keys().cloned().collect();
+        }
+        dirty
+    }
+
     /// Derives everything that is dirty, and says what came of it.
     pub(super) fn settle(&mut self, mut dirty: Dirty) -> TranslationDelta {
         let mut staged = Staged::default();
@@ -275,6 +288,7 @@ impl Engine {
             if points(&old) != points(&new) {
                 dirty.routes.extend(self.index.routes_of_gateway.of(&id).cloned());
             }
+            self.follow_secrets(&id, old.as_ref(), new.as_ref(), staged);
             for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
                 staged.remove(&id, key);
             }
@@ -288,6 +302,25 @@ impl Engine {
             }
             staged.gateway(&id);
             dirty.statuses.insert(id);
+        }
+    }
+
+    /// Notes which Secrets a Gateway reads.
+    fn follow_secrets(
+        &mut self,
+        id: &GatewayId,
+        old: Option<&GatewayView>,
+        new: Option<&GatewayView>,
+        staged: &mut Staged,
+    ) {
+        let secrets = |view: Option<&GatewayView>| {
+            view.into_iter().flat_map(|it| it.secrets.clone()).collect()
+        };
+        let (before, now): (BTreeSet<_>, BTreeSet<_>) = (secrets(old), secrets(new));
+        for secret in before.symmetric_difference(&now) {
+            self.readers.set(secret.clone(), id.clone(), now.contains(secret));
+            let is_read = self.readers.contains(secret);
+            staged.reference(secret.object_id(Kind::Secret), is_read);
         }
     }
 

@@ -9,12 +9,12 @@ mod infrastructure;
 mod judge;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
-use gwapi_model::{Gateway, GatewayParametersSpec, Kind, Resources};
+use gwapi_model::{Gateway, GatewayParametersSpec, Kind, NamespacedName, Resources};
 
 use super::addresses::{self, Addresses};
 use super::class::{self, ClassVerdict};
@@ -22,7 +22,7 @@ use super::conditions::Problem;
 use super::conflicts;
 use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, Ports, Seniority};
-use super::{Feedback, Options, parameters};
+use super::{Feedback, Options, certificates, parameters};
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{GatewayId, Hostname, IrKey, IrResource, ListenerKey};
 
@@ -55,6 +55,8 @@ pub(super) struct GatewayView {
     pub(super) config: BTreeMap<IrKey, IrResource>,
     /// Status, with no route counted yet.
     pub(super) status: GatewayStatus,
+    /// Secrets that it reads, there or not.
+    pub(super) secrets: BTreeSet<NamespacedName>,
     /// What has to run for it, where Gateways are provisioned.
     pub(super) infrastructure: Option<Arc<GatewayInfrastructure>>,
 }
@@ -207,6 +209,10 @@ impl GatewayDraft {
             }
             judged.push(listener);
         }
+        let references = self.listeners.iter().flat_map(|listener| &listener.certificate_refs);
+        view.secrets = references
+            .filter_map(|it| certificates::permitted_target(&self.id.namespace, it, resources))
+            .collect();
         view.infrastructure = self.infrastructure.as_ref().map(|plan| {
             let ports = judged.iter().filter_map(|listener| listener.port);
             Arc::new(infrastructure::with_ports(plan, ports))

@@ -80,7 +80,8 @@ impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
         }
     }
 
-    fn set(&mut self, key: K, value: V, present: bool) {
+    /// Puts a value in (`present`) or takes it out.
+    pub(super) fn set(&mut self, key: K, value: V, present: bool) {
         if present { self.insert(key, value) } else { self.remove(&key, &value) }
     }
 }

@@ -43,8 +43,9 @@ mod rule;
 mod syntax;
 mod translation;
 
-use gwapi_model::{ObjectMeta, ResourceEvent, Resources};
+use gwapi_model::{Kind, NamespacedName, ObjectMeta, ResourceEvent, Resources};
 
+use crate::features::BundleVersion;
 use crate::ir::GatewayId;
 pub use engine::Work;
 use engine::{Dirty, Engine};
@@ -111,6 +112,17 @@ impl Translator {
     pub fn set_options(&mut self, options: Options) -> TranslationDelta {
         let dirty = self.engine.set_options(options);
         self.engine.settle(dirty)
+    }
+
+    /// Replaces one option, the version of the installed CRDs, at the cost of the classes alone.
+    pub fn set_installed_bundle(&mut self, bundle: Option<BundleVersion>) -> TranslationDelta {
+        let dirty = self.engine.set_installed_bundle(bundle);
+        self.engine.settle(dirty)
+    }
+
+    /// Whether a Secret or ConfigMap is read; all others need not be kept.
+    pub fn refers_to(&self, kind: Kind, name: &NamespacedName) -> bool {
+        self.engine.translation.references.contains(&name.object_id(kind))
     }
 
     /// The options.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gwapi_model::CONTROLLER_NAME;
 
+use crate::features::BundleVersion;
 use crate::infrastructure::InfrastructureReport;
 use crate::ir::{CertificateKey, GatewayId, ListenerKey};
 
@@ -31,6 +32,9 @@ pub struct Options {
     /// The data plane keeps header fields with `_` in their names. Where it does not, a match on one
     /// takes no request, and the route's status says so.
     pub underscore_headers: bool,
+    /// Version of the Gateway API's CRDs that are installed: GatewayClasses say whether it is
+    /// supported (GC-4), and claim the features that it knows (GC-10). Without CRDs there is none.
+    pub installed_bundle: Option<BundleVersion>,
 }
 
 /// Which addresses Gateways get.
@@ -83,6 +87,7 @@ impl Default for Options {
             addresses: AddressPolicy::Shared(vec![IpAddr::from([0, 0, 0, 0])]),
             allow_external_name: false,
             underscore_headers: false,
+            installed_bundle: None,
         }
     }
 }
@@ -101,6 +106,9 @@ pub struct Feedback {
     pub unusable_addresses: BTreeMap<IpAddr, String>,
     /// Certificates that could not be used, with the reason (TL-1).
     pub rejected_certificates: BTreeMap<CertificateKey, String>,
+    /// Resources that could not be read, by name, with the reason: the data plane is of another
+    /// release. Of each it serves the last version that it could read.
+    pub unreadable: BTreeMap<String, String>,
     /// What became of the Gateway's infrastructure; of meaning with
     /// [`AddressPolicy::Provisioned`] alone.
     pub infrastructure: InfrastructureReport,

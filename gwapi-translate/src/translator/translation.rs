@@ -19,6 +19,9 @@ pub struct Translation {
     /// What has to run for each Gateway that is ours; with
     /// [`AddressPolicy::Provisioned`](super::AddressPolicy::Provisioned) alone.
     pub infrastructure: BTreeMap<GatewayId, Arc<GatewayInfrastructure>>,
+    /// Secrets and ConfigMaps that are read, whether they are there or not: those that Gateways of ours
+    /// refer to and may refer to. No other one has an effect on anything.
+    pub references: BTreeSet<ObjectId>,
 }
 
 /// What changed in a [`Translation`].
@@ -33,6 +36,9 @@ pub struct TranslationDelta {
     pub status: BTreeMap<ObjectId, Option<Status>>,
     /// What has to run from now on; `None` where nothing has to any more.
     pub infrastructure: BTreeMap<GatewayId, Option<Arc<GatewayInfrastructure>>>,
+    /// Secrets and ConfigMaps that are read from now on (`true`), or no more. Who keeps only those in
+    /// memory gets the new ones now, and applies them before anybody sees that they are missing.
+    pub references: BTreeMap<ObjectId, bool>,
 }
 
 impl TranslationDelta {
@@ -42,6 +48,7 @@ impl TranslationDelta {
             && self.removed_gateways.is_empty()
             && self.status.is_empty()
             && self.infrastructure.is_empty()
+            && self.references.is_empty()
     }
 }
 
@@ -74,6 +81,12 @@ impl Translation {
                 None => self.infrastructure.remove(gateway),
             };
         }
+        for (object, is_read) in &delta.references {
+            match is_read {
+                true => self.references.insert(object.clone()),
+                false => self.references.remove(object),
+            };
+        }
     }
 }
 
@@ -89,6 +102,8 @@ pub(super) struct Staged {
     gateways: BTreeSet<GatewayId>,
     /// What has to run; `None` where nothing has to.
     infrastructure: BTreeMap<GatewayId, Option<Arc<GatewayInfrastructure>>>,
+    /// Whether objects are read.
+    references: BTreeMap<ObjectId, bool>,
 }
 
 impl Staged {
@@ -114,6 +129,11 @@ impl Staged {
         infrastructure: Option<Arc<GatewayInfrastructure>>,
     ) {
         self.infrastructure.insert(gateway.clone(), infrastructure);
+    }
+
+    /// An object is read by somebody, or by nobody.
+    pub(super) fn reference(&mut self, object: ObjectId, is_read: bool) {
+        self.references.insert(object, is_read);
     }
 
     /// A Gateway may have come or gone.
@@ -175,6 +195,11 @@ impl Staged {
             .infrastructure
             .into_iter()
             .filter(|(id, wanted)| before.infrastructure.get(id) != wanted.as_ref())
+            .collect();
+        delta.references = self
+            .references
+            .into_iter()
+            .filter(|(id, is_read)| before.references.contains(id) != *is_read)
             .collect();
         delta
     }

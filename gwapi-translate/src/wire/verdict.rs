@@ -1,6 +1,5 @@
 //! What a client says about the state that it was sent.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use prost::bytes::Bytes;
@@ -90,7 +89,8 @@ pub enum Rejection {
 }
 
 impl Verdict {
-    /// What of the state cannot be read, and what a proxy said when it applied the rest.
+    /// What of the state cannot be read, and what a proxy said when it applied the rest; what it is
+    /// told itself is not in it.
     pub(super) fn new(
         unreadable: impl IntoIterator<Item = (String, String)>,
         feedback: &Feedback,
@@ -119,7 +119,7 @@ impl Verdict {
         Self { refused: None, rejected }
     }
 
-    /// What translation is told; resources that cannot be read are not in it.
+    /// What translation is told.
     pub fn feedback(&self) -> Feedback {
         let mut feedback = Feedback::default();
         for rejection in &self.rejected {
@@ -133,21 +133,13 @@ impl Verdict {
                 Rejection::UnusableAddress { address, message } => {
                     feedback.unusable_addresses.insert(address, message);
                 }
-                Rejection::Unreadable { .. } | Rejection::Other => {}
+                Rejection::Unreadable { resource, message } => {
+                    feedback.unreadable.insert(resource, message);
+                }
+                Rejection::Other => {}
             }
         }
         feedback
-    }
-
-    /// Resources that cannot be read, with the reason.
-    pub fn unreadable(&self) -> BTreeMap<String, String> {
-        let unreadable = self.rejected.iter().filter_map(|rejection| match rejection {
-            Rejection::Unreadable { resource, message } => {
-                Some((resource.clone(), message.clone()))
-            }
-            _ => None,
-        });
-        unreadable.collect()
     }
 
     /// The `error_detail` of the answer: none where all is well.
@@ -200,8 +192,7 @@ mod tests {
         let verdict = Verdict::new(unreadable.clone(), &feedback());
         let read = Verdict::from_status(verdict.to_status().as_ref());
         assert_eq!(read, verdict);
-        assert_eq!(read.feedback(), feedback());
-        assert_eq!(read.unreadable(), BTreeMap::from(unreadable));
+        assert_eq!(read.feedback(), Feedback { unreadable: unreadable.into(), ..feedback() });
     }
 
     #[test]
@@ -220,7 +211,7 @@ mod tests {
         let verdict = Verdict::from_status(Some(&status));
         assert!(matches!(verdict.refused, Some(Refusal::Other(_))), "{verdict:?}");
         assert_eq!(verdict.rejected.len(), 2);
-        assert_eq!(verdict.unreadable().len(), 1);
+        assert_eq!(verdict.feedback().unreadable.len(), 1);
     }
 
     #[test]

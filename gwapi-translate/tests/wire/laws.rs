@@ -354,10 +354,11 @@ fn holds_after(events: &[Event], last: usize) {
     assert_eq!(link.server.acknowledged(), Some(served.generation()));
     let verdict = link.server.verdict();
     assert_eq!(*verdict, world.client.verdict());
-    let certificates = verdict.feedback().rejected_certificates.into_keys();
+    let feedback = verdict.feedback();
+    let certificates = feedback.rejected_certificates.into_keys();
     let named: BTreeSet<String> = certificates
         .map(|key| name_of(&IrKey::Certificate(key)))
-        .chain(verdict.unreadable().into_keys())
+        .chain(feedback.unreadable.into_keys())
         .collect();
     assert_eq!(named, rejected, "the server knows what is rejected");
 

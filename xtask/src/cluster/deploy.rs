@@ -16,23 +16,11 @@ struct Own {
     stage: &'static str,
     package: &'static str,
     binary: &'static str,
-    /// Features beside the default ones, that the binary asks for.
-    features: &'static str,
 }
 
 const OWN: [Own; 2] = [
-    Own {
-        stage: "controller",
-        package: "gwapi-controller",
-        binary: "gwapi-controller",
-        features: "",
-    },
-    Own {
-        stage: "proxy",
-        package: "gwapi-dataplane",
-        binary: "gwapi-proxy",
-        features: "gwapi-dataplane/stream",
-    },
+    Own { stage: "controller", package: "gwapi-controller", binary: "gwapi-controller" },
+    Own { stage: "proxy", package: "gwapi-dataplane", binary: "gwapi-proxy" },
 ];
 
 /// Where the chart is installed, and under which name.
@@ -77,7 +65,7 @@ fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
     // The target has to be named: what runs while cargo builds must not be static.
     build.args(["build", "--locked", "--profile", "image", "--target", &triple]);
     for own in &OWN {
-        build.args(["--package", own.package, "--bin", own.binary, "--features", own.features]);
+        build.args(["--package", own.package, "--bin", own.binary]);
     }
     // Whoever embeds the proxy needs no controller, so the program is not built by default.
     build.args(["--features", "gwapi-dataplane/stream"]);

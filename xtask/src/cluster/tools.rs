@@ -114,6 +114,9 @@ pub(crate) fn quiet_with(command: &mut Command, input: &str) -> anyhow::Result<S
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no UTF-8"))
 }
 
+/// How much of a command line an error shows.
+const MOST_WORDS: usize = 12;
+
 /// The command as one would type it, without how it gets into the cluster.
 fn described(command: &Command) -> String {
     let mut words: Vec<String> = std::iter::once(command.get_program())
@@ -129,7 +132,11 @@ fn described(command: &Command) -> String {
     {
         words[0] = name.to_string_lossy().into_owned();
     }
-    words.join(" ")
+    let shown = words.iter().take(MOST_WORDS).map(String::as_str).collect::<Vec<_>>().join(" ");
+    match words.len().checked_sub(MOST_WORDS) {
+        Some(more) if more > 0 => format!("{shown} ... ({more} words more)"),
+        _ => shown,
+    }
 }
 
 /// Tries again until it succeeds; after a time its error is ours. `alive` may end it before.
@@ -161,6 +168,8 @@ mod tests {
         command.args(["--net=/proc/1/ns/net", "--", "/a/b/kubectl", "get", "--", "pods"]);
         assert_eq!(described(&command), "kubectl get -- pods");
         assert_eq!(described(Command::new("/bin/sh").args(["-c", "--"])), "sh -c --");
+        let long = described(Command::new("echo").args(["a"; 13]));
+        assert_eq!(long, "echo a a a a a a a a a a a ... (2 words more)");
     }
 
     #[test]

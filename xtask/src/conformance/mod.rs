@@ -42,7 +42,7 @@ pub(crate) struct ConformanceArgs {
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
     /// Tests that run at the same time, of those that may
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = PARALLEL)]
     parallel: u32,
     /// Leaves the cluster running at the end
     #[arg(long)]
@@ -51,12 +51,34 @@ pub(crate) struct ConformanceArgs {
     #[arg(long)]
     install: bool,
     /// The name of the cluster, which is started anew
-    #[arg(long, default_value = "conformance")]
+    #[arg(long, default_value = CLUSTER)]
     name: String,
 }
 
-const PROFILES: [&str; 5] =
-    ["GATEWAY-HTTP", "GATEWAY-TLS", "GATEWAY-TCP", "GATEWAY-UDP", "GATEWAY-GRPC"];
+/// The whole of what is claimed, on the latest version, as without options.
+impl Default for ConformanceArgs {
+    fn default() -> Self {
+        Self {
+            version: SuiteVersion::V1_7_0,
+            channel: None,
+            features: Vec::new(),
+            profiles: PROFILES.map(str::to_owned).to_vec(),
+            run: None,
+            parallel: PARALLEL,
+            keep: false,
+            install: false,
+            name: CLUSTER.to_owned(),
+        }
+    }
+}
+
+/// Tests that run at the same time: they wait more than they work.
+const PARALLEL: u32 = 4;
+
+const CLUSTER: &str = "conformance";
+
+/// The profiles of which every core feature is implemented.
+const PROFILES: [&str; 1] = ["GATEWAY-HTTP"];
 
 /// The class that the suite uses; the values of tests name it too.
 const CLASS: &str = "gateway-conformance";

@@ -1,9 +1,13 @@
 //! What a run came to: counts, the slowest tests, and what is wrong.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::events::{Events, Outcome, Test};
+
+/// Features that a Gateway of any use has: tests of them are never left out.
+const CORE: [&str; 3] = ["Gateway", "HTTPRoute", "ReferenceGrant"];
 
 /// How many of the slowest are shown.
 const SLOWEST: usize = 10;
@@ -15,6 +19,8 @@ pub(super) struct Summary {
     pub(super) failed: Vec<String>,
     /// Tests that should have run, with the reason why they did not.
     pub(super) skipped: Vec<(String, String)>,
+    /// Tests of features that are not claimed, by the feature.
+    pub(super) unclaimed: BTreeMap<String, Vec<String>>,
     /// Tests that were not asked for: those of a mesh, which this project is not, and those that
     /// the options exclude.
     pub(super) left_out: usize,
@@ -31,9 +37,13 @@ impl Summary {
                 Outcome::Passed => summary.passed += 1,
                 Outcome::Failed | Outcome::Unfinished => summary.failed.push(name.to_owned()),
                 Outcome::Skipped if is_partial || needs_a_mesh(name, test) => summary.left_out += 1,
-                Outcome::Skipped => {
-                    summary.skipped.push((name.to_owned(), test.skip_reason().to_owned()));
-                }
+                Outcome::Skipped => match unclaimed_feature(test.skip_reason()) {
+                    Some(feature) => {
+                        let tests = summary.unclaimed.entry(feature.to_owned()).or_default();
+                        tests.push(name.to_owned());
+                    }
+                    None => summary.skipped.push((name.to_owned(), test.skip_reason().to_owned())),
+                },
             }
         }
         summary
@@ -47,6 +57,8 @@ impl Summary {
             Some("set-up or clean-up of the suite failed, or it broke off".to_owned())
         } else if !self.skipped.is_empty() {
             Some(format!("{} tests were skipped", self.skipped.len()))
+        } else if let Some(feature) = CORE.iter().find(|core| self.unclaimed.contains_key(**core)) {
+            Some(format!("the GatewayClass does not claim `{feature}`, which is core"))
         } else if self.passed == 0 {
             Some("no test ran".to_owned())
         } else {
@@ -67,13 +79,18 @@ impl Summary {
         for (name, reason) in &self.skipped {
             line(format!("SKIPPED  {name}: {reason}"));
         }
+        for (feature, tests) in &self.unclaimed {
+            line(format!("not claimed  {feature}: {} tests", tests.len()));
+        }
         line("slowest:".to_owned());
         for (name, seconds) in slowest(events) {
             line(format!("  {seconds:>7.1} s  {name}"));
         }
         let (passed, failed, skipped) = (self.passed, self.failed.len(), self.skipped.len());
+        let unclaimed: usize = self.unclaimed.values().map(Vec::len).sum();
         line(format!(
-            "{passed} passed, {failed} failed, {skipped} skipped, {} not asked for, in {:.0} s",
+            "{passed} passed, {failed} failed, {skipped} skipped, {unclaimed} of features that are \
+             not claimed, {} not asked for, in {:.0} s",
             self.left_out,
             total.as_secs_f64()
         ));
@@ -83,6 +100,11 @@ impl Summary {
 
 fn needs_a_mesh(name: &str, test: &Test) -> bool {
     name.starts_with("Mesh") || test.skip_reason().contains("not support Mesh")
+}
+
+/// The feature for whose lack a test was skipped, as the suite says.
+fn unclaimed_feature(reason: &str) -> Option<&str> {
+    reason.trim_end().strip_prefix("suite does not support ")
 }
 
 fn slowest(events: &Events) -> Vec<(&str, f64)> {
@@ -121,11 +143,30 @@ mod tests {
     }
 
     #[test]
+    fn tests_of_features_that_are_not_claimed_are_listed() {
+        let skip_of = |feature: &str| format!("Skipping B: suite does not support {feature}\n");
+        let summary_without = |feature: &str| {
+            let events = events(&[
+                ("TestConformance", "pass", ""),
+                ("TestConformance/A", "pass", ""),
+                ("TestConformance/B", "skip", &skip_of(feature)),
+            ]);
+            Summary::of(&events, false)
+        };
+        let summary = summary_without("TCPRoute");
+        assert_eq!(summary.unclaimed["TCPRoute"], ["B"]);
+        assert_eq!(summary.complaint(), None);
+        let complaint = summary_without("HTTPRoute").complaint();
+        let expected = "the GatewayClass does not claim `HTTPRoute`, which is core";
+        assert_eq!(complaint.as_deref(), Some(expected));
+    }
+
+    #[test]
     fn a_skipped_test_is_a_complaint_unless_it_was_not_asked_for() {
         let events = events(&[
             ("TestConformance", "pass", ""),
             ("TestConformance/A", "pass", ""),
-            ("TestConformance/B", "skip", "Skipping B: suite does not support TCPRoute\n"),
+            ("TestConformance/B", "skip", "Skipping B: test explicitly skipped\n"),
         ]);
         let complaint = Summary::of(&events, false).complaint();
         assert_eq!(complaint.as_deref(), Some("1 tests were skipped"));

@@ -2,6 +2,7 @@
 
 use gwapi_model::status::ConditionType;
 use gwapi_model::{Kind, manifest};
+use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::ListenerKey;
 use serde_json::json;
 
@@ -85,7 +86,10 @@ struct Test {
 
 impl Test {
     fn new(sources: Vec<Source>) -> Self {
-        Self { core: Core::new(Options::default(), sources), now: Instant::now() }
+        let core = Core::new(Options::default(), sources);
+        let mut test = Self { core, now: Instant::now() };
+        test.observe(Observation::Bundle(Some(BundleVersion::new("v1.7.0"))));
+        test
     }
 
     /// An engine that has listed these objects.
@@ -169,6 +173,15 @@ fn a_kind_that_the_server_does_not_have_counts_as_listed_and_a_needed_one_is_mis
     let step = test.list(Kind::Gateway, &[]);
     assert!(!step.went_live);
     assert!(test.core.progress().obstacles().is_empty());
+}
+
+#[test]
+fn classes_say_which_version_of_the_crds_is_not_supported() {
+    let mut test = Test::live(&[object(CLASS)]);
+    let step = test.observe(Observation::Bundle(Some(BundleVersion::new("v2.0.0"))));
+    let version = condition(&step, Kind::GatewayClass, "gwapi", ConditionType::SupportedVersion);
+    assert_eq!(version, Some(("UnsupportedVersion".to_owned(), 1)));
+    assert!(test.observe(Observation::Bundle(None)).deltas.len() == 1);
 }
 
 #[test]

@@ -61,7 +61,9 @@ pub fn laws(cases: u32) -> Result<(), CounterExample> {
         },
         |(resources, options)| {
             let resources: Resources = resources.iter().cloned().collect();
-            well_formed(&resources, &translate(&resources, options), options)
+            let translation = translate(&resources, options);
+            well_formed(&resources, &translation, options)?;
+            unread_secrets_change_nothing(&resources, &translation, options)
         },
     )
 }
@@ -152,6 +154,8 @@ fn waste(delta: &TranslationDelta, before: &Translation) -> Vec<String> {
         .iter()
         .filter(|(id, wanted)| before.infrastructure.get(*id) == wanted.as_ref());
     waste.extend(same.map(|(id, _)| format!("same infrastructure of {id}")));
+    let same = delta.references.iter().filter(|(id, is)| before.references.contains(id) == **is);
+    waste.extend(same.map(|(id, _)| format!("same reference to {id}")));
     waste
 }
 
@@ -169,8 +173,10 @@ pub fn difference(expected: &Translation, found: &Translation) -> String {
         }
     }
     compare("status ", &expected.status, &found.status, &mut lines);
-    let (expected, found) = (&expected.infrastructure, &found.infrastructure);
-    compare("infrastructure ", expected, found, &mut lines);
+    compare("infrastructure ", &expected.infrastructure, &found.infrastructure, &mut lines);
+    let (expected, found) = (&expected.references, &found.references);
+    lines.extend(expected.difference(found).map(|id| format!("- reference to {id}")));
+    lines.extend(found.difference(expected).map(|id| format!("+ reference to {id}")));
     lines.join("\n")
 }
 
@@ -189,6 +195,19 @@ fn compare<K: Ord + fmt::Display, V: PartialEq + serde::Serialize>(
             lines.extend(found.map(|value| format!("+ {place}{key} {}", show(value))));
         }
     }
+}
+
+/// The law: Secrets that nothing refers to have no effect, so that nobody has to keep them.
+fn unread_secrets_change_nothing(
+    resources: &Resources,
+    translation: &Translation,
+    options: &Options,
+) -> Result<(), String> {
+    let mut kept = resources.clone();
+    kept.secrets.retain(|name, _| translation.references.contains(&name.object_id(Kind::Secret)));
+    let without = translate(&kept, options);
+    ensure!(without == *translation, "{}", difference(translation, &without));
+    Ok(())
 }
 
 /// What holds of every translation: no reference inside a configuration leads nowhere, nothing is
@@ -372,7 +391,7 @@ mod tests {
     fn generated_events_reach_every_condition() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let mut reached = BTreeSet::new();
-        for _ in 0..500 {
+        for _ in 0..1000 {
             let steps = steps().new_tree(&mut runner).expect("it generates").current();
             let mut translator = Translator::new(Options::default());
             for step in &steps {

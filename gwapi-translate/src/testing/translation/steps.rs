@@ -10,6 +10,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 use super::resources::{name, resource, world};
+use crate::features::BundleVersion;
 use crate::infrastructure::InfrastructureReport;
 use crate::ir::{CertificateKey, GatewayId, ListenerKey};
 use crate::{AddressPolicy, Feedback, Options};
@@ -76,12 +77,14 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
         (GatewayId::new("b", "g"), address("127.1.0.2")),
     ]));
     let policies = select(vec![shared, assigned, AddressPolicy::Provisioned]);
-    (any::<bool>(), select(vec![0, 1000, 65100]), policies, any::<bool>()).prop_map(
-        |(any_controller, port_offset, addresses, allow_external_name)| Options {
+    let bundle = select(vec![None, Some("v1.7.0"), Some("v1.6.1"), Some("v1.4.0")]);
+    (any::<bool>(), select(vec![0, 1000, 65100]), policies, any::<bool>(), bundle).prop_map(
+        |(any_controller, port_offset, addresses, allow_external_name, bundle)| Options {
             any_controller,
             port_offset,
             addresses,
             allow_external_name,
+            installed_bundle: bundle.map(BundleVersion::new),
             ..Options::default()
         },
     )
@@ -97,11 +100,20 @@ fn feedback() -> impl Strategy<Value = Feedback> {
         proptest::collection::btree_map(listener, why(), 0..2),
         proptest::collection::btree_map(certificate, why(), 0..2),
         proptest::collection::btree_map(address, why(), 0..2),
+        proptest::collection::btree_map(select(vec!["Backend/a/s:80".to_owned()]), why(), 0..2),
         report(),
     )
-        .prop_map(|(unbound, rejected_certificates, unusable_addresses, infrastructure)| {
-            Feedback { unbound, rejected_certificates, unusable_addresses, infrastructure }
-        })
+        .prop_map(
+            |(unbound, rejected_certificates, unusable_addresses, unreadable, infrastructure)| {
+                Feedback {
+                    unbound,
+                    rejected_certificates,
+                    unusable_addresses,
+                    unreadable,
+                    infrastructure,
+                }
+            },
+        )
 }
 
 fn report() -> impl Strategy<Value = InfrastructureReport> {

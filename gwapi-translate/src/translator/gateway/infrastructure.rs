@@ -10,23 +10,25 @@ use crate::infrastructure::{
 };
 use crate::ir::GatewayId;
 
-/// What has to run, its ports left open.
+/// What has to run, its ports left open. A Gateway that is `refused`, or asks for addresses of which none
+/// can be had, keeps what it has (AD-7).
 pub(super) fn plan(
     id: &GatewayId,
     gateway: &Gateway,
     addresses: &Addresses,
     parameters: GatewayParametersSpec,
-    hold: bool,
+    refused: bool,
 ) -> GatewayInfrastructure {
     let class = &gateway.spec.gateway_class_name;
     let asked = gateway.spec.infrastructure.as_ref();
+    let no_address = !gateway.spec.addresses.is_empty() && addresses.requested.is_empty();
     GatewayInfrastructure {
         gateway: id.clone(),
         uid: gateway.metadata.uid.as_deref().unwrap_or_default().to_owned(),
         generation: gateway.metadata.generation,
         class: class.clone(),
         name: infrastructure_name(id, class),
-        hold,
+        hold: refused || no_address,
         labels: asked.map(|it| it.labels.clone()).unwrap_or_default(),
         annotations: asked.map(|it| it.annotations.clone()).unwrap_or_default(),
         service_annotations: service_annotations(gateway, &parameters),

@@ -106,6 +106,7 @@ impl GatewayDraft {
         let reported =
             feedback.infrastructure.unmet.iter().filter(|_| self.infrastructure.is_some());
         unmet.extend(reported.map(|(reason, message)| Problem::new(*reason, message)));
+        unmet.extend(unreadable(feedback));
         if !unmet.is_empty() {
             return summary(condition_type, &unmet, &[], self.generation);
         }
@@ -140,4 +141,18 @@ impl GatewayDraft {
         let (status, reason) = (ConditionStatus::Unknown, ConditionReason::Pending);
         Condition::new(condition_type, status, reason, message, self.generation)
     }
+}
+
+/// What the data plane cannot read, because its release does not know it.
+fn unreadable(feedback: &Feedback) -> Option<Problem> {
+    let (first, why) = feedback.unreadable.first_key_value()?;
+    let what = match feedback.unreadable.len() {
+        1 => format!("`{first}` of the configuration"),
+        count => format!("{count} parts of the configuration, such as `{first}`,"),
+    };
+    let message = format!(
+        "{what} cannot be used by the proxies, which are of another release than the controller: \
+         {why}; the rest is served"
+    );
+    Some(Problem::new(ConditionReason::Invalid, message))
 }

@@ -1,0 +1,112 @@
+//! What the configuration server asks an API server: who holds a token, and for its certificates.
+
+use gwapi_controller::serve::{
+    AuthenticationError, Authenticator, CertificateSettings, TOKEN_AUDIENCE, TokenReviewer,
+    keep_certificates,
+};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use serde_json::json;
+
+use crate::bench::Bench;
+
+impl Bench {
+    async fn service_account(&self, name: &str) {
+        let account = ServiceAccount {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..ServiceAccount::default()
+        };
+        let made = self.api::<ServiceAccount>().create(&PostParams::default(), &account).await;
+        made.expect("it is made");
+    }
+
+    /// A token of a ServiceAccount for somebody.
+    async fn token(&self, account: &str, audience: &str) -> String {
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: vec![audience.to_owned()],
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let accounts = self.api::<ServiceAccount>();
+        let made = accounts.create_token_request(account, &PostParams::default(), &request).await;
+        made.expect("it is made").status.expect("a token").token
+    }
+
+    fn certificates(&self) -> CertificateSettings {
+        CertificateSettings {
+            namespace: self.namespace.clone(),
+            secret: "config-tls".to_owned(),
+            names: vec!["gwapi-controller.test.svc".to_owned()],
+        }
+    }
+}
+
+fn is_refused(answer: &Result<impl Sized, AuthenticationError>) -> bool {
+    matches!(answer, Err(AuthenticationError::Refused(_)))
+}
+
+#[tokio::test]
+async fn a_token_tells_whose_it_is_and_only_one_that_was_made_for_this() {
+    let bench = Bench::new(&json!({})).await;
+    bench.service_account("web-gwapi").await;
+    let reviewer = TokenReviewer::new(bench.client.clone());
+
+    let token = bench.token("web-gwapi", TOKEN_AUDIENCE).await;
+    let identity = reviewer.authenticate(&token).await.expect("a good token");
+    assert_eq!(identity.namespace, bench.namespace);
+    assert_eq!(identity.service_account, "web-gwapi");
+
+    let other = bench.token("web-gwapi", "https://kubernetes.default.svc.cluster.local").await;
+    assert!(is_refused(&reviewer.authenticate(&other).await), "it opens the API server");
+    assert!(is_refused(&reviewer.authenticate("no token").await));
+    let forged = token[..token.len() - 4].to_owned() + "AAAA";
+    assert!(is_refused(&reviewer.authenticate(&forged).await));
+
+    let accounts = bench.api::<ServiceAccount>();
+    accounts.delete("web-gwapi", &DeleteParams::default()).await.expect("deleted");
+    assert!(reviewer.authenticate(&token).await.is_ok(), "an answer counts for a while");
+    let reviewer = TokenReviewer::new(bench.client.clone());
+    assert!(is_refused(&reviewer.authenticate(&token).await), "its account is gone");
+    bench.clean().await;
+}
+
+#[tokio::test]
+async fn replicas_share_their_certificates() {
+    let bench = Bench::new(&json!({})).await;
+    let keep = || keep_certificates(bench.client.clone(), bench.certificates());
+    let (one, two, three) = tokio::join!(keep(), keep(), keep());
+    for other in [two, three] {
+        assert_eq!(*one.bundle.borrow(), *other.bundle.borrow());
+        assert_eq!(**one.serving.borrow(), **other.serving.borrow());
+    }
+    let later = keep().await;
+    assert_eq!(*one.bundle.borrow(), *later.bundle.borrow());
+    bench.clean().await;
+}
+
+#[tokio::test]
+async fn a_secret_of_somebody_else_is_left_alone() {
+    let bench = Bench::new(&json!({})).await;
+    let secrets = bench.api::<Secret>();
+    let theirs = Secret {
+        metadata: ObjectMeta { name: Some("config-tls".to_owned()), ..ObjectMeta::default() },
+        string_data: Some([("password".to_owned(), "theirs".to_owned())].into()),
+        ..Secret::default()
+    };
+    let made = secrets.create(&PostParams::default(), &theirs).await.expect("it is made");
+    let keep = tokio::spawn(keep_certificates(bench.client.clone(), bench.certificates()));
+    // A replica that can do something does so within this time.
+    let other = CertificateSettings { secret: "other".to_owned(), ..bench.certificates() };
+    let _other = keep_certificates(bench.client.clone(), other).await;
+    let found = secrets.get("config-tls").await.expect("it is there");
+    assert_eq!(found.metadata.resource_version, made.metadata.resource_version);
+    assert!(!keep.is_finished());
+
+    secrets.delete("config-tls", &DeleteParams::default()).await.expect("deleted");
+    let certificates = keep.await.expect("no panic");
+    assert!(certificates.bundle.borrow().contains("BEGIN CERTIFICATE"));
+    bench.clean().await;
+}
