@@ -1,2 +1,2 @@
-//! Nothing but tests, in `tests/`: of parts that do not know each other, put together over real
-//! sockets.
+//! Parts that do not know each other, put together over real sockets: tests in `tests/`, and the
+//! program `figures`, which measures a cluster.

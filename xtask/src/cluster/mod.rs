@@ -20,6 +20,7 @@ pub(crate) mod host;
 pub(crate) mod images;
 mod inside;
 mod keys;
+mod measure;
 pub(crate) mod progress;
 pub(crate) mod state;
 pub(crate) mod status;
@@ -115,6 +116,16 @@ enum ClusterTask {
         /// Only those whose names have this in them
         filter: Option<String>,
     },
+    /// Measures how long new Gateways and edits of routes take; the chart has to be installed
+    ///
+    /// `cargo xtask cluster measure -- --help` lists the options of the measurement.
+    Measure {
+        #[command(flatten)]
+        which: Which,
+        /// Options of the measurement
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
     /// Builds everything that clusters and the conformance suite need, and starts nothing
     Build {
         /// Installs missing Debian packages by apt-get
@@ -199,6 +210,9 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         }
         ClusterTask::Test { which, filter } => {
             test::test(root, &tools(root, which)?, filter.as_deref())
+        }
+        ClusterTask::Measure { which, arguments } => {
+            measure::measure(root, &tools(root, which)?, arguments)
         }
         ClusterTask::Build { install } => {
             host::check(*install)?;

@@ -81,7 +81,7 @@ const CLUSTER: &str = "conformance";
 const PROFILES: [&str; 1] = ["GATEWAY-HTTP"];
 
 /// The class that the suite uses; the values of tests name it too.
-const CLASS: &str = "gateway-conformance";
+pub(crate) const CLASS: &str = "gateway-conformance";
 
 /// An address of the load balancer's pool that it gives to nobody who does not ask, and one that is
 /// not of the pool.

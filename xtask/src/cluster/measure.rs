@@ -1,0 +1,17 @@
+//! What a user of a cluster waits for.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::tools::Tools;
+use crate::command::{cargo, run, target_directory};
+use crate::conformance::CLASS;
+
+/// Builds the program that measures, and runs it in the network of the cluster.
+pub(super) fn measure(root: &Path, tools: &Tools, arguments: &[OsString]) -> anyhow::Result<()> {
+    // What it waits for is elsewhere: it need not be fast itself.
+    let mut build = cargo(root);
+    run(build.args(["build", "--locked", "--package", "gwapi-end-to-end", "--bin", "figures"]))?;
+    let mut command = tools.command(target_directory(root)?.join("debug/figures"));
+    run(command.args(["--class", CLASS]).args(arguments))
+}
