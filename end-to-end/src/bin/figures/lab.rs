@@ -15,8 +15,8 @@ use crate::PATIENCE;
 /// Two Deployments that say which pod answers, each with a Service.
 pub(crate) const BACKENDS: [&str; 2] = ["one", "two"];
 
-/// The backend of the conformance suite, which every test cluster has.
-const IMAGE: &str = "gateway-api/conformance/echo-basic:v0.1.0";
+/// The backend of the conformance suite, under the name that every cluster of `cargo xtask` has it by.
+const IMAGE: &str = "gwapi/echo-basic:1";
 
 /// A namespace of a cluster.
 pub(crate) struct Lab {
@@ -26,20 +26,17 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Makes the namespace and waits for its backends.
+    /// Makes the namespace.
     pub(crate) async fn new(class: &str) -> anyhow::Result<Self> {
         let client = Client::try_default().await.context("there is no cluster")?;
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace = serde_json::from_value(json!({"metadata": {"generateName": "figures-"}}))?;
         let made = namespaces.create(&PostParams::default(), &namespace).await?;
-        let lab = Self { client, namespace: made.name_any(), class: class.to_owned() };
-        for backend in BACKENDS {
-            lab.backend(backend).await?;
-        }
-        Ok(lab)
+        Ok(Self { client, namespace: made.name_any(), class: class.to_owned() })
     }
 
-    async fn backend(&self, name: &str) -> anyhow::Result<()> {
+    /// Makes a backend and waits until it runs.
+    pub(crate) async fn backend(&self, name: &str) -> anyhow::Result<()> {
         let labels = json!({"app": name});
         let pod = json!({"fieldRef": {"fieldPath": "metadata.name"}});
         let deployment = json!({

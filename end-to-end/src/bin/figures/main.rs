@@ -49,6 +49,9 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(lab: &Lab, figures: &Figures) -> anyhow::Result<Page> {
     let mut page = Page::default();
+    for backend in BACKENDS {
+        lab.backend(backend).await?;
+    }
     new_gateways(lab, figures.gateways, &mut page).await?;
     for &routes in &figures.routes {
         edits(lab, routes, figures.edits, &mut page).await?;
