@@ -1,13 +1,15 @@
 //! What all workers and the thread that applies configurations share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::access_log::AccessLog;
 use super::metrics::{self, Snapshot};
 use super::series::{DurationTotals, Durations};
+use tokio::sync::watch;
+
 use super::worker::{Shard, WorkerTelemetry};
 
 /// Whether traffic should be sent here.
@@ -77,7 +79,7 @@ pub(crate) struct Telemetry {
     shards: Mutex<Vec<Arc<Shard>>>,
     config: Mutex<ConfigState>,
     apply_durations: Durations,
-    readiness: AtomicU8,
+    readiness: watch::Sender<Readiness>,
     memory: Memory,
     access_log: Option<Arc<AccessLog>>,
     started_at: SystemTime,
@@ -90,7 +92,7 @@ impl Telemetry {
             shards: Mutex::default(),
             config: Mutex::default(),
             apply_durations: Durations::default(),
-            readiness: AtomicU8::new(Readiness::Starting as u8),
+            readiness: watch::Sender::new(Readiness::Starting),
             memory: Memory::default(),
             access_log: access_log.map(Arc::new),
             started_at: SystemTime::now(),
@@ -113,10 +115,14 @@ impl Telemetry {
         config.applied = applied.clone();
         config.applied_at = Some(SystemTime::now());
         drop(config);
-        let (starting, ready) = (Readiness::Starting as u8, Readiness::Ready as u8);
-        // A drain that has begun stays one.
-        let _ =
-            self.readiness.compare_exchange(starting, ready, Ordering::AcqRel, Ordering::Acquire);
+        self.readiness.send_if_modified(|readiness| {
+            // A drain that has begun stays one.
+            let is_first = *readiness == Readiness::Starting;
+            if is_first {
+                *readiness = Readiness::Ready;
+            }
+            is_first
+        });
     }
 
     /// Notes how much memory the process has, and may have.
@@ -133,16 +139,21 @@ impl Telemetry {
 
     /// Notes that the proxy is about to stop; there is no way back.
     pub(crate) fn drain_began(&self) {
-        self.readiness.store(Readiness::Draining as u8, Ordering::Release);
+        self.readiness.send_replace(Readiness::Draining);
     }
 
     /// Whether traffic should be sent here.
     pub(crate) fn readiness(&self) -> Readiness {
-        match self.readiness.load(Ordering::Acquire) {
-            0 => Readiness::Starting,
-            1 => Readiness::Ready,
-            _ => Readiness::Draining,
-        }
+        *self.readiness.borrow()
+    }
+
+    /// Waits for the first complete configuration, or for the drain, but no longer than `longest`.
+    pub(crate) async fn readiness_within(&self, longest: Duration) -> Readiness {
+        let mut changes = self.readiness.subscribe();
+        let started = changes.wait_for(|readiness| *readiness != Readiness::Starting);
+        // Whether time is up or not, what counts is how it is now.
+        let _ = tokio::time::timeout(longest, started).await;
+        self.readiness()
     }
 
     /// Waits until the access log is written, at most `timeout`: for the end of the process.

@@ -127,8 +127,9 @@ impl Maker<'_> {
             ports: Some(self.container_ports()),
             resources: Some(resource_requirements(resources)),
             security_context: Some(container_security()),
-            // A new proxy gets traffic as soon as it can serve it.
-            readiness_probe: Some(probe("/readyz", 1, 1)),
+            // A new proxy gets traffic as soon as it can serve it: the first probe comes before its
+            // configuration, waits for it, and is answered before it counts as failed.
+            readiness_probe: Some(probe("/readyz?wait=0.8", 1, 1)),
             liveness_probe: Some(probe("/livez", 10, 5)),
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             volume_mounts: Some(vec![

@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
 
@@ -16,12 +17,15 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The longest that a client may have its question about readiness kept.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 const INDEX: &str = "\
 gwapi-proxy
 
 /livez    200 while the process runs; /healthz is the same
 /readyz   200 while traffic should be sent here: not before the first complete configuration, and
-          not while it drains
+          not while it drains; ?wait=SECONDS waits up to 10 s for the first configuration
 /metrics  metrics, as OpenMetrics text
 /config   what is served, as JSON; secrets are left out. Some proxies show it to loopback alone
 ";
@@ -58,7 +62,7 @@ impl Pages {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             response
         } else {
-            self.page(request.uri().path(), local).await
+            self.page(request.uri(), local).await
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -66,19 +70,13 @@ impl Pages {
         response
     }
 
-    async fn page(&self, path: &str, local: SocketAddr) -> Response<Full<Bytes>> {
-        match path {
+    async fn page(&self, uri: &Uri, local: SocketAddr) -> Response<Full<Bytes>> {
+        match uri.path() {
             "/" => page(StatusCode::OK, INDEX),
             "/livez" | "/healthz" => page(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.telemetry.readiness() {
-                Readiness::Ready => page(StatusCode::OK, "ready\n"),
-                Readiness::Starting => page(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "not ready: no complete configuration yet\n",
-                ),
-                Readiness::Draining => {
-                    page(StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n")
-                }
+            "/readyz" => match wait(uri) {
+                Some(longest) => self.readiness(longest).await,
+                None => page(StatusCode::BAD_REQUEST, "wait is a number of seconds up to 10\n"),
             },
             "/metrics" => {
                 let telemetry = self.telemetry.clone();
@@ -97,6 +95,27 @@ impl Pages {
             _ => page(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
         }
     }
+
+    async fn readiness(&self, longest: Duration) -> Response<Full<Bytes>> {
+        let (status, text) = match self.telemetry.readiness_within(longest).await {
+            Readiness::Ready => (StatusCode::OK, "ready\n"),
+            Readiness::Starting => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not ready: no complete configuration yet\n")
+            }
+            Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
+        };
+        page(status, text)
+    }
+}
+
+/// How long the first complete configuration is waited for; none where the query makes no sense.
+fn wait(uri: &Uri) -> Option<Duration> {
+    let query = uri.query().unwrap_or_default();
+    let Some(seconds) = query.split('&').find_map(|field| field.strip_prefix("wait=")) else {
+        return Some(Duration::ZERO);
+    };
+    let wait = Duration::try_from_secs_f32(seconds.parse().ok()?).ok()?;
+    (wait <= LONGEST_WAIT).then_some(wait)
 }
 
 fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

@@ -60,6 +60,28 @@ fn readiness_follows_the_first_configuration_and_the_drain() {
 }
 
 #[test]
+fn who_waits_for_readiness_is_told_at_once() {
+    let (server, telemetry) = server("127.0.0.1:0");
+    assert_eq!(ask(&server, "GET", "/readyz?wait=0.01").0, 503);
+    let address = server.address();
+    let mut waiting = connect(address);
+    waiting.write_all(b"GET /readyz?wait=10 HTTP/1.0\r\n\r\n").unwrap();
+    // Whoever asks meanwhile is answered.
+    assert_eq!(ask(&server, "GET", "/readyz").0, 503);
+    let began = std::time::Instant::now();
+    telemetry.config_applied(&ConfigApplied { generation: 1, ..ConfigApplied::default() });
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    telemetry.drain_began();
+    assert_eq!(ask(&server, "GET", "/readyz?wait=10").0, 503);
+    for wait in ["", "x", "-1", "10.1", "NaN", "inf"] {
+        assert_eq!(ask(&server, "GET", &format!("/readyz?wait={wait}")).0, 400, "{wait}");
+    }
+}
+
+#[test]
 fn connections_that_say_nothing_make_room_for_those_that_ask() {
     let (server, _) = server("127.0.0.1:0");
     let address = server.address();
