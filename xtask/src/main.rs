@@ -138,7 +138,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Cluster(arguments) => cluster::run(&root, &arguments),
         Task::Images => cluster::deploy::images(&root).map(|images| {
             for image in images {
-                println!("{}  {}", image.names.join(", "), image.archive.display());
+                println!("{}  {}", image.names[0], image.archive.display());
             }
         }),
         Task::Conformance(arguments) => conformance::run(&root, &arguments),

@@ -1,6 +1,8 @@
 //! The project's own images and chart.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -16,6 +18,12 @@ struct Own {
     stage: &'static str,
     package: &'static str,
     binary: &'static str,
+}
+
+impl Own {
+    fn name(&self) -> String {
+        format!("gwapi/{}:{}", self.stage, env!("CARGO_PKG_VERSION"))
+    }
 }
 
 const OWN: [Own; 2] = [
@@ -43,7 +51,7 @@ pub(crate) fn images(root: &Path) -> anyhow::Result<Vec<Image>> {
     let containerfile = root.join("deploy/Containerfile");
     let mut built = Vec::new();
     for own in &OWN {
-        let name = format!("gwapi/{}:{}", own.stage, env!("CARGO_PKG_VERSION"));
+        let name = own.name();
         let archive = folder.join(format!("{}.tar", own.stage));
         let recipe = Recipe {
             containerfile: &containerfile,
@@ -53,7 +61,8 @@ pub(crate) fn images(root: &Path) -> anyhow::Result<Vec<Image>> {
             name: &name,
         };
         progress::step(&format!("image {name}"), || images::build(&recipe, &archive))?;
-        built.push(Image { archive, names: vec![name] });
+        let named_by_content = format!("{name}-{}", digest(&binaries.join(own.binary))?);
+        built.push(Image { archive, names: vec![name, named_by_content] });
     }
     Ok(built)
 }
@@ -75,13 +84,22 @@ fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(target_directory(root)?.join(triple).join("image"))
 }
 
+/// What tells one build from the next.
+fn digest(file: &Path) -> anyhow::Result<String> {
+    let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::copy(from, to)
         .map(|_| ())
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-/// Puts images into the cluster and installs the chart with the values of tests, or upgrades it.
+/// Puts images into the cluster and installs the chart with the values of tests, or upgrades it: what
+/// runs already is replaced where its program is another one now.
 pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
     progress::step("own images into containerd", || images::load(tools, images))?;
     progress::step("own CRDs", || tools.apply(&root.join("deploy/crds")))?;
@@ -90,6 +108,11 @@ pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::R
         helm.args(["upgrade", "--install", RELEASE]).arg(root.join("deploy/helm/gwapi"));
         helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values"]);
         helm.arg(root.join("xtask/cluster/values.yaml"));
+        for (own, image) in OWN.iter().zip(images) {
+            let named_by_content = image.names.last().context("the image has a name")?;
+            let (_, tag) = named_by_content.split_once(':').context("the name has a tag")?;
+            helm.args(["--set", &format!("{}.image.tag={tag}", own.stage)]);
+        }
         helm.args(["--wait", "--timeout", "3m"]);
         quiet(&mut helm).map(|_| ())
     })

@@ -139,6 +139,13 @@ pub(crate) fn load(tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
             continue;
         }
         let stored = stored_name(&said, first)?;
+        // Names that are given short stand beside the first.
+        let registry = stored.strip_suffix(first.as_str()).unwrap_or_default();
+        let is_full = |name: &&String| name.split('/').next().is_some_and(|it| it.contains('.'));
+        let others = others.iter().map(|name| match is_full(&name) {
+            true => name.clone(),
+            false => format!("{registry}{name}"),
+        });
         let mut tag = tools.ctr()?;
         tag.args(["images", "tag", "--force", &stored]).args(others);
         quiet(&mut tag)?;
