@@ -135,6 +135,8 @@ fn check_without_features(root: &Path, package: &str, targets: &[&str]) -> anyho
 fn clippy(root: &Path, features: &[&str]) -> anyhow::Result<()> {
     let mut command = cargo(root);
     command.args(["clippy", "--locked", "--workspace", "--all-targets"]).args(features);
+    // Tests that `cargo test` leaves out, because they need a cluster.
+    command.args(["--test", "cluster"]);
     run_command(command.args(["--", "-D", "warnings"]))
 }
 
