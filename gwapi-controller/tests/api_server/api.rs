@@ -80,6 +80,31 @@ impl Api {
         patched.unwrap_or_else(|error| panic!("cannot patch {kind} {name}: {error}"));
     }
 
+    /// Changes an object as soon as the API server takes the change: a schema that was changed is in
+    /// force a moment later.
+    pub(crate) async fn patch_when_valid(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        patch: Value,
+    ) {
+        let api = self.kind(kind, namespace);
+        let patch = Patch::Merge(&patch);
+        let taken = async {
+            let mut turns = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                turns.tick().await;
+                match api.patch(name, &PatchParams::default(), &patch).await {
+                    Ok(_) => return,
+                    Err(kube::Error::Api(status)) if status.code == 422 => {}
+                    Err(error) => panic!("cannot patch {kind} {name}: {error}"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.expect("the change is valid");
+    }
+
     /// Replaces an object, or makes it.
     pub(crate) async fn create(&self, object: &DynamicObject, kind: &str) {
         let api = self.kind(kind, object.metadata.namespace.as_deref().unwrap_or_default());

@@ -274,7 +274,7 @@ async fn a_broken_object_is_told_of_and_the_rest_goes_on(api: Api) {
     api.patch("CustomResourceDefinition", "", name, json!({"spec": loose})).await;
 
     let broken = json!({"spec": {"rules": "many"}});
-    api.patch("HTTPRoute", &namespace, "shop", broken).await;
+    api.patch_when_valid("HTTPRoute", &namespace, "shop", broken).await;
     let refused = |route: Option<&Value>| {
         route.is_some_and(|route| is(route, parent(route, CONTROLLER), "Accepted", "False"))
     };
