@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use clap::ValueEnum;
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
 
+use crate::cluster::host;
 use crate::command::{cargo, run as run_command};
 use crate::conformance::ConformanceArgs;
 use crate::{
-    bench, conformance, crds, deps, examples, golden, httpwg, links, manifests, rules,
+    bench, cluster, conformance, crds, deps, examples, golden, httpwg, links, manifests, rules,
     slow_clients, tutorials,
 };
 
@@ -49,6 +50,8 @@ pub(crate) enum Stage {
     BenchSmoke,
     /// What is written from the chart and the CRDs is as they say
     Manifests,
+    /// On a cluster of its own, the controller's tests pass and the tutorials do what they say
+    Cluster,
     /// The official conformance suite passes on a fresh cluster
     Conformance,
 }
@@ -61,11 +64,34 @@ enum Outcome {
     Skipped,
 }
 
+/// Which stages run.
+#[derive(Args)]
+pub(crate) struct CiArgs {
+    /// Runs this stage only; may be given several times
+    #[arg(long = "stage", value_name = "NAME", value_enum)]
+    stages: Vec<Stage>,
+    /// Leaves out what needs a cluster, and with it root and Go
+    #[arg(long, conflicts_with = "stages")]
+    no_cluster: bool,
+    /// Goes on after a stage that failed
+    #[arg(long)]
+    keep_going: bool,
+}
+
 /// Runs the stages that are asked for; all of them where none is named.
-pub(crate) fn run(root: &Path, only: &[Stage], keep_going: bool) -> anyhow::Result<()> {
-    let stages = if only.is_empty() { Stage::value_variants() } else { only };
+pub(crate) fn run(root: &Path, arguments: &CiArgs) -> anyhow::Result<()> {
+    let keep_going = arguments.keep_going;
+    let asked = |stage: &Stage| match arguments.stages.as_slice() {
+        [] => !(arguments.no_cluster && stage.needs_a_cluster()),
+        stages => stages.contains(stage),
+    };
+    let stages: Vec<Stage> = Stage::value_variants().iter().copied().filter(asked).collect();
+    if stages.iter().any(|stage| stage.needs_a_cluster()) {
+        // Now, and not after half an hour.
+        host::check(false).context("stages that need a cluster are left out by --no-cluster")?;
+    }
     let mut outcomes: Vec<(Stage, Outcome)> = Vec::new();
-    for &stage in stages {
+    for stage in stages {
         let failed = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(..)));
         let outcome = if failed && !keep_going {
             Outcome::Skipped
@@ -90,6 +116,11 @@ pub(crate) fn run(root: &Path, only: &[Stage], keep_going: bool) -> anyhow::Resu
 }
 
 impl Stage {
+    fn needs_a_cluster(self) -> bool {
+        // Helm, which reads the chart, is built as the programs of a cluster are.
+        matches!(self, Self::Manifests | Self::Cluster | Self::Conformance)
+    }
+
     fn run(self, root: &Path) -> anyhow::Result<()> {
         match self {
             Self::Fmt => {
@@ -122,6 +153,7 @@ impl Stage {
             Self::SlowClients => slow_clients::run(root),
             Self::BenchSmoke => bench::smoke(root),
             Self::Manifests => manifests::run(root, true),
+            Self::Cluster => cluster::check(root),
             Self::Conformance => conformance::run(root, &ConformanceArgs::default()),
         }
     }

@@ -35,14 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Runs everything that a change has to pass, and prints the seconds of each stage
-    Ci {
-        /// Runs this stage only; may be given several times
-        #[arg(long = "stage", value_name = "NAME", value_enum)]
-        stages: Vec<ci::Stage>,
-        /// Goes on after a stage that failed
-        #[arg(long)]
-        keep_going: bool,
-    },
+    Ci(ci::CiArgs),
     /// Asserts which crate may depend on which, and what must not be in them
     Deps,
     /// Writes the CRDs of gwapi's own kinds to deploy/crds, from their types
@@ -124,7 +117,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     let root = root()?;
     match task {
-        Task::Ci { stages, keep_going } => ci::run(&root, &stages, keep_going),
+        Task::Ci(arguments) => ci::run(&root, &arguments),
         Task::Deps => deps::run(&root),
         Task::Crds { check } => crds::run(&root, check),
         Task::Golden => golden::run(&root),

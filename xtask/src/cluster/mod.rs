@@ -42,6 +42,8 @@ use state::{Cluster, DEFAULT_NAME};
 pub(crate) use supervisor::{Stage, enter};
 use tools::Tools;
 
+use crate::tutorials;
+
 /// Options of `cargo xtask cluster`.
 #[derive(Args)]
 pub(crate) struct ClusterArgs {
@@ -224,6 +226,24 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// What a change has to pass on a cluster: the controller's tests, and, with the chart installed, what
+/// the tutorials say about clusters.
+pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
+    let cluster = Cluster::named(root, "ci")?;
+    let _lock = lock(&cluster)?;
+    down::clear(&cluster)?;
+    let crds = Some((SuiteVersion::V1_7_0, Channel::Experimental));
+    let tools = up::up(root, &cluster, false, crds)?;
+    let checked = test::test(root, &tools, None)
+        .and_then(|()| deploy::install(root, &tools, &deploy::images(root)?))
+        .and_then(|()| tutorials::run(root, &[], Some(&cluster.name)));
+    if checked.is_err() {
+        up::keep_logs(&cluster);
+    }
+    down::clear(&cluster)?;
+    checked
 }
 
 fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {

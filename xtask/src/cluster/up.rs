@@ -150,7 +150,7 @@ fn assert_alive(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 /// Moves logs to where the next start does not clear them.
-fn keep_logs(cluster: &Cluster) {
+pub(super) fn keep_logs(cluster: &Cluster) {
     let kept = cluster.kept_logs();
     let _ = fs::remove_dir_all(&kept);
     let moved = kept.parent().map(fs::create_dir_all).is_some_and(|made| made.is_ok())
