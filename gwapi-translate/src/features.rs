@@ -51,6 +51,7 @@ pub const FEATURES: &[Feature] = &[
     everywhere("HTTPRouteBackendRequestHeaderModification"),
     everywhere("HTTPRouteBackendTimeout"),
     Feature { since: (1, 7, 0), ..everywhere("HTTPRouteBackendURLRewrite") },
+    everywhere("HTTPRouteCORS"),
     everywhere("HTTPRouteDestinationPortMatching"),
     everywhere("HTTPRouteHostRewrite"),
     everywhere("HTTPRouteMethodMatching"),

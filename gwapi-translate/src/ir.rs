@@ -407,6 +407,61 @@ pub enum HttpFilter {
     Redirect(Redirect),
     /// Changes host and path of the request (HF-5).
     UrlRewrite(UrlRewrite),
+    /// Answers preflights, and tells browsers which origins may read responses (HF-8).
+    Cors(Cors),
+}
+
+/// Cross-origin resource sharing. Lists are in the order in which they were written, without repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cors {
+    /// Origins whose scripts may read responses (CO-1).
+    pub allow_origins: Vec<CorsOrigin>,
+    /// Whether requests may carry credentials (CO-4).
+    pub allow_credentials: bool,
+    /// Methods of requests (CO-5).
+    pub allow_methods: CorsNames,
+    /// Headers of requests (CO-6).
+    pub allow_headers: CorsNames,
+    /// Headers of responses that scripts may read.
+    pub expose_headers: CorsNames,
+    /// Seconds for which the answer to a preflight may be kept (CO-7).
+    pub max_age: u32,
+}
+
+/// An origin that is allowed (CO-1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CorsOrigin {
+    /// Every origin, `null` among them.
+    Any,
+    /// Those of a scheme, a host and a port.
+    Of {
+        /// `http` or `https`.
+        scheme: String,
+        /// Lower-case host.
+        host: CorsHost,
+        /// Port.
+        port: u16,
+    },
+}
+
+/// The host of an origin that is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CorsHost {
+    /// Every host.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Every host that ends with a dot and this, with any number of labels before.
+    Below(String),
+}
+
+/// Names that are allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CorsNames {
+    /// `*`.
+    Any,
+    /// These.
+    Only(Vec<String>),
 }
 
 /// Changes of headers: `set`, then `add`, then `remove`. Names are valid and lower-case, values

@@ -62,6 +62,7 @@ golden! {
     filters = "filters";
     /// HB-1 to HB-8.
     backends = "backends";
+    cors = "cors";
     /// RG-1 to RG-5.
     grants = "grants";
     /// HB-4, HB-7.

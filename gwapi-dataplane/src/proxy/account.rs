@@ -10,6 +10,7 @@ use super::body::{BodyFault, BodyProgress};
 use super::congestion::Outlet;
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreListener, CoreRule};
+use super::cors::Grant;
 use super::forwarded::Client;
 use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
@@ -28,6 +29,8 @@ pub(super) struct RequestAccount {
     pub(super) client: Client,
     pub(super) listener: Option<Rc<CoreListener>>,
     pub(super) rule: Option<Rc<CoreRule>>,
+    /// What its answer, whoever gives it, says to other origins.
+    pub(super) cors: Option<Grant>,
     pub(super) backend: Option<Rc<CoreBackend>>,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) body: Option<Rc<BodyProgress>>,
@@ -51,6 +54,7 @@ impl RequestAccount {
             client: connection.client.peer(),
             listener: None,
             rule: None,
+            cors: None,
             backend: None,
             endpoint: None,
             body: None,

@@ -1,5 +1,7 @@
 //! Filters as a worker runs them: header names and values parsed once, paths rewritten.
 
+use std::rc::Rc;
+
 use gwapi_translate::ir::{
     HeaderChanges, HttpFilter, PathMatch, PathRewrite, Redirect, UrlRewrite,
 };
@@ -7,16 +9,20 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::cors::Cors;
+
 /// The filters of a rule, or of one of its backends.
 ///
 /// The kinds do not touch each other: headers, a redirect that ends the chain, host and path. So
-/// within a kind they run in their order, and between kinds there is none to keep.
+/// within a kind they run in their order, and between kinds there is none to keep. Of responses CORS
+/// comes first: who changes its headers on purpose has the last word.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     pub(super) request_headers: Vec<CompiledChanges>,
     pub(super) response_headers: Vec<CompiledChanges>,
     pub(super) redirect: Option<Redirect>,
     pub(super) rewrite: Option<UrlRewrite>,
+    pub(super) cors: Option<Rc<Cors>>,
 }
 
 impl Filters {
@@ -35,6 +41,7 @@ impl Filters {
                     compiled.redirect.get_or_insert_with(|| redirect.clone());
                 }
                 HttpFilter::UrlRewrite(rewrite) => compiled.rewrite = Some(rewrite.clone()),
+                HttpFilter::Cors(cors) => compiled.cors = Some(Rc::new(Cors::new(cors))),
             }
         }
         compiled

@@ -17,6 +17,7 @@ mod coalesce;
 mod congestion;
 mod connection;
 mod core_state;
+mod cors;
 mod drain;
 mod failure;
 mod filters;

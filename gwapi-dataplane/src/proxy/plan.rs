@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::account::RequestAccount;
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreRule};
+use super::cors;
 use super::filters::{Filters, Redirected, location, rewrite_path};
 use super::present::Present;
 use super::reply::LocalReply;
@@ -23,8 +24,8 @@ use super::snapshot::{GatewayState, Snapshot};
 
 /// What to do with a request.
 pub(super) enum Plan {
-    /// A redirect (HF-2), with all of its fields.
-    Redirect { status: StatusCode, headers: HeaderMap },
+    /// Answer it without a body: a redirect (HF-2) or a preflight (CO-2), with all of its fields.
+    Answer { status: StatusCode, headers: HeaderMap },
     /// Send it to a backend.
     Forward(Forward),
 }
@@ -72,6 +73,16 @@ pub(super) fn plan(
         method: head.method.as_str(),
         headers: &head.headers,
     };
+    let asked_method = cors::asked_method(head);
+    if let Some(method) = asked_method {
+        // CO-2: a preflight belongs to the rule of the request that it asks for.
+        let asked = RequestHead { method, ..request };
+        let rule = gateway.table.route(listener, &asked);
+        let rule = rule.map(|matched| core.rule(&gateway.id, matched.rule));
+        if let Some(answer) = rule.and_then(|rule| preflight(rule, head, account)) {
+            return Ok(answer);
+        }
+    }
     // HR-6.
     let matched = gateway
         .table
@@ -79,15 +90,25 @@ pub(super) fn plan(
         .ok_or(LocalReply::NotFound("no route matches the request"))?;
     let rule = core.rule(&gateway.id, matched.rule);
     account.rule = Some(Rc::clone(&rule));
+    if asked_method.is_some()
+        && let Some(answer) = preflight(Rc::clone(&rule), head, account)
+    {
+        return Ok(answer);
+    }
+    let grant = |filters: &Filters| filters.cors.as_ref().map(|cors| cors.grant(&head.headers));
+    account.cors = grant(&rule.filters);
     let path_match = &matched.http_match().path;
     let url = Url { connection, target: &target, path_match };
 
-    if let Some(redirect) = url.redirect(&[&rule.filters])? {
+    if let Some(redirect) = url.redirect(&[&rule.filters], account)? {
         return Ok(redirect);
     }
     let choice = rule.pick().ok_or(LocalReply::NoBackend("the route has no backend"))?;
     let filters = [&rule.filters, &rule.backend_filters[choice]];
-    if let Some(redirect) = url.redirect(&filters)? {
+    if let Some(own) = grant(filters[1]) {
+        account.cors = Some(own);
+    }
+    if let Some(redirect) = url.redirect(&filters, account)? {
         return Ok(redirect);
     }
     let backend = match &rule.rule.backends[choice].target {
@@ -109,6 +130,17 @@ pub(super) fn plan(
         choice,
         backend,
     }))
+}
+
+/// The answer to a preflight by the CORS of a rule; none where it has none, and a backend is asked. Which
+/// backend the request will go to nobody knows yet: of those that have CORS of their own the first
+/// answers.
+fn preflight(rule: Rc<CoreRule>, head: &Parts, account: &mut RequestAccount) -> Option<Plan> {
+    let filters = std::iter::once(&rule.filters).chain(&rule.backend_filters);
+    let cors = filters.filter_map(|filters| filters.cors.as_ref()).next()?;
+    let headers = cors.grant(&head.headers).preflight(&head.headers);
+    account.rule = Some(rule);
+    Some(Plan::Answer { status: StatusCode::NO_CONTENT, headers })
 }
 
 fn choose_listener<'a>(
@@ -140,7 +172,11 @@ struct Url<'a> {
 impl Url<'_> {
     /// The redirect among the filters, if there is one. The changes of response headers that stand
     /// beside it apply to it: no filter is passed over.
-    fn redirect(&self, filters: &[&Filters]) -> Result<Option<Plan>, LocalReply> {
+    fn redirect(
+        &self,
+        filters: &[&Filters],
+        account: &RequestAccount,
+    ) -> Result<Option<Plan>, LocalReply> {
         let mut redirects = filters.iter().filter_map(|filters| filters.redirect.as_ref());
         let Some(redirect) = redirects.next() else { return Ok(None) };
         let request = Redirected {
@@ -154,11 +190,14 @@ impl Url<'_> {
             .map_err(|_| LocalReply::BadRequest("malformed request target"))?;
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, location);
+        if let Some(cors) = &account.cors {
+            cors.change_response(&mut headers);
+        }
         for filters in filters {
             filters.change_response(&mut headers);
         }
         let status = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
-        Ok(Some(Plan::Redirect { status, headers }))
+        Ok(Some(Plan::Answer { status, headers }))
     }
 
     /// Path and query for the backend. A backend's rewrite replaces the rule's: both start from

@@ -2,7 +2,7 @@
 //!
 //! They say in one line what happened and nothing about what is behind the proxy. Changes of
 //! response headers (HF-1) apply to what backends answer and to redirects, not to the other answers
-//! of the proxy.
+//! of the proxy. CORS (HF-8) applies to all that a rule is answered with.
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -159,8 +159,8 @@ const RETRY_AFTER_SECONDS: &str = "5";
 /// Text of the 503 that says that endpoints exist but none takes connections.
 pub(super) const CONNECT_FAILED: &str = "no endpoint of the backend accepts connections";
 
-/// A redirect (HF-2), with the fields that its filters made.
-pub(super) fn redirect(status: StatusCode, headers: HeaderMap) -> Response<ProxyBody> {
+/// A redirect (HF-2) or the answer to a preflight (CO-2), with the fields that filters made.
+pub(super) fn without_body(status: StatusCode, headers: HeaderMap) -> Response<ProxyBody> {
     let mut response = Response::new(ProxyBody::empty());
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -94,9 +94,9 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
     };
     let way = match planned {
         Ok(Plan::Forward(way)) => way,
-        Ok(Plan::Redirect { status, headers }) => {
+        Ok(Plan::Answer { status, headers }) => {
             account.local(status, 0, Ended::Complete);
-            return Begun::Answered(closing(reply::redirect(status, headers), unread));
+            return Begun::Answered(closing(reply::without_body(status, headers), unread));
         }
         Err(local) => return Begun::Answered(closing(answer(local, account, http1), unread)),
     };
@@ -164,7 +164,10 @@ fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> R
     if let Some(reason) = local.rejection() {
         account.rejected(reason);
     }
-    let response = local.response(http1);
+    let mut response = local.response(http1);
+    if let Some(cors) = &account.cors {
+        cors.change_response(response.headers_mut());
+    }
     let length = response.body().size_hint().exact().unwrap_or_default();
     account.local(local.status(), length, local.ended());
     response
@@ -279,6 +282,9 @@ fn downstream_response(
     if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
         // RFC 9110 8.6: they have none. HTTP/2 clients would wait for what it promises.
         fields.remove(CONTENT_LENGTH);
+    }
+    if let Some(cors) = &account.cors {
+        cors.change_response(&mut fields);
     }
     way.rule.filters.change_response(&mut fields);
     way.backend_filters().change_response(&mut fields);

@@ -3,6 +3,7 @@
 
 mod clients;
 mod connections;
+mod cors;
 mod drain;
 mod edits;
 mod failures;

@@ -11,7 +11,7 @@ use gwapi_model::{
 use http::{HeaderName, HeaderValue};
 
 use super::conditions::Problem;
-use super::syntax;
+use super::{cors, syntax};
 use crate::ir::{
     HeaderChanges, HttpFilter, HttpMatch, PathMatch, PathRewrite, Redirect, UrlRewrite,
 };
@@ -90,6 +90,7 @@ fn combination_problem(written: &[HttpRouteFilter]) -> Option<Problem> {
         Type::ResponseHeaderModifier,
         Type::RequestRedirect,
         Type::UrlRewrite,
+        Type::Cors,
     ];
     let incompatible =
         |message: String| Problem::new(ConditionReason::IncompatibleFilters, message);
@@ -123,6 +124,10 @@ fn compile_filter(filter: &HttpRouteFilter, matches: &[HttpMatch]) -> Result<Htt
             let written = filter.url_rewrite.as_ref();
             url_rewrite(written.ok_or_else(|| missing("urlRewrite"))?, matches)
                 .map(HttpFilter::UrlRewrite)
+        }
+        Type::Cors => {
+            let written = filter.cors.as_ref();
+            cors::compile(written.ok_or_else(|| missing("cors"))?).map(HttpFilter::Cors)
         }
         other => Err(Problem::unsupported(format!("type `{other}` is not supported"))),
     }

@@ -28,6 +28,7 @@ mod certificates;
 mod class;
 mod conditions;
 mod conflicts;
+mod cors;
 mod engine;
 mod filters;
 mod gateway;
