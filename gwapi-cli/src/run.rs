@@ -18,7 +18,6 @@ use crate::limits;
 use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::queue::{LAST_WORD, LineQueue};
-use crate::report::issue::{Level, issues};
 use crate::report::reporter::{Printer, Reporter};
 use crate::signals::Signals;
 
@@ -112,13 +111,15 @@ fn serve_and_report(
     let options = options(service.translation, service.port_offset, service.demo);
     let source = TranslatedFolder::open(service.paths.clone(), options, overlay);
     let mut reporter = Reporter::new(printer.clone(), service.paths.clone(), service.commands);
-    if service.strict && has_errors(&source) {
+    reporter.prepare(&source);
+    if service.strict && reporter.has_errors(&source) {
         reporter.refuse(&source);
         return Ok(Exit::Problems);
     }
 
     let mut standalone = Standalone::start(source, proxy);
-    if service.strict && has_errors(standalone.source()) {
+    reporter.follow_start(&standalone);
+    if service.strict && reporter.has_errors(standalone.source()) {
         reporter.refuse(standalone.source());
         return Ok(Exit::Problems);
     }
@@ -151,10 +152,6 @@ fn listen_for_signals(printer: &Printer) -> std::io::Result<Signals> {
 /// Whether other machines may reach an address that this one listens on.
 fn is_reachable(address: SocketAddr) -> bool {
     !address.ip().to_canonical().is_loopback()
-}
-
-fn has_errors(source: &TranslatedFolder<CommandLine>) -> bool {
-    issues(source).iter().any(|issue| issue.level == Level::Error)
 }
 
 /// What the command line asks of translation.

@@ -188,6 +188,11 @@ impl<O: Overlay> Standalone<O> {
         &self.proxy
     }
 
+    /// Objects whose status changed by what the proxy said, until the next change tells of them.
+    pub fn statuses(&self) -> &BTreeSet<ObjectId> {
+        &self.statuses
+    }
+
     /// Number of the configuration that is served, counted from 1.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use gwapi_dataplane::{StandaloneChange, TranslatedFolder};
+use gwapi_dataplane::{ObjectChange, TranslatedFolder};
 use gwapi_model::manifest::{Position, Severity};
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType};
 use gwapi_model::{Kind, ObjectId};
@@ -172,23 +172,36 @@ impl RouteIssues {
     /// What is wrong now.
     pub(crate) fn of(source: &TranslatedFolder<CommandLine>) -> Self {
         let mut issues = Self::default();
-        let of_files = source.resources().http_routes.keys().map(|name| name.object_id(ROUTE));
-        of_files.for_each(|id| issues.look_at(&id, source));
+        for (id, status) in source.translation().status.range(ObjectId::new(ROUTE, "", "")..) {
+            let mut found = Vec::new();
+            conditions_of(id, status, &mut found);
+            if !found.is_empty() {
+                issues.conditions.insert(id.clone(), found);
+            }
+        }
+        for (name, route) in &source.resources().http_routes {
+            let (id, mut found) = (name.object_id(ROUTE), Vec::new());
+            hints::parents(&id, route, source, &mut found);
+            if !found.is_empty() {
+                issues.parents.insert(id, found);
+            }
+        }
         issues
     }
 
-    /// Follows a change.
-    pub(crate) fn follow(
+    /// Follows a change of objects, or of their status alone.
+    pub(crate) fn follow<'a>(
         &mut self,
         source: &TranslatedFolder<CommandLine>,
-        change: &StandaloneChange,
+        objects: &'a [ObjectChange],
+        statuses: impl IntoIterator<Item = &'a ObjectId>,
     ) {
-        if change.objects.iter().any(|object| object.id.kind == Kind::Gateway) {
+        if objects.iter().any(|object| object.id.kind == Kind::Gateway) {
             *self = Self::of(source);
             return;
         }
-        let objects = change.objects.iter().map(|object| &object.id).chain(&change.statuses);
-        objects.filter(|id| id.kind == ROUTE).for_each(|id| self.look_at(id, source));
+        let ids = objects.iter().map(|object| &object.id).chain(statuses);
+        ids.filter(|id| id.kind == ROUTE).for_each(|id| self.look_at(id, source));
     }
 
     fn look_at(&mut self, id: &ObjectId, source: &TranslatedFolder<CommandLine>) {
@@ -285,8 +298,10 @@ fn of_problem(problem: &gwapi_model::manifest::Problem) -> Issue {
 #[cfg(test)]
 mod tests {
     use gwapi_model::Kind;
+    use gwapi_translate::Options;
 
     use super::*;
+    use crate::backends::Backends;
 
     #[test]
     fn the_same_problem_of_several_parents_is_one_line() {
@@ -300,6 +315,48 @@ mod tests {
             lines,
             ["HTTPRoute a/b, parents a/x, a/y: bad", "HTTPRoute a/b, parent a/x: worse"]
         );
+    }
+
+    #[test]
+    fn routes_have_the_same_issues_whether_all_are_looked_at_or_one_after_the_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut text = String::from(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web}\n\
+             spec:\n  gatewayClassName: any\n  \
+             listeners: [{name: http, port: 80, protocol: HTTP}]\n",
+        );
+        for (name, parent, service) in
+            [("good", "web", "here"), ("lost", "nowhere", "here"), ("broken", "web", "missing")]
+        {
+            text.push_str(&format!(
+                "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+                 metadata: {{name: {name}}}\nspec:\n  parentRefs: [{{name: {parent}}}]\n  \
+                 rules: [{{backendRefs: [{{name: {service}, port: 80}}]}}]\n"
+            ));
+        }
+        text.push_str(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {name: here}\n\
+             spec: {ports: [{port: 80}]}\n",
+        );
+        std::fs::write(folder.path().join("all.yaml"), text).expect("a file");
+        let backends = Backends::resolve(&[], None).expect("nothing to resolve");
+        let overlay = CommandLine::new(backends, None, None, true);
+        let options = Options { any_controller: true, ..Options::default() };
+        let source = TranslatedFolder::open(vec![folder.path().to_owned()], options, overlay);
+
+        let all = RouteIssues::of(&source);
+        let mut one_by_one = RouteIssues::default();
+        one_by_one.follow(&source, &[], &source.resources().ids(ROUTE));
+        let names = |of: &BTreeMap<ObjectId, Vec<Issue>>| -> Vec<String> {
+            of.iter().map(|(id, issues)| format!("{} {}", id.name, issues.len())).collect()
+        };
+        assert_eq!(names(&all.conditions), ["broken 1"]);
+        assert_eq!(names(&all.parents), ["lost 1"]);
+        let keys = |of: &BTreeMap<ObjectId, Vec<Issue>>| -> Vec<IssueKey> {
+            of.values().flatten().map(Issue::key).collect()
+        };
+        assert_eq!(keys(&all.conditions), keys(&one_by_one.conditions));
+        assert_eq!(keys(&all.parents), keys(&one_by_one.parents));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::problems;
 use crate::queue::LineQueue;
-use crate::report::issue::{Issue, IssueKey, Level, RouteIssues, grouped, issues};
+use crate::report::issue::{Issue, IssueKey, Level, RouteIssues, grouped};
 use crate::report::json::{Event, Line, ListenerChanges, ListenerLine, NotRead};
 use crate::report::view::View;
 use crate::report::{count, curl, lines, some_of, table};
@@ -105,11 +105,27 @@ impl Reporter {
         }
     }
 
+    /// Looks at every route, of which there may be many: before anything is served, so that no
+    /// edit has to wait for it.
+    pub(crate) fn prepare(&mut self, source: &TranslatedFolder<CommandLine>) {
+        self.of_routes = RouteIssues::of(source);
+    }
+
+    /// Takes in what the proxy said of what it was given to serve.
+    pub(crate) fn follow_start(&mut self, standalone: &Standalone<CommandLine>) {
+        self.of_routes.follow(standalone.source(), &[], standalone.statuses());
+    }
+
+    /// Whether something that was asked for is not served.
+    pub(crate) fn has_errors(&self, source: &TranslatedFolder<CommandLine>) -> bool {
+        let issues = self.of_routes.with_all_others(source);
+        issues.iter().any(|issue| issue.level == Level::Error)
+    }
+
     /// Tells what is served at first.
     pub(crate) fn start(&mut self, standalone: &Standalone<CommandLine>) {
         let source = standalone.source();
         let view = View::of(source, Some(&standalone.proxy().bound()));
-        self.of_routes = RouteIssues::of(source);
         let issues = self.of_routes.with_all_others(source);
         match self.printer.output {
             Output::Json => self.printer.json(Event::Start {
@@ -133,7 +149,7 @@ impl Reporter {
 
     /// Tells what is wrong, and nothing else: for a start that is given up.
     pub(crate) fn refuse(&self, source: &TranslatedFolder<CommandLine>) {
-        let issues = issues(source);
+        let issues = self.of_routes.with_all_others(source);
         match self.printer.output {
             Output::Json => {
                 issues.iter().for_each(|issue| self.printer.json(Event::Problem(issue.into())));
@@ -155,7 +171,7 @@ impl Reporter {
             added: listeners.difference(&self.listeners).cloned().collect(),
             removed: self.listeners.difference(&listeners).cloned().collect(),
         };
-        self.of_routes.follow(source, change);
+        self.of_routes.follow(source, &change.objects, &change.statuses);
         let issues = keyed(self.of_routes.with_all_others(source));
         let keys: BTreeSet<_> = issues.iter().map(|(key, _)| key).collect();
         let known: BTreeSet<_> = self.issues.iter().map(|(key, _)| key).collect();
@@ -183,7 +199,7 @@ impl Reporter {
             }
             Output::Text => {
                 let is_refused =
-                    change.files.iter().all(|file| has_errors(source, &file.display().to_string()));
+                    change.files.iter().all(|file| is_refused(source, &file.display().to_string()));
                 if !change.objects.is_empty() || !is_refused {
                     self.printer.timed(&lines::change(change, source.files(), &self.roots));
                 }
@@ -299,7 +315,7 @@ impl Reporter {
     fn refused(&self, source: &TranslatedFolder<CommandLine>, change: &StandaloneChange) {
         for file in &change.files {
             let name = file.display().to_string();
-            if has_errors(source, &name) {
+            if is_refused(source, &name) {
                 let shown = lines::shortened(file, &self.roots);
                 let keeps = source.keeps_last_good(&name);
                 let text = lines::refused(&shown, keeps, !change.objects.is_empty());
@@ -322,7 +338,7 @@ impl Reporter {
 }
 
 /// Whether something of a file is not taken.
-fn has_errors(source: &TranslatedFolder<CommandLine>, file: &str) -> bool {
+fn is_refused(source: &TranslatedFolder<CommandLine>, file: &str) -> bool {
     source.problems().iter().any(|it| it.severity == Severity::Error && *it.source == *file)
 }
 

@@ -81,6 +81,7 @@ impl View {
         }
         let mut view = Self::default();
         let mut routes = HashSet::new();
+        let is_alone = source.translation().config.len() == 1;
         let mut last: Option<&GatewayId> = None;
         for (id, config) in &source.translation().config {
             let Some(gateway) = source.resources().gateways.get(id) else { continue };
@@ -88,9 +89,14 @@ impl View {
                 true => config.http_rules().map(|rule| &**rule).collect(),
                 false => Vec::new(),
             };
-            // Rules of one route follow each other.
+            // Rules of one route follow each other; it may be attached to another Gateway as well.
             for rule in &rules {
-                if last.replace(&rule.route) != Some(&rule.route) {
+                if last.replace(&rule.route) == Some(&rule.route) {
+                    continue;
+                }
+                if is_alone {
+                    view.routes += 1;
+                } else {
                     routes.insert(&rule.route);
                 }
             }
@@ -109,7 +115,7 @@ impl View {
             let offset = source.options().port_offset;
             view.gateways.push(gateway_view(gateway, config, &rules, status, offset, addresses));
         }
-        view.routes = routes.len();
+        view.routes += routes.len();
         view
     }
 
