@@ -109,7 +109,7 @@ fn serve_and_report(
         overlay = overlay.with_echoes();
     }
     let options = options(service.translation, service.port_offset, service.demo);
-    let source = TranslatedFolder::open(service.paths.clone(), options, overlay);
+    let mut source = TranslatedFolder::open(service.paths.clone(), options, overlay);
     let mut reporter = Reporter::new(printer.clone(), service.paths.clone(), service.commands);
     reporter.prepare(&source);
     if service.strict && reporter.has_errors(&source) {
@@ -117,13 +117,13 @@ fn serve_and_report(
         return Ok(Exit::Problems);
     }
 
+    source.watch().context("cannot watch the files for edits")?;
     let mut standalone = Standalone::start(source, proxy);
     reporter.follow_start(&standalone);
     if service.strict && reporter.has_errors(standalone.source()) {
         reporter.refuse(standalone.source());
         return Ok(Exit::Problems);
     }
-    standalone.watch().context("cannot watch the files for edits")?;
     reporter.start(&standalone);
     let signal = loop {
         if let Some(signal) = signals.received() {

@@ -138,7 +138,7 @@ impl Folder {
     }
 
     /// Scans, and watches what was found, until nothing can have changed unheard.
-    fn scan_and_watch(&mut self) -> Scan {
+    pub(super) fn scan_and_watch(&mut self) -> Scan {
         let mut found = scan(&self.roots.list);
         for _ in 0..MAX_ROUNDS {
             if !self.watcher.as_mut().is_some_and(|watcher| watcher.follow(&found)) {

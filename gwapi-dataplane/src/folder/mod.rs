@@ -89,11 +89,13 @@ impl Folder {
         (folder, change)
     }
 
-    /// Starts to watch. Call it before the first [`Folder::wait`].
+    /// Starts to watch. Call it before the first [`Folder::wait`], and before anybody is told that
+    /// edits are followed: of those that come later it is known whether a file is complete.
     ///
     /// Where the operating system cannot tell what changes, files are looked at twice a second.
     pub fn watch(&mut self) -> std::io::Result<()> {
         self.watcher = Some(Watcher::new());
+        self.scan_and_watch();
         self.agenda.look_at(Instant::now());
         Ok(())
     }
@@ -209,6 +211,24 @@ mod tests {
             assert_eq!(next_events(&mut folder).len(), 2, "the Service and its Namespace");
             fs::write(&path, manifest(1)).unwrap();
             assert_eq!(next_events(&mut folder).len(), 2);
+        }
+    }
+
+    #[test]
+    fn an_edit_between_the_watch_and_the_first_wait_is_heard_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        fs::write(&path, manifest(1)).unwrap();
+        let (mut folder, _) = Folder::open(vec![directory.path().to_owned()]);
+        folder.watch().unwrap();
+        let aside = directory.path().join(".a");
+        fs::write(&aside, manifest(2)).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut news = Vec::new();
+        while !news.contains(&News::Renamed(path.clone())) {
+            assert!(Instant::now() < deadline, "{news:?}");
+            news.extend(folder.watcher.as_mut().unwrap().wait(deadline));
         }
     }
 
