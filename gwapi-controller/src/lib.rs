@@ -23,6 +23,7 @@ mod run;
 pub mod serve;
 mod settings;
 pub mod status;
+mod trouble;
 mod watch;
 
 pub use run::{Controller, RunError, run};

@@ -72,10 +72,11 @@ async fn controller(cli: Cli) -> anyhow::Result<()> {
     Ok(run(settings, config, shutdown).await?)
 }
 
-/// Logs to standard error: our own events from the level that is asked for, the errors of others.
+/// Logs to standard error: our own events from the level that is asked for, the errors of others. Not
+/// those of the client: whoever asks it something tells what came of it, with the object in question.
 fn start_log(cli: &Cli) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!("error,gwapi_controller={}", cli.log_level.as_str()))
+        EnvFilter::new(format!("error,kube_client=off,gwapi_controller={}", cli.log_level.as_str()))
     });
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match cli.log_format {

@@ -19,6 +19,8 @@ use tokio::time::{sleep_until, timeout_at};
 
 use decide::{Action, Seen, decide};
 
+use crate::trouble::Trouble;
+
 /// How long the others wait for a holder that says nothing.
 const DURATION: Duration = Duration::from_secs(15);
 
@@ -50,7 +52,8 @@ pub(crate) async fn campaign(
     mut stop: watch::Receiver<bool>,
 ) {
     let leases: Api<Lease> = Api::namespaced(client, &settings.namespace);
-    let mut campaign = Campaign { leases, settings, seen: None, renewed: None };
+    let mut campaign =
+        Campaign { leases, settings, seen: None, renewed: None, trouble: Trouble::default() };
     loop {
         let started = Instant::now();
         let held = tokio::select! {
@@ -83,6 +86,7 @@ struct Campaign {
     seen: Option<Seen>,
     /// When we last took or renewed it.
     renewed: Option<Instant>,
+    trouble: Trouble,
 }
 
 impl Campaign {
@@ -91,13 +95,22 @@ impl Campaign {
     async fn hold(&mut self) -> bool {
         let limit = self.renewed.unwrap_or_else(Instant::now) + DEADLINE;
         let held = match timeout_at(limit.into(), self.attempt()).await {
-            Ok(Ok(held)) => held,
+            Ok(Ok(held)) => {
+                if self.trouble.is_over() {
+                    tracing::info!("the Lease can be asked for again");
+                }
+                held
+            }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot take or renew the Lease");
+                if self.trouble.is_news(&error) {
+                    tracing::warn!(%error, "cannot take or renew the Lease; trying again");
+                }
                 self.is_held(Instant::now())
             }
             Err(_) => {
-                tracing::warn!("the API server gives no answer about the Lease");
+                if self.trouble.is_news(&"no answer") {
+                    tracing::warn!("the API server gives no answer about the Lease; trying again");
+                }
                 false
             }
         };

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::authority::{MakeError, Material};
 use super::settings::ServingCertificate;
+use crate::trouble::Trouble;
 
 /// How often a replica looks what the others have done, and whether it has become time for something.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -52,8 +53,12 @@ pub async fn keep_certificates(
     client: kube::Client,
     settings: CertificateSettings,
 ) -> Certificates {
-    let mut keeper =
-        Keeper { secrets: Api::namespaced(client, &settings.namespace), settings, current: None };
+    let mut keeper = Keeper {
+        secrets: Api::namespaced(client, &settings.namespace),
+        settings,
+        current: None,
+        trouble: Trouble::default(),
+    };
     let first = keeper.next().await;
     let (serving, serving_receiver) = watch::channel(Arc::new(first.serving()));
     let (bundle, bundle_receiver) = watch::channel(first.bundle());
@@ -102,6 +107,7 @@ struct Keeper {
     secrets: Api<Secret>,
     settings: CertificateSettings,
     current: Option<Material>,
+    trouble: Trouble,
 }
 
 impl Keeper {
@@ -111,15 +117,22 @@ impl Keeper {
             match self.attempt(Timestamp::now()).await {
                 Ok(material) => {
                     self.current = Some(material.clone());
+                    if self.trouble.is_over() {
+                        tracing::info!(
+                            "the certificates of the configuration server are kept again"
+                        );
+                    }
                     return material;
                 }
                 Err(error) => {
-                    tracing::error!(
-                        namespace = self.settings.namespace,
-                        secret = self.settings.secret,
-                        %error,
-                        "cannot keep the certificates of the configuration server"
-                    );
+                    if self.trouble.is_news(&error) {
+                        tracing::error!(
+                            namespace = self.settings.namespace,
+                            secret = self.settings.secret,
+                            %error,
+                            "cannot keep the certificates of the configuration server; trying again"
+                        );
+                    }
                     tokio::time::sleep(RETRY).await;
                 }
             }

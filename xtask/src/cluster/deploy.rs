@@ -31,6 +31,9 @@ const OWN: [Own; 2] = [
     Own { stage: "proxy", package: "gwapi-dataplane", binary: "gwapi-proxy" },
 ];
 
+/// The GatewayClass that the chart makes where nothing else is said.
+pub(crate) const CLASS: &str = "gwapi";
+
 /// Where the chart is installed, and under which name.
 pub(crate) const NAMESPACE: &str = "gwapi-system";
 pub(crate) const RELEASE: &str = "gwapi";
@@ -100,7 +103,12 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// Puts images into the cluster and installs the chart with the values of tests, or upgrades it: what
 /// runs already is replaced where its program is another one now.
-pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
+pub(crate) fn install(
+    root: &Path,
+    tools: &Tools,
+    images: &[Image],
+    class: &str,
+) -> anyhow::Result<()> {
     progress::step("own images into containerd", || images::load(tools, images))?;
     progress::step("own CRDs", || tools.apply(&root.join("deploy/crds")))?;
     let mut helm = tools.helm(root)?;
@@ -108,6 +116,7 @@ pub(crate) fn install(root: &Path, tools: &Tools, images: &[Image]) -> anyhow::R
         helm.args(["upgrade", "--install", RELEASE]).arg(root.join("deploy/helm/gwapi"));
         helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values"]);
         helm.arg(root.join("xtask/cluster/values.yaml"));
+        helm.args(["--set", &format!("gatewayClass.name={class}")]);
         for (own, image) in OWN.iter().zip(images) {
             let named_by_content = image.names.last().context("the image has a name")?;
             let (_, tag) = named_by_content.split_once(':').context("the name has a tag")?;

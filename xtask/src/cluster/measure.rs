@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::deploy::CLASS;
 use super::tools::Tools;
 use crate::command::{cargo, run, target_directory};
-use crate::conformance::CLASS;
 
 /// Builds the program that measures, and runs it in the network of the cluster.
 pub(super) fn measure(root: &Path, tools: &Tools, arguments: &[OsString]) -> anyhow::Result<()> {

@@ -199,7 +199,13 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         }
         ClusterTask::Install { which } => {
             let tools = tools(root, which)?;
-            deploy::install(root, &tools, &deploy::images(root)?)
+            deploy::install(root, &tools, &deploy::images(root)?, deploy::CLASS)?;
+            println!(
+                "GatewayClass {} is served: docs/install.md has a first Gateway, and `cargo xtask \
+                 tutorials --cluster` more of them",
+                deploy::CLASS
+            );
+            Ok(())
         }
         ClusterTask::Load { which, archives } => {
             let tools = tools(root, which)?;
@@ -237,7 +243,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let crds = Some((SuiteVersion::V1_7_0, Channel::Experimental));
     let tools = up::up(root, &cluster, false, crds)?;
     let checked = test::test(root, &tools, None)
-        .and_then(|()| deploy::install(root, &tools, &deploy::images(root)?))
+        .and_then(|()| deploy::install(root, &tools, &deploy::images(root)?, deploy::CLASS))
         .and_then(|()| tutorials::run(root, &[], Some(&cluster.name)));
     if checked.is_err() {
         up::keep_logs(&cluster);

@@ -81,7 +81,7 @@ const CLUSTER: &str = "conformance";
 const PROFILES: [&str; 1] = ["GATEWAY-HTTP"];
 
 /// The class that the suite uses; the values of tests name it too.
-pub(crate) const CLASS: &str = "gateway-conformance";
+const CLASS: &str = "gateway-conformance";
 
 /// An address of the load balancer's pool that it gives to nobody who does not ask, and one that is
 /// not of the pool.
@@ -126,7 +126,7 @@ fn install(
     tools: &Tools,
     images: &[crate::cluster::images::Image],
 ) -> anyhow::Result<()> {
-    deploy::install(root, tools, images)?;
+    deploy::install(root, tools, images, CLASS)?;
     progress::step("GatewayClass is accepted", || {
         let mut kubectl = tools.kubectl()?;
         kubectl
