@@ -1,10 +1,11 @@
 //! Who may have a configuration, and whom proxies believe.
 
-use std::io::Read;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use gwapi_controller::serve::ServeLimits;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::{
     Authority, CLASS, Controller, Home, PATIENCE, Service, Tokens, free_port, gateway, get,
@@ -90,6 +91,50 @@ fn whoever_says_nothing_is_let_go() {
     let mut rest = Vec::new();
     silent.read_to_end(&mut rest).expect("the end");
     assert!(rest.is_empty(), "{rest:?}");
+}
+
+/// A connection from an address of this machine.
+fn from(own: Ipv4Addr, to: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((own, 0)).into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("open");
+    socket
+}
+
+#[test]
+fn silent_strangers_from_one_address_do_not_keep_a_proxy_out() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("right", "default", "web-gwapi");
+    let limits = ServeLimits {
+        strangers: 8,
+        strangers_of_one_address: 4,
+        admission_timeout: 10 * PATIENCE,
+        ..ServeLimits::default()
+    };
+    let mut controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    let _silent: Vec<Socket> = (0..32).map(|_| from(elsewhere, controller.address())).collect();
+    let service = Service::to(controller.address());
+    let _proxy = Home::new(&authority, "right").start(&service);
+    controller.wait_for_proxies(1);
+}
+
+#[test]
+fn connections_that_break_off_make_room_at_once() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("right", "default", "web-gwapi");
+    let limits =
+        ServeLimits { strangers: 4, admission_timeout: 10 * PATIENCE, ..ServeLimits::default() };
+    let mut controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(controller.address()).expect("open");
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    }
+    let service = Service::to(controller.address());
+    let _proxy = Home::new(&authority, "right").start(&service);
+    controller.wait_for_proxies(1);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! A connection of somebody who has yet to show who it is, and not much time for that.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
@@ -26,25 +26,77 @@ pub(super) struct Guarded<S> {
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// The place among strangers; gone when the peer is admitted.
-    stranger: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    stranger: Arc<Mutex<Option<Stranger>>>,
+}
+
+/// Room for those who have yet to show who they are: some in all, and fewer from one address, so that
+/// nobody can take it all.
+pub(super) struct Strangers {
+    places: Arc<Semaphore>,
+    from: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    each: usize,
+}
+
+/// A place among strangers.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    address: IpAddr,
+    from: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Strangers {
+    /// Room for so many, and for so many from one address.
+    pub(super) fn new(all: usize, each: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(all)), from: Arc::default(), each }
+    }
+
+    /// Waits for a place, whoever will take it.
+    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.places).acquire_owned().await.expect("nobody closes the semaphore")
+    }
+
+    /// Whether one more from this address may take a place.
+    pub(super) fn has_room_for(&self, address: IpAddr) -> bool {
+        lock(&self.from).get(&address.to_canonical()).is_none_or(|count| *count < self.each)
+    }
+
+    /// Gives a place to somebody.
+    pub(super) fn take_in(&self, address: IpAddr, place: OwnedSemaphorePermit) -> Stranger {
+        let (address, from) = (address.to_canonical(), Arc::clone(&self.from));
+        *lock(&from).entry(address).or_default() += 1;
+        Stranger { address, from, _place: place }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut from = lock(&self.from);
+        if let Some(count) = from.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                from.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Peer {
-    pub(super) fn new(address: SocketAddr, stranger: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(address: SocketAddr, stranger: Stranger) -> Self {
         Self { address, stranger: Arc::new(Mutex::new(Some(stranger))) }
     }
 
     /// It is known who this is: the connection stays, and another stranger may come.
     pub(super) fn admit(&self) {
-        drop(self.lock().take());
+        drop(lock(&self.stranger).take());
     }
 
     fn is_stranger(&self) -> bool {
-        self.lock().is_some()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<OwnedSemaphorePermit>> {
-        self.stranger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.stranger).is_some()
     }
 }
 
@@ -118,27 +170,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::Semaphore;
 
     use super::*;
 
     const TIME: Duration = Duration::from_secs(10);
 
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
+
     async fn guarded(
-        strangers: &Arc<Semaphore>,
+        strangers: &Strangers,
     ) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);
         let places = Arc::new(Semaphore::new(1));
         let place = places.acquire_owned().await.expect("open");
-        let stranger = strangers.clone().acquire_owned().await.expect("open");
-        let peer = Peer::new(SocketAddr::from(([192, 0, 2, 1], 1)), stranger);
-        (Guarded::new(ours, peer, TIME, place), theirs)
+        let stranger = strangers.take_in(ADDRESS.ip(), strangers.place().await);
+        (Guarded::new(ours, Peer::new(ADDRESS, stranger), TIME, place), theirs)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_nobody_ends_in_time() {
-        let strangers = Arc::new(Semaphore::new(1));
+        let strangers = Strangers::new(1, 1);
         let (mut connection, mut theirs) = guarded(&strangers).await;
         theirs.write_all(b"a").await.expect("room");
         assert_eq!(connection.read_u8().await.expect("in time"), b'a');
@@ -150,14 +204,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_somebody_stays_and_makes_room_for_the_next_stranger() {
-        let strangers = Arc::new(Semaphore::new(1));
+        let strangers = Strangers::new(1, 1);
         let (mut connection, mut theirs) = guarded(&strangers).await;
-        assert_eq!(strangers.available_permits(), 0);
+        assert_eq!(strangers.places.available_permits(), 0);
+        assert!(!strangers.has_room_for(ADDRESS.ip()));
         connection.connect_info().admit();
-        assert_eq!(strangers.available_permits(), 1);
+        assert_eq!(strangers.places.available_permits(), 1);
+        assert!(strangers.has_room_for(ADDRESS.ip()));
         let read = tokio::spawn(async move { connection.read_u8().await });
         tokio::time::advance(10 * TIME).await;
         theirs.write_all(b"a").await.expect("room");
         assert_eq!(read.await.expect("no panic").expect("still open"), b'a');
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_take_all_the_room() {
+        let strangers = Strangers::new(3, 2);
+        let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+        let first = strangers.take_in(ADDRESS.ip(), strangers.place().await);
+        // The same address, as a socket for both families tells it.
+        let mapped = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().into();
+        let _second = strangers.take_in(mapped, strangers.place().await);
+        assert!(!strangers.has_room_for(ADDRESS.ip()) && strangers.has_room_for(other));
+        drop(first);
+        assert!(strangers.has_room_for(ADDRESS.ip()));
     }
 }

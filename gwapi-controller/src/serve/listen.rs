@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
-use super::admission::{Guarded, Peer};
+use super::admission::{Guarded, Peer, Strangers};
 use super::service::Service;
 use super::settings::{ServeLimits, ServingCertificate};
 
@@ -132,18 +132,19 @@ async fn accept(
     opened: mpsc::Sender<io::Result<Connection>>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let strangers = Arc::new(Semaphore::new(limits.strangers));
+    let strangers = Strangers::new(limits.strangers, limits.strangers_of_one_address);
     let mut handshakes = FuturesUnordered::new();
     loop {
         tokio::select! {
             accepted = next(&listener, &places, &strangers) => {
-                let (stream, address, place, stranger) = accepted;
-                let peer = Peer::new(address, stranger);
+                let (stream, peer, place) = accepted;
                 let tls = acceptor.current();
                 let time = limits.admission_timeout;
                 handshakes.push(handshake(stream, peer, tls, time, place));
             }
-            Some(Some(connection)) = handshakes.next() => {
+            // One that failed counts as well: what its place is for is over.
+            Some(shaken) = handshakes.next() => {
+                let Some(connection) = shaken else { continue };
                 if opened.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -156,14 +157,18 @@ async fn accept(
 async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-    strangers: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit, OwnedSemaphorePermit) {
-    const OPEN: &str = "nobody closes the semaphore";
-    let place = places.clone().acquire_owned().await.expect(OPEN);
-    let stranger = strangers.clone().acquire_owned().await.expect(OPEN);
+    strangers: &Strangers,
+) -> (TcpStream, Peer, OwnedSemaphorePermit) {
+    let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
+    let among_strangers = strangers.place().await;
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return (stream, address, place, stranger),
+            Ok((stream, address)) if strangers.has_room_for(address.ip()) => {
+                let stranger = strangers.take_in(address.ip(), among_strangers);
+                return (stream, Peer::new(address, stranger), place);
+            }
+            // It is closed at once, and may come again.
+            Ok((_, peer)) => tracing::debug!(%peer, "too many strangers from one address"),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -37,6 +37,8 @@ pub struct ServeLimits {
     pub connections: usize,
     /// Connections whose proxy has not shown yet who it is.
     pub strangers: usize,
+    /// How many of them may come from one address.
+    pub strangers_of_one_address: usize,
     /// Time for a proxy to show who it is, from the first byte of the connection on.
     pub admission_timeout: Duration,
     /// Streams of a Gateway, so that a proxy that reconnects too often harms its own Gateway alone.
@@ -60,6 +62,7 @@ impl Default for ServeLimits {
         Self {
             connections: 8192,
             strangers: 256,
+            strangers_of_one_address: 32,
             admission_timeout: Duration::from_secs(10),
             streams_per_gateway: 1024,
             message_bytes: 16 * 1024 * 1024,
