@@ -133,8 +133,14 @@ impl Site {
             other => other,
         };
         let object = object.map_err(|error| failure(cause_of(&error)))?;
-        let verb = if step.known.is_none() { "made" } else { "changed" };
-        info!(gateway = %self.gateway, "{verb} {} {}", manifest.kind, manifest.name);
+        let (kind, name) = (manifest.kind, &manifest.name);
+        if step.known.is_none() {
+            info!(gateway = %self.gateway, "made {kind} {name}");
+        } else if step.version != object.metadata.resource_version {
+            info!(gateway = %self.gateway, "changed {kind} {name}");
+        } else {
+            debug!(gateway = %self.gateway, "{kind} {name} is as it has to be");
+        }
         Ok((manifest.kind, object))
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Step {
     pub(super) manifest: Manifest,
     /// The uid of the one that is there and ours; `None` where there is none that we know of.
     pub(super) known: Option<String>,
+    /// The version of that one.
+    pub(super) version: Option<String>,
     /// The number of pods that the autoscaler is to start from: until now it was the user's, and an
     /// API server takes what nobody asks for any more back to 1.
     pub(super) hand_over: Option<i64>,
@@ -102,7 +104,13 @@ pub(super) fn plan(
         });
         if !is_as_wanted {
             let hand_over = there.and_then(|it| hand_over(&it.object, &manifest));
-            plan.apply.push(Step { manifest, known: there.map(|it| it.uid.clone()), hand_over });
+            let version = there.and_then(|it| it.object["metadata"]["resourceVersion"].as_str());
+            plan.apply.push(Step {
+                manifest,
+                known: there.map(|it| it.uid.clone()),
+                version: version.map(str::to_owned),
+                hand_over,
+            });
         }
     }
     let serves = workload.and_then(|key| live.get(&key)).is_some_and(|it| is_serving(it));
