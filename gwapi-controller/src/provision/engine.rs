@@ -265,7 +265,7 @@ impl Engine {
             concerned.extend(self.store.learn(Some(kind), object));
         }
         entry.is_busy = false;
-        entry.failures = outcome.failures;
+        let known = std::mem::replace(&mut entry.failures, outcome.failures);
         if entry.failures.is_empty() {
             entry.attempts = 0;
             entry.retry_at = None;
@@ -275,8 +275,9 @@ impl Engine {
             let at = Instant::now() + pause;
             entry.retry_at = Some(at);
             self.alarms.insert((at, gateway.clone()));
-            for failure in &entry.failures {
-                warn!(%gateway, "{failure}; trying again in {} ms", pause.as_millis());
+            // What goes on being wrong is told once.
+            for failure in entry.failures.iter().filter(|failure| !known.contains(failure)) {
+                warn!(%gateway, "{failure}; trying again");
             }
         }
         self.dirty.insert(gateway);

@@ -11,6 +11,7 @@
 //! arrows carry only changes that matter to the right. There are no cycles, so one pass settles.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gwapi_model::status::{RouteStatus, Status};
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources};
@@ -292,7 +293,10 @@ impl Engine {
             for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
                 staged.remove(&id, key);
             }
-            let infrastructure = new.as_ref().and_then(|view| view.infrastructure.clone());
+            let infrastructure = match &new {
+                Some(view) => view.infrastructure.clone(),
+                None => gateway::held(&id, &self.resources, &self.options).map(Arc::new),
+            };
             staged.infrastructure(&id, infrastructure);
             if let Some(new) = new {
                 for resource in new.config.values() {

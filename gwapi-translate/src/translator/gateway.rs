@@ -134,6 +134,22 @@ pub(super) fn draft(
     })
 }
 
+/// What has to run for a Gateway whose class is not there: whatever runs already, as it is. A class that
+/// is deleted by mistake takes no traffic down, and one of another controller tells us to let go.
+pub(super) fn held(
+    id: &GatewayId,
+    resources: &Resources,
+    options: &Options,
+) -> Option<GatewayInfrastructure> {
+    let gateway = resources.gateways.get(id)?;
+    let class = GatewayId::new("", gateway.spec.gateway_class_name.as_str());
+    if !options.provisioned() || resources.gateway_classes.contains_key(&class) {
+        return None;
+    }
+    let addresses = addresses::resolve(id, gateway, options);
+    Some(infrastructure::plan(id, gateway, &addresses, GatewayParametersSpec::default(), true))
+}
+
 /// TL-7: the identity towards backends is not supported, which is as if it did not resolve.
 fn backend_tls_problem(gateway: &Gateway) -> Option<Problem> {
     let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
