@@ -223,10 +223,19 @@ pub fn well_formed(
     options: &Options,
 ) -> Result<(), String> {
     let provisioned = options.addresses == AddressPolicy::Provisioned;
-    let run: BTreeSet<_> = translation.infrastructure.keys().collect();
+    // GC-6: what runs for a Gateway whose class is gone is left as it is, and nobody serves it.
+    let is_classless = |gateway: &GatewayId| {
+        let class = resources.gateways.get(gateway).map(|it| &*it.spec.gateway_class_name);
+        class.is_some_and(|it| !resources.gateway_classes.contains_key(&GatewayId::new("", it)))
+    };
+    let (held, run): (BTreeMap<_, _>, BTreeMap<_, _>) = translation
+        .infrastructure
+        .iter()
+        .partition(|(id, _)| !translation.config.contains_key(id) && is_classless(id));
+    ensure!(held.values().all(|it| it.hold), "{held:?}");
     let serve: BTreeSet<_> = translation.config.keys().filter(|_| provisioned).collect();
-    ensure!(run == serve, "{serve:?} serve, and {run:?} run");
-    for (gateway, infrastructure) in &translation.infrastructure {
+    ensure!(run.keys().copied().collect::<BTreeSet<_>>() == serve, "{serve:?} serve, and {run:?}");
+    for (gateway, infrastructure) in run {
         let ports: BTreeSet<u16> = infrastructure.ports.iter().map(|port| port.port).collect();
         let listening = translation.config[gateway].listeners().map(|it| it.port).collect();
         ensure!(ports == listening, "{gateway} listens on {listening:?}: {infrastructure:?}");
