@@ -17,16 +17,33 @@ const KUBECONFIG: &str = "GWAPI_TEST_KUBECONFIG";
 /// What is read of a line that cargo prints for what it built.
 #[derive(Deserialize)]
 struct Artifact {
+    target: Target,
     executable: Option<PathBuf>,
+}
+
+/// What was built.
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
 }
 
 /// Builds the tests and runs those whose names have `filter` in them.
 pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::Result<()> {
     for test in TESTS {
         let mut build = cargo(root);
-        build.args(["test", "--package", "gwapi-controller", "--test", test, "--no-run"]);
+        // As the other tests are built, so that nothing is compiled once more with other features.
+        build.args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--all-features",
+            "--test",
+            test,
+            "--no-run",
+        ]);
         let built = output(build.arg("--message-format=json-render-diagnostics"))?;
-        let mut command = tools.command(executable(&built)?);
+        let mut command = tools.command(executable(&built, test)?);
         command.current_dir(root.join("gwapi-controller"));
         command.env(KUBECONFIG, tools.cluster.kubeconfig()).args(filter);
         run(&mut command)?;
@@ -34,10 +51,13 @@ pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::
     Ok(())
 }
 
-/// The program among what cargo built.
-fn executable(built: &str) -> anyhow::Result<PathBuf> {
+/// The test among what cargo built, which has the package's programs with it.
+fn executable(built: &str, test: &str) -> anyhow::Result<PathBuf> {
     let artifacts = built.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    artifacts.filter_map(|artifact| artifact.executable).next_back().context("cargo built no test")
+    let is_test =
+        |target: &Target| target.name == test && target.kind.iter().any(|it| it == "test");
+    let mut tests = artifacts.filter(|artifact| is_test(&artifact.target));
+    tests.find_map(|artifact| artifact.executable).context("cargo built no test")
 }
 
 #[cfg(test)]
@@ -46,10 +66,22 @@ mod tests {
 
     #[test]
     fn the_program_is_the_one_that_cargo_names() {
-        let built = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                     {\"reason\":\"compiler-artifact\",\"executable\":\"/t/deps/cluster-1\"}\n\
-                     {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(built).expect("a program"), Path::new("/t/deps/cluster-1"));
-        assert!(executable("{\"reason\":\"build-finished\"}").is_err());
+        let line = |name: &str, kind: &str, path: &str| {
+            serde_json::json!({
+                "reason": "compiler-artifact",
+                "target": {"name": name, "kind": [kind]},
+                "executable": path,
+            })
+            .to_string()
+        };
+        let built = [
+            "{\"reason\":\"compiler-artifact\",\"executable\":null}".to_owned(),
+            line("cluster", "test", "/t/deps/cluster-1"),
+            line("gwapi-controller", "bin", "/t/gwapi-controller"),
+            "{\"reason\":\"build-finished\",\"success\":true}".to_owned(),
+        ];
+        let built = built.join("\n");
+        assert_eq!(executable(&built, "cluster").expect("it"), Path::new("/t/deps/cluster-1"));
+        assert!(executable(&built, "gwapi-controller").is_err());
     }
 }
