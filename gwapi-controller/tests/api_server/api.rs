@@ -49,12 +49,41 @@ impl Api {
 
     /// Makes an object or changes it to this.
     pub(crate) async fn apply(&self, object: Value) -> DynamicObject {
-        let kind = object["kind"].as_str().expect("a kind").to_owned();
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let api = self.kind(&kind, &text("namespace"));
+        let applied = self.try_to_apply(&object).await;
+        applied.unwrap_or_else(|error| panic!("cannot apply {object}: {error}"))
+    }
+
+    async fn try_to_apply(&self, object: &Value) -> kube::Result<DynamicObject> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let metadata = &object["metadata"];
+        let api = self.kind(&text(&object["kind"]), &text(&metadata["namespace"]));
         let parameters = PatchParams::apply("test").force();
-        let applied = api.patch(&text("name"), &parameters, &Patch::Apply(&object)).await;
-        applied.unwrap_or_else(|error| panic!("cannot apply {kind} {}: {error}", text("name")))
+        api.patch(&text(&metadata["name"]), &parameters, &Patch::Apply(object)).await
+    }
+
+    /// Makes an object as soon as its kind is served: an API server says that a CRD is established a
+    /// moment before it serves it.
+    pub(crate) async fn apply_when_served(&self, object: Value) {
+        self.once_taken(404, || self.try_to_apply(&object)).await;
+    }
+
+    /// Does something again and again while the API server answers with this status.
+    async fn once_taken<F>(&self, status: u16, attempt: impl Fn() -> F)
+    where
+        F: Future<Output = kube::Result<DynamicObject>>,
+    {
+        let taken = async {
+            let mut turns = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                turns.tick().await;
+                match attempt().await {
+                    Ok(_) => return,
+                    Err(kube::Error::Api(error)) if error.code == status => {}
+                    Err(error) => panic!("the API server refuses it: {error}"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.expect("the API server takes it");
     }
 
     /// Makes many objects.
@@ -90,19 +119,8 @@ impl Api {
         patch: Value,
     ) {
         let api = self.kind(kind, namespace);
-        let patch = Patch::Merge(&patch);
-        let taken = async {
-            let mut turns = tokio::time::interval(Duration::from_millis(50));
-            loop {
-                turns.tick().await;
-                match api.patch(name, &PatchParams::default(), &patch).await {
-                    Ok(_) => return,
-                    Err(kube::Error::Api(status)) if status.code == 422 => {}
-                    Err(error) => panic!("cannot patch {kind} {name}: {error}"),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, taken).await.expect("the change is valid");
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        self.once_taken(422, || api.patch(name, &parameters, &patch)).await;
     }
 
     /// Replaces an object, or makes it.
