@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::golang::as_caller;
+use super::golang::{self, as_caller};
 use super::images::{self, Image, Recipe};
 use super::progress;
 use super::tools::{Tools, quiet};
@@ -47,6 +47,8 @@ pub(crate) fn images(root: &Path) -> anyhow::Result<Vec<Image>> {
     let binaries = binaries(root)?;
     let context = folder.join("context");
     fs::create_dir_all(&context).with_context(|| format!("cannot create {}", context.display()))?;
+    // Two at a time would pull the storage from under each other.
+    let _lock = golang::lock(&folder, "images")?;
     copy(Path::new(SYSTEM_AUTHORITIES), &context.join("ca-certificates.crt"))?;
     for own in &OWN {
         copy(&binaries.join(own.binary), &context.join(own.binary))?;
