@@ -47,10 +47,10 @@ impl Api {
         }
     }
 
-    /// Makes an object or changes it to this.
+    /// Makes an object or changes it to this, as soon as its kind is served: an API server says that a
+    /// CRD is established a moment before it serves it.
     pub(crate) async fn apply(&self, object: Value) -> DynamicObject {
-        let applied = self.try_to_apply(&object).await;
-        applied.unwrap_or_else(|error| panic!("cannot apply {object}: {error}"))
+        self.once_taken(404, || self.try_to_apply(&object)).await
     }
 
     async fn try_to_apply(&self, object: &Value) -> kube::Result<DynamicObject> {
@@ -61,14 +61,8 @@ impl Api {
         api.patch(&text(&metadata["name"]), &parameters, &Patch::Apply(object)).await
     }
 
-    /// Makes an object as soon as its kind is served: an API server says that a CRD is established a
-    /// moment before it serves it.
-    pub(crate) async fn apply_when_served(&self, object: Value) {
-        self.once_taken(404, || self.try_to_apply(&object)).await;
-    }
-
     /// Does something again and again while the API server answers with this status.
-    async fn once_taken<F>(&self, status: u16, attempt: impl Fn() -> F)
+    async fn once_taken<F>(&self, status: u16, attempt: impl Fn() -> F) -> DynamicObject
     where
         F: Future<Output = kube::Result<DynamicObject>>,
     {
@@ -77,13 +71,13 @@ impl Api {
             loop {
                 turns.tick().await;
                 match attempt().await {
-                    Ok(_) => return,
+                    Ok(object) => return object,
                     Err(kube::Error::Api(error)) if error.code == status => {}
                     Err(error) => panic!("the API server refuses it: {error}"),
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, taken).await.expect("the API server takes it");
+        tokio::time::timeout(PATIENCE, taken).await.expect("the API server takes it")
     }
 
     /// Makes many objects.

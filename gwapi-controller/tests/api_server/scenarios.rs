@@ -448,7 +448,7 @@ async fn without_crds_the_controller_waits_and_starts_by_itself(api: Api) {
         crd.is_some_and(|crd| condition(&crd["status"], "Established")["status"] == "True")
     };
     api.until("CustomResourceDefinition", "", name, established).await;
-    api.apply_when_served(route(&namespace, "shop", "web")).await;
+    api.apply(route(&namespace, "shop", "web")).await;
     accepted(&api, &namespace, "shop", CONTROLLER).await;
     running.stop().await;
 }
