@@ -30,8 +30,8 @@ pub struct GatewayInfrastructure {
     /// Name of what is made for the Gateway: [`name`] of the Gateway and its class.
     pub name: String,
     /// What is asked for is not known, because the Gateway is refused or its class is gone, or cannot be
-    /// had, because it is reached by none of the addresses that it demands: what runs already goes on as it is, and
-    /// nothing is made, changed or removed until this is over.
+    /// had, because it is reached by none of the addresses that it demands: what runs already goes on
+    /// as it is, and nothing is made, changed or removed until this is over.
     pub hold: bool,
     /// Labels from `spec.infrastructure`, for everything that is made (IN-1).
     pub labels: BTreeMap<String, String>,

@@ -172,8 +172,9 @@ pub fn weights() -> impl Strategy<Value = Vec<u32>> {
     let any_scale =
         (0u32..=6, 1u32..10).prop_map(|(scale, digit)| (10u32.pow(scale) * digit).min(1_000_000));
     prop_oneof![
-        prop::collection::vec(0u32..5, 1..=16),
-        prop::collection::vec(prop_oneof![4 => any_scale.boxed(), 1 => Just(0).boxed()], 1..=16),
+        // From the empty list on, so that whatever has no weight shrinks to that.
+        prop::collection::vec(0u32..5, 0..=16),
+        prop::collection::vec(prop_oneof![4 => any_scale.boxed(), 1 => Just(0).boxed()], 0..=16),
         (1u32..=1_000_000).prop_map(|giant| vec![giant, 1]),
         prop::collection::vec(1u32..=1_000_000, 2..=16),
         prop::collection::vec(Just(0u32), 0..=4),
@@ -286,14 +287,14 @@ mod tests {
         let unfair = is_fair_from_the_first_pick::<Flawed<TheFirst>>(64);
         for found in [uneven, unfair] {
             let found = found.expect_err("nothing has weight").to_string();
-            assert!(found.contains("expected  no backend\ngot       backend 0"), "{found}");
+            assert!(found.contains("expected  no backend\ngot       backend 0, "), "{found}");
         }
     }
 
     #[test]
     fn a_choice_that_panics_is_shown_with_the_weights() {
         let found = check_choice::<Flawed<Panics>>(256).expect_err("it panics").to_string();
-        for part in ["weights   [", "got       a panic: nothing to divide by"] {
+        for part in ["weights   []", "got       a panic: nothing to divide by"] {
             assert!(found.contains(part), "{part:?} is missing: {found}");
         }
     }

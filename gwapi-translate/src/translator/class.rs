@@ -5,12 +5,13 @@ use std::sync::Arc;
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionType, GatewayClassStatus, Status, SupportedFeature,
 };
-use gwapi_model::{GatewayClass, GatewayParameters, Resources};
+use gwapi_model::{Gateway, GatewayClass, GatewayParameters, Resources};
 
 use super::Options;
 use super::conditions::{fails, holds, summary};
 use super::parameters::{self, Parameters};
 use crate::features::{self, BundleVersion, SUPPORTED_BUNDLES};
+use crate::ir::GatewayId;
 
 /// What a class means for its Gateways.
 #[derive(Clone, Debug)]
@@ -21,6 +22,15 @@ pub(super) enum ClassVerdict {
     Accepted(Option<Arc<GatewayParameters>>),
     /// Ours, and refused: its Gateways wait (GC-7).
     Refused,
+}
+
+/// The class that a Gateway names, if there is one.
+pub(super) fn of_gateway<'r>(
+    gateway: &Gateway,
+    resources: &'r Resources,
+) -> Option<&'r GatewayClass> {
+    let name = GatewayId::new("", gateway.spec.gateway_class_name.as_str());
+    resources.gateway_classes.get(&name).map(|class| &**class)
 }
 
 /// Judges a class by name; `class` is the object, if there is one.

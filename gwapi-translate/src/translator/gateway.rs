@@ -84,8 +84,7 @@ pub(super) fn draft(
 ) -> Option<GatewayDraft> {
     let gateway = resources.gateways.get(id)?;
     let class_name = &gateway.spec.gateway_class_name;
-    let class = resources.gateway_classes.get(&GatewayId::new("", class_name.as_str()));
-    let verdict = class::verdict(class.map(|class| &**class), resources, options);
+    let verdict = class::verdict(class::of_gateway(gateway, resources), resources, options);
     let (class_refused, defaults) = match verdict {
         ClassVerdict::Foreign => return None,
         ClassVerdict::Accepted(parameters) => (None, parameters),
@@ -142,8 +141,7 @@ pub(super) fn held(
     options: &Options,
 ) -> Option<GatewayInfrastructure> {
     let gateway = resources.gateways.get(id)?;
-    let class = GatewayId::new("", gateway.spec.gateway_class_name.as_str());
-    if !options.provisioned() || resources.gateway_classes.contains_key(&class) {
+    if !options.provisioned() || class::of_gateway(gateway, resources).is_some() {
         return None;
     }
     let addresses = addresses::resolve(id, gateway, options);

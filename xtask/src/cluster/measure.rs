@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::deploy::CLASS;
 use super::tools::Tools;
 use crate::command::{cargo, run, target_directory};
 
@@ -13,5 +12,5 @@ pub(super) fn measure(root: &Path, tools: &Tools, arguments: &[OsString]) -> any
     let mut build = cargo(root);
     run(build.args(["build", "--locked", "--package", "gwapi-end-to-end", "--bin", "figures"]))?;
     let mut command = tools.command(target_directory(root)?.join("debug/figures"));
-    run(command.args(["--class", CLASS]).args(arguments))
+    run(command.args(arguments))
 }

@@ -30,19 +30,12 @@ struct Target {
 
 /// Builds the tests and runs those whose names have `filter` in them.
 pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::Result<()> {
+    let mut build = cargo(root);
+    // As the other tests are built, so that nothing is compiled once more with other features.
+    build.args(["test", "--locked", "--workspace", "--all-features", "--no-run"]);
+    build.args(TESTS.iter().flat_map(|test| ["--test", test]));
+    let built = output(build.arg("--message-format=json-render-diagnostics"))?;
     for test in TESTS {
-        let mut build = cargo(root);
-        // As the other tests are built, so that nothing is compiled once more with other features.
-        build.args([
-            "test",
-            "--locked",
-            "--workspace",
-            "--all-features",
-            "--test",
-            test,
-            "--no-run",
-        ]);
-        let built = output(build.arg("--message-format=json-render-diagnostics"))?;
         let mut command = tools.command(executable(&built, test)?);
         command.current_dir(root.join("gwapi-controller"));
         command.env(KUBECONFIG, tools.cluster.kubeconfig()).args(filter);

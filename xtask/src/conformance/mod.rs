@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, FromArgMatches as _};
 
 use crate::cluster::crds::Channel;
 use crate::cluster::golang::{self, SuiteVersion};
@@ -42,7 +42,7 @@ pub(crate) struct ConformanceArgs {
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
     /// Tests that run at the same time, of those that may
-    #[arg(long, default_value_t = PARALLEL)]
+    #[arg(long, default_value_t = 4)]
     parallel: u32,
     /// Leaves the cluster running at the end
     #[arg(long)]
@@ -51,31 +51,18 @@ pub(crate) struct ConformanceArgs {
     #[arg(long)]
     install: bool,
     /// The name of the cluster, which is started anew
-    #[arg(long, default_value = CLUSTER)]
+    #[arg(long, default_value = "conformance")]
     name: String,
 }
 
 /// The whole of what is claimed, on the latest version, as without options.
 impl Default for ConformanceArgs {
     fn default() -> Self {
-        Self {
-            version: SuiteVersion::V1_7_0,
-            channel: None,
-            features: Vec::new(),
-            profiles: PROFILES.map(str::to_owned).to_vec(),
-            run: None,
-            parallel: PARALLEL,
-            keep: false,
-            install: false,
-            name: CLUSTER.to_owned(),
-        }
+        let command = Self::augment_args(clap::Command::new("conformance"));
+        Self::from_arg_matches(&command.get_matches_from(["conformance"]))
+            .expect("every option has a default")
     }
 }
-
-/// Tests that run at the same time: they wait more than they work.
-const PARALLEL: u32 = 4;
-
-const CLUSTER: &str = "conformance";
 
 /// The profiles of which every core feature is implemented.
 const PROFILES: [&str; 1] = ["GATEWAY-HTTP"];
@@ -270,5 +257,18 @@ impl Results {
                 let _ = fs::copy(entry.path(), self.path("components").join(entry.file_name()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_options_everything_that_is_claimed_runs() {
+        let arguments = ConformanceArgs::default();
+        assert_eq!(arguments.profiles, PROFILES);
+        assert_eq!((arguments.parallel, &*arguments.name), (4, "conformance"));
+        assert!(arguments.features.is_empty() && arguments.run.is_none() && !arguments.keep);
     }
 }

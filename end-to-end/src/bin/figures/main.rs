@@ -21,7 +21,7 @@ use traffic::Connection;
 #[derive(Parser)]
 struct Figures {
     /// The class whose Gateways are measured
-    #[arg(long, default_value = "gwapi", overrides_with = "class")]
+    #[arg(long, default_value = "gwapi")]
     class: String,
     /// How many new Gateways are measured, one after the other
     #[arg(long, default_value_t = 10)]
