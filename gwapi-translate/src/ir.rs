@@ -339,6 +339,25 @@ pub struct HttpRule {
     pub timeouts: HttpTimeouts,
 }
 
+impl HttpRule {
+    /// The backends that its requests go to, with the weight of each.
+    pub fn targets(&self) -> impl Iterator<Item = (&BackendKey, u32)> {
+        self.backends.iter().filter_map(|backend| match &backend.target {
+            BackendTarget::Backend(key) => Some((key, backend.weight)),
+            BackendTarget::Invalid(_) => None,
+        })
+    }
+
+    /// The backends that get copies of its requests (HF-7).
+    pub fn mirrors(&self) -> impl Iterator<Item = &BackendKey> {
+        let of_backends = self.backends.iter().flat_map(|backend| &backend.filters);
+        self.filters.iter().chain(of_backends).filter_map(|filter| match filter {
+            HttpFilter::Mirror(mirror) => Some(&mirror.backend),
+            _ => None,
+        })
+    }
+}
+
 /// Conditions that must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HttpMatch {
@@ -409,6 +428,20 @@ pub enum HttpFilter {
     UrlRewrite(UrlRewrite),
     /// Answers preflights, and tells browsers which origins may read responses (HF-8).
     Cors(Cors),
+    /// Sends a copy of the request to one endpoint more, and nobody waits for the answer (HF-7).
+    Mirror(Mirror),
+}
+
+/// Where copies of requests go, and of how many of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// A [`Backend`] of the same configuration; nothing is copied where the configuration has none of
+    /// that key.
+    pub backend: BackendKey,
+    /// Of `denominator` requests so many are copied: at least 1, and at most all.
+    pub numerator: u32,
+    /// At least 1.
+    pub denominator: u32,
 }
 
 /// Cross-origin resource sharing. Lists are in the order in which they were written, without repeats.

@@ -62,7 +62,10 @@ golden! {
     filters = "filters";
     /// HB-1 to HB-8.
     backends = "backends";
+    /// HF-8, CO-1 to CO-7.
     cors = "cors";
+    /// HF-7.
+    mirrors = "mirrors";
     /// RG-1 to RG-5.
     grants = "grants";
     /// HB-4, HB-7.

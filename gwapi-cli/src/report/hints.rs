@@ -7,7 +7,7 @@ use gwapi_model::{
     CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, HttpRoute, Kind,
     NamespacedName, ObjectId, ParentReference,
 };
-use gwapi_translate::ir::{BackendKey, BackendTarget, GatewayConfig, IrKey, IrResource};
+use gwapi_translate::ir::{BackendKey, GatewayConfig, IrKey, IrResource};
 
 use crate::overlay::CommandLine;
 use crate::report::issue::{Issue, Level};
@@ -203,12 +203,13 @@ fn namespace_of<'r>(parent: &'r ParentReference, route: &'r HttpRoute) -> &'r st
     parent.namespace.as_deref().unwrap_or(&route.metadata.namespace)
 }
 
-/// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4).
+/// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4), and copies
+/// for them are not sent (HF-7).
 pub(super) fn services_without_endpoints(
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
 ) {
-    let mut empty: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut empty: BTreeMap<(String, &str), BTreeSet<String>> = BTreeMap::new();
     for config in source.translation().config.values() {
         let bare = backends_without_endpoints(config);
         // This is asked after every edit: as long as all is well, no rule is looked at.
@@ -216,15 +217,16 @@ pub(super) fn services_without_endpoints(
             continue;
         }
         for rule in config.http_rules() {
-            for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
-                let BackendTarget::Backend(key) = &backend.target else { continue };
-                if bare.contains(key) {
-                    empty.entry(key.to_string()).or_default().insert(rule.route.to_string());
-                }
+            let served = rule.targets().filter(|(_, weight)| *weight > 0);
+            let served = served.map(|(key, _)| (key, "answers 503"));
+            let copied = rule.mirrors().map(|key| (key, "sends no copies there"));
+            for (key, effect) in served.chain(copied).filter(|(key, _)| bare.contains(*key)) {
+                let routes = empty.entry((key.to_string(), effect)).or_default();
+                routes.insert(rule.route.to_string());
             }
         }
     }
-    for (backend, routes) in empty {
+    for ((backend, effect), routes) in empty {
         // The key is `namespace/service:port`.
         let Some((service, port)) = backend.rsplit_once(':') else { continue };
         let Some((namespace, name)) = service.split_once('/') else { continue };
@@ -237,10 +239,7 @@ pub(super) fn services_without_endpoints(
             Issue::about(
                 Level::Warning,
                 ObjectId::new(Kind::Service, namespace, name),
-                format!(
-                    "no endpoints for port {port}: HTTPRoute {} answers 503",
-                    routes.join(", ")
-                ),
+                format!("no endpoints for port {port}: HTTPRoute {} {effect}", routes.join(", ")),
             )
             .with_help(help),
         );

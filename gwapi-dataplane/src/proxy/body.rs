@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::account::ResponseAccount;
 use super::congestion::Outlet;
+use super::copy::{BodyCopy, BrokenCopy, Copies};
 use super::headers;
 use super::pace::Pace;
 use super::stall::StreamWatch;
@@ -59,6 +60,28 @@ pub(super) struct BodyProgress {
 }
 
 impl BodyProgress {
+    fn begin(now: Instant, ended: bool) -> Rc<Self> {
+        Rc::new(Self {
+            received: Cell::new(0),
+            last: Cell::new(now),
+            ended: Cell::new(ended),
+            fault: Cell::new(None),
+            answering: Cell::new(false),
+        })
+    }
+
+    /// Notes that so many bytes came.
+    fn advance(&self, length: usize, now: Instant) {
+        self.received.set(self.received.get() + length as u64);
+        self.last.set(now);
+    }
+
+    /// Notes that all of it came.
+    fn end(&self, now: Instant) {
+        self.ended.set(true);
+        self.last.set(now);
+    }
+
     /// Bytes so far.
     pub(super) fn received(&self) -> u64 {
         self.received.get()
@@ -99,13 +122,21 @@ impl BodyProgress {
 /// The body of a request on its way to an endpoint.
 pub(super) struct RequestBody {
     /// What comes; none where there is no body, or nothing more of it.
-    arriving: Option<Box<Arriving>>,
+    source: Option<Source>,
     progress: Rc<BodyProgress>,
+}
+
+/// Where a body comes from.
+enum Source {
+    Client(Box<Arriving>),
+    Copy(BodyCopy),
 }
 
 /// A body that is on its way from the client.
 struct Arriving {
     incoming: Incoming,
+    /// Those who get a copy of it.
+    copies: Copies,
     idle: IdleTimer,
     pace: Pace,
     /// Since when the proxy has been waiting for the client; none while it is the endpoint that
@@ -117,27 +148,34 @@ impl RequestBody {
     /// Passes on `incoming`, as fast and for as long as `limits` ask. `now` is when its head came.
     pub(super) fn new(incoming: Incoming, limits: &Limits, timers: &Timers, now: Instant) -> Self {
         let idle_timeout = limits.body_idle_timeout;
-        let arriving = (!incoming.is_end_stream()).then(|| {
-            Box::new(Arriving {
+        let source = (!incoming.is_end_stream()).then(|| {
+            Source::Client(Box::new(Arriving {
                 incoming,
+                copies: Copies::default(),
                 idle: IdleTimer::new(idle_timeout, timers),
                 pace: Pace::new(limits, idle_timeout),
                 waiting: None,
-            })
+            }))
         });
-        let progress = Rc::new(BodyProgress {
-            received: Cell::new(0),
-            last: Cell::new(now),
-            ended: Cell::new(arriving.is_none()),
-            fault: Cell::new(None),
-            answering: Cell::new(false),
-        });
-        Self { arriving, progress }
+        Self { progress: BodyProgress::begin(now, source.is_none()), source }
     }
 
     /// The same request once more, which has no content.
     pub(super) fn empty(&self) -> Self {
-        Self { arriving: None, progress: Rc::clone(&self.progress) }
+        Self { source: None, progress: Rc::clone(&self.progress) }
+    }
+
+    /// A copy of it, which gets what is read of this one. A copy is not copied once more: it would be
+    /// empty.
+    pub(super) fn copy(&mut self, now: Instant) -> Self {
+        let source = match &mut self.source {
+            Some(Source::Client(arriving)) => {
+                let length = arriving.incoming.size_hint().exact();
+                Some(Source::Copy(arriving.copies.add(length)))
+            }
+            Some(Source::Copy(_)) | None => None,
+        };
+        Self { progress: BodyProgress::begin(now, source.is_none()), source }
     }
 
     pub(super) fn progress(&self) -> &Rc<BodyProgress> {
@@ -167,15 +205,18 @@ impl Arriving {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 let now = Instant::now();
                 let waited = self.waiting.take().map_or(Duration::ZERO, |since| now - since);
-                progress.received.set(progress.received.get() + length as u64);
-                progress.last.set(now);
-                progress.ended.set(self.incoming.is_end_stream());
+                progress.advance(length, now);
+                self.copies.push(&frame);
+                if self.incoming.is_end_stream() {
+                    progress.end(now);
+                    self.copies.complete();
+                }
                 let in_time = self.pace.moved(length, waited) || progress.answering.get();
                 Poll::Ready(Some(if in_time { Ok(frame) } else { Err(BodyFault::Stalled) }))
             }
             Poll::Ready(None) => {
-                progress.ended.set(true);
-                progress.last.set(Instant::now());
+                progress.end(Instant::now());
+                self.copies.complete();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyFault::Broken))),
@@ -204,14 +245,19 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let Some(arriving) = &mut this.arriving else {
+        let frame = match &mut this.source {
             // What broke off has no end, however often it is asked for it.
-            return Poll::Ready(this.progress.fault.get().map(|fault| Err(BodyError(fault))));
+            None => {
+                return Poll::Ready(this.progress.fault.get().map(|fault| Err(BodyError(fault))));
+            }
+            Some(Source::Client(arriving)) => {
+                std::task::ready!(arriving.poll(cx, &this.progress))
+            }
+            Some(Source::Copy(copy)) => std::task::ready!(poll_copy(copy, cx, &this.progress)),
         };
-        let frame = std::task::ready!(arriving.poll(cx, &this.progress));
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|fault| {
-                this.arriving = None;
+                this.source = None;
                 this.progress.fault.set(Some(fault));
                 BodyError(fault)
             })
@@ -219,13 +265,37 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.arriving.as_ref().is_none_or(|arriving| arriving.incoming.is_end_stream())
+        match &self.source {
+            None => true,
+            Some(Source::Client(arriving)) => arriving.incoming.is_end_stream(),
+            Some(Source::Copy(copy)) => copy.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = self.arriving.as_ref().map(|arriving| arriving.incoming.size_hint());
-        hint.unwrap_or(SizeHint::with_exact(0))
+        match &self.source {
+            None => SizeHint::with_exact(0),
+            Some(Source::Client(arriving)) => arriving.incoming.size_hint(),
+            Some(Source::Copy(copy)) => {
+                copy.left().map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
+        }
     }
+}
+
+fn poll_copy(
+    copy: &mut BodyCopy,
+    cx: &mut Context<'_>,
+    progress: &BodyProgress,
+) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    let frame = std::task::ready!(copy.poll(cx));
+    let now = Instant::now();
+    match &frame {
+        Some(Ok(frame)) => progress.advance(frame.data_ref().map_or(0, Bytes::len), now),
+        Some(Err(BrokenCopy)) => {}
+        None => progress.end(now),
+    }
+    Poll::Ready(frame.map(|frame| frame.map_err(|BrokenCopy| BodyFault::Broken)))
 }
 
 /// The body of a response on its way to a client.

@@ -10,6 +10,7 @@ use http::header::{
 };
 
 use super::cors::Cors;
+use super::mirror::Mirror;
 
 /// The filters of a rule, or of one of its backends.
 ///
@@ -23,6 +24,7 @@ pub(super) struct Filters {
     pub(super) redirect: Option<Redirect>,
     pub(super) rewrite: Option<UrlRewrite>,
     pub(super) cors: Option<Rc<Cors>>,
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 impl Filters {
@@ -42,6 +44,7 @@ impl Filters {
                 }
                 HttpFilter::UrlRewrite(rewrite) => compiled.rewrite = Some(rewrite.clone()),
                 HttpFilter::Cors(cors) => compiled.cors = Some(Rc::new(Cors::new(cors))),
+                HttpFilter::Mirror(mirror) => compiled.mirrors.push(Mirror::new(mirror)),
             }
         }
         compiled

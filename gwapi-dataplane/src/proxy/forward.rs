@@ -30,6 +30,14 @@ pub(super) struct Vouched<'a> {
 }
 
 impl Fields<'_> {
+    /// The head of a copy, which goes another way and waits for nobody's consent.
+    pub(super) fn copy<'b>(&self, way: &'b Forward) -> Fields<'b> {
+        let mut head = self.head.clone();
+        head.headers.remove(EXPECT);
+        let present = self.present.without(Present::EXPECT);
+        Fields { head, present, way }
+    }
+
     /// For an endpoint that speaks HTTP/1.1: in origin-form.
     pub(super) fn http1(
         mut self,
@@ -125,8 +133,8 @@ impl Fields<'_> {
     }
 
     fn changes(&self) -> impl Iterator<Item = &CompiledChanges> {
-        let filters = [&self.way.rule.filters, self.way.backend_filters()];
-        filters.into_iter().flat_map(|filters| &filters.request_headers)
+        let filters = std::iter::once(&self.way.rule.filters).chain(self.way.backend_filters());
+        filters.flat_map(|filters| &filters.request_headers)
     }
 
     fn host(&self) -> &HeaderValue {

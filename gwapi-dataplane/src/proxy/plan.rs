@@ -21,6 +21,7 @@ use super::present::Present;
 use super::reply::LocalReply;
 use super::request::{self, Target};
 use super::snapshot::{GatewayState, Snapshot};
+use super::worker::Worker;
 
 /// What to do with a request.
 pub(super) enum Plan {
@@ -33,9 +34,11 @@ pub(super) enum Plan {
 /// A request's way to a backend.
 pub(super) struct Forward {
     pub(super) rule: Rc<CoreRule>,
-    /// Position of the backend in the rule.
-    pub(super) choice: usize,
+    /// Position of the backend in the rule; none of a copy, which goes elsewhere.
+    pub(super) choice: Option<usize>,
     pub(super) backend: Rc<CoreBackend>,
+    /// Where copies go (HF-7).
+    pub(super) mirrors: Vec<Rc<CoreBackend>>,
     /// Path and query that the backend sees.
     pub(super) target: PathAndQuery,
     /// Host and port that the client asked for.
@@ -45,8 +48,22 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    pub(super) fn backend_filters(&self) -> &Filters {
-        &self.rule.backend_filters[self.choice]
+    pub(super) fn backend_filters(&self) -> Option<&Filters> {
+        self.choice.map(|choice| &self.rule.backend_filters[choice])
+    }
+
+    /// The way of a copy to one of the mirrors. What filters of the chosen backend do to the headers is
+    /// for that backend alone.
+    pub(super) fn copy_to(&self, mirror: &Rc<CoreBackend>) -> Self {
+        Self {
+            rule: Rc::clone(&self.rule),
+            choice: None,
+            backend: Rc::clone(mirror),
+            mirrors: Vec::new(),
+            target: self.target.clone(),
+            authority: self.authority.clone(),
+            host: self.host.clone(),
+        }
     }
 }
 
@@ -126,8 +143,9 @@ pub(super) fn plan(
         target: url.forwarded(head, filters)?,
         authority: authority(head, &target)?,
         host: rewritten_host(filters)?,
-        rule,
-        choice,
+        mirrors: mirrors(connection, gateway, filters),
+        rule: Rc::clone(&rule),
+        choice: Some(choice),
         backend,
     }))
 }
@@ -219,6 +237,20 @@ impl Url<'_> {
         };
         PathAndQuery::try_from(text).map_err(|_| LocalReply::BadRequest("malformed path"))
     }
+}
+
+/// The mirrors whose turn it is and that have endpoints (HF-7). Without any of them nothing is
+/// allocated.
+fn mirrors(
+    connection: &Connection,
+    gateway: &GatewayState,
+    filters: [&Filters; 2],
+) -> Vec<Rc<CoreBackend>> {
+    let Worker { core, pool, .. } = &*connection.worker;
+    let due = filters.into_iter().flat_map(|filters| &filters.mirrors).filter(|it| it.is_due());
+    let backends = due.filter_map(|mirror| gateway.backends.get(&mirror.backend));
+    let backends = backends.map(|backend| core.backend(pool, backend));
+    backends.filter(|backend| backend.endpoint_count() > 0).collect()
 }
 
 fn rewritten_host(filters: [&Filters; 2]) -> Result<Option<HeaderValue>, LocalReply> {

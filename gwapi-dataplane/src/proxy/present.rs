@@ -67,6 +67,10 @@ impl Present {
         Self(self.0 | other.0)
     }
 
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether there is any field of these kinds.
     pub(super) const fn any(self, kinds: Self) -> bool {
         self.0 & kinds.0 != 0

@@ -16,6 +16,7 @@ use super::body::{BodyFault, ProxyBody, RequestBody};
 use super::connection::Connection;
 use super::forward::{Fields, Vouched};
 use super::headers;
+use super::mirror;
 use super::plan::{Forward, Plan, plan};
 use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
@@ -103,20 +104,45 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
     let Worker { limits, timers, .. } = &*connection.worker;
     let protocol = way.backend.protocol();
     let upgrade = upgrade.filter(|_| protocol == BackendProtocol::Http1);
-    let body = RequestBody::new(body, limits, timers, account.started().into());
+    let mut body = RequestBody::new(body, limits, timers, account.started().into());
     account.body = Some(Rc::clone(body.progress()));
     let client = Vouched { connection, client: &account.client };
     let fields = Fields { head, present, way: &way };
-    let message = match protocol {
-        BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrade.is_some()))),
-        BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
-    };
-    match message {
+    let attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
+    if !way.mirrors.is_empty() && upgrade.is_none() {
+        send_copies(&fields, &mut body, client, attempt);
+    }
+    match message(fields, client, body, upgrade.is_some()) {
         Ok(message) => {
-            let attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
             Begun::Forwarded(Exchange { way, attempt, upgrade, account, http1 }, message)
         }
         Err(local) => Begun::Answered(answer(local, account, http1)),
+    }
+}
+
+/// A request in the form that its backend reads.
+fn message(
+    fields: Fields<'_>,
+    client: Vouched<'_>,
+    body: RequestBody,
+    upgrading: bool,
+) -> Result<Message, LocalReply> {
+    match fields.way.backend.protocol() {
+        BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrading))),
+        BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
+    }
+}
+
+/// Sends copies to the mirrors of the way (HF-7).
+#[cold]
+fn send_copies(fields: &Fields<'_>, body: &mut RequestBody, client: Vouched<'_>, attempt: Attempt) {
+    for mirror in &fields.way.mirrors {
+        let way = fields.way.copy_to(mirror);
+        let copy = body.copy(Instant::now());
+        // What no backend could read is told where it matters: of the request itself.
+        if let Ok(message) = message(fields.copy(&way), client, copy, false) {
+            mirror::dispatch(way, message, attempt, &client.connection.worker);
+        }
     }
 }
 
@@ -287,7 +313,9 @@ fn downstream_response(
         cors.change_response(&mut fields);
     }
     way.rule.filters.change_response(&mut fields);
-    way.backend_filters().change_response(&mut fields);
+    if let Some(filters) = way.backend_filters() {
+        filters.change_response(&mut fields);
+    }
     let body = match (upgrade, incoming) {
         (Some(client), UpstreamBody::Http1(endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

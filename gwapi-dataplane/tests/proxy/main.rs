@@ -11,6 +11,7 @@ mod filters;
 mod hardening;
 mod http2;
 mod limits;
+mod mirrors;
 mod routing;
 mod sockets;
 mod support;

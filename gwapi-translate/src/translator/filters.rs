@@ -5,15 +5,16 @@
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestRedirectFilter, HttpRouteFilter,
-    HttpRouteFilterType as Type, HttpUrlRewriteFilter, PathModifierType,
+    HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestMirrorFilter,
+    HttpRequestRedirectFilter, HttpRouteFilter, HttpRouteFilterType as Type, HttpUrlRewriteFilter,
+    PathModifierType,
 };
 use http::{HeaderName, HeaderValue};
 
 use super::conditions::Problem;
 use super::{cors, syntax};
 use crate::ir::{
-    HeaderChanges, HttpFilter, HttpMatch, PathMatch, PathRewrite, Redirect, UrlRewrite,
+    HeaderChanges, HttpFilter, HttpMatch, Mirror, PathMatch, PathRewrite, Redirect, UrlRewrite,
 };
 
 /// What became of a list of filters.
@@ -47,8 +48,17 @@ enum Direction {
     Response,
 }
 
+/// What becomes of a mirror: it is none where nothing is to be copied, or its reference does not
+/// resolve, of which the route takes note.
+pub(super) type Mirrored = Result<Option<Mirror>, Problem>;
+
 /// Compiles a list of filters; `matches` are those of the rule, which a replaced prefix refers to.
-pub(super) fn compile(written: &[HttpRouteFilter], matches: &[HttpMatch]) -> Filters {
+/// `mirror` finds out where copies go; it is told the place of the filter.
+pub(super) fn compile(
+    written: &[HttpRouteFilter],
+    matches: &[HttpMatch],
+    mut mirror: impl FnMut(&HttpRequestMirrorFilter, &str) -> Mirrored,
+) -> Filters {
     let mut result = Filters { filters: Vec::new(), refused: None, unresolved: Vec::new() };
     let mut refuse = |problem: Problem| {
         result.refused.get_or_insert(problem);
@@ -59,8 +69,14 @@ pub(super) fn compile(written: &[HttpRouteFilter], matches: &[HttpMatch]) -> Fil
             result.unresolved.push(extension_problem(filter).at(place));
             continue;
         }
-        match compile_filter(filter, matches) {
-            Ok(compiled) => result.filters.push(compiled),
+        let compiled = match (&filter.filter_type, &filter.request_mirror) {
+            (Type::RequestMirror, Some(written)) => {
+                mirror(written, &place).map(|mirror| mirror.map(HttpFilter::Mirror))
+            }
+            _ => compile_filter(filter, matches).map(Some),
+        };
+        match compiled {
+            Ok(compiled) => result.filters.extend(compiled),
             Err(problem) => refuse(problem.at(place)),
         }
     }
@@ -129,7 +145,30 @@ fn compile_filter(filter: &HttpRouteFilter, matches: &[HttpMatch]) -> Result<Htt
             let written = filter.cors.as_ref();
             cors::compile(written.ok_or_else(|| missing("cors"))?).map(HttpFilter::Cors)
         }
+        Type::RequestMirror => Err(missing("requestMirror")),
         other => Err(Problem::unsupported(format!("type `{other}` is not supported"))),
+    }
+}
+
+/// How many requests of how many are copied (HF-7).
+pub(super) fn mirrored_share(written: &HttpRequestMirrorFilter) -> Result<(u32, u32), Problem> {
+    let (numerator, denominator) = match (written.percent, &written.fraction) {
+        (None, None) => (100, 100),
+        (Some(percent), None) => (percent, 100),
+        (None, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
+        (Some(_), Some(_)) => {
+            return Err(Problem::unsupported(
+                "requestMirror.percent and requestMirror.fraction cannot be combined",
+            ));
+        }
+    };
+    match (u32::try_from(numerator), u32::try_from(denominator)) {
+        (Ok(numerator), Ok(denominator)) if denominator > 0 && numerator <= denominator => {
+            Ok((numerator, denominator))
+        }
+        _ => Err(Problem::unsupported(format!(
+            "requestMirror: {numerator} of {denominator} requests is no share"
+        ))),
     }
 }
 

@@ -143,8 +143,7 @@ impl Index {
                 self.routes_of_gateway.set(gateway, id.clone(), present);
             }
         }
-        let references = route.spec.rules.iter().flatten().flat_map(|rule| &rule.backend_refs);
-        for service in references.filter_map(|backend| rule::service(route, backend)) {
+        for (service, _) in rule::services(route) {
             if service.namespace != id.namespace {
                 self.routes_into.set(service.namespace, id.clone(), present);
             }
@@ -159,11 +158,8 @@ impl Index {
 
 /// The Service ports that a route refers to, permitted or not.
 pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = ServicePort> {
-    let references = route.spec.rules.iter().flatten().flat_map(|rule| &rule.backend_refs);
-    references.filter_map(|backend| {
-        let service = rule::service(route, backend)?;
-        Some(ServicePort { service, port: backend.port?.get() })
-    })
+    rule::services(route)
+        .filter_map(|(service, port)| Some(ServicePort { service, port: port?.get() }))
 }
 
 /// The Service that an EndpointSlice belongs to.

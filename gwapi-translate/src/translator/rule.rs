@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    GatewayDuration, HttpBackendRef, HttpRoute, HttpRouteRule, Kind, NamespacedName, Resources,
+    BackendObjectReference, GatewayDuration, HttpBackendRef, HttpRequestMirrorFilter, HttpRoute,
+    HttpRouteRule, Kind, NamespacedName, Port, Resources,
 };
 
 use super::backend::{BackendFacts, ServicePort};
@@ -28,8 +29,8 @@ use super::conditions::Problem;
 use super::grants::Reference;
 use super::{created, filters, matches, syntax};
 use crate::ir::{
-    BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, RuleKey, RuleOrder,
-    WeightedBackend,
+    BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, Mirror,
+    RuleKey, RuleOrder, WeightedBackend,
 };
 
 /// A route compiled without regard to what it attaches to.
@@ -200,7 +201,9 @@ type RuleAction = (Vec<HttpFilter>, Vec<WeightedBackend>, HttpTimeouts);
 
 impl RuleCompiler<'_> {
     fn compile(&mut self, rule: &HttpRouteRule) -> RuleAction {
-        let filters = filters::compile(&rule.filters, self.matches);
+        let matches = self.matches;
+        let filters =
+            filters::compile(&rule.filters, matches, |written, place| self.mirror(written, place));
         let mut refused = unsupported_feature(rule).or(filters.refused);
         let redirects = filters.filters.iter().any(|it| matches!(it, HttpFilter::Redirect(_)));
         if redirects && !rule.backend_refs.is_empty() {
@@ -239,13 +242,16 @@ impl RuleCompiler<'_> {
         written: &HttpBackendRef,
         place: &str,
     ) -> Result<WeightedBackend, Problem> {
-        let filters = filters::compile(&written.filters, self.matches);
+        let matches = self.matches;
+        let filters = filters::compile(&written.filters, matches, |mirror, of_filter| {
+            self.mirror(mirror, &format!("{place}: {of_filter}"))
+        });
         if let Some(problem) = filters.refused {
             return Err(problem);
         }
         let extension = filters.unresolved.into_iter().next();
-        let target = match (extension, self.target(written, place)) {
-            (None, Ok(target)) => target,
+        let target = match (extension, self.target(Target::from(written), place)) {
+            (None, Ok(key)) => BackendTarget::Backend(key),
             (Some(problem), _) | (None, Err(problem)) => {
                 let message = problem.message.clone();
                 self.unresolved(problem.at(place));
@@ -259,16 +265,16 @@ impl RuleCompiler<'_> {
 
     /// Where a reference leads: an error where it is wrong by itself. A Service that is missing is
     /// not: the rule stays as it is, and finds the backend as soon as there is one.
-    fn target(&mut self, written: &HttpBackendRef, place: &str) -> Result<BackendTarget, Problem> {
-        let Some(service) = service(self.route, written) else {
+    fn target(&mut self, written: Target<'_>, place: &str) -> Result<BackendKey, Problem> {
+        let Some(service) = written.service(self.route) else {
             return Err(Problem::new(
                 ConditionReason::InvalidKind,
                 format!(
                     "{} is no backend; refer to a Service of the core group",
                     syntax::kind_of_group(
-                        written.kind.as_deref().unwrap_or("Service"),
-                        &written.name,
-                        written.group.as_deref().unwrap_or_default()
+                        written.kind.unwrap_or("Service"),
+                        written.name,
+                        written.group.unwrap_or_default()
                     )
                 ),
             ));
@@ -312,7 +318,21 @@ impl RuleCompiler<'_> {
         }
         let key = facts.key.unwrap_or_else(|| target.key());
         self.backends.insert(target);
-        Ok(BackendTarget::Backend(key))
+        Ok(key)
+    }
+
+    /// HF-7: a reference that does not resolve takes nothing but the copies away.
+    fn mirror(&mut self, written: &HttpRequestMirrorFilter, place: &str) -> filters::Mirrored {
+        let (numerator, denominator) = filters::mirrored_share(written)?;
+        match self.target(Target::from(&written.backend_ref), place) {
+            Ok(backend) => {
+                Ok((numerator > 0).then_some(Mirror { backend, numerator, denominator }))
+            }
+            Err(problem) => {
+                self.unresolved(problem.at(place));
+                Ok(None)
+            }
+        }
     }
 
     fn unresolved(&mut self, problem: Problem) {
@@ -323,15 +343,64 @@ impl RuleCompiler<'_> {
     }
 }
 
-/// The Service that a reference names; `None` where it names something else (HB-1).
-pub(super) fn service(route: &HttpRoute, written: &HttpBackendRef) -> Option<NamespacedName> {
-    let group = written.group.as_deref().unwrap_or_default();
-    let kind = written.kind.as_deref().unwrap_or("Service");
-    (group.is_empty() && kind == "Service").then(|| {
-        let own = &route.metadata.namespace;
-        let namespace = written.namespace.as_deref().map_or_else(|| own.clone(), Arc::from);
-        NamespacedName::new(namespace, written.name.as_str())
-    })
+/// A reference to a backend, be it for requests or for copies of them.
+#[derive(Clone, Copy, Debug)]
+struct Target<'a> {
+    group: Option<&'a str>,
+    kind: Option<&'a str>,
+    namespace: Option<&'a str>,
+    name: &'a str,
+    port: Option<Port>,
+}
+
+impl Target<'_> {
+    /// The Service that it names; `None` where it names something else (HB-1).
+    fn service(&self, route: &HttpRoute) -> Option<NamespacedName> {
+        let group = self.group.unwrap_or_default();
+        let kind = self.kind.unwrap_or("Service");
+        (group.is_empty() && kind == "Service").then(|| {
+            let own = &route.metadata.namespace;
+            let namespace = self.namespace.map_or_else(|| own.clone(), Arc::from);
+            NamespacedName::new(namespace, self.name)
+        })
+    }
+}
+
+impl<'a> From<&'a HttpBackendRef> for Target<'a> {
+    fn from(written: &'a HttpBackendRef) -> Self {
+        Self {
+            group: written.group.as_deref(),
+            kind: written.kind.as_deref(),
+            namespace: written.namespace.as_deref(),
+            name: &written.name,
+            port: written.port,
+        }
+    }
+}
+
+impl<'a> From<&'a BackendObjectReference> for Target<'a> {
+    fn from(written: &'a BackendObjectReference) -> Self {
+        Self {
+            group: written.group.as_deref(),
+            kind: written.kind.as_deref(),
+            namespace: written.namespace.as_deref(),
+            name: &written.name,
+            port: written.port,
+        }
+    }
+}
+
+/// The Services that a route refers to, permitted or not, with the ports that it names.
+pub(super) fn services(route: &HttpRoute) -> impl Iterator<Item = (NamespacedName, Option<Port>)> {
+    let rules = route.spec.rules.as_deref().unwrap_or_default();
+    let backends = rules.iter().flat_map(|rule| &rule.backend_refs);
+    let filters = rules.iter().flat_map(|rule| {
+        rule.filters.iter().chain(rule.backend_refs.iter().flat_map(|backend| &backend.filters))
+    });
+    let mirrors = filters.filter_map(|filter| filter.request_mirror.as_ref());
+    let mirrors = mirrors.map(|mirror| Target::from(&mirror.backend_ref));
+    let targets = backends.map(Target::from).chain(mirrors);
+    targets.filter_map(|target| Some((target.service(route)?, target.port)))
 }
 
 /// What a rule answers that cannot be honoured.

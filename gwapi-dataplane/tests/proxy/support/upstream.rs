@@ -13,7 +13,10 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+
+use super::within;
 
 /// A request as an endpoint saw it.
 #[derive(Clone, Debug)]
@@ -44,6 +47,7 @@ impl Recorded {
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Recorded>>>,
+    came: Arc<Notify>,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -67,17 +71,19 @@ impl Echo {
         let listener = TcpListener::bind(address).await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (name, log) = (name.to_owned(), Arc::clone(&requests));
+        let came = Arc::new(Notify::new());
+        let log = Log { requests: Arc::clone(&requests), came: Arc::clone(&came) };
+        let name = name.to_owned();
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, name.clone(), Arc::clone(&log), http2));
+                tokio::spawn(serve(stream, name.clone(), log.clone(), http2));
             }
         });
-        Self { address, requests, connections, task }
+        Self { address, requests, came, connections, task }
     }
 
     /// Connections that came so far.
@@ -90,6 +96,21 @@ impl Echo {
         self.requests.lock().expect("no test panicked").clone()
     }
 
+    /// Waits until so many requests came, and tells of all that have.
+    pub(crate) async fn until_requests(&self, count: usize) -> Vec<Recorded> {
+        within(async {
+            loop {
+                let came = self.came.notified();
+                let requests = self.requests();
+                if requests.len() >= count {
+                    return requests;
+                }
+                came.await;
+            }
+        })
+        .await
+    }
+
     /// The only request that came.
     pub(crate) fn only_request(&self) -> Recorded {
         let mut requests = self.requests();
@@ -98,9 +119,16 @@ impl Echo {
     }
 }
 
-async fn serve(stream: TcpStream, name: String, log: Arc<Mutex<Vec<Recorded>>>, http2: bool) {
+/// Where an endpoint writes down what comes.
+#[derive(Clone)]
+struct Log {
+    requests: Arc<Mutex<Vec<Recorded>>>,
+    came: Arc<Notify>,
+}
+
+async fn serve(stream: TcpStream, name: String, log: Log, http2: bool) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (name, log) = (name.clone(), Arc::clone(&log));
+        let (name, log) = (name.clone(), log.clone());
         async move { Ok::<_, Infallible>(echo(request, &name, &log).await) }
     });
     let io = TokioIo::new(stream);
@@ -115,14 +143,14 @@ async fn serve(stream: TcpStream, name: String, log: Arc<Mutex<Vec<Recorded>>>, 
 async fn echo(
     request: Request<Incoming>,
     name: &str,
-    log: &Mutex<Vec<Recorded>>,
+    log: &Log,
 ) -> Response<BoxBody<Bytes, Infallible>> {
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Response::default() };
     let trailers = body.trailers().cloned();
     let body = body.to_bytes();
     let target = head.uri.to_string();
-    log.lock().expect("no test panicked").push(Recorded {
+    log.requests.lock().expect("no test panicked").push(Recorded {
         method: head.method.to_string(),
         target: target.clone(),
         version: head.version,
@@ -130,6 +158,7 @@ async fn echo(
         body: body.clone(),
         trailers: trailers.clone(),
     });
+    log.came.notify_waiters();
     let body = Full::new(body);
     let body = match trailers {
         Some(trailers) => body.with_trailers(async { Some(Ok(trailers)) }).boxed(),

@@ -16,9 +16,7 @@ use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, ObjectId, ResourceEvent, Resources};
 
 use super::{CounterExample, check_law};
-use crate::ir::{
-    BackendTarget, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol,
-};
+use crate::ir::{GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol};
 use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
@@ -313,10 +311,8 @@ fn missing_backends_are_told(
     translation: &Translation,
 ) -> Result<(), String> {
     for rule in config.http_rules() {
-        let present = rule.backends.iter().all(|backend| match &backend.target {
-            BackendTarget::Backend(key) => config.0.contains_key(&IrKey::Backend(key.clone())),
-            BackendTarget::Invalid(_) => true,
-        });
+        let mut named = rule.targets().map(|(key, _)| key).chain(rule.mirrors());
+        let present = named.all(|key| config.0.contains_key(&IrKey::Backend(key.clone())));
         let id = ObjectId::new(Kind::HttpRoute, &*rule.route.namespace, &*rule.route.name);
         let resolved = translation.status.get(&id).is_some_and(|status| {
             let conditions = condition_lists(status).0.into_iter().flatten();
@@ -347,11 +343,9 @@ fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
         used.insert(IrKey::HttpRule(rule.key.clone()));
         ensure!(!rule.matches.is_empty(), "{rule:?}");
         ensure!(!rule.listeners.is_empty() && rule.listeners.is_sorted(), "{rule:?}");
-        for backend in &rule.backends {
-            if let BackendTarget::Backend(key) = &backend.target {
-                used.insert(IrKey::Backend(key.clone()));
-                used.insert(IrKey::Endpoints(key.clone()));
-            }
+        for key in rule.targets().map(|(key, _)| key).chain(rule.mirrors()) {
+            used.insert(IrKey::Backend(key.clone()));
+            used.insert(IrKey::Endpoints(key.clone()));
         }
     }
     for (key, resource) in &config.0 {

@@ -322,6 +322,8 @@ fn rule() -> impl Strategy<Value = Value> {
         r#"{"type":"RequestRedirect","requestRedirect":{"port":80}}"#,
         r#"{"type":"URLRewrite","urlRewrite":{"path":{"type":"ReplacePrefixMatch","replacePrefixMatch":"/b/"}}}"#,
         r#"{"type":"CORS","cors":{}}"#,
+        r#"{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"x","port":80}}}"#,
+        r#"{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"y","namespace":"b","port":80},"percent":10}}"#,
         r#"{"type":"ExtensionRef","extensionRef":{"group":"e","kind":"K","name":"n"}}"#,
     ]);
     let timeouts = weighted(0.2, one_of(&[r#"{"request":"1s"}"#, r#"{"backendRequest":"0s"}"#]));
