@@ -86,8 +86,15 @@ impl Service {
 
     fn register(&self, id: &GatewayId, identity: &Identity) -> Result<Opened, Status> {
         let refuse = |denied| {
+            let is_over = matches!(denied, Denied::Gone);
             let status = status(denied, id, identity);
-            tracing::warn!(gateway = %id, %identity, why = status.message(), "a proxy is not let in");
+            let why = status.message();
+            if is_over {
+                // Its pods are about to be deleted, and ask until they are.
+                tracing::debug!(gateway = %id, %identity, why, "a proxy is not let in");
+            } else {
+                tracing::warn!(gateway = %id, %identity, why, "a proxy is not let in");
+            }
             status
         };
         // Whether there is such a Gateway is no business of other namespaces.

@@ -1,8 +1,10 @@
 //! A namespace with two backends, and what is made in it.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::wait::{Condition, await_condition, conditions};
@@ -106,10 +108,20 @@ impl Lab {
         address.map(str::to_owned).with_context(|| format!("Gateway {name} has no address"))
     }
 
-    /// Deletes a Gateway.
+    /// Deletes a Gateway, and waits until its pods are gone: kubelet is busy with them, and what is
+    /// measured next would wait for it.
     pub(crate) async fn delete_gateway(&self, name: &str) -> anyhow::Result<()> {
         self.gateways().delete(name, &DeleteParams::default()).await?;
-        Ok(())
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let its = ListParams::default()
+            .labels(&format!("gateway.networking.k8s.io/gateway-name={name}"));
+        let gone = async {
+            while !pods.list_metadata(&its).await?.items.is_empty() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            anyhow::Ok(())
+        };
+        timeout(PATIENCE, gone).await.with_context(|| format!("the pods of {name} do not end"))?
     }
 
     /// Makes a route that leads a host to a backend.
