@@ -75,6 +75,9 @@ pub struct Limits {
     pub max_response_headers: usize,
     /// Bytes of a response's head, and of its trailers; more answer 502.
     pub max_response_head_bytes: usize,
+    /// Bytes of a request's body that are kept so that a rule's retries can send it once more; a longer
+    /// one is sent once.
+    pub max_retry_body_bytes: usize,
     /// Connections to an endpoint, per core. Requests beyond wait for one that gets free.
     pub max_connections_per_endpoint_per_core: usize,
     /// Connections to an endpoint over all cores.
@@ -125,6 +128,7 @@ impl Default for Limits {
             write_stall_timeout: Duration::from_secs(60),
             max_response_headers: 128,
             max_response_head_bytes: 64 * 1024,
+            max_retry_body_bytes: 64 * 1024,
             max_connections_per_endpoint_per_core: 1024,
             max_connections_per_endpoint: 4096,
             max_pending_per_endpoint: 1024,

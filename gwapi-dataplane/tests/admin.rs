@@ -56,6 +56,7 @@ fn redirect() -> HttpRule {
             filters: Vec::new(),
         }],
         timeouts: HttpTimeouts::default(),
+        retry: None,
     }
 }
 

@@ -54,6 +54,7 @@ fn resources(port: u16) -> Vec<IrResource> {
         filters: vec![HttpFilter::Redirect(redirect)],
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
+        retry: None,
     };
     vec![IrResource::Listener(Arc::new(listener)), IrResource::HttpRule(Arc::new(rule))]
 }

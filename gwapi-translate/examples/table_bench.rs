@@ -70,6 +70,7 @@ impl Shape {
             filters: Vec::new(),
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
+            retry: None,
         }))
     }
 

@@ -18,8 +18,8 @@ pub struct Feature {
     pub name: &'static str,
     /// The first version of the CRDs, from v1.6.0 on, that has it by this name.
     pub since: Number,
-    /// The name that it had before, if it had one.
-    pub formerly: Option<&'static str>,
+    /// The names that it, and parts of it, had before.
+    pub formerly: &'static [&'static str],
     /// Whether it is about what is made in a cluster, and so there only.
     pub in_clusters: bool,
 }
@@ -35,7 +35,7 @@ pub const FEATURES: &[Feature] = &[
     everywhere("GatewayHTTPSListenerDetectMisdirectedRequests"),
     Feature {
         since: (1, 6, 3),
-        formerly: Some("GatewayInfrastructurePropagation"),
+        formerly: &["GatewayInfrastructurePropagation"],
         in_clusters: true,
         ..everywhere("GatewayInfrastructure")
     },
@@ -66,25 +66,32 @@ pub const FEATURES: &[Feature] = &[
     everywhere("HTTPRouteRequestPercentageMirror"),
     everywhere("HTTPRouteRequestTimeout"),
     everywhere("HTTPRouteResponseHeaderModification"),
+    Feature {
+        since: (1, 7, 0),
+        formerly: &["HTTPRouteRetry", "HTTPRouteRetryBackendTimeout"],
+        ..everywhere("HTTPRouteRetryCodes")
+    },
+    everywhere("HTTPRouteRetryConnectionError"),
     everywhere("HTTPRouteSchemeRedirect"),
     everywhere("ReferenceGrant"),
 ];
 
 /// A feature that every supported version has, with a cluster or without.
 const fn everywhere(name: &'static str) -> Feature {
-    Feature { name, since: (1, 6, 0), formerly: None, in_clusters: false }
+    Feature { name, since: (1, 6, 0), formerly: &[], in_clusters: false }
 }
 
 /// Names of the features that a class claims, sorted: those that the CRDs of this version know, by
 /// the names that they have there. Without a version all of them.
 pub fn claimed(bundle: Option<&BundleVersion>, in_cluster: bool) -> Vec<&'static str> {
     let number = bundle.and_then(BundleVersion::number);
-    let name = |feature: &Feature| match number {
-        Some(number) if number < feature.since => feature.formerly,
-        _ => Some(feature.name),
-    };
-    let here = FEATURES.iter().filter(|feature| in_cluster || !feature.in_clusters);
-    let mut names: Vec<&str> = here.filter_map(name).collect();
+    let mut names = Vec::with_capacity(FEATURES.len());
+    for feature in FEATURES.iter().filter(|feature| in_cluster || !feature.in_clusters) {
+        match number {
+            Some(number) if number < feature.since => names.extend(feature.formerly),
+            _ => names.push(feature.name),
+        }
+    }
     names.sort_unstable();
     names
 }
@@ -144,6 +151,8 @@ mod tests {
         assert!(!has("v1.6.3", "GatewayInfrastructurePropagation"));
         assert!(has("v1.6.1", "GatewayInfrastructurePropagation"));
         assert!(!has("v1.6.1", "GatewayInfrastructure"));
+        assert!(has("v1.6.3", "HTTPRouteRetry") && has("v1.6.3", "HTTPRouteRetryBackendTimeout"));
+        assert!(has("v1.7.0", "HTTPRouteRetryCodes") && !has("v1.7.0", "HTTPRouteRetry"));
         let without_cluster = super::claimed(None, false);
         assert!(!without_cluster.contains(&"GatewayInfrastructure"));
     }

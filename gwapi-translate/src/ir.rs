@@ -337,6 +337,8 @@ pub struct HttpRule {
     pub backends: Vec<WeightedBackend>,
     /// Timeouts.
     pub timeouts: HttpTimeouts,
+    /// Retries; none means those alone that every data plane makes of requests that nobody has seen.
+    pub retry: Option<HttpRetry>,
 }
 
 impl HttpRule {
@@ -571,6 +573,18 @@ pub struct HttpTimeouts {
     pub request: Option<Duration>,
     /// One attempt at a backend.
     pub backend_request: Option<Duration>,
+}
+
+/// When a request is sent again, within the timeouts of its rule (RY-1 to RY-4). What certainly was not
+/// processed is sent again whatever the codes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRetry {
+    /// Status codes that are retried, sorted and without repeats.
+    pub codes: Vec<u16>,
+    /// Retries after the first attempt; 0 switches every retry off.
+    pub attempts: u32,
+    /// Time before the first retry, from which later ones grow; none means the data plane's default.
+    pub backoff: Option<Duration>,
 }
 
 /// A Service port that requests can be sent to.

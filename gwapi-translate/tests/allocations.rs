@@ -31,6 +31,7 @@ fn rule(key: &str, hostnames: &[&str], matches: Vec<HttpMatch>) -> IrResource {
         filters: Vec::new(),
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
+        retry: None,
     }))
 }
 

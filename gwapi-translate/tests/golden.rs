@@ -72,6 +72,8 @@ golden! {
     endpoints = "endpoints";
     /// TO-1 to TO-3.
     timeouts = "timeouts";
+    /// RY-1 to RY-3.
+    retries = "retries";
     /// HM-5, where the data plane keeps them.
     headers_with_underscores_match = "underscore-headers";
     /// RT-11, RT-12, and what is refused.

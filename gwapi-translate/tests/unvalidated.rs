@@ -280,7 +280,6 @@ fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
             "UnsupportedValue",
             "sessionPersistence is not supported",
         ),
-        (json!({ "retry": {} }), "UnsupportedValue", "retry is not supported"),
     ];
     for (rule, reason, expected) in cases {
         let translation = route(json!({ "rules": [rule] }));

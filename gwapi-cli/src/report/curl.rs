@@ -144,6 +144,7 @@ mod tests {
             filters: Vec::new(),
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
+            retry: None,
         }
     }
 

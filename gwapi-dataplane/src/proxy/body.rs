@@ -16,6 +16,7 @@ use super::congestion::Outlet;
 use super::copy::{BodyCopy, BrokenCopy, Copies};
 use super::headers;
 use super::pace::Pace;
+use super::replay::{ReadError, Reader};
 use super::stall::StreamWatch;
 use super::timers::{Timer, Timers};
 use super::upstream::UpstreamBody;
@@ -129,11 +130,13 @@ pub(super) struct RequestBody {
 /// Where a body comes from.
 enum Source {
     Client(Box<Arriving>),
+    /// The client, and what was read of it before.
+    Kept(Reader),
     Copy(BodyCopy),
 }
 
 /// A body that is on its way from the client.
-struct Arriving {
+pub(super) struct Arriving {
     incoming: Incoming,
     /// Those who get a copy of it.
     copies: Copies,
@@ -160,9 +163,25 @@ impl RequestBody {
         Self { progress: BodyProgress::begin(now, source.is_none()), source }
     }
 
-    /// The same request once more, which has no content.
-    pub(super) fn empty(&self) -> Self {
-        Self { source: None, progress: Rc::clone(&self.progress) }
+    /// Keeps what is read of it, up to so many bytes, for it to be sent once more.
+    pub(super) fn keep(&mut self, most: usize) {
+        self.source = self.source.take().map(|source| match source {
+            Source::Client(arriving) => Source::Kept(Reader::new(arriving, most)),
+            other => other,
+        });
+    }
+
+    /// The same body from its beginning; none where that is not kept, or the client broke it off.
+    pub(super) fn again(&self) -> Option<Self> {
+        if self.progress.fault().is_some() {
+            return None;
+        }
+        let source = match &self.source {
+            Some(Source::Kept(reader)) => Some(Source::Kept(reader.again()?)),
+            _ if self.is_end_stream() => None,
+            _ => return None,
+        };
+        Some(Self { source, progress: Rc::clone(&self.progress) })
     }
 
     /// A copy of it, which gets what is read of this one. A copy is not copied once more: it would be
@@ -173,7 +192,7 @@ impl RequestBody {
                 let length = arriving.incoming.size_hint().exact();
                 Some(Source::Copy(arriving.copies.add(length)))
             }
-            Some(Source::Copy(_)) | None => None,
+            Some(Source::Kept(_) | Source::Copy(_)) | None => None,
         };
         Self { progress: BodyProgress::begin(now, source.is_none()), source }
     }
@@ -184,7 +203,16 @@ impl RequestBody {
 }
 
 impl Arriving {
-    fn poll(
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// Bytes that are to come, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         progress: &BodyProgress,
@@ -253,6 +281,17 @@ impl Body for RequestBody {
             Some(Source::Client(arriving)) => {
                 std::task::ready!(arriving.poll(cx, &this.progress))
             }
+            Some(Source::Kept(reader)) => {
+                match std::task::ready!(reader.poll(cx, &this.progress)) {
+                    Some(Err(ReadError::Superseded)) => {
+                        // The client is not to blame.
+                        return Poll::Ready(Some(Err(BodyError(BodyFault::Broken))));
+                    }
+                    Some(Err(ReadError::Client(fault))) => Some(Err(fault)),
+                    Some(Ok(frame)) => Some(Ok(frame)),
+                    None => None,
+                }
+            }
             Some(Source::Copy(copy)) => std::task::ready!(poll_copy(copy, cx, &this.progress)),
         };
         Poll::Ready(frame.map(|frame| {
@@ -268,6 +307,7 @@ impl Body for RequestBody {
         match &self.source {
             None => true,
             Some(Source::Client(arriving)) => arriving.incoming.is_end_stream(),
+            Some(Source::Kept(reader)) => reader.is_end_stream(),
             Some(Source::Copy(copy)) => copy.is_end_stream(),
         }
     }
@@ -276,6 +316,9 @@ impl Body for RequestBody {
         match &self.source {
             None => SizeHint::with_exact(0),
             Some(Source::Client(arriving)) => arriving.incoming.size_hint(),
+            Some(Source::Kept(reader)) => {
+                reader.left().map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
             Some(Source::Copy(copy)) => {
                 copy.left().map_or_else(SizeHint::new, SizeHint::with_exact)
             }

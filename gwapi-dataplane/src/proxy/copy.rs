@@ -12,6 +12,15 @@ use hyper::body::Bytes;
 /// back, and memory has an end.
 const BEHIND: usize = 256 * 1024;
 
+/// The same frame once more; its bytes are shared.
+pub(super) fn twin(frame: &Frame<Bytes>) -> Option<Frame<Bytes>> {
+    match (frame.data_ref(), frame.trailers_ref()) {
+        (Some(data), _) => Some(Frame::data(data.clone())),
+        (None, Some(trailers)) => Some(Frame::trailers(trailers.clone())),
+        (None, None) => None,
+    }
+}
+
 /// What a copy has not taken yet.
 #[derive(Debug, Default)]
 struct Queue {
@@ -46,11 +55,7 @@ impl Queue {
         if self.end.get().is_some() {
             return;
         }
-        let copy = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Frame::data(data.clone()),
-            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
-            (None, None) => return,
-        };
+        let Some(copy) = twin(frame) else { return };
         let bytes = self.bytes.get() + copy.data_ref().map_or(0, Bytes::len);
         if bytes > BEHIND {
             self.frames.borrow_mut().clear();

@@ -242,6 +242,7 @@ mod tests {
             filters: Vec::new(),
             backends: vec![backend("a"), backend("b")],
             timeouts: HttpTimeouts::default(),
+            retry: None,
         })
     }
 

@@ -1,17 +1,12 @@
 //! Copies of requests, for whose answers nobody waits (HF-7).
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
 use gwapi_translate::ir::{self, BackendKey};
-use hyper::body::Body;
 
 use super::plan::Forward;
-use super::upstream::{Answer, Attempt, Message, UpstreamBody, send};
+use super::upstream::{Answer, Attempt, Message, discard, send};
 use super::worker::Worker;
 
 /// A mirror, as a worker counts for it.
@@ -51,32 +46,11 @@ impl Mirror {
 pub(super) fn dispatch(way: Forward, message: Message, attempt: Attempt, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let Ok(Answer { response, lease, .. }) =
-            send(&way.backend, message, attempt, &worker).await
-        else {
-            return;
-        };
-        let mut body = response.into_body();
-        if read_up(&mut body, worker.limits.response_idle_timeout).await {
-            lease.give_back(body.take_reusable());
+        let sent = send(&way.backend, message, attempt, &[], &worker).await;
+        if let Ok(Answer { response, lease, .. }) = sent {
+            discard(response.into_body(), lease, &worker);
         }
     });
-}
-
-/// Reads a body to its end, so that its connection can take another request; not for longer than
-/// `longest`.
-async fn read_up(body: &mut UpstreamBody, longest: Duration) -> bool {
-    let end = poll_fn(|cx| {
-        while !body.is_end_stream() {
-            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) => return Poll::Ready(false),
-                None => break,
-            }
-        }
-        Poll::Ready(true)
-    });
-    tokio::time::timeout(longest, end).await.unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod pace;
 mod plan;
 mod present;
 mod rarely;
+mod replay;
 mod reply;
 mod request;
 mod service;

@@ -22,7 +22,9 @@ use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::tunnel;
-use super::upstream::{Answer, Attempt, Endpoint, Failure, Message, UpstreamBody, send};
+use super::upstream::{
+    Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, UpstreamBody, send, send_with_retries,
+};
 use super::worker::Worker;
 use crate::Limits;
 use crate::observe::Ended;
@@ -39,7 +41,15 @@ pub(super) async fn handle(
         Begun::Answered(response) => response,
         Begun::Forwarded(exchange, message) => {
             let Exchange { way, attempt, .. } = &exchange;
-            let sent = send(&way.backend, message, *attempt, &connection.worker).await;
+            let worker = &connection.worker;
+            let sent = match &way.rule.rule.retry {
+                None => send(&way.backend, message, *attempt, &[], worker).await,
+                // In a box: its future would make that of every request larger.
+                Some(retry) => {
+                    let sending = send_with_retries(&way.backend, message, *attempt, retry, worker);
+                    Box::pin(sending).await
+                }
+            };
             exchange.answer(sent, &connection.worker)
         }
     };
@@ -211,11 +221,7 @@ fn downstream_upgrade(request: &mut Request<Incoming>, present: Present) -> Opti
 
 impl Exchange {
     /// The response to what was sent.
-    fn answer(
-        self,
-        sent: Result<Answer, (Failure, Option<Rc<Endpoint>>)>,
-        worker: &Worker,
-    ) -> Response<ProxyBody> {
+    fn answer(self, sent: Sent, worker: &Worker) -> Response<ProxyBody> {
         let Self { way, upgrade, mut account, http1, .. } = self;
         let answered = match sent {
             Ok(answered) => answered,
@@ -257,6 +263,8 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
         deadline: some(timeouts.request).map(|timeout| started + timeout),
         each: some(timeouts.backend_request),
         head: unset.then_some(limits.response_head_timeout),
+        begun: None,
+        endpoints: MAX_ENDPOINTS,
     }
 }
 

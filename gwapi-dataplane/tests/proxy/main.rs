@@ -12,6 +12,7 @@ mod hardening;
 mod http2;
 mod limits;
 mod mirrors;
+mod retries;
 mod routing;
 mod sockets;
 mod support;

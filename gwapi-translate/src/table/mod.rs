@@ -119,6 +119,7 @@ pub enum Authority<'t> {
 ///     filters: vec![],
 ///     backends: vec![],
 ///     timeouts: HttpTimeouts::default(),
+///     retry: None,
 /// };
 /// let table = RouteTable::default().apply(&ConfigDelta {
 ///     upserts: vec![IrResource::Listener(Arc::new(listener)), IrResource::HttpRule(Arc::new(rule))],

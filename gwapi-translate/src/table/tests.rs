@@ -31,6 +31,7 @@ fn rule(key: &str, hostnames: &[&str], matches: Vec<HttpMatch>) -> HttpRule {
         filters: Vec::new(),
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
+        retry: None,
     }
 }
 

@@ -357,6 +357,7 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
         filters: Vec::new(),
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
+        retry: None,
     })
 }
 
@@ -636,6 +637,7 @@ mod tests {
             filters: Vec::new(),
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
+            retry: None,
         };
         let resource = IrResource::HttpRule(Arc::new(rule));
         let config = GatewayConfig([(resource.key(), resource)].into());

@@ -29,8 +29,8 @@ use super::conditions::Problem;
 use super::grants::Reference;
 use super::{created, filters, matches, syntax};
 use crate::ir::{
-    BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, Mirror,
-    RuleKey, RuleOrder, WeightedBackend,
+    BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
+    Mirror, RuleKey, RuleOrder, WeightedBackend,
 };
 
 /// A route compiled without regard to what it attaches to.
@@ -112,7 +112,7 @@ pub(super) fn compile(
             backends: BTreeSet::new(),
             compiled: &mut compiled,
         };
-        let (filters, backends, timeouts) = compiler.compile(rule);
+        let RuleAction { filters, backends, timeouts, retry } = compiler.compile(rule);
         compiled.rules.push(HttpRule {
             key: keys.make(rule),
             route: name.clone(),
@@ -128,6 +128,7 @@ pub(super) fn compile(
             filters,
             backends,
             timeouts,
+            retry,
         });
     }
     compiled.all_broken = compiled.broken.len() == rules.len();
@@ -197,7 +198,14 @@ struct RuleCompiler<'a> {
     compiled: &'a mut CompiledRoute,
 }
 
-type RuleAction = (Vec<HttpFilter>, Vec<WeightedBackend>, HttpTimeouts);
+/// What a rule does with its requests.
+#[derive(Default)]
+struct RuleAction {
+    filters: Vec<HttpFilter>,
+    backends: Vec<WeightedBackend>,
+    timeouts: HttpTimeouts,
+    retry: Option<HttpRetry>,
+}
 
 impl RuleCompiler<'_> {
     fn compile(&mut self, rule: &HttpRouteRule) -> RuleAction {
@@ -233,7 +241,12 @@ impl RuleCompiler<'_> {
             return answers_500(message);
         }
         self.compiled.backends.append(&mut self.backends);
-        (filters.filters, backends, timeouts(rule))
+        RuleAction {
+            filters: filters.filters,
+            backends,
+            timeouts: timeouts(rule),
+            retry: retry(rule),
+        }
     }
 
     /// One backend of the rule; an error where one of its filters is refused.
@@ -407,19 +420,25 @@ pub(super) fn services(route: &HttpRoute) -> impl Iterator<Item = (NamespacedNam
 fn answers_500(why: String) -> RuleAction {
     let backend =
         WeightedBackend { weight: 1, target: BackendTarget::Invalid(why), filters: Vec::new() };
-    (Vec::new(), vec![backend], HttpTimeouts::default())
+    RuleAction { backends: vec![backend], ..RuleAction::default() }
 }
 
 /// Stanzas of a rule that are not supported.
 fn unsupported_feature(rule: &HttpRouteRule) -> Option<Problem> {
-    let stanza = if rule.retry.is_some() {
-        "retry"
-    } else if rule.session_persistence.is_some() {
-        "sessionPersistence"
-    } else {
-        return None;
-    };
-    Some(Problem::unsupported(format!("{stanza} is not supported")))
+    rule.session_persistence.as_ref()?;
+    Some(Problem::unsupported("sessionPersistence is not supported"))
+}
+
+/// RY-1: without a number there is one retry. The schema bounds codes and attempts from below.
+fn retry(rule: &HttpRouteRule) -> Option<HttpRetry> {
+    let written = rule.retry.as_ref()?;
+    let codes: BTreeSet<u16> =
+        written.codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect();
+    Some(HttpRetry {
+        codes: codes.into_iter().collect(),
+        attempts: written.attempts.map_or(1, |attempts| u32::try_from(attempts).unwrap_or(0)),
+        backoff: written.backoff.as_ref().map(GatewayDuration::get),
+    })
 }
 
 /// TO-1: zero is passed on; it disables the timeout.

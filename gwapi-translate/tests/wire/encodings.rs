@@ -9,9 +9,9 @@ use std::time::Duration;
 use gwapi_model::{NamespacedName, SecretBytes};
 use gwapi_translate::ir::{
     Backend, BackendKey, BackendProtocol, BackendTarget, Certificate, CertificateKey, Endpoints,
-    HeaderChanges, HeaderMatch, Hostname, HttpFilter, HttpMatch, HttpRule, HttpTimeouts,
-    IrResource, Listener, ListenerKey, ListenerProtocol, PathMatch, PathRewrite, QueryParamMatch,
-    Redirect, RuleKey, RuleOrder, UrlRewrite, ValueMatch, WeightedBackend,
+    HeaderChanges, HeaderMatch, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
+    IrResource, Listener, ListenerKey, ListenerProtocol, Mirror, PathMatch, PathRewrite,
+    QueryParamMatch, Redirect, RuleKey, RuleOrder, UrlRewrite, ValueMatch, WeightedBackend,
 };
 use gwapi_translate::wire::{decode, encode, name_of};
 use serde_json::{Map, Value};
@@ -115,6 +115,11 @@ fn rule() -> HttpRule {
                 path: Some(PathRewrite::Full("/".to_owned())),
                 status: 308,
             }),
+            HttpFilter::Mirror(Mirror {
+                backend: BackendKey::service("default", "shadow", 8080),
+                numerator: 1,
+                denominator: 10,
+            }),
         ],
         backends: vec![
             WeightedBackend {
@@ -132,6 +137,11 @@ fn rule() -> HttpRule {
             request: Some(Duration::from_millis(1_500)),
             backend_request: Some(Duration::ZERO),
         },
+        retry: Some(HttpRetry {
+            codes: vec![500, 503],
+            attempts: 2,
+            backoff: Some(Duration::from_millis(100)),
+        }),
     }
 }
 
@@ -225,7 +235,7 @@ fn add_field(value: &mut Value) {
 fn a_variant_that_is_not_known_rejects_its_resource() {
     let replaced = [
         ("Prefix\":\"/basket", "Glob\":\"/basket"),
-        ("\"Redirect\"", "\"Mirror\""),
+        ("\"Redirect\"", "\"OfTheNextRelease\""),
         ("\"H2c\"", "\"H3\""),
         ("\"Https\"", "\"Quic\""),
     ];

@@ -113,8 +113,8 @@ impl Lab {
     pub(crate) async fn delete_gateway(&self, name: &str) -> anyhow::Result<()> {
         self.gateways().delete(name, &DeleteParams::default()).await?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let its = ListParams::default()
-            .labels(&format!("gateway.networking.k8s.io/gateway-name={name}"));
+        let its =
+            ListParams::default().labels(&format!("gateway.networking.k8s.io/gateway-name={name}"));
         let gone = async {
             while !pods.list_metadata(&its).await?.items.is_empty() {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -164,6 +164,7 @@ mod tests {
             })],
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
+            retry: None,
         }
     }
 

@@ -8,15 +8,19 @@
 
 mod body;
 mod connect;
+mod discard;
 mod http1;
 mod http2_io;
 mod pool;
+mod retry;
 mod send;
 mod slots;
 
 pub(super) use body::UpstreamBody;
 pub(super) use connect::Place;
+pub(super) use discard::discard;
 pub(super) use http1::{HeadWriter, Http1, Outgoing, Upgraded};
 pub(super) use pool::{Endpoint, Lease, Pool};
-pub(super) use send::{Answer, Attempt, Failure, Message, send};
+pub(super) use retry::send_with_retries;
+pub(super) use send::{Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, send};
 pub(super) use slots::AllSlots;

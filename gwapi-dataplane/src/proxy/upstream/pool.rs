@@ -384,6 +384,10 @@ impl Lease {
         &self.endpoint
     }
 
+    pub(super) fn shared_endpoint(&self) -> Rc<Endpoint> {
+        Rc::clone(&self.endpoint)
+    }
+
     /// The response is whole: its connection can take the next request.
     pub(in crate::proxy) fn give_back(self, connection: Option<Box<Http1>>) {
         if let Some(connection) = connection {

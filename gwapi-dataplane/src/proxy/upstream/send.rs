@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::UpstreamBody;
@@ -19,13 +19,14 @@ use crate::proxy::core_state::CoreBackend;
 use crate::proxy::timers::Timer;
 use crate::proxy::worker::Worker;
 
-/// Endpoints that one request is offered to where they refuse connections.
-const MAX_ENDPOINTS: usize = 3;
+/// Endpoints that one request is offered to where they refuse connections, and its rule says nothing of
+/// retries.
+pub(in crate::proxy) const MAX_ENDPOINTS: usize = 3;
 
 /// How often one request is sent again because its endpoint has not looked at it.
 const MAX_REFUSALS: usize = 2;
 
-/// How long a request may take.
+/// How long a request may take, and how much is tried.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) struct Attempt {
     /// End of the whole request (TO-2, `request`).
@@ -34,6 +35,10 @@ pub(in crate::proxy) struct Attempt {
     pub(in crate::proxy) each: Option<Duration>,
     /// Time without progress of the request until the head of the response.
     pub(in crate::proxy) head: Option<Duration>,
+    /// When it began, where it is not the first one.
+    pub(in crate::proxy) begun: Option<Instant>,
+    /// Endpoints that it is offered to where they refuse connections.
+    pub(in crate::proxy) endpoints: usize,
 }
 
 /// A response, with the hold on its endpoint.
@@ -59,7 +64,10 @@ pub(in crate::proxy) enum Failure {
     Client(BodyFault),
 }
 
-/// Sends a request to an endpoint of a backend, which has some.
+/// What became of a request; with a failure, the endpoint that was asked last.
+pub(in crate::proxy) type Sent = Result<Answer, (Failure, Option<Rc<Endpoint>>)>;
+
+/// Sends a request to an endpoint of a backend, which has some beside those to be `avoided`.
 ///
 /// An endpoint that cannot be connected to is left for another one. A connection that was kept and
 /// turns out to be closed is replaced by the next, provided that nothing was sent, or that the
@@ -69,15 +77,13 @@ pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
     mut message: Message,
     attempt: Attempt,
+    avoided: &[Rc<Endpoint>],
     worker: &Worker,
-) -> Result<Answer, (Failure, Option<Rc<Endpoint>>)> {
+) -> Sent {
     let limits = &worker.limits;
-    let progress = Rc::clone(match &message {
-        Message::Http1(outgoing) => outgoing.progress(),
-        Message::Http2(request) => request.body().progress(),
-    });
-    let mut tried: Vec<Rc<Endpoint>> = Vec::new();
-    while tried.len() < MAX_ENDPOINTS.min(backend.endpoint_count()) {
+    let progress = Rc::clone(message.progress());
+    let mut tried: Vec<Rc<Endpoint>> = avoided.to_vec();
+    while tried.len() < avoided.len() + attempt.endpoints {
         let Some(endpoint) = backend.endpoint(&tried).map(Rc::clone) else { break };
         let lease = Lease::new(&endpoint, limits);
         let each = attempt.each.map(|each| Instant::now() + each);
@@ -89,7 +95,8 @@ pub(in crate::proxy) async fn send(
         let sent = {
             // Pinned here: to hand it on would make room for it once more.
             let sending = pin!(one.send(message));
-            before(deadline, attempt.head, &progress, worker.timers.timer(), sending).await
+            let limit = AttemptLimit { deadline, attempt, progress: &progress };
+            limit.before(worker.timers.timer(), sending).await
         };
         let failure = match sent {
             Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
@@ -108,38 +115,79 @@ pub(in crate::proxy) async fn send(
     Err((Failure::Connect, tried.pop()))
 }
 
-/// Waits for `future` until the deadline, or until neither the request's body nor the response
-/// got any further for `head`; `None` where it took too long.
-async fn before<F: Future>(
+/// When an attempt has to be over.
+struct AttemptLimit<'a> {
     deadline: Option<Instant>,
-    head: Option<Duration>,
-    progress: &BodyProgress,
-    mut timer: Timer,
-    mut future: Pin<&mut F>,
-) -> Option<F::Output> {
-    let limit = || {
-        let head = head.map(|head| progress.last() + head);
-        match (deadline, head) {
+    attempt: Attempt,
+    progress: &'a BodyProgress,
+}
+
+impl AttemptLimit<'_> {
+    /// Waits for `future` until the deadline, or until neither the request's body nor the response
+    /// got any further for as long as the head may take; `None` where it took too long.
+    async fn before<F: Future>(
+        &self,
+        mut timer: Timer,
+        mut future: Pin<&mut F>,
+    ) -> Option<F::Output> {
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            match self.at() {
+                Some(limit) => timer.poll(cx, limit).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn at(&self) -> Option<Instant> {
+        let last = self.progress.last();
+        let last = self.attempt.begun.map_or(last, |begun| begun.max(last));
+        match (self.deadline, self.attempt.head.map(|head| last + head)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
-    };
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        match limit() {
-            Some(limit) => timer.poll(cx, limit).map(|()| None),
-            None => Poll::Pending,
-        }
-    })
-    .await
+    }
 }
 
 /// A request in the form that its endpoint reads.
 pub(in crate::proxy) enum Message {
     Http1(Box<Outgoing>),
     Http2(Box<Request<RequestBody>>),
+}
+
+impl Message {
+    pub(super) fn method(&self) -> &Method {
+        match self {
+            Self::Http1(outgoing) => outgoing.method(),
+            Self::Http2(request) => request.method(),
+        }
+    }
+
+    fn progress(&self) -> &Rc<BodyProgress> {
+        match self {
+            Self::Http1(outgoing) => outgoing.progress(),
+            Self::Http2(request) => request.body().progress(),
+        }
+    }
+
+    /// Keeps what is read of the body, up to so many bytes, for it to be sent once more.
+    pub(super) fn keep_body(&mut self, most: usize) {
+        match self {
+            Self::Http1(outgoing) => outgoing.keep_body(most),
+            Self::Http2(request) => request.body_mut().keep(most),
+        }
+    }
+
+    /// The same request once more; none where its body is not kept.
+    pub(super) fn again(&self) -> Option<Self> {
+        Some(match self {
+            Self::Http1(outgoing) => Self::Http1(outgoing.again()?),
+            Self::Http2(request) => Self::Http2(Box::new(twin(request)?)),
+        })
+    }
 }
 
 /// A request that got no response from one endpoint.
@@ -308,16 +356,14 @@ fn is_silent(error: &hyper::Error) -> bool {
 }
 
 /// Whether a request may be sent twice (RFC 9110 9.2.2).
-fn is_safe(method: &Method) -> bool {
+pub(super) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// A copy of a request, where it has no body: of one that has, something may be gone already.
+/// A copy of a request, where it has no body or the body is kept: of any other, something may be gone
+/// already.
 fn twin(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut twin = Request::new(request.body().empty());
+    let mut twin = Request::new(request.body().again()?);
     *twin.method_mut() = request.method().clone();
     *twin.uri_mut() = request.uri().clone();
     *twin.version_mut() = request.version();

@@ -47,6 +47,7 @@ pub(crate) fn rule(name: &str) -> HttpRule {
         filters: Vec::new(),
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
+        retry: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Endpoints.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,12 +43,13 @@ impl Recorded {
     }
 }
 
-/// An endpoint that answers 200 with its name as header `x-endpoint`, the request's body and
+/// An endpoint that answers 200, unless it is told otherwise, with its name as header `x-endpoint`, the request's body and
 /// trailers as its own, and the target as header `x-target`.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Recorded>>>,
     came: Arc<Notify>,
+    statuses: Arc<Mutex<VecDeque<u16>>>,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -72,7 +74,12 @@ impl Echo {
         let address = listener.local_addr().expect("it is bound");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let came = Arc::new(Notify::new());
-        let log = Log { requests: Arc::clone(&requests), came: Arc::clone(&came) };
+        let statuses = Arc::new(Mutex::new(VecDeque::new()));
+        let log = Log {
+            requests: Arc::clone(&requests),
+            came: Arc::clone(&came),
+            statuses: Arc::clone(&statuses),
+        };
         let name = name.to_owned();
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
@@ -83,7 +90,12 @@ impl Echo {
                 tokio::spawn(serve(stream, name.clone(), log.clone(), http2));
             }
         });
-        Self { address, requests, came, connections, task }
+        Self { address, requests, came, statuses, connections, task }
+    }
+
+    /// Answers the next requests with these statuses.
+    pub(crate) fn will_answer(&self, statuses: &[u16]) {
+        self.statuses.lock().expect("no test panicked").extend(statuses);
     }
 
     /// Connections that came so far.
@@ -124,6 +136,7 @@ impl Echo {
 struct Log {
     requests: Arc<Mutex<Vec<Recorded>>>,
     came: Arc<Notify>,
+    statuses: Arc<Mutex<VecDeque<u16>>>,
 }
 
 async fn serve(stream: TcpStream, name: String, log: Log, http2: bool) {
@@ -164,7 +177,9 @@ async fn echo(
         Some(trailers) => body.with_trailers(async { Some(Ok(trailers)) }).boxed(),
         None => body.boxed(),
     };
+    let status = log.statuses.lock().expect("no test panicked").pop_front().unwrap_or(200);
     Response::builder()
+        .status(status)
         .header("x-endpoint", name)
         .header("x-target", target)
         .body(body)

@@ -333,7 +333,7 @@ fn rule() -> impl Strategy<Value = Value> {
         prop_oneof![3 => Just(Vec::new()), 1 => vec(filter, 1..3)],
         vec(backend_ref(), 0..3),
         timeouts,
-        weighted(0.05, Just(json!({ "attempts": 1 }))),
+        weighted(0.2, one_of(&[r#"{"attempts":0}"#, r#"{"codes":[503,500],"backoff":"1s"}"#])),
     )
         .prop_map(|(name, matches, filters, backends, timeouts, retry)| {
             without_nulls(json!({

@@ -133,6 +133,32 @@ impl Outgoing {
         }
     }
 
+    /// The same request once more, for another attempt; of one that was not begun. None where its body
+    /// is not kept.
+    pub(in crate::proxy::upstream) fn again(&self) -> Option<Box<Self>> {
+        let mut again = Box::new(Self {
+            method: self.method.clone(),
+            spare: HeaderMap::new(),
+            body: self.body.again()?,
+            framing: self.framing,
+            gathered: self.gathered.clone(),
+            gathered_sent: 0,
+            piece: Bytes::new(),
+            chunk_open: false,
+            body_ended: self.framing == Framing::Empty,
+            begun: false,
+            held_back: None,
+        });
+        if self.held_back.is_some() {
+            again.hold_back();
+        }
+        Some(again)
+    }
+
+    pub(in crate::proxy::upstream) fn keep_body(&mut self, most: usize) {
+        self.body.keep(most);
+    }
+
     /// Asks for the body only once the endpoint wants it (RFC 9110 10.1.1): the client learns with the
     /// first question for it that it is wanted.
     #[cold]
@@ -162,7 +188,7 @@ impl Outgoing {
         self.body.progress()
     }
 
-    pub(super) fn method(&self) -> &Method {
+    pub(in crate::proxy::upstream) fn method(&self) -> &Method {
         &self.method
     }
 

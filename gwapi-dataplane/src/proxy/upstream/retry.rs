@@ -1,0 +1,139 @@
+//! A request whose rule says when it is sent again (RY-1 to RY-6).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use gwapi_translate::ir::HttpRetry;
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::discard::discard;
+use super::pool::Endpoint;
+use super::send::{Answer, Attempt, Failure, Message, Sent, is_safe, send};
+use crate::proxy::core_state::CoreBackend;
+use crate::proxy::worker::Worker;
+
+/// Time before the first retry, where the rule sets none.
+const BACKOFF: Duration = Duration::from_millis(25);
+
+/// Times that the base of the backoff goes into the longest one.
+const LONGEST_BACKOFF: u32 = 10;
+
+/// Sends a request to an endpoint of a backend, which has some, and again as `retry` says.
+///
+/// A retry goes to another endpoint than those that failed, as long as there are any. What is kept of a
+/// body to be sent once more is bounded: a longer one is sent once.
+pub(in crate::proxy) async fn send_with_retries(
+    backend: &CoreBackend,
+    mut message: Message,
+    mut attempt: Attempt,
+    retry: &HttpRetry,
+    worker: &Rc<Worker>,
+) -> Sent {
+    // Each endpoint that is asked counts as an attempt.
+    attempt.endpoints = 1;
+    if retry.attempts == 0 {
+        return send(backend, message, attempt, &[], worker).await;
+    }
+    message.keep_body(worker.limits.max_retry_body_bytes);
+    let original = message;
+    let mut failed: Vec<Rc<Endpoint>> = Vec::new();
+    let mut backoff = Backoff::new(retry);
+    let mut next = original.again();
+    for left in (0..=retry.attempts).rev() {
+        let Some(message) = next.take() else { break };
+        if failed.len() >= backend.endpoint_count() {
+            failed.clear();
+        }
+        let sent = send(backend, message, attempt, &failed, worker).await;
+        if left == 0 || !is_retried(&sent, retry, original.method(), attempt) {
+            return sent;
+        }
+        next = original.again();
+        if next.is_none() {
+            return sent;
+        }
+        failed.extend(end(sent, worker));
+        let resumed = Instant::now() + backoff.next();
+        if let Some(deadline) = attempt.deadline.filter(|deadline| *deadline <= resumed) {
+            // RY-4.
+            tokio::time::sleep_until(deadline).await;
+            return Err((Failure::Timeout, failed.pop()));
+        }
+        tokio::time::sleep_until(resumed).await;
+        attempt.begun = Some(Instant::now());
+    }
+    // The client broke its body off before the first attempt.
+    Err((Failure::Upstream, failed.pop()))
+}
+
+/// Whether the rule wants another attempt after this one.
+fn is_retried(sent: &Sent, retry: &HttpRetry, method: &Method, attempt: Attempt) -> bool {
+    let lists = |status: StatusCode| retry.codes.contains(&status.as_u16());
+    match sent {
+        Ok(answer) => lists(answer.response.status()),
+        // Nothing was sent.
+        Err((Failure::Connect, _)) => true,
+        // RY-6: by the timeout of an attempt, not by that of the request.
+        Err((Failure::Timeout, _)) => {
+            let is_over = attempt.deadline.is_some_and(|deadline| deadline <= Instant::now());
+            let may = is_idempotent(method) || lists(StatusCode::GATEWAY_TIMEOUT);
+            attempt.each.is_some() && !is_over && may
+        }
+        // It may have been processed; and more of it would only add to what is too much already.
+        Err((Failure::Upstream | Failure::Overflow | Failure::Client(_), _)) => false,
+    }
+}
+
+/// RFC 9110 9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    is_safe(method) || matches!(*method, Method::PUT | Method::DELETE | Method::TRACE)
+}
+
+/// Lets go of what came of an attempt; the endpoint that failed.
+fn end(sent: Sent, worker: &Rc<Worker>) -> Option<Rc<Endpoint>> {
+    match sent {
+        Ok(Answer { response, lease, .. }) => {
+            let endpoint = lease.shared_endpoint();
+            discard(response.into_body(), lease, worker);
+            Some(endpoint)
+        }
+        Err((_, endpoint)) => endpoint,
+    }
+}
+
+/// Times between attempts (RY-3): each twice the one before, up to ten times the first, less up to a
+/// half at random, so that requests that failed together do not come again together.
+struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    fn new(retry: &HttpRetry) -> Self {
+        let base = retry.backoff.unwrap_or(BACKOFF);
+        Self { next: base, longest: base.saturating_mul(LONGEST_BACKOFF) }
+    }
+
+    fn next(&mut self) -> Duration {
+        let whole = self.next;
+        self.next = whole.saturating_mul(2).min(self.longest);
+        whole.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backoff_doubles_up_to_ten_times_its_base() {
+        let base = Duration::from_millis(100);
+        let retry = HttpRetry { codes: Vec::new(), attempts: 1, backoff: Some(base) };
+        let mut backoff = Backoff::new(&retry);
+        for whole in [100, 200, 400, 800, 1000, 1000].map(Duration::from_millis) {
+            let time = backoff.next();
+            assert!(whole / 2 <= time && time <= whole, "{time:?} of {whole:?}");
+        }
+    }
+}
