@@ -75,6 +75,9 @@ pub struct Limits {
     pub max_response_headers: usize,
     /// Bytes of a response's head, and of its trailers; more answer 502.
     pub max_response_head_bytes: usize,
+    /// Bytes of a response over HTTP/2 that an endpoint may send before its client takes them: the window
+    /// of a stream. That of a connection has room for all of its streams.
+    pub max_upstream_stream_bytes: usize,
     /// Bytes of a request's body that are kept so that a rule's retries can send it once more; a longer
     /// one is sent once.
     pub max_retry_body_bytes: usize,
@@ -128,6 +131,7 @@ impl Default for Limits {
             write_stall_timeout: Duration::from_secs(60),
             max_response_headers: 128,
             max_response_head_bytes: 64 * 1024,
+            max_upstream_stream_bytes: 64 * 1024,
             max_retry_body_bytes: 64 * 1024,
             max_connections_per_endpoint_per_core: 1024,
             max_connections_per_endpoint: 4096,

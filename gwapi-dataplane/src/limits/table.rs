@@ -155,10 +155,12 @@ rows! {
     max_response_head_bytes: Bytes, KIB, 16 * MIB,
         "the head of a response, and its trailers",
         "502; trailers beyond it, or more than 32, cut the response";
+    max_upstream_stream_bytes: Bytes, 16 * KIB, 16 * MIB,
+        "what is read ahead of a client from an endpoint, on an HTTP/2 stream", "the endpoint waits";
     max_retry_body_bytes: Bytes, 0, GIB,
         "a request body that is kept for retries of its rule", "not retried";
     max_connections_per_endpoint_per_core: Count, 1, 100 * MILLION,
-        "connections of a core to an endpoint", "requests wait, see `max-pending-per-endpoint`";
+        "connections of a core to an endpoint; over HTTP/2 each is for up to 100 requests at once", "requests wait, see `max-pending-per-endpoint`";
     max_connections_per_endpoint: Count, 1, 100 * MILLION,
         "connections to an endpoint over all cores",
         "requests wait, see `max-pending-per-endpoint`";

@@ -1,6 +1,6 @@
 //! New connections to endpoints.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,12 +17,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::http2_io::EndpointIo;
+use super::slots::Slot;
 use crate::Limits;
 use crate::proxy::body::RequestBody;
 
-/// Flow-control windows of HTTP/2 towards endpoints: of a stream, and of a connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Requests at once on a connection over HTTP/2, where the endpoint takes as many. Its window has room for
+/// all that they may read ahead: clients that take nothing of their responses hold nobody else up.
+const MAX_STREAMS: u32 = 100;
 
 /// Streams that were reset on our side and that hyper goes on to remember. Clients that cancel many
 /// requests must not bring the connection down that others share.
@@ -92,27 +93,30 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
 
 /// An HTTP/2 connection by prior knowledge, for many requests at once.
 ///
-/// `settings` is told whenever the endpoint has said how many streams it takes, and at the end. Until it has, that is
+/// `slot` is its place among those that there may be. `settings` is told whenever the endpoint has said how many streams it takes, and at the end. Until it has, that is
 /// one: what waits for it can go elsewhere, and what the library holds cannot.
 pub(super) async fn http2(
     place: &Place,
     limits: &Limits,
     settings: Rc<Notify>,
+    slot: Option<Slot>,
 ) -> io::Result<Http2> {
     let stream = connect(place, limits).await?;
     let address = stream.peer_addr()?;
-    let ended = Rc::clone(&settings);
+    let (ended, is_settled) = (Rc::clone(&settings), Rc::new(Cell::new(false)));
+    let io = EndpointIo::new(stream, settings, Rc::clone(&is_settled));
+    let window = u32::try_from(limits.max_upstream_stream_bytes).unwrap_or(u32::MAX);
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window.saturating_mul(MAX_STREAMS))
         .max_header_list_size(u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX))
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
-        .handshake(TokioIo::new(EndpointIo::new(stream, settings)))
+        .handshake(TokioIo::new(io))
         .await
         .map_err(io::Error::other)?;
     let connection = Rc::new(RefCell::new(Some(Box::pin(connection))));
@@ -127,9 +131,10 @@ pub(super) async fn http2(
         }
         // So that those who send learn of it, and those who wait.
         driven.take();
+        drop(slot);
         ended.notify_waiters();
     });
-    Ok(Http2 { sender, connection })
+    Ok(Http2 { sender, connection, is_settled })
 }
 
 /// A connection over HTTP/2, which a task of its own drives.
@@ -137,13 +142,21 @@ pub(super) struct Http2 {
     pub(super) sender: http2::SendRequest<RequestBody>,
     /// None once it has ended.
     connection: Rc<RefCell<Option<Pin<Box<Driven>>>>>,
+    is_settled: Rc<Cell<bool>>,
 }
 
 type Driven = http2::Connection<TokioIo<EndpointIo>, RequestBody, LocalExecutor>;
 
 impl Http2 {
-    /// How many streams the endpoint takes at once.
+    /// How many requests there may be at once.
     pub(super) fn max_streams(&self) -> usize {
-        self.connection.borrow().as_ref().map_or(0, |it| it.current_max_send_streams())
+        let connection = self.connection.borrow();
+        let taken = connection.as_ref().map_or(0, |it| it.current_max_send_streams());
+        taken.min(MAX_STREAMS as usize)
+    }
+
+    /// Whether the endpoint has said how many it takes.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_settled.get()
     }
 }

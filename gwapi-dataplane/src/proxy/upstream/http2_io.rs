@@ -2,6 +2,7 @@
 //! two things to whoever embeds it: informational responses without an end, and to say that the
 //! endpoint has changed how many streams it takes.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
@@ -36,11 +37,13 @@ pub(super) struct EndpointIo {
     scanner: Scanner,
     /// Told when the endpoint has said how many streams it takes.
     settings: Rc<Notify>,
+    /// Whether it has.
+    is_settled: Rc<Cell<bool>>,
 }
 
 impl EndpointIo {
-    pub(super) fn new(stream: TcpStream, settings: Rc<Notify>) -> Self {
-        Self { stream, scanner: Scanner::default(), settings }
+    pub(super) fn new(stream: TcpStream, settings: Rc<Notify>, is_settled: Rc<Cell<bool>>) -> Self {
+        Self { stream, scanner: Scanner::default(), settings, is_settled }
     }
 }
 
@@ -59,6 +62,7 @@ impl AsyncRead for EndpointIo {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
         if seen.settings {
+            this.is_settled.set(true);
             this.settings.notify_waiters();
         }
         Poll::Ready(Ok(()))

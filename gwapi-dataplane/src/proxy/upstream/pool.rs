@@ -44,11 +44,9 @@ impl Pool {
                 place,
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
-                is_multiplexed: h2c,
                 multiplexed: tokio::sync::Mutex::default(),
                 streams: Rc::default(),
                 failed: Cell::new(None),
-                last_used: Cell::new(Instant::now()),
             })
         });
         Rc::clone(endpoint)
@@ -71,14 +69,13 @@ pub(in crate::proxy) struct Endpoint {
     slots: Rc<Slots>,
     /// HTTP/1 connections without a request, the last used one at the end.
     idle: RefCell<Vec<Idle>>,
-    is_multiplexed: bool,
-    /// The HTTP/2 connection; the lock is held while it is made, so that it is made once.
-    multiplexed: tokio::sync::Mutex<Option<Multiplexed>>,
-    /// Requests that wait for it, or for a stream of it.
+    /// The HTTP/2 connections that take requests; the lock is held while one is made, so that it is made
+    /// once.
+    multiplexed: tokio::sync::Mutex<Vec<Multiplexed>>,
+    /// Requests that wait for one, or for a stream of them.
     streams: Rc<StreamQueue>,
-    /// When it could last not be made.
+    /// When one could last not be made.
     failed: Cell<Option<Instant>>,
-    last_used: Cell<Instant>,
 }
 
 struct Idle {
@@ -89,7 +86,14 @@ struct Idle {
 struct Multiplexed {
     http2: Http2,
     made: Instant,
-    open: Rc<Cell<usize>>,
+    usage: Rc<Usage>,
+}
+
+/// How an HTTP/2 connection is used.
+struct Usage {
+    /// Streams that are open.
+    open: Cell<usize>,
+    last: Cell<Instant>,
 }
 
 /// Why there is no connection for a request.
@@ -156,7 +160,8 @@ impl Endpoint {
         waited.unwrap_or(Err(CheckoutError::Overflow))
     }
 
-    /// A stream of the HTTP/2 connection, for one request. The endpoint says how many there may be.
+    /// A stream of an HTTP/2 connection, for one request. The endpoint says how many there may be on a
+    /// connection; where they are all taken there may be another connection, within the limits.
     pub(super) async fn http2(&self, limits: &Limits) -> Result<Checkout, CheckoutError> {
         let came = Instant::now();
         let mut waits: Option<(Waiting, tokio::time::Instant)> = None;
@@ -173,32 +178,33 @@ impl Endpoint {
                     self.multiplexed.lock().await
                 }
             };
-            let usable = |it: &&Multiplexed| {
-                !it.http2.sender.is_closed()
-                    && it.made.elapsed() < limits.max_upstream_connection_age
-            };
-            if let Some(multiplexed) = multiplexed.as_ref().filter(usable) {
-                // Those who wait come first.
-                if (waits.is_some() || self.streams.waiting.get() == 0)
-                    && let Some(stream) = self.streams.open(multiplexed)
-                {
-                    return Ok(multiplexed.checkout(stream, true));
+            // Requests on those that go are answered there; they end with the last of them.
+            multiplexed.retain(|it| it.is_usable(limits));
+            // Those who wait come first.
+            if waits.is_some() || self.streams.waiting.get() == 0 {
+                let open = |it: &Multiplexed| Some(it.checkout(self.streams.open(it)?, true));
+                if let Some(checkout) = multiplexed.iter().find_map(open) {
+                    return Ok(checkout);
                 }
-            } else {
-                // Those that waited for an attempt share its end: one after the other they would
-                // wait too long.
-                if self.failed.get().is_some_and(|failed| failed >= came) {
-                    let error = "the connection that this request waited for failed";
-                    return Err(io::Error::other(error).into());
-                }
+            }
+            if let Some(slot) = self.place_for_another(&multiplexed, came)? {
                 let freed = Rc::clone(&self.streams.freed);
-                // Requests on the one before are answered there; it ends with the last of them.
-                let made = Box::pin(connect::http2(&self.place, limits, freed)).await;
-                let http2 = made.inspect_err(|_| self.failed.set(Some(Instant::now())))?;
-                let made = Multiplexed { http2, made: Instant::now(), open: Rc::default() };
-                let made = multiplexed.insert(made);
-                if let Some(stream) = self.streams.open(made) {
-                    return Ok(made.checkout(stream, false));
+                match Box::pin(connect::http2(&self.place, limits, freed, slot)).await {
+                    Ok(http2) => {
+                        let made = Multiplexed::new(http2);
+                        let stream = self.streams.open(&made);
+                        let checkout = stream.map(|stream| made.checkout(stream, false));
+                        multiplexed.push(made);
+                        if let Some(checkout) = checkout {
+                            return Ok(checkout);
+                        }
+                    }
+                    Err(error) => {
+                        self.failed.set(Some(Instant::now()));
+                        if multiplexed.is_empty() {
+                            return Err(error.into());
+                        }
+                    }
                 }
             }
             drop(multiplexed);
@@ -212,13 +218,32 @@ impl Endpoint {
         }
     }
 
+    /// The place that one more HTTP/2 connection takes, where one may be made: the first one in any case,
+    /// another one where those that there are have no room. A request that came at `came` fails with the
+    /// attempt that it waited for.
+    fn place_for_another(
+        &self,
+        multiplexed: &[Multiplexed],
+        came: Instant,
+    ) -> io::Result<Option<Option<Slot>>> {
+        let has_failed = self.failed.get().is_some_and(|failed| failed >= came);
+        if multiplexed.is_empty() {
+            // One after the other they would wait too long.
+            return match has_failed {
+                true => Err(io::Error::other("the connection that this request waited for failed")),
+                false => Ok(Some(self.slots.try_open())),
+            };
+        }
+        // What has not said yet how much it takes is not full.
+        let is_full = multiplexed.iter().all(|it| it.http2.is_settled());
+        Ok((is_full && !has_failed).then(|| self.slots.try_open()).flatten().map(Some))
+    }
+
     /// Uses a connection over HTTP/2 for no more requests.
     pub(super) fn retire(&self, made: Instant) {
         // Where it is locked, another one is being made.
-        if let Ok(mut multiplexed) = self.multiplexed.try_lock()
-            && multiplexed.as_ref().is_some_and(|it| it.made == made)
-        {
-            *multiplexed = None;
+        if let Ok(mut multiplexed) = self.multiplexed.try_lock() {
+            multiplexed.retain(|it| it.made != made);
         }
     }
 
@@ -261,23 +286,31 @@ impl Endpoint {
         let wanted = self.slots.waiting_elsewhere().min(idle.len());
         idle.drain(..wanted);
         drop(idle);
-        if self.in_flight.get() == 0
-            && let Ok(mut multiplexed) = self.multiplexed.try_lock()
-            && multiplexed
-                .as_ref()
-                .is_some_and(|it| it.http2.sender.is_closed() || expired(self.last_used.get()))
-        {
-            *multiplexed = None;
+        if let Ok(mut multiplexed) = self.multiplexed.try_lock() {
+            multiplexed.retain(|it| {
+                let is_used = it.usage.open.get() > 0 || !expired(it.usage.last.get());
+                is_used && !it.http2.sender.is_closed()
+            });
         }
     }
 
     fn has_connections(&self) -> bool {
-        let multiplexed = self.multiplexed.try_lock().map_or(true, |sender| sender.is_some());
+        let multiplexed = self.multiplexed.try_lock().map_or(true, |all| !all.is_empty());
         !self.idle.borrow().is_empty() || multiplexed
     }
 }
 
 impl Multiplexed {
+    fn new(http2: Http2) -> Self {
+        let now = Instant::now();
+        let usage = Rc::new(Usage { open: Cell::new(0), last: Cell::new(now) });
+        Self { http2, made: now, usage }
+    }
+
+    fn is_usable(&self, limits: &Limits) -> bool {
+        !self.http2.sender.is_closed() && self.made.elapsed() < limits.max_upstream_connection_age
+    }
+
     fn checkout(&self, stream: Stream, reused: bool) -> Checkout {
         Checkout { sender: self.http2.sender.clone(), stream, reused, made: self.made }
     }
@@ -304,12 +337,12 @@ struct StreamQueue {
 impl StreamQueue {
     /// A stream, where the connection has room for it.
     fn open(self: &Rc<Self>, connection: &Multiplexed) -> Option<Stream> {
-        let open = &connection.open;
-        if open.get() >= connection.http2.max_streams() {
+        let usage = &connection.usage;
+        if usage.open.get() >= connection.http2.max_streams() {
             return None;
         }
-        open.set(open.get() + 1);
-        Some(Stream { open: Rc::clone(open), queue: Rc::clone(self) })
+        usage.open.set(usage.open.get() + 1);
+        Some(Stream { usage: Rc::clone(usage), queue: Rc::clone(self) })
     }
 
     /// A place among those who wait, and until when.
@@ -345,13 +378,14 @@ impl Drop for Waiting {
 
 /// A request's stream of a connection over HTTP/2, until dropped.
 pub(in crate::proxy) struct Stream {
-    open: Rc<Cell<usize>>,
+    usage: Rc<Usage>,
     queue: Rc<StreamQueue>,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.open.set(self.open.get() - 1);
+        self.usage.open.set(self.usage.open.get() - 1);
+        self.usage.last.set(Instant::now());
         self.queue.note_free();
     }
 }
@@ -399,10 +433,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
-        // Each idle HTTP/1 connection has a time of its own.
-        if self.endpoint.is_multiplexed {
-            self.endpoint.last_used.set(Instant::now());
-        }
     }
 }
 
@@ -576,18 +606,18 @@ mod tests {
         let limits = Rc::new(Limits::default());
         let test = async {
             let (_listener, pool, endpoint) = silent(BackendProtocol::H2c, &limits).await;
-            let lease = Lease::new(&endpoint, &limits);
             let first = endpoint.http2(&limits).await.expect("it takes connections");
             assert!(!first.reused);
             drop(first);
             let second = endpoint.http2(&limits).await.expect("it takes connections");
             assert!(second.reused);
+            let usage = Rc::clone(&second.stream.usage);
             pool.sweep(Instant::now() + 2 * LIMIT);
             assert!(endpoint.has_connections(), "a request is in flight");
-            drop(lease);
-            pool.sweep(endpoint.last_used.get() + LIMIT / 2);
+            drop(second);
+            pool.sweep(usage.last.get() + LIMIT / 2);
             assert!(endpoint.has_connections(), "it was used a moment ago");
-            pool.sweep(endpoint.last_used.get() + LIMIT);
+            pool.sweep(usage.last.get() + LIMIT);
             assert!(!endpoint.has_connections());
         };
         LocalSet::new().run_until(test).await;

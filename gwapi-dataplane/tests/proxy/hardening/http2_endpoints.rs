@@ -1,12 +1,18 @@
 //! What endpoints over HTTP/2 answer that no client must see, and what they refuse that another
 //! connection takes.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use gwapi_dataplane::Limits;
 use gwapi_translate::ir::BackendProtocol;
 use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Frame};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -193,8 +199,12 @@ async fn one_that_refuses_for_ever_is_not_asked_for_ever() {
 #[tokio::test]
 async fn requests_beyond_the_streams_of_an_endpoint_wait_and_those_beyond_that_are_refused() {
     let endpoint = endpoint(ONE_STREAM, |_, _| Vec::new()).await;
-    let limits =
-        Limits { max_pending_per_endpoint: 5, pending_timeout: clock::SHORT, ..Limits::default() };
+    let limits = Limits {
+        max_connections_per_endpoint_per_core: 1,
+        max_pending_per_endpoint: 5,
+        pending_timeout: clock::SHORT,
+        ..Limits::default()
+    };
     let proxy = serve_h2c(limits, &endpoint);
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -212,7 +222,8 @@ async fn requests_beyond_the_streams_of_an_endpoint_wait_and_those_beyond_that_a
 async fn requests_that_wait_for_a_stream_have_their_turn() {
     let endpoint =
         endpoint(ONE_STREAM, |_, stream| response(stream, &[(":status", "200")], b"ok")).await;
-    let proxy = serve_h2c(Limits::default(), &endpoint);
+    let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+    let proxy = serve_h2c(limits, &endpoint);
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let address = proxy.address;
@@ -221,4 +232,94 @@ async fn requests_that_wait_for_a_stream_have_their_turn() {
     while let Some(status) = within(asked.join_next()).await {
         assert_eq!(status.expect("no panic"), StatusCode::OK);
     }
+}
+
+/// A body without an end.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 * 1024])))))
+    }
+}
+
+/// An endpoint over HTTP/2 that takes so many streams at once on a connection. `/endless` has no end, and
+/// everything else is short. It tells of its connections.
+async fn endless_over_http2(streams: u32) -> (Scripted, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    let endpoint = Scripted::start(move |stream, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let service = hyper::service::service_fn(|request: http::Request<_>| async move {
+            let _: &http::Request<hyper::body::Incoming> = &request;
+            let body = match request.uri().path() {
+                "/endless" => Endless.boxed(),
+                _ => http_body_util::Full::from("ok").boxed(),
+            };
+            Ok::<_, Infallible>(http::Response::new(body))
+        });
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.max_concurrent_streams(streams);
+        let serving = server.serve_connection(TokioIo::new(stream), service);
+        async move {
+            let _ = serving.await;
+        }
+    })
+    .await;
+    (endpoint, connections)
+}
+
+/// Responses that a client asks for and takes nothing of, each one on its own stream.
+async fn untaken(proxy: &Proxy, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
+    let mut held = Vec::new();
+    while held.len() < count {
+        let stream = TcpStream::connect(proxy.address).await.expect("it accepts");
+        let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        client.initial_stream_window_size(1);
+        let (mut sender, connection) =
+            within(client.handshake(TokioIo::new(stream))).await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        // As many as a client may have at once.
+        for _ in 0..(count - held.len()).min(100) {
+            let request = http::Request::get("http://a/endless").body(client::Body::default());
+            let response = sender.send_request(request.expect("it is a request"));
+            held.push(within(response).await.expect("the head of a response"));
+        }
+    }
+    held
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_of_their_responses_hold_up_nobody_else() {
+    let (endpoint, connections) = endless_over_http2(1000).await;
+    let proxy = serve_h2c(Limits::default(), &endpoint);
+    let held = untaken(&proxy, 90).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get("a", "/").await.text(), "ok");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    drop(held);
+}
+
+#[tokio::test]
+async fn streams_that_are_all_taken_make_room_on_another_connection_within_the_limits() {
+    let (endpoint, connections) = endless_over_http2(10).await;
+    let limits = Limits {
+        max_connections_per_endpoint_per_core: 3,
+        pending_timeout: clock::SHORT,
+        ..Limits::default()
+    };
+    let proxy = serve_h2c(limits, &endpoint);
+    let mut held = untaken(&proxy, 25).await;
+    assert_eq!(proxy.get("a", "/").await.text(), "ok");
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
+    held.extend(untaken(&proxy, 5).await);
+    assert_eq!(proxy.get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
 }
