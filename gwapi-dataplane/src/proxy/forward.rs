@@ -1,6 +1,6 @@
 //! The request as its endpoint gets it.
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
 use http::request::Parts;
 use http::{Request, Uri, Version};
 use hyper::body::Body;
@@ -61,8 +61,15 @@ impl Fields<'_> {
                 None
             }
         };
+        // RFC 9110 10.1.4: TE is for the next hop alone.
+        let te = self.present.any(Present::TE) && self.head.headers.contains_key(TE);
+        match (upgrading, te) {
+            (true, true) => head.field(CONNECTION.as_str(), b"upgrade, te"),
+            (true, false) => head.field(CONNECTION.as_str(), b"upgrade"),
+            (false, true) => head.field(CONNECTION.as_str(), b"te"),
+            (false, false) => {}
+        }
         if upgrading {
-            head.field(CONNECTION.as_str(), b"upgrade");
             head.field(UPGRADE.as_str(), b"websocket");
         }
         let expects = self.present.any(Present::EXPECT)

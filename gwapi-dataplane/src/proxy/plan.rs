@@ -77,10 +77,16 @@ pub(super) fn plan(
 ) -> Result<Plan, LocalReply> {
     let core = &connection.worker.core;
     let target = Target::read(head, present, &connection.worker.limits)?;
-    let gateway = match snapshot.ports.get(&connection.socket) {
-        Some(port) => &*port.gateway,
-        None => return Err(LocalReply::NotFound("nothing is served here any more")),
+    let Some(port) = snapshot.ports.get(&connection.socket) else {
+        return Err(LocalReply::NotFound("nothing is served here any more"));
     };
+    if port.tls != connection.tls.is_some() {
+        // The connection came when the listener was of the other kind: what is meant for TLS must not
+        // go in the clear.
+        connection.leave();
+        return Err(LocalReply::Misdirected);
+    }
+    let gateway = &*port.gateway;
     let listener = choose_listener(connection, gateway, &target)?;
     account.listener = Some(core.listener(&gateway.id, listener));
     let request = RequestHead {

@@ -127,6 +127,7 @@ async fn trailers_pass_from_http2_to_http2() {
     assert_eq!(reply.trailers.expect("there are trailers")["x-sum"], "42");
     let seen = echo.only_request();
     assert_eq!(seen.header("te"), Some("trailers"));
+    assert_eq!(seen.header("connection"), None);
     let trailers = seen.trailers.expect("there are trailers");
     assert_eq!((&trailers["x-sum"], trailers.len()), (&HeaderValue::from_static("42"), 1));
 }

@@ -275,3 +275,33 @@ async fn a_listener_without_certificate_keeps_its_host_from_the_others() {
     assert!(tls(proxy.address, "a.example", &both, &[]).await.is_err());
     assert!(tls(proxy.address, "b.example", &both, &[]).await.is_ok());
 }
+
+/// What is meant for TLS does not go in the clear, nor the other way round.
+#[tokio::test]
+async fn a_connection_of_before_its_listener_changed_to_tls_or_from_it_is_not_served() {
+    let echo = Echo::start("a").await;
+    let certificate = certificate_for(&["a.example"]);
+    let clear = |port| simple(port, echo.address);
+    let encrypted = |port| {
+        let mut resources = simple(port, echo.address);
+        resources.push(ir_listener(https_listener("web", port, None, &["c"])));
+        resources.push(certificate.secret("c"));
+        resources
+    };
+    let mut proxy = serve(clear);
+    let port = proxy.address.port();
+    let mut before = proxy.client().await;
+    assert_eq!(before.get("a.example", "/").await.endpoint(), "a");
+    proxy.set(encrypted(port));
+    let reply = before.get("a.example", "/").await;
+    assert_eq!(reply.status, StatusCode::MISDIRECTED_REQUEST);
+    before.closed_by_peer().await;
+
+    let mut before = client(proxy.address, "a.example", &[&certificate]).await;
+    assert_eq!(before.get("a.example", "/").await.endpoint(), "a");
+    proxy.set(clear(port));
+    let reply = before.get("a.example", "/").await;
+    assert_eq!(reply.status, StatusCode::MISDIRECTED_REQUEST);
+    before.closed_by_peer().await;
+    assert_eq!(proxy.get("a.example", "/").await.endpoint(), "a");
+}

@@ -122,10 +122,16 @@ impl Endpoint {
     }
 
     /// An HTTP/1 connection for one request, and whether it was there before: then the endpoint may
-    /// be about to close it.
-    pub(super) async fn http1(&self, limits: &Limits) -> Result<(Box<Http1>, bool), CheckoutError> {
+    /// be about to close it. A `new` one is wanted where that has happened to the request; it is one
+    /// that was there all the same where there is no room for another.
+    pub(super) async fn http1(
+        &self,
+        limits: &Limits,
+        new: bool,
+    ) -> Result<(Box<Http1>, bool), CheckoutError> {
         // Those who wait come first.
-        if !self.slots.has_waiting()
+        if !new
+            && !self.slots.has_waiting()
             && let Some(connection) = self.take_idle()
         {
             return Ok((connection, true));
@@ -463,7 +469,8 @@ mod tests {
     /// A connection that was not there before.
     async fn connection(endpoint: &Endpoint, limits: &Limits) -> Box<Http1> {
         let idle = std::mem::take(&mut *endpoint.idle.borrow_mut());
-        let (connection, reused) = endpoint.http1(limits).await.expect("it takes connections");
+        let (connection, reused) =
+            endpoint.http1(limits, false).await.expect("it takes connections");
         assert!(!reused);
         *endpoint.idle.borrow_mut() = idle;
         connection
@@ -555,14 +562,14 @@ mod tests {
         let first = connection(&endpoint, &limits).await;
         let second = connection(&endpoint, &limits).await;
 
-        let mut waiting = Box::pin(endpoint.http1(&limits));
+        let mut waiting = Box::pin(endpoint.http1(&limits, false));
         assert!(futures_pending(&mut waiting).await);
-        assert!(matches!(endpoint.http1(&limits).await, Err(CheckoutError::Overflow)));
+        assert!(matches!(endpoint.http1(&limits, false).await, Err(CheckoutError::Overflow)));
         endpoint.put_idle(first, &limits);
         let (first, reused) = waiting.await.expect("one is free");
         assert!(reused);
 
-        let mut waiting = Box::pin(endpoint.http1(&limits));
+        let mut waiting = Box::pin(endpoint.http1(&limits, false));
         assert!(futures_pending(&mut waiting).await);
         drop(second);
         let (second, reused) = waiting.await.expect("there is room for one");
@@ -577,7 +584,7 @@ mod tests {
         let other_core = Pool::new(Arc::clone(&pool.all_slots), Rc::clone(&pool.limits));
         let there = other_core.endpoint(endpoint.place.clone(), BackendProtocol::Http1);
         let only = connection(&endpoint, &limits).await;
-        let mut waiting = Box::pin(there.http1(&limits));
+        let mut waiting = Box::pin(there.http1(&limits, false));
         assert!(futures_pending(&mut waiting).await);
         drop(only);
         assert!(waiting.await.is_ok());
@@ -588,7 +595,7 @@ mod tests {
         let limits = Limits { max_connections_per_endpoint_per_core: 0, ..Limits::default() };
         let (_listener, _pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
         let began = tokio::time::Instant::now();
-        assert!(matches!(endpoint.http1(&limits).await, Err(CheckoutError::Overflow)));
+        assert!(matches!(endpoint.http1(&limits, false).await, Err(CheckoutError::Overflow)));
         let waited = began.elapsed();
         assert!(waited >= limits.pending_timeout && waited < 2 * limits.pending_timeout);
     }

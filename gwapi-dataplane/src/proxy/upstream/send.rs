@@ -216,8 +216,9 @@ impl One<'_> {
     }
 
     async fn http1(&self, mut outgoing: Box<Outgoing>) -> Result<Response<UpstreamBody>, Unsent> {
+        let mut again = false;
         loop {
-            let (connection, reused) = match self.endpoint.http1(self.limits).await {
+            let (connection, reused) = match self.endpoint.http1(self.limits, again).await {
                 Ok(checkout) => checkout,
                 Err(error) => {
                     tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
@@ -231,12 +232,13 @@ impl One<'_> {
                 Ok(response) => return Ok(response.map(UpstreamBody::Http1)),
                 Err(Unanswered { outgoing: mut unanswered, silent, cause }) => {
                     let client = matches!(cause, Cause::Client);
-                    if client || !(reused && silent && unanswered.rewind()) {
+                    // Once: a request on which the endpoint breaks must not go through the pool.
+                    if client || again || !(reused && silent && unanswered.rewind()) {
                         let endpoint = &self.endpoint.place;
                         tracing::debug!(%endpoint, error = %cause, "no response");
                         return Err(Unsent::Failed);
                     }
-                    outgoing = unanswered;
+                    (outgoing, again) = (unanswered, true);
                 }
             }
         }
@@ -246,7 +248,7 @@ impl One<'_> {
         &self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Unsent> {
-        let mut refusals = 0;
+        let (mut refusals, mut again) = (0, false);
         loop {
             let checkout = match self.endpoint.http2(self.limits).await {
                 Ok(checkout) => checkout,
@@ -277,7 +279,10 @@ impl One<'_> {
                     }
                     twin
                 }
-                (None, Some(twin)) if reused && is_safe(&method) && is_silent(error.error()) => {
+                (None, Some(twin))
+                    if reused && !again && is_safe(&method) && is_silent(error.error()) =>
+                {
+                    again = true;
                     twin
                 }
                 _ => {

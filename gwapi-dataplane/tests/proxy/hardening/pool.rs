@@ -1,13 +1,18 @@
 //! Connections to endpoints that go from one request to the next: none may carry anything along.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
+use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Barrier, Semaphore, watch};
+use tokio::task::JoinSet;
 
+use crate::support::upstream::read_head;
 use crate::support::*;
 
 /// More connections than the runtime lets one task ask about in one turn.
@@ -167,4 +172,43 @@ async fn a_client_that_sends_all_before_it_reads_is_served_though_the_response_h
     within(stream.read_to_end(&mut answer)).await.expect("all of the answer");
     assert!(answer.starts_with(b"HTTP/1.1 200 "));
     assert!(answer.len() > ANSWERED);
+}
+
+/// One request on which an endpoint breaks is not tried on every connection that there is.
+#[tokio::test]
+async fn a_request_that_an_endpoint_closes_on_is_sent_again_once() {
+    const KEPT: usize = 10;
+    let (poisoned, everyone) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(KEPT)));
+    let count = Arc::clone(&poisoned);
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let (count, everyone) = (Arc::clone(&count), Arc::clone(&everyone));
+        async move {
+            loop {
+                let head = read_head(&mut stream).await;
+                if head.starts_with("GET /poison") {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                if !head.starts_with("GET /kept") {
+                    return;
+                }
+                // So that there are as many connections as requests.
+                everyone.wait().await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let local = IpAddr::from([127, 0, 0, 1]);
+    let proxy =
+        serve_on_cores(1, local, &ProxyBuilder::new(), |port| simple(port, endpoint.address));
+    let mut kept = JoinSet::new();
+    for _ in 0..KEPT {
+        let mut client = proxy.client().await;
+        kept.spawn(async move { client.get("a", "/kept").await.status });
+    }
+    while let Some(status) = within(kept.join_next()).await {
+        assert_eq!(status.expect("no panic"), StatusCode::OK);
+    }
+    assert_eq!(proxy.get("a", "/poison").await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(poisoned.load(Ordering::Relaxed), 2);
 }

@@ -546,3 +546,15 @@ async fn a_connection_that_an_answer_ends_is_said_to_end() {
         assert!(!answer.contains("keep-alive"), "{name}: {answer}");
     }
 }
+
+/// RFC 9110 10.1.4: TE is for the next hop alone, and says so.
+#[tokio::test]
+async fn te_goes_on_as_a_field_of_the_connection() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let request =
+        "GET / HTTP/1.1\r\nhost: a\r\nte: trailers, gzip\r\nconnection: te, close\r\n\r\n";
+    client::raw(proxy.address, request.as_bytes()).await;
+    let seen = echo.only_request();
+    assert_eq!((seen.headers("te"), seen.headers("connection")), (vec!["trailers"], vec!["te"]));
+}

@@ -342,3 +342,28 @@ async fn while_many_are_slow_others_are_served() {
         assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
     }
 }
+
+/// A client that reads slowly, and does read, is not one that stands still, however much the kernel
+/// would hold for it.
+#[tokio::test]
+async fn a_client_that_reads_steadily_is_kept() {
+    const PIECE: usize = 16 * 1024;
+    let (endpoint, _) = endless().await;
+    let limits = Limits { write_stall_timeout: Duration::from_secs(1), ..patient() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(128 * 1024).expect("small");
+    let mut client = socket.connect(proxy.address).await.expect("it accepts");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it reads");
+    let mut buffer = vec![0; PIECE];
+    // 256 KB a second, for three times as long as it may stand still.
+    let mut pace = tokio::time::interval(Duration::from_millis(60));
+    for _ in 0..50 {
+        pace.tick().await;
+        client.read_exact(&mut buffer).await.expect("more");
+    }
+    // More than could be on its way.
+    for _ in 0..32 * 1024 * 1024 / PIECE {
+        within(client.read_exact(&mut buffer)).await.expect("more");
+    }
+}
