@@ -11,8 +11,8 @@ use crate::cluster::host;
 use crate::command::{cargo, run as run_command};
 use crate::conformance::ConformanceArgs;
 use crate::{
-    bench, cluster, conformance, crds, deps, examples, golden, httpwg, links, manifests, rules,
-    slow_clients, tutorials,
+    bench, cluster, conformance, crds, deps, examples, floods, golden, httpwg, links, manifests,
+    rules, slow_clients, tls_scan, tutorials,
 };
 
 /// A part of CI that can be run by itself.
@@ -46,6 +46,10 @@ pub(crate) enum Stage {
     Httpwg,
     /// Thousands of slow clients are let go while others are served
     SlowClients,
+    /// Floods of HTTP/2 frames are ended, and others do not wait longer for them
+    Floods,
+    /// A listener for HTTPS offers nothing that is weak
+    TlsScan,
     /// Every benchmark runs for a moment and its answers are right
     BenchSmoke,
     /// What is written from the chart and the CRDs is as they say
@@ -151,6 +155,8 @@ impl Stage {
             Self::Tutorials => tutorials::run(root, &[], None),
             Self::Httpwg => httpwg::run(root),
             Self::SlowClients => slow_clients::run(root),
+            Self::Floods => floods::run(root),
+            Self::TlsScan => tls_scan::run(root),
             Self::BenchSmoke => bench::smoke(root),
             Self::Manifests => manifests::run(root, true),
             Self::Cluster => cluster::check(root),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,16 +36,49 @@ impl Gateway {
         endpoint: Option<SocketAddr>,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        run(cargo(root).args(["build", "--locked", "--package", "gwapi-cli"]))?;
-        let target = target_directory(root)?;
-        let folder = target.join(name);
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let (target, folder) = build(root, name)?;
         let [address, admin] = free_addresses()?;
         let mut text = MANIFEST.replace("PORT", &address.port().to_string());
         if let Some(endpoint) = endpoint {
             text.push_str(&SLICE.replace("PORT", &endpoint.port().to_string()));
         }
+        Self::serve(&target, &folder, &text, [address, admin], arguments)
+    }
+
+    /// The same with a listener for HTTPS, whose certificate signs itself.
+    pub(crate) fn start_with_tls(root: &Path, name: &str) -> anyhow::Result<Self> {
+        let (target, folder) = build(root, name)?;
+        let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=a.example"])
+            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-addext", "subjectAltName=DNS:a.example", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate);
+        run(&mut openssl)?;
+        let [address, admin] = free_addresses()?;
+        let listener = "protocol: HTTPS, tls: {certificateRefs: [{name: a}]}";
+        let mut text = MANIFEST.replace("PORT", &address.port().to_string());
+        text = text.replace("protocol: HTTP", listener);
+        text.push_str(SECRET);
+        for (field, file) in [("tls.crt", certificate), ("tls.key", key)] {
+            let pem = fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let lines: String = pem.lines().map(|line| format!("    {line}\n")).collect();
+            text.push_str(&format!("  {field}: |\n{lines}"));
+        }
+        Self::serve(&target, &folder, &text, [address, admin], &[])
+    }
+
+    fn serve(
+        target: &Path,
+        folder: &Path,
+        text: &str,
+        [address, admin]: [SocketAddr; 2],
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let manifest = folder.join("gateway.yaml");
         fs::write(&manifest, text)
             .with_context(|| format!("cannot write {}", manifest.display()))?;
@@ -86,6 +119,15 @@ impl Gateway {
         let status = fs::read_to_string(path).context("gwapi has ended")?;
         resident(&status).context("the kernel does not say how much memory gwapi has")
     }
+}
+
+/// Builds the binary: the target folder, and the folder of this name in it.
+fn build(root: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    run(cargo(root).args(["build", "--locked", "--package", "gwapi-cli"]))?;
+    let target = target_directory(root)?;
+    let folder = target.join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok((target, folder))
 }
 
 impl Gateway {
@@ -175,6 +217,15 @@ endpoints:
   - addresses: [127.0.0.1]
 ports:
   - port: PORT
+";
+
+const SECRET: &str = "\
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: a}
+type: kubernetes.io/tls
+stringData:
 ";
 
 #[cfg(test)]

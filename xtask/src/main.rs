@@ -8,6 +8,7 @@ mod conformance;
 mod crds;
 mod deps;
 mod examples;
+mod floods;
 mod gateway;
 mod golden;
 mod httpwg;
@@ -16,6 +17,7 @@ mod manifests;
 mod parameters;
 mod rules;
 mod slow_clients;
+mod tls_scan;
 mod tutorials;
 
 use std::path::{Path, PathBuf};
@@ -60,6 +62,10 @@ enum Task {
     Httpwg,
     /// Attacks gwapi with thousands of slow clients
     SlowClients,
+    /// Attacks gwapi with floods of HTTP/2 frames
+    Floods,
+    /// Looks by sslscan at what a listener for HTTPS offers
+    TlsScan,
     /// Runs the commands of the tutorials' READMEs and compares what they print
     Tutorials {
         /// Runs these only, by the name of their folder; `readme` is the project's README
@@ -126,6 +132,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Examples => examples::run(&root),
         Task::Httpwg => httpwg::run(&root),
         Task::SlowClients => slow_clients::run(&root),
+        Task::Floods => floods::run(&root),
+        Task::TlsScan => tls_scan::run(&root),
         Task::Tutorials { names, cluster } => tutorials::run(&root, &names, cluster.as_deref()),
         Task::Bench(arguments) => bench::run(&root, &arguments),
         Task::Cluster(arguments) => cluster::run(&root, &arguments),

@@ -1,0 +1,192 @@
+//! `cargo xtask floods`: clients that flood `gwapi` with HTTP/2 frames, and how long somebody else waits
+//! meanwhile for an answer.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::gateway::Gateway;
+
+/// How long somebody else asks, before a flood and during it.
+const MEASURED: Duration = Duration::from_secs(2);
+/// How much longer the slowest but one in a hundred may take during a flood.
+const FACTOR: u32 = 2;
+/// What is not judged: a binary that is not optimised shares two cores with those who flood it.
+const NOT_JUDGED: Duration = Duration::from_millis(100);
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// `GET http://a/`, out of HPACK's table but for the host.
+const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+/// END_STREAM and END_HEADERS.
+const WHOLE: u8 = 5;
+
+/// A flood: its name, and the frames of which it is made, by number.
+type Flood = (&'static str, fn(u32) -> Vec<u8>);
+
+const FLOODS: [Flood; 5] = [
+    ("rapid reset", |number| {
+        let stream = number * 2 + 1;
+        [frame(HEADERS, WHOLE, stream, GET), frame(RST_STREAM, 0, stream, &CANCEL)].concat()
+    }),
+    ("SETTINGS", |_| frame(SETTINGS, 0, 0, &[])),
+    ("PING", |_| frame(PING, 0, 0, &[0; 8])),
+    ("PRIORITY", |number| frame(PRIORITY, 0, number * 2 + 1, &[0, 0, 0, 0, 15])),
+    ("WINDOW_UPDATE", |_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+];
+
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    let gateway = Gateway::start(root, "floods", None, &["--workers", "1"])?;
+    eprintln!("{:<14} {:>12} {:>14} {:>14}", "flood", "connections", "p99 before", "p99 during it");
+    let mut complaints = Vec::new();
+    for (name, piece) in FLOODS {
+        let before = p99(gateway.address)?;
+        let flood = Flooding::start(gateway.address, piece);
+        let during = p99(gateway.address).with_context(|| format!("during {name}"))?;
+        let connections = flood.end();
+        eprintln!("{name:<14} {connections:>12} {:>14.2?} {:>14.2?}", before, during);
+        if connections < 2 {
+            complaints.push(format!("{name}: the gateway ends no connection that floods it"));
+        }
+        let most = (before * FACTOR).max(NOT_JUDGED);
+        if during > most {
+            complaints.push(format!("{name}: somebody else waits {during:.2?}, not {most:.2?}"));
+        }
+    }
+    if !complaints.is_empty() {
+        bail!("{}", complaints.join("\n"));
+    }
+    Ok(())
+}
+
+/// A client that floods, on a new connection whenever its last one is ended; it ends with this value.
+struct Flooding {
+    stop: Arc<AtomicBool>,
+    connections: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flooding {
+    /// Returns once the first connection was made.
+    fn start(address: SocketAddr, piece: fn(u32) -> Vec<u8>) -> Self {
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&connections));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                count.fetch_add(1, Ordering::Relaxed);
+                // That it breaks off is what is wanted.
+                let _ = flood(address, piece, &stopped);
+            }
+        });
+        while connections.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        Self { stop, connections, thread: Some(thread) }
+    }
+
+    /// How many connections it made.
+    fn end(self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Flooding {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One connection of frames, until it is ended.
+fn flood(
+    address: SocketAddr,
+    piece: fn(u32) -> Vec<u8>,
+    stopped: &AtomicBool,
+) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())?;
+    // What comes back is taken, so that it is not the socket that holds the flood back.
+    let mut reader = stream.try_clone()?;
+    let reading = std::thread::spawn(move || {
+        let mut bytes = [0; 16 * 1024];
+        while matches!(reader.read(&mut bytes), Ok(1..)) {}
+    });
+    let mut numbers = 0..u32::MAX / 4;
+    let flooded = loop {
+        let pieces: Vec<u8> = numbers.by_ref().take(100).flat_map(piece).collect();
+        if stopped.load(Ordering::Relaxed) || pieces.is_empty() {
+            break Ok(());
+        }
+        if let Err(error) = stream.write_all(&pieces) {
+            break Err(error);
+        }
+    };
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+    let _ = reading.join();
+    flooded
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// How long an answer takes, but for one of a hundred.
+fn p99(address: SocketAddr) -> anyhow::Result<Duration> {
+    let mut stream = TcpStream::connect(address).context("somebody else is not taken")?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let (mut times, start) = (Vec::new(), Instant::now());
+    while start.elapsed() < MEASURED {
+        let began = Instant::now();
+        stream.write_all(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        read_head(&mut stream).context("somebody else is not served")?;
+        times.push(began.elapsed());
+    }
+    times.sort();
+    Ok(times[times.len() * 99 / 100])
+}
+
+/// Reads an answer without a body.
+fn read_head(stream: &mut TcpStream) -> anyhow::Result<()> {
+    let (mut head, mut bytes) = (Vec::new(), [0; 4096]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut bytes)? {
+            0 => bail!("the connection was closed"),
+            length => head.extend(&bytes[..length]),
+        }
+    }
+    if !head.starts_with(b"HTTP/1.1 204 ") {
+        bail!("{}", String::from_utf8_lossy(&head));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_written_as_the_standard_says() {
+        assert_eq!(frame(RST_STREAM, 0, 3, &CANCEL), [0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 8]);
+    }
+}
