@@ -12,6 +12,8 @@ use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::client::{Http2Client, tls, tls_config, tls_with};
 use crate::support::*;
@@ -92,6 +94,34 @@ async fn what_is_no_hello_ends_the_connection_at_once() {
     ] {
         println!("{name}");
         client::raw(proxy.address, bytes).await;
+    }
+    assert!(tls(proxy.address, "a.example", &[&certificate], &[]).await.is_ok());
+}
+
+/// Every byte of a hello, each in two other ways, and every beginning of it.
+#[tokio::test]
+async fn a_hello_that_is_nearly_one_harms_nobody() {
+    let certificate = certificate_for(&["a.example"]);
+    let proxy = serve(|port| web(port, &certificate));
+    let name = ServerName::try_from("a.example").expect("a name");
+    let config = tls_config(&[&certificate], &["h2", "http/1.1"]);
+    let mut hello = Vec::new();
+    let mut connection = ClientConnection::new(config, name).expect("a client");
+    connection.write_tls(&mut hello).expect("into memory");
+    let changed = (0..hello.len()).flat_map(|position| {
+        [0xff, 0x01].map(|mask| {
+            let mut changed = hello.clone();
+            changed[position] ^= mask;
+            changed
+        })
+    });
+    let cut = (0..hello.len()).map(|length| hello[..length].to_vec());
+    for bytes in changed.chain(cut) {
+        let mut stream = TcpStream::connect(proxy.address).await.expect("it accepts");
+        // It may have been closed already, at the first wrong byte.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        let _ = within(stream.read_to_end(&mut Vec::new())).await;
     }
     assert!(tls(proxy.address, "a.example", &[&certificate], &[]).await.is_ok());
 }
