@@ -15,6 +15,10 @@ pub const APPLIED_ANNOTATION: &str = "gwapi.dev/applied";
 /// Members whose texts are amounts, which an API server writes in a form of its own.
 const AMOUNTS: [&str; 3] = ["requests", "limits", "sizeLimit"];
 
+/// Members that Kubernetes keeps as one value: what somebody adds to a selector changes what all of
+/// it selects.
+const ATOMIC: [&str; 4] = ["selector", "labelSelector", "nodeSelector", "matchLabels"];
+
 /// The manifest with its own fingerprint.
 pub(super) fn sealed(mut manifest: Manifest) -> Manifest {
     let print = fingerprint(&manifest.object.to_string());
@@ -23,33 +27,39 @@ pub(super) fn sealed(mut manifest: Manifest) -> Manifest {
 }
 
 /// Whether `live` has all that `wanted` says. What others added, and what the API server fills in, is
-/// no drift.
+/// no drift, except in a member that is one value.
 pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
-    covers_member(live, wanted, false)
+    differs(live, wanted, false).is_none()
 }
 
-fn covers_member(live: &Value, wanted: &Value, is_amount: bool) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, member)| {
-            let is_amount = is_amount || AMOUNTS.contains(&name.as_str());
-            match live.get(name) {
-                Some(live) => covers_member(live, member, is_amount),
-                None => is_nothing(member),
-            }
-        }),
-        (Value::Array(live), Value::Array(wanted)) => covers_items(live, wanted),
+/// The first member of `wanted` that `live` does not have.
+fn differs(live: &Value, wanted: &Value, is_amount: bool) -> Option<String> {
+    let is_same = match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            return wanted.iter().find_map(|(name, member)| {
+                let is_amount = is_amount || AMOUNTS.contains(&name.as_str());
+                let rest = match live.get(name) {
+                    Some(live) if ATOMIC.contains(&name.as_str()) => {
+                        (live != member).then(String::new)
+                    }
+                    Some(live) => differs(live, member, is_amount),
+                    None => (!is_nothing(member)).then(String::new),
+                }?;
+                let is_plain = !name.contains(['.', '/']);
+                Some(if is_plain { format!(".{name}{rest}") } else { format!("[{name}]{rest}") })
+            });
+        }
+        // Lists of objects are sets to Kubernetes, others are sequences.
+        (Value::Array(live), Value::Array(wanted)) if wanted.iter().all(Value::is_object) => {
+            let is_there = |item: &Value| live.iter().any(|live| covers(live, item));
+            let at = wanted.iter().position(|item| !is_there(item))?;
+            let rest = live.get(at).and_then(|live| differs(live, &wanted[at], false));
+            return Some(format!("[{at}]{}", rest.unwrap_or_default()));
+        }
         (Value::String(live), Value::String(wanted)) if is_amount => same_amount(live, wanted),
         (live, wanted) => live == wanted,
-    }
-}
-
-/// Lists of objects are sets to Kubernetes, others are sequences.
-fn covers_items(live: &[Value], wanted: &[Value]) -> bool {
-    if wanted.iter().all(Value::is_object) {
-        wanted.iter().all(|item| live.iter().any(|live| covers(live, item)))
-    } else {
-        live == wanted
-    }
+    };
+    (!is_same).then(String::new)
 }
 
 /// What an API server does not keep.
@@ -128,6 +138,30 @@ mod tests {
         ] {
             assert!(!covers(&live, &wanted), "{live}");
         }
+    }
+
+    #[test]
+    fn what_is_added_to_a_selector_is_drift() {
+        let service = |selector: Value| json!({"spec": {"selector": selector}});
+        let wanted = service(json!({"app": "web"}));
+        assert!(covers(&service(json!({"app": "web"})), &wanted));
+        assert!(!covers(&service(json!({"app": "web", "added": "by hand"})), &wanted));
+        let pods = |nodes: Value| {
+            json!({"spec": {"template": {"spec": {
+                "nodeSelector": nodes,
+                "topologySpreadConstraints": [{"labelSelector": {"matchLabels": {"app": "web"}}}],
+            }}}})
+        };
+        let wanted = pods(json!({"disk": "fast"}));
+        assert!(covers(&pods(json!({"disk": "fast"})), &wanted));
+        assert!(!covers(&pods(json!({"disk": "fast", "zone": "a"})), &wanted));
+        let spread = json!({"spec": {"template": {"spec": {
+            "nodeSelector": {"disk": "fast"},
+            "topologySpreadConstraints": [
+                {"labelSelector": {"matchLabels": {"app": "web", "added": "by hand"}}},
+            ],
+        }}}});
+        assert!(!covers(&spread, &wanted));
     }
 
     #[test]
