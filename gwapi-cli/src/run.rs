@@ -165,6 +165,7 @@ pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool)
         any_controller: arguments.controller_name.is_none(),
         controller_name: arguments.controller_name.clone().unwrap_or(default.controller_name),
         port_offset,
+        reserved_ports: default.reserved_ports,
         addresses,
         allow_external_name: arguments.allow_external_name,
         underscore_headers: arguments.underscore_headers == Underscores::Keep,

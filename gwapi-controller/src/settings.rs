@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use gwapi_model::CONTROLLER_NAME;
 use gwapi_translate::{AddressPolicy, Options};
 
-use crate::provision::ProvisionSettings;
+use crate::provision::{ADMIN_PORT, ProvisionSettings};
 
 /// What a controller is told before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,12 +50,13 @@ impl Default for ControllerSettings {
 }
 
 impl ControllerSettings {
-    /// The options of the translator in a cluster: only classes of ours, every port as written, and
-    /// proxies of its own for each Gateway.
+    /// The options of the translator in a cluster: only classes of ours, every port as written but
+    /// for the one of the proxies' admin pages, and proxies of its own for each Gateway.
     pub fn options(&self) -> Options {
         Options {
             controller_name: self.controller_name.clone(),
             addresses: AddressPolicy::Provisioned,
+            reserved_ports: [ADMIN_PORT].into(),
             ..Options::default()
         }
     }
@@ -80,6 +81,12 @@ mod tests {
         let options = settings.options();
         assert_eq!(options.controller_name, "example.test/mine");
         assert!(!options.any_controller);
+    }
+
+    #[test]
+    fn no_listener_has_the_port_of_the_proxies_admin_pages() {
+        let options = ControllerSettings::default().options();
+        assert!(options.reserved_ports.contains(&19000));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use bootstrap::{ConfigService, keep_bootstrap};
 pub use drift::APPLIED_ANNOTATION;
 pub use kind::ManagedKind;
 pub use objects::{
-    CLASS_NAME_LABEL, CONTROLLER_LABEL, GATEWAY_NAME_LABEL, INSTANCE_LABEL, MANAGED_BY,
+    ADMIN_PORT, CLASS_NAME_LABEL, CONTROLLER_LABEL, GATEWAY_NAME_LABEL, INSTANCE_LABEL, MANAGED_BY,
     MANAGED_BY_LABEL, Manifest, controller_label, objects,
 };
 pub use settings::{ADDRESS_TIMEOUT, Bootstrap, ProvisionArgs, ProvisionSettings, PullPolicy};

@@ -99,6 +99,13 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
             ),
         ));
     }
+    // GW-9: at once, and not only when a proxy fails to bind it.
+    if bound_port.is_some_and(|port| options.reserved_ports.contains(&port)) {
+        problems.push(Problem::new(
+            ConditionReason::PortUnavailable,
+            format!("port {port} is reserved for the proxies' own use; choose another port"),
+        ));
+    }
     let (supported_kinds, kinds_problem) = kinds(listener);
     ListenerDraft {
         key: ListenerKey::new(listener.name.as_str()),

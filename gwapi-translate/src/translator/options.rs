@@ -1,6 +1,6 @@
 //! What translation depends on besides the resources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gwapi_model::CONTROLLER_NAME;
@@ -25,6 +25,9 @@ pub struct Options {
     pub any_controller: bool,
     /// Added to the port of every listener; sums over 65535 are conditions.
     pub port_offset: u16,
+    /// Ports that the data plane keeps to itself: a listener cannot have one (GW-9), and no parameters
+    /// can open one on nodes.
+    pub reserved_ports: BTreeSet<u16>,
     /// Addresses of Gateways that ask for none (AD-5).
     pub addresses: AddressPolicy,
     /// Route to Services of type ExternalName (HB-7).
@@ -84,6 +87,7 @@ impl Default for Options {
             controller_name: CONTROLLER_NAME.to_owned(),
             any_controller: false,
             port_offset: 0,
+            reserved_ports: BTreeSet::new(),
             addresses: AddressPolicy::Shared(vec![IpAddr::from([0, 0, 0, 0])]),
             allow_external_name: false,
             underscore_headers: false,

@@ -134,7 +134,8 @@ fn find(name: &NamespacedName, resources: &Resources, options: &Options) -> Para
     let Some(found) = resources.gateway_parameters.get(name) else {
         return Parameters::invalid(format!("GatewayParameters `{name}` do not exist"));
     };
-    if let Some(why) = violations(found) {
+    let why = violations(found).or_else(|| reserved_host_port(&found.spec, options));
+    if let Some(why) = why {
         return Parameters::invalid(format!("GatewayParameters `{name}` are not valid: {why}"));
     }
     let note = || format!("GatewayParameters `{name}` have no effect without a cluster");
@@ -143,6 +144,17 @@ fn find(name: &NamespacedName, resources: &Resources, options: &Options) -> Para
         problem: None,
         note: (!options.provisioned()).then(note),
     }
+}
+
+/// A port that proxies keep to themselves is not opened on nodes.
+fn reserved_host_port(spec: &GatewayParametersSpec, options: &Options) -> Option<String> {
+    let ports = spec.workload.host_ports.iter().map(|it| it.port.get()).enumerate();
+    let (index, port) =
+        ports.into_iter().find(|(_, port)| options.reserved_ports.contains(port))?;
+    Some(format!(
+        "spec.workload.hostPorts[{index}].port: {port} is reserved for the proxies' own use, and no \
+         listener can have it; remove the item"
+    ))
 }
 
 /// What is wrong with parameters, in one line.

@@ -16,6 +16,7 @@ use super::assign::ServicePlan;
 use super::fingerprint::fingerprint;
 use super::kind::ManagedKind;
 use super::settings::{Bootstrap, ProvisionSettings};
+pub use pod::ADMIN_PORT;
 
 /// Label that marks what gwapi made.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";

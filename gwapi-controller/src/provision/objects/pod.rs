@@ -24,7 +24,7 @@ use crate::serve::TOKEN_AUDIENCE;
 const CONTAINER: &str = "proxy";
 
 /// Where metrics and probes are; no listener can have this port.
-const ADMIN_PORT: u16 = 19000;
+pub const ADMIN_PORT: u16 = 19000;
 
 /// The user that proxies run as. Nothing belongs to it but what it makes itself.
 const USER: i64 = 65532;

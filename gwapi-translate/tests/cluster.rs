@@ -1,0 +1,92 @@
+//! What a cluster keeps from Gateways: ports of the proxies.
+
+use std::sync::Arc;
+
+use gwapi_model::status::Status;
+use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, Resources};
+use gwapi_translate::infrastructure::GatewayInfrastructure;
+use gwapi_translate::{AddressPolicy, Options, Translation, translate};
+use serde_json::{Value, json};
+
+const ADMIN_PORT: u16 = 19000;
+
+fn options() -> Options {
+    Options {
+        addresses: AddressPolicy::Provisioned,
+        reserved_ports: [ADMIN_PORT].into(),
+        ..Options::default()
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned + Into<Resource>>(json: Value) -> Resource {
+    serde_json::from_value::<T>(json).expect("the kind that it is").into()
+}
+
+fn run(spec: Value, parameters: Option<Value>) -> Translation {
+    let mut all = vec![
+        read::<gwapi_model::GatewayClass>(json!({
+            "metadata": {"name": "gwapi"},
+            "spec": {"controllerName": "gwapi.dev/gateway-controller"},
+        })),
+        read::<gwapi_model::Gateway>(json!({
+            "metadata": {"name": "gw", "namespace": "default"}, "spec": spec,
+        })),
+    ];
+    all.extend(parameters.map(|spec| {
+        read::<gwapi_model::GatewayParameters>(json!({
+            "metadata": {"name": "own", "namespace": "default"}, "spec": spec,
+        }))
+    }));
+    translate(&all.into_iter().collect::<Resources>(), &options())
+}
+
+fn infrastructure(translation: &Translation) -> Arc<GatewayInfrastructure> {
+    let id = NamespacedName::new("default", "gw");
+    translation.infrastructure.get(&id).expect("it is provisioned").clone()
+}
+
+/// Conditions of the Gateway and of its listeners, one a line.
+fn conditions(translation: &Translation) -> String {
+    let status = translation.status.get(&ObjectId::new(Kind::Gateway, "default", "gw"));
+    let Some(Status::Gateway(status)) = status else { panic!("the Gateway is ours") };
+    let all = status.conditions.iter().chain(status.listeners.iter().flat_map(|it| &it.conditions));
+    let lines =
+        all.map(|it| format!("{}={} {}: {}", it.condition_type, it.status, it.reason, it.message));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn listeners() -> Value {
+    json!([
+        {"name": "web", "port": 80, "protocol": "HTTP"},
+        {"name": "admin", "port": ADMIN_PORT, "protocol": "HTTP"},
+    ])
+}
+
+#[test]
+fn a_listener_on_a_reserved_port_is_refused_at_once_and_has_no_port_of_the_service() {
+    let translation = run(json!({"gatewayClassName": "gwapi", "listeners": listeners()}), None);
+    let told = conditions(&translation);
+    assert!(told.contains("Accepted=False PortUnavailable: port 19000 is reserved"), "{told}");
+    let ports: Vec<u16> = infrastructure(&translation).ports.iter().map(|it| it.port).collect();
+    assert_eq!(ports, [80]);
+    let config = &translation.config[&NamespacedName::new("default", "gw")];
+    assert_eq!(config.listeners().map(|it| it.port).collect::<Vec<_>>(), [80]);
+}
+
+#[test]
+fn a_reserved_port_is_not_opened_on_nodes() {
+    let with = |port: u16| {
+        let parameters = json!({"workload": {"hostPorts": [{"port": port, "hostPort": 8080}]}});
+        let spec = json!({
+            "gatewayClassName": "gwapi",
+            "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}],
+            "infrastructure": {"parametersRef": {
+                "group": "gwapi.dev", "kind": "GatewayParameters", "name": "own"}},
+        });
+        conditions(&run(spec, Some(parameters)))
+    };
+    let told = with(ADMIN_PORT);
+    assert!(told.contains("Accepted=False InvalidParameters"), "{told}");
+    assert!(told.contains("hostPorts[0].port: 19000 is reserved"), "{told}");
+    assert!(with(80).contains("Accepted=True"));
+}
