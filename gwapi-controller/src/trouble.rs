@@ -1,6 +1,16 @@
-//! What goes on being wrong is told once.
+//! What goes on being wrong is told once, and what others bring about not without limit.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// For how long what was told is not told again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Different things that are told within that time.
+const MOST_TOLD: usize = 64;
 
 /// What is wrong at present with something that is tried again and again.
 #[derive(Debug, Default)]
@@ -21,9 +31,37 @@ impl Trouble {
     }
 }
 
+/// What was told of late.
+#[derive(Debug, Default)]
+pub(crate) struct Quota {
+    since: Option<Instant>,
+    told: BTreeSet<String>,
+}
+
+impl Quota {
+    /// Whether this is to be told: the same once a minute, and within one only so much in all.
+    pub(crate) fn allows(&mut self, text: String, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= SILENCE) {
+            self.since = Some(now);
+            self.told.clear();
+        }
+        self.told.len() < MOST_TOLD && self.told.insert(text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_is_told_once_a_minute_and_no_flood_of_different_things() {
+        let (mut quota, now) = (Quota::default(), Instant::now());
+        assert!(quota.allows("refused".to_owned(), now));
+        assert!(!quota.allows("refused".to_owned(), now));
+        let told = (0..1000).filter(|count| quota.allows(count.to_string(), now)).count();
+        assert_eq!(told, MOST_TOLD - 1);
+        assert!(quota.allows("refused".to_owned(), now + SILENCE));
+    }
 
     #[test]
     fn a_failure_is_news_once_and_so_is_its_end() {

@@ -95,7 +95,7 @@ impl Peer {
         drop(lock(&self.stranger).take());
     }
 
-    fn is_stranger(&self) -> bool {
+    pub(super) fn is_stranger(&self) -> bool {
         lock(&self.stranger).is_some()
     }
 }

@@ -1,14 +1,14 @@
 //! The one method of the gRPC service, and who may call it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use gwapi_model::NamespacedName;
 use gwapi_translate::ir::GatewayId;
 use gwapi_translate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, METHOD, SERVICE};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::codegen::{BoxFuture, BoxStream, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService};
@@ -20,9 +20,7 @@ use super::authenticate::{AuthenticationError, Authenticator, Identity, MAX_TOKE
 use super::gateway::Denied;
 use super::hub::Hub;
 use super::stream::{self, Opened};
-
-/// How long a proxy waits for the first complete state before it is sent away to try again.
-const WAIT_FOR_STATE: Duration = Duration::from_secs(60);
+use crate::trouble::Quota;
 
 type Checked = BoxFuture<Identity, AuthenticationError>;
 
@@ -32,6 +30,8 @@ pub(super) struct Service {
     hub: Arc<Hub>,
     authenticate: Arc<dyn Fn(String) -> Checked + Send + Sync>,
     stopped: watch::Receiver<()>,
+    /// Which refusals are told: whoever has a token of any account can bring about as many as it likes.
+    refusals: Arc<Mutex<Quota>>,
 }
 
 impl Service {
@@ -45,7 +45,7 @@ impl Service {
             let authenticator = Arc::clone(&authenticator);
             Box::pin(async move { authenticator.authenticate(&token).await })
         };
-        Self { hub, authenticate: Arc::new(authenticate), stopped }
+        Self { hub, authenticate: Arc::new(authenticate), stopped, refusals: Arc::default() }
     }
 
     /// Opens a stream for whoever shows a token.
@@ -60,22 +60,31 @@ impl Service {
                 AuthenticationError::Refused(_) => Code::Unauthenticated,
                 AuthenticationError::Unavailable(_) => Code::Unavailable,
             };
-            tracing::warn!(gateway = %id, %error, "a proxy is not let in");
+            self.tell_refusal(&id, None, &error.to_string());
             Status::new(code, error.to_string())
         })?;
-        if let Some(peer) = request.extensions().get::<Peer>() {
-            peer.admit();
+        // Whether there is such a Gateway is no business of other namespaces.
+        if *identity.namespace != *id.namespace {
+            return Err(self.refuse(Denied::Account, &id, &identity));
         }
         self.wait_for_state().await?;
         let opened = self.register(&id, &identity)?;
+        // Whoever may not have a stream stays a stranger, whatever its token: anybody in the cluster
+        // can have one.
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            peer.admit();
+        }
         tracing::info!(gateway = %id, proxy = opened.proxy(), "a proxy connected");
         let stream = stream::serve(opened, request.into_inner(), self.stopped);
         Ok(Response::new(Box::pin(stream)))
     }
 
+    /// Waits for the first complete state, but no longer than a stranger may stay: who waits is told
+    /// to try again before its connection ends.
     async fn wait_for_state(&self) -> Result<(), Status> {
         let mut ready = self.hub.ready();
-        let waited = tokio::time::timeout(WAIT_FOR_STATE, ready.wait_for(|ready| *ready)).await;
+        let time = self.hub.limits.admission_timeout / 2;
+        let waited = tokio::time::timeout(time, ready.wait_for(|ready| *ready)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -85,26 +94,38 @@ impl Service {
     }
 
     fn register(&self, id: &GatewayId, identity: &Identity) -> Result<Opened, Status> {
-        let refuse = |denied| {
-            let is_over = matches!(denied, Denied::Gone);
-            let status = status(denied, id, identity);
-            let why = status.message();
-            if is_over {
-                // Its pods are about to be deleted, and ask until they are.
-                tracing::debug!(gateway = %id, %identity, why, "a proxy is not let in");
-            } else {
-                tracing::warn!(gateway = %id, %identity, why, "a proxy is not let in");
-            }
-            status
-        };
-        // Whether there is such a Gateway is no business of other namespaces.
-        if *identity.namespace != *id.namespace {
-            return Err(refuse(Denied::Account));
-        }
+        let refuse = |denied| self.refuse(denied, id, identity);
         let gateway = self.hub.gateway(id).ok_or_else(|| refuse(Denied::Gone))?;
         let account = &identity.service_account;
         let proxy = identity.pod.clone().unwrap_or_else(|| identity.to_string());
         Opened::new(&self.hub, gateway, account.clone(), proxy).map_err(refuse)
+    }
+
+    fn refuse(&self, denied: Denied, id: &GatewayId, identity: &Identity) -> Status {
+        let is_over = matches!(denied, Denied::Gone);
+        let status = status(denied, id, identity);
+        let why = status.message();
+        if is_over {
+            // Its pods are about to be deleted, and ask until they are.
+            tracing::debug!(gateway = %id, %identity, why, "a proxy is not let in");
+        } else {
+            self.tell_refusal(id, Some(identity), why);
+        }
+        status
+    }
+
+    fn tell_refusal(&self, id: &GatewayId, identity: Option<&Identity>, why: &str) {
+        let identity = identity.map(ToString::to_string).unwrap_or_default();
+        let told = format!("{id} {identity} {why}");
+        let is_told = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            refusals.allows(told, Instant::now())
+        };
+        if is_told {
+            tracing::warn!(gateway = %id, identity, why, "a proxy is not let in");
+        } else {
+            tracing::debug!(gateway = %id, identity, why, "a proxy is not let in");
+        }
     }
 }
 
@@ -184,7 +205,77 @@ impl StreamingService<DeltaDiscoveryRequest> for Method {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use gwapi_model::{ResourceEvent, manifest};
+    use gwapi_translate::Translator;
+    use gwapi_translate::wire::ResourceVersions;
+    use tonic::codegen::Service as _;
+
+    use super::super::admission::Strangers;
+    use super::super::settings::ServeLimits;
     use super::*;
+    use crate::ControllerSettings;
+
+    const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: gwapi}
+spec: {controllerName: gwapi.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: shop}
+spec:
+  gatewayClassName: gwapi
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+
+    /// Every token is one of the ServiceAccount that it names: `namespace/name`.
+    struct Accounts;
+
+    impl Authenticator for Accounts {
+        async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
+            let (namespace, account) = token.split_once('/').expect("namespace/name");
+            Ok(Identity {
+                namespace: namespace.to_owned(),
+                service_account: account.to_owned(),
+                pod: None,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_gets_no_stream_stays_a_stranger_whatever_its_token() {
+        let hub = Arc::new(Hub::new("a".to_owned(), ServeLimits::default()));
+        let mut translator = Translator::new(ControllerSettings::default().options());
+        let objects = manifest::parse("gateway", GATEWAY).objects.into_iter();
+        let delta = translator.apply_all(objects.map(|it| ResourceEvent::Apply(it.resource)));
+        hub.publish(&delta, ResourceVersions::default());
+        hub.set_ready();
+        let (_running, stopped) = watch::channel(());
+        let mut service = Service::new(hub, Accounts, stopped);
+        let strangers = Strangers::new(8, 8);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        for (account, is_let_in) in
+            [("else/web-gwapi", false), ("shop/default", false), ("shop/web-gwapi", true)]
+        {
+            let stranger = strangers.take_in(address.ip(), strangers.place().await);
+            let peer = Peer::new(address, stranger);
+            let request = http::Request::post(METHOD)
+                .header("content-type", "application/grpc")
+                .header("gateway", "shop/web")
+                .header("authorization", format!("Bearer {account}"))
+                .extension(peer.clone())
+                .body(tonic::body::Body::empty())
+                .expect("a request");
+            let response = service.call(request).await.expect("it never fails");
+            let refused = Status::from_header_map(response.headers()).map(|it| it.code());
+            let expected = (!is_let_in).then_some(Code::PermissionDenied);
+            assert_eq!(refused, expected, "{account}");
+            assert_eq!(peer.is_stranger(), !is_let_in, "{account}");
+        }
+    }
 
     #[test]
     fn what_is_missing_in_a_request_is_named() {
