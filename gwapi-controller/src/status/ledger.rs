@@ -5,7 +5,7 @@
 //! object read. Whoever writes the same over and over because somebody else undoes it waits longer
 //! each time.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use gwapi_model::jiff::Timestamp;
@@ -64,8 +64,9 @@ pub(super) enum Outcome {
 pub(super) struct Ledger {
     controller_name: String,
     entries: HashMap<ObjectId, Entry>,
-    /// Objects to look at, each once.
-    ready: VecDeque<ObjectId>,
+    /// Objects to look at, each once; kinds in their order, which is classes before Gateways before
+    /// routes: one new Gateway does not wait behind all the routes.
+    ready: BTreeMap<Kind, VecDeque<ObjectId>>,
     /// Objects to look at later.
     timers: BTreeSet<(Instant, ObjectId)>,
     /// Whether it is on us to write.
@@ -111,7 +112,7 @@ impl Ledger {
         Self {
             controller_name: controller_name.to_owned(),
             entries: HashMap::new(),
-            ready: VecDeque::new(),
+            ready: BTreeMap::new(),
             timers: BTreeSet::new(),
             is_leading: false,
             is_complete: false,
@@ -199,7 +200,7 @@ impl Ledger {
             return None;
         }
         loop {
-            let id = self.ready.pop_front()?;
+            let id = self.ready.values_mut().find_map(VecDeque::pop_front)?;
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             entry.is_ready = false;
             if entry.is_busy {
@@ -267,13 +268,12 @@ impl Ledger {
         if let Some(entry) = self.entries.get_mut(&id)
             && !std::mem::replace(&mut entry.is_ready, true)
         {
-            self.ready.push_back(id);
+            self.ready.entry(id.kind).or_default().push_back(id);
         }
     }
 
     fn look_at_all(&mut self) {
         let mut ids: Vec<ObjectId> = self.entries.keys().cloned().collect();
-        // Classes before Gateways before routes.
         ids.sort();
         ids.into_iter().for_each(|id| self.look_at(id));
     }

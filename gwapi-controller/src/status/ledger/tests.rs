@@ -253,3 +253,25 @@ fn an_object_that_is_gone_is_forgotten() {
     assert_eq!(test.next(), None);
     assert!(test.ledger.entries.is_empty());
 }
+
+#[test]
+fn a_class_and_a_gateway_do_not_wait_behind_routes() {
+    let mut test = Test::new();
+    let none = || Status::HttpRoute(RouteStatus { parents: Vec::new().into() });
+    let routes = ["a", "b", "c"].map(|name| ObjectId::new(Kind::HttpRoute, "default", name));
+    for route in &routes {
+        let stored = json!({"parents": [
+            {"controllerName": US, "parentRef": {"name": "web"}, "conditions": []}]});
+        test.ledger.observe(route.clone(), Some(observed(1, stored)));
+        test.ledger.announce(route, 1);
+        test.ledger.want(route.clone(), 1, Some(none()));
+    }
+    test.want(1, Some(accepted("")));
+    let mut order = Vec::new();
+    while let Some(request) = test.next() {
+        let (Request::Write(id, _) | Request::Read(id)) = request;
+        order.push(id);
+    }
+    assert_eq!(order.first(), Some(&class()));
+    assert_eq!(order[1..], routes);
+}
