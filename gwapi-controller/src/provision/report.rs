@@ -80,14 +80,31 @@ impl Report<'_> {
 
     /// The addresses of what is there, whatever is asked for.
     fn addresses_in_use(&mut self) {
-        let services = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
-        for (_, service) in services {
-            self.add(if service.object["spec"]["type"] == "NodePort" {
-                self.node_addresses()
-            } else {
-                service_addresses(&service.object)
-            });
+        // Parameters that are refused may name another Service than the one in use, or none.
+        let existing = self.view.existing.flatten();
+        let ours = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
+        let ours = ours.map(|(_, service)| &service.object);
+        for service in existing.into_iter().chain(ours) {
+            let found = match service["spec"]["type"].as_str() {
+                Some("ExternalName") => Vec::new(),
+                Some("NodePort") => self.node_addresses(),
+                Some("LoadBalancer") => service_addresses(service),
+                _ if self.has_host_ports() => self.node_addresses(),
+                _ => service_addresses(service),
+            };
+            self.add(found);
         }
+    }
+
+    /// Whether the pods that run take ports of their nodes.
+    fn has_host_ports(&self) -> bool {
+        let workloads = self.view.live.iter().filter(|(key, _)| key.0.is_workload());
+        let mut templates = workloads.map(|(_, it)| &it.object["spec"]["template"]["spec"]);
+        templates.any(|pod| {
+            let containers = pod["containers"].as_array().into_iter().flatten();
+            let mut ports = containers.flat_map(|it| it["ports"].as_array().into_iter().flatten());
+            ports.any(|port| port["hostPort"].is_number())
+        })
     }
 
     /// One address for each Service.

@@ -145,7 +145,10 @@ pub(super) fn held(
         return None;
     }
     let addresses = addresses::resolve(id, gateway, options);
-    Some(infrastructure::plan(id, gateway, &addresses, GatewayParametersSpec::default(), true))
+    // They may name the Service that it is reached by.
+    let own = parameters::of_gateway(gateway, resources, options).found;
+    let parameters = own.map(|own| own.spec.clone()).unwrap_or_default();
+    Some(infrastructure::plan(id, gateway, &addresses, parameters, true))
 }
 
 /// TL-7: the identity towards backends is not supported, which is as if it did not resolve.

@@ -267,3 +267,36 @@ fn a_refused_gateway_keeps_its_addresses() {
     assert_eq!(case.addresses(), ["IPAddress 10.245.0.1"]);
     assert_eq!(case.unmet(), [""; 0]);
 }
+
+#[test]
+fn a_refused_gateway_with_host_ports_keeps_the_addresses_of_its_nodes() {
+    let service = json!({"spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.1"]}});
+    let pods = |port: Value| {
+        json!({"spec": {"template": {"spec": {"containers": [{"ports": [
+            {"containerPort": 19000}, port]}]}}}})
+    };
+    let held =
+        |port: Value| {
+            let mut case = Case::new()
+                .with(ManagedKind::Service, "web-gwapi", service.clone())
+                .with(ManagedKind::DaemonSet, "web-gwapi", pods(port));
+            case.wanted.hold = true;
+            case.addresses()
+        };
+    assert_eq!(held(json!({"containerPort": 80, "hostPort": 80})), ["IPAddress 10.0.0.5"]);
+    assert_eq!(held(json!({"containerPort": 80})), ["IPAddress 10.96.0.1"]);
+}
+
+#[test]
+fn a_refused_gateway_keeps_the_addresses_of_a_service_of_the_users() {
+    let mut case = Case::new();
+    case.wanted.hold = true;
+    let ingress = json!([{"ip": "10.245.0.9"}]);
+    case.existing = Some(Some(json!({
+        "spec": {"type": "LoadBalancer"},
+        "status": {"loadBalancer": {"ingress": ingress}},
+    })));
+    assert_eq!(case.addresses(), ["IPAddress 10.245.0.9"]);
+    case.existing = Some(Some(json!({"spec": {"type": "NodePort"}})));
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+}
