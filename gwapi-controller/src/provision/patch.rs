@@ -1,11 +1,14 @@
 //! What parameters lay over a pod template: a strategic merge patch.
 //!
 //! Objects are merged member by member and null takes a member out, as in RFC 7396. Lists whose
-//! items Kubernetes tells apart by a key are merged item by item; all others are replaced.
+//! items Kubernetes tells apart by a key are merged item by item; all others are replaced. Directives
+//! such as `$patch` are not understood, and the API server refuses them as members that it does not
+//! know.
 
 use serde_json::{Map, Value};
 
-/// Lists that are merged item by item, by the name of the member that holds them, with the key.
+/// Lists that are merged item by item, by the name of the member that holds them, with the key. Ports
+/// have their protocol for a second one.
 const KEYS: [(&str, &str); 12] = [
     ("containers", "name"),
     ("initContainers", "name"),
@@ -51,12 +54,19 @@ fn merge_members(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
 
 fn merge_items(items: &mut Vec<Value>, changes: &[Value], key: &str) {
     for change in changes {
-        let same = |item: &&mut Value| item.get(key).is_some() && item.get(key) == change.get(key);
+        let same = |item: &&mut Value| is_same(item, change, key);
         match items.iter_mut().find(same) {
             Some(item) => merge(item, change),
             None => items.push(without_nulls(change)),
         }
     }
+}
+
+fn is_same(item: &Value, change: &Value, key: &str) -> bool {
+    let protocol = |port: &Value| port["protocol"].as_str().unwrap_or("TCP").to_owned();
+    item.get(key).is_some()
+        && item.get(key) == change.get(key)
+        && (key != "containerPort" || protocol(item) == protocol(change))
 }
 
 /// A value as it is where nothing was: what a null would take out is not there.
@@ -101,6 +111,20 @@ mod tests {
             {"name": "proxy", "image": "a", "env": [
                 {"name": "X", "value": "3"}, {"name": "Y", "value": "2"}]},
             {"name": "sidecar"},
+        ]});
+        assert_eq!(merged(target, &patch), expected);
+    }
+
+    #[test]
+    fn ports_are_told_apart_by_their_protocol_as_well() {
+        let target = json!({"ports": [{"containerPort": 53, "protocol": "TCP", "name": "a"}]});
+        let patch = json!({"ports": [
+            {"containerPort": 53, "protocol": "UDP"},
+            {"containerPort": 53, "name": "b"},
+        ]});
+        let expected = json!({"ports": [
+            {"containerPort": 53, "protocol": "TCP", "name": "b"},
+            {"containerPort": 53, "protocol": "UDP"},
         ]});
         assert_eq!(merged(target, &patch), expected);
     }
