@@ -53,6 +53,12 @@ pub(super) enum WatchError {
     /// The API server ended the watch with an error.
     #[error("{0}")]
     Ended(Box<kube::core::Status>),
+    /// What came of the watch is no event, but a page for people.
+    #[error(
+        "the API server ended the watch with something that is no event, as it does when the kind is \
+         not served any more: {0}"
+    )]
+    NoEvent(serde_json::Error),
     /// The API server said nothing.
     #[error("the API server gave no answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Silent,
@@ -168,6 +174,10 @@ where
             }
             State::Watching(version, mut events) => match timeout(SILENCE, events.next()).await {
                 Ok(Some(Ok(event))) => self.happened(event, version, events),
+                // A list tells what became of the kind.
+                Ok(Some(Err(kube::Error::SerdeError(error)))) => {
+                    (Some(Err(WatchError::NoEvent(error))), State::List)
+                }
                 Ok(Some(Err(error))) => failed(error.into(), version),
                 // The server's own time is over, or the connection is dead.
                 Ok(None) | Err(_) => (None, State::Watch(version)),
