@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
-use gwapi_model::{ObjectId, Resource, ResourceEvent, Resources};
+use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent, Resources};
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
 use gwapi_translate::wire::ResourceVersions;
@@ -145,6 +145,9 @@ impl Core {
                 }
             }
         }
+        if !self.progress.failing().is_empty() {
+            self.excuse_what_is_nowhere(&events);
+        }
         self.release(now, &mut events, &mut step);
         self.translate(events, &mut step);
         self.take_in(reports, &mut step);
@@ -187,6 +190,22 @@ impl Core {
             }
             Observation::Fetched(source, id, object) => self.fetch(&source, id, object, now, noted),
         }
+    }
+
+    /// Lets sources whose namespace does not exist count as listed.
+    fn excuse_what_is_nowhere(&mut self, events: &[ResourceEvent]) {
+        let mut namespaces: BTreeSet<ObjectId> =
+            self.resources().ids(Kind::Namespace).into_iter().collect();
+        for event in events {
+            match event {
+                ResourceEvent::Apply(resource) => namespaces.extend([resource.id()]),
+                ResourceEvent::Delete(id) => _ = namespaces.remove(id),
+                // Lists come as what they change.
+                ResourceEvent::Relist(..) => {}
+            }
+        }
+        let exists = |name: &str| namespaces.contains(&ObjectId::new(Kind::Namespace, "", name));
+        self.progress.excuse(exists);
     }
 
     /// What is not listed is gone.

@@ -22,6 +22,8 @@ pub(crate) enum SourceState {
     Listed,
     /// The API server does not have the kind.
     Absent,
+    /// The namespace does not exist, and nothing in it.
+    Homeless,
 }
 
 /// How far the picture is complete.
@@ -59,6 +61,30 @@ impl Progress {
 
     pub(super) fn failed(&mut self, source: Source, error: String) {
         self.failing.insert(source, error);
+    }
+
+    /// Sources that fail because their namespace does not exist count as listed: there is nothing in
+    /// them, and they are listed as soon as that can be. `exists` is asked once all Namespaces are
+    /// known.
+    pub(super) fn excuse(&mut self, exists: impl Fn(&str) -> bool) {
+        let namespaces = Source { kind: Kind::Namespace, namespace: None };
+        if self.sources.get(&namespaces) != Some(&SourceState::Listed) {
+            return;
+        }
+        let sources = &mut self.sources;
+        self.failing.retain(|source, _| {
+            let is_homeless = source.namespace.as_deref().is_some_and(|it| !exists(it));
+            if let Some(state) = sources.get_mut(source).filter(|_| is_homeless) {
+                *state = SourceState::Homeless;
+            }
+            !is_homeless
+        });
+    }
+
+    /// Namespaces that are watched and do not exist.
+    pub(crate) fn missing_namespaces(&self) -> BTreeSet<&str> {
+        let homeless = self.sources.iter().filter(|(_, state)| **state == SourceState::Homeless);
+        homeless.filter_map(|(source, _)| source.namespace.as_deref()).collect()
     }
 
     /// Whether every source has been listed, or is known not to exist.

@@ -322,6 +322,16 @@ impl Engine {
                 tracing::info!(%source, "is watched again");
             }
         }
+        for namespace in now.missing_namespaces().difference(&before.missing_namespaces()) {
+            tracing::warn!(
+                namespace,
+                "is to be watched and does not exist; nothing in it is served until it does and its \
+                 Roles are there"
+            );
+        }
+        for namespace in before.missing_namespaces().difference(&now.missing_namespaces()) {
+            tracing::info!(namespace, "is watched now");
+        }
         for kind in now.absent().difference(&before.absent()) {
             match kind.group() {
                 gwapi_model::GATEWAY_GROUP => {

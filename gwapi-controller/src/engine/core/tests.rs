@@ -73,6 +73,12 @@ fn broken_gateway(generation: i64) -> Object {
     Object::read(Kind::Gateway, raw, "us")
 }
 
+fn namespace(name: &str) -> Object {
+    let json = json!({"metadata": {"name": name, "resourceVersion": "1"}});
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    Object::read(Kind::Namespace, raw, "us")
+}
+
 fn source(kind: Kind) -> Source {
     Source { kind, namespace: None }
 }
@@ -122,6 +128,44 @@ impl Test {
         let id = GatewayId::new("default", gateway);
         self.core.translator().translation().config.contains_key(&id)
     }
+}
+
+fn in_namespace(kind: Kind, namespace: &str) -> Source {
+    Source { kind, namespace: Some(namespace.to_owned()) }
+}
+
+#[test]
+fn a_watched_namespace_that_does_not_exist_blocks_no_other() {
+    let (here, gone) = (in_namespace(Kind::Gateway, "here"), in_namespace(Kind::Gateway, "gone"));
+    let namespaces = source(Kind::Namespace);
+    let mut test = Test::new(vec![here.clone(), gone.clone(), namespaces.clone()]);
+    let listed = |source: Source| Observation::Listed(source, Vec::new(), "5".to_owned());
+    let forbidden = || Observation::Failed(gone.clone(), "forbidden".to_owned());
+    test.observe(listed(here));
+    assert!(!test.observe(forbidden()).went_live, "it may exist");
+    assert!(test.observe(listed(namespaces.clone())).went_live);
+    assert!(test.core.progress().missing_namespaces().contains("gone"));
+    assert!(test.core.progress().failing().is_empty());
+    assert_eq!(test.core.progress().obstacles(), [""; 0]);
+
+    // Once it exists, what is wrong is said.
+    test.observe(Observation::Applied(namespaces, namespace("gone")));
+    test.observe(forbidden());
+    assert!(test.core.progress().failing().contains_key(&gone));
+    test.observe(listed(gone));
+    assert!(test.core.progress().missing_namespaces().is_empty());
+    assert!(test.core.progress().failing().is_empty());
+}
+
+#[test]
+fn a_namespace_that_exists_and_must_not_be_read_is_waited_for() {
+    let gateways = in_namespace(Kind::Gateway, "here");
+    let namespaces = source(Kind::Namespace);
+    let mut test = Test::new(vec![gateways.clone(), namespaces.clone()]);
+    let here = vec![namespace("here")];
+    test.observe(Observation::Listed(namespaces, here, "5".to_owned()));
+    assert!(!test.observe(Observation::Failed(gateways, "forbidden".to_owned())).went_live);
+    assert!(test.core.progress().obstacles()[0].contains("forbidden"));
 }
 
 /// Reason and generation of a condition in the last status that a step tells of an object.
