@@ -1,4 +1,4 @@
-//! What a cluster keeps from Gateways: ports of the proxies.
+//! What a cluster keeps from Gateways: ports of the proxies, and names that Kubernetes writes itself.
 
 use std::sync::Arc;
 
@@ -89,4 +89,28 @@ fn a_reserved_port_is_not_opened_on_nodes() {
     assert!(told.contains("Accepted=False InvalidParameters"), "{told}");
     assert!(told.contains("hostPorts[0].port: 19000 is reserved"), "{told}");
     assert!(with(80).contains("Accepted=True"));
+}
+
+#[test]
+fn what_controllers_of_kubernetes_write_is_not_set_from_infrastructure() {
+    let translation = run(
+        json!({
+            "gatewayClassName": "gwapi",
+            "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}],
+            "infrastructure": {
+                "annotations": {"deployment.kubernetes.io/revision": "99", "example.test/a": "1"},
+                "labels": {"pod-template-hash": "x", "team": "edge"},
+            },
+        }),
+        None,
+    );
+    let infrastructure = infrastructure(&translation);
+    assert_eq!(infrastructure.annotations, [("example.test/a".into(), "1".into())].into());
+    assert_eq!(infrastructure.labels, [("team".into(), "edge".into())].into());
+    let told = conditions(&translation);
+    assert!(told.contains("Accepted=True"), "{told}");
+    assert!(
+        told.contains("pod-template-hash, deployment.kubernetes.io/revision not set"),
+        "{told}"
+    );
 }

@@ -32,7 +32,11 @@ pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
     differs(live, wanted, false).is_none()
 }
 
-/// The first member of `wanted` that `live` does not have.
+/// The first field of `wanted` that `live` does not have, such as `spec.ports[0].port`.
+pub(super) fn difference(live: &Value, wanted: &Value) -> Option<String> {
+    differs(live, wanted, false).map(|path| path.trim_start_matches('.').to_owned())
+}
+
 fn differs(live: &Value, wanted: &Value, is_amount: bool) -> Option<String> {
     let is_same = match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
@@ -162,6 +166,24 @@ mod tests {
             ],
         }}}});
         assert!(!covers(&spread, &wanted));
+    }
+
+    #[test]
+    fn the_field_that_differs_is_named() {
+        let wanted = json!({"metadata": {"annotations": {"example.test/a": "1"}}, "spec": {
+            "ports": [{"port": 80}, {"port": 81}], "selector": {"app": "web"}}});
+        let differing = |pointer: &str, value: Value| {
+            let mut live = wanted.clone();
+            *live.pointer_mut(pointer).expect("it is there") = value;
+            difference(&live, &wanted)
+        };
+        assert_eq!(difference(&wanted, &wanted), None);
+        let found = differing("/metadata/annotations/example.test~1a", json!("2"));
+        assert_eq!(found.as_deref(), Some("metadata.annotations[example.test/a]"));
+        let found = differing("/spec/ports/1/port", json!(82));
+        assert_eq!(found.as_deref(), Some("spec.ports[1].port"));
+        let found = differing("/spec/selector", json!({"app": "web", "added": "x"}));
+        assert_eq!(found.as_deref(), Some("spec.selector"));
     }
 
     #[test]

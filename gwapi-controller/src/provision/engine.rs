@@ -27,6 +27,7 @@ use super::live::{Concerns, LiveObjects, Store, Stream};
 use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, known_services, plan};
+use super::repairs::Repairs;
 use super::report::{View, report};
 use super::settings::{Bootstrap, ProvisionSettings};
 use super::waiting::Waiting;
@@ -70,6 +71,7 @@ struct Entry {
     retry_at: Option<Instant>,
     /// What was applied last, and which versions of the objects came of it.
     settled: Settled,
+    repairs: Repairs,
     waiting: Waiting,
     reported: Option<InfrastructureReport>,
 }
@@ -261,7 +263,11 @@ impl Engine {
         let Some(entry) = self.gateways.get_mut(&gateway) else { return };
         let mut concerned = BTreeSet::new();
         for (kind, object) in outcome.applied {
-            entry.settled.record(kind, &object);
+            if let (Some(seal), Some(name)) =
+                (entry.settled.record(kind, &object), &object.metadata.name)
+            {
+                entry.repairs.note((kind, name.clone()), seal, Instant::now());
+            }
             concerned.extend(self.store.learn(Some(kind), object));
         }
         entry.is_busy = false;
@@ -351,6 +357,9 @@ impl Engine {
     /// Starts to carry a plan out, unless it is empty or its time has not come.
     fn start(&mut self, gateway: &GatewayId, owner: String, plan: Plan) -> bool {
         let Some(entry) = self.gateways.get_mut(gateway) else { return false };
+        if let Some(later) = entry.repairs.hold_back(&mut plan, Instant::now()) {
+            self.alarms.insert((later, gateway.clone()));
+        }
         if plan.is_empty() {
             entry.failures.clear();
             return false;
@@ -359,6 +368,10 @@ impl Engine {
             return false;
         }
         entry.is_busy = true;
+        for complaint in plan.apply.iter().filter_map(|step| entry.repairs.complaint(step)) {
+            warn!(%gateway, "{complaint}");
+            self.announcer.complain(gateway, &owner, &complaint);
+        }
         let gateway = gateway.clone();
         let site = Site { client: self.client.clone(), gateway: gateway.clone(), owner };
         let permits = self.permits.clone();

@@ -15,6 +15,9 @@ use tracing::debug;
 /// An event's text ends here.
 const LONGEST_NOTE: usize = 1024;
 
+/// Reason of an event about a field that somebody else keeps changing.
+const CONTENDED: &str = "Contended";
+
 /// Tells each obstacle once, until it was gone.
 pub(super) struct Announcer {
     recorder: Recorder,
@@ -51,22 +54,32 @@ impl Announcer {
         let now: BTreeSet<_> = lasting.cloned().collect();
         let before = self.told.insert(gateway.clone(), now.clone()).unwrap_or_default();
         for (reason, message) in now.difference(&before) {
-            let event = Event {
-                type_: EventType::Warning,
-                reason: reason.to_string(),
-                note: Some(cut(message)),
-                action: "Provision".to_owned(),
-                secondary: None,
-            };
-            let regarding = regarding(gateway, uid);
-            let recorder = self.recorder.clone();
-            self.sending.spawn(async move {
-                // The same is in the status.
-                if let Err(error) = recorder.publish(&event, &regarding).await {
-                    debug!(%error, "cannot publish an event");
-                }
-            });
+            self.warn(gateway, uid, reason.to_string(), message);
         }
+    }
+
+    /// Tells that somebody else undoes what is done for a Gateway.
+    pub(super) fn complain(&mut self, gateway: &GatewayId, uid: &str, message: &str) {
+        while self.sending.try_join_next().is_some() {}
+        self.warn(gateway, uid, CONTENDED.to_owned(), message);
+    }
+
+    fn warn(&mut self, gateway: &GatewayId, uid: &str, reason: String, message: &str) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason,
+            note: Some(cut(message)),
+            action: "Provision".to_owned(),
+            secondary: None,
+        };
+        let regarding = regarding(gateway, uid);
+        let recorder = self.recorder.clone();
+        self.sending.spawn(async move {
+            // The same is in the status, or in the log.
+            if let Err(error) = recorder.publish(&event, &regarding).await {
+                debug!(%error, "cannot publish an event");
+            }
+        });
     }
 }
 

@@ -27,6 +27,7 @@ mod parameters;
 mod patch;
 mod plan;
 mod pods;
+mod repairs;
 mod report;
 mod settings;
 #[cfg(test)]

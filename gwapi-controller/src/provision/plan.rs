@@ -6,7 +6,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::assign::KnownService;
-use super::drift::{APPLIED_ANNOTATION, covers, sealed};
+use super::drift::{APPLIED_ANNOTATION, covers, difference, sealed};
 use super::kind::ManagedKind;
 use super::live::{Key, Live, LiveObjects};
 use super::objects::Manifest;
@@ -32,6 +32,8 @@ pub(super) struct Step {
     /// The number of pods that the autoscaler is to start from: until now it was the user's, and an
     /// API server takes what nobody asks for any more back to 1.
     pub(super) hand_over: Option<i64>,
+    /// The first field that is not as it has to be; `None` where there is no object yet.
+    pub(super) differs: Option<String>,
 }
 
 /// An object to delete.
@@ -57,15 +59,16 @@ pub(super) struct Settled(BTreeMap<Key, (Value, String)>);
 
 impl Settled {
     /// Notes an object that was applied.
-    pub(super) fn record(&mut self, kind: ManagedKind, object: &DynamicObject) {
+    ///
+    /// Tells which seal it has, if it came to a new version by that.
+    pub(super) fn record(&mut self, kind: ManagedKind, object: &DynamicObject) -> Option<Value> {
         let metadata = &object.metadata;
         let seal = metadata.annotations.as_ref().and_then(|it| it.get(APPLIED_ANNOTATION));
-        if let (Some(name), Some(seal), Some(version)) =
-            (&metadata.name, seal, &metadata.resource_version)
-        {
-            let value = (Value::String(seal.clone()), version.clone());
-            self.0.insert((kind, name.clone()), value);
-        }
+        let (name, version) = (metadata.name.as_ref()?, metadata.resource_version.as_ref()?);
+        let seal = Value::String(seal?.clone());
+        let now = (seal.clone(), version.clone());
+        let before = self.0.insert((kind, name.clone()), now.clone());
+        (before.as_ref() != Some(&now)).then_some(seal)
     }
 
     fn has(&self, key: &Key, live: &Live, manifest: &Manifest) -> bool {
@@ -106,10 +109,11 @@ pub(super) fn plan(
             let hand_over = there.and_then(|it| hand_over(&it.object, &manifest));
             let version = there.and_then(|it| it.object["metadata"]["resourceVersion"].as_str());
             plan.apply.push(Step {
-                manifest,
                 known: there.map(|it| it.uid.clone()),
                 version: version.map(str::to_owned),
                 hand_over,
+                differs: there.and_then(|it| difference(&it.object, &manifest.object)),
+                manifest,
             });
         }
     }

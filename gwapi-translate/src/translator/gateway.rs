@@ -115,6 +115,7 @@ pub(super) fn draft(
         .map(|listener| listener::draft(gateway, listener, options))
         .collect();
     conflicts::mark(&mut listeners);
+    notes.extend(infrastructure::note(gateway).filter(|_| options.provisioned()));
     let refused = class_refused.is_some() || !problems.is_empty();
     let infrastructure = options
         .provisioned()

@@ -29,13 +29,54 @@ pub(super) fn plan(
         class: class.clone(),
         name: infrastructure_name(id, class),
         hold: refused || no_address,
-        labels: asked.map(|it| it.labels.clone()).unwrap_or_default(),
-        annotations: asked.map(|it| it.annotations.clone()).unwrap_or_default(),
+        labels: asked.map(|it| without_owned(&it.labels)).unwrap_or_default(),
+        annotations: asked.map(|it| without_owned(&it.annotations)).unwrap_or_default(),
         service_annotations: service_annotations(gateway, &parameters),
         ports: Vec::new(),
         addresses: addresses.requested.clone(),
         parameters,
     }
+}
+
+/// Labels and annotations that controllers of Kubernetes write on what they look after. Whoever sets them
+/// as well is in an endless dispute with those.
+const OWNED: [&str; 5] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "deprecated.daemonset.template.generation",
+    "kubectl.kubernetes.io/last-applied-configuration",
+];
+
+/// The same by their prefixes.
+const OWNED_PREFIXES: [&str; 4] = [
+    "deployment.kubernetes.io",
+    "batch.kubernetes.io",
+    "autoscaling.alpha.kubernetes.io",
+    "control-plane.alpha.kubernetes.io",
+];
+
+fn is_owned(key: &str) -> bool {
+    let prefix = key.split_once('/').map(|(prefix, _)| prefix);
+    OWNED.contains(&key) || prefix.is_some_and(|prefix| OWNED_PREFIXES.contains(&prefix))
+}
+
+fn without_owned(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = asked.iter().filter(|(key, _)| !is_owned(key));
+    ours.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What of the labels and annotations in `spec.infrastructure` is not set.
+pub(super) fn note(gateway: &Gateway) -> Option<String> {
+    let asked = gateway.spec.infrastructure.as_ref()?;
+    let keys = asked.labels.keys().chain(asked.annotations.keys());
+    let owned: Vec<&str> = keys.map(String::as_str).filter(|key| is_owned(key)).collect();
+    (!owned.is_empty()).then(|| {
+        format!(
+            "spec.infrastructure: {} not set, because controllers of Kubernetes write it themselves",
+            owned.join(", ")
+        )
+    })
 }
 
 /// Annotations for Services alone. What the Gateway says of itself counts more than what all Gateways
@@ -53,6 +94,7 @@ fn service_annotations(
     let mut annotations = parameters.service.annotations.clone();
     let copied = gateway.metadata.annotations.iter().filter(|(key, _)| is_copied(key));
     annotations.extend(copied.map(|(key, value)| (key.clone(), value.clone())));
+    annotations.retain(|key, _| !is_owned(key));
     annotations
 }
 
