@@ -4,14 +4,16 @@
 //! known only ever changed: whatever has the name already and is not ours stays as it is.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use gwapi_translate::ir::GatewayId;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Client, Error};
 use serde_json::{Value, json};
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::kind::ManagedKind;
 use super::live::{Key, owned};
@@ -92,9 +94,33 @@ pub(super) struct Site {
     pub(super) owner: String,
 }
 
+/// Waits for work, and makes an ordinary failure of a panic in it: what is looked after goes on being
+/// looked after. `key` is what the failure names.
+async fn contained(key: Option<Key>, work: impl Future<Output = Outcome>) -> Outcome {
+    let panic = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(outcome) => return outcome,
+        Err(panic) => panic,
+    };
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+    let cause = Cause::Transient(format!("work on it ended by a bug of gwapi: {text}"));
+    let failures: Vec<Failure> = key.map(|key| Failure { key, cause }).into_iter().collect();
+    for failure in &failures {
+        error!("{failure}; please report it");
+    }
+    Outcome { failures, ..Outcome::default() }
+}
+
 impl Site {
+    /// Carries a plan out; a panic on the way is a failure like others.
+    pub(super) async fn carry_out_or_say(&self, plan: Plan) -> Outcome {
+        let applied = plan.apply.iter().map(|it| (it.manifest.kind, it.manifest.name.clone()));
+        let key = applied.chain(plan.delete.iter().map(|it| it.key.clone())).next();
+        contained(key, self.carry_out(plan)).await
+    }
+
     /// Carries a plan out. Pods come last, and not at all without what they mount and who they are.
-    pub(super) async fn carry_out(&self, plan: Plan) -> Outcome {
+    async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
         for result in join_all(plan.delete.into_iter().map(|removal| self.delete(removal))).await {
             match result {
@@ -301,6 +327,16 @@ mod tests {
         assert!(is_conflict(&api_error(409, "uid mismatch")));
         assert!(is_conflict(&api_error(422, "metadata.uid: Invalid value: field is immutable")));
         assert!(!is_conflict(&api_error(422, "spec.ports: Required value")));
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_a_failure_that_is_tried_again() {
+        let key = (ManagedKind::Service, "web".to_owned());
+        let outcome = contained(Some(key.clone()), async { panic!("index {}", 7) }).await;
+        assert_eq!(outcome.failures.len(), 1);
+        assert_eq!(outcome.failures[0].key, key);
+        let text = outcome.failures[0].to_string();
+        assert!(text.contains("Service web") && text.contains("index 7"), "{text}");
     }
 
     #[test]

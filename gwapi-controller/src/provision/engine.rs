@@ -355,7 +355,7 @@ impl Engine {
     }
 
     /// Starts to carry a plan out, unless it is empty or its time has not come.
-    fn start(&mut self, gateway: &GatewayId, owner: String, plan: Plan) -> bool {
+    fn start(&mut self, gateway: &GatewayId, owner: String, mut plan: Plan) -> bool {
         let Some(entry) = self.gateways.get_mut(gateway) else { return false };
         if let Some(later) = entry.repairs.hold_back(&mut plan, Instant::now()) {
             self.alarms.insert((later, gateway.clone()));
@@ -377,7 +377,7 @@ impl Engine {
         let permits = self.permits.clone();
         self.works.spawn(async move {
             let _permit = permits.acquire_owned().await;
-            (gateway, site.carry_out(plan).await)
+            (gateway, site.carry_out_or_say(plan).await)
         });
         true
     }
