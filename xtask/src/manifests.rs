@@ -1,7 +1,8 @@
 //! `cargo xtask manifests`: what is written from the chart and the CRDs.
 //!
 //! The chart has copies of the CRDs, and `deploy/install.yaml` is the chart with its defaults, for
-//! those who have no Helm; `docs/parameters.md` lists the fields of GatewayParameters.
+//! those who have no Helm; `docs/parameters.md` lists the fields of GatewayParameters, and the schema
+//! of the chart's values takes the same ones.
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::parameters;
 const CRDS: &str = "deploy/crds";
 const CHART: &str = "deploy/helm/gwapi";
 const INSTALL: &str = "deploy/install.yaml";
+const VALUES_SCHEMA: &str = "deploy/helm/gwapi/values.schema.json";
 const PARAMETERS: &str = "docs/parameters.md";
 
 /// The CRD whose fields `docs/parameters.md` lists.
@@ -92,11 +94,13 @@ fn crds(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 fn parameters(root: &Path, crds: &[(String, String)]) -> anyhow::Result<String> {
-    let page = fs::read_to_string(root.join(PARAMETERS));
-    let page = page.with_context(|| format!("cannot read {PARAMETERS}"))?;
+    let read = |path: &str| {
+        fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
+    };
     let crd = crds.iter().find(|(name, _)| name == PARAMETERS_CRD);
     let (_, crd) = crd.with_context(|| format!("{CRDS} has no {PARAMETERS_CRD}"))?;
-    parameters::page(&page, crd)
+    parameters::check_values(&read(VALUES_SCHEMA)?, crd).context(VALUES_SCHEMA)?;
+    parameters::page(&read(PARAMETERS)?, crd)
 }
 
 /// One file with the namespace, the CRDs and all that the chart installs, without what only Helm

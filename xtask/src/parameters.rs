@@ -1,9 +1,10 @@
-//! The table of fields in `docs/parameters.md`, written from the CRD.
+//! The table of fields in `docs/parameters.md`, written from the CRD; and what the chart's schema says
+//! of the same fields, held against it.
 
 use std::fmt::Write as _;
 
-use anyhow::Context;
-use serde_json::Value;
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
 
 /// Encloses the table, together with [`END`].
 const START: &str = "<!-- Written by `cargo xtask manifests`; do not edit. -->\n";
@@ -13,10 +14,9 @@ const END: &str = "<!-- The end of what is written. -->\n";
 pub(crate) fn page(page: &str, crd: &str) -> anyhow::Result<String> {
     let (before, rest) = page.split_once(START).context("docs/parameters.md has no start mark")?;
     let (_, after) = rest.split_once(END).context("docs/parameters.md has no end mark")?;
-    let crd: Value = serde_saphyr::from_str(crd).context("the CRD is no YAML")?;
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let spec = spec(crd)?;
     let mut table = String::new();
-    for (name, group) in members(&schema["properties"]["spec"]) {
+    for (name, group) in members(&spec) {
         let about = one_line(&group["description"]);
         write!(table, "\n### {name}\n\n{about}\n\n| field | type | |\n|---|---|---|\n")?;
         rows(&mut table, name, group)?;
@@ -27,6 +27,81 @@ pub(crate) fn page(page: &str, crd: &str) -> anyhow::Result<String> {
         }
     }
     Ok(format!("{before}{START}{table}\n{END}{after}"))
+}
+
+/// Fails where the schema of the chart's values takes other parameters than the CRD.
+pub(crate) fn check_values(values: &str, crd: &str) -> anyhow::Result<()> {
+    let values: Value = serde_json::from_str(values).context("the schema is no JSON")?;
+    let taken = &values["properties"]["gatewayClass"]["properties"]["parameters"]["properties"];
+    let wanted = &plain(&spec(crd)?)["properties"];
+    let Some((path, wanted)) = difference("", taken, wanted) else { return Ok(()) };
+    bail!(
+        "the schema of the chart's values does not have gatewayClass.parameters as the CRD has them; at \
+         `{path}` it has to say {}",
+        serde_json::to_string_pretty(&wanted)?
+    )
+}
+
+/// The first member in which two schemas differ, and what it has to be.
+fn difference(path: &str, taken: &Value, wanted: &Value) -> Option<(String, Value)> {
+    if taken == wanted {
+        return None;
+    }
+    if let (Value::Object(taken), Value::Object(wanted)) = (taken, wanted)
+        && taken.keys().eq(wanted.keys())
+    {
+        let mut members = wanted.iter();
+        return members.find_map(|(name, member)| {
+            difference(&format!("{path}.{name}"), &taken[name], member)
+        });
+    }
+    Some((path.trim_start_matches('.').to_owned(), wanted.clone()))
+}
+
+/// What of a CRD's schema JSON Schema knows. Members that a CRD would drop are refused.
+fn plain(schema: &Value) -> Value {
+    const KEPT: [&str; 11] = [
+        "type",
+        "description",
+        "enum",
+        "pattern",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "required",
+    ];
+    let members = schema.as_object().into_iter().flatten();
+    let mut kept: Map<String, Value> = members
+        .filter(|(name, _)| KEPT.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let mut set = |name: &str, value: Value| kept.insert(name.to_owned(), value);
+    if schema["x-kubernetes-int-or-string"] == true {
+        set("type", json!(["integer", "string"]));
+    }
+    if schema["x-kubernetes-list-type"] == "set" {
+        set("uniqueItems", Value::Bool(true));
+    }
+    if let Some(properties) = schema["properties"].as_object() {
+        set("additionalProperties", Value::Bool(false));
+        let properties = properties.iter().map(|(name, it)| (name.clone(), plain(it)));
+        set("properties", properties.collect());
+    } else if schema["additionalProperties"].is_object() {
+        set("additionalProperties", plain(&schema["additionalProperties"]));
+    }
+    if schema["items"].is_object() {
+        set("items", plain(&schema["items"]));
+    }
+    Value::Object(kept)
+}
+
+/// The schema of the spec that a CRD defines.
+fn spec(crd: &str) -> anyhow::Result<Value> {
+    let crd: Value = serde_saphyr::from_str(crd).context("the CRD is no YAML")?;
+    Ok(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone())
 }
 
 /// A row for each field below a group, groups of their own included.
