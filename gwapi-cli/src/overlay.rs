@@ -228,7 +228,7 @@ impl Overlay for CommandLine {
         self.refused.retain(|id, _| files.get(id).is_some());
         // Most edits are of routes, which nothing here depends on.
         let first = !std::mem::replace(&mut self.has_followed, true);
-        if !first && changes.iter().all(|change| change.id.kind == Kind::HttpRoute) {
+        if !first && changes.iter().all(|change| change.id.kind.route_kind().is_some()) {
             return None;
         }
         if let Some(pool) = &mut self.pool {

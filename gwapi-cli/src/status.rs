@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::manifest::render::{to_json, to_yaml};
 use gwapi_model::status::{Condition, Status};
-use gwapi_model::{Kind, Resource};
+use gwapi_model::{Kind, NamespacedName, ObjectMeta, Resource, RouteKind};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -22,8 +22,8 @@ use crate::report::view::View;
 use crate::report::{count, some_of};
 use crate::run::{options, overlay};
 
-const GATEWAY_KINDS: [Kind; 4] =
-    [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute, Kind::ReferenceGrant];
+const GATEWAY_KINDS: [Kind; 5] =
+    [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute, Kind::GrpcRoute, Kind::ReferenceGrant];
 
 pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
     let offset = arguments.translation.port_offset.unwrap_or(0);
@@ -89,7 +89,7 @@ fn fill_in(status: &mut Status, now: Timestamp) {
             fill(&mut status.conditions);
             status.listeners.iter_mut().for_each(|listener| fill(&mut listener.conditions));
         }
-        Status::HttpRoute(status) => {
+        Status::Route(status) => {
             let parents = Arc::make_mut(&mut status.parents);
             parents.iter_mut().for_each(|parent| fill(&mut parent.conditions));
         }
@@ -125,7 +125,8 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
     if !issues.is_empty() || !source.foreign().is_empty() {
         print("");
     }
-    let tables = [classes(source, paint), listeners(source, paint), routes(source, paint)];
+    let routes = RouteKind::ALL.map(|kind| routes(source, kind, paint));
+    let tables = [classes(source, paint), listeners(source, paint)].into_iter().chain(routes);
     for table in tables.into_iter().flatten() {
         print(&table);
         print("");
@@ -206,23 +207,24 @@ fn listeners(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<Str
     Some(table.trim_fmt())
 }
 
-fn routes(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
-    let routes = &source.resources().http_routes;
-    if routes.is_empty() {
-        return None;
-    }
-    let mut table = plain(["HTTPROUTE", "PARENT", "HOSTNAMES", "RULES", "CONDITIONS"], paint);
-    for (name, route) in routes {
-        let id = gwapi_model::ObjectId::new(Kind::HttpRoute, &*name.namespace, &*name.name);
+fn routes(source: &TranslatedFolder<CommandLine>, kind: RouteKind, paint: Paint) -> Option<String> {
+    let mut routes = source.resources().routes().filter(|it| it.kind() == kind).peekable();
+    routes.peek()?;
+    let heading = kind.kind().as_str().to_uppercase();
+    let mut table = plain([&heading, "PARENT", "HOSTNAMES", "RULES", "CONDITIONS"], paint);
+    for route in routes {
+        let ObjectMeta { namespace, name, .. } = route.metadata();
+        let name = NamespacedName::new(namespace.clone(), name.clone());
+        let id = name.object_id(kind.kind());
         let parents = match source.translation().status.get(&id) {
-            Some(Status::HttpRoute(status)) => &*status.parents,
+            Some(Status::Route(status)) => &*status.parents,
             _ => &[],
         };
-        let hostnames = match route.spec.hostnames.as_slice() {
+        let hostnames = match route.hostnames() {
             [] => "*".to_owned(),
             names => some_of(names, 3),
         };
-        let rules = route.spec.rules.as_ref().map_or(1, Vec::len).to_string();
+        let rules = route.rules().count().max(1).to_string();
         if parents.is_empty() {
             let none = coloured("none".into(), comfy_table::Color::Yellow, paint);
             table.add_row(vec![

@@ -38,6 +38,7 @@ fn redirect() -> HttpRule {
     HttpRule {
         key: RuleKey::new("shop/away/0"),
         route: NamespacedName::new("shop", "away"),
+        route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: "shop/away".to_owned(), rule_index: 0 },
         listeners: vec![ListenerKey::new("web")],

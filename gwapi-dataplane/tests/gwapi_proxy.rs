@@ -46,6 +46,7 @@ fn resources(port: u16) -> Vec<IrResource> {
     let rule = HttpRule {
         key: RuleKey::new("shop/away/0"),
         route: NamespacedName::new("shop", "away"),
+        route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: "shop/away".into(), rule_index: 0 },
         listeners: vec![web],

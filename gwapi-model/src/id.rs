@@ -48,6 +48,9 @@ pub enum Kind {
     /// `gateway.networking.k8s.io` HTTPRoute.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// `gateway.networking.k8s.io` GRPCRoute.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
     /// `gateway.networking.k8s.io` ReferenceGrant.
     ReferenceGrant,
     /// `gwapi.dev` GatewayParameters.
@@ -72,6 +75,7 @@ impl Kind {
         Kind::GatewayClass,
         Kind::Gateway,
         Kind::HttpRoute,
+        Kind::GrpcRoute,
         Kind::ReferenceGrant,
         Kind::GatewayParameters,
         Kind::Namespace,
@@ -88,6 +92,7 @@ impl Kind {
             Kind::GatewayClass => "GatewayClass",
             Kind::Gateway => "Gateway",
             Kind::HttpRoute => "HTTPRoute",
+            Kind::GrpcRoute => "GRPCRoute",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::GatewayParameters => "GatewayParameters",
             Kind::Namespace => "Namespace",
@@ -102,9 +107,11 @@ impl Kind {
     /// API group; empty for the core group.
     pub fn group(self) -> &'static str {
         match self {
-            Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => {
-                crate::GATEWAY_GROUP
-            }
+            Kind::GatewayClass
+            | Kind::Gateway
+            | Kind::HttpRoute
+            | Kind::GrpcRoute
+            | Kind::ReferenceGrant => crate::GATEWAY_GROUP,
             Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",
             _ => "",

@@ -45,6 +45,7 @@ mod core;
 mod gateway;
 mod gateway_class;
 mod gateway_parameters;
+mod grpc_route;
 mod http_route;
 mod id;
 #[cfg(feature = "kubernetes")]
@@ -57,6 +58,7 @@ mod quantity;
 mod reference;
 mod reference_grant;
 mod resources;
+mod route;
 mod scalar;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -68,6 +70,7 @@ pub use crate::core::*;
 pub use gateway::*;
 pub use gateway_class::*;
 pub use gateway_parameters::*;
+pub use grpc_route::*;
 pub use http_route::*;
 pub use id::*;
 /// The crate of [`Timestamp`](jiff::Timestamp), in which metadata and status say times.
@@ -77,6 +80,7 @@ pub use quantity::*;
 pub use reference::*;
 pub use reference_grant::*;
 pub use resources::*;
+pub use route::*;
 pub use scalar::*;
 pub use secret_bytes::SecretBytes;
 

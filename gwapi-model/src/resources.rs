@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, HttpRoute, Kind,
-    Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service,
+    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute,
+    HttpRoute, Kind, Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret,
+    Service,
 };
 
 /// One change of the ground state.
@@ -116,6 +117,7 @@ resources! {
     GatewayClass, GatewayClass, gateway_classes, "GatewayClasses.";
     Gateway, Gateway, gateways, "Gateways.";
     HttpRoute, HttpRoute, http_routes, "HTTPRoutes.";
+    GrpcRoute, GrpcRoute, grpc_routes, "GRPCRoutes.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";
     GatewayParameters, GatewayParameters, gateway_parameters, "GatewayParameters.";
     Namespace, Namespace, namespaces, "Namespaces.";

@@ -183,8 +183,8 @@ pub enum Status {
     GatewayClass(Box<GatewayClassStatus>),
     /// Of a Gateway.
     Gateway(Box<GatewayStatus>),
-    /// Of an HTTPRoute.
-    HttpRoute(RouteStatus),
+    /// Of a route of any kind.
+    Route(RouteStatus),
 }
 
 /// Status of a GatewayClass.
@@ -363,7 +363,7 @@ mod tests {
                 }),
             ),
             (
-                Status::HttpRoute(route),
+                Status::Route(route),
                 json!({"parents": [{
                     "parentRef": {"name": "edge", "sectionName": "http"},
                     "controllerName": "gwapi.dev/gateway-controller",

@@ -4,11 +4,11 @@
 use std::error::Error;
 use std::fmt::Debug;
 
-use gateway_api::{gatewayclasses, gateways, httproutes, referencegrants};
+use gateway_api::{gatewayclasses, gateways, grpcroutes, httproutes, referencegrants};
 use gwapi_model::kubernetes::{ConversionError, resource_from_json};
 use gwapi_model::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, HttpRoute, Kind, Namespace,
-    ObjectMeta, PathMatchType, ReferenceGrant, Resource, Secret, SecretBytes, Service,
+    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute, HttpRoute, Kind,
+    Namespace, ObjectMeta, PathMatchType, ReferenceGrant, Resource, Secret, SecretBytes, Service,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
@@ -215,6 +215,37 @@ fn an_http_route_goes_both_ways() {
     let timeouts = rules[0].timeouts.as_ref().expect("timeouts");
     assert_eq!(timeouts.request.as_deref(), Some("1h30m"));
     assert_eq!(rules[1], httproutes::HttpRouteRules::default());
+}
+
+#[test]
+fn a_grpc_route_goes_both_ways_and_names_what_it_would_lose() {
+    let mut object = json!({
+        "metadata": {"name": "r", "namespace": "n"},
+        "spec": {
+            "parentRefs": [{"name": "g", "sectionName": "https"}],
+            "hostnames": ["a.example.com"],
+            "rules": [{
+                "name": "named",
+                "matches": [{
+                    "method": {"type": "RegularExpression", "service": "a.*", "method": "Get.*"},
+                    "headers": [{"name": "v", "value": "1", "type": "Exact"}],
+                }],
+                "filters": [
+                    {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["a"]}},
+                    {"type": "RequestMirror",
+                     "requestMirror": {"backendRef": {"name": "m", "port": 1}}},
+                ],
+                "backendRefs": [{"name": "b", "port": 1, "weight": 2}],
+            }],
+        },
+    });
+    let theirs: grpcroutes::GrpcRoute = round_trip::<GrpcRoute, _>(object.clone());
+    let rules = theirs.spec.rules.expect("rules");
+    assert_eq!(rules[0].filters.as_ref().map(Vec::len), Some(2));
+
+    object["spec"]["rules"][0]["sessionPersistence"] = json!({"cookie": {}});
+    let lost = lost_field::<GrpcRoute, grpcroutes::GrpcRoute>(object);
+    assert_eq!(lost, "spec.rules[0].sessionPersistence");
 }
 
 #[test]

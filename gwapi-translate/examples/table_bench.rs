@@ -58,6 +58,7 @@ impl Shape {
         IrResource::HttpRule(Arc::new(HttpRule {
             key: RuleKey::new(format!("ns/route-{index}/0")),
             route: NamespacedName::new("ns", format!("route-{index}")),
+            route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: format!("ns/route-{index:05}"), rule_index: 0 },
             listeners: vec![ListenerKey::new("web")],

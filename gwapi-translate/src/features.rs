@@ -29,6 +29,9 @@ pub type Number = (u16, u16, u16);
 
 /// Every feature that is implemented, sorted by name.
 pub const FEATURES: &[Feature] = &[
+    everywhere("GRPCRoute"),
+    everywhere("GRPCRouteNamedRouteRule"),
+    Feature { since: (1, 7, 0), ..everywhere("GRPCRouteRequestHeaderModifier") },
     everywhere("Gateway"),
     everywhere("GatewayAddressEmpty"),
     everywhere("GatewayHTTPListenerIsolation"),

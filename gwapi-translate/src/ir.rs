@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gwapi_model::{NamespacedName, SecretBytes};
+use gwapi_model::{NamespacedName, RouteKind, SecretBytes};
 use serde::{Deserialize, Serialize};
 
 /// Name of a Gateway; every configuration belongs to one.
@@ -52,9 +52,11 @@ keys! {
     /// Key of a [`Listener`] within its Gateway: the listener's name.
     ListenerKey;
     /// Key of an [`HttpRule`]: `namespace/route/rule`, where `rule` is the rule's name, or a hash
-    /// of its matches with a counter: never its position alone.
+    /// of its matches with a counter: never its position alone. Before the rule of a GRPCRoute
+    /// stands `~grpc/`.
     RuleKey;
-    /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`.
+    /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`. A Service port that
+    /// GRPCRoutes refer to is another backend, with `/grpc` behind.
     BackendKey;
     /// Key of a [`Certificate`]: `namespace/secret`.
     CertificateKey;
@@ -64,6 +66,19 @@ impl BackendKey {
     /// The key of a Service port.
     pub fn service(namespace: &str, name: &str, port: u16) -> Self {
         Self::new(format!("{namespace}/{name}:{port}"))
+    }
+
+    /// Namespace and name of the Service, and its port.
+    pub fn service_port(&self) -> Option<(&str, &str, &str)> {
+        let key = self.0.strip_suffix("/grpc").unwrap_or(&self.0);
+        let (service, port) = key.rsplit_once(':')?;
+        let (namespace, name) = service.split_once('/')?;
+        Some((namespace, name, port))
+    }
+
+    /// The key of a Service port that gRPC is spoken to.
+    pub fn grpc_service(namespace: &str, name: &str, port: u16) -> Self {
+        Self::new(format!("{namespace}/{name}:{port}/grpc"))
     }
 }
 
@@ -312,13 +327,16 @@ pub struct RuleOrder {
     pub rule_index: u16,
 }
 
-/// One rule of an HTTPRoute as one Gateway serves it.
+/// One rule of a route as one Gateway serves it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpRule {
     /// Key.
     pub key: RuleKey,
     /// The route it belongs to.
     pub route: NamespacedName,
+    /// The kind of that route.
+    #[serde(default, skip_serializing_if = "RouteKind::is_http")]
+    pub route_kind: RouteKind,
     /// The rule's name, where it has one.
     pub name: Option<String>,
     /// Precedence among equals.
@@ -382,6 +400,16 @@ pub enum PathMatch {
     Prefix(Arc<str>),
     /// Regular expression over the whole path (HR-3).
     Regex(Arc<str>),
+    /// `/service/method` with this method, whatever the service (GR-3).
+    GrpcMethod(Arc<str>),
+}
+
+impl PathMatch {
+    /// The method that a path names, if it is that of a gRPC call: `/service/method`.
+    pub fn grpc_method(path: &str) -> Option<&str> {
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        (!service.is_empty() && !method.contains('/')).then_some(method)
+    }
 }
 
 impl Default for PathMatch {

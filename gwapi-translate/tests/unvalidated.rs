@@ -34,6 +34,18 @@ fn route(mut spec: Value) -> Translation {
     run(all)
 }
 
+/// A GRPCRoute with these rules on the same Gateway.
+fn grpc_route(rules: Value) -> Translation {
+    let route = json!({
+        "metadata": { "name": "r", "namespace": "default" },
+        "spec": { "parentRefs": [{ "name": "gw" }], "rules": rules },
+    });
+    let route: gwapi_model::GrpcRoute = serde_json::from_value(route).expect("a route");
+    let mut all = gateway(json!([{ "name": "l", "port": 80, "protocol": "HTTP" }]));
+    all.push(route.into());
+    run(all)
+}
+
 fn run(resources: Vec<Resource>) -> Translation {
     translate(&resources.into_iter().collect::<Resources>(), &Options::default())
 }
@@ -74,8 +86,12 @@ fn gateway_conditions(translation: &Translation) -> String {
 }
 
 fn route_conditions(translation: &Translation) -> String {
-    match translation.status.get(&ObjectId::new(Kind::HttpRoute, "default", "r")) {
-        Some(Status::HttpRoute(status)) => {
+    conditions_of(Kind::HttpRoute, translation)
+}
+
+fn conditions_of(kind: Kind, translation: &Translation) -> String {
+    match translation.status.get(&ObjectId::new(kind, "default", "r")) {
+        Some(Status::Route(status)) => {
             status.parents[0].conditions.iter().map(line).collect::<Vec<_>>().join("\n")
         }
         other => panic!("no status of the route: {other:?}"),
@@ -331,4 +347,46 @@ fn half_a_secret_breaks_its_listener_only_and_no_key_is_told() {
     assert!(found[0].contains("Accepted=True"), "{}", found[0]);
     assert!(found[1].contains("Programmed=True"), "{}", found[1]);
     assert!(!format!("{translation:?}").contains("SESAME"));
+}
+
+#[test]
+fn filters_of_http_routes_are_refused_on_grpc_routes_and_let_no_call_through() {
+    // GR-7.
+    for filter in [
+        json!({ "type": "URLRewrite", "urlRewrite": { "hostname": "a.example" } }),
+        json!({ "type": "RequestRedirect", "requestRedirect": { "port": 80 } }),
+        json!({ "type": "CORS", "cors": {} }),
+        json!({ "type": "New" }),
+    ] {
+        let translation = grpc_route(json!([{ "filters": [filter] }]));
+        let conditions = conditions_of(Kind::GrpcRoute, &translation);
+        assert!(conditions.contains("Accepted=False UnsupportedValue"), "{conditions}");
+        assert!(conditions.contains("is not supported on a GRPCRoute"), "{conditions}");
+        let rules = rules(&translation);
+        let target = &rules[0].backends[0].target;
+        assert!(matches!(target, BackendTarget::Invalid(_)), "{filter}: {target:?}");
+    }
+}
+
+#[test]
+fn calls_that_nobody_can_make_out_leave_their_rule_out() {
+    // GR-3.
+    for (method, why) in [
+        (json!({}), "neither service nor method is set"),
+        (json!({ "service": "", "method": "" }), "neither service nor method is set"),
+        (json!({ "service": "/a.B/" }), "`/a.B/` is no gRPC service"),
+        (json!({ "service": "a..B" }), "`a..B` is no gRPC service"),
+        (json!({ "method": "a/b" }), "`a/b` is no gRPC method"),
+        (json!({ "type": "Prefix", "service": "a" }), "type `Prefix` is not supported"),
+        (
+            json!({ "type": "RegularExpression", "service": "a)|(b" }),
+            "`a)|(b` is no valid regular expression",
+        ),
+    ] {
+        let translation = grpc_route(json!([{ "matches": [{ "method": method }] }]));
+        let conditions = conditions_of(Kind::GrpcRoute, &translation);
+        assert!(conditions.contains("Accepted=False UnsupportedValue"), "{method}: {conditions}");
+        assert!(conditions.contains(why), "{method}: {conditions}");
+        assert!(rules(&translation).is_empty(), "{method}");
+    }
 }

@@ -104,6 +104,7 @@ impl Entry {
             PathMatch::Exact(_) => (0, Reverse(0)),
             PathMatch::Prefix(prefix) => (1, Reverse(prefix.len())),
             PathMatch::Regex(pattern) => (2, Reverse(pattern.len())),
+            PathMatch::GrpcMethod(method) => (3, Reverse(method.len())),
         };
         let conditions = (
             Reverse(http_match.method.is_some()),
@@ -124,7 +125,7 @@ fn specificity(hostname: Option<&Hostname>) -> (u8, Reverse<usize>) {
     }
 }
 
-/// This matcher knows no regular expressions, and a header or parameter only by its first value.
+/// This matcher knows no regular expressions and no gRPC, and a header or parameter only by its first value.
 fn takes<P: PrefixRule>(http_match: &HttpMatch, request: &RequestHead<'_>) -> bool {
     let is = |expected: &ValueMatch, value: &str| match expected {
         ValueMatch::Exact(text) => **text == *value,
@@ -139,7 +140,7 @@ fn takes<P: PrefixRule>(http_match: &HttpMatch, request: &RequestHead<'_>) -> bo
     let path = match &http_match.path {
         PathMatch::Exact(path) => **path == *request.path,
         PathMatch::Prefix(prefix) => P::takes(prefix, request.path),
-        PathMatch::Regex(_) => false,
+        PathMatch::Regex(_) | PathMatch::GrpcMethod(_) => false,
     };
     path && http_match.method.as_deref().is_none_or(|method| method == request.method)
         && http_match

@@ -6,10 +6,11 @@
 use std::ops::Range;
 
 /// Kinds whose objects refer to Secrets and never hold values of them.
-const WITHOUT_VALUES: [&str; 8] = [
+const WITHOUT_VALUES: [&str; 9] = [
     "GatewayClass",
     "Gateway",
     "HTTPRoute",
+    "GRPCRoute",
     "ReferenceGrant",
     "Namespace",
     "Service",

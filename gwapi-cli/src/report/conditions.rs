@@ -39,7 +39,7 @@ pub(crate) fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>
                 .filter(|condition| !(listeners_told && is_summary(condition)));
             all.extend(own.flat_map(|condition| bad(id, condition)));
         }
-        Status::HttpRoute(status) => {
+        Status::Route(status) => {
             for parent in status.parents.iter() {
                 let name = || Some(parent_name(&parent.parent_ref, &id.namespace));
                 let issues = causes(&parent.conditions).flat_map(|it| bad(id, it));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gwapi_dataplane::TranslatedFolder;
+use gwapi_model::RouteKind;
 use gwapi_translate::ir::{
     GatewayId, Hostname, HttpMatch, HttpRule, Listener, ListenerProtocol, PathMatch, ValueMatch,
 };
@@ -42,6 +43,9 @@ pub(crate) fn commands(
 
 /// A command that reaches a rule through a listener; `None` where it takes more than a guess.
 fn command(rule: &HttpRule, listener: &Listener, shown: &ListenerView) -> Option<String> {
+    if rule.route_kind == RouteKind::Grpc {
+        return None; // Calls are in protocol buffers, which curl does not write.
+    }
     let url = shown.urls.first()?;
     let (scheme, address) = url.split_once("://")?;
     let host = effective_hostnames(listener.hostname.as_ref(), rule).into_iter().next()?;
@@ -91,7 +95,7 @@ fn request(alternative: &HttpMatch) -> Option<(String, Vec<String>)> {
         PathMatch::Exact(path) => path.to_string(),
         PathMatch::Prefix(prefix) if prefix.is_empty() => "/".to_owned(),
         PathMatch::Prefix(prefix) => prefix.to_string(),
-        PathMatch::Regex(_) => return None,
+        PathMatch::Regex(_) | PathMatch::GrpcMethod(_) => return None,
     };
     for (index, query) in alternative.query_params.iter().enumerate() {
         let ValueMatch::Exact(value) = &query.value else { return None };
@@ -136,6 +140,7 @@ mod tests {
         HttpRule {
             key: RuleKey::new("default/web/0"),
             route: NamespacedName::new("default", "web"),
+            route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: "default/web".to_owned(), rule_index: 0 },
             listeners: vec![ListenerKey::new("http")],

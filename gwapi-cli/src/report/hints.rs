@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::{
-    CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, HttpRoute, Kind,
-    NamespacedName, ObjectId, ParentReference,
+    CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, Kind, NamespacedName,
+    ObjectId, ParentReference, Route,
 };
 use gwapi_translate::ir::{BackendKey, GatewayConfig, IrKey, IrResource};
 
@@ -121,26 +121,26 @@ fn fields(spec: &GatewayParametersSpec) -> Vec<String> {
 /// depend on the route, and on which Gateways there are.
 pub(super) fn parents(
     id: &ObjectId,
-    route: &HttpRoute,
+    route: Route<'_>,
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
 ) {
     let gateways = &source.resources().gateways;
     // Most routes refer to one Gateway that is there.
-    if let [parent] = &*route.spec.parent_refs
+    if let [parent] = route.parent_refs()
         && missing_parent(parent, route, source).is_none()
     {
         return;
     }
-    if route.spec.parent_refs.is_empty() {
+    if route.parent_refs().is_empty() {
         all.push(
             Issue::about(Level::Warning, id.clone(), "not served: it has no parentRefs")
                 .with_help("name the Gateway that is to serve it in spec.parentRefs"),
         );
     }
     let is_missing = |parent| missing_gateway(parent, route, source).is_some();
-    let all_missing = route.spec.parent_refs.iter().all(is_missing);
-    for (index, parent) in route.spec.parent_refs.iter().enumerate() {
+    let all_missing = route.parent_refs().iter().all(is_missing);
+    for (index, parent) in route.parent_refs().iter().enumerate() {
         let Some(message) = missing_parent(parent, route, source) else { continue };
         let level = if all_missing { Level::Error } else { Level::Warning };
         let mut issue = Issue::about(level, id.clone(), message);
@@ -155,7 +155,7 @@ pub(super) fn parents(
 
 fn missing_parent(
     parent: &ParentReference,
-    route: &HttpRoute,
+    route: Route<'_>,
     source: &TranslatedFolder<CommandLine>,
 ) -> Option<String> {
     let kind = parent.kind.as_deref().unwrap_or("Gateway");
@@ -170,7 +170,7 @@ fn missing_parent(
 /// The Gateway that a reference means, where there is none.
 fn missing_gateway(
     parent: &ParentReference,
-    route: &HttpRoute,
+    route: Route<'_>,
     source: &TranslatedFolder<CommandLine>,
 ) -> Option<NamespacedName> {
     let is_gateway = is_gateway(parent);
@@ -199,8 +199,8 @@ fn is_gateway(parent: &ParentReference) -> bool {
         && parent.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP)
 }
 
-fn namespace_of<'r>(parent: &'r ParentReference, route: &'r HttpRoute) -> &'r str {
-    parent.namespace.as_deref().unwrap_or(&route.metadata.namespace)
+fn namespace_of<'r>(parent: &'r ParentReference, route: Route<'r>) -> &'r str {
+    parent.namespace.as_deref().unwrap_or(&route.metadata().namespace)
 }
 
 /// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4), and copies
@@ -209,7 +209,7 @@ pub(super) fn services_without_endpoints(
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
 ) {
-    let mut empty: BTreeMap<(String, &str), BTreeSet<String>> = BTreeMap::new();
+    let mut empty: BTreeMap<(&BackendKey, &str), BTreeSet<ObjectId>> = BTreeMap::new();
     for config in source.translation().config.values() {
         let bare = backends_without_endpoints(config);
         // This is asked after every edit: as long as all is well, no rule is looked at.
@@ -221,17 +221,16 @@ pub(super) fn services_without_endpoints(
             let served = served.map(|(key, _)| (key, "answers 503"));
             let copied = rule.mirrors().map(|key| (key, "sends no copies there"));
             for (key, effect) in served.chain(copied).filter(|(key, _)| bare.contains(*key)) {
-                let routes = empty.entry((key.to_string(), effect)).or_default();
-                routes.insert(rule.route.to_string());
+                let routes = empty.entry((key, effect)).or_default();
+                routes.insert(rule.route.object_id(rule.route_kind.kind()));
             }
         }
     }
     for ((backend, effect), routes) in empty {
-        // The key is `namespace/service:port`.
-        let Some((service, port)) = backend.rsplit_once(':') else { continue };
-        let Some((namespace, name)) = service.split_once('/') else { continue };
-        let routes: Vec<_> = routes.into_iter().take(3).collect();
-        let mut help = format!("give it addresses: --backend {backend}=127.0.0.1:3000");
+        let Some((namespace, name, port)) = backend.service_port() else { continue };
+        let routes: Vec<_> = routes.iter().take(3).map(ToString::to_string).collect();
+        let mut help =
+            format!("give it addresses: --backend {namespace}/{name}:{port}=127.0.0.1:3000");
         if !source.overlay().has_echoes() {
             help.push_str("; or let --demo answer for it");
         }
@@ -239,7 +238,7 @@ pub(super) fn services_without_endpoints(
             Issue::about(
                 Level::Warning,
                 ObjectId::new(Kind::Service, namespace, name),
-                format!("no endpoints for port {port}: HTTPRoute {} {effect}", routes.join(", ")),
+                format!("no endpoints for port {port}: {} {effect}", routes.join(", ")),
             )
             .with_help(help),
         );

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use gwapi_dataplane::{ObjectChange, TranslatedFolder};
 use gwapi_model::manifest::{Position, Severity};
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType};
-use gwapi_model::{Kind, ObjectId};
+use gwapi_model::{Kind, ObjectId, ObjectMeta, RouteKind};
 
 use crate::overlay::CommandLine;
 use crate::report::conditions::conditions_of;
@@ -172,15 +172,17 @@ impl RouteIssues {
     /// What is wrong now.
     pub(crate) fn of(source: &TranslatedFolder<CommandLine>) -> Self {
         let mut issues = Self::default();
-        for (id, status) in source.translation().status.range(ObjectId::new(ROUTE, "", "")..) {
+        for (id, status) in source.translation().status.range(first_route()..) {
             let mut found = Vec::new();
             conditions_of(id, status, &mut found);
             if !found.is_empty() {
                 issues.conditions.insert(id.clone(), found);
             }
         }
-        for (name, route) in &source.resources().http_routes {
-            let (id, mut found) = (name.object_id(ROUTE), Vec::new());
+        for route in source.resources().routes() {
+            let ObjectMeta { namespace, name, .. } = route.metadata();
+            let id = ObjectId::new(route.kind().kind(), namespace.clone(), name.clone());
+            let mut found = Vec::new();
             hints::parents(&id, route, source, &mut found);
             if !found.is_empty() {
                 issues.parents.insert(id, found);
@@ -201,7 +203,7 @@ impl RouteIssues {
             return;
         }
         let ids = objects.iter().map(|object| &object.id).chain(statuses);
-        ids.filter(|id| id.kind == ROUTE).for_each(|id| self.look_at(id, source));
+        ids.filter(|id| id.kind.route_kind().is_some()).for_each(|id| self.look_at(id, source));
     }
 
     fn look_at(&mut self, id: &ObjectId, source: &TranslatedFolder<CommandLine>) {
@@ -209,7 +211,7 @@ impl RouteIssues {
         if let Some(status) = source.translation().status.get(id) {
             conditions_of(id, status, &mut conditions);
         }
-        if let Some(route) = source.resources().http_routes.get(&id.namespaced_name()) {
+        if let Some(route) = source.resources().route_of(id) {
             hints::parents(id, route, source, &mut parents);
         }
         for (known, now) in [(&mut self.conditions, conditions), (&mut self.parents, parents)] {
@@ -233,7 +235,7 @@ impl RouteIssues {
             )
         }));
         // Routes come last, by kind.
-        for (id, status) in source.translation().status.range(..ObjectId::new(ROUTE, "", "")) {
+        for (id, status) in source.translation().status.range(..first_route()) {
             conditions_of(id, status, &mut all);
         }
         all.extend(self.conditions.values().flatten().cloned());
@@ -248,7 +250,10 @@ impl RouteIssues {
     }
 }
 
-const ROUTE: Kind = Kind::HttpRoute;
+/// Where the routes begin among objects that have a status.
+fn first_route() -> ObjectId {
+    ObjectId::new(RouteKind::ALL[0].kind(), "", "")
+}
 
 /// The same issues, those that differ in their parent alone as one that names all parents.
 pub(crate) fn grouped<'a>(issues: impl IntoIterator<Item = &'a Issue>) -> Vec<Issue> {
@@ -346,7 +351,7 @@ mod tests {
 
         let all = RouteIssues::of(&source);
         let mut one_by_one = RouteIssues::default();
-        one_by_one.follow(&source, &[], &source.resources().ids(ROUTE));
+        one_by_one.follow(&source, &[], &source.resources().ids(Kind::HttpRoute));
         let names = |of: &BTreeMap<ObjectId, Vec<Issue>>| -> Vec<String> {
             of.iter().map(|(id, issues)| format!("{} {}", id.name, issues.len())).collect()
         };

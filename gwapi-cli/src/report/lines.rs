@@ -90,9 +90,9 @@ fn describe(change: &ObjectChange, files: &Resources) -> String {
     };
     let name = change.id.namespaced_name();
     let size = match change.id.kind {
-        Kind::HttpRoute => files.http_routes.get(&name).map(|route| {
+        Kind::HttpRoute | Kind::GrpcRoute => files.route_of(&change.id).map(|route| {
             // No rules at all stand for one that matches everything (HR-5).
-            count(route.spec.rules.as_ref().map_or(1, Vec::len), "rule")
+            count(route.rules().count().max(1), "rule")
         }),
         Kind::Gateway => {
             files.gateways.get(&name).map(|gateway| count(gateway.spec.listeners.len(), "listener"))

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use gwapi_dataplane::TranslatedFolder;
+use gwapi_model::Resources;
 use gwapi_model::manifest::Places;
 use gwapi_model::validate::{FieldPath, PathSegment};
-use gwapi_model::{Kind, Resources};
 
 use crate::overlay::CommandLine;
 use crate::report::conditions::parent_name;
@@ -102,9 +102,7 @@ fn listener(issue: &Issue, resources: &Resources) -> Option<usize> {
 
 fn parent(issue: &Issue, resources: &Resources) -> Option<usize> {
     let (id, parent) = (issue.object.as_ref()?, issue.parent.as_ref()?);
-    let route = resources.http_routes.get(&id.namespaced_name())?;
-    debug_assert_eq!(id.kind, Kind::HttpRoute, "nothing else has parents");
-    let mut parents = route.spec.parent_refs.iter();
+    let mut parents = resources.route_of(id)?.parent_refs().iter();
     parents.position(|reference| parent_name(reference, &id.namespace) == *parent)
 }
 

@@ -23,7 +23,7 @@ pub(super) fn status(
     match id.kind {
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
-        Kind::HttpRoute => judge.route(before),
+        Kind::HttpRoute | Kind::GrpcRoute => judge.route(before),
         _ => None,
     }
 }
@@ -67,7 +67,7 @@ impl Judge<'_> {
 
     fn route(&self, before: Option<Status>) -> Option<Status> {
         let before = match before {
-            Some(Status::HttpRoute(status)) => status.parents.to_vec(),
+            Some(Status::Route(status)) => status.parents.to_vec(),
             _ => self.claimed_parents(),
         };
         let others = [ConditionType::ResolvedRefs];
@@ -79,7 +79,7 @@ impl Judge<'_> {
                 parent
             })
             .collect();
-        (!parents.is_empty()).then_some(Status::HttpRoute(RouteStatus { parents }))
+        (!parents.is_empty()).then_some(Status::Route(RouteStatus { parents }))
     }
 
     /// Entries for the parents that the route names as far as it can be read, if they are ours.

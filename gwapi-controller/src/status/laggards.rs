@@ -17,7 +17,7 @@ pub(super) fn gateways(id: &ObjectId, status: &Status) -> BTreeSet<GatewayId> {
     match status {
         Status::GatewayClass(_) => BTreeSet::new(),
         Status::Gateway(_) => BTreeSet::from([id.namespaced_name()]),
-        Status::HttpRoute(route) => {
+        Status::Route(route) => {
             route.parents.iter().map(|parent| gateway(id, &parent.parent_ref)).collect()
         }
     }
@@ -32,7 +32,7 @@ pub(super) fn annotate(id: &ObjectId, status: &Status, laggards: &[Laggard]) -> 
             let condition_type = ConditionType::Programmed;
             note(&mut gateway.conditions, condition_type, &id.namespaced_name(), laggards);
         }
-        Status::HttpRoute(route) => {
+        Status::Route(route) => {
             let mut parents = route.parents.to_vec();
             for parent in &mut parents {
                 let gateway = gateway(id, &parent.parent_ref);
@@ -144,12 +144,12 @@ mod tests {
             conditions: vec![condition(ConditionType::Accepted, "a note")],
         };
         let parents: Arc<[RouteParentStatus]> = Arc::new([parent("web"), parent("other")]);
-        let status = Status::HttpRoute(RouteStatus { parents });
+        let status = Status::Route(RouteStatus { parents });
         let expected = ["web", "other"].map(|name| GatewayId::new("default", name));
         assert_eq!(gateways(&id, &status), expected.into());
 
         let noted = annotate(&id, &status, &[laggard("other", "other-1")]);
-        let Status::HttpRoute(noted) = noted else { panic!("a route") };
+        let Status::Route(noted) = noted else { panic!("a route") };
         assert_eq!(noted.parents[0].conditions[0].message, "a note");
         assert_eq!(
             noted.parents[1].conditions[0].message,

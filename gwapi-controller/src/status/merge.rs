@@ -76,7 +76,7 @@ pub fn merge(stored: Stored<'_>, ours: &Status, controller_name: &str, now: Time
             set(&mut status, "supportedFeatures", &class.supported_features);
         }
         Status::Gateway(gateway) => merge.gateway(&mut status, gateway),
-        Status::HttpRoute(route) => merge.parents(&mut status, &route.parents, controller_name),
+        Status::Route(route) => merge.parents(&mut status, &route.parents, controller_name),
     }
     let is_changed = stored.status.as_object() != Some(&status);
     Merged { status: is_changed.then_some(Value::Object(status)), omitted: merge.omitted }
@@ -87,7 +87,7 @@ pub fn observed_generation(status: &Status) -> Option<i64> {
     let conditions = match status {
         Status::GatewayClass(class) => &class.conditions,
         Status::Gateway(gateway) => &gateway.conditions,
-        Status::HttpRoute(route) => &route.parents.first()?.conditions,
+        Status::Route(route) => &route.parents.first()?.conditions,
     };
     conditions.iter().map(|condition| condition.observed_generation).max()
 }

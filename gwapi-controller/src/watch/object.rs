@@ -121,6 +121,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::GatewayClass => "gatewayclasses",
         Kind::Gateway => "gateways",
         Kind::HttpRoute => "httproutes",
+        Kind::GrpcRoute => "grpcroutes",
         Kind::ReferenceGrant => "referencegrants",
         Kind::GatewayParameters => "gatewayparameters",
         Kind::Namespace => "namespaces",
@@ -135,7 +136,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
 
 /// Whether objects of a kind have a status that we write.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    matches!(kind, Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute)
+    matches!(kind, Kind::GatewayClass | Kind::Gateway) || kind.route_kind().is_some()
 }
 
 /// An object that was read.
@@ -241,7 +242,7 @@ impl Claim {
         match kind {
             Kind::GatewayClass => Self { name: text("controllerName"), ..Self::default() },
             Kind::Gateway => Self { name: text("gatewayClassName"), ..Self::default() },
-            Kind::HttpRoute => {
+            Kind::HttpRoute | Kind::GrpcRoute => {
                 let parents = spec["parentRefs"].as_array().into_iter().flatten();
                 let parents = parents.filter_map(|it| serde_json::from_value(it.clone()).ok());
                 Self { parents: parents.collect(), ..Self::default() }

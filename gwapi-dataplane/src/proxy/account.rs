@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreListener, CoreRule};
 use super::cors::Grant;
 use super::forwarded::Client;
+use super::grpc;
 use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
 
@@ -25,6 +26,7 @@ pub(super) struct RequestAccount {
     method: Method,
     uri: Uri,
     version: Version,
+    grpc: bool,
     host: Option<HeaderValue>,
     pub(super) client: Client,
     pub(super) listener: Option<Rc<CoreListener>>,
@@ -50,6 +52,7 @@ impl RequestAccount {
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
+            grpc: grpc::is_call(head),
             host: head.headers.get(http::header::HOST).cloned(),
             client: connection.client.peer(),
             listener: None,
@@ -103,6 +106,11 @@ impl RequestAccount {
     /// Whether some of the request's body has not come yet.
     pub(super) fn is_unread(&self) -> bool {
         self.body.as_ref().is_some_and(|body| !body.has_ended())
+    }
+
+    /// Whether it is a call whose answers are those of gRPC.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.grpc
     }
 
     pub(super) fn is_http10(&self) -> bool {

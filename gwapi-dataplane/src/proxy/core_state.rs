@@ -234,6 +234,7 @@ mod tests {
         Arc::new(HttpRule {
             key: RuleKey::new("default/app/0"),
             route: GatewayId::new("default", "app"),
+            route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: "default/app".to_owned(), rule_index: 0 },
             listeners: Vec::new(),

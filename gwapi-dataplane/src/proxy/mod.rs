@@ -27,6 +27,7 @@ mod forwarded;
 mod frame_guard;
 mod frames;
 mod gateway;
+mod grpc;
 mod handle;
 mod head_timer;
 mod headers;

@@ -2,7 +2,8 @@
 //!
 //! They say in one line what happened and nothing about what is behind the proxy. Changes of
 //! response headers (HF-1) apply to what backends answer and to redirects, not to the other answers
-//! of the proxy. CORS (HF-8) applies to all that a rule is answered with.
+//! of the proxy. CORS (HF-8) applies to all that a rule is answered with. What gRPC clients are told
+//! instead is in `grpc`.
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -62,7 +63,7 @@ impl LocalReply {
         }
     }
 
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::BadRequest(text)
             | Self::NotFound(text)

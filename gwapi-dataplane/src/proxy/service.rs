@@ -15,6 +15,7 @@ use super::account::{RequestAccount, ResponseAccount};
 use super::body::{BodyFault, ProxyBody, RequestBody};
 use super::connection::Connection;
 use super::forward::{Fields, Vouched};
+use super::grpc;
 use super::headers;
 use super::mirror;
 use super::plan::{Forward, Plan, plan};
@@ -200,7 +201,7 @@ fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> R
     if let Some(reason) = local.rejection() {
         account.rejected(reason);
     }
-    let mut response = local.response(http1);
+    let mut response = if account.is_grpc() { grpc::answer(local) } else { local.response(http1) };
     if let Some(cors) = &account.cors {
         cors.change_response(response.headers_mut());
     }

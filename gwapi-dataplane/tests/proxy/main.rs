@@ -8,6 +8,7 @@ mod drain;
 mod edits;
 mod failures;
 mod filters;
+mod grpc;
 mod hardening;
 mod http2;
 mod limits;

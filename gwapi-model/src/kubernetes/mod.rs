@@ -25,6 +25,7 @@
 //! | kind | fields |
 //! |---|---|
 //! | HTTPRoute | `rules[].retry`, `rules[].sessionPersistence`, `useDefaultGateways`, filters of type `ExternalAuth` |
+//! | GRPCRoute | `rules[].sessionPersistence`, `useDefaultGateways` |
 //! | Gateway | `listeners[].filters`, `addresses[].routability`, `defaultScope` |
 //!
 //! Times are kept to the second, as Kubernetes keeps them.
@@ -36,7 +37,7 @@
 mod metadata;
 mod secret;
 
-use gateway_api::{gatewayclasses, gateways, httproutes, referencegrants};
+use gateway_api::{gatewayclasses, gateways, grpcroutes, httproutes, referencegrants};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
 use serde::Serialize;
@@ -45,8 +46,8 @@ use serde_json::Value;
 
 use crate::validate::FieldPath;
 use crate::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, HttpRoute, Kind,
-    Namespace, ReferenceGrant, Resource, Service,
+    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute,
+    HttpRoute, Kind, Namespace, ReferenceGrant, Resource, Service,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -96,6 +97,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::GatewayClass => parse::<GatewayClass>(object),
         Kind::Gateway => parse::<Gateway>(object),
         Kind::HttpRoute => parse::<HttpRoute>(object),
+        Kind::GrpcRoute => parse::<GrpcRoute>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),
         Kind::GatewayParameters => parse::<GatewayParameters>(object),
         Kind::Namespace => parse::<Namespace>(object),
@@ -168,6 +170,7 @@ conversions! {
     GatewayClass, gatewayclasses::GatewayClass;
     Gateway, gateways::Gateway;
     HttpRoute, httproutes::HttpRoute;
+    GrpcRoute, grpcroutes::GrpcRoute;
     ReferenceGrant, referencegrants::ReferenceGrant;
     Namespace, core_v1::Namespace;
     Service, core_v1::Service;

@@ -8,7 +8,7 @@ const FIRST_GROUP: &str = "networking.x-k8s.io";
 
 /// Kinds of the gateway group that gwapi does not serve.
 const NOT_SERVED: &[&str] =
-    &["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet", "BackendTLSPolicy"];
+    &["TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet", "BackendTLSPolicy"];
 
 /// What to do with an object.
 #[derive(Debug, PartialEq)]
@@ -92,6 +92,7 @@ mod tests {
     fn present_and_old_versions_of_our_kinds_are_served() {
         for (api_version, kind, expected, is_old) in [
             ("gateway.networking.k8s.io/v1", "HTTPRoute", Kind::HttpRoute, false),
+            ("gateway.networking.k8s.io/v1", "GRPCRoute", Kind::GrpcRoute, false),
             ("gateway.networking.k8s.io/v1beta1", "Gateway", Kind::Gateway, true),
             ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", Kind::ReferenceGrant, true),
             ("v1", "Service", Kind::Service, false),
@@ -110,7 +111,6 @@ mod tests {
             ("v1", "Pod"),
             ("networking.istio.io/v1", "Gateway"),
             ("serving.knative.dev/v1", "Service"),
-            ("gateway.networking.k8s.io/v1", "GRPCRoute"),
             ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
             ("gateway.networking.k8s.io/v1alpha1", "MeshPolicy"),
         ] {

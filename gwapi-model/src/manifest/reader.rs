@@ -367,6 +367,7 @@ fn resource(
         Kind::GatewayClass => read::<crate::GatewayClass>,
         Kind::Gateway => read::<crate::Gateway>,
         Kind::HttpRoute => read::<crate::HttpRoute>,
+        Kind::GrpcRoute => read::<crate::GrpcRoute>,
         Kind::ReferenceGrant => read::<crate::ReferenceGrant>,
         Kind::GatewayParameters => read::<crate::GatewayParameters>,
         Kind::Namespace => read::<crate::Namespace>,

@@ -1,10 +1,10 @@
-//! Filters of HTTPRoutes, of rules and of backends alike.
+//! Filters of routes, of rules and of backends alike.
 
 use super::checker::{Checker, Member, quote};
 use super::syntax::{CORS_ORIGIN, HEADER_NAME, HEADER_VALUE, PRECISE_HOSTNAME, any};
 use super::{experimental, reference};
 use crate::{
-    HttpCorsFilter, HttpHeader, HttpHeaderFilter, HttpMethod, HttpPathModifier,
+    GrpcRouteRule, HttpCorsFilter, HttpHeader, HttpHeaderFilter, HttpMethod, HttpPathModifier,
     HttpRequestMirrorFilter, HttpRequestRedirectFilter, HttpRouteFilter, HttpRouteFilterType,
     HttpUrlRewriteFilter, PathModifierType,
 };
@@ -16,14 +16,33 @@ pub(super) enum PrefixReplacement {
     Impossible,
 }
 
+/// The filters that a route may have: those of its kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filters {
+    OfHttp(PrefixReplacement),
+    OfGrpc,
+}
+
+impl Filters {
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::OfHttp(_) => HttpRouteFilterType::KNOWN,
+            Self::OfGrpc => GrpcRouteRule::FILTERS, // GR-7
+        }
+    }
+
+    fn replacement(self) -> PrefixReplacement {
+        match self {
+            Self::OfHttp(replacement) => replacement,
+            Self::OfGrpc => PrefixReplacement::Impossible,
+        }
+    }
+}
+
 /// At most 16 filters, those of most types once, never a redirect with a rewrite (section A4.4 of
 /// the rules).
-pub(super) fn filters(
-    check: &mut Checker,
-    filters: &[HttpRouteFilter],
-    replacement: PrefixReplacement,
-) {
-    check.list("filters", filters, 0..=16, |check, item| filter(check, item, replacement));
+pub(super) fn filters(check: &mut Checker, filters: &[HttpRouteFilter], known: Filters) {
+    check.list("filters", filters, 0..=16, |check, item| filter(check, item, known));
     check.unique(
         "filters",
         filters,
@@ -51,10 +70,23 @@ pub(super) fn filters(
     }
 }
 
-fn filter(check: &mut Checker, filter: &HttpRouteFilter, replacement: PrefixReplacement) {
+fn filter(check: &mut Checker, filter: &HttpRouteFilter, known: Filters) {
     let of_type = filter.filter_type.as_str();
-    check.one_of("type", of_type, HttpRouteFilterType::KNOWN);
-    check.union(of_type, &members(filter));
+    let replacement = known.replacement();
+    check.one_of("type", of_type, known.types());
+    let (members, foreign): (Vec<Member>, Vec<Member>) =
+        members(filter).into_iter().partition(|member| known.types().contains(&member.of_type));
+    check.union(of_type, &members);
+    for Member { of_type: foreign, field, .. } in
+        foreign.into_iter().filter(|member| member.is_set && member.of_type != of_type)
+    {
+        check.field(field, |check| {
+            check.report_with_help(
+                format!("a route of this kind has no filter of type {foreign}"),
+                format!("remove `{field}`"),
+            );
+        });
+    }
     check.optional(
         "requestHeaderModifier",
         filter.request_header_modifier.as_ref(),

@@ -1,64 +1,37 @@
-//! HTTPRoute: what it attaches to, its rules and their matches.
+//! HTTPRoute: its rules and their matches.
 
 use super::checker::{Checker, quote};
-use super::filter::{self, PrefixReplacement};
-use super::syntax::{HEADER_MATCH_VALUE, HEADER_NAME, HOSTNAME, NAME, QUERY_PARAM_VALUE, any};
-use super::{experimental, reference};
+use super::filter::{self, Filters, PrefixReplacement};
+use super::syntax::{HEADER_NAME, NAME, QUERY_PARAM_VALUE, any};
+use super::{experimental, route};
 use crate::{
-    BackendObjectReference, HttpBackendRef, HttpHeaderMatch, HttpMethod, HttpPathMatch,
-    HttpQueryParamMatch, HttpRoute, HttpRouteMatch, HttpRouteRetry, HttpRouteRule,
-    HttpRouteTimeouts, PathMatchType, ValueMatchType,
+    HttpMethod, HttpPathMatch, HttpQueryParamMatch, HttpRoute, HttpRouteMatch, HttpRouteRetry,
+    HttpRouteRule, HttpRouteTimeouts, PathMatchType, Route,
 };
 
-pub(super) fn http_route(check: &mut Checker, route: &HttpRoute) {
+pub(super) fn http_route(check: &mut Checker, http_route: &HttpRoute) {
     check.field("spec", |check| {
-        let spec = &route.spec;
-        reference::parents(check, &spec.parent_refs);
-        // RT-14.
-        check.list("hostnames", &spec.hostnames, 0..=16, |check, hostname| {
-            check.value(hostname, &HOSTNAME);
-        });
-        if let Some(rules) = &spec.rules {
-            self::rules(check, rules);
-        }
-        if let Some(scope) = &spec.use_default_gateways {
-            check.one_of("useDefaultGateways", scope, experimental::DEFAULT_SCOPES); // RT-16
+        route::spec(check, Route::Http(http_route));
+        if let Some(rules) = &http_route.spec.rules {
+            check.list("rules", rules, 1..=16, rule); // HR-5
+            // A rule without matches has the one that the API fills in.
+            let matches = |rule: &HttpRouteRule| rule.matches.len().max(1);
+            route::rules(check, rules, |rule| rule.name.as_ref(), matches);
         }
     });
-}
-
-/// One to 16 rules, names used once, at most 128 matches in all (HR-5).
-fn rules(check: &mut Checker, rules: &[HttpRouteRule]) {
-    check.list("rules", rules, 1..=16, rule);
-    check.unique(
-        "rules",
-        rules,
-        Some("name"),
-        |rule| rule.name.as_ref(),
-        |rule| format!("an earlier rule is named `{}` too", rule.name.as_deref().unwrap_or("")),
-    );
-    // A rule without matches has the one that the API fills in.
-    let matches: usize = rules.iter().map(|rule| rule.matches.len().max(1)).sum();
-    if matches > 128 {
-        check.field("rules", |check| {
-            check.report(format!("have {matches} matches in all: expected at most 128"));
-        });
-    }
 }
 
 fn rule(check: &mut Checker, rule: &HttpRouteRule) {
     check.optional_text("name", rule.name.as_ref(), &NAME);
     check.list("matches", &rule.matches, 0..=64, route_match);
-    let replacement = if replaces_prefix_of_one_match(&rule.matches) {
+    let known = Filters::OfHttp(if replaces_prefix_of_one_match(&rule.matches) {
         PrefixReplacement::Possible
     } else {
         PrefixReplacement::Impossible
-    };
-    filter::filters(check, &rule.filters, replacement);
-    redirect_stands_alone(check, rule);
-    check.list("backendRefs", &rule.backend_refs, 0..=16, |check, backend| {
-        backend_ref(check, backend, replacement);
     });
+    filter::filters(check, &rule.filters, known);
+    redirect_stands_alone(check, rule);
+    route::backend_refs(check, &rule.backend_refs, known);
     check.optional("timeouts", rule.timeouts.as_deref(), timeouts);
     check.optional("retry", rule.retry.as_deref(), retry);
     let persistence = rule.session_persistence.as_deref();
@@ -96,41 +69,16 @@ fn redirect_stands_alone(check: &mut Checker, rule: &HttpRouteRule) {
 fn route_match(check: &mut Checker, route_match: &HttpRouteMatch) {
     let HttpRouteMatch { path, headers, query_params, method } = route_match;
     check.optional("path", path.as_ref(), path_match);
-    check.list("headers", headers, 0..=16, |check, header| {
-        let HttpHeaderMatch { match_type, name, value } = header;
-        value_match_type(check, match_type.as_ref());
-        check.text("name", name, &HEADER_NAME);
-        check.text("value", value, &HEADER_MATCH_VALUE);
-    });
-    // The list is keyed by the name as it is written: `foo` beside `Foo` passes (HM-5).
-    check.unique(
-        "headers",
-        headers,
-        Some("name"),
-        |header| Some(&header.name),
-        |header| format!("an earlier entry is for header {} too", quote(&header.name)),
-    );
+    route::headers(check, headers);
     check.list("queryParams", query_params, 0..=16, |check, param| {
         let HttpQueryParamMatch { match_type, name, value } = param;
-        value_match_type(check, match_type.as_ref());
+        route::value_match_type(check, match_type.as_ref());
         check.text("name", name, &HEADER_NAME);
         check.text("value", value, &QUERY_PARAM_VALUE);
     });
-    check.unique(
-        "queryParams",
-        query_params,
-        Some("name"),
-        |param| Some(&param.name),
-        |param| format!("an earlier entry is for parameter {} too", quote(&param.name)),
-    );
+    route::named_once(check, "queryParams", query_params, |param| &param.name, "parameter");
     if let Some(method) = method {
         check.one_of("method", method.as_str(), HttpMethod::KNOWN);
-    }
-}
-
-fn value_match_type(check: &mut Checker, match_type: Option<&ValueMatchType>) {
-    if let Some(match_type) = match_type {
-        check.one_of("type", match_type.as_str(), ValueMatchType::KNOWN);
     }
 }
 
@@ -191,21 +139,6 @@ fn first_illegal_in_path(value: &str) -> Option<char> {
         }
     }
     None
-}
-
-/// A backend with weight (HB-2) and filters of its own (HB-6).
-fn backend_ref(check: &mut Checker, backend: &HttpBackendRef, replacement: PrefixReplacement) {
-    let HttpBackendRef { group, kind, name, namespace, port, weight, filters } = backend;
-    let object = BackendObjectReference {
-        group: group.clone(),
-        kind: kind.clone(),
-        name: name.clone(),
-        namespace: namespace.clone(),
-        port: *port,
-    };
-    reference::backend(check, &object);
-    check.number("weight", weight.map(i64::from), 0..=1_000_000);
-    filter::filters(check, filters, replacement);
 }
 
 /// One attempt ends no later than the whole (TO-2); a zero limits nothing.

@@ -35,9 +35,11 @@ mod experimental;
 mod filter;
 mod gateway;
 mod gateway_parameters;
+mod grpc_route;
 mod http_route;
 mod reference;
 mod reference_grant;
+mod route;
 pub(crate) mod suggest;
 mod syntax;
 
@@ -111,6 +113,7 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::GatewayClass(class) => gateway::gateway_class(&mut check, class),
         Resource::Gateway(gateway) => gateway::gateway(&mut check, gateway),
         Resource::HttpRoute(route) => http_route::http_route(&mut check, route),
+        Resource::GrpcRoute(route) => grpc_route::grpc_route(&mut check, route),
         Resource::ReferenceGrant(grant) => reference_grant::reference_grant(&mut check, grant),
         Resource::GatewayParameters(parameters) => {
             gateway_parameters::gateway_parameters(&mut check, &parameters.spec);

@@ -204,6 +204,25 @@ pub(super) const HEADER_NAME: Grammar =
 pub(super) const HEADER_MATCH_VALUE: Grammar =
     Grammar::new("a header value", "some text", 4096, |text| !text.is_empty());
 
+/// Service that a call is for (GR-3).
+pub(super) const GRPC_SERVICE: Grammar = Grammar::new(
+    "a gRPC service",
+    "names of letters, digits and `_`, joined by dots, such as package.Service",
+    1024,
+    crate::GrpcMethodMatch::is_service,
+)
+.with_help(|text| {
+    text.contains('/').then(|| "leave slashes out; the method has a field of its own".to_owned())
+});
+
+/// Method that a call is for (GR-3).
+pub(super) const GRPC_METHOD: Grammar = Grammar::new(
+    "a gRPC method",
+    "letters, digits and `_`, no digit first",
+    1024,
+    crate::GrpcMethodMatch::is_method,
+);
+
 /// Value that a query parameter is compared with (HM-6).
 pub(super) const QUERY_PARAM_VALUE: Grammar =
     Grammar::new("a parameter value", "some text", 1024, |text| !text.is_empty());

@@ -4,6 +4,7 @@ mod core_kinds;
 mod filters;
 mod gateway_parameters;
 mod gateways;
+mod grpc_routes;
 mod http_routes;
 mod reference_grants;
 

@@ -111,6 +111,7 @@ pub enum Authority<'t> {
 /// let rule = HttpRule {
 ///     key: RuleKey::new("default/shop/cart"),
 ///     route: gwapi_model::NamespacedName::new("default", "shop"),
+///     route_kind: gwapi_model::RouteKind::Http,
 ///     name: None,
 ///     order: RuleOrder { created: 0, route: "default/shop".to_owned(), rule_index: 0 },
 ///     listeners: vec![listener.key.clone()],

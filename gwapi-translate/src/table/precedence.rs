@@ -47,8 +47,9 @@ pub enum PathRank {
     Exact,
     /// A regular expression; the longer pattern first.
     Regex(Reverse<usize>),
-    /// A prefix; the longer first.
-    Prefix(Reverse<usize>),
+    /// A prefix; the longer first. A method of any service stands before what takes every path,
+    /// the longer first (GR-2).
+    Prefix(Reverse<usize>, Reverse<usize>),
 }
 
 impl PathRank {
@@ -57,7 +58,8 @@ impl PathRank {
         match path {
             PathMatch::Exact(_) => Self::Exact,
             PathMatch::Regex(pattern) => Self::Regex(Reverse(pattern.len())),
-            PathMatch::Prefix(prefix) => Self::Prefix(Reverse(prefix.len())),
+            PathMatch::Prefix(prefix) => Self::Prefix(Reverse(prefix.len()), Reverse(0)),
+            PathMatch::GrpcMethod(method) => Self::Prefix(Reverse(0), Reverse(method.len())),
         }
     }
 }

@@ -270,6 +270,7 @@ impl Slot {
             PathMatch::Exact(path) => Self::Path(SlotKind::Exact, path.clone()),
             PathMatch::Prefix(prefix) => Self::Path(SlotKind::Prefix, prefix.clone()),
             PathMatch::Regex(_) => Self::Regexes,
+            PathMatch::GrpcMethod(_) => Self::Path(SlotKind::Prefix, Arc::default()),
         }
     }
 }

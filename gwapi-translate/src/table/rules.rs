@@ -80,7 +80,7 @@ impl Compiled {
     fn compile(http_match: &HttpMatch) -> Option<Self> {
         let path = match &http_match.path {
             PathMatch::Regex(pattern) => Some(pattern::compile(pattern).ok()?),
-            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::GrpcMethod(_) => None,
         };
         let headers = http_match
             .headers
@@ -172,10 +172,16 @@ impl Candidate {
         Precedence::of(&self.rule.rule, self.index())
     }
 
-    /// Whether a request whose path is matched already satisfies the rest (HM-5 to HM-8).
+    /// Whether a request whose path is matched already satisfies the rest (HM-5 to HM-8); a method
+    /// of any service lies where every path is looked for, and is part of the rest.
     pub(super) fn takes(&self, request: &RequestHead<'_>) -> bool {
         let http_match = self.http_match();
         if http_match.method.as_deref().is_some_and(|method| method != request.method) {
+            return false;
+        }
+        if let PathMatch::GrpcMethod(method) = &http_match.path
+            && PathMatch::grpc_method(request.path) != Some(&**method)
+        {
             return false;
         }
         let conditions = match &self.rule.conditions[self.index()] {

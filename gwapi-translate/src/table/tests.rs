@@ -23,6 +23,7 @@ fn rule(key: &str, hostnames: &[&str], matches: Vec<HttpMatch>) -> HttpRule {
     HttpRule {
         key: RuleKey::new(key),
         route: gwapi_model::NamespacedName::new("ns", key),
+        route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: format!("ns/{key}"), rule_index: 0 },
         listeners: vec![ListenerKey::new("web")],

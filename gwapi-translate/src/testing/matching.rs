@@ -251,6 +251,7 @@ fn show_match(http_match: &HttpMatch) -> String {
         PathMatch::Prefix(prefix) if prefix.is_empty() => "PathPrefix /".to_owned(),
         PathMatch::Prefix(prefix) => format!("PathPrefix {prefix}"),
         PathMatch::Regex(pattern) => format!("RegularExpression {pattern}"),
+        PathMatch::GrpcMethod(method) => format!("method {method} of any service"),
     };
     let method = http_match.method.iter().map(ToString::to_string);
     let headers =
@@ -349,6 +350,7 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
     (listeners, hostnames, matches).prop_map(move |(listeners, hostnames, matches)| HttpRule {
         key: rule_key(index),
         route: gwapi_model::NamespacedName::new("ns", format!("route-{route}")),
+        route_kind: gwapi_model::RouteKind::Http,
         name: Some(rule_name(index).to_owned()),
         order: RuleOrder { created, route: format!("ns/route-{route}"), rule_index: index },
         listeners,
@@ -389,6 +391,8 @@ fn path_match(scope: Scope) -> impl Strategy<Value = PathMatch> {
     prop_oneof![
         2 => path(2).prop_map(|path| PathMatch::Exact(path.into())),
         4 => path(2).prop_map(|path| PathMatch::Prefix(path.trim_end_matches('/').into())),
+        u32::from(scope == Scope::Gwapi) => select(vec!["a", "b"])
+            .prop_map(|method| PathMatch::GrpcMethod(method.into())),
         u32::from(scope == Scope::Gwapi) => select(patterns).prop_map(|text| PathMatch::Regex(text.into())),
     ]
 }
@@ -615,6 +619,7 @@ mod tests {
         let rule = HttpRule {
             key: RuleKey::new("ns/shop/0"),
             route: gwapi_model::NamespacedName::new("ns", "shop"),
+            route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 7, route: "ns/shop".to_owned(), rule_index: 0 },
             listeners: vec![ListenerKey::new("web")],

@@ -60,12 +60,15 @@ fn hostname_rank(hostname: Option<&Hostname>) -> (u8, Reverse<usize>) {
     }
 }
 
-/// HR-2 (1) and (2), with regular expressions in between (HR-3).
+/// HR-2 (1) and (2), with regular expressions in between (HR-3); a gRPC method without service
+/// says less than any prefix but the empty one (GR-2).
 fn path_rank(path: &PathMatch) -> (u8, Reverse<usize>) {
     match path {
         PathMatch::Exact(_) => (0, Reverse(0)),
         PathMatch::Regex(pattern) => (1, Reverse(pattern.len())),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => (4, Reverse(0)),
         PathMatch::Prefix(prefix) => (2, Reverse(prefix.len())),
+        PathMatch::GrpcMethod(method) => (3, Reverse(method.len())),
     }
 }
 
@@ -109,6 +112,10 @@ fn path_takes(path: &PathMatch, requested: &str) -> bool {
             .strip_prefix(&**prefix)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         PathMatch::Regex(pattern) => whole_match(pattern, requested),
+        PathMatch::GrpcMethod(method) => match requested.split('/').collect::<Vec<_>>()[..] {
+            ["", service, requested] => !service.is_empty() && *requested == **method,
+            _ => false,
+        },
     }
 }
 

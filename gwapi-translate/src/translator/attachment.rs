@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    GATEWAY_GROUP, HttpRoute, Kind, NAMESPACE_NAME_LABEL, NamespacedName, ParentReference,
-    Resources,
+    GATEWAY_GROUP, Kind, NAMESPACE_NAME_LABEL, NamespacedName, ParentReference, Resources, Route,
+    RouteKind,
 };
 
 use super::conditions::Problem;
@@ -15,11 +15,11 @@ use super::listener::Admission;
 use crate::ir::{GatewayId, Hostname, ListenerKey};
 
 /// The Gateway that a parentRef names; `None` where it names something else (RT-1).
-pub(super) fn gateway(route: &HttpRoute, parent: &ParentReference) -> Option<GatewayId> {
+pub(super) fn gateway(route: Route<'_>, parent: &ParentReference) -> Option<GatewayId> {
     let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
     let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str());
     (group == GATEWAY_GROUP && kind == Kind::Gateway.as_str()).then(|| {
-        let own = &route.metadata.namespace;
+        let own = &route.metadata().namespace;
         let namespace = parent.namespace.as_deref().map_or_else(|| own.clone(), Arc::from);
         NamespacedName::new(namespace, parent.name.as_str())
     })
@@ -39,7 +39,7 @@ pub(super) fn attach(
     parent: &ParentReference,
     gateway: &GatewayId,
     points: &[AttachmentPoint],
-    route: &NamespacedName,
+    (kind, route): (RouteKind, &NamespacedName),
     hostnames: &[Hostname],
     resources: &Resources,
 ) -> Result<BTreeSet<ListenerKey>, Problem> {
@@ -49,7 +49,7 @@ pub(super) fn attach(
             && parent.port.is_none_or(|port| port.get() == point.port);
         if !selected {
             Stage::NotSelected
-        } else if !point.admits_http_routes
+        } else if !point.kinds.contains(&kind)
             || !admits(&point.admission, gateway, &route.namespace, resources)
         {
             Stage::KindOrNamespace
@@ -70,7 +70,7 @@ pub(super) fn attach(
     }
     match furthest {
         Stage::Attached => Ok(attached),
-        stage => Err(refusal(stage, parent, gateway, points, route)),
+        stage => Err(refusal(stage, parent, gateway, points, (kind, route))),
     }
 }
 
@@ -79,7 +79,7 @@ fn refusal(
     parent: &ParentReference,
     gateway: &GatewayId,
     points: &[AttachmentPoint],
-    route: &NamespacedName,
+    (kind, route): (RouteKind, &NamespacedName),
 ) -> Problem {
     match stage {
         Stage::NotSelected => {
@@ -98,8 +98,9 @@ fn refusal(
         Stage::KindOrNamespace => Problem::new(
             ConditionReason::NotAllowedByListeners,
             format!(
-                "no listener of Gateway `{gateway}` that the reference means admits HTTPRoutes \
-                 of namespace `{}`; see its allowedRoutes",
+                "no listener of Gateway `{gateway}` that the reference means admits {}s of namespace \
+                 `{}`; see its allowedRoutes",
+                kind.kind(),
                 route.namespace
             ),
         ),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    AddressFamily, EndpointPort, EndpointSlice, IntOrString, NamespacedName, Resources, Service,
-    ServicePort as ModelPort, ServiceType,
+    AddressFamily, EndpointPort, EndpointSlice, IntOrString, NamespacedName, Resources, RouteKind,
+    Service, ServicePort as ModelPort, ServiceType,
 };
 
 use super::conditions::Problem;
@@ -22,12 +22,19 @@ pub(super) struct ServicePort {
     pub(super) service: NamespacedName,
     /// Its port.
     pub(super) port: u16,
+    /// The kind of the routes that refer to it, which says what is spoken to it where the port does
+    /// not.
+    pub(super) routes: RouteKind,
 }
 
 impl ServicePort {
     /// The key of the backend.
     pub(super) fn key(&self) -> BackendKey {
-        BackendKey::service(&self.service.namespace, &self.service.name, self.port)
+        let NamespacedName { namespace, name } = &self.service;
+        match self.routes {
+            RouteKind::Http => BackendKey::service(namespace, name, self.port),
+            RouteKind::Grpc => BackendKey::grpc_service(namespace, name, self.port),
+        }
     }
 }
 
@@ -145,18 +152,30 @@ fn judge<'r>(
     let port = same_number.find(|port| is_tcp(port.protocol.as_deref())).ok_or_else(|| {
         unsupported(format!("port {} of Service `{name}` is not a TCP port", target.port))
     })?;
-    let protocol = match port.app_protocol.as_deref() {
-        None | Some("" | "http" | "kubernetes.io/ws") => BackendProtocol::Http1,
-        Some("kubernetes.io/h2c") => BackendProtocol::H2c,
-        Some(other) => {
-            return Err(unsupported(format!(
-                "port {} of Service `{name}` has the appProtocol `{other}`, which is not \
-                 supported; http, kubernetes.io/h2c and kubernetes.io/ws are",
-                target.port
-            )));
-        }
-    };
+    let written = port.app_protocol.as_deref().unwrap_or_default();
+    let protocol = protocol(written, target.routes).ok_or_else(|| {
+        let supported = match target.routes {
+            RouteKind::Http => "http, kubernetes.io/h2c and kubernetes.io/ws are",
+            RouteKind::Grpc => "a GRPCRoute takes http, grpc and kubernetes.io/h2c",
+        };
+        unsupported(format!(
+            "port {} of Service `{name}` has the appProtocol `{written}`, which is not supported; \
+             {supported}",
+            target.port
+        ))
+    })?;
     Ok((service, port, protocol))
+}
+
+/// HB-8. gRPC is HTTP/2, so that is spoken unless the port is for something else.
+fn protocol(app_protocol: &str, routes: RouteKind) -> Option<BackendProtocol> {
+    match (routes, app_protocol) {
+        (_, "kubernetes.io/h2c") | (RouteKind::Grpc, "" | "http" | "grpc") => {
+            Some(BackendProtocol::H2c)
+        }
+        (RouteKind::Http, "" | "http" | "kubernetes.io/ws") => Some(BackendProtocol::Http1),
+        _ => None,
+    }
 }
 
 fn is_tcp(protocol: Option<&str>) -> bool {

@@ -14,11 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gwapi_model::status::{RouteStatus, Status};
-use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources};
+use gwapi_model::{
+    Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources, Route, RouteKind,
+};
 
 use super::backend::{self, BackendView, ServicePort};
 use super::gateway::{self, GatewayDraft, GatewayView};
-use super::index::{self, Index, Multimap};
+use super::index::{self, Index, Multimap, PerKind};
 use super::ports::Ports;
 use super::route::{self, RouteView};
 use super::rule::Lookup;
@@ -44,7 +46,7 @@ pub(super) struct Engine {
     backends: HashMap<ServicePort, BackendView>,
     /// How many routes make a Gateway need a Service port.
     users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
-    routes: HashMap<NamespacedName, RouteView>,
+    routes: PerKind<HashMap<NamespacedName, RouteView>>,
     /// The status that was derived last, see [`Engine::share_status`].
     last_status: RouteStatus,
     pub(super) work: Work,
@@ -71,7 +73,7 @@ pub(super) struct Dirty {
     gateways: BTreeSet<GatewayId>,
     services: BTreeSet<NamespacedName>,
     /// In any order, and some of them more than once.
-    routes: Vec<NamespacedName>,
+    routes: PerKind<Vec<NamespacedName>>,
     /// Gateways whose status has to be put together again.
     statuses: BTreeSet<GatewayId>,
     /// Service ports that a route referred to before.
@@ -135,7 +137,7 @@ impl Engine {
     /// Marks the units that read an object. One of `old` and `new` is there.
     fn mark(&self, old: Option<&Resource>, new: Option<&Resource>, dirty: &mut Dirty) {
         let Some(any) = new.or(old) else { return };
-        if let Some(Resource::HttpRoute(route)) = old {
+        if let Some(route) = old.and_then(Route::of) {
             dirty.orphans.extend(index::backends(route));
         }
         let id = any.id().namespaced_name();
@@ -147,12 +149,14 @@ impl Engine {
             Resource::Gateway(_) => {
                 dirty.gateways.insert(id);
             }
-            Resource::HttpRoute(_) => {
-                dirty.routes.push(id);
-            }
+            Resource::HttpRoute(_) => dirty.routes[RouteKind::Http].push(id),
+            Resource::GrpcRoute(_) => dirty.routes[RouteKind::Grpc].push(id),
             Resource::ReferenceGrant(_) => {
                 dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
-                dirty.routes.extend(self.index.routes_into.of(&id.namespace).cloned());
+                for kind in RouteKind::ALL {
+                    let routes = self.index.routes_into[kind].of(&id.namespace);
+                    dirty.routes[kind].extend(routes.cloned());
+                }
             }
             Resource::GatewayParameters(_) => {
                 for class in self.index.classes_of_parameters.of(&id) {
@@ -164,7 +168,9 @@ impl Engine {
             Resource::Namespace(_) => {
                 let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
                 if labels(old) != labels(new) {
-                    dirty.routes.extend(self.routes_in(&id.name));
+                    let (http, grpc) = (&self.resources.http_routes, &self.resources.grpc_routes);
+                    dirty.routes[RouteKind::Http].extend(names_in(&id.name, http));
+                    dirty.routes[RouteKind::Grpc].extend(names_in(&id.name, grpc));
                 }
             }
             Resource::Service(_) | Resource::Endpoints(_) => {
@@ -182,11 +188,6 @@ impl Engine {
             }
             Resource::ConfigMap(_) => {}
         }
-    }
-
-    fn routes_in(&self, namespace: &str) -> impl Iterator<Item = NamespacedName> {
-        let routes = self.resources.http_routes.range(NamespacedName::new(namespace, "")..);
-        routes.map(|(name, _)| name).take_while(move |name| *name.namespace == *namespace).cloned()
     }
 
     /// Replaces what the data plane said about a Gateway. Nothing is kept about Gateways that are
@@ -210,11 +211,14 @@ impl Engine {
             return Dirty::default();
         }
         self.options = options;
+        let mut routes = PerKind::default();
+        routes[RouteKind::Http] = self.resources.http_routes.keys().cloned().collect();
+        routes[RouteKind::Grpc] = self.resources.grpc_routes.keys().cloned().collect();
         Dirty {
             classes: self.resources.gateway_classes.keys().cloned().collect(),
             gateways: self.resources.gateways.keys().cloned().collect(),
             services: self.backends.keys().map(|target| target.service.clone()).collect(),
-            routes: self.resources.http_routes.keys().cloned().collect(),
+            routes,
             ..Dirty::default()
         }
     }
@@ -242,11 +246,13 @@ impl Engine {
         for service in std::mem::take(&mut dirty.services) {
             self.settle_service(&service, &mut dirty, &mut staged);
         }
-        let mut routes = std::mem::take(&mut dirty.routes);
-        routes.sort_unstable();
-        routes.dedup();
-        for name in routes {
-            self.settle_route(&name, &mut dirty, &mut staged);
+        for kind in RouteKind::ALL {
+            let mut routes = std::mem::take(&mut dirty.routes[kind]);
+            routes.sort_unstable();
+            routes.dedup();
+            for name in routes {
+                self.settle_route(kind, &name, &mut dirty, &mut staged);
+            }
         }
         for gateway in std::mem::take(&mut dirty.statuses) {
             self.settle_status(&gateway, &mut staged);
@@ -287,7 +293,10 @@ impl Engine {
             let old = self.gateways.remove(&id);
             let points = |view: &Option<GatewayView>| view.as_ref().map(|it| it.listeners.clone());
             if points(&old) != points(&new) {
-                dirty.routes.extend(self.index.routes_of_gateway.of(&id).cloned());
+                for kind in RouteKind::ALL {
+                    let routes = self.index.routes_of_gateway[kind].of(&id);
+                    dirty.routes[kind].extend(routes.cloned());
+                }
             }
             self.follow_secrets(&id, old.as_ref(), new.as_ref(), staged);
             for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
@@ -330,15 +339,16 @@ impl Engine {
 
     /// Looks at every port of a Service that routes of ours refer to.
     fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
-        let ports: Vec<u16> = self.index.ports_of_service.of(service).copied().collect();
-        for port in ports {
-            let target = ServicePort { service: service.clone(), port };
+        let ports: Vec<_> = self.index.ports_of_service.of(service).copied().collect();
+        for (port, routes) in ports {
+            let target = ServicePort { service: service.clone(), port, routes };
             if !self.backends.contains_key(&target) {
                 continue;
             }
             let view = self.backend(&target);
             if self.backends[&target].facts != view.facts {
-                dirty.routes.extend(self.index.routes_of_backend.of(&target).cloned());
+                let names = self.index.routes_of_backend.of(&target);
+                dirty.routes[routes].extend(names.cloned());
             }
             self.backends.insert(target.clone(), view);
             let users = self.users.get(&target).into_iter().flat_map(BTreeMap::keys);
@@ -359,10 +369,16 @@ impl Engine {
         backend::view(target, slices, &self.resources, &self.options)
     }
 
-    fn settle_route(&mut self, name: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
-        let mut new = self.derive_route(name).unwrap_or_default();
+    fn settle_route(
+        &mut self,
+        kind: RouteKind,
+        name: &NamespacedName,
+        dirty: &mut Dirty,
+        staged: &mut Staged,
+    ) {
+        let mut new = self.derive_route(kind, name).unwrap_or_default();
         // Taken out of its place and not out of the map: an edit must not make the map rehash.
-        let old = self.routes.get_mut(name).map(std::mem::take).unwrap_or_default();
+        let old = self.routes[kind].get_mut(name).map(std::mem::take).unwrap_or_default();
         // What is needed from now on comes first, so that nothing is let go that is still needed.
         for (gateway, _) in &new.gateways {
             for target in &new.backends {
@@ -386,14 +402,14 @@ impl Engine {
             }
             self.count(gateway, &attached.counted, 1, dirty);
         }
-        let id = name.object_id(Kind::HttpRoute);
+        let id = name.object_id(kind.kind());
         if new.status.parents.is_empty() {
             staged.status(id, None);
-            self.routes.remove(name);
+            self.routes[kind].remove(name);
         } else {
             self.share_status(&mut new.status);
-            staged.status(id, Some(Status::HttpRoute(new.status.clone())));
-            self.routes.insert(name.clone(), new);
+            staged.status(id, Some(Status::Route(new.status.clone())));
+            self.routes[kind].insert(name.clone(), new);
         }
     }
 
@@ -407,14 +423,15 @@ impl Engine {
     }
 
     /// Derives a route; `None` where it does not exist or refers to no Gateway of ours.
-    fn derive_route(&mut self, name: &NamespacedName) -> Option<RouteView> {
-        let object = self.resources.http_routes.get(name)?.clone();
+    fn derive_route(&mut self, kind: RouteKind, name: &NamespacedName) -> Option<RouteView> {
+        let object = self.resources.get(&name.object_id(kind.kind()))?;
         self.work.routes += 1;
-        let parents = route::parents(&object, &self.gateways);
+        let object = Route::of(&object)?;
+        let parents = route::parents(object, &self.gateways);
         if parents.is_empty() {
             return None;
         }
-        for target in index::backends(&object) {
+        for target in index::backends(object) {
             if !self.backends.contains_key(&target) {
                 let view = self.backend(&target);
                 self.backends.insert(target, view);
@@ -428,7 +445,7 @@ impl Engine {
             facts: &facts,
             underscore_headers: self.options.underscore_headers,
         };
-        Some(route::view(name, &object, parents, &self.gateways, &lookup, &self.options))
+        Some(route::view(name, object, parents, &self.gateways, &lookup, &self.options))
     }
 
     fn acquire(&mut self, gateway: &GatewayId, target: &ServicePort, staged: &mut Staged) {
@@ -491,6 +508,15 @@ impl Engine {
         });
         staged.status(gateway.object_id(Kind::Gateway), status);
     }
+}
+
+/// The names of a namespace.
+fn names_in<'m, T>(
+    namespace: &'m str,
+    objects: &'m BTreeMap<NamespacedName, T>,
+) -> impl Iterator<Item = NamespacedName> + use<'m, T> {
+    let objects = objects.range(NamespacedName::new(namespace, "")..);
+    objects.map(|(name, _)| name).take_while(move |name| *name.namespace == *namespace).cloned()
 }
 
 /// A Gateway needs a Service port (`Some`, which may be unable to serve) or no longer (`None`).

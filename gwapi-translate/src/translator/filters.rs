@@ -5,9 +5,9 @@
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestMirrorFilter,
+    GrpcRouteRule, HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestMirrorFilter,
     HttpRequestRedirectFilter, HttpRouteFilter, HttpRouteFilterType as Type, HttpUrlRewriteFilter,
-    PathModifierType,
+    PathModifierType, RouteKind,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -52,10 +52,11 @@ enum Direction {
 /// resolve, of which the route takes note.
 pub(super) type Mirrored = Result<Option<Mirror>, Problem>;
 
-/// Compiles a list of filters; `matches` are those of the rule, which a replaced prefix refers to.
+/// Compiles a list of filters of a route of that kind; `matches` are those of the rule, which a replaced prefix refers to.
 /// `mirror` finds out where copies go; it is told the place of the filter.
 pub(super) fn compile(
     written: &[HttpRouteFilter],
+    kind: RouteKind,
     matches: &[HttpMatch],
     mut mirror: impl FnMut(&HttpRequestMirrorFilter, &str) -> Mirrored,
 ) -> Filters {
@@ -73,6 +74,11 @@ pub(super) fn compile(
             (Type::RequestMirror, Some(written)) => {
                 mirror(written, &place).map(|mirror| mirror.map(HttpFilter::Mirror))
             }
+            _ if !is_of(kind, &filter.filter_type) => Err(Problem::unsupported(format!(
+                "type `{}` is not supported on a {}",
+                filter.filter_type,
+                kind.kind()
+            ))),
             _ => compile_filter(filter, matches).map(Some),
         };
         match compiled {
@@ -84,6 +90,11 @@ pub(super) fn compile(
         refuse(problem);
     }
     result
+}
+
+/// GR-7: a GRPCRoute has fewer types of filters.
+fn is_of(kind: RouteKind, filter: &Type) -> bool {
+    kind.is_http() || GrpcRouteRule::FILTERS.contains(&filter.as_str())
 }
 
 /// A4.4: no extension is known.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
-use gwapi_model::{Gateway, GatewayParametersSpec, Kind, NamespacedName, Resources};
+use gwapi_model::{Gateway, GatewayParametersSpec, NamespacedName, Resources, RouteKind};
 
 use super::addresses::{self, Addresses};
 use super::class::{self, ClassVerdict};
@@ -70,8 +70,8 @@ pub(super) struct AttachmentPoint {
     pub(super) port: u16,
     /// Hostname; none means every host.
     pub(super) hostname: Option<Hostname>,
-    /// Whether HTTPRoutes may attach at all (AR-3).
-    pub(super) admits_http_routes: bool,
+    /// Kinds of routes that may attach at all (AR-3).
+    pub(super) kinds: Vec<RouteKind>,
     /// Whose.
     pub(super) admission: Admission,
 }
@@ -242,12 +242,15 @@ impl GatewayDraft {
 
 impl ListenerDraft {
     fn attachment_point(&self) -> AttachmentPoint {
-        let http_route = Kind::HttpRoute.as_str();
+        let is_supported = |kind: &RouteKind| {
+            let name = kind.kind().as_str();
+            self.supported_kinds.iter().any(|supported| supported.kind == name)
+        };
         AttachmentPoint {
             key: self.key.clone(),
             port: self.port,
             hostname: self.hostname.clone(),
-            admits_http_routes: self.supported_kinds.iter().any(|it| it.kind == http_route),
+            kinds: RouteKind::ALL.into_iter().filter(is_supported).collect(),
             admission: self.admission.clone(),
         }
     }

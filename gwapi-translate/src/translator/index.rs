@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
+use std::ops::{Index as IndexBy, IndexMut as IndexMutBy};
 use std::sync::Arc;
 
 use gwapi_model::{
-    EndpointSlice, Gateway, HttpRoute, Kind, NamespacedName, ObjectId, Resource, SERVICE_NAME_LABEL,
+    EndpointSlice, Gateway, Kind, NamespacedName, ObjectId, Resource, Route, RouteKind,
+    SERVICE_NAME_LABEL,
 };
 
 use super::backend::ServicePort;
@@ -29,15 +31,43 @@ pub(super) struct Index {
     /// Gateways by the other namespaces they refer into: grants there concern them.
     pub(super) gateways_into: Multimap<Arc<str>, GatewayId>,
     /// Routes by the Gateways they refer to.
-    pub(super) routes_of_gateway: Multimap<GatewayId, NamespacedName>,
-    /// Routes by the Service ports they refer to.
+    pub(super) routes_of_gateway: PerKind<Multimap<GatewayId, NamespacedName>>,
+    /// Routes by the Service ports they refer to; of the kind that the Service port names.
     pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
-    /// Ports of a Service that routes refer to.
-    pub(super) ports_of_service: Multimap<NamespacedName, u16>,
+    /// Ports of a Service that routes refer to, and the kind of these routes.
+    pub(super) ports_of_service: Multimap<NamespacedName, (u16, RouteKind)>,
     /// Routes by the other namespaces they refer into: grants there concern them.
-    pub(super) routes_into: Multimap<Arc<str>, NamespacedName>,
+    pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
     /// EndpointSlices by their Service.
     pub(super) slices_of_service: Multimap<NamespacedName, NamespacedName>,
+}
+
+/// Something for each kind of route, which have names of their own. Two maps take less room than
+/// one with the kind in its keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PerKind<T> {
+    http: T,
+    grpc: T,
+}
+
+impl<T> IndexBy<RouteKind> for PerKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: RouteKind) -> &T {
+        match kind {
+            RouteKind::Http => &self.http,
+            RouteKind::Grpc => &self.grpc,
+        }
+    }
+}
+
+impl<T> IndexMutBy<RouteKind> for PerKind<T> {
+    fn index_mut(&mut self, kind: RouteKind) -> &mut T {
+        match kind {
+            RouteKind::Http => &mut self.http,
+            RouteKind::Grpc => &mut self.grpc,
+        }
+    }
 }
 
 /// A map from a key to a set that is never empty.
@@ -89,9 +119,11 @@ impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
 impl Index {
     /// Gives back the room that sets have to spare once many objects came in order.
     pub(super) fn pack(&mut self) {
-        self.routes_of_gateway.pack();
+        for kind in RouteKind::ALL {
+            self.routes_of_gateway[kind].pack();
+            self.routes_into[kind].pack();
+        }
         self.routes_of_backend.pack();
-        self.routes_into.pack();
         self.slices_of_service.pack();
     }
 
@@ -105,7 +137,8 @@ impl Index {
                 }
             }
             Resource::Gateway(gateway) => self.update_gateway(id, gateway, present),
-            Resource::HttpRoute(route) => self.update_route(&id, route, present),
+            Resource::HttpRoute(route) => self.update_route(&id, Route::Http(route), present),
+            Resource::GrpcRoute(route) => self.update_route(&id, Route::Grpc(route), present),
             Resource::EndpointSlice(slice) => {
                 if let Some(service) = service_of(slice) {
                     self.slices_of_service.set(service, id, present);
@@ -137,29 +170,31 @@ impl Index {
         self.gateways_of_class.set(class.into(), id, present);
     }
 
-    fn update_route(&mut self, id: &NamespacedName, route: &HttpRoute, present: bool) {
-        for parent in &route.spec.parent_refs {
+    fn update_route(&mut self, id: &NamespacedName, route: Route<'_>, present: bool) {
+        let kind = route.kind();
+        for parent in route.parent_refs() {
             if let Some(gateway) = attachment::gateway(route, parent) {
-                self.routes_of_gateway.set(gateway, id.clone(), present);
+                self.routes_of_gateway[kind].set(gateway, id.clone(), present);
             }
         }
         for (service, _) in rule::services(route) {
             if service.namespace != id.namespace {
-                self.routes_into.set(service.namespace, id.clone(), present);
+                self.routes_into[kind].set(service.namespace, id.clone(), present);
             }
         }
         for target in backends(route) {
             self.routes_of_backend.set(target.clone(), id.clone(), present);
             let referred_to = self.routes_of_backend.contains(&target);
-            self.ports_of_service.set(target.service, target.port, referred_to);
+            self.ports_of_service.set(target.service, (target.port, kind), referred_to);
         }
     }
 }
 
 /// The Service ports that a route refers to, permitted or not.
-pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = ServicePort> {
-    rule::services(route)
-        .filter_map(|(service, port)| Some(ServicePort { service, port: port?.get() }))
+pub(super) fn backends(route: Route<'_>) -> impl Iterator<Item = ServicePort> {
+    rule::services(route).filter_map(move |(service, port)| {
+        Some(ServicePort { service, port: port?.get(), routes: route.kind() })
+    })
 }
 
 /// The Service that an EndpointSlice belongs to.

@@ -4,8 +4,8 @@
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    FromNamespaces, GATEWAY_GROUP, Gateway, Kind, LabelSelector, Listener, Protocol,
-    RouteGroupKind, SecretObjectReference, SelectorOperator, TlsMode,
+    FromNamespaces, GATEWAY_GROUP, Gateway, LabelSelector, Listener, Protocol, RouteGroupKind,
+    RouteKind, SecretObjectReference, SelectorOperator, TlsMode,
 };
 
 use super::conditions::Problem;
@@ -236,27 +236,25 @@ fn admission(listener: &Listener, problems: &mut Vec<Problem>) -> Admission {
     }
 }
 
-/// The kind that our listeners serve.
-pub(super) fn http_route_kind() -> RouteGroupKind {
-    RouteGroupKind {
-        group: Some(GATEWAY_GROUP.to_owned()),
-        kind: Kind::HttpRoute.as_str().to_owned(),
-    }
+/// A kind of routes as a status names it.
+fn group_kind(kind: RouteKind) -> RouteGroupKind {
+    RouteGroupKind { group: Some(GATEWAY_GROUP.to_owned()), kind: kind.kind().as_str().to_owned() }
 }
 
 /// AR-2 and AR-3: the kinds that may attach, and what was asked for besides.
 fn kinds(listener: &Listener) -> (Vec<RouteGroupKind>, Option<Problem>) {
     let served = matches!(listener.protocol, Protocol::Http | Protocol::Https);
     let asked = listener.allowed_routes.as_ref().map_or(&[][..], |allowed| &allowed.kinds);
-    let is_http_route = |kind: &RouteGroupKind| {
-        kind.kind == Kind::HttpRoute.as_str()
-            && kind.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
+    let is = |asked: &RouteGroupKind, kind: RouteKind| {
+        asked.kind == kind.kind().as_str()
+            && asked.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
     };
-    let wanted = asked.is_empty() || asked.iter().any(is_http_route);
-    let supported = if served && wanted { vec![http_route_kind()] } else { Vec::new() };
+    let wanted = |kind: RouteKind| asked.is_empty() || asked.iter().any(|asked| is(asked, kind));
+    let known = RouteKind::ALL.into_iter().filter(|_| served);
+    let supported = known.filter(|kind| wanted(*kind)).map(group_kind).collect();
     let refused: Vec<String> = asked
         .iter()
-        .filter(|kind| !served || !is_http_route(kind))
+        .filter(|asked| !served || !RouteKind::ALL.into_iter().any(|kind| is(asked, kind)))
         .map(|kind| match kind.group.as_deref() {
             None | Some(GATEWAY_GROUP) => kind.kind.clone(),
             Some(group) => format!("{} of group `{group}`", kind.kind),

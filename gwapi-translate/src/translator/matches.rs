@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gwapi_model::{
-    HttpMethod, HttpPathMatch, HttpRouteMatch, HttpRouteRule, PathMatchType, ValueMatchType,
+    GrpcMethodMatch, GrpcRouteMatch, HttpHeaderMatch, HttpMethod, HttpPathMatch, HttpRouteMatch,
+    PathMatchType, RouteRule, ValueMatchType,
 };
 use http::HeaderName;
 
@@ -12,17 +13,25 @@ use super::conditions::Problem;
 use crate::ir::{HeaderMatch, HttpMatch, PathMatch, QueryParamMatch, ValueMatch};
 use crate::{path, pattern};
 
-/// The matches of a rule; none written means the path prefix `/` (HR-5).
+/// The matches of a rule; none written means the path prefix `/` (HR-5), which is every call (GR-4).
 ///
 /// One that cannot be read makes the rule unreadable: which requests it means is not known.
-pub(super) fn compile(rule: &HttpRouteRule) -> Result<Vec<HttpMatch>, Problem> {
-    if rule.matches.is_empty() {
-        return Ok(vec![HttpMatch::default()]);
-    }
-    let matches = rule.matches.iter().enumerate();
+pub(super) fn compile(rule: RouteRule<'_>) -> Result<Vec<HttpMatch>, Problem> {
+    let matches = match rule {
+        RouteRule::Http(rule) => all(&rule.matches, compile_match)?,
+        RouteRule::Grpc(rule) => all(&rule.matches, compile_grpc_match)?,
+    };
+    Ok(if matches.is_empty() { vec![HttpMatch::default()] } else { matches })
+}
+
+fn all<M>(
+    written: &[M],
+    compile: impl Fn(&M) -> Result<HttpMatch, Problem>,
+) -> Result<Vec<HttpMatch>, Problem> {
+    let matches = written.iter().enumerate();
     matches
         .map(|(index, written)| {
-            compile_match(written).map_err(|problem| problem.at(format!("matches[{index}]")))
+            compile(written).map_err(|problem| problem.at(format!("matches[{index}]")))
         })
         .collect()
 }
@@ -39,19 +48,7 @@ fn compile_match(written: &HttpRouteMatch) -> Result<HttpMatch, Problem> {
         }
         Some(method) => Some(method.as_str().to_owned()),
     };
-    let mut names = BTreeSet::new();
-    let mut headers = Vec::with_capacity(written.headers.len());
-    for header in &written.headers {
-        let place = format!("header `{}`", header.name);
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| Problem::unsupported("is no header name").at(&place))?;
-        let value = compile_value(header.match_type.as_ref(), &header.value)
-            .map_err(|problem| problem.at(&place))?;
-        // HM-5: of entries for one name, however it is spelled, the first one counts.
-        if names.insert(name.as_str().to_owned()) {
-            headers.push(HeaderMatch { name: name.as_str().into(), value });
-        }
-    }
+    let headers = compile_headers(&written.headers)?;
     let mut names = BTreeSet::new();
     let mut query_params = Vec::with_capacity(written.query_params.len());
     for param in &written.query_params {
@@ -63,6 +60,77 @@ fn compile_match(written: &HttpRouteMatch) -> Result<HttpMatch, Problem> {
         }
     }
     Ok(HttpMatch { path, method, headers, query_params })
+}
+
+fn compile_grpc_match(written: &GrpcRouteMatch) -> Result<HttpMatch, Problem> {
+    let path = match &written.method {
+        None => PathMatch::default(),
+        Some(method) => compile_grpc_method(method).map_err(|problem| problem.at("method"))?,
+    };
+    let headers = compile_headers(&written.headers)?;
+    Ok(HttpMatch { path, headers, ..HttpMatch::default() })
+}
+
+/// GR-3: a call has the path `/service/method`. A service without method is a prefix, which says
+/// more than a method without service (GR-2); patterns see the whole path, as those of paths do.
+fn compile_grpc_method(written: &GrpcMethodMatch) -> Result<PathMatch, Problem> {
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (service, method) = (text(&written.service), text(&written.method));
+    if service.is_none() && method.is_none() {
+        return Err(Problem::unsupported("neither service nor method is set"));
+    }
+    match written.match_type.as_ref().unwrap_or(&ValueMatchType::Exact) {
+        ValueMatchType::Exact => {
+            if let Some(service) = service.as_deref().filter(|it| !GrpcMethodMatch::is_service(it))
+            {
+                return Err(Problem::unsupported(format!("`{service}` is no gRPC service")));
+            }
+            if let Some(method) = method.as_deref().filter(|it| !GrpcMethodMatch::is_method(it)) {
+                return Err(Problem::unsupported(format!("`{method}` is no gRPC method")));
+            }
+            Ok(match (service, method) {
+                (Some(service), Some(method)) => {
+                    PathMatch::Exact(format!("/{service}/{method}").into())
+                }
+                (Some(service), None) => PathMatch::Prefix(format!("/{service}").into()),
+                (None, method) => PathMatch::GrpcMethod(method.unwrap_or_default().into()),
+            })
+        }
+        ValueMatchType::RegularExpression => {
+            // One by one, so that no pattern ends the group around it and means something else.
+            for pattern in [&service, &method].into_iter().flatten() {
+                check_pattern(pattern)?;
+            }
+            let element = |pattern: Option<String>| match pattern {
+                Some(pattern) => format!("(?:{pattern})"),
+                None => "[^/]+".to_owned(),
+            };
+            let pattern = format!("/{}/{}", element(service), element(method));
+            check_pattern(&pattern)?;
+            Ok(PathMatch::Regex(pattern.into()))
+        }
+        ValueMatchType::Other(other) => {
+            Err(Problem::unsupported(format!("type `{other}` is not supported")))
+        }
+    }
+}
+
+/// HM-5.
+fn compile_headers(written: &[HttpHeaderMatch]) -> Result<Vec<HeaderMatch>, Problem> {
+    let mut names = BTreeSet::new();
+    let mut headers = Vec::with_capacity(written.len());
+    for header in written {
+        let place = format!("header `{}`", header.name);
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| Problem::unsupported("is no header name").at(&place))?;
+        let value = compile_value(header.match_type.as_ref(), &header.value)
+            .map_err(|problem| problem.at(&place))?;
+        // HM-5: of entries for one name, however it is spelled, the first one counts.
+        if names.insert(name.as_str().to_owned()) {
+            headers.push(HeaderMatch { name: name.as_str().into(), value });
+        }
+    }
+    Ok(headers)
 }
 
 /// HM-1 to HM-3, HR-3. Values of exact and prefix matches take the canonical form that request

@@ -17,7 +17,7 @@
 //!          │           ├─ ports                      Gateways against each other
 //!          │           └─ certificates ── grants
 //!          ├─ backend                                Service port and its endpoints
-//!          └─ route ───┬─ attachment                 HTTPRoute against listeners
+//!          └─ route ───┬─ attachment                 a route against listeners
 //!                      └─ rule ── matches, filters   spec to IR
 //! ```
 

@@ -1,4 +1,4 @@
-//! An HTTPRoute: what it adds to each Gateway, and its status.
+//! A route: what it adds to each Gateway, and its status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionType, RouteParentStatus, RouteStatus,
 };
-use gwapi_model::{GATEWAY_GROUP, HttpRoute, Kind, NamespacedName, ParentReference, Resources};
+use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ParentReference, Route};
 
 use super::backend::ServicePort;
 use super::conditions::{Problem, holds, summary};
@@ -37,11 +37,11 @@ pub(super) struct Attached {
 
 /// The Gateways of ours that a route refers to (RT-8); without any it is none of our business.
 pub(super) fn parents<'r>(
-    route: &'r HttpRoute,
+    route: Route<'r>,
     gateways: &HashMap<GatewayId, GatewayView>,
 ) -> Vec<(&'r ParentReference, GatewayId)> {
     let mut parents: Vec<(&ParentReference, GatewayId)> = Vec::new();
-    for parent in &route.spec.parent_refs {
+    for parent in route.parent_refs() {
         let known = attachment::gateway(route, parent).filter(|id| gateways.contains_key(id));
         // RT-6: one entry per reference.
         if let Some(id) = known.filter(|_| parents.iter().all(|(other, _)| *other != parent)) {
@@ -54,7 +54,7 @@ pub(super) fn parents<'r>(
 /// Derives a route with at least one parent of ours.
 pub(super) fn view(
     name: &NamespacedName,
-    route: &HttpRoute,
+    route: Route<'_>,
     parents: Vec<(&ParentReference, GatewayId)>,
     gateways: &HashMap<GatewayId, GatewayView>,
     lookup: &Lookup<'_>,
@@ -65,7 +65,10 @@ pub(super) fn view(
     let mut statuses = Vec::with_capacity(parents.len());
     for (parent, gateway) in parents {
         let points = &gateways[&gateway].listeners;
-        let attached = attach(parent, &gateway, points, name, &compiled, lookup.resources);
+        let hostnames = &compiled.hostnames;
+        let id = (route.kind(), name);
+        let attached =
+            attachment::attach(parent, &gateway, points, id, hostnames, lookup.resources);
         statuses.push(RouteParentStatus {
             parent_ref: written_out(parent),
             controller_name: options.controller_name.clone(),
@@ -94,17 +97,6 @@ pub(super) fn view(
     }
 }
 
-fn attach(
-    parent: &ParentReference,
-    gateway: &GatewayId,
-    points: &[AttachmentPoint],
-    name: &NamespacedName,
-    compiled: &CompiledRoute,
-    resources: &Resources,
-) -> Result<BTreeSet<ListenerKey>, Problem> {
-    attachment::attach(parent, gateway, points, name, &compiled.hostnames, resources)
-}
-
 /// RT-6: the reference as written, with group and kind.
 fn written_out(parent: &ParentReference) -> ParentReference {
     let mut parent = parent.clone();
@@ -115,13 +107,13 @@ fn written_out(parent: &ParentReference) -> ParentReference {
 
 /// RT-7: Accepted and ResolvedRefs are always there; RT-11: PartiallyInvalid when it holds.
 fn conditions(
-    route: &HttpRoute,
+    route: Route<'_>,
     compiled: &CompiledRoute,
     refusal: Option<&Problem>,
 ) -> Vec<Condition> {
-    let generation = route.metadata.generation;
+    let generation = route.metadata().generation;
     let mut notes = Vec::new();
-    if route.spec.use_default_gateways.as_deref().is_some_and(|scope| scope != "None") {
+    if route.use_default_gateways().is_some_and(|scope| scope != "None") {
         notes.push(
             "spec.useDefaultGateways is not supported and has no effect; name every Gateway in \
              parentRefs"

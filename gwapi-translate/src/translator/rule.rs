@@ -1,4 +1,4 @@
-//! Rules of an HTTPRoute, from spec to IR.
+//! Rules of a route, from spec to IR.
 //!
 //! A rule that is broken never takes its route down, and never lets a request through that it
 //! should have handled:
@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    BackendObjectReference, GatewayDuration, HttpBackendRef, HttpRequestMirrorFilter, HttpRoute,
-    HttpRouteRule, Kind, NamespacedName, Port, Resources,
+    BackendObjectReference, GatewayDuration, GrpcRouteRule, HttpBackendRef,
+    HttpRequestMirrorFilter, HttpRouteRule, Kind, NamespacedName, Port, Resources, Route,
+    RouteKind, RouteRule,
 };
 
 use super::backend::{BackendFacts, ServicePort};
@@ -67,11 +68,11 @@ pub(super) struct Lookup<'a> {
 /// Compiles a route.
 pub(super) fn compile(
     name: &NamespacedName,
-    route: &HttpRoute,
+    route: Route<'_>,
     lookup: &Lookup<'_>,
 ) -> CompiledRoute {
     let mut compiled = CompiledRoute::default();
-    for text in route.spec.hostnames.iter().filter(|text| !text.is_empty()) {
+    for text in route.hostnames().iter().filter(|text| !text.is_empty()) {
         match syntax::hostname(text) {
             Some(hostname) => compiled.hostnames.push(hostname),
             // RT-14; without the hostname, which requests the rules mean is not known.
@@ -84,12 +85,17 @@ pub(super) fn compile(
         compiled.all_broken = true;
         return compiled;
     }
-    let default_rule = [HttpRouteRule::default()];
-    let rules = route.spec.rules.as_deref().filter(|rules| !rules.is_empty());
-    let rules = rules.unwrap_or(&default_rule);
+    let (default_http, default_grpc) = (HttpRouteRule::default(), GrpcRouteRule::default());
+    let mut rules: Vec<RouteRule<'_>> = route.rules().collect();
+    if rules.is_empty() {
+        rules.push(match route.kind() {
+            RouteKind::Http => RouteRule::Http(&default_http),
+            RouteKind::Grpc => RouteRule::Grpc(&default_grpc),
+        });
+    }
     let mut keys = KeyMaker::new(name);
-    for (index, rule) in rules.iter().enumerate() {
-        let place = match &rule.name {
+    for (index, &rule) in rules.iter().enumerate() {
+        let place = match rule.name() {
             Some(name) => format!("rules[{index}] `{name}`"),
             None => format!("rules[{index}]"),
         };
@@ -116,9 +122,10 @@ pub(super) fn compile(
         compiled.rules.push(HttpRule {
             key: keys.make(rule),
             route: name.clone(),
-            name: rule.name.clone(),
+            route_kind: route.kind(),
+            name: rule.name().map(str::to_owned),
             order: RuleOrder {
-                created: created(&route.metadata),
+                created: created(route.metadata()),
                 route: name.to_string(),
                 rule_index: u16::try_from(index).unwrap_or(u16::MAX),
             },
@@ -162,14 +169,16 @@ impl<'a> KeyMaker<'a> {
         Self { route, uses: BTreeMap::new() }
     }
 
-    fn make(&mut self, rule: &HttpRouteRule) -> RuleKey {
+    fn make(&mut self, rule: RouteRule<'_>) -> RuleKey {
+        let (of_kind, written) = match rule {
+            RouteRule::Http(rule) => ("", serde_json::to_vec(&rule.matches)),
+            // An HTTPRoute may have the same name; no rule of it has a key that begins so.
+            RouteRule::Grpc(rule) => ("~grpc/", serde_json::to_vec(&rule.matches)),
+        };
         // Names hold no `~`, so that no name is taken for a hash or a counter.
-        let base = match rule.name.as_deref().filter(|name| !name.is_empty()) {
-            Some(name) => name.replace('~', "~~"),
-            None => {
-                let written = serde_json::to_vec(&rule.matches).unwrap_or_default();
-                format!("~{:016x}", fnv1a(&written))
-            }
+        let base = match rule.name().filter(|name| !name.is_empty()) {
+            Some(name) => format!("{of_kind}{}", name.replace('~', "~~")),
+            None => format!("{of_kind}~{:016x}", fnv1a(&written.unwrap_or_default())),
         };
         let uses = self.uses.entry(base.clone()).or_default();
         *uses += 1;
@@ -189,7 +198,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// Compiles one rule with readable matches; problems go to the route.
 struct RuleCompiler<'a> {
-    route: &'a HttpRoute,
+    route: Route<'a>,
     place: String,
     matches: &'a [HttpMatch],
     lookup: &'a Lookup<'a>,
@@ -208,18 +217,19 @@ struct RuleAction {
 }
 
 impl RuleCompiler<'_> {
-    fn compile(&mut self, rule: &HttpRouteRule) -> RuleAction {
-        let matches = self.matches;
-        let filters =
-            filters::compile(&rule.filters, matches, |written, place| self.mirror(written, place));
+    fn compile(&mut self, rule: RouteRule<'_>) -> RuleAction {
+        let (kind, matches) = (self.route.kind(), self.matches);
+        let filters = filters::compile(rule.filters(), kind, matches, |written, place| {
+            self.mirror(written, place)
+        });
         let mut refused = unsupported_feature(rule).or(filters.refused);
         let redirects = filters.filters.iter().any(|it| matches!(it, HttpFilter::Redirect(_)));
-        if redirects && !rule.backend_refs.is_empty() {
+        if redirects && !rule.backend_refs().is_empty() {
             let message = "RequestRedirect cannot be combined with backendRefs";
             refused = refused.or(Some(Problem::unsupported(message)));
         }
-        let mut backends = Vec::with_capacity(rule.backend_refs.len());
-        for (index, backend) in rule.backend_refs.iter().enumerate() {
+        let mut backends = Vec::with_capacity(rule.backend_refs().len());
+        for (index, backend) in rule.backend_refs().iter().enumerate() {
             let place = format!("backendRefs[{index}]");
             match self.backend(backend, &place) {
                 Ok(backend) => backends.push(backend),
@@ -241,12 +251,11 @@ impl RuleCompiler<'_> {
             return answers_500(message);
         }
         self.compiled.backends.append(&mut self.backends);
-        RuleAction {
-            filters: filters.filters,
-            backends,
-            timeouts: timeouts(rule),
-            retry: retry(rule),
-        }
+        let (timeouts, retry) = match rule {
+            RouteRule::Http(rule) => (timeouts(rule), retry(rule)),
+            RouteRule::Grpc(_) => Default::default(),
+        };
+        RuleAction { filters: filters.filters, backends, timeouts, retry }
     }
 
     /// One backend of the rule; an error where one of its filters is refused.
@@ -255,8 +264,8 @@ impl RuleCompiler<'_> {
         written: &HttpBackendRef,
         place: &str,
     ) -> Result<WeightedBackend, Problem> {
-        let matches = self.matches;
-        let filters = filters::compile(&written.filters, matches, |mirror, of_filter| {
+        let (kind, matches) = (self.route.kind(), self.matches);
+        let filters = filters::compile(&written.filters, kind, matches, |mirror, of_filter| {
             self.mirror(mirror, &format!("{place}: {of_filter}"))
         });
         if let Some(problem) = filters.refused {
@@ -292,9 +301,10 @@ impl RuleCompiler<'_> {
                 ),
             ));
         };
-        let namespace = &self.route.metadata.namespace;
+        let namespace = &self.route.metadata().namespace;
+        let from_kind = self.route.kind().kind();
         let reference = Reference {
-            from_kind: Kind::HttpRoute,
+            from_kind,
             from_namespace: namespace,
             to_kind: Kind::Service,
             to: &service,
@@ -304,9 +314,14 @@ impl RuleCompiler<'_> {
             return Err(Problem::new(
                 ConditionReason::RefNotPermitted,
                 format!(
-                    "no ReferenceGrant in namespace `{}` lets an HTTPRoute of namespace \
-                     `{namespace}` refer to Service `{}`",
-                    service.namespace, service.name
+                    "no ReferenceGrant in namespace `{}` lets {} of namespace `{namespace}` refer \
+                     to Service `{}`",
+                    service.namespace,
+                    match self.route.kind() {
+                        RouteKind::Http => "an HTTPRoute",
+                        RouteKind::Grpc => "a GRPCRoute",
+                    },
+                    service.name
                 ),
             ));
         }
@@ -316,7 +331,7 @@ impl RuleCompiler<'_> {
                 format!("port is not set; name a port of Service `{service}`"),
             ));
         };
-        let target = ServicePort { service, port: port.get() };
+        let target = ServicePort { service, port: port.get(), routes: self.route.kind() };
         let facts = (self.lookup.facts)(&target);
         if let Some(problem) = facts.problem {
             self.unresolved(problem.at(place));
@@ -368,11 +383,11 @@ struct Target<'a> {
 
 impl Target<'_> {
     /// The Service that it names; `None` where it names something else (HB-1).
-    fn service(&self, route: &HttpRoute) -> Option<NamespacedName> {
+    fn service(&self, route: Route<'_>) -> Option<NamespacedName> {
         let group = self.group.unwrap_or_default();
         let kind = self.kind.unwrap_or("Service");
         (group.is_empty() && kind == "Service").then(|| {
-            let own = &route.metadata.namespace;
+            let own = &route.metadata().namespace;
             let namespace = self.namespace.map_or_else(|| own.clone(), Arc::from);
             NamespacedName::new(namespace, self.name)
         })
@@ -404,16 +419,18 @@ impl<'a> From<&'a BackendObjectReference> for Target<'a> {
 }
 
 /// The Services that a route refers to, permitted or not, with the ports that it names.
-pub(super) fn services(route: &HttpRoute) -> impl Iterator<Item = (NamespacedName, Option<Port>)> {
-    let rules = route.spec.rules.as_deref().unwrap_or_default();
-    let backends = rules.iter().flat_map(|rule| &rule.backend_refs);
-    let filters = rules.iter().flat_map(|rule| {
-        rule.filters.iter().chain(rule.backend_refs.iter().flat_map(|backend| &backend.filters))
+pub(super) fn services(
+    route: Route<'_>,
+) -> impl Iterator<Item = (NamespacedName, Option<Port>)> + use<'_> {
+    let backends = route.rules().flat_map(RouteRule::backend_refs);
+    let filters = route.rules().flat_map(|rule| {
+        let of_backends = rule.backend_refs().iter().flat_map(|backend| &backend.filters);
+        rule.filters().iter().chain(of_backends)
     });
     let mirrors = filters.filter_map(|filter| filter.request_mirror.as_ref());
     let mirrors = mirrors.map(|mirror| Target::from(&mirror.backend_ref));
     let targets = backends.map(Target::from).chain(mirrors);
-    targets.filter_map(|target| Some((target.service(route)?, target.port)))
+    targets.filter_map(move |target| Some((target.service(route)?, target.port)))
 }
 
 /// What a rule answers that cannot be honoured.
@@ -424,8 +441,8 @@ fn answers_500(why: String) -> RuleAction {
 }
 
 /// Stanzas of a rule that are not supported.
-fn unsupported_feature(rule: &HttpRouteRule) -> Option<Problem> {
-    rule.session_persistence.as_ref()?;
+fn unsupported_feature(rule: RouteRule<'_>) -> Option<Problem> {
+    rule.session_persistence()?;
     Some(Problem::unsupported("sessionPersistence is not supported"))
 }
 

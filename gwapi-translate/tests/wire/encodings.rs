@@ -84,6 +84,7 @@ fn rule() -> HttpRule {
     HttpRule {
         key: RuleKey::new("default/shop/checkout"),
         route: NamespacedName::new("default", "shop"),
+        route_kind: gwapi_model::RouteKind::Http,
         name: Some("checkout".to_owned()),
         order: RuleOrder {
             created: 1_700_000_000,

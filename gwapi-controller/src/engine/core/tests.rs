@@ -181,7 +181,7 @@ fn condition(
     let conditions = match status {
         Status::GatewayClass(status) => status.conditions,
         Status::Gateway(status) => status.conditions,
-        Status::HttpRoute(status) => status.parents.first()?.conditions.clone(),
+        Status::Route(status) => status.parents.first()?.conditions.clone(),
     };
     let found = conditions.into_iter().find(|found| found.condition_type == condition_type)?;
     Some((found.reason.to_string(), found.observed_generation))
@@ -350,7 +350,7 @@ fn a_route_that_cannot_be_read_is_refused_by_the_gateways_of_ours_that_it_names(
     assert_eq!(accepted, Some(("UnsupportedValue".to_owned(), 4)));
     let id = ObjectId::new(Kind::HttpRoute, "default", "shop");
     let status = step.deltas.last().and_then(|delta| delta.status[&id].clone());
-    let Some(Status::HttpRoute(status)) = status else { panic!("a status of a route") };
+    let Some(Status::Route(status)) = status else { panic!("a status of a route") };
     assert_eq!(status.parents.len(), 1);
 }
 

@@ -237,7 +237,7 @@ fn what_is_announced_and_waits_for_proxies_is_not_withdrawn_meanwhile() {
     test.ledger.announce(&route(), 1);
     test.ledger.complete();
     assert_eq!(test.next(), None);
-    let none = Status::HttpRoute(RouteStatus { parents: Vec::new().into() });
+    let none = Status::Route(RouteStatus { parents: Vec::new().into() });
     test.ledger.want(route(), 1, Some(none));
     assert!(matches!(test.next(), Some(Request::Write(..))));
 }
@@ -257,7 +257,7 @@ fn an_object_that_is_gone_is_forgotten() {
 #[test]
 fn a_class_and_a_gateway_do_not_wait_behind_routes() {
     let mut test = Test::new();
-    let none = || Status::HttpRoute(RouteStatus { parents: Vec::new().into() });
+    let none = || Status::Route(RouteStatus { parents: Vec::new().into() });
     let routes = ["a", "b", "c"].map(|name| ObjectId::new(Kind::HttpRoute, "default", name));
     for route in &routes {
         let stored = json!({"parents": [

@@ -284,7 +284,7 @@ fn our_route() -> impl Strategy<Value = Status> {
                 conditions,
             })
             .collect();
-        Status::HttpRoute(RouteStatus { parents })
+        Status::Route(RouteStatus { parents })
     })
 }
 
@@ -383,7 +383,7 @@ proptest! {
                     prop_assert!(has(entry, &ours.conditions));
                 }
             }
-            Status::HttpRoute(route) => {
+            Status::Route(route) => {
                 let entries = items(&after["parents"]).iter();
                 let found = entries.filter(|entry| entry["controllerName"] == US).count();
                 let room = MAX_PARENTS - (items(&after["parents"]).len() - found);

@@ -149,6 +149,7 @@ mod tests {
         HttpRule {
             key: RuleKey::new("default/site/a"),
             route: NamespacedName::new("default", "site"),
+            route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: "default/site".to_owned(), rule_index: 0 },
             listeners: vec![ListenerKey::new("http")],

@@ -39,6 +39,7 @@ pub(crate) fn rule(name: &str) -> HttpRule {
     HttpRule {
         key: RuleKey::new(format!("default/{name}/0")),
         route: NamespacedName::new("default", name),
+        route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: format!("default/{name}"), rule_index: 0 },
         listeners: vec![ListenerKey::new("web")],

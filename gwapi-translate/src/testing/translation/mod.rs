@@ -273,8 +273,8 @@ fn routes_are_counted(
     translation: &Translation,
 ) -> Result<(), String> {
     let id = |kind, name: &GatewayId| ObjectId::new(kind, &*name.namespace, &*name.name);
-    let accepted = |route: &GatewayId| match translation.status.get(&id(Kind::HttpRoute, route)) {
-        Some(Status::HttpRoute(status)) => status.parents.iter().any(|parent| {
+    let accepted = |route: &ObjectId| match translation.status.get(route) {
+        Some(Status::Route(status)) => status.parents.iter().any(|parent| {
             let namespace = parent.parent_ref.namespace.as_deref().unwrap_or(&route.namespace);
             let conditions = &parent.conditions;
             *namespace == *gateway.namespace
@@ -293,8 +293,9 @@ fn routes_are_counted(
         let key = ListenerKey::new(listener.name.as_str());
         let attached: BTreeSet<_> = config
             .http_rules()
-            .filter(|rule| rule.listeners.contains(&key) && accepted(&rule.route))
-            .map(|rule| &rule.route)
+            .filter(|rule| rule.listeners.contains(&key))
+            .map(|rule| id(rule.route_kind.kind(), &rule.route))
+            .filter(accepted)
             .collect();
         ensure!(
             usize::try_from(listener.attached_routes) == Ok(attached.len()),
@@ -313,7 +314,7 @@ fn missing_backends_are_told(
     for rule in config.http_rules() {
         let mut named = rule.targets().map(|(key, _)| key).chain(rule.mirrors());
         let present = named.all(|key| config.0.contains_key(&IrKey::Backend(key.clone())));
-        let id = ObjectId::new(Kind::HttpRoute, &*rule.route.namespace, &*rule.route.name);
+        let id = rule.route.object_id(rule.route_kind.kind());
         let resolved = translation.status.get(&id).is_some_and(|status| {
             let conditions = condition_lists(status).0.into_iter().flatten();
             conditions.into_iter().all(|it| {
@@ -371,7 +372,7 @@ fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
             let lists = std::iter::once(status.conditions.as_slice()).chain(listeners).collect();
             (lists, vec![Accepted, Programmed, ResolvedRefs])
         }
-        Status::HttpRoute(status) => {
+        Status::Route(status) => {
             let lists = status.parents.iter().map(|it| it.conditions.as_slice()).collect();
             (lists, vec![Accepted, ResolvedRefs])
         }

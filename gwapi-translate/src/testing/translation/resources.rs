@@ -22,6 +22,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::Namespace => &["a", "b"],
         Kind::Gateway => &["a/g", "a/h", "b/g"],
         Kind::HttpRoute => &["a/r", "a/s", "b/r", "b/s"],
+        Kind::GrpcRoute => &["a/r", "a/t", "b/r"],
         Kind::Service => &["a/x", "a/y", "b/x"],
         Kind::EndpointSlice => &["a/e", "a/f", "b/e"],
         Kind::Endpoints => &["a/x", "a/y"],
@@ -41,7 +42,8 @@ pub fn resource() -> impl Strategy<Value = Resource> {
     prop_oneof![
         2 => object(Kind::GatewayClass, gateway_class()),
         6 => object(Kind::Gateway, gateway()),
-        8 => object(Kind::HttpRoute, route()),
+        8 => object(Kind::HttpRoute, route(rule())),
+        5 => object(Kind::GrpcRoute, route(grpc_rule())),
         2 => object(Kind::ReferenceGrant, grant()),
         1 => object(Kind::Namespace, Just(json!({}))),
         3 => object(Kind::Service, service()),
@@ -139,6 +141,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::GatewayClass => typed::<gwapi_model::GatewayClass>(value),
         Kind::Gateway => typed::<gwapi_model::Gateway>(value),
         Kind::HttpRoute => typed::<gwapi_model::HttpRoute>(value),
+        Kind::GrpcRoute => typed::<gwapi_model::GrpcRoute>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
         Kind::GatewayParameters => typed::<gwapi_model::GatewayParameters>(value),
         Kind::Namespace => typed::<gwapi_model::Namespace>(value),
@@ -275,7 +278,7 @@ fn hostname() -> impl Strategy<Value = Option<&'static str>> {
     of(select(vec!["*.x", "a.x", "*.a.x", "b.y", "A.x"]))
 }
 
-fn route() -> impl Strategy<Value = Value> {
+fn route(rule: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     let parent = (
         select(vec!["g", "g", "h"]),
         weighted(0.4, select(vec!["a", "b"])),
@@ -294,7 +297,7 @@ fn route() -> impl Strategy<Value = Value> {
         });
     let hostnames = vec(select(vec!["*.x", "a.x", "b.y", "q.z", "10.0.0.1"]), 0..3);
     let default_gateways = weighted(0.05, Just("All"));
-    (vec(parent, 0..3), hostnames, vec(rule(), 0..3), default_gateways).prop_map(
+    (vec(parent, 0..3), hostnames, vec(rule, 0..3), default_gateways).prop_map(
         |(parents, hostnames, rules, default_gateways)| {
             json!({ "spec": without_nulls(json!({
                 "parentRefs": parents,
@@ -347,6 +350,41 @@ fn rule() -> impl Strategy<Value = Value> {
         })
 }
 
+fn grpc_rule() -> impl Strategy<Value = Value> {
+    let matching = one_of(&[
+        r#"{}"#,
+        r#"{"method":{"service":"p.S","method":"M"}}"#,
+        r#"{"method":{"service":"p.S"}}"#,
+        r#"{"method":{"method":"M"},"headers":[{"name":"Foo","value":"1"}]}"#,
+        r#"{"method":{"type":"RegularExpression","service":"p[.].*"}}"#,
+        r#"{"method":{"type":"RegularExpression","method":"("}}"#,
+        r#"{"method":{"service":"/p.S/"}}"#,
+        r#"{"method":{}}"#,
+    ]);
+    let filter = one_of(&[
+        r#"{"type":"RequestHeaderModifier","requestHeaderModifier":{"set":[{"name":"A","value":"1"}]}}"#,
+        r#"{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"y","namespace":"b","port":80},"percent":10}}"#,
+        r#"{"type":"URLRewrite","urlRewrite":{"hostname":"a.example"}}"#,
+        r#"{"type":"ExtensionRef","extensionRef":{"group":"e","kind":"K","name":"n"}}"#,
+    ]);
+    (
+        weighted(0.3, select(vec!["one", "two"])),
+        vec(matching, 0..3),
+        prop_oneof![3 => Just(Vec::new()), 1 => vec(filter, 1..3)],
+        vec(backend_ref(), 0..3),
+        weighted(0.1, Just(json!({ "type": "Cookie" }))),
+    )
+        .prop_map(|(name, matches, filters, backends, persistence)| {
+            without_nulls(json!({
+                "name": name,
+                "matches": matches,
+                "filters": filters,
+                "backendRefs": backends,
+                "sessionPersistence": persistence,
+            }))
+        })
+}
+
 fn backend_ref() -> impl Strategy<Value = Value> {
     (
         select(vec!["x", "x", "y", "none"]),
@@ -367,7 +405,7 @@ fn backend_ref() -> impl Strategy<Value = Value> {
 }
 
 fn grant() -> impl Strategy<Value = Value> {
-    let from = (select(vec!["HTTPRoute", "Gateway"]), select(vec!["a", "b"])).prop_map(
+    let from = (select(vec!["HTTPRoute", "GRPCRoute", "Gateway"]), select(vec!["a", "b"])).prop_map(
         |(kind, namespace)| {
             json!({ "group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace })
         },

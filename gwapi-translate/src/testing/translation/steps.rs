@@ -164,6 +164,7 @@ pub fn show(resource: &Resource) -> String {
         Resource::GatewayClass(object) => serde_json::to_value(&**object),
         Resource::Gateway(object) => serde_json::to_value(&**object),
         Resource::HttpRoute(object) => serde_json::to_value(&**object),
+        Resource::GrpcRoute(object) => serde_json::to_value(&**object),
         Resource::GatewayParameters(object) => serde_json::to_value(&**object),
         Resource::ReferenceGrant(object) => serde_json::to_value(&**object),
         Resource::Namespace(object) => serde_json::to_value(&**object),
