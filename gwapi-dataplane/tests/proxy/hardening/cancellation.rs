@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use gwapi_dataplane::ProxyBuilder;
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::BackendProtocol;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http2;
@@ -134,8 +134,10 @@ async fn ten_thousand_requests_that_are_taken_back_harm_no_other_on_the_endpoint
     const EACH: usize = 400;
     let (address, seen, task) = endpoint().await;
     let local = IpAddr::from([127, 0, 0, 1]);
-    // On one core there is one connection to the endpoint.
-    let proxy = serve_on_cores(1, local, &ProxyBuilder::new(), |port| {
+    // At one time there is one connection to the endpoint; another one would be in place of one that
+    // broke. Without the limit there are more where requests that were taken back are not gone yet.
+    let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+    let proxy = serve_on_cores(1, local, &ProxyBuilder::new().limits(limits), |port| {
         let mut resources = simple(port, address);
         resources.extend(backend_speaking(BackendProtocol::H2c, "app", &[address]));
         resources
