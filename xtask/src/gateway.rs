@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::certificate::{SelfSigned, self_signed};
 use crate::command::{cargo, run, target_directory};
 
 /// Longer than a start takes on a machine with much to do.
@@ -48,22 +49,13 @@ impl Gateway {
     /// The same with a listener for HTTPS, whose certificate signs itself.
     pub(crate) fn start_with_tls(root: &Path, name: &str) -> anyhow::Result<Self> {
         let (target, folder) = build(root, name)?;
-        let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
-        let mut openssl = Command::new("openssl");
-        openssl
-            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=a.example"])
-            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-addext", "subjectAltName=DNS:a.example", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate);
-        run(&mut openssl)?;
+        let SelfSigned { chain, key } = self_signed(&folder, &["a.example"])?;
         let [address, admin] = free_addresses()?;
         let listener = "protocol: HTTPS, tls: {certificateRefs: [{name: a}]}";
         let mut text = MANIFEST.replace("PORT", &address.port().to_string());
         text = text.replace("protocol: HTTP", listener);
         text.push_str(SECRET);
-        for (field, file) in [("tls.crt", certificate), ("tls.key", key)] {
+        for (field, file) in [("tls.crt", chain), ("tls.key", key)] {
             let pem = fs::read_to_string(&file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
             let lines: String = pem.lines().map(|line| format!("    {line}\n")).collect();

@@ -189,7 +189,7 @@ impl RequestBody {
     pub(super) fn copy(&mut self, now: Instant) -> Self {
         let source = match &mut self.source {
             Some(Source::Client(arriving)) => {
-                let length = arriving.incoming.size_hint().exact();
+                let length = arriving.left();
                 Some(Source::Copy(arriving.copies.add(length)))
             }
             Some(Source::Kept(_) | Source::Copy(_)) | None => None,
@@ -313,16 +313,13 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            None => SizeHint::with_exact(0),
-            Some(Source::Client(arriving)) => arriving.incoming.size_hint(),
-            Some(Source::Kept(reader)) => {
-                reader.left().map_or_else(SizeHint::new, SizeHint::with_exact)
-            }
-            Some(Source::Copy(copy)) => {
-                copy.left().map_or_else(SizeHint::new, SizeHint::with_exact)
-            }
-        }
+        let left = match &self.source {
+            None => Some(0),
+            Some(Source::Client(arriving)) => return arriving.incoming.size_hint(),
+            Some(Source::Kept(reader)) => reader.left(),
+            Some(Source::Copy(copy)) => copy.left(),
+        };
+        left.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 

@@ -150,7 +150,7 @@ pub(super) fn plan(
         authority: authority(head, &target)?,
         host: rewritten_host(filters)?,
         mirrors: mirrors(connection, gateway, filters),
-        rule: Rc::clone(&rule),
+        rule,
         choice: Some(choice),
         backend,
     }))

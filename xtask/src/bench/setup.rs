@@ -13,6 +13,7 @@ use super::peers::{Peer, Running};
 use super::process::Process;
 use super::programs::Programs;
 use super::site::{Backend, Certificate, Protocol, Routes, Site, free_port};
+use crate::certificate::{SelfSigned, self_signed};
 
 /// The core of the proxy, and that of everything else.
 pub(crate) const PROXY_CORE: usize = 0;
@@ -119,18 +120,11 @@ fn responder(
     Ok((process, Backend { name, address }))
 }
 
-/// A certificate for all hosts, ECDSA on P-256, made anew.
+/// A certificate for all hosts, made anew.
 fn certificate(folder: &Path) -> anyhow::Result<Certificate> {
-    let file = |name: &str| -> PathBuf { folder.join(name) };
-    let (chain, key, both) = (file("cert.pem"), file("key.pem"), file("both.pem"));
-    let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-    command.args(["-nodes", "-days", "30", "-subj", "/CN=bench.example"]);
-    command.args(["-addext", "subjectAltName=DNS:bench.example,DNS:*.bench.example,DNS:localhost"]);
-    command.arg("-keyout").arg(&key).arg("-out").arg(&chain);
-    let output = command.output().context("cannot start openssl")?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "openssl makes no certificate: {complaint}");
+    let names = ["bench.example", "*.bench.example", "localhost"];
+    let SelfSigned { chain, key } = self_signed(folder, &names)?;
+    let both = folder.join("both.pem");
     let read = |path: &Path| fs::read(path).context("cannot read what openssl wrote");
     fs::write(&both, [read(&chain)?, read(&key)?].concat()).context("cannot write both.pem")?;
     Ok(Certificate { chain, key, both })

@@ -39,9 +39,10 @@ pub(in crate::proxy) async fn send_with_retries(
     let original = message;
     let mut failed: Vec<Rc<Endpoint>> = Vec::new();
     let mut backoff = Backoff::new(retry);
-    let mut next = original.again();
-    for left in (0..=retry.attempts).rev() {
-        let Some(message) = next.take() else { break };
+    let mut left = retry.attempts;
+    // None where the client broke its body off before the first attempt.
+    let mut message = original.again().ok_or((Failure::Upstream, None))?;
+    loop {
         if failed.len() >= backend.endpoint_count() {
             failed.clear();
         }
@@ -49,9 +50,9 @@ pub(in crate::proxy) async fn send_with_retries(
         if left == 0 || !is_retried(&sent, retry, original.method(), attempt) {
             return sent;
         }
-        next = original.again();
-        if next.is_none() {
-            return sent;
+        match original.again() {
+            Some(again) => (message, left) = (again, left - 1),
+            None => return sent,
         }
         failed.extend(end(sent, worker));
         let resumed = Instant::now() + backoff.next();
@@ -63,8 +64,6 @@ pub(in crate::proxy) async fn send_with_retries(
         tokio::time::sleep_until(resumed).await;
         attempt.begun = Some(Instant::now());
     }
-    // The client broke its body off before the first attempt.
-    Err((Failure::Upstream, failed.pop()))
 }
 
 /// Whether the rule wants another attempt after this one.
