@@ -112,12 +112,24 @@ fn read(name: &NamespacedName, secret: &Secret) -> Result<Certificate, String> {
 
 /// The chain as text: PEM with at least one certificate, each of them one DER sequence.
 fn read_chain(pem: &[u8]) -> Result<Arc<str>, String> {
+    read_certificates(pem, |certificate| is_der_sequence(certificate))
+}
+
+/// Certificates to trust as text: PEM with at least one, each of which names a subject and a key.
+pub(super) fn read_authorities(pem: &[u8]) -> Result<Arc<str>, String> {
+    read_certificates(pem, |certificate| webpki::anchor_from_trusted_cert(certificate).is_ok())
+}
+
+fn read_certificates(
+    pem: &[u8],
+    is_certificate: impl Fn(&CertificateDer<'_>) -> bool,
+) -> Result<Arc<str>, String> {
     let text = std::str::from_utf8(pem).map_err(|_| "is not PEM text".to_owned())?;
     let mut count = 0;
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|_| "is not valid PEM".to_owned())?;
         count += 1;
-        if !is_der_sequence(&certificate) {
+        if !is_certificate(&certificate) {
             return Err(format!("holds no X.509 certificate in block {count}"));
         }
     }

@@ -40,8 +40,8 @@ pub(super) struct Engine {
     drafts: HashMap<GatewayId, GatewayDraft>,
     ports: Ports,
     gateways: HashMap<GatewayId, GatewayView>,
-    /// Gateways of ours by the Secrets that they read.
-    readers: Multimap<NamespacedName, GatewayId>,
+    /// Objects of ours by the Secrets and ConfigMaps that they read.
+    readers: Multimap<ObjectId, ObjectId>,
     /// Service ports that routes of ours refer to.
     backends: HashMap<ServicePort, BackendView>,
     /// How many routes make a Gateway need a Service port.
@@ -183,10 +183,10 @@ impl Engine {
                     _ => None,
                 }));
             }
-            Resource::Secret(_) => {
-                dirty.gateways.extend(self.index.gateways_of_secret.of(&id).cloned());
+            Resource::Secret(_) | Resource::ConfigMap(_) => {
+                let object = any.id();
+                dirty.gateways.extend(self.index.gateways_of_reference.of(&object).cloned());
             }
-            Resource::ConfigMap(_) => {}
         }
     }
 
@@ -298,7 +298,11 @@ impl Engine {
                     dirty.routes[kind].extend(routes.cloned());
                 }
             }
-            self.follow_secrets(&id, old.as_ref(), new.as_ref(), staged);
+            let references = |view: Option<&GatewayView>| {
+                view.map(|view| view.references.clone()).unwrap_or_default()
+            };
+            let reader = id.object_id(Kind::Gateway);
+            self.follow(&reader, &references(old.as_ref()), &references(new.as_ref()), staged);
             for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
                 staged.remove(&id, key);
             }
@@ -318,22 +322,17 @@ impl Engine {
         }
     }
 
-    /// Notes which Secrets a Gateway reads.
-    fn follow_secrets(
+    /// Notes which Secrets and ConfigMaps an object reads.
+    fn follow(
         &mut self,
-        id: &GatewayId,
-        old: Option<&GatewayView>,
-        new: Option<&GatewayView>,
+        reader: &ObjectId,
+        before: &BTreeSet<ObjectId>,
+        now: &BTreeSet<ObjectId>,
         staged: &mut Staged,
     ) {
-        let secrets = |view: Option<&GatewayView>| {
-            view.into_iter().flat_map(|it| it.secrets.clone()).collect()
-        };
-        let (before, now): (BTreeSet<_>, BTreeSet<_>) = (secrets(old), secrets(new));
-        for secret in before.symmetric_difference(&now) {
-            self.readers.set(secret.clone(), id.clone(), now.contains(secret));
-            let is_read = self.readers.contains(secret);
-            staged.reference(secret.object_id(Kind::Secret), is_read);
+        for object in before.symmetric_difference(now) {
+            self.readers.set(object.clone(), reader.clone(), now.contains(object));
+            staged.reference(object.clone(), self.readers.contains(object));
         }
     }
 

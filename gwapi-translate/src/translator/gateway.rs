@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
-use gwapi_model::{Gateway, GatewayParametersSpec, NamespacedName, Resources, RouteKind};
+use gwapi_model::{Gateway, GatewayParametersSpec, Kind, ObjectId, Resources, RouteKind};
 
 use super::addresses::{self, Addresses};
 use super::class::{self, ClassVerdict};
@@ -55,8 +55,8 @@ pub(super) struct GatewayView {
     pub(super) config: BTreeMap<IrKey, IrResource>,
     /// Status, with no route counted yet.
     pub(super) status: GatewayStatus,
-    /// Secrets that it reads, there or not.
-    pub(super) secrets: BTreeSet<NamespacedName>,
+    /// Secrets and ConfigMaps that it reads, there or not.
+    pub(super) references: BTreeSet<ObjectId>,
     /// What has to run for it, where Gateways are provisioned.
     pub(super) infrastructure: Option<Arc<GatewayInfrastructure>>,
 }
@@ -228,8 +228,9 @@ impl GatewayDraft {
             judged.push(listener);
         }
         let references = self.listeners.iter().flat_map(|listener| &listener.certificate_refs);
-        view.secrets = references
+        view.references = references
             .filter_map(|it| certificates::permitted_target(&self.id.namespace, it, resources))
+            .map(|secret| secret.object_id(Kind::Secret))
             .collect();
         view.infrastructure = self.infrastructure.as_ref().map(|plan| {
             let ports = judged.iter().filter_map(|listener| listener.port);

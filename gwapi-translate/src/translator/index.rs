@@ -26,8 +26,8 @@ pub(super) struct Index {
     pub(super) classes_of_parameters: Multimap<NamespacedName, NamespacedName>,
     /// Gateways by the parameters they refer to themselves.
     pub(super) gateways_of_parameters: Multimap<NamespacedName, GatewayId>,
-    /// Gateways by the Secrets they refer to.
-    pub(super) gateways_of_secret: Multimap<NamespacedName, GatewayId>,
+    /// Gateways by the Secrets and ConfigMaps they refer to.
+    pub(super) gateways_of_reference: Multimap<ObjectId, GatewayId>,
     /// Gateways by the other namespaces they refer into: grants there concern them.
     pub(super) gateways_into: Multimap<Arc<str>, GatewayId>,
     /// Routes by the Gateways they refer to.
@@ -160,7 +160,7 @@ impl Index {
                 if secret.namespace != id.namespace {
                     self.gateways_into.set(secret.namespace.clone(), id.clone(), present);
                 }
-                self.gateways_of_secret.set(secret, id.clone(), present);
+                self.gateways_of_reference.set(secret.object_id(Kind::Secret), id.clone(), present);
             }
         }
         if let Some(parameters) = parameters::target_of_gateway(gateway) {

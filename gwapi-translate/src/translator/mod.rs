@@ -24,6 +24,8 @@
 mod addresses;
 mod attachment;
 mod backend;
+#[allow(dead_code)]
+mod ca_certificates;
 mod certificates;
 mod class;
 mod conditions;
