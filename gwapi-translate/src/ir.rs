@@ -622,14 +622,48 @@ pub struct Backend {
     pub key: BackendKey,
     /// Protocol that the endpoints speak.
     pub protocol: BackendProtocol,
+    /// TLS around it, where the Service port has a BackendTLSPolicy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<BackendTls>>,
 }
 
-/// Protocol towards a backend (HB-8).
+/// TLS towards a backend: what the endpoints have to prove. There is no way without proof.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BackendTls {
+    /// Server name of the handshake, lower-case; the name that the endpoint's certificate has to be for
+    /// where there are no `subject_alt_names` (BT-3).
+    pub hostname: Arc<str>,
+    /// Names one of which the certificate has to bear, in place of `hostname`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subject_alt_names: Vec<SubjectAltName>,
+    /// Who may vouch for the certificate.
+    pub trust: BackendTrust,
+}
+
+/// A name in a certificate (BT-3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SubjectAltName {
+    /// A DNS name; a wildcard stands for exactly one label.
+    Hostname(Hostname),
+    /// A URI, byte-equal, such as a SPIFFE ID.
+    Uri(Arc<str>),
+}
+
+/// Authorities whose certificates are trusted (BT-4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BackendTrust {
+    /// Those of the system that the data plane runs on.
+    System,
+    /// These, as PEM; at least one.
+    Certificates(Arc<str>),
+}
+
+/// Protocol towards a backend (HB-8); inside TLS where the backend has that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackendProtocol {
     /// HTTP/1.1, WebSocket upgrades included.
     Http1,
-    /// HTTP/2 by prior knowledge.
+    /// HTTP/2: by prior knowledge, or by ALPN inside TLS.
     H2c,
 }
 

@@ -254,7 +254,7 @@ mod tests {
             (0..endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
         let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
         let entry = BackendEntry {
-            backend: Arc::new(Backend { key, protocol: BackendProtocol::Http1 }),
+            backend: Arc::new(Backend { key, protocol: BackendProtocol::Http1, tls: None }),
             endpoints: Some(Arc::new(endpoints)),
         };
         let pool = Pool::new(Arc::default(), Rc::new(Limits::default()));

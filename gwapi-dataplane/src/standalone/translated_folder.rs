@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     fn backend(name: &str, protocol: BackendProtocol) -> IrResource {
-        IrResource::Backend(Arc::new(Backend { key: BackendKey::new(name), protocol }))
+        IrResource::Backend(Arc::new(Backend { key: BackendKey::new(name), protocol, tls: None }))
     }
 
     fn delta(upserts: Vec<IrResource>, removals: &[&str]) -> TranslationDelta {

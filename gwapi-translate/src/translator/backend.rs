@@ -102,7 +102,7 @@ pub(super) fn view<'a>(
                     problem: None,
                     refused: found.refused,
                 },
-                served: Some((Arc::new(Backend { key, protocol }), Arc::new(endpoints))),
+                served: Some((Arc::new(Backend { key, protocol, tls: None }), Arc::new(endpoints))),
             }
         }
     }

@@ -82,7 +82,7 @@ pub(crate) fn backend_speaking(
     let mut addresses = addresses.to_vec();
     addresses.sort();
     vec![
-        IrResource::Backend(Arc::new(Backend { key: key(name), protocol })),
+        IrResource::Backend(Arc::new(Backend { key: key(name), protocol, tls: None })),
         IrResource::Endpoints(Arc::new(Endpoints {
             key: key(name),
             addresses,
