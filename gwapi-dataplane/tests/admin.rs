@@ -216,7 +216,10 @@ fn keys_are_on_no_page() {
         private_key: SecretBytes::new(key.clone().into_bytes()),
     });
     let (proxy, _) = proxy(|port| {
-        let protocol = ListenerProtocol::Https { certificates: vec![certificate.key.clone()] };
+        let protocol = ListenerProtocol::Https {
+            certificates: vec![certificate.key.clone()],
+            client_validation: None,
+        };
         let listener = IrResource::Listener(listener(port, protocol).into());
         vec![listener, IrResource::Certificate(certificate.clone())]
     });

@@ -43,6 +43,9 @@ names! {
         OverlappingTLSConfig,
         /// Some rules were left out (only written when True; RT-11).
         PartiallyInvalid,
+        /// Clients without a valid certificate get in where one is asked for (only written when True;
+        /// TL-6).
+        InsecureFrontendValidationMode,
         /// The class's CRDs are of a version we support (GC-4).
         SupportedVersion,
     }
@@ -99,6 +102,8 @@ names! {
         InvalidCACertificateKind,
         /// No CA certificate is left (TL-5).
         NoValidCACertificate,
+        /// True reason of `InsecureFrontendValidationMode`.
+        ConfigurationChanged,
         /// A listener filter that cannot be there (LF-1).
         InvalidListenerFilter,
         /// Hostnames of TLS listeners overlap (LI-6).

@@ -40,6 +40,8 @@ golden! {
     allowed_routes = "allowed-routes";
     /// TL-1, TL-2, TL-4, TL-7, TL-8, LI-6, GW-12.
     tls = "tls";
+    /// TL-4 to TL-6, RG-4, RG-5.
+    client_validation = "client-validation";
     /// AD-1 to AD-6.
     addresses = "addresses";
     /// GW-10, AD-1 to AD-5, IN-1, IN-2, GC-7, GC-8: each Gateway has proxies of its own.

@@ -159,7 +159,8 @@ fn a_listener_never_serves_less_than_it_asks_for() {
         assert!(found.contains("Accepted=False UnsupportedValue"), "{listener}: {found}");
         assert!(found.contains(expected), "{listener}: {found}");
         // What was asked of TLS leaves a listener that keeps its host, and can end no handshake.
-        let reserved = ListenerProtocol::Https { certificates: Vec::new() };
+        let reserved =
+            ListenerProtocol::Https { certificates: Vec::new(), client_validation: None };
         let kept: Vec<_> = config(&translation).listeners().map(|it| &it.protocol).collect();
         match listener["protocol"].as_str() {
             Some("HTTPS") => assert_eq!(kept, [&reserved], "{listener} is served"),

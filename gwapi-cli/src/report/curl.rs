@@ -155,7 +155,10 @@ mod tests {
 
     fn try_it(url: &str, listener_host: Option<&str>, https: bool, rule: &HttpRule) -> String {
         let protocol = if https {
-            ListenerProtocol::Https { certificates: vec![CertificateKey::new("default/cert")] }
+            ListenerProtocol::Https {
+                certificates: vec![CertificateKey::new("default/cert")],
+                client_validation: None,
+            }
         } else {
             ListenerProtocol::Http
         };

@@ -7,8 +7,8 @@ use gwapi_dataplane::{BoundListener, TranslatedFolder};
 use gwapi_model::status::{Condition, ConditionType, GatewayStatus, Status};
 use gwapi_model::{Gateway, Kind};
 use gwapi_translate::ir::{
-    GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener, ListenerKey,
-    ListenerProtocol,
+    ClientValidation, GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener,
+    ListenerKey, ListenerProtocol,
 };
 use serde::Serialize;
 
@@ -178,12 +178,15 @@ fn gateway_view(
     }
 }
 
-/// Whether a listener does more than keep its hostname from the others: without a certificate it
-/// ends every handshake.
+/// Whether a listener does more than keep its hostname from the others: without a certificate, or an
+/// authority for those of its clients, it ends every handshake.
 fn can_answer(listener: &Listener) -> bool {
     match &listener.protocol {
         ListenerProtocol::Http => true,
-        ListenerProtocol::Https { certificates } => !certificates.is_empty(),
+        ListenerProtocol::Https { certificates, client_validation } => {
+            let refuses_all = |it: &ClientValidation| it.ca_certificates.is_empty();
+            !certificates.is_empty() && !client_validation.as_ref().is_some_and(refuses_all)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A client's connection: TLS by server name, HTTP/1 or HTTP/2, until either side ends it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +26,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
+use super::client_auth::ClientAuth;
 use super::coalesce::{Flusher, coalesce};
 use super::congestion::Congestion;
 use super::core_state::CoreListener;
@@ -37,6 +38,7 @@ use super::io::{ClientIo, OpenEnd};
 use super::rarely::rarely;
 use super::request;
 use super::service::{self, StreamReset};
+use super::snapshot::ListenerState;
 use super::stall::StreamExecutor;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
@@ -60,14 +62,38 @@ const HELD_HEADS: usize = 8;
 /// be on its way.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
+/// What a TLS handshake led to.
+pub(super) struct Handshake {
+    /// The listener that it chose.
+    pub(super) listener: ListenerKey,
+    /// What that asked of the client's certificate, or has asked since and would have got.
+    client_auth: RefCell<Option<Arc<ClientAuth>>>,
+}
+
+impl Handshake {
+    /// Whether the client would be let in by what the listener asks now.
+    pub(super) fn satisfies(&self, now: Option<&Arc<ClientAuth>>) -> bool {
+        let Some(now) = now else { return true };
+        let mut then = self.client_auth.borrow_mut();
+        match &*then {
+            Some(then) if Arc::ptr_eq(then, now) => true,
+            Some(before) if now.admits_those_of(before) => {
+                *then = Some(Arc::clone(now));
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What the requests of a connection need to know of it.
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
     /// The address that it was accepted on, as bound: its Gateway is found by it.
     pub(super) socket: SocketAddr,
-    /// The listener that its TLS handshake chose; none on clear-text ports.
-    pub(super) tls: Option<ListenerKey>,
+    /// What its TLS handshake led to; none on clear-text ports.
+    pub(super) tls: Option<Handshake>,
     pub(super) client: ClientFields,
     /// Whether its client takes what is written.
     pub(super) congestion: Congestion,
@@ -95,7 +121,7 @@ impl Connection {
         accepted: Accepted,
         io: &ClientIo,
         listener: Rc<CoreListener>,
-        tls: Option<ListenerKey>,
+        tls: Option<Handshake>,
     ) -> Rc<Self> {
         let Accepted { worker, peer, socket, slot } = accepted;
         let counted = worker.telemetry.connection(&listener.gateway, &listener.key);
@@ -230,7 +256,7 @@ impl Accepted {
     async fn serve_tls(self, io: ClientIo, gateway: &GatewayId) -> io::Result<()> {
         let limit = self.worker.limits.handshake_timeout;
         let handshake = tokio::time::timeout(limit, Box::pin(self.handshake(io))).await;
-        let (stream, listener) = match handshake {
+        let (stream, listener, client_auth) = match handshake {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(Unshaken { reason, error })) => {
                 self.worker.telemetry.handshake_failed(Some(gateway), reason);
@@ -244,7 +270,8 @@ impl Accepted {
         let arrival = stream.get_ref().0.arrival().clone();
         let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
         let core = self.worker.core.listener(gateway, &listener);
-        let tls = Some(listener.key.clone());
+        let client_auth = RefCell::new(client_auth);
+        let tls = Some(Handshake { listener: listener.key.clone(), client_auth });
         let connection = Connection::new(self, stream.get_ref().0, core, tls);
         serve_http(connection, stream, arrival, http2).await
     }
@@ -254,26 +281,31 @@ impl Accepted {
     async fn handshake(
         &self,
         io: ClientIo,
-    ) -> Result<(TlsStream<ClientIo>, Arc<Listener>), Unshaken> {
+    ) -> Result<(TlsStream<ClientIo>, Arc<Listener>, Option<Arc<ClientAuth>>), Unshaken> {
         let unshaken = |reason| move |error| Unshaken { reason, error };
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io)
             .await
             .map_err(unshaken("malformed"))?;
-        let Some((listener, config)) = self.listener_for(start.client_hello().server_name()) else {
+        let chosen = self.listener_for(start.client_hello().server_name());
+        let Some((state, config)) = chosen else {
             // The client learns why; whether it does is its own affair.
             let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
             let _ = start.io.shutdown().await;
             let error = io::Error::other("no listener for the server name");
             return Err(Unshaken { reason: "unrecognized_name", error });
         };
-        let stream = start.into_stream(config).await.map_err(unshaken("failed"))?;
-        Ok((stream, listener))
+        let stream = start.into_stream(config).await.map_err(|error| {
+            let reason =
+                if blames_client_certificate(&error) { "client_certificate" } else { "failed" };
+            Unshaken { reason, error }
+        })?;
+        Ok((stream, state.listener, state.client_auth))
     }
 
     fn listener_for(
         &self,
         server_name: Option<&str>,
-    ) -> Option<(Arc<Listener>, Arc<ServerConfig>)> {
+    ) -> Option<(ListenerState, Arc<ServerConfig>)> {
         let snapshot = self.worker.snapshot();
         let port = snapshot.ports.get(&self.socket)?;
         let server_name = server_name.map(str::to_ascii_lowercase);
@@ -281,8 +313,18 @@ impl Accepted {
         let listener =
             gateway.table.listener_for_sni(self.socket.port(), server_name.as_deref())?;
         let state = gateway.listeners.get(&listener.key)?;
-        Some((Arc::clone(listener), Arc::clone(state.tls.as_ref()?)))
+        let config = Arc::clone(state.tls.as_ref()?);
+        Some((state.clone(), config))
     }
+}
+
+/// Whether a handshake failed for the certificate of the client, or for want of one.
+fn blames_client_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(
+        cause,
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
+    )
 }
 
 /// A handshake that failed.

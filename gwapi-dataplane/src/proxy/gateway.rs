@@ -11,6 +11,7 @@ use gwapi_translate::ir::{
 };
 
 use super::certificates::Certificates;
+use super::client_auth::ClientAuth;
 use super::core_state::{Forgotten, address};
 use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
 use super::tls::ListenerTls;
@@ -176,27 +177,51 @@ impl Gateway {
         if !touched {
             return Arc::clone(&self.state.listeners);
         }
-        let tls = self
-            .config
-            .listeners()
-            .filter_map(|listener| Some((listener.key.clone(), self.listener_tls(listener)?)));
+        let auths: ConfigMap<_, _> = self
+            .listeners
+            .values()
+            .filter_map(|listener| Some((listener.key.clone(), self.client_auth(listener)?)))
+            .collect();
+        let tls = self.listeners.values().filter_map(|listener| {
+            let tls = self.listener_tls(listener, auths.get(&listener.key))?;
+            Some((listener.key.clone(), tls))
+        });
         self.tls = tls.collect();
         let listeners = self.listeners.values().map(|listener| {
-            let tls = self.tls.get(&listener.key).map(|tls| Arc::clone(tls.config()));
-            (listener.key.clone(), ListenerState { listener: Arc::clone(listener), tls })
+            let state = ListenerState {
+                listener: Arc::clone(listener),
+                tls: self.tls.get(&listener.key).map(|tls| Arc::clone(tls.config())),
+                client_auth: auths.get(&listener.key).map(Arc::clone),
+            };
+            (listener.key.clone(), state)
         });
         Arc::new(listeners.collect())
     }
 
-    /// What the listener needs for handshakes; nothing where none of its certificates can be used.
-    fn listener_tls(&self, listener: &Listener) -> Option<ListenerTls> {
-        let ListenerProtocol::Https { certificates } = &listener.protocol else { return None };
+    /// What the listener asks of clients; the same as before where it asks the same.
+    fn client_auth(&self, listener: &Listener) -> Option<Arc<ClientAuth>> {
+        let ListenerProtocol::Https { client_validation, .. } = &listener.protocol else {
+            return None;
+        };
+        let before = self.state.listeners.get(&listener.key);
+        let before = before.and_then(|before| before.client_auth.as_ref());
+        client_validation.as_ref().map(|validation| ClientAuth::new(validation, before))
+    }
+
+    /// What the listener needs for handshakes; nothing where none of its certificates can be used, or
+    /// none of its clients' can be believed (TL-5).
+    fn listener_tls(
+        &self,
+        listener: &Listener,
+        client_auth: Option<&Arc<ClientAuth>>,
+    ) -> Option<ListenerTls> {
+        let ListenerProtocol::Https { certificates, .. } = &listener.protocol else { return None };
         let usable = certificates.iter().filter_map(|key| self.certificates.usable(key));
         let usable: Vec<_> = usable.map(Arc::clone).collect();
-        if usable.is_empty() {
+        if usable.is_empty() || client_auth.is_some_and(|it| it.refuses_all()) {
             return None;
         }
-        ListenerTls::new(usable, self.tls.get(&listener.key))
+        ListenerTls::new(usable, client_auth, self.tls.get(&listener.key))
             .inspect_err(|error| tracing::error!(listener = %listener.key, %error, "no TLS"))
             .ok()
     }

@@ -13,6 +13,7 @@ mod account;
 mod apply;
 mod body;
 mod certificates;
+mod client_auth;
 mod coalesce;
 mod congestion;
 mod connection;

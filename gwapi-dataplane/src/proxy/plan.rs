@@ -173,12 +173,18 @@ fn choose_listener<'a>(
     target: &Target<'_>,
 ) -> Result<&'a Arc<Listener>, LocalReply> {
     let port = connection.socket.port();
-    let Some(key) = &connection.tls else {
+    let Some(handshake) = &connection.tls else {
         let listener = gateway.table.listener_for_host(port, &target.host);
         return listener.ok_or(LocalReply::NotFound("no listener for the host"));
     };
     // The listener of the handshake as it is now; a client whose listener is gone has to ask again.
-    let own = gateway.listeners.get(key).ok_or(LocalReply::Misdirected)?;
+    let own = gateway.listeners.get(&handshake.listener).ok_or(LocalReply::Misdirected)?;
+    if !handshake.satisfies(own.client_auth.as_ref()) {
+        // The client has shown no certificate, or one that is not enough any more (TL-5). On a
+        // connection of its own it may.
+        connection.leave();
+        return Err(LocalReply::Misdirected);
+    }
     match gateway.table.authority(port, &own.listener, &target.host) {
         Authority::Serve(listener) => Ok(listener),
         Authority::Misdirected => Err(LocalReply::Misdirected),

@@ -19,7 +19,8 @@ impl Present {
     pub(super) const UPGRADE: Self = Self(1 << 6);
     /// `Keep-Alive`, `Proxy-*` and `HTTP2-Settings`: nothing in them is read, they only go.
     pub(super) const HOP: Self = Self(1 << 7);
-    /// What claims something of a client: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`.
+    /// What claims something of a client: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, and the
+    /// `Client-Cert` and `Client-Cert-Chain` of RFC 9440.
     pub(super) const CLAIM: Self = Self(1 << 8);
     /// A name with `_`.
     pub(super) const UNDERSCORE: Self = Self(1 << 9);
@@ -39,6 +40,7 @@ impl Present {
         match name {
             // One letter tells most names apart from all of these.
             [b'c', rest @ ..] => match rest {
+                b"lient-cert" | b"lient-cert-chain" => Self::CLAIM,
                 b"onnection" => Self::CONNECTION,
                 b"ontent-length" => Self::CONTENT_LENGTH,
                 b"ookie" => Self::COOKIE,
@@ -99,6 +101,9 @@ mod tests {
             ("forwarded", Present::CLAIM),
             ("x-real-ip", Present::CLAIM),
             ("x-forwarded-server", Present::CLAIM),
+            ("x-forwarded-client-cert", Present::CLAIM),
+            ("client-cert", Present::CLAIM),
+            ("client-cert-chain", Present::CLAIM),
             ("x_user", Present::UNDERSCORE),
             ("proxy-x_y", Present::HOP.and(Present::UNDERSCORE)),
             ("accept", Present::default()),

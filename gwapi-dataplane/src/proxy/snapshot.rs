@@ -9,6 +9,8 @@ use gwapi_translate::RouteTable;
 use gwapi_translate::ir::{Backend, BackendKey, Endpoints, GatewayId, Listener, ListenerKey};
 use rustls::ServerConfig;
 
+use super::client_auth::ClientAuth;
+
 /// A map whose keys come from the configuration, never from clients.
 pub(super) type ConfigMap<K, V> = HashMap<K, V, RandomState>;
 
@@ -54,6 +56,8 @@ pub(super) struct ListenerState {
     pub(super) listener: Arc<Listener>,
     /// Absent on clear-text listeners, and where no certificate could be used.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// What is asked of the certificates of clients.
+    pub(super) client_auth: Option<Arc<ClientAuth>>,
 }
 
 /// A backend with its endpoints; made anew when either changes.

@@ -1,16 +1,21 @@
 //! What a TLS listener needs: one `ServerConfig` of its own, and the choice of a certificate.
 //!
 //! Every listener has a ticketer and a session store of its own: a session that was made with one
-//! listener can never be resumed with another, whatever that one asks of its clients.
+//! listener can never be resumed with another, whatever that one asks of its clients. Nor can one that was
+//! made before the listener asked for something else.
 
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
+    WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
 
 use super::certificates::{UsableCertificate, provider};
+use super::client_auth::ClientAuth;
 
 /// ALPN of HTTP/2.
 pub(super) const ALPN_H2: &[u8] = b"h2";
@@ -19,11 +24,21 @@ const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// Sessions that a listener remembers for clients that resume by identifier (TLS 1.2).
 const SESSIONS: usize = 1024;
 
+/// Why a listener cannot be configured.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("the cryptography fails: {0}")]
+    Rustls(#[from] rustls::Error),
+    #[error("certificates of clients cannot be checked: {0}")]
+    ClientAuth(#[from] rustls::server::VerifierBuilderError),
+}
+
 /// The configuration of a listener, with what it was made of: it is made anew only when that
 /// changes, so that sessions outlive edits that do not concern them.
 #[derive(Clone, Debug)]
 pub(super) struct ListenerTls {
     certificates: Vec<Arc<UsableCertificate>>,
+    client_auth: Option<Arc<ClientAuth>>,
     config: Arc<ServerConfig>,
 }
 
@@ -32,23 +47,35 @@ impl ListenerTls {
     /// and not empty; `before` is taken where it was made of the same ones.
     pub(super) fn new(
         certificates: Vec<Arc<UsableCertificate>>,
+        client_auth: Option<&Arc<ClientAuth>>,
         before: Option<&Self>,
-    ) -> Result<Self, rustls::Error> {
+    ) -> Result<Self, TlsError> {
         let same = |before: &&Self| {
-            before.certificates.len() == certificates.len()
+            before.client_auth.as_ref() == client_auth
+                && before.certificates.len() == certificates.len()
                 && before.certificates.iter().zip(&certificates).all(|(a, b)| Arc::ptr_eq(a, b))
         };
         if let Some(before) = before.filter(same) {
             return Ok(before.clone());
         }
+        let verifier = match client_auth {
+            Some(client_auth) => client_auth.verifier()?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(BySni(certificates.clone())));
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         config.ticketer = Ticketer::new()?;
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-        Ok(Self { certificates, config: Arc::new(config) })
+        config.session_storage = match client_auth {
+            // A session is resumed without another look at the client's certificate. Tickets have an
+            // end, what is remembered here has none.
+            Some(_) => Arc::new(NoServerSessionStorage {}),
+            None => ServerSessionMemoryCache::new(SESSIONS),
+        };
+        let client_auth = client_auth.map(Arc::clone);
+        Ok(Self { certificates, client_auth, config: Arc::new(config) })
     }
 
     pub(super) fn config(&self) -> &Arc<ServerConfig> {

@@ -232,6 +232,10 @@ impl GatewayDraft {
             .filter_map(|it| certificates::permitted_target(&self.id.namespace, it, resources))
             .map(|secret| secret.object_id(Kind::Secret))
             .collect();
+        let validations = self.listeners.iter().filter_map(|it| it.client_validation.as_ref());
+        let config_maps =
+            validations.flat_map(|it| it.permitted_targets(&self.id.namespace, resources));
+        view.references.extend(config_maps.map(|name| name.object_id(Kind::ConfigMap)));
         view.infrastructure = self.infrastructure.as_ref().map(|plan| {
             let ports = judged.iter().filter_map(|listener| listener.port);
             Arc::new(infrastructure::with_ports(plan, ports))

@@ -14,7 +14,7 @@ use gwapi_model::{
 };
 
 use super::backend::ServicePort;
-use super::{HashMap, attachment, certificates, parameters, rule};
+use super::{HashMap, attachment, certificates, client_validation, parameters, rule};
 use crate::ir::GatewayId;
 
 /// All indices.
@@ -163,6 +163,13 @@ impl Index {
                 self.gateways_of_reference.set(secret.object_id(Kind::Secret), id.clone(), present);
             }
         }
+        for config_map in client_validation::targets(gateway) {
+            if config_map.namespace != id.namespace {
+                self.gateways_into.set(config_map.namespace.clone(), id.clone(), present);
+            }
+            let config_map = config_map.object_id(Kind::ConfigMap);
+            self.gateways_of_reference.set(config_map, id.clone(), present);
+        }
         if let Some(parameters) = parameters::target_of_gateway(gateway) {
             self.gateways_of_parameters.set(parameters, id.clone(), present);
         }
@@ -209,8 +216,9 @@ pub fn references(resource: &Resource) -> Vec<ObjectId> {
     let Resource::Gateway(gateway) = resource else { return Vec::new() };
     let references = gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let references = references.flat_map(|tls| &tls.certificate_refs);
-    references
+    let secrets = references
         .filter_map(|reference| certificates::target(&gateway.metadata.namespace, reference))
-        .map(|secret| secret.object_id(Kind::Secret))
-        .collect()
+        .map(|secret| secret.object_id(Kind::Secret));
+    let config_maps = client_validation::targets(gateway);
+    secrets.chain(config_maps.map(|name| name.object_id(Kind::ConfigMap))).collect()
 }

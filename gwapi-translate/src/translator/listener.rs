@@ -8,6 +8,7 @@ use gwapi_model::{
     RouteKind, SecretObjectReference, SelectorOperator, TlsMode,
 };
 
+use super::client_validation::{self, ClientValidationDraft};
 use super::conditions::Problem;
 use super::{Options, syntax};
 use crate::ir::{Hostname, ListenerKey};
@@ -33,6 +34,8 @@ pub(super) struct ListenerDraft {
     pub(super) admission: Admission,
     /// References to certificates, where the protocol has any.
     pub(super) certificate_refs: Vec<SecretObjectReference>,
+    /// What is asked of the certificates of clients, where the protocol has any (TL-4).
+    pub(super) client_validation: Option<ClientValidationDraft>,
     /// Why the listener is not accepted and has no place on its port.
     pub(super) problems: Vec<Problem>,
     /// What was asked of TLS and cannot be honoured: the listener is not accepted and ends every
@@ -77,8 +80,13 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
     let mut problems = Vec::new();
     protocol_problems(listener, &mut problems);
     let mut tls_problems = Vec::new();
+    let mut client_validation = None;
     if listener.protocol == Protocol::Https {
-        tls_problems = self::tls_problems(gateway, listener);
+        tls_problems = self::tls_problems(listener);
+        match client_validation::draft(gateway, listener.port.get()).transpose() {
+            Ok(draft) => client_validation = draft,
+            Err(problem) => tls_problems.push(problem),
+        }
     }
     let admission = admission(listener, &mut problems);
     let written = listener.hostname.as_deref().filter(|hostname| !hostname.is_empty());
@@ -124,6 +132,7 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
             .filter(|_| listener.protocol == Protocol::Https)
             .map(|tls| tls.certificate_refs.clone())
             .unwrap_or_default(),
+        client_validation,
         problems,
         tls_problems,
         kinds_problem,
@@ -157,9 +166,8 @@ fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
 }
 
 /// Settings of TLS on an HTTPS listener. What would weaken TLS if it were passed over refuses the
-/// listener: client-certificate validation (TL-4), and options, which are how implementations ask
-/// for it and for TLS versions (TL-8).
-fn tls_problems(gateway: &Gateway, listener: &Listener) -> Vec<Problem> {
+/// listener: options are how implementations ask for client certificates and for TLS versions (TL-8).
+fn tls_problems(listener: &Listener) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(tls) = &listener.tls {
         match &tls.mode {
@@ -177,27 +185,7 @@ fn tls_problems(gateway: &Gateway, listener: &Listener) -> Vec<Problem> {
             )));
         }
     }
-    if validates_clients(gateway, listener.port.get()) {
-        problems.push(Problem::unsupported(format!(
-            "spec.tls.frontend asks to validate client certificates on port {}, which is not \
-             supported; the listener is not served without the validation",
-            listener.port
-        )));
-    }
     problems
-}
-
-/// Whether client certificates are to be validated on a port: an entry of `perPort` replaces the
-/// default entirely (TL-4).
-fn validates_clients(gateway: &Gateway, port: u16) -> bool {
-    let Some(frontend) = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {
-        return false;
-    };
-    let mut entries = frontend.per_port.iter().filter(|entry| entry.port.get() == port).peekable();
-    match entries.peek() {
-        None => frontend.default.validation.is_some(),
-        Some(_) => entries.any(|entry| entry.tls.validation.is_some()),
-    }
 }
 
 /// AR-1; a value that is not known admits nobody and refuses the listener (GW-9).

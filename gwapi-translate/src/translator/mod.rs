@@ -24,10 +24,10 @@
 mod addresses;
 mod attachment;
 mod backend;
-#[allow(dead_code)]
 mod ca_certificates;
 mod certificates;
 mod class;
+mod client_validation;
 mod conditions;
 mod conflicts;
 mod cors;

@@ -31,7 +31,13 @@ fn resources() -> Vec<IrResource> {
     };
     vec![
         listener("http", ListenerProtocol::Http),
-        listener("https", ListenerProtocol::Https { certificates: vec![certificate.clone()] }),
+        listener(
+            "https",
+            ListenerProtocol::Https {
+                certificates: vec![certificate.clone()],
+                client_validation: None,
+            },
+        ),
         IrResource::HttpRule(Arc::new(rule())),
         IrResource::Backend(Arc::new(Backend {
             key: service("shop"),

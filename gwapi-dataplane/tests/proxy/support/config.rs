@@ -28,7 +28,10 @@ pub(crate) fn https_listener(
 ) -> Listener {
     let key = |name: &&str| CertificateKey::secret("default", name);
     Listener {
-        protocol: ListenerProtocol::Https { certificates: certificates.iter().map(key).collect() },
+        protocol: ListenerProtocol::Https {
+            certificates: certificates.iter().map(key).collect(),
+            client_validation: None,
+        },
         hostname: hostname.map(Hostname::parse),
         ..listener(name, port)
     }

@@ -332,7 +332,7 @@ fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
     for listener in config.listeners() {
         used.insert(IrKey::Listener(listener.key.clone()));
         ensure!(!listener.addresses.is_empty(), "{listener:?}");
-        if let ListenerProtocol::Https { certificates } = &listener.protocol {
+        if let ListenerProtocol::Https { certificates, .. } = &listener.protocol {
             for certificate in certificates {
                 let key = IrKey::Certificate(certificate.clone());
                 ensure!(config.0.contains_key(&key), "{listener:?} has no {key}");

@@ -56,18 +56,27 @@ impl GatewayDraft {
                 format!("port {port} cannot be bound: {why}"),
             )
         }));
-        let (mut certificates, unresolved, usable) = self.certificates(draft, resources, feedback);
+        let validation = draft.client_validation.as_ref();
+        let validation = validation.map(|it| it.resolve(&self.id.namespace, resources));
+        accepted.extend(validation.iter().filter_map(|it| it.refused.clone()));
+        let (mut certificates, mut unresolved, usable) =
+            self.certificates(draft, resources, feedback);
+        unresolved.extend(validation.iter().flat_map(|it| it.unresolved.iter().cloned()));
+        unresolved.extend(draft.kinds_problem.clone());
         if !draft.tls_problems.is_empty() {
             certificates.clear();
         }
         let mut config = Vec::new();
-        let serves = has_place && (draft.protocol == Protocol::Http || !certificates.is_empty());
+        let refuses_all = validation.as_ref().is_some_and(|it| it.refused.is_some());
+        let ends_tls = !certificates.is_empty() && !refuses_all;
+        let serves = has_place && (draft.protocol == Protocol::Http || ends_tls);
         let port = draft.bound_port.filter(|_| has_place);
         if let Some(port) = port {
             let protocol = match draft.protocol {
                 Protocol::Http => ListenerProtocol::Http,
                 _ => ListenerProtocol::Https {
                     certificates: certificates.iter().map(|it| it.key.clone()).collect(),
+                    client_validation: validation.map(|it| it.validation),
                 },
             };
             config.push(IrResource::Listener(Arc::new(Listener {
@@ -118,7 +127,6 @@ impl GatewayDraft {
         let mut problems = Vec::new();
         let mut certificates: Vec<Arc<Certificate>> = Vec::new();
         if draft.protocol != Protocol::Https {
-            problems.extend(draft.kinds_problem.clone());
             return (certificates, problems, true);
         }
         if draft.certificate_refs.is_empty() {
@@ -147,7 +155,6 @@ impl GatewayDraft {
                 Err(problem) => problems.push(problem.at(place)),
             }
         }
-        problems.extend(draft.kinds_problem.clone());
         (certificates, problems, usable)
     }
 

@@ -9,6 +9,7 @@ use super::super::Feedback;
 use super::super::conditions::{Problem, fails, holds, summary};
 use super::GatewayDraft;
 use super::judge::JudgedListener;
+use crate::ir::ClientValidationMode;
 
 /// Addresses that a status can hold (AD-3).
 const ADDRESSES_LIMIT: usize = 16;
@@ -24,9 +25,11 @@ impl GatewayDraft {
         let programmed = self.programmed_condition(&accepted, &listeners, feedback);
         let resolved = self.resolved_condition(&listeners);
         let serves = listeners.iter().any(|listener| listener.serves);
+        let mut conditions = vec![accepted, programmed, resolved];
+        conditions.extend(self.insecure_condition());
         GatewayStatus {
             addresses: self.status_addresses(serves, feedback),
-            conditions: vec![accepted, programmed, resolved],
+            conditions,
             listeners: listeners.into_iter().map(|listener| listener.status).collect(),
         }
     }
@@ -135,6 +138,26 @@ impl GatewayDraft {
             )
         });
         summary(condition_type, self.unresolved.iter().chain(&listeners), &[], self.generation)
+    }
+
+    /// TL-6: while a listener lets clients in without a valid certificate.
+    fn insecure_condition(&self) -> Option<Condition> {
+        let insecure: Vec<String> = self
+            .listeners
+            .iter()
+            .filter(|listener| {
+                let validation = listener.client_validation.as_ref();
+                validation.is_some_and(|it| it.mode == ClientValidationMode::AllowInsecureFallback)
+            })
+            .map(|listener| format!("`{}`", listener.key))
+            .collect();
+        let message = format!(
+            "mode AllowInsecureFallback lets clients without a valid certificate use listeners {}",
+            insecure.join(", ")
+        );
+        let condition_type = ConditionType::InsecureFrontendValidationMode;
+        let reason = ConditionReason::ConfigurationChanged;
+        (!insecure.is_empty()).then(|| holds(condition_type, reason, message, self.generation))
     }
 
     fn pending(&self, condition_type: ConditionType, message: impl Into<String>) -> Condition {

@@ -1,0 +1,164 @@
+//! Certificates of clients: what a Gateway asks of them by port, and the authorities that vouch for them
+//! (TL-4 to TL-6).
+
+use std::sync::Arc;
+
+use gwapi_model::status::ConditionReason;
+use gwapi_model::{
+    FrontendTls, FrontendTlsValidation, Gateway, Kind, NamespacedName, ObjectReference, Resources,
+};
+
+use super::conditions::Problem;
+use super::grants::Reference;
+use super::{ca_certificates, syntax};
+use crate::ir::{ClientValidation, ClientValidationMode};
+
+/// What the Gateway asks of clients of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientValidationDraft {
+    /// Where the references are, as a path into the spec.
+    place: String,
+    references: Vec<ObjectReference>,
+    pub(super) mode: ClientValidationMode,
+}
+
+/// What comes of it.
+pub(super) struct Resolved {
+    pub(super) validation: ClientValidation,
+    /// References that lead to no authority: a matter of ResolvedRefs (TL-5).
+    pub(super) unresolved: Vec<Problem>,
+    /// No reference is left: the listener is not accepted (TL-5).
+    pub(super) refused: Option<Problem>,
+}
+
+/// What a Gateway asks of clients on a port: an entry of `perPort` replaces the default entirely (TL-4).
+pub(super) fn draft(
+    gateway: &Gateway,
+    port: u16,
+) -> Option<Result<ClientValidationDraft, Problem>> {
+    let frontend = gateway.spec.tls.as_ref()?.frontend.as_ref()?;
+    let (place, validation) = for_port(frontend, port)?;
+    let mode = match validation.mode.as_deref() {
+        None | Some("AllowValidOnly") => ClientValidationMode::AllowValidOnly,
+        Some("AllowInsecureFallback") => ClientValidationMode::AllowInsecureFallback,
+        Some(other) => {
+            return Some(Err(Problem::unsupported(format!(
+                "{place}.mode `{other}` is not supported; use AllowValidOnly or \
+                 AllowInsecureFallback"
+            ))));
+        }
+    };
+    let references = validation.ca_certificate_refs.clone();
+    Some(Ok(ClientValidationDraft { place, references, mode }))
+}
+
+/// Where a port is named twice, which an API server refuses, the entry that asks for more counts.
+fn for_port(frontend: &FrontendTls, port: u16) -> Option<(String, &FrontendTlsValidation)> {
+    let entries = frontend.per_port.iter().enumerate();
+    let mut entries = entries.filter(|(_, entry)| entry.port.get() == port).peekable();
+    if entries.peek().is_none() {
+        let place = "spec.tls.frontend.default.validation".to_owned();
+        return frontend.default.validation.as_ref().map(|validation| (place, validation));
+    }
+    entries.find_map(|(index, entry)| {
+        let place = format!("spec.tls.frontend.perPort[{index}].tls.validation");
+        entry.tls.validation.as_ref().map(|validation| (place, validation))
+    })
+}
+
+/// The ConfigMaps that a Gateway names for any port, permitted or not, there or not.
+pub(super) fn targets(gateway: &Gateway) -> impl Iterator<Item = NamespacedName> {
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    let configs = frontend.into_iter().flat_map(|frontend| {
+        let per_port = frontend.per_port.iter().map(|entry| &entry.tls);
+        std::iter::once(&frontend.default).chain(per_port)
+    });
+    let validations = configs.filter_map(|config| config.validation.as_ref());
+    let references = validations.flat_map(|validation| &validation.ca_certificate_refs);
+    references.filter_map(|reference| target(&gateway.metadata.namespace, reference))
+}
+
+impl ClientValidationDraft {
+    /// The ConfigMaps that are read, there or not.
+    pub(super) fn permitted_targets(
+        &self,
+        gateway_namespace: &str,
+        resources: &Resources,
+    ) -> impl Iterator<Item = NamespacedName> {
+        let targets = self.references.iter().filter_map(|it| target(gateway_namespace, it));
+        targets.filter(|name| is_permitted(gateway_namespace, name, resources))
+    }
+
+    /// Follows the references: those that are good count (TL-5).
+    pub(super) fn resolve(&self, gateway_namespace: &str, resources: &Resources) -> Resolved {
+        let mut unresolved = Vec::new();
+        let mut found: Vec<Arc<str>> = Vec::new();
+        for (index, reference) in self.references.iter().enumerate() {
+            match resolve(gateway_namespace, reference, resources) {
+                Ok(pem) if found.contains(&pem) => {}
+                Ok(pem) => found.push(pem),
+                Err(problem) => unresolved
+                    .push(problem.at(format_args!("{}.caCertificateRefs[{index}]", self.place))),
+            }
+        }
+        let refused = found.is_empty().then(|| {
+            let what = match self.references.is_empty() {
+                true => "names no CA certificate: add a ConfigMap to caCertificateRefs",
+                false => "leads to no CA certificate, see ResolvedRefs",
+            };
+            Problem::new(
+                ConditionReason::NoValidCACertificate,
+                format!("{} {what}; until then every connection is refused", self.place),
+            )
+        });
+        let validation = ClientValidation {
+            // A file may end without the end of its last line.
+            ca_certificates: found.join("\n").into(),
+            mode: self.mode,
+        };
+        Resolved { validation, unresolved, refused }
+    }
+}
+
+/// The ConfigMap that a reference names; `None` where it names something else.
+fn target(gateway_namespace: &str, reference: &ObjectReference) -> Option<NamespacedName> {
+    let ObjectReference { group, kind, name, namespace } = reference;
+    let namespace = namespace.as_deref().unwrap_or(gateway_namespace);
+    ca_certificates::target(namespace, group, kind, name)
+}
+
+fn is_permitted(gateway_namespace: &str, to: &NamespacedName, resources: &Resources) -> bool {
+    let (from_kind, to_kind) = (Kind::Gateway, Kind::ConfigMap);
+    Reference { from_kind, from_namespace: gateway_namespace, to_kind, to }.is_permitted(resources)
+}
+
+/// Follows one reference. Whether it is granted comes first, so that the answer does not tell whether an
+/// ungranted ConfigMap exists (RG-4, RG-5).
+fn resolve(
+    gateway_namespace: &str,
+    reference: &ObjectReference,
+    resources: &Resources,
+) -> Result<Arc<str>, Problem> {
+    let Some(name) = target(gateway_namespace, reference) else {
+        let what = syntax::kind_of_group(&reference.kind, &reference.name, &reference.group);
+        return Err(Problem::new(
+            ConditionReason::InvalidCACertificateKind,
+            format!(
+                "{what} is not supported as a source of CA certificates; refer to a ConfigMap of \
+                 the core group"
+            ),
+        ));
+    };
+    if !is_permitted(gateway_namespace, &name, resources) {
+        return Err(Problem::new(
+            ConditionReason::RefNotPermitted,
+            format!(
+                "no ReferenceGrant in namespace `{}` lets a Gateway of namespace \
+                 `{gateway_namespace}` refer to ConfigMap `{}`",
+                name.namespace, name.name
+            ),
+        ));
+    }
+    ca_certificates::read(&name, resources)
+        .map_err(|message| Problem::new(ConditionReason::InvalidCACertificateRef, message))
+}
