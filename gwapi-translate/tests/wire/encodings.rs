@@ -42,10 +42,12 @@ fn resources() -> Vec<IrResource> {
         IrResource::Backend(Arc::new(Backend {
             key: service("shop"),
             protocol: BackendProtocol::Http1,
+            tls: None,
         })),
         IrResource::Backend(Arc::new(Backend {
             key: service("rpc"),
             protocol: BackendProtocol::H2c,
+            tls: None,
         })),
         IrResource::Endpoints(Arc::new(Endpoints {
             key: service("shop"),
