@@ -22,8 +22,14 @@ use crate::report::view::View;
 use crate::report::{count, some_of};
 use crate::run::{options, overlay};
 
-const GATEWAY_KINDS: [Kind; 5] =
-    [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute, Kind::GrpcRoute, Kind::ReferenceGrant];
+const GATEWAY_KINDS: [Kind; 6] = [
+    Kind::GatewayClass,
+    Kind::Gateway,
+    Kind::HttpRoute,
+    Kind::GrpcRoute,
+    Kind::BackendTlsPolicy,
+    Kind::ReferenceGrant,
+];
 
 pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
     let offset = arguments.translation.port_offset.unwrap_or(0);
@@ -93,6 +99,9 @@ fn fill_in(status: &mut Status, now: Timestamp) {
             let parents = Arc::make_mut(&mut status.parents);
             parents.iter_mut().for_each(|parent| fill(&mut parent.conditions));
         }
+        Status::Policy(status) => {
+            status.ancestors.iter_mut().for_each(|ancestor| fill(&mut ancestor.conditions));
+        }
     }
 }
 
@@ -127,6 +136,7 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
     }
     let routes = RouteKind::ALL.map(|kind| routes(source, kind, paint));
     let tables = [classes(source, paint), listeners(source, paint)].into_iter().chain(routes);
+    let tables = tables.chain([policies(source, paint)]);
     for table in tables.into_iter().flatten() {
         print(&table);
         print("");
@@ -244,6 +254,50 @@ fn routes(source: &TranslatedFolder<CommandLine>, kind: RouteKind, paint: Paint)
                 hostnames.clone(),
                 rules.clone(),
                 conditions(&parent.conditions),
+            ]);
+        }
+    }
+    Some(table.trim_fmt())
+}
+
+fn policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let policies = &source.resources().backend_tls_policies;
+    if policies.is_empty() {
+        return None;
+    }
+    let titles = ["BACKENDTLSPOLICY", "TARGETS", "HOSTNAME", "GATEWAY", "CONDITIONS"];
+    let mut table = plain(titles, paint);
+    for (name, policy) in policies {
+        let targets = policy.spec.target_refs.iter().map(|target| match &target.section_name {
+            Some(section) => format!("{}:{section}", target.name),
+            None => target.name.clone(),
+        });
+        let targets = some_of(&targets.collect::<Vec<_>>(), 3);
+        let hostname = policy.spec.validation.hostname.clone();
+        let id = name.object_id(Kind::BackendTlsPolicy);
+        let ancestors = match source.translation().status.get(&id) {
+            Some(Status::Policy(status)) => &*status.ancestors,
+            _ => &[],
+        };
+        if ancestors.is_empty() {
+            let none = coloured("none".into(), comfy_table::Color::Yellow, paint);
+            table.add_row(vec![
+                name.to_string().into(),
+                targets.into(),
+                hostname.into(),
+                none,
+                "".into(),
+            ]);
+            continue;
+        }
+        for (index, ancestor) in ancestors.iter().enumerate() {
+            let first = |text: &str| if index == 0 { text.to_owned() } else { String::new() };
+            table.add_row(vec![
+                first(&name.to_string()),
+                first(&targets),
+                first(&hostname),
+                parent_name(&ancestor.ancestor_ref, &name.namespace),
+                conditions(&ancestor.conditions),
             ]);
         }
     }

@@ -51,6 +51,9 @@ pub enum Kind {
     /// `gateway.networking.k8s.io` GRPCRoute.
     #[serde(rename = "GRPCRoute")]
     GrpcRoute,
+    /// `gateway.networking.k8s.io` BackendTLSPolicy.
+    #[serde(rename = "BackendTLSPolicy")]
+    BackendTlsPolicy,
     /// `gateway.networking.k8s.io` ReferenceGrant.
     ReferenceGrant,
     /// `gwapi.dev` GatewayParameters.
@@ -76,6 +79,7 @@ impl Kind {
         Kind::Gateway,
         Kind::HttpRoute,
         Kind::GrpcRoute,
+        Kind::BackendTlsPolicy,
         Kind::ReferenceGrant,
         Kind::GatewayParameters,
         Kind::Namespace,
@@ -93,6 +97,7 @@ impl Kind {
             Kind::Gateway => "Gateway",
             Kind::HttpRoute => "HTTPRoute",
             Kind::GrpcRoute => "GRPCRoute",
+            Kind::BackendTlsPolicy => "BackendTLSPolicy",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::GatewayParameters => "GatewayParameters",
             Kind::Namespace => "Namespace",
@@ -111,6 +116,7 @@ impl Kind {
             | Kind::Gateway
             | Kind::HttpRoute
             | Kind::GrpcRoute
+            | Kind::BackendTlsPolicy
             | Kind::ReferenceGrant => crate::GATEWAY_GROUP,
             Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",

@@ -40,6 +40,7 @@
 //! depends on serde, serde_json, jiff and thiserror alone. `schema` makes the CRDs of gwapi's own
 //! kinds.
 
+mod backend_tls_policy;
 mod base64;
 mod core;
 mod gateway;
@@ -67,6 +68,7 @@ pub mod status;
 pub mod validate;
 
 pub use crate::core::*;
+pub use backend_tls_policy::*;
 pub use gateway::*;
 pub use gateway_class::*;
 pub use gateway_parameters::*;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute,
-    HttpRoute, Kind, Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret,
-    Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
+    GatewayParameters, GrpcRoute, HttpRoute, Kind, Namespace, NamespacedName, ObjectId, ObjectMeta,
+    ReferenceGrant, Secret, Service,
 };
 
 /// One change of the ground state.
@@ -118,6 +118,7 @@ resources! {
     Gateway, Gateway, gateways, "Gateways.";
     HttpRoute, HttpRoute, http_routes, "HTTPRoutes.";
     GrpcRoute, GrpcRoute, grpc_routes, "GRPCRoutes.";
+    BackendTlsPolicy, BackendTlsPolicy, backend_tls_policies, "BackendTLSPolicies.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";
     GatewayParameters, GatewayParameters, gateway_parameters, "GatewayParameters.";
     Namespace, Namespace, namespaces, "Namespaces.";

@@ -116,8 +116,12 @@ names! {
         NoMatchingParent,
         /// Filters that cannot be combined.
         IncompatibleFilters,
-        /// A backend of a kind that is not known (RT-10).
+        /// A backend of a kind that is not known (RT-10), or CA certificates of one (BT-5).
         InvalidKind,
+        /// Another policy holds the target (BT-2).
+        Conflicted,
+        /// What a policy is for does not exist (BT-9).
+        TargetNotFound,
         /// A backend that does not exist (RT-10).
         BackendNotFound,
         /// True reason of `SupportedVersion`.
@@ -190,6 +194,8 @@ pub enum Status {
     Gateway(Box<GatewayStatus>),
     /// Of a route of any kind.
     Route(RouteStatus),
+    /// Of a policy.
+    Policy(PolicyStatus),
 }
 
 /// Status of a GatewayClass.
@@ -261,6 +267,25 @@ pub struct RouteStatus {
 pub struct RouteParentStatus {
     /// The route's reference, with group and kind written out (RT-6).
     pub parent_ref: ParentReference,
+    /// Who wrote the entry.
+    pub controller_name: String,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a policy: one entry per Gateway of ours through which it takes effect (BT-9).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Entries.
+    pub ancestors: Vec<PolicyAncestorStatus>,
+}
+
+/// What a policy means for an ancestor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAncestorStatus {
+    /// The ancestor.
+    pub ancestor_ref: ParentReference,
     /// Who wrote the entry.
     pub controller_name: String,
     /// Conditions.

@@ -4,11 +4,14 @@
 use std::error::Error;
 use std::fmt::Debug;
 
-use gateway_api::{gatewayclasses, gateways, grpcroutes, httproutes, referencegrants};
+use gateway_api::{
+    backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, referencegrants,
+};
 use gwapi_model::kubernetes::{ConversionError, resource_from_json};
 use gwapi_model::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute, HttpRoute, Kind,
-    Namespace, ObjectMeta, PathMatchType, ReferenceGrant, Resource, Secret, SecretBytes, Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute,
+    HttpRoute, Kind, Namespace, ObjectMeta, PathMatchType, ReferenceGrant, Resource, Secret,
+    SecretBytes, Service,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
@@ -322,6 +325,9 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
     let spec = |kind| match kind {
         Kind::GatewayClass => json!({"spec": {"controllerName": "c", "description": null}}),
         Kind::Gateway => json!({"spec": {"gatewayClassName": "c", "listeners": [], "tls": null}}),
+        Kind::BackendTlsPolicy => {
+            json!({"spec": {"targetRefs": [], "validation": {"hostname": "h", "caCertificateRefs": null}}})
+        }
         Kind::ReferenceGrant => json!({"spec": {"from": [], "to": []}}),
         Kind::EndpointSlice => json!({"addressType": "IPv4", "endpoints": null, "ports": null}),
         Kind::Endpoints => json!({"subsets": null}),
@@ -335,6 +341,26 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
         let error = resource_from_json(kind, json!({})).expect_err("no metadata");
         assert!(matches!(error, ConversionError::Unreadable { kind: of, .. } if of == kind));
     }
+}
+
+#[test]
+fn a_backend_tls_policy_goes_both_ways() {
+    let theirs: backendtlspolicies::BackendTlsPolicy = round_trip::<BackendTlsPolicy, _>(json!({
+        "metadata": metadata("policy"),
+        "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "s", "sectionName": "https"}],
+            "validation": {
+                "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}],
+                "hostname": "h.example.com",
+                "subjectAltNames": [
+                    {"type": "Hostname", "hostname": "a.example.com"},
+                    {"type": "URI", "uri": "spiffe://a/b"},
+                ],
+            },
+            "options": {"example.com/a": "b"},
+        },
+    }));
+    assert_eq!(theirs.spec.target_refs[0].section_name.as_deref(), Some("https"));
 }
 
 #[test]

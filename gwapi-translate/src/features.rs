@@ -29,6 +29,8 @@ pub type Number = (u16, u16, u16);
 
 /// Every feature that is implemented, sorted by name.
 pub const FEATURES: &[Feature] = &[
+    everywhere("BackendTLSPolicy"),
+    everywhere("BackendTLSPolicySANValidation"),
     everywhere("GRPCRoute"),
     everywhere("GRPCRouteNamedRouteRule"),
     Feature { since: (1, 7, 0), ..everywhere("GRPCRouteRequestHeaderModifier") },

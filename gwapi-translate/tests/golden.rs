@@ -82,6 +82,8 @@ golden! {
     unsupported = "unsupported";
     /// GR-1 to GR-10.
     grpc_routes = "grpc";
+    /// BT-1 to BT-10, GR-12.
+    backend_tls_policies = "backend-tls";
     /// What the conformance suite asks of Gateways: GW-6, GW-8, AR-3, AR-4, TL-1, AD-2, IN-1, IN-3.
     gateways_of_the_conformance_suite = "suite-gateways";
     /// What it asks of routes: RT-2, RT-3, RT-10, HB-1, HB-3, HB-5, RG-1.

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 /// Kinds whose objects refer to Secrets and never hold values of them.
-const WITHOUT_VALUES: [&str; 9] = [
+const WITHOUT_VALUES: [&str; 10] = [
+    "BackendTLSPolicy",
     "GatewayClass",
     "Gateway",
     "HTTPRoute",

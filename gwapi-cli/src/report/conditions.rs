@@ -46,6 +46,11 @@ pub(crate) fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>
                 all.extend(issues.map(|issue| Issue { parent: name(), ..issue }));
             }
         }
+        // All ancestors are told the same.
+        Status::Policy(status) => {
+            let conditions = status.ancestors.first().map_or(&[][..], |it| &it.conditions);
+            all.extend(causes(conditions).flat_map(|condition| bad(id, condition)));
+        }
     }
 }
 

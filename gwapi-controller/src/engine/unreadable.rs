@@ -24,6 +24,7 @@ pub(super) fn status(
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
         Kind::HttpRoute | Kind::GrpcRoute => judge.route(before),
+        Kind::BackendTlsPolicy => judge.policy(before),
         _ => None,
     }
 }
@@ -80,6 +81,17 @@ impl Judge<'_> {
             })
             .collect();
         (!parents.is_empty()).then_some(Status::Route(RouteStatus { parents }))
+    }
+
+    /// A policy that nobody could read yet has no effect, so that there is no Gateway to tell of.
+    fn policy(&self, before: Option<Status>) -> Option<Status> {
+        let Some(Status::Policy(mut status)) = before else { return None };
+        for ancestor in &mut status.ancestors {
+            let conditions = std::mem::take(&mut ancestor.conditions);
+            let others = [ConditionType::ResolvedRefs];
+            ancestor.conditions = self.refused(conditions, &others, ConditionReason::Invalid);
+        }
+        Some(Status::Policy(status))
     }
 
     /// Entries for the parents that the route names as far as it can be read, if they are ours.

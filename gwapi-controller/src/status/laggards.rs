@@ -20,6 +20,9 @@ pub(super) fn gateways(id: &ObjectId, status: &Status) -> BTreeSet<GatewayId> {
         Status::Route(route) => {
             route.parents.iter().map(|parent| gateway(id, &parent.parent_ref)).collect()
         }
+        Status::Policy(policy) => {
+            policy.ancestors.iter().map(|it| gateway(id, &it.ancestor_ref)).collect()
+        }
     }
 }
 
@@ -40,12 +43,18 @@ pub(super) fn annotate(id: &ObjectId, status: &Status, laggards: &[Laggard]) -> 
             }
             route.parents = parents.into();
         }
+        Status::Policy(policy) => {
+            for ancestor in &mut policy.ancestors {
+                let gateway = gateway(id, &ancestor.ancestor_ref);
+                note(&mut ancestor.conditions, ConditionType::Accepted, &gateway, laggards);
+            }
+        }
     }
     status
 }
 
-fn gateway(route: &ObjectId, parent: &ParentReference) -> GatewayId {
-    let namespace = parent.namespace.as_deref().unwrap_or(&route.namespace);
+fn gateway(referrer: &ObjectId, parent: &ParentReference) -> GatewayId {
+    let namespace = parent.namespace.as_deref().unwrap_or(&referrer.namespace);
     NamespacedName::new(namespace, &*parent.name)
 }
 

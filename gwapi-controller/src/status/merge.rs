@@ -4,10 +4,9 @@
 //! Gateways. Both `parents` and the conditions of an entry are lists, so whoever writes one writes
 //! all of it: what is not ours is carried over as it is, in its place (ST-1, ST-12).
 
+use gwapi_model::ParentReference;
 use gwapi_model::jiff::Timestamp;
-use gwapi_model::status::{
-    Condition, ConditionType, GatewayStatus, ListenerStatus, RouteParentStatus, Status,
-};
+use gwapi_model::status::{Condition, ConditionType, GatewayStatus, ListenerStatus, Status};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -16,6 +15,9 @@ pub const MAX_CONDITIONS: usize = 8;
 
 /// Entries in `status.parents` of a route (ST-5).
 pub const MAX_PARENTS: usize = 32;
+
+/// Entries in `status.ancestors` of a policy (ST-5, BT-9).
+const MAX_ANCESTORS: usize = 16;
 
 /// Entries in `status.listeners` of a Gateway (ST-5).
 pub const MAX_LISTENERS: usize = 64;
@@ -38,6 +40,7 @@ pub(super) const OF_LISTENERS: &[ConditionType] = &[
     ConditionType::Conflicted,
     ConditionType::OverlappingTLSConfig,
 ];
+const OF_ANCESTORS: &[ConditionType] = &[ConditionType::Accepted, ConditionType::ResolvedRefs];
 const OF_PARENTS: &[ConditionType] =
     &[ConditionType::Accepted, ConditionType::ResolvedRefs, ConditionType::PartiallyInvalid];
 
@@ -76,7 +79,20 @@ pub fn merge(stored: Stored<'_>, ours: &Status, controller_name: &str, now: Time
             set(&mut status, "supportedFeatures", &class.supported_features);
         }
         Status::Gateway(gateway) => merge.gateway(&mut status, gateway),
-        Status::Route(route) => merge.parents(&mut status, &route.parents, controller_name),
+        Status::Route(route) => {
+            let entries = route.parents.iter().map(|parent| Entry {
+                reference: &parent.parent_ref,
+                conditions: &parent.conditions,
+            });
+            merge.entries(&mut status, &OF_ROUTES, entries.collect(), controller_name);
+        }
+        Status::Policy(policy) => {
+            let entries = policy.ancestors.iter().map(|ancestor| Entry {
+                reference: &ancestor.ancestor_ref,
+                conditions: &ancestor.conditions,
+            });
+            merge.entries(&mut status, &OF_POLICIES, entries.collect(), controller_name);
+        }
     }
     let is_changed = stored.status.as_object() != Some(&status);
     Merged { status: is_changed.then_some(Value::Object(status)), omitted: merge.omitted }
@@ -88,6 +104,7 @@ pub fn observed_generation(status: &Status) -> Option<i64> {
         Status::GatewayClass(class) => &class.conditions,
         Status::Gateway(gateway) => &gateway.conditions,
         Status::Route(route) => &route.parents.first()?.conditions,
+        Status::Policy(policy) => &policy.ancestors.first()?.conditions,
     };
     conditions.iter().map(|condition| condition.observed_generation).max()
 }
@@ -100,6 +117,30 @@ pub fn patch(stored: &Value, merged: &Value, resource_version: &str) -> Value {
         status.entry(field.clone()).or_insert(Value::Null);
     }
     serde_json::json!({"metadata": {"resourceVersion": resource_version}, "status": status})
+}
+
+/// A list in which each controller has entries of its own.
+struct EntryList {
+    field: &'static str,
+    /// The field of an entry that says what it is about.
+    reference: &'static str,
+    room: usize,
+    types: &'static [ConditionType],
+}
+
+const OF_ROUTES: EntryList =
+    EntryList { field: "parents", reference: "parentRef", room: MAX_PARENTS, types: OF_PARENTS };
+const OF_POLICIES: EntryList = EntryList {
+    field: "ancestors",
+    reference: "ancestorRef",
+    room: MAX_ANCESTORS,
+    types: OF_ANCESTORS,
+};
+
+/// An entry of ours.
+struct Entry<'a> {
+    reference: &'a ParentReference,
+    conditions: &'a [Condition],
 }
 
 struct Merge {
@@ -136,39 +177,48 @@ impl Merge {
         Value::Object(entry)
     }
 
-    /// RT-6: entries of other controllers stay; ours are those of `ours` and no others (ST-6).
-    fn parents(
+    /// RT-6, BT-9: entries of other controllers stay; ours are those of `ours` and no others (ST-6).
+    fn entries(
         &mut self,
         status: &mut Map<String, Value>,
-        ours: &[RouteParentStatus],
+        list: &EntryList,
+        ours: Vec<Entry<'_>>,
         controller_name: &str,
     ) {
-        let stored = status.remove("parents").unwrap_or_default();
+        let stored = status.remove(list.field).unwrap_or_default();
         let is_ours = |entry: &Value| entry["controllerName"] == *controller_name;
         let foreign = items(&stored).iter().filter(|entry| !is_ours(entry)).count();
-        let mut pending: Vec<&RouteParentStatus> =
-            self.at_most(MAX_PARENTS.saturating_sub(foreign), ours).iter().collect();
+        let room = list.room.saturating_sub(foreign);
+        let mut pending: Vec<&Entry<'_>> = self.at_most(room, &ours).iter().collect();
         let mut merged = Vec::with_capacity(foreign + pending.len());
         for entry in items(&stored) {
             if !is_ours(entry) {
                 merged.push(entry.clone());
                 continue;
             }
-            let same = |parent: &&RouteParentStatus| json(&parent.parent_ref) == entry["parentRef"];
+            let same = |ours: &&Entry<'_>| json(ours.reference) == entry[list.reference];
             if let Some(position) = pending.iter().position(same) {
-                merged.push(self.parent(entry.as_object(), pending.remove(position)));
+                let ours = pending.remove(position);
+                merged.push(self.entry(entry.as_object(), list, ours, controller_name));
             }
         }
-        merged.extend(pending.into_iter().map(|parent| self.parent(None, parent)));
+        let new = pending.into_iter().map(|ours| self.entry(None, list, ours, controller_name));
+        merged.extend(new);
         // It is a required field: a list without entries is a list.
-        status.insert("parents".to_owned(), Value::Array(merged));
+        status.insert(list.field.to_owned(), Value::Array(merged));
     }
 
-    fn parent(&mut self, stored: Option<&Map<String, Value>>, ours: &RouteParentStatus) -> Value {
+    fn entry(
+        &mut self,
+        stored: Option<&Map<String, Value>>,
+        list: &EntryList,
+        ours: &Entry<'_>,
+        controller_name: &str,
+    ) -> Value {
         let mut entry = stored.cloned().unwrap_or_default();
-        entry.insert("parentRef".to_owned(), json(&ours.parent_ref));
-        entry.insert("controllerName".to_owned(), json(&ours.controller_name));
-        self.conditions(&mut entry, &ours.conditions, OF_PARENTS);
+        entry.insert(list.reference.to_owned(), json(ours.reference));
+        entry.insert("controllerName".to_owned(), json(controller_name));
+        self.conditions(&mut entry, ours.conditions, list.types);
         Value::Object(entry)
     }
 

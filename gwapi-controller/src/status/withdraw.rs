@@ -57,11 +57,19 @@ pub fn withdraw(
     match kind {
         Kind::Gateway => withdraw_gateway(&mut status, owned),
         _ => {
-            let parents = status.get_mut("parents")?.as_array_mut()?;
-            parents.retain(|entry| entry["controllerName"] != *controller_name);
+            let entries = status.get_mut(entries_of(kind))?.as_array_mut()?;
+            entries.retain(|entry| entry["controllerName"] != *controller_name);
         }
     }
     (stored.as_object() != Some(&status)).then_some(Value::Object(status))
+}
+
+/// The field in which each controller has entries of its own.
+fn entries_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BackendTlsPolicy => "ancestors",
+        _ => "parents",
+    }
 }
 
 fn withdraw_gateway(status: &mut Map<String, Value>, owned: &OwnedFields) {

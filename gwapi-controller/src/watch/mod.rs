@@ -43,6 +43,7 @@ const FOLLOWED: &[(Kind, &[&str])] = &[
     (Kind::Gateway, &["v1"]),
     (Kind::HttpRoute, &["v1"]),
     (Kind::GrpcRoute, &["v1"]),
+    (Kind::BackendTlsPolicy, &["v1"]),
     (Kind::ReferenceGrant, &["v1", "v1beta1"]),
     (Kind::GatewayParameters, &["v1alpha1"]),
     (Kind::Namespace, &["v1"]),

@@ -122,6 +122,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::Gateway => "gateways",
         Kind::HttpRoute => "httproutes",
         Kind::GrpcRoute => "grpcroutes",
+        Kind::BackendTlsPolicy => "backendtlspolicies",
         Kind::ReferenceGrant => "referencegrants",
         Kind::GatewayParameters => "gatewayparameters",
         Kind::Namespace => "namespaces",
@@ -136,7 +137,8 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
 
 /// Whether objects of a kind have a status that we write.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    matches!(kind, Kind::GatewayClass | Kind::Gateway) || kind.route_kind().is_some()
+    matches!(kind, Kind::GatewayClass | Kind::Gateway | Kind::BackendTlsPolicy)
+        || kind.route_kind().is_some()
 }
 
 /// An object that was read.

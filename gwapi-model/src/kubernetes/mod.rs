@@ -37,7 +37,9 @@
 mod metadata;
 mod secret;
 
-use gateway_api::{gatewayclasses, gateways, grpcroutes, httproutes, referencegrants};
+use gateway_api::{
+    backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, referencegrants,
+};
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
 use serde::Serialize;
@@ -46,8 +48,8 @@ use serde_json::Value;
 
 use crate::validate::FieldPath;
 use crate::{
-    ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute,
-    HttpRoute, Kind, Namespace, ReferenceGrant, Resource, Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
+    GatewayParameters, GrpcRoute, HttpRoute, Kind, Namespace, ReferenceGrant, Resource, Service,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -98,6 +100,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::Gateway => parse::<Gateway>(object),
         Kind::HttpRoute => parse::<HttpRoute>(object),
         Kind::GrpcRoute => parse::<GrpcRoute>(object),
+        Kind::BackendTlsPolicy => parse::<BackendTlsPolicy>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),
         Kind::GatewayParameters => parse::<GatewayParameters>(object),
         Kind::Namespace => parse::<Namespace>(object),
@@ -171,6 +174,7 @@ conversions! {
     Gateway, gateways::Gateway;
     HttpRoute, httproutes::HttpRoute;
     GrpcRoute, grpcroutes::GrpcRoute;
+    BackendTlsPolicy, backendtlspolicies::BackendTlsPolicy;
     ReferenceGrant, referencegrants::ReferenceGrant;
     Namespace, core_v1::Namespace;
     Service, core_v1::Service;

@@ -7,8 +7,7 @@ use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind};
 const FIRST_GROUP: &str = "networking.x-k8s.io";
 
 /// Kinds of the gateway group that gwapi does not serve.
-const NOT_SERVED: &[&str] =
-    &["TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet", "BackendTLSPolicy"];
+const NOT_SERVED: &[&str] = &["TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet"];
 
 /// What to do with an object.
 #[derive(Debug, PartialEq)]
@@ -53,6 +52,8 @@ fn is_ours(group: &str) -> bool {
 
 fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
     let old: &[&str] = match kind.group() {
+        // BT-12.
+        GATEWAY_GROUP if kind == Kind::BackendTlsPolicy => &["v1alpha3"],
         GATEWAY_GROUP => &["v1beta1", "v1alpha2"],
         "discovery.k8s.io" => &["v1beta1"],
         _ => &[],
@@ -95,6 +96,12 @@ mod tests {
             ("gateway.networking.k8s.io/v1", "GRPCRoute", Kind::GrpcRoute, false),
             ("gateway.networking.k8s.io/v1beta1", "Gateway", Kind::Gateway, true),
             ("gateway.networking.k8s.io/v1alpha2", "ReferenceGrant", Kind::ReferenceGrant, true),
+            (
+                "gateway.networking.k8s.io/v1alpha3",
+                "BackendTLSPolicy",
+                Kind::BackendTlsPolicy,
+                true,
+            ),
             ("v1", "Service", Kind::Service, false),
             ("discovery.k8s.io/v1beta1", "EndpointSlice", Kind::EndpointSlice, true),
             ("gwapi.dev/v1alpha1", "GatewayParameters", Kind::GatewayParameters, false),

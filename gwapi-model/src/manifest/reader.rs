@@ -368,6 +368,7 @@ fn resource(
         Kind::Gateway => read::<crate::Gateway>,
         Kind::HttpRoute => read::<crate::HttpRoute>,
         Kind::GrpcRoute => read::<crate::GrpcRoute>,
+        Kind::BackendTlsPolicy => read::<crate::BackendTlsPolicy>,
         Kind::ReferenceGrant => read::<crate::ReferenceGrant>,
         Kind::GatewayParameters => read::<crate::GatewayParameters>,
         Kind::Namespace => read::<crate::Namespace>,

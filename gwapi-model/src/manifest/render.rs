@@ -95,6 +95,7 @@ fn document<F: Format>(resource: &Resource, status: Option<&Status>, format: F) 
         Resource::Gateway(object) => write!(&**object),
         Resource::HttpRoute(object) => write!(&**object),
         Resource::GrpcRoute(object) => write!(&**object),
+        Resource::BackendTlsPolicy(object) => write!(&**object),
         Resource::ReferenceGrant(object) => write!(&**object),
         Resource::GatewayParameters(object) => write!(&**object),
         Resource::Namespace(object) => write!(&**object),

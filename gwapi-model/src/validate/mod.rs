@@ -29,6 +29,7 @@
 //! Kubernetes could not apply, and a header value with control characters, which no message can
 //! carry.
 
+mod backend_tls_policy;
 mod checker;
 mod core;
 mod experimental;
@@ -114,6 +115,9 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::Gateway(gateway) => gateway::gateway(&mut check, gateway),
         Resource::HttpRoute(route) => http_route::http_route(&mut check, route),
         Resource::GrpcRoute(route) => grpc_route::grpc_route(&mut check, route),
+        Resource::BackendTlsPolicy(policy) => {
+            backend_tls_policy::backend_tls_policy(&mut check, policy);
+        }
         Resource::ReferenceGrant(grant) => reference_grant::reference_grant(&mut check, grant),
         Resource::GatewayParameters(parameters) => {
             gateway_parameters::gateway_parameters(&mut check, &parameters.spec);

@@ -123,7 +123,7 @@ pub(super) fn parameters(check: &mut Checker, reference: &ParametersReference) {
     object(check, Some(group), Some(kind), name, namespace.as_deref());
 }
 
-fn object(
+pub(super) fn object(
     check: &mut Checker,
     group: Option<&str>,
     kind: Option<&str>,

@@ -247,6 +247,29 @@ pub(super) const CORS_ORIGIN: Grammar = Grammar::new(
     _ => None,
 });
 
+/// URI in a certificate: absolute, such as a SPIFFE ID (BT-3).
+pub(super) const URI: Grammar = Grammar::new(
+    "a URI",
+    "a scheme, `://` and what it leads to, as in spiffe://example.com/workload",
+    253,
+    |text| {
+        text.split_once("://")
+            .is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains(['/', '?', '#', ':']))
+    },
+);
+
+/// A set of CA certificates that is known by name (BT-4).
+pub(super) const CA_SET: Grammar = Grammar::new(
+    "a set of CA certificates",
+    "`System`, or a name with a domain in front, as in example.com/internal",
+    253,
+    |text| {
+        text == "System"
+            || text.split_once('/').is_some_and(|(domain, _)| is_subdomain(domain))
+                && (SHORT_QUALIFIED_NAME.accepts)(text)
+    },
+);
+
 /// Key of a Secret's or ConfigMap's data.
 pub(super) const DATA_KEY: Grammar =
     Grammar::new("a key", "letters, digits, `-`, `_` and `.`", 253, |text| {

@@ -93,6 +93,14 @@ spec:
       requestRedirect: {scheme: https, hostname: h.example.com, port: 8443, statusCode: 301, path: {type: ReplaceFullPath, replaceFullPath: /x}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: rich, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: rich, sectionName: http}]
+  validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}], hostname: h.example.com, subjectAltNames: [{type: URI, uri: "spiffe://a/b"}]}
+  options: {example.com/a: b}
+---
+apiVersion: gateway.networking.k8s.io/v1
 kind: ReferenceGrant
 metadata: {name: rich, namespace: other}
 spec:
@@ -133,7 +141,7 @@ metadata: {name: rich, labels: {a: b}}
 #[test]
 fn every_kind_comes_back_as_it_was() {
     let manifest = check(RICH, &[]);
-    assert_eq!(manifest.objects.len(), 9);
+    assert_eq!(manifest.objects.len(), 10);
     for object in manifest.objects {
         let yaml = render::to_yaml(&object.resource, None);
         let again = check(&yaml, &[]);

@@ -1,5 +1,6 @@
 //! Every check of `validate`: a valid object, one change, and what is then reported.
 
+mod backend_tls_policies;
 mod core_kinds;
 mod filters;
 mod gateway_parameters;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    AddressFamily, EndpointPort, EndpointSlice, IntOrString, NamespacedName, Resources, RouteKind,
-    Service, ServicePort as ModelPort, ServiceType,
+    AddressFamily, BackendTlsPolicy, EndpointPort, EndpointSlice, IntOrString, NamespacedName,
+    Resources, RouteKind, Service, ServicePort as ModelPort, ServiceType,
 };
 
 use super::conditions::Problem;
-use super::{Options, syntax};
+use super::{Options, backend_tls, syntax};
 use crate::ir::{Backend, BackendKey, BackendProtocol, Endpoints, is_refused_endpoint};
 
 /// A port of a Service, whether it exists or not.
@@ -65,14 +65,16 @@ pub(super) struct BackendFacts {
     pub(super) refused: BTreeSet<IpAddr>,
 }
 
-/// Judges a Service port. `slices` are the EndpointSlices of the Service.
+/// Judges a Service port. `slices` are the EndpointSlices of the Service, and `policies` the
+/// BackendTLSPolicies that are for it.
 pub(super) fn view<'a>(
     target: &ServicePort,
     slices: impl Iterator<Item = &'a Arc<EndpointSlice>> + Clone,
+    policies: &[&Arc<BackendTlsPolicy>],
     resources: &'a Resources,
     options: &Options,
 ) -> BackendView {
-    match judge(target, resources, options) {
+    match judge(target, policies, resources, options) {
         Err(problem) => BackendView {
             served: None,
             facts: BackendFacts {
@@ -82,6 +84,8 @@ pub(super) fn view<'a>(
             },
         },
         Ok((service, port, protocol)) => {
+            let policy = backend_tls::of_port(policies, &target.service, port);
+            let tls = policy.map(|policy| backend_tls::tls(policy, resources).map(Arc::new));
             let mut found = Found::default();
             if service.spec.service_type == Some(ServiceType::ExternalName) {
                 found.external_name(service, port);
@@ -102,7 +106,10 @@ pub(super) fn view<'a>(
                     problem: None,
                     refused: found.refused,
                 },
-                served: Some((Arc::new(Backend { key, protocol, tls: None }), Arc::new(endpoints))),
+                // BT-5: a policy that cannot be honoured is no reason to go without.
+                served: tls
+                    .map_or(Some(None), |tls| tls.map(Some))
+                    .map(|tls| (Arc::new(Backend { key, protocol, tls }), Arc::new(endpoints))),
             }
         }
     }
@@ -111,6 +118,7 @@ pub(super) fn view<'a>(
 /// Finds the port and its protocol, or says why it cannot be a backend (HB-1, HB-7, HB-8).
 fn judge<'r>(
     target: &ServicePort,
+    policies: &[&Arc<BackendTlsPolicy>],
     resources: &'r Resources,
     options: &Options,
 ) -> Result<(&'r Service, &'r ModelPort, BackendProtocol), Problem> {
@@ -153,7 +161,15 @@ fn judge<'r>(
         unsupported(format!("port {} of Service `{name}` is not a TCP port", target.port))
     })?;
     let written = port.app_protocol.as_deref().unwrap_or_default();
-    let protocol = protocol(written, target.routes).ok_or_else(|| {
+    let has_policy = backend_tls::of_port(policies, name, port).is_some();
+    let protocol = protocol(written, target.routes, has_policy).ok_or_else(|| {
+        if target.routes == RouteKind::Http && is_http_over_tls(written) {
+            return unsupported(format!(
+                "port {} of Service `{name}` has the appProtocol `{written}`, and no \
+                 BackendTLSPolicy says whom to trust there",
+                target.port
+            ));
+        }
         let supported = match target.routes {
             RouteKind::Http => "http, kubernetes.io/h2c and kubernetes.io/ws are",
             RouteKind::Grpc => "a GRPCRoute takes http, grpc and kubernetes.io/h2c",
@@ -168,14 +184,22 @@ fn judge<'r>(
 }
 
 /// HB-8. gRPC is HTTP/2, so that is spoken unless the port is for something else.
-fn protocol(app_protocol: &str, routes: RouteKind) -> Option<BackendProtocol> {
+fn protocol(app_protocol: &str, routes: RouteKind, has_policy: bool) -> Option<BackendProtocol> {
     match (routes, app_protocol) {
         (_, "kubernetes.io/h2c") | (RouteKind::Grpc, "" | "http" | "grpc") => {
             Some(BackendProtocol::H2c)
         }
         (RouteKind::Http, "" | "http" | "kubernetes.io/ws") => Some(BackendProtocol::Http1),
+        (RouteKind::Http, over_tls) if has_policy && is_http_over_tls(over_tls) => {
+            Some(BackendProtocol::Http1)
+        }
         _ => None,
     }
+}
+
+/// Protocols that are spoken inside TLS alone.
+fn is_http_over_tls(app_protocol: &str) -> bool {
+    matches!(app_protocol, "https" | "kubernetes.io/wss")
 }
 
 fn is_tcp(protocol: Option<&str>) -> bool {

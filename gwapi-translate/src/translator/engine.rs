@@ -1,10 +1,10 @@
 //! The incremental translator: which units an event makes dirty, and in which order they settle.
 //!
 //! ```text
-//!  event ─► Dirty { classes, gateways, services, routes }
+//!  event ─► Dirty { classes, gateways, services, routes, policies }
 //!
 //!  classes ──► gateways ──► ports ──► listeners, certificates ──┐
-//!  services ─► backends ─────────────────────────────────► routes ─► counts ─► delta
+//!  services ─► backends ─────────────────────────────────► routes ─► counts, policies ─► delta
 //! ```
 //!
 //! Every unit is derived by a pure function from the ground state and from units to its left; the
@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::{RouteStatus, Status};
 use gwapi_model::{
-    Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources, Route, RouteKind,
+    BackendTlsPolicy, Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources, Route,
+    RouteKind,
 };
 
 use super::backend::{self, BackendView, ServicePort};
@@ -25,7 +26,7 @@ use super::ports::Ports;
 use super::route::{self, RouteView};
 use super::rule::Lookup;
 use super::translation::{Staged, Translation, TranslationDelta};
-use super::{Feedback, HashMap, Options, class};
+use super::{Feedback, HashMap, Options, backend_tls, class};
 use crate::features::BundleVersion;
 use crate::ir::{GatewayId, IrKey, IrResource, ListenerKey};
 
@@ -47,6 +48,8 @@ pub(super) struct Engine {
     /// How many routes make a Gateway need a Service port.
     users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
     routes: PerKind<HashMap<NamespacedName, RouteView>>,
+    /// ConfigMaps that BackendTLSPolicies read, there or not.
+    policy_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     /// The status that was derived last, see [`Engine::share_status`].
     last_status: RouteStatus,
     pub(super) work: Work,
@@ -72,6 +75,8 @@ pub(super) struct Dirty {
     classes: BTreeSet<NamespacedName>,
     gateways: BTreeSet<GatewayId>,
     services: BTreeSet<NamespacedName>,
+    /// BackendTLSPolicies whose status has to be put together again.
+    policies: BTreeSet<NamespacedName>,
     /// In any order, and some of them more than once.
     routes: PerKind<Vec<NamespacedName>>,
     /// Gateways whose status has to be put together again.
@@ -151,6 +156,13 @@ impl Engine {
             }
             Resource::HttpRoute(_) => dirty.routes[RouteKind::Http].push(id),
             Resource::GrpcRoute(_) => dirty.routes[RouteKind::Grpc].push(id),
+            Resource::BackendTlsPolicy(_) => {
+                for side in [old, new].into_iter().flatten() {
+                    let Resource::BackendTlsPolicy(policy) = side else { continue };
+                    dirty.services.extend(backend_tls::services(policy));
+                }
+                dirty.policies.insert(id);
+            }
             Resource::ReferenceGrant(_) => {
                 dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
                 for kind in RouteKind::ALL {
@@ -186,6 +198,12 @@ impl Engine {
             Resource::Secret(_) | Resource::ConfigMap(_) => {
                 let object = any.id();
                 dirty.gateways.extend(self.index.gateways_of_reference.of(&object).cloned());
+                for policy in self.index.policies_of_reference.of(&object) {
+                    let known = self.resources.backend_tls_policies.get(policy);
+                    dirty
+                        .services
+                        .extend(known.into_iter().flat_map(|it| backend_tls::services(it)));
+                }
             }
         }
     }
@@ -253,6 +271,9 @@ impl Engine {
             for name in routes {
                 self.settle_route(kind, &name, &mut dirty, &mut staged);
             }
+        }
+        for policy in std::mem::take(&mut dirty.policies) {
+            self.settle_policy(&policy, &mut staged);
         }
         for gateway in std::mem::take(&mut dirty.statuses) {
             self.settle_status(&gateway, &mut staged);
@@ -338,6 +359,7 @@ impl Engine {
 
     /// Looks at every port of a Service that routes of ours refer to.
     fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
+        dirty.policies.extend(self.index.policies_of_service.of(service).cloned());
         let ports: Vec<_> = self.index.ports_of_service.of(service).copied().collect();
         for (port, routes) in ports {
             let target = ServicePort { service: service.clone(), port, routes };
@@ -365,7 +387,51 @@ impl Engine {
             .of(&target.service)
             .filter_map(|name| self.resources.endpoint_slices.get(name));
         self.work.backends += 1;
-        backend::view(target, slices, &self.resources, &self.options)
+        let policies = self.policies_of(&target.service);
+        backend::view(target, slices, &policies, &self.resources, &self.options)
+    }
+
+    /// The BackendTLSPolicies that are for a Service.
+    fn policies_of(&self, service: &NamespacedName) -> Vec<&Arc<BackendTlsPolicy>> {
+        let names = self.index.policies_of_service.of(service);
+        names.filter_map(|name| self.resources.backend_tls_policies.get(name)).collect()
+    }
+
+    /// Puts the status of a BackendTLSPolicy together. One that has an effect reads its ConfigMaps.
+    fn settle_policy(&mut self, name: &NamespacedName, staged: &mut Staged) {
+        let object = self.resources.backend_tls_policies.get(name).cloned();
+        let around = backend_tls::Surroundings {
+            resources: &self.resources,
+            options: &self.options,
+            policies: &|service| self.policies_of(service),
+            users: &|service, is_meant| self.users_of(service, is_meant),
+        };
+        let status = object.as_ref().and_then(|policy| backend_tls::status(policy, &around));
+        let reader = name.object_id(Kind::BackendTlsPolicy);
+        let references = match (&object, &status) {
+            (Some(policy), Some(_)) => backend_tls::references(policy).collect(),
+            _ => BTreeSet::new(),
+        };
+        staged.status(reader.clone(), status.map(Status::Policy));
+        let before = self.policy_references.remove(name).unwrap_or_default();
+        self.follow(&reader, &before, &references, staged);
+        if !references.is_empty() {
+            self.policy_references.insert(name.clone(), references);
+        }
+    }
+
+    /// The Gateways that send requests to some ports of a Service.
+    fn users_of(
+        &self,
+        service: &NamespacedName,
+        is_meant: &dyn Fn(u16) -> bool,
+    ) -> BTreeSet<GatewayId> {
+        let ports = self.index.ports_of_service.of(service).filter(|(port, _)| is_meant(*port));
+        let users = ports.filter_map(|(port, routes)| {
+            let service = service.clone();
+            self.users.get(&ServicePort { service, port: *port, routes: *routes })
+        });
+        users.flat_map(BTreeMap::keys).cloned().collect()
     }
 
     fn settle_route(
@@ -381,12 +447,12 @@ impl Engine {
         // What is needed from now on comes first, so that nothing is let go that is still needed.
         for (gateway, _) in &new.gateways {
             for target in &new.backends {
-                self.acquire(gateway, target, staged);
+                self.acquire(gateway, target, dirty, staged);
             }
         }
         for (gateway, _) in &old.gateways {
             for target in &old.backends {
-                self.release(gateway, target, staged);
+                self.release(gateway, target, dirty, staged);
             }
         }
         for (gateway, attached) in &old.gateways {
@@ -447,21 +513,35 @@ impl Engine {
         Some(route::view(name, object, parents, &self.gateways, &lookup, &self.options))
     }
 
-    fn acquire(&mut self, gateway: &GatewayId, target: &ServicePort, staged: &mut Staged) {
+    fn acquire(
+        &mut self,
+        gateway: &GatewayId,
+        target: &ServicePort,
+        dirty: &mut Dirty,
+        staged: &mut Staged,
+    ) {
         let users = self.users.entry(target.clone()).or_default();
         let uses = users.entry(gateway.clone()).or_default();
         *uses += 1;
         if *uses == 1 {
+            dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
             stage_backend(staged, gateway, target, self.backends.get(target));
         }
     }
 
-    fn release(&mut self, gateway: &GatewayId, target: &ServicePort, staged: &mut Staged) {
+    fn release(
+        &mut self,
+        gateway: &GatewayId,
+        target: &ServicePort,
+        dirty: &mut Dirty,
+        staged: &mut Staged,
+    ) {
         let Some(users) = self.users.get_mut(target) else { return };
         let Some(uses) = users.get_mut(gateway) else { return };
         *uses -= 1;
         if *uses == 0 {
             users.remove(gateway);
+            dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
             stage_backend(staged, gateway, target, None);
         }
         if users.is_empty() {

@@ -14,7 +14,7 @@ use gwapi_model::{
 };
 
 use super::backend::ServicePort;
-use super::{HashMap, attachment, certificates, client_validation, parameters, rule};
+use super::{HashMap, attachment, backend_tls, certificates, client_validation, parameters, rule};
 use crate::ir::GatewayId;
 
 /// All indices.
@@ -38,6 +38,10 @@ pub(super) struct Index {
     pub(super) ports_of_service: Multimap<NamespacedName, (u16, RouteKind)>,
     /// Routes by the other namespaces they refer into: grants there concern them.
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
+    /// BackendTLSPolicies by the Services they are for.
+    pub(super) policies_of_service: Multimap<NamespacedName, NamespacedName>,
+    /// BackendTLSPolicies by the ConfigMaps they refer to.
+    pub(super) policies_of_reference: Multimap<ObjectId, NamespacedName>,
     /// EndpointSlices by their Service.
     pub(super) slices_of_service: Multimap<NamespacedName, NamespacedName>,
 }
@@ -139,6 +143,14 @@ impl Index {
             Resource::Gateway(gateway) => self.update_gateway(id, gateway, present),
             Resource::HttpRoute(route) => self.update_route(&id, Route::Http(route), present),
             Resource::GrpcRoute(route) => self.update_route(&id, Route::Grpc(route), present),
+            Resource::BackendTlsPolicy(policy) => {
+                for service in backend_tls::services(policy) {
+                    self.policies_of_service.set(service, id.clone(), present);
+                }
+                for reference in backend_tls::references(policy) {
+                    self.policies_of_reference.set(reference, id.clone(), present);
+                }
+            }
             Resource::EndpointSlice(slice) => {
                 if let Some(service) = service_of(slice) {
                     self.slices_of_service.set(service, id, present);
@@ -213,7 +225,11 @@ pub(super) fn service_of(slice: &EndpointSlice) -> Option<NamespacedName> {
 /// The Secrets and ConfigMaps that an object refers to, permitted or not: whoever does not hold all
 /// of them in memory needs these.
 pub fn references(resource: &Resource) -> Vec<ObjectId> {
-    let Resource::Gateway(gateway) = resource else { return Vec::new() };
+    let gateway = match resource {
+        Resource::Gateway(gateway) => gateway,
+        Resource::BackendTlsPolicy(policy) => return backend_tls::references(policy).collect(),
+        _ => return Vec::new(),
+    };
     let references = gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let references = references.flat_map(|tls| &tls.certificate_refs);
     let secrets = references

@@ -16,7 +16,7 @@
 //!          │           ├─ listener, conflicts        each listener, and all of them together
 //!          │           ├─ ports                      Gateways against each other
 //!          │           └─ certificates ── grants
-//!          ├─ backend                                Service port and its endpoints
+//!          ├─ backend ── backend_tls                 Service port, its endpoints, TLS to them
 //!          └─ route ───┬─ attachment                 a route against listeners
 //!                      └─ rule ── matches, filters   spec to IR
 //! ```
@@ -24,6 +24,7 @@
 mod addresses;
 mod attachment;
 mod backend;
+mod backend_tls;
 mod ca_certificates;
 mod certificates;
 mod class;

@@ -182,6 +182,7 @@ fn condition(
         Status::GatewayClass(status) => status.conditions,
         Status::Gateway(status) => status.conditions,
         Status::Route(status) => status.parents.first()?.conditions.clone(),
+        Status::Policy(status) => status.ancestors.first()?.conditions.clone(),
     };
     let found = conditions.into_iter().find(|found| found.condition_type == condition_type)?;
     Some((found.reason.to_string(), found.observed_generation))

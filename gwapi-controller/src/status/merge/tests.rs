@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gwapi_model::status::{
-    ConditionReason, ConditionStatus, GatewayClassStatus, GatewayStatusAddress, RouteStatus,
-    SupportedFeature,
+    ConditionReason, ConditionStatus, GatewayClassStatus, GatewayStatusAddress,
+    PolicyAncestorStatus, PolicyStatus, RouteParentStatus, RouteStatus, SupportedFeature,
 };
 use gwapi_model::{AddressType, ParentReference, RouteGroupKind};
 use proptest::collection::vec;
@@ -263,15 +263,29 @@ fn parent_ref(name: &str) -> ParentReference {
     }
 }
 
-fn stored_route() -> impl Strategy<Value = Value> {
-    let parent = (name(), any::<bool>(), stored_conditions(OF_PARENTS)).prop_map(
-        |(name, ours, conditions)| {
+/// The status of a route or of a policy.
+fn stored_entries(list: &'static EntryList) -> impl Strategy<Value = Value> {
+    let entry = (name(), any::<bool>(), stored_conditions(list.types)).prop_map(
+        move |(name, ours, conditions)| {
             let controller = if ours { US } else { "example.com/other" };
-            let parent_ref = json(&parent_ref(&name));
-            json!({"parentRef": parent_ref, "controllerName": controller, "conditions": conditions})
+            let reference = json(&parent_ref(&name));
+            json!({
+                list.reference: reference, "controllerName": controller, "conditions": conditions,
+            })
         },
     );
-    vec(parent, 0..=MAX_PARENTS).prop_map(|parents| json!({"parents": parents}))
+    vec(entry, 0..=list.room).prop_map(move |entries| json!({list.field: entries}))
+}
+
+fn our_policy() -> impl Strategy<Value = Status> {
+    vec((name(), our_conditions(OF_ANCESTORS)), 0..=MAX_ANCESTORS).prop_map(|ancestors| {
+        let ancestors = ancestors.into_iter().map(|(name, conditions)| PolicyAncestorStatus {
+            ancestor_ref: parent_ref(&name),
+            controller_name: US.to_owned(),
+            conditions,
+        });
+        Status::Policy(PolicyStatus { ancestors: ancestors.collect() })
+    })
 }
 
 fn our_route() -> impl Strategy<Value = Status> {
@@ -301,13 +315,14 @@ fn a_case() -> impl Strategy<Value = (Value, Status)> {
     prop_oneof![
         (prop_oneof![Just(Value::Null), class], our_class()),
         (prop_oneof![Just(Value::Null), stored_gateway()], our_gateway()),
-        (prop_oneof![Just(Value::Null), stored_route()], our_route()),
+        (prop_oneof![Just(Value::Null), stored_entries(&OF_ROUTES)], our_route()),
+        (prop_oneof![Just(Value::Null), stored_entries(&OF_POLICIES)], our_policy()),
     ]
 }
 
 /// Everything in a status that is not ours, in its order, with the list that it stands in.
 fn foreign(status: &Value) -> Vec<Value> {
-    let types = [OF_CLASSES, OF_GATEWAYS, OF_LISTENERS, OF_PARENTS].concat();
+    let types = [OF_CLASSES, OF_GATEWAYS, OF_LISTENERS, OF_PARENTS, OF_ANCESTORS].concat();
     let conditions = |place: &str, holder: &Value| -> Vec<Value> {
         let list = items(&holder["conditions"]).iter();
         list.filter(|entry| !types.iter().any(|known| entry["type"] == *known.as_str()))
@@ -316,7 +331,7 @@ fn foreign(status: &Value) -> Vec<Value> {
     };
     let mut found = conditions("top", status);
     found.push(status["theirs"].clone());
-    for entry in items(&status["parents"]) {
+    for entry in items(&status["parents"]).iter().chain(items(&status["ancestors"])) {
         if entry["controllerName"] != US {
             found.push(entry.clone());
         }
@@ -328,9 +343,11 @@ fn foreign(status: &Value) -> Vec<Value> {
 fn within_limits(status: &Value) -> bool {
     let short = |list: &Value, limit: usize| items(list).len() <= limit;
     let holders = [status].into_iter().chain(items(&status["listeners"]));
-    let mut holders = holders.chain(items(&status["parents"]));
+    let entries = items(&status["parents"]).iter().chain(items(&status["ancestors"]));
+    let mut holders = holders.chain(entries);
     short(&status["listeners"], MAX_LISTENERS)
         && short(&status["parents"], MAX_PARENTS)
+        && short(&status["ancestors"], MAX_ANCESTORS)
         && short(&status["addresses"], MAX_ADDRESSES)
         && holders.all(|holder| {
             short(&holder["conditions"], MAX_CONDITIONS)
@@ -388,6 +405,12 @@ proptest! {
                 let found = entries.filter(|entry| entry["controllerName"] == US).count();
                 let room = MAX_PARENTS - (items(&after["parents"]).len() - found);
                 prop_assert_eq!(found, route.parents.len().min(room));
+            }
+            Status::Policy(policy) => {
+                let entries = items(&after["ancestors"]).iter();
+                let found = entries.filter(|entry| entry["controllerName"] == US).count();
+                let room = MAX_ANCESTORS - (items(&after["ancestors"]).len() - found);
+                prop_assert_eq!(found, policy.ancestors.len().min(room));
             }
         }
     }

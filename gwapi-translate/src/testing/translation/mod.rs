@@ -61,7 +61,7 @@ pub fn laws(cases: u32) -> Result<(), CounterExample> {
             let resources: Resources = resources.iter().cloned().collect();
             let translation = translate(&resources, options);
             well_formed(&resources, &translation, options)?;
-            unread_secrets_change_nothing(&resources, &translation, options)
+            unread_objects_change_nothing(&resources, &translation, options)
         },
     )
 }
@@ -195,14 +195,19 @@ fn compare<K: Ord + fmt::Display, V: PartialEq + serde::Serialize>(
     }
 }
 
-/// The law: Secrets that nothing refers to have no effect, so that nobody has to keep them.
-fn unread_secrets_change_nothing(
+/// The law: Secrets and ConfigMaps that nothing refers to have no effect, so that nobody has to keep
+/// them.
+fn unread_objects_change_nothing(
     resources: &Resources,
     translation: &Translation,
     options: &Options,
 ) -> Result<(), String> {
     let mut kept = resources.clone();
-    kept.secrets.retain(|name, _| translation.references.contains(&name.object_id(Kind::Secret)));
+    let is_read = |name: &gwapi_model::NamespacedName, kind| {
+        translation.references.contains(&name.object_id(kind))
+    };
+    kept.secrets.retain(|name, _| is_read(name, Kind::Secret));
+    kept.config_maps.retain(|name, _| is_read(name, Kind::ConfigMap));
     let without = translate(&kept, options);
     ensure!(without == *translation, "{}", difference(translation, &without));
     Ok(())
@@ -242,7 +247,7 @@ pub fn well_formed(
         ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
         config_is_well_formed(config)?;
         routes_are_counted(gateway, config, translation)?;
-        missing_backends_are_told(config, translation)?;
+        missing_backends_are_told(config, resources, translation)?;
     }
     for (id, status) in &translation.status {
         let object = resources.get(id);
@@ -306,14 +311,18 @@ fn routes_are_counted(
     Ok(())
 }
 
-/// HB-3, RT-10: a rule whose backend is not there belongs to a route that says so.
+/// HB-3, RT-10: a rule whose backend is not there belongs to a route that says so, unless a
+/// BackendTLSPolicy keeps it from being reached (BT-5).
 fn missing_backends_are_told(
     config: &GatewayConfig,
+    resources: &Resources,
     translation: &Translation,
 ) -> Result<(), String> {
     for rule in config.http_rules() {
         let mut named = rule.targets().map(|(key, _)| key).chain(rule.mirrors());
-        let present = named.all(|key| config.0.contains_key(&IrKey::Backend(key.clone())));
+        let present = named.all(|key| {
+            config.0.contains_key(&IrKey::Backend(key.clone())) || has_policy(key, resources)
+        });
         let id = rule.route.object_id(rule.route_kind.kind());
         let resolved = translation.status.get(&id).is_some_and(|status| {
             let conditions = condition_lists(status).0.into_iter().flatten();
@@ -325,6 +334,14 @@ fn missing_backends_are_told(
         ensure!(present || !resolved, "{id} claims that the backends of {} are there", rule.key);
     }
     Ok(())
+}
+
+fn has_policy(key: &crate::ir::BackendKey, resources: &Resources) -> bool {
+    let Some((namespace, service, _)) = key.service_port() else { return false };
+    resources.backend_tls_policies.values().any(|policy| {
+        let mut targets = policy.spec.target_refs.iter();
+        *policy.metadata.namespace == *namespace && targets.any(|target| target.name == service)
+    })
 }
 
 fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
@@ -371,6 +388,10 @@ fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
             let listeners = status.listeners.iter().map(|it| it.conditions.as_slice());
             let lists = std::iter::once(status.conditions.as_slice()).chain(listeners).collect();
             (lists, vec![Accepted, Programmed, ResolvedRefs])
+        }
+        Status::Policy(status) => {
+            let lists = status.ancestors.iter().map(|it| it.conditions.as_slice()).collect();
+            (lists, vec![Accepted, ResolvedRefs])
         }
         Status::Route(status) => {
             let lists = status.parents.iter().map(|it| it.conditions.as_slice()).collect();

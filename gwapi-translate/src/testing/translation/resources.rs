@@ -27,9 +27,10 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::EndpointSlice => &["a/e", "a/f", "b/e"],
         Kind::Endpoints => &["a/x", "a/y"],
         Kind::Secret => &["a/t", "b/t"],
+        Kind::BackendTlsPolicy => &["a/u", "a/v", "b/u"],
         Kind::ReferenceGrant => &["a/p", "b/p"],
         Kind::GatewayParameters => &["a/q", "b/q"],
-        Kind::ConfigMap => &["a/c"],
+        Kind::ConfigMap => &["a/c", "b/c"],
     };
     select(names).prop_map(|text| match text.split_once('/') {
         Some((namespace, name)) => NamespacedName::new(namespace, name),
@@ -50,7 +51,8 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         3 => object(Kind::EndpointSlice, slice()),
         1 => object(Kind::Endpoints, endpoints()),
         2 => secret(),
-        1 => object(Kind::ConfigMap, Just(json!({}))),
+        2 => object(Kind::BackendTlsPolicy, backend_tls_policy()),
+        1 => object(Kind::ConfigMap, config_map()),
         1 => object(Kind::GatewayParameters, parameters()),
     ]
 }
@@ -142,6 +144,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::Gateway => typed::<gwapi_model::Gateway>(value),
         Kind::HttpRoute => typed::<gwapi_model::HttpRoute>(value),
         Kind::GrpcRoute => typed::<gwapi_model::GrpcRoute>(value),
+        Kind::BackendTlsPolicy => typed::<gwapi_model::BackendTlsPolicy>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
         Kind::GatewayParameters => typed::<gwapi_model::GatewayParameters>(value),
         Kind::Namespace => typed::<gwapi_model::Namespace>(value),
@@ -465,6 +468,44 @@ fn parameters() -> impl Strategy<Value = Value> {
         r#"{"spec":{"service":{"nodePorts":[{"port":80,"nodePort":30080}]}}}"#,
         r#"{"spec":{"workload":{"autoscaling":{"minReplicas":3,"maxReplicas":1}}}}"#,
     ])
+}
+
+fn backend_tls_policy() -> impl Strategy<Value = Value> {
+    let target = one_of(&[
+        r#"{"group":"","kind":"Service","name":"x"}"#,
+        r#"{"group":"","kind":"Service","name":"x","sectionName":"http"}"#,
+        r#"{"group":"","kind":"Service","name":"x","sectionName":"none"}"#,
+        r#"{"group":"","kind":"Service","name":"y"}"#,
+        r#"{"group":"","kind":"Service","name":"none"}"#,
+        r#"{"group":"example.com","kind":"Backend","name":"x"}"#,
+    ]);
+    let validation = one_of(&[
+        r#"{"hostname":"a.example","wellKnownCACertificates":"System"}"#,
+        r#"{"hostname":"a.example","wellKnownCACertificates":"example.com/own"}"#,
+        r#"{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c"}]}"#,
+        r#"{"hostname":"b.example","caCertificateRefs":[{"group":"","kind":"Secret","name":"t"},
+            {"group":"","kind":"ConfigMap","name":"c"}]}"#,
+        r#"{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"d"}],
+            "subjectAltNames":[{"type":"URI","uri":"spiffe://a/b"}]}"#,
+        r#"{"hostname":"a.example","wellKnownCACertificates":"System",
+            "subjectAltNames":[{"type":"Hostname","hostname":"*.b.example"},{"type":"Email"}]}"#,
+        r#"{"hostname":"no name","wellKnownCACertificates":"System"}"#,
+    ]);
+    (vec(target, 1..3), validation).prop_map(|(targets, validation)| {
+        json!({ "spec": { "targetRefs": targets, "validation": validation } })
+    })
+}
+
+fn config_map() -> impl Strategy<Value = Value> {
+    let pem = prop_oneof![
+        4 => select(&CHAINS[..]).prop_map(Some),
+        1 => Just(Some("no PEM at all")),
+        1 => Just(None),
+    ];
+    pem.prop_map(|pem| match pem {
+        Some(pem) => json!({ "data": { "ca.crt": pem } }),
+        None => json!({}),
+    })
 }
 
 fn secret() -> impl Strategy<Value = Resource> {
