@@ -12,7 +12,7 @@ use gwapi_model::{
 use http::{HeaderName, HeaderValue};
 
 use super::conditions::Problem;
-use super::{cors, syntax};
+use super::{cors, rule, syntax};
 use crate::ir::{
     HeaderChanges, HttpFilter, HttpMatch, Mirror, PathMatch, PathRewrite, Redirect, UrlRewrite,
 };
@@ -67,7 +67,7 @@ pub(super) fn compile(
     for (index, filter) in written.iter().enumerate() {
         let place = format!("filters[{index}]");
         if let Type::ExtensionRef = filter.filter_type {
-            result.unresolved.push(extension_problem(filter).at(place));
+            result.unresolved.push(extension_problem(filter, kind).at(place));
             continue;
         }
         let compiled = match (&filter.filter_type, &filter.request_mirror) {
@@ -98,12 +98,13 @@ fn is_of(kind: RouteKind, filter: &Type) -> bool {
 }
 
 /// A4.4: no extension is known.
-fn extension_problem(filter: &HttpRouteFilter) -> Problem {
+fn extension_problem(filter: &HttpRouteFilter, kind: RouteKind) -> Problem {
     let what = match &filter.extension_ref {
         None => "extensionRef is not set".to_owned(),
         Some(it) => format!(
-            "{} is no filter that is known; requests are answered with 500",
-            syntax::kind_of_group(&it.kind, &it.name, &it.group)
+            "{} is no filter that is known; requests are answered with {}",
+            syntax::kind_of_group(&it.kind, &it.name, &it.group),
+            rule::refused_answer(kind)
         ),
     };
     Problem::new(ConditionReason::InvalidKind, what)

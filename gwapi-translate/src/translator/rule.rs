@@ -243,7 +243,8 @@ impl RuleCompiler<'_> {
         if let Some(problem) = refused {
             let mut problem = problem.at(&self.place);
             let message = problem.message.clone();
-            problem.message += "; its requests are answered with 500";
+            problem.message += "; its requests are answered with ";
+            problem.message += refused_answer(self.route.kind());
             self.compiled.broken.push(problem);
             return answers_500(message);
         }
@@ -431,6 +432,14 @@ pub(super) fn services(
     let mirrors = mirrors.map(|mirror| Target::from(&mirror.backend_ref));
     let targets = backends.map(Target::from).chain(mirrors);
     targets.filter_map(move |target| Some((target.service(route)?, target.port)))
+}
+
+/// What clients get whose requests cannot be sent where they were meant to go (HB-3, GR-5).
+pub(super) fn refused_answer(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Http => "500",
+        RouteKind::Grpc => "UNAVAILABLE",
+    }
 }
 
 /// What a rule answers that cannot be honoured.

@@ -65,7 +65,7 @@ impl Default for ConformanceArgs {
 }
 
 /// The profiles of which every core feature is implemented.
-const PROFILES: [&str; 1] = ["GATEWAY-HTTP"];
+const PROFILES: [&str; 2] = ["GATEWAY-HTTP", "GATEWAY-GRPC"];
 
 /// The class that the suite uses; the values of tests name it too.
 const CLASS: &str = "gateway-conformance";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::events::{Events, Outcome, Test};
 
 /// Features that a Gateway of any use has: tests of them are never left out.
-const CORE: [&str; 3] = ["Gateway", "HTTPRoute", "ReferenceGrant"];
+const CORE: [&str; 4] = ["Gateway", "GRPCRoute", "HTTPRoute", "ReferenceGrant"];
 
 /// How many of the slowest are shown.
 const SLOWEST: usize = 10;
