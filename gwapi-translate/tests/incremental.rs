@@ -347,3 +347,89 @@ fn a_secret_is_told_to_be_read_by_the_first_gateway_and_not_by_the_last_one() {
     let delta = translator.apply(ResourceEvent::Delete(class));
     assert_eq!(delta.references, [(id("missing"), false)].into());
 }
+
+fn policy(trust: &Value) -> Resource {
+    let mut validation = trust.clone();
+    validation["hostname"] = json!("web.example.com");
+    object::<gwapi_model::BackendTlsPolicy>(json!({
+        "metadata": { "name": "web", "namespace": "ns" },
+        "spec": {
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "web" }],
+            "validation": validation,
+        },
+    }))
+}
+
+fn authorities(pem: &str) -> Resource {
+    object::<gwapi_model::ConfigMap>(json!({
+        "metadata": { "name": "ca", "namespace": "ns" }, "data": { "ca.crt": pem },
+    }))
+}
+
+/// The reasons of a policy's conditions, for its only Gateway.
+fn reasons(translator: &Translator) -> Vec<String> {
+    let id = ObjectId::new(Kind::BackendTlsPolicy, "ns", "web");
+    match translator.translation().status.get(&id) {
+        Some(Status::Policy(status)) => {
+            let [ancestor] = &*status.ancestors else { panic!("{status:?}") };
+            ancestor.conditions.iter().map(|it| it.reason.to_string()).collect()
+        }
+        None => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// BT-5, BT-6: a policy costs its Service alone, and a Service port whose endpoints nobody can vouch for
+/// is taken out rather than reached in the clear.
+#[test]
+fn a_policy_and_its_config_map_touch_the_ports_of_its_service_alone() {
+    let mut translator = translator(3_000);
+    let one_port = Work { backends: 1, ..Work::default() };
+    let ca = json!({"caCertificateRefs": [{ "group": "", "kind": "ConfigMap", "name": "ca" }]});
+
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(policy(&ca)));
+    assert_eq!(
+        (work, keys(&delta)),
+        (one_port, vec!["- Backend ns/web:80".to_owned(), "- Endpoints ns/web:80".to_owned(),])
+    );
+    assert!(delta.references[&ObjectId::new(Kind::ConfigMap, "ns", "ca")]);
+    assert_eq!(reasons(&translator), ["NoValidCACertificate", "InvalidCACertificateRef"]);
+
+    let good = authorities(include_str!("../src/testing/pem/one.crt"));
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(good.clone()));
+    assert_eq!(
+        (work, keys(&delta)),
+        (one_port, vec!["+ Backend ns/web:80".to_owned(), "+ Endpoints ns/web:80".to_owned(),])
+    );
+    assert_eq!(reasons(&translator), ["Accepted", "ResolvedRefs"]);
+
+    let (work, _) = cost(&mut translator, ResourceEvent::Apply(authorities("")));
+    assert_eq!(work, one_port);
+    assert_eq!(reasons(&translator), ["NoValidCACertificate", "InvalidCACertificateRef"]);
+
+    let _ = translator.apply(ResourceEvent::Apply(good));
+    let gone = ObjectId::new(Kind::BackendTlsPolicy, "ns", "web");
+    let (work, delta) = cost(&mut translator, ResourceEvent::Delete(gone.clone()));
+    assert_eq!((work, keys(&delta)), (one_port, vec!["+ Backend ns/web:80".to_owned()]));
+    assert!(!delta.references[&ObjectId::new(Kind::ConfigMap, "ns", "ca")]);
+    assert_eq!(delta.status[&gone], None);
+}
+
+/// BT-9: what no route of ours refers to is none of our business.
+#[test]
+fn a_policy_has_a_status_while_a_route_sends_requests_to_its_service() {
+    let mut translator = translator(0);
+    let system = json!({ "wellKnownCACertificates": "System" });
+    let _ = translator.apply(ResourceEvent::Apply(policy(&system)));
+    assert_eq!(reasons(&translator), Vec::<String>::new());
+
+    let _ = translator.apply(ResourceEvent::Apply(route(0, "/")));
+    assert_eq!(reasons(&translator), ["Accepted", "ResolvedRefs"]);
+    let _ = translator.apply(ResourceEvent::Apply(route(1, "/1")));
+    let route_id = |index| ObjectId::new(Kind::HttpRoute, "ns", format!("r{index}"));
+    let _ = translator.apply(ResourceEvent::Delete(route_id(0)));
+    assert_eq!(reasons(&translator), ["Accepted", "ResolvedRefs"], "the other one is left");
+
+    let _ = translator.apply(ResourceEvent::Delete(route_id(1)));
+    assert_eq!(reasons(&translator), Vec::<String>::new());
+}
