@@ -23,11 +23,15 @@ fn a_token_that_is_wrong_is_refused_and_the_right_one_is_found_in_the_file_later
     tokens.add("right", "default", "web-gwapi");
     tokens.add("of-another-gateway", "default", "api-gwapi");
     tokens.add("of-another-namespace", "other", "web-gwapi");
+    // Names of what is made for two Gateways may clash; the account belongs to one of them.
+    tokens.add_of("of-a-namesake", "default", "web-gwapi", "we");
     let mut controller = Controller::start(&authority, &tokens, &manifests(port));
     let service = Service::to(controller.address());
     let home = Home::new(&authority, "unknown");
     let proxy = home.start(&service);
-    for token in ["unknown", "of-another-gateway", "of-another-namespace", "with space"] {
+    for token in
+        ["unknown", "of-another-gateway", "of-another-namespace", "of-a-namesake", "with space"]
+    {
         home.set_token(token);
         // The first of these may have been shown before the file was written.
         controller.wait_for_tokens(controller.asked() + 2);

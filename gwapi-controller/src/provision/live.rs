@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gwapi_model::GATEWAY_GROUP;
 use gwapi_translate::ir::GatewayId;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::DynamicObject;
 use serde_json::Value;
 
@@ -26,13 +27,18 @@ pub(super) struct Live {
     pub(super) object: Value,
 }
 
-/// The Gateway that an object belongs to, and the object; `None` where no Gateway owns it.
-pub(super) fn owned(mut object: DynamicObject) -> Option<(GatewayId, Live)> {
-    let owners = object.metadata.owner_references.as_deref().unwrap_or_default();
-    let owner = owners.iter().find(|owner| {
+/// The Gateway that an object belongs to.
+pub(crate) fn owner(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| {
         let group = owner.api_version.split_once('/').map(|(group, _)| group);
         owner.kind == "Gateway" && group == Some(GATEWAY_GROUP) && owner.controller == Some(true)
-    })?;
+    })
+}
+
+/// The Gateway that an object belongs to, and the object; `None` where no Gateway owns it.
+pub(super) fn owned(mut object: DynamicObject) -> Option<(GatewayId, Live)> {
+    let owner = owner(&object.metadata)?;
     let gateway = GatewayId::new(object.metadata.namespace.clone()?, owner.name.clone());
     let owner_uid = owner.uid.clone();
     object.metadata.managed_fields = None;

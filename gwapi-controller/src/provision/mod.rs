@@ -48,6 +48,7 @@ pub use assign::{KnownService, ServicePlan, assign};
 pub use bootstrap::{ConfigService, keep_bootstrap};
 pub use drift::APPLIED_ANNOTATION;
 pub use kind::ManagedKind;
+pub(crate) use live::owner;
 pub use objects::{
     ADMIN_PORT, CLASS_NAME_LABEL, CONTROLLER_LABEL, GATEWAY_NAME_LABEL, INSTANCE_LABEL, MANAGED_BY,
     MANAGED_BY_LABEL, Manifest, controller_label, objects,

@@ -7,12 +7,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
-use kube::Api;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use cache::Cache;
+
+use crate::provision::owner;
 
 /// Audience of the tokens that proxies show: they are good for nothing else, and no other token is
 /// good for this.
@@ -44,8 +47,20 @@ pub struct Identity {
     pub namespace: String,
     /// Name of the ServiceAccount.
     pub service_account: String,
+    /// The Gateway that the ServiceAccount was made for. A name alone is no proof: what is made for two
+    /// Gateways may have to have the same one, and then it belongs to one of them.
+    pub owner: Option<Owner>,
     /// Name of the pod, where the token is bound to one.
     pub pod: Option<String>,
+}
+
+/// A Gateway as an object that belongs to it names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Name, in the namespace of the object.
+    pub gateway: String,
+    /// Which of all Gateways that ever had this name it is.
+    pub uid: String,
 }
 
 impl fmt::Display for Identity {
@@ -74,21 +89,18 @@ pub trait Authenticator: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Identity, AuthenticationError>> + Send;
 }
 
-/// Asks the API server, by a TokenReview; needs the right to create those.
+/// Asks the API server, by a TokenReview, and for the ServiceAccount; needs the right to create the
+/// former and to get the latter.
 pub struct TokenReviewer {
-    reviews: Api<TokenReview>,
+    client: Client,
     turns: Semaphore,
     known: Mutex<Cache<Result<Identity, AuthenticationError>>>,
 }
 
 impl TokenReviewer {
     /// Asks through this client.
-    pub fn new(client: kube::Client) -> Self {
-        Self {
-            reviews: Api::all(client),
-            turns: Semaphore::new(REVIEWS),
-            known: Mutex::new(Cache::new(REMEMBERED)),
-        }
+    pub fn new(client: Client) -> Self {
+        Self { client, turns: Semaphore::new(REVIEWS), known: Mutex::new(Cache::new(REMEMBERED)) }
     }
 
     fn known(&self, token: &str) -> Option<Result<Identity, AuthenticationError>> {
@@ -104,19 +116,15 @@ impl TokenReviewer {
             },
             ..TokenReview::default()
         };
-        let parameters = PostParams::default();
-        let created = self.reviews.create(&parameters, &review);
-        let answered = tokio::time::timeout(REVIEW_TIMEOUT, created).await;
-        let answered = answered.map_err(|_| {
-            AuthenticationError::Unavailable(format!(
-                "the API server took longer than {} seconds",
-                REVIEW_TIMEOUT.as_secs()
-            ))
-        })?;
-        match answered {
-            Ok(review) => identity(&review.status.unwrap_or_default()),
-            Err(error) => Err(AuthenticationError::Unavailable(error.to_string())),
-        }
+        let unavailable = |error: kube::Error| AuthenticationError::Unavailable(error.to_string());
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let review = reviews.create(&PostParams::default(), &review).await.map_err(unavailable)?;
+        let (identity, uid) = identity(&review.status.unwrap_or_default())?;
+        let accounts: Api<ServiceAccount> =
+            Api::namespaced(self.client.clone(), &identity.namespace);
+        let account = accounts.get_metadata_opt(&identity.service_account).await;
+        let account = account.map_err(unavailable)?;
+        with_owner(identity, &uid, account.map(|account| account.metadata).as_ref())
     }
 }
 
@@ -130,7 +138,13 @@ impl Authenticator for TokenReviewer {
         if let Some(known) = self.known(token) {
             return known;
         }
-        let answer = self.review(token).await;
+        let answer = match tokio::time::timeout(REVIEW_TIMEOUT, self.review(token)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(AuthenticationError::Unavailable(format!(
+                "the API server took longer than {} seconds",
+                REVIEW_TIMEOUT.as_secs()
+            ))),
+        };
         let counts_for = match &answer {
             Ok(_) => KNOWN_FOR,
             Err(AuthenticationError::Refused(_)) => REFUSED_FOR,
@@ -149,8 +163,8 @@ impl fmt::Debug for TokenReviewer {
     }
 }
 
-/// What an API server's answer says.
-fn identity(status: &TokenReviewStatus) -> Result<Identity, AuthenticationError> {
+/// What an API server's answer says: who it is, and the uid of its ServiceAccount.
+fn identity(status: &TokenReviewStatus) -> Result<(Identity, String), AuthenticationError> {
     let refused = |why: &str| Err(AuthenticationError::Refused(why.to_owned()));
     if status.authenticated != Some(true) {
         return refused(status.error.as_deref().unwrap_or("the API server does not know it"));
@@ -167,16 +181,36 @@ fn identity(status: &TokenReviewStatus) -> Result<Identity, AuthenticationError>
         return refused("it is not that of a ServiceAccount");
     };
     let pods = user.extra.unwrap_or_default().remove("authentication.kubernetes.io/pod-name");
-    Ok(Identity {
+    let identity = Identity {
         namespace: namespace.to_owned(),
         service_account: service_account.to_owned(),
+        owner: None,
         pod: pods.and_then(|pods| pods.into_iter().next()),
-    })
+    };
+    Ok((identity, user.uid.unwrap_or_default()))
+}
+
+/// Adds the Gateway that the ServiceAccount belongs to. `account` is the one that has the name now,
+/// which may be another than the one with the `uid` that the token was made for.
+fn with_owner(
+    identity: Identity,
+    uid: &str,
+    account: Option<&ObjectMeta>,
+) -> Result<Identity, AuthenticationError> {
+    let is_meant = |account: &&ObjectMeta| account.uid.as_deref() == Some(uid);
+    let Some(account) = account.filter(is_meant) else {
+        let why = "it is that of a ServiceAccount that is not there any more";
+        return Err(AuthenticationError::Refused(why.to_owned()));
+    };
+    let owner = owner(account);
+    let owner = owner.map(|it| Owner { gateway: it.name.clone(), uid: it.uid.clone() });
+    Ok(Identity { owner, ..identity })
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::authentication::v1::UserInfo;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -188,6 +222,7 @@ mod tests {
             user: Some(UserInfo {
                 username: Some(username.to_owned()),
                 extra: Some([extra].into()),
+                uid: Some("of-account".to_owned()),
                 ..UserInfo::default()
             }),
             ..TokenReviewStatus::default()
@@ -197,9 +232,40 @@ mod tests {
     #[test]
     fn a_service_account_is_told_with_its_pod() {
         let identity = identity(&status("system:serviceaccount:shop:web-gwapi", TOKEN_AUDIENCE));
-        let identity = identity.expect("a ServiceAccount");
+        let (identity, uid) = identity.expect("a ServiceAccount");
         assert_eq!(identity.to_string(), "system:serviceaccount:shop:web-gwapi");
         assert_eq!(identity.pod.as_deref(), Some("web-1"));
+        assert_eq!(uid, "of-account");
+    }
+
+    /// What is known of whoever has the token of an account, when this account has its name.
+    fn owner_by(account: Option<&Value>) -> Result<Option<Owner>, AuthenticationError> {
+        let (identity, uid) =
+            identity(&status("system:serviceaccount:shop:web-gwapi", TOKEN_AUDIENCE))?;
+        let account: Option<ObjectMeta> =
+            account.map(|it| serde_json::from_value(it.clone()).expect("metadata"));
+        with_owner(identity, &uid, account.as_ref()).map(|it| it.owner)
+    }
+
+    #[test]
+    fn an_account_belongs_to_the_gateway_that_owns_it_whatever_its_name() {
+        let owner = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "web",
+            "uid": "of-gateway", "controller": true,
+        });
+        let account = json!({"uid": "of-account", "ownerReferences": [owner]});
+        let expected = Owner { gateway: "web".to_owned(), uid: "of-gateway".to_owned() };
+        assert_eq!(owner_by(Some(&account)), Ok(Some(expected)));
+        let mut replica_set = account.clone();
+        replica_set["ownerReferences"][0]["kind"] = json!("ReplicaSet");
+        assert_eq!(owner_by(Some(&replica_set)), Ok(None));
+        assert_eq!(owner_by(Some(&json!({"uid": "of-account"}))), Ok(None), "made by hand");
+        let mut later = account;
+        later["uid"] = json!("of-a-later-account");
+        for account in [Some(&later), None] {
+            let refused = owner_by(account).expect_err("gone");
+            assert!(refused.to_string().contains("not there any more"), "{refused}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use gwapi_translate::wire::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::authenticate::{Identity, Owner};
 use super::report::ProxyReport;
 
 /// Number of a stream, never used twice.
@@ -26,11 +27,21 @@ pub(super) struct Gateway {
 #[derive(Debug, Default)]
 struct State {
     served: Served,
-    /// Name of the ServiceAccount of its proxies, in its namespace.
-    account: Option<String>,
+    /// Who its proxies are; nobody, if `None`.
+    account: Option<Account>,
     streams: BTreeMap<StreamId, Stream>,
     /// Whether the Gateway is served no longer.
     gone: bool,
+}
+
+/// The ServiceAccount of a Gateway's proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    /// Its name, in the Gateway's namespace.
+    pub(super) name: String,
+    /// The Gateway that has to own it. An account that has the name and belongs to another Gateway, or
+    /// was made by hand, is not that of these proxies.
+    pub(super) owner: Owner,
 }
 
 #[derive(Debug)]
@@ -66,6 +77,8 @@ pub(super) enum Denied {
     Gone,
     /// The Gateway's proxies use another ServiceAccount.
     Account,
+    /// The ServiceAccount has the name of that of the Gateway's proxies, and is not the Gateway's.
+    Owner,
     /// The Gateway has as many streams as it may have.
     Full,
 }
@@ -97,7 +110,7 @@ impl Gateway {
     }
 
     /// Says which ServiceAccount the proxies of this Gateway use.
-    pub(super) fn set_account(&self, account: Option<String>) {
+    pub(super) fn set_account(&self, account: Option<Account>) {
         let mut state = self.lock();
         if state.account != account {
             state.account = account;
@@ -116,11 +129,11 @@ impl Gateway {
     pub(super) fn open(
         &self,
         stream: StreamId,
-        account: &str,
+        identity: &Identity,
         proxy: String,
         limit: usize,
     ) -> Result<Arc<Notify>, Denied> {
-        self.permits(account)?;
+        self.permits(identity)?;
         let mut state = self.lock();
         if state.streams.len() >= limit {
             return Err(Denied::Full);
@@ -141,16 +154,17 @@ impl Gateway {
         self.lock().streams.remove(&stream);
     }
 
-    /// Whether proxies with this ServiceAccount may be served.
-    pub(super) fn permits(&self, account: &str) -> Result<(), Denied> {
+    /// Whether a proxy may be served.
+    pub(super) fn permits(&self, identity: &Identity) -> Result<(), Denied> {
         let state = self.lock();
         if state.gone {
-            Err(Denied::Gone)
-        } else if state.account.as_deref() != Some(account) {
-            Err(Denied::Account)
-        } else {
-            Ok(())
+            return Err(Denied::Gone);
         }
+        let is_named = |account: &&Account| {
+            *identity.namespace == *self.id.namespace && identity.service_account == account.name
+        };
+        let account = state.account.as_ref().filter(is_named).ok_or(Denied::Account)?;
+        if identity.owner.as_ref() == Some(&account.owner) { Ok(()) } else { Err(Denied::Owner) }
     }
 
     /// A proxy says something.

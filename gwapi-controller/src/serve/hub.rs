@@ -9,7 +9,8 @@ use gwapi_translate::ir::GatewayId;
 use gwapi_translate::wire::ResourceVersions;
 use tokio::sync::{Notify, watch};
 
-use super::gateway::{Gateway, ProxyStatus, StreamId};
+use super::authenticate::Owner;
+use super::gateway::{Account, Gateway, ProxyStatus, StreamId};
 use super::settings::ServeLimits;
 
 /// The middle of the server.
@@ -62,7 +63,11 @@ impl Hub {
         let mut published = BTreeMap::new();
         for (id, gateway) in gateways {
             if let Some(infrastructure) = delta.infrastructure.get(&id) {
-                gateway.set_account(infrastructure.as_ref().map(|it| it.name.clone()));
+                let account = infrastructure.as_ref().map(|it| Account {
+                    name: it.name.clone(),
+                    owner: Owner { gateway: id.name.to_string(), uid: it.uid.clone() },
+                });
+                gateway.set_account(account);
             }
             let change = delta.config.get(&id);
             let generation = gateway.publish(change, &versions);

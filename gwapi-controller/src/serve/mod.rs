@@ -6,8 +6,8 @@
 //! ```
 //!
 //! * The protocol is that of [`gwapi_translate::wire`], over gRPC and TLS.
-//! * A proxy proves who it is with the token of its ServiceAccount ([`Authenticator`]) and gets its
-//!   own Gateway's resources, private keys included, and nothing else.
+//! * A proxy proves who it is with the token of its ServiceAccount ([`Authenticator`]) and gets the
+//!   resources of the Gateway that owns this account, private keys included, and nothing else.
 //! * A stream has one batch in flight. What changes before its answer becomes the next batch: the
 //!   first change goes out at once, and a proxy that is slow holds up nobody, itself included.
 //! * What is known of proxies goes to whoever holds the receiver of [`ProxyReport`]s, one report per
@@ -33,7 +33,7 @@ use std::io;
 use tokio::sync::mpsc;
 
 pub use authenticate::{
-    AuthenticationError, Authenticator, Identity, TOKEN_AUDIENCE, TokenReviewer,
+    AuthenticationError, Authenticator, Identity, Owner, TOKEN_AUDIENCE, TokenReviewer,
 };
 pub use gateway::ProxyStatus;
 pub use handle::{ConfigHandle, Laggard, Publication};

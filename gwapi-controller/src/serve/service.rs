@@ -96,9 +96,7 @@ impl Service {
     fn register(&self, id: &GatewayId, identity: &Identity) -> Result<Opened, Status> {
         let refuse = |denied| self.refuse(denied, id, identity);
         let gateway = self.hub.gateway(id).ok_or_else(|| refuse(Denied::Gone))?;
-        let account = &identity.service_account;
-        let proxy = identity.pod.clone().unwrap_or_else(|| identity.to_string());
-        Opened::new(&self.hub, gateway, account.clone(), proxy).map_err(refuse)
+        Opened::new(&self.hub, gateway, identity.clone()).map_err(refuse)
     }
 
     fn refuse(&self, denied: Denied, id: &GatewayId, identity: &Identity) -> Status {
@@ -137,6 +135,10 @@ pub(super) fn status(denied: Denied, gateway: &GatewayId, identity: &Identity) -
         )),
         Denied::Account => Status::permission_denied(format!(
             "the configuration of the Gateway {gateway} is not for {identity}"
+        )),
+        Denied::Owner => Status::permission_denied(format!(
+            "{identity} has the name that the ServiceAccount of the Gateway {gateway} has to have, and \
+             does not belong to this Gateway"
         )),
         Denied::Full => Status::resource_exhausted(format!(
             "the Gateway {gateway} has as many proxies as it may have"
@@ -213,6 +215,7 @@ mod tests {
     use tonic::codegen::Service as _;
 
     use super::super::admission::Strangers;
+    use super::super::authenticate::Owner;
     use super::super::settings::ServeLimits;
     use super::*;
     use crate::ControllerSettings;
@@ -225,21 +228,24 @@ spec: {controllerName: gwapi.dev/gateway-controller}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: web, namespace: shop}
+metadata: {name: web, namespace: shop, uid: 5f6f}
 spec:
   gatewayClassName: gwapi
   listeners: [{name: http, port: 80, protocol: HTTP}]
 ";
 
-    /// Every token is one of the ServiceAccount that it names: `namespace/name`.
+    /// Every token is one of the ServiceAccount that it names, and of a Gateway where it names one as
+    /// its owner: `namespace/name` or `namespace/name/gateway/uid`.
     struct Accounts;
 
     impl Authenticator for Accounts {
         async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
-            let (namespace, account) = token.split_once('/').expect("namespace/name");
+            let mut parts = token.split('/').map(str::to_owned);
+            let (namespace, account) = (parts.next(), parts.next());
             Ok(Identity {
-                namespace: namespace.to_owned(),
-                service_account: account.to_owned(),
+                namespace: namespace.expect("a namespace"),
+                service_account: account.expect("a name"),
+                owner: parts.next().zip(parts.next()).map(|(gateway, uid)| Owner { gateway, uid }),
                 pod: None,
             })
         }
@@ -257,9 +263,17 @@ spec:
         let mut service = Service::new(hub, Accounts, stopped);
         let strangers = Strangers::new(8, 8);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        for (account, is_let_in) in
-            [("else/web-gwapi", false), ("shop/default", false), ("shop/web-gwapi", true)]
-        {
+        for (account, is_let_in) in [
+            ("else/web-gwapi/web/5f6f", false),
+            ("shop/default", false),
+            // Made by hand, before gwapi could.
+            ("shop/web-gwapi", false),
+            // What is made for another Gateway may need the same name.
+            ("shop/web-gwapi/w/6a6a", false),
+            ("shop/web-gwapi/w/5f6f", false),
+            ("shop/web-gwapi/web/of-a-former-gateway", false),
+            ("shop/web-gwapi/web/5f6f", true),
+        ] {
             let stranger = strangers.take_in(address.ip(), strangers.place().await);
             let peer = Peer::new(address, stranger);
             let request = http::Request::post(METHOD)

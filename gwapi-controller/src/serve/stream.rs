@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
+use super::authenticate::Identity;
 use super::gateway::{Denied, Gateway, StreamId};
 use super::hub::Hub;
 
@@ -21,7 +22,7 @@ pub(super) struct Opened {
     hub: Arc<Hub>,
     gateway: Arc<Gateway>,
     id: StreamId,
-    account: String,
+    identity: Identity,
     proxy: String,
     wake: Arc<Notify>,
 }
@@ -30,14 +31,14 @@ impl Opened {
     pub(super) fn new(
         hub: &Arc<Hub>,
         gateway: Arc<Gateway>,
-        account: String,
-        proxy: String,
+        identity: Identity,
     ) -> Result<Self, Denied> {
+        let proxy = identity.pod.clone().unwrap_or_else(|| identity.to_string());
         let id = hub.new_stream();
         let limit = hub.limits.streams_per_gateway;
-        let wake = gateway.open(id, &account, proxy.clone(), limit)?;
+        let wake = gateway.open(id, &identity, proxy.clone(), limit)?;
         hub.heard(&gateway.id);
-        Ok(Self { hub: Arc::clone(hub), gateway, id, account, proxy, wake })
+        Ok(Self { hub: Arc::clone(hub), gateway, id, identity, proxy, wake })
     }
 
     pub(super) fn proxy(&self) -> &str {
@@ -91,11 +92,11 @@ struct Session {
 impl Session {
     /// The next response; nothing more where the stream has come to its end.
     async fn next(&mut self) -> Result<Option<DeltaDiscoveryResponse>, Status> {
-        let Opened { hub, gateway, id, account, wake, .. } = &self.opened;
+        let Opened { hub, gateway, id, identity, wake, .. } = &self.opened;
         loop {
-            gateway.permits(account).map_err(|denied| match denied {
+            gateway.permits(identity).map_err(|denied| match denied {
                 Denied::Gone => Status::not_found("the Gateway is served here no longer"),
-                Denied::Account | Denied::Full => {
+                Denied::Account | Denied::Owner | Denied::Full => {
                     Status::permission_denied("the Gateway's proxies use another account now")
                 }
             })?;

@@ -61,6 +61,7 @@ async fn a_token_tells_whose_it_is_and_only_one_that_was_made_for_this() {
     let identity = reviewer.authenticate(&token).await.expect("a good token");
     assert_eq!(identity.namespace, bench.namespace);
     assert_eq!(identity.service_account, "web-gwapi");
+    assert_eq!(identity.owner, None, "it was made by hand");
 
     let other = bench.token("web-gwapi", "https://kubernetes.default.svc.cluster.local").await;
     assert!(is_refused(&reviewer.authenticate(&other).await), "it opens the API server");

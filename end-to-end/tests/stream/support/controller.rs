@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use gwapi_controller::serve::{
-    AuthenticationError, Authenticator, ConfigHandle, ConfigServer, Identity, Laggard, ProxyReport,
-    Publication, ServeLimits, ServeSettings, ServingCertificate,
+    AuthenticationError, Authenticator, ConfigHandle, ConfigServer, Identity, Laggard, Owner,
+    ProxyReport, Publication, ServeLimits, ServeSettings, ServingCertificate,
 };
 use gwapi_model::{ResourceEvent, SecretBytes, manifest};
 use gwapi_translate::ir::GatewayId;
@@ -57,11 +57,26 @@ impl Tokens {
         Self { known: Arc::default(), asked: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// The token of a pod with a ServiceAccount.
+    /// The token of a pod with a ServiceAccount that was made for a Gateway of the class.
     pub(crate) fn add(&self, token: &str, namespace: &str, service_account: &str) {
+        let gateway = service_account.strip_suffix("-gwapi").unwrap_or(service_account);
+        self.add_of(token, namespace, service_account, gateway);
+    }
+
+    /// The token of a pod with a ServiceAccount that belongs to this Gateway, whatever its name.
+    pub(crate) fn add_of(
+        &self,
+        token: &str,
+        namespace: &str,
+        service_account: &str,
+        gateway: &str,
+    ) {
+        // Gateways of manifests have no uid.
+        let owner = Owner { gateway: gateway.to_owned(), uid: String::new() };
         let identity = Identity {
             namespace: namespace.to_owned(),
             service_account: service_account.to_owned(),
+            owner: Some(owner),
             pod: Some(format!("pod-of-{token}")),
         };
         self.known.lock().unwrap().insert(token.to_owned(), identity);
