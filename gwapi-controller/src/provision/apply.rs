@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use gwapi_model::Kind;
 use gwapi_translate::ir::GatewayId;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 use tracing::{debug, error, info};
@@ -18,6 +19,7 @@ use tracing::{debug, error, info};
 use super::kind::ManagedKind;
 use super::live::{Key, owned};
 use super::plan::{Plan, Removal, Step};
+use crate::watch::api_resource;
 
 /// Who we are to server-side apply.
 pub const FIELD_MANAGER: &str = "gwapi-controller";
@@ -44,6 +46,8 @@ pub(super) struct Outcome {
     pub(super) deleted: Vec<Removal>,
     /// What could not be done.
     pub(super) failures: Vec<Failure>,
+    /// The uid of the Gateway, if it is about to go and nothing was done for that.
+    pub(super) leaving: Option<String>,
 }
 
 /// An object that could not be made, changed or deleted.
@@ -120,8 +124,26 @@ impl Site {
     }
 
     /// Carries a plan out. Pods come last, and not at all without what they mount and who they are.
+    ///
+    /// For a Gateway that is being deleted nothing is done. Whoever deletes it in the foreground has
+    /// the garbage collector take down first what it owns, and what comes back then is in its way.
     async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
+        if let Some(step) = plan.apply.first() {
+            match self.is_leaving().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    debug!(gateway = %self.gateway, "it is being deleted, and nothing is made for it");
+                    outcome.leaving = Some(self.owner.clone());
+                    return outcome;
+                }
+                Err(error) => {
+                    let key = (step.manifest.kind, step.manifest.name.clone());
+                    outcome.failures.push(Failure { key, cause: cause_of(&error) });
+                    return outcome;
+                }
+            }
+        }
         for result in join_all(plan.delete.into_iter().map(|removal| self.delete(removal))).await {
             match result {
                 Ok(removal) => outcome.deleted.push(removal),
@@ -141,6 +163,16 @@ impl Site {
 
     fn api(&self, kind: ManagedKind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.gateway.namespace, &kind.api_resource())
+    }
+
+    /// Whether the Gateway is being deleted, or was.
+    async fn is_leaving(&self) -> Result<bool, Error> {
+        let resource = api_resource(Kind::Gateway, "v1");
+        let namespace = &self.gateway.namespace;
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let gateway = in_time(api.get_metadata_opt(&self.gateway.name)).await?;
+        Ok(is_leaving(gateway.as_ref().map(|gateway| &gateway.metadata), &self.owner))
     }
 
     async fn apply(&self, step: &Step) -> Result<(ManagedKind, DynamicObject), Failure> {
@@ -253,6 +285,12 @@ impl Outcome {
     }
 }
 
+/// Whether the Gateway with this uid goes, or is gone: the one that has its name now may be another.
+fn is_leaving(gateway: Option<&ObjectMeta>, uid: &str) -> bool {
+    let is_meant = |gateway: &&ObjectMeta| gateway.uid.as_deref() == Some(uid);
+    gateway.filter(is_meant).is_none_or(|gateway| gateway.deletion_timestamp.is_some())
+}
+
 async fn in_time<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(result) => result,
@@ -327,6 +365,19 @@ mod tests {
         assert!(is_conflict(&api_error(409, "uid mismatch")));
         assert!(is_conflict(&api_error(422, "metadata.uid: Invalid value: field is immutable")));
         assert!(!is_conflict(&api_error(422, "spec.ports: Required value")));
+    }
+
+    #[test]
+    fn a_gateway_goes_when_it_is_being_deleted_or_another_one_has_its_name() {
+        let gateway =
+            |metadata: Value| -> ObjectMeta { serde_json::from_value(metadata).expect("metadata") };
+        let stays = gateway(json!({"uid": "a", "generation": 2}));
+        assert!(!is_leaving(Some(&stays), "a"));
+        let goes = json!({"uid": "a", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["foregroundDeletion"]});
+        assert!(is_leaving(Some(&gateway(goes)), "a"));
+        assert!(is_leaving(Some(&stays), "b"), "the former one of this name");
+        assert!(is_leaving(None, "a"));
     }
 
     #[tokio::test]

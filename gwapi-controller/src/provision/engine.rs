@@ -71,6 +71,9 @@ struct Entry {
     retry_at: Option<Instant>,
     /// What was applied last, and which versions of the objects came of it.
     settled: Settled,
+    /// The uid of the Gateway, if it was found to be on its way out: whatever becomes of what it owns,
+    /// nothing is made, changed or repaired any more. There is no way back from there.
+    leaving: Option<String>,
     repairs: Repairs,
     waiting: Waiting,
     reported: Option<InfrastructureReport>,
@@ -271,6 +274,9 @@ impl Engine {
             concerned.extend(self.store.learn(Some(kind), object));
         }
         entry.is_busy = false;
+        if outcome.leaving.is_some() {
+            entry.leaving = outcome.leaving;
+        }
         let known = std::mem::replace(&mut entry.failures, outcome.failures);
         if entry.failures.is_empty() {
             entry.attempts = 0;
@@ -357,6 +363,9 @@ impl Engine {
     /// Starts to carry a plan out, unless it is empty or its time has not come.
     fn start(&mut self, gateway: &GatewayId, owner: String, mut plan: Plan) -> bool {
         let Some(entry) = self.gateways.get_mut(gateway) else { return false };
+        if entry.leaving.as_ref() == Some(&owner) {
+            return false;
+        }
         if let Some(later) = entry.repairs.hold_back(&mut plan, Instant::now()) {
             self.alarms.insert((later, gateway.clone()));
         }

@@ -112,6 +112,21 @@ impl Bench {
         gateways.delete(name, &DeleteParams::default()).await.expect("it is there");
     }
 
+    /// Deletes a Gateway after what it owns.
+    pub(crate) async fn delete_gateway_in_the_foreground(&self, gateway: &GatewayInfrastructure) {
+        let gateways = self.gateways();
+        let name = &gateway.gateway.name;
+        gateways.delete(name, &DeleteParams::foreground()).await.expect("it is there");
+    }
+
+    /// Changes a Gateway by hand.
+    pub(crate) async fn change_gateway(&self, gateway: &GatewayInfrastructure, change: Value) {
+        let gateways = self.gateways();
+        let name = &gateway.gateway.name;
+        let change = Patch::Merge(&change);
+        gateways.patch(name, &PatchParams::default(), &change).await.expect("it can be changed");
+    }
+
     /// Starts a provisioner for this namespace.
     pub(crate) fn provisioner(&self, controller_name: &str) -> Running {
         let settings = ProvisionSettings {

@@ -420,3 +420,28 @@ async fn a_service_of_the_users_has_the_address() {
     assert!(none.is_none());
     bench.clean().await;
 }
+
+#[tokio::test]
+async fn a_gateway_that_is_deleted_in_the_foreground_goes_with_everything() {
+    let bench = Bench::new(&json!({})).await;
+    let mut wanted = bench.gateway("web", "gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    running.report(&wanted, is_served).await;
+
+    // It waits for one more, so that what it owns goes first and it is there all the while.
+    bench.change_gateway(&wanted, json!({"metadata": {"finalizers": ["gwapi.dev/tests"]}})).await;
+    bench.delete_gateway_in_the_foreground(&wanted).await;
+    bench.until::<Service>("web-gwapi", "it goes", |it| it.is_none()).await;
+    bench.until::<ServiceAccount>("web-gwapi", "it goes", |it| it.is_none()).await;
+    bench.until::<ConfigMap>("web-gwapi-config-ca", "it goes", |it| it.is_none()).await;
+    bench.until::<Deployment>("web-gwapi", "it goes", |it| it.is_none()).await;
+    // Whatever is asked for now is answered, and not made.
+    wanted.ports.push(InfrastructurePort { port: 8080, protocol: TransportProtocol::Tcp });
+    running.set(&wanted);
+    running.report(&wanted, |report| !report.ready).await;
+    let service = bench.api::<Service>().get_opt("web-gwapi").await.expect("an answer");
+    assert!(service.is_none());
+    bench.change_gateway(&wanted, json!({"metadata": {"finalizers": null}})).await;
+    bench.clean().await;
+}
