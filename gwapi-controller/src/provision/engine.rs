@@ -26,7 +26,7 @@ use super::events::Announcer;
 use super::live::{Concerns, LiveObjects, Store, Stream};
 use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
-use super::plan::{Plan, Settled, known_services, plan};
+use super::plan::{Plan, Settled, known_services, mistaken_service, plan};
 use super::repairs::Repairs;
 use super::report::{View, report};
 use super::settings::{Bootstrap, ProvisionSettings};
@@ -351,7 +351,12 @@ impl Engine {
         {
             let manifests = objects(wanted, &services, &self.settings, &bootstrap);
             let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
-            let plan = plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
+            let mut plan =
+                plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
+            // Who names it as one to be left alone does not ask for its end.
+            if let Some(name) = mistaken_service(wanted, live) {
+                plan.spare_service(name);
+            }
             is_told = self.start(gateway, wanted.uid.clone(), plan);
         }
         // What it waits for is only known when everything was made.

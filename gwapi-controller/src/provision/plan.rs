@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gwapi_translate::infrastructure::GatewayInfrastructure;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
@@ -49,6 +50,11 @@ impl Plan {
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.apply.is_empty() && self.delete.is_empty()
+    }
+
+    /// Leaves a Service where it is.
+    pub(super) fn spare_service(&mut self, name: &str) {
+        self.delete.retain(|removal| removal.key != (ManagedKind::Service, name.to_owned()));
     }
 }
 
@@ -131,6 +137,16 @@ pub(super) fn plan(
     plan
 }
 
+/// The Service that parameters name as one of the user's, if it is one that was made for the Gateway.
+pub(super) fn mistaken_service<'a>(
+    wanted: &'a GatewayInfrastructure,
+    live: &LiveObjects,
+) -> Option<&'a str> {
+    let name = wanted.parameters.service.existing_service.as_ref()?;
+    let named = live.get(&(ManagedKind::Service, name.clone()))?;
+    (named.owner_uid == wanted.uid).then_some(name)
+}
+
 /// The Services that a Gateway has.
 pub(super) fn known_services(owner: &str, live: &LiveObjects) -> Vec<KnownService> {
     let services = live.iter().filter(|(key, it)| {
@@ -170,10 +186,10 @@ mod tests {
 
     use serde_json::json;
 
+    use super::super::assign;
     use super::super::objects::objects;
     use super::super::settings::ProvisionSettings;
     use super::super::testing::{bootstrap, wanted};
-    use super::super::{GatewayInfrastructure, assign};
     use super::*;
 
     fn manifests(wanted: &GatewayInfrastructure) -> Vec<Manifest> {
@@ -285,6 +301,22 @@ mod tests {
             it.object["status"]["numberReady"] = json!(1);
         });
         assert_eq!(removed(&planned(&wanted, &live)), [ManagedKind::Deployment]);
+    }
+
+    #[test]
+    fn a_service_of_ours_that_is_named_as_the_users_is_not_deleted() {
+        let mut wanted = wanted();
+        let mut live = applied(&wanted);
+        wanted.parameters.service.existing_service = Some("web-gwapi".to_owned());
+        let name = mistaken_service(&wanted, &live).expect("it is ours");
+        let mut plan = planned(&wanted, &live);
+        assert_eq!(removed(&plan), [ManagedKind::Service]);
+        plan.spare_service(name);
+        assert!(plan.is_empty(), "{plan:?}");
+        change(&mut live, ManagedKind::Service, |it| it.owner_uid = "former".to_owned());
+        assert_eq!(mistaken_service(&wanted, &live), None);
+        wanted.parameters.service.existing_service = Some("front".to_owned());
+        assert_eq!(mistaken_service(&wanted, &applied(&wanted)), None);
     }
 
     #[test]

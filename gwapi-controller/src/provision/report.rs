@@ -16,6 +16,7 @@ use super::assign::ServicePlan;
 use super::kind::ManagedKind;
 use super::live::LiveObjects;
 use super::parameters::{self, AddressSource};
+use super::plan::mistaken_service;
 use super::pods::PodView;
 
 /// A Gateway's status has room for this many addresses (ST-5).
@@ -199,6 +200,14 @@ impl Report<'_> {
     }
 
     fn existing_service(&mut self, name: &str) {
+        if mistaken_service(self.view.wanted, self.view.live).is_some() {
+            let message = format!(
+                "existingService names Service {name}, which gwapi made for this Gateway: it stays as \
+                 it is, but gets no changes; name a Service of your own, or leave existingService out"
+            );
+            self.unmet.push((ConditionReason::Invalid, message));
+            return self.addresses_in_use();
+        }
         let Some(service) = self.view.existing else {
             let message = format!("Service {name} is being looked up");
             self.unmet.push((ConditionReason::Pending, message));

@@ -445,3 +445,28 @@ async fn a_gateway_that_is_deleted_in_the_foreground_goes_with_everything() {
     bench.change_gateway(&wanted, json!({"metadata": {"finalizers": null}})).await;
     bench.clean().await;
 }
+
+#[tokio::test]
+async fn the_service_that_was_made_is_not_deleted_for_being_named_as_the_users() {
+    let bench = Bench::new(&json!({})).await;
+    let mut wanted = bench.gateway("web", "gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    let before = running.report(&wanted, is_served).await.addresses;
+    let made = bench.api::<Service>().get("web-gwapi").await.expect("it is there");
+
+    wanted.parameters.service.existing_service = Some("web-gwapi".to_owned());
+    running.set(&wanted);
+    let is_refused = |report: &InfrastructureReport| {
+        report.unmet.iter().any(|(reason, _)| *reason == ConditionReason::Invalid)
+    };
+    let report = running.report(&wanted, is_refused).await;
+    assert_eq!(report.addresses, before);
+    wanted.parameters.service.existing_service = None;
+    running.set(&wanted);
+    running.report(&wanted, is_served).await;
+    let now = bench.api::<Service>().get("web-gwapi").await.expect("it is there");
+    assert_eq!(now.uid(), made.uid());
+    assert!(now.metadata.deletion_timestamp.is_none());
+    bench.clean().await;
+}

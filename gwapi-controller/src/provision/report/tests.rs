@@ -193,6 +193,19 @@ fn host_ports_are_reached_at_the_nodes_without_a_load_balancer() {
 }
 
 #[test]
+fn a_service_of_ours_that_is_named_as_the_users_is_refused_and_goes_on_serving() {
+    let mut case = Case::new().balanced("web-gwapi", &json!([{"ip": "192.0.2.1"}]));
+    case.wanted.parameters.service.existing_service = Some("web-gwapi".to_owned());
+    let service = &case.live[&(ManagedKind::Service, "web-gwapi".to_owned())];
+    case.existing = Some(Some(service.object.clone()));
+    assert_eq!(case.addresses(), ["IPAddress 192.0.2.1"]);
+    let unmet = case.report().unmet;
+    assert_eq!(unmet.len(), 1);
+    assert_eq!(unmet[0].0, ConditionReason::Invalid);
+    assert!(unmet[0].1.contains("name a Service of your own"), "{}", unmet[0].1);
+}
+
+#[test]
 fn a_service_of_the_users_has_the_addresses() {
     let mut case = Case::new();
     case.wanted.parameters.service.existing_service = Some("front".to_owned());
