@@ -247,7 +247,8 @@ impl Engine {
                         *id.namespace == *namespace
                             && entry.wanted.as_ref().is_some_and(|it| it.name == instance)
                     };
-                    let found = self.gateways.iter().find(is_meant).map(|(id, _)| id.clone());
+                    // More than one may want the name; whose the pod is tells what owns it.
+                    let found = self.gateways.iter().filter(is_meant).map(|(id, _)| id.clone());
                     self.dirty.extend(found);
                 }
             }
@@ -414,11 +415,13 @@ impl Engine {
             let (_, known) = self.existing.get(&name)?;
             known.as_ref().map(Option::as_ref)
         });
+        let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
+        pods.retain(|pod| pod.is_of(&wanted.uid, live));
         let report = report(&View {
             wanted,
             services,
             live,
-            pods: &self.store.pods(&gateway.namespace, &wanted.name),
+            pods: &pods,
             existing,
             failures: &entry.failures,
             waiting: &entry.waiting.durations(now),

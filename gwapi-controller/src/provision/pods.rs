@@ -2,6 +2,9 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
+use super::kind::ManagedKind;
+use super::live::LiveObjects;
+
 /// States of a container that do not pass by themselves.
 const STUCK: [&str; 8] = [
     "ErrImagePull",
@@ -17,6 +20,8 @@ const STUCK: [&str; 8] = [
 /// What is looked at of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PodView {
+    /// What runs it.
+    pub(super) workload: Option<Workload>,
     /// It is ready, and not about to end.
     pub(super) is_ready: bool,
     /// It is about to end, or has ended.
@@ -27,10 +32,48 @@ pub(super) struct PodView {
     pub(super) problem: Option<String>,
 }
 
+/// The Deployment or DaemonSet of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Workload {
+    /// The Deployment with this name, by its ReplicaSet.
+    Deployment(String),
+    /// The DaemonSet with this uid.
+    DaemonSet(String),
+}
+
+impl Workload {
+    fn of(pod: &Pod) -> Option<Self> {
+        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+        let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+        match owner.kind.as_str() {
+            "DaemonSet" => Some(Self::DaemonSet(owner.uid.clone())),
+            "ReplicaSet" => {
+                let hash = pod.metadata.labels.as_ref()?.get("pod-template-hash")?;
+                let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+                Some(Self::Deployment(name.to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl PodView {
+    /// Whether what runs it is among the objects that the Gateway with this uid owns. Its labels are no
+    /// proof: what is made for two Gateways may have to have the same name.
+    pub(super) fn is_of(&self, owner: &str, live: &LiveObjects) -> bool {
+        live.iter().filter(|(_, it)| it.owner_uid == owner).any(|((kind, name), it)| {
+            match &self.workload {
+                Some(Workload::Deployment(of)) => *kind == ManagedKind::Deployment && of == name,
+                Some(Workload::DaemonSet(uid)) => *kind == ManagedKind::DaemonSet && *uid == it.uid,
+                None => false,
+            }
+        })
+    }
+
     /// Looks at a pod.
     pub(super) fn of(pod: &Pod) -> Self {
-        let Some(status) = &pod.status else { return Self::default() };
+        let workload = Workload::of(pod);
+        let Some(status) = &pod.status else { return Self { workload, ..Self::default() } };
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let condition = |name: &str| conditions.iter().find(|it| it.type_ == name);
         let phase = status.phase.as_deref();
@@ -51,6 +94,7 @@ impl PodView {
             host_ips = one.collect();
         }
         Self {
+            workload,
             is_ready,
             is_leaving,
             host_ips,
@@ -89,8 +133,11 @@ fn described(reason: &str, message: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
+    use super::super::live::Live;
     use super::*;
 
     fn view(metadata: &Value, status: &Value) -> PodView {
@@ -110,6 +157,46 @@ mod tests {
         let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"});
         let leaving = view(&metadata, &status);
         assert!(!leaving.is_ready && leaving.is_leaving);
+    }
+
+    /// What a Gateway with the uid `ours` has, and beside it what was made for a former one.
+    fn live() -> LiveObjects {
+        let live = |kind, name: &str, owner: &str| {
+            let live = Live {
+                uid: format!("uid of {name}"),
+                owner_uid: owner.to_owned(),
+                is_terminating: false,
+                object: Value::Null,
+            };
+            ((kind, name.to_owned()), Arc::new(live))
+        };
+        [
+            live(ManagedKind::Service, "other", "ours"),
+            live(ManagedKind::Deployment, "web-gwapi", "ours"),
+            live(ManagedKind::DaemonSet, "nodes", "ours"),
+            live(ManagedKind::Deployment, "old", "former"),
+        ]
+        .into()
+    }
+
+    #[test]
+    fn a_pod_belongs_to_the_gateway_that_owns_what_runs_it_whatever_its_labels() {
+        let is_ours = |kind: &str, name: &str, uid: &str| {
+            let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid,
+                "controller": true});
+            let labels = json!({"app.kubernetes.io/instance": "web-gwapi",
+                "pod-template-hash": "5d4f"});
+            let metadata = json!({"name": "a", "labels": labels, "ownerReferences": [owner]});
+            view(&metadata, &json!({})).is_of("ours", &live())
+        };
+        assert!(is_ours("ReplicaSet", "web-gwapi-5d4f", "any"));
+        assert!(is_ours("DaemonSet", "nodes", "uid of nodes"));
+        assert!(!is_ours("DaemonSet", "nodes", "another"));
+        assert!(!is_ours("ReplicaSet", "web-gwapi-6a6a", "any"), "a ReplicaSet made by hand");
+        assert!(!is_ours("ReplicaSet", "web-gwapi-2-5d4f", "any"));
+        assert!(!is_ours("ReplicaSet", "old-5d4f", "any"), "that of a former Gateway");
+        assert!(!is_ours("ReplicaSet", "other-5d4f", "any"), "that of another Gateway");
+        assert!(!view(&json!({"name": "a"}), &json!({})).is_of("ours", &live()), "made by hand");
     }
 
     #[test]

@@ -470,3 +470,29 @@ async fn the_service_that_was_made_is_not_deleted_for_being_named_as_the_users()
     assert!(now.metadata.deletion_timestamp.is_none());
     bench.clean().await;
 }
+
+#[tokio::test]
+async fn a_gateway_does_not_pass_pods_of_a_namesake_for_its_own() {
+    let bench = Bench::new(&json!({})).await;
+    // Both names come to `a-b-gwapi`, and the second one cannot have it.
+    let owner = bench.gateway("a-b", "gwapi").await;
+    let other = bench.gateway("a", "b-gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&owner);
+    running.report(&owner, is_served).await;
+    running.set(&other);
+    let is_refused = |report: &InfrastructureReport| {
+        report.unmet.iter().any(|(reason, _)| *reason == ConditionReason::NoResources)
+    };
+    let report = running.report(&other, is_refused).await;
+    assert!(!report.ready);
+    assert_eq!(report.addresses, []);
+
+    // What becomes of the pods concerns the one whose pods they are.
+    let pods = ListParams::default().labels("app.kubernetes.io/instance=a-b-gwapi");
+    let deleted = bench.api::<Pod>().delete_collection(&DeleteParams::default(), &pods).await;
+    deleted.expect("it is there");
+    running.report(&owner, |report| !report.ready).await;
+    running.report(&owner, is_served).await;
+    bench.clean().await;
+}
