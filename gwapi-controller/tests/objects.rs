@@ -11,7 +11,7 @@ use gwapi_translate::infrastructure::{
 };
 use gwapi_translate::ir::GatewayId;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn made(wanted: &GatewayInfrastructure) -> Vec<Manifest> {
     let bootstrap = Bootstrap {
@@ -140,4 +140,33 @@ proptest! {
         let label = controller_label(&format!("example.test/{path}"));
         prop_assert!(is_label_value(&label), "{label}");
     }
+}
+
+#[test]
+fn a_patch_leaves_the_labels_by_which_pods_are_found() {
+    let plain = made(&wanted("web", "gwapi", Vec::new()));
+    let expected = &pod_template(&plain)["metadata"]["labels"];
+    for patch in [
+        json!({"metadata": {"labels": {
+            "gwapi.dev/controller": "another",
+            "app.kubernetes.io/managed-by": null,
+            "app.kubernetes.io/instance": "another",
+            "gateway.networking.k8s.io/gateway-name": null,
+        }}}),
+        json!({"metadata": {"labels": null}}),
+        json!({"metadata": null}),
+    ] {
+        let mut wanted = wanted("web", "gwapi", Vec::new());
+        wanted.parameters.workload.pod_template_patch = patch.as_object().cloned();
+        let patched = made(&wanted);
+        assert_eq!(&pod_template(&patched)["metadata"]["labels"], expected, "{patch}");
+    }
+    let mut wanted = wanted("web", "gwapi", Vec::new());
+    let patch = json!({"metadata": {"labels": {"team": "shop"}}});
+    wanted.parameters.workload.pod_template_patch = patch.as_object().cloned();
+    assert_eq!(pod_template(&made(&wanted))["metadata"]["labels"]["team"], "shop");
+    // What is no set of labels is for the API server to refuse.
+    let patch = json!({"metadata": {"labels": "none"}});
+    wanted.parameters.workload.pod_template_patch = patch.as_object().cloned();
+    assert_eq!(pod_template(&made(&wanted))["metadata"]["labels"], "none");
 }

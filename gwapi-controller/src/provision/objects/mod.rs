@@ -157,8 +157,15 @@ impl Maker<'_> {
         }
     }
 
-    /// The Gateway's labels, and ours, which it cannot take the place of: we find things by them.
+    /// The Gateway's labels, and ours, which it cannot take the place of.
     fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.wanted.labels.clone();
+        labels.extend(self.own_labels());
+        labels
+    }
+
+    /// The labels by which we find things.
+    fn own_labels(&self) -> BTreeMap<String, String> {
         let controller = controller_label(&self.settings.controller_name);
         let ours = [
             (MANAGED_BY_LABEL, MANAGED_BY.to_owned()),
@@ -166,8 +173,7 @@ impl Maker<'_> {
             (GATEWAY_NAME_LABEL, label_value(&self.wanted.gateway.name)),
             (CLASS_NAME_LABEL, label_value(&self.wanted.class)),
         ];
-        let mut labels = self.wanted.labels.clone();
-        labels.extend(ours.map(|(key, value)| (key.to_owned(), value)));
+        let mut labels: BTreeMap<_, _> = ours.map(|(key, value)| (key.to_owned(), value)).into();
         labels.extend(self.selector());
         labels
     }

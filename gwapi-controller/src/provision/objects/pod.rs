@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::{parameters, patch};
 use super::{CA_KEY, Maker, number, some};
@@ -65,8 +65,22 @@ impl Maker<'_> {
         }
         if let Some(change) = &workload.pod_template_patch {
             patch::merge(&mut template, &Value::Object(change.clone()));
+            self.put_labels_back(&mut template);
         }
         template
+    }
+
+    /// A pod without the labels by which we find it would be nobody's. What cannot have labels the API
+    /// server refuses.
+    fn put_labels_back(&self, template: &mut Value) {
+        let empty = || Value::Object(Map::new());
+        let metadata =
+            template.as_object_mut().map(|it| it.entry("metadata").or_insert_with(empty));
+        let metadata = metadata.and_then(Value::as_object_mut);
+        let labels = metadata.map(|it| it.entry("labels").or_insert_with(empty));
+        if let Some(labels) = labels.and_then(Value::as_object_mut) {
+            labels.extend(self.own_labels().into_iter().map(|(key, value)| (key, value.into())));
+        }
     }
 
     /// A spread constraint that says nothing else counts the Gateway's pods.
