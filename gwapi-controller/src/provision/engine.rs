@@ -226,6 +226,7 @@ impl Engine {
                 let concerned = self.store.see(&stream, seen);
                 self.look_at(concerned);
             }
+            Sighting::Unlisted(stream) => self.store.give_up(&stream),
             Sighting::Service(name, service) => {
                 if let Some((_, known)) = self.existing.get_mut(&name) {
                     *known = Some(service);

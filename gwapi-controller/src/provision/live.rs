@@ -101,7 +101,7 @@ pub(super) struct Store {
     index: BTreeMap<Place, Concerns>,
     /// What a list has named so far.
     listed: BTreeMap<Stream, BTreeSet<Place>>,
-    /// Streams that have listed once.
+    /// Streams that have listed once, or cannot be listed.
     synced: BTreeSet<Stream>,
 }
 
@@ -122,9 +122,14 @@ impl Store {
         pods.map(|pods| pods.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Whether a stream has listed once.
+    /// Whether a stream has listed once, or cannot be listed.
     pub(super) fn is_synced(&self, stream: &Stream) -> bool {
         self.synced.contains(stream)
+    }
+
+    /// A stream cannot be listed: what it has is found out object by object, and nobody waits for it.
+    pub(super) fn give_up(&mut self, stream: &Stream) {
+        self.synced.insert(stream.clone());
     }
 
     /// Takes in what a watch tells.
@@ -334,6 +339,20 @@ mod tests {
         assert_eq!(store.see(&services, Seen::InitDone), concerns("web"));
         assert_eq!(names(&store, "web"), ["account", "b"]);
         assert!(store.is_synced(&services));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_cannot_be_listed_and_it_may_come_later() {
+        let mut store = Store::default();
+        let services = stream(Some(ManagedKind::Service));
+        store.see(&services, Seen::Init);
+        assert!(!store.is_synced(&services));
+        store.give_up(&services);
+        assert!(store.is_synced(&services));
+        store.see(&services, Seen::Init);
+        store.see(&services, Seen::Apply(service("a", "web")));
+        store.see(&services, Seen::InitDone);
+        assert_eq!(names(&store, "web"), ["a"]);
     }
 
     #[test]
