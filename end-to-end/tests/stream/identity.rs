@@ -163,6 +163,26 @@ fn a_gateway_has_no_more_streams_than_it_may_have() {
 }
 
 #[test]
+fn a_proxy_has_no_more_streams_than_it_may_have_and_keeps_out_no_other() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("one", "default", "web-gwapi");
+    tokens.add("two", "default", "web-gwapi");
+    let limits = ServeLimits { streams_per_proxy: 1, ..ServeLimits::default() };
+    let mut controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    let service = Service::to(controller.address());
+    let _first = Home::new(&authority, "one").start(&service);
+    controller.wait_for_proxies(1);
+    let same = Home::new(&authority, "one").start(&service);
+    controller.wait_for_tokens(controller.asked() + 2);
+    assert!(!same.is_ready());
+    let _other = Home::new(&authority, "two").start(&service);
+    controller.wait(|report| report.connected == 2);
+    let proxies = controller.handle.proxies().into_iter().map(|it| it.proxy);
+    assert_eq!(proxies.collect::<Vec<_>>(), ["pod-of-one", "pod-of-two"]);
+}
+
+#[test]
 fn a_stream_ends_with_its_age_and_the_next_one_brings_nothing_new() {
     let (authority, port) = (Authority::new(), free_port());
     let tokens = Tokens::new();

@@ -63,6 +63,13 @@ pub struct Owner {
     pub uid: String,
 }
 
+impl Identity {
+    /// Name of the proxy: that of its pod, where it is known.
+    pub(super) fn proxy(&self) -> String {
+        self.pod.clone().unwrap_or_else(|| self.to_string())
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "system:serviceaccount:{}:{}", self.namespace, self.service_account)

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::authenticate::{Identity, Owner};
 use super::report::ProxyReport;
+use super::settings::ServeLimits;
 
 /// Number of a stream, never used twice.
 pub(super) type StreamId = u64;
@@ -81,6 +82,8 @@ pub(super) enum Denied {
     Owner,
     /// The Gateway has as many streams as it may have.
     Full,
+    /// The proxy has as many streams as it may have.
+    Proxy,
 }
 
 impl Gateway {
@@ -131,12 +134,16 @@ impl Gateway {
         stream: StreamId,
         identity: &Identity,
         proxy: String,
-        limit: usize,
+        limits: &ServeLimits,
     ) -> Result<Arc<Notify>, Denied> {
         self.permits(identity)?;
         let mut state = self.lock();
-        if state.streams.len() >= limit {
+        if state.streams.len() >= limits.streams_per_gateway {
             return Err(Denied::Full);
+        }
+        let own = state.streams.values().filter(|stream| stream.proxy == proxy).count();
+        if own >= limits.streams_per_proxy {
+            return Err(Denied::Proxy);
         }
         let wake = Arc::new(Notify::new());
         let entry = Stream {

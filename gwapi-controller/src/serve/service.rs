@@ -143,6 +143,10 @@ pub(super) fn status(denied: Denied, gateway: &GatewayId, identity: &Identity) -
         Denied::Full => Status::resource_exhausted(format!(
             "the Gateway {gateway} has as many proxies as it may have"
         )),
+        Denied::Proxy => Status::resource_exhausted(format!(
+            "{} has as many streams as it may have; one that is no longer used ends within a minute",
+            identity.proxy()
+        )),
     }
 }
 

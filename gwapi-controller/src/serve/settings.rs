@@ -43,6 +43,9 @@ pub struct ServeLimits {
     pub admission_timeout: Duration,
     /// Streams of a Gateway, so that a proxy that reconnects too often harms its own Gateway alone.
     pub streams_per_gateway: usize,
+    /// Streams of a proxy, which needs one, and a second one while the end of the first has not been
+    /// noticed yet. With `message_bytes` this is what one proxy can have kept for it.
+    pub streams_per_proxy: usize,
     /// Bytes of a message from a proxy. The first one names all that the proxy has, about 100 bytes
     /// for a resource.
     pub message_bytes: usize,
@@ -65,7 +68,8 @@ impl Default for ServeLimits {
             strangers_of_one_address: 32,
             admission_timeout: Duration::from_secs(10),
             streams_per_gateway: 1024,
-            message_bytes: 16 * 1024 * 1024,
+            streams_per_proxy: 4,
+            message_bytes: 8 * 1024 * 1024,
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(60),

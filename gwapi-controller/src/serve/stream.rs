@@ -33,10 +33,9 @@ impl Opened {
         gateway: Arc<Gateway>,
         identity: Identity,
     ) -> Result<Self, Denied> {
-        let proxy = identity.pod.clone().unwrap_or_else(|| identity.to_string());
+        let proxy = identity.proxy();
         let id = hub.new_stream();
-        let limit = hub.limits.streams_per_gateway;
-        let wake = gateway.open(id, &identity, proxy.clone(), limit)?;
+        let wake = gateway.open(id, &identity, proxy.clone(), &hub.limits)?;
         hub.heard(&gateway.id);
         Ok(Self { hub: Arc::clone(hub), gateway, id, identity, proxy, wake })
     }
@@ -96,7 +95,7 @@ impl Session {
         loop {
             gateway.permits(identity).map_err(|denied| match denied {
                 Denied::Gone => Status::not_found("the Gateway is served here no longer"),
-                Denied::Account | Denied::Owner | Denied::Full => {
+                Denied::Account | Denied::Owner | Denied::Full | Denied::Proxy => {
                     Status::permission_denied("the Gateway's proxies use another account now")
                 }
             })?;
