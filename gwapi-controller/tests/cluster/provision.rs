@@ -437,9 +437,12 @@ async fn a_gateway_that_is_deleted_in_the_foreground_goes_with_everything() {
     bench.until::<ConfigMap>("web-gwapi-config-ca", "it goes", |it| it.is_none()).await;
     bench.until::<Deployment>("web-gwapi", "it goes", |it| it.is_none()).await;
     // Whatever is asked for now is answered, and not made.
-    wanted.ports.push(InfrastructurePort { port: 8080, protocol: TransportProtocol::Tcp });
+    wanted.addresses = vec![RequestedAddress::Ip("192.0.2.1".parse().expect("an address"))];
     running.set(&wanted);
-    running.report(&wanted, |report| !report.ready).await;
+    let is_answered = |report: &InfrastructureReport| {
+        report.unmet.iter().any(|(_, message)| message.contains("192.0.2.1"))
+    };
+    running.report(&wanted, is_answered).await;
     let service = bench.api::<Service>().get_opt("web-gwapi").await.expect("an answer");
     assert!(service.is_none());
     bench.change_gateway(&wanted, json!({"metadata": {"finalizers": null}})).await;
