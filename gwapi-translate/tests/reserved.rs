@@ -114,3 +114,32 @@ fn what_controllers_of_kubernetes_write_is_not_set_from_infrastructure() {
         "{told}"
     );
 }
+
+#[test]
+fn annotations_by_which_nodes_loosen_the_security_of_pods_are_not_set_from_infrastructure() {
+    let dangerous = [
+        "container.apparmor.security.beta.kubernetes.io/proxy",
+        "container.seccomp.security.alpha.kubernetes.io/proxy",
+        "io.kubernetes.cri-o.Devices",
+        "kubernetes.io/config.mirror",
+        "seccomp.security.alpha.kubernetes.io/pod",
+        "security.alpha.kubernetes.io/unsafe-sysctls",
+    ];
+    let mut annotations: serde_json::Map<_, _> =
+        dangerous.iter().map(|key| ((*key).to_owned(), json!("unconfined"))).collect();
+    let harmless = "kubectl.kubernetes.io/default-container";
+    annotations.insert(harmless.to_owned(), json!("proxy"));
+    let translation = run(
+        json!({
+            "gatewayClassName": "gwapi",
+            "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}],
+            "infrastructure": {"annotations": annotations},
+        }),
+        None,
+    );
+    let infrastructure = infrastructure(&translation);
+    assert_eq!(infrastructure.annotations, [(harmless.into(), "proxy".into())].into());
+    let told = conditions(&translation);
+    assert!(told.contains("Accepted=True"), "{told}");
+    assert!(told.contains(&format!("{} not set, because nodes", dangerous.join(", "))), "{told}");
+}

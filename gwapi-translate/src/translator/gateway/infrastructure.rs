@@ -30,7 +30,7 @@ pub(super) fn plan(
         name: infrastructure_name(id, class),
         hold: refused || no_address,
         labels: asked.map(|it| without_owned(&it.labels)).unwrap_or_default(),
-        annotations: asked.map(|it| without_owned(&it.annotations)).unwrap_or_default(),
+        annotations: asked.map(|it| harmless(&it.annotations)).unwrap_or_default(),
         service_annotations: service_annotations(gateway, &parameters),
         ports: Vec::new(),
         addresses: addresses.requested.clone(),
@@ -61,6 +61,33 @@ fn is_owned(key: &str) -> bool {
     OWNED.contains(&key) || prefix.is_some_and(|prefix| OWNED_PREFIXES.contains(&prefix))
 }
 
+/// Prefixes of annotations of pods by which a node decides what a pod may do. They are for whoever may
+/// write pods, which is more than whoever may write Gateways.
+const OF_NODES: [&str; 4] = [
+    "container.apparmor.security.beta.kubernetes.io",
+    "container.seccomp.security.alpha.kubernetes.io",
+    "seccomp.security.alpha.kubernetes.io",
+    "security.alpha.kubernetes.io",
+];
+
+/// What such annotations of container runtimes begin with, and those of pods that a node makes of its
+/// own files.
+const OF_NODES_BEGIN: [&str; 2] = ["io.kubernetes.cri", "kubernetes.io/config."];
+
+/// Whether an annotation of a pod is one that a node acts on.
+fn is_of_nodes(key: &str) -> bool {
+    let prefix = key.split_once('/').map(|(prefix, _)| prefix);
+    prefix.is_some_and(|prefix| OF_NODES.contains(&prefix))
+        || OF_NODES_BEGIN.iter().any(|begin| key.starts_with(begin))
+}
+
+/// The annotations that are set on what is made, pods included.
+fn harmless(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut annotations = without_owned(asked);
+    annotations.retain(|key, _| !is_of_nodes(key));
+    annotations
+}
+
 fn without_owned(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let ours = asked.iter().filter(|(key, _)| !is_owned(key));
     ours.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -71,12 +98,20 @@ pub(super) fn note(gateway: &Gateway) -> Option<String> {
     let asked = gateway.spec.infrastructure.as_ref()?;
     let keys = asked.labels.keys().chain(asked.annotations.keys());
     let owned: Vec<&str> = keys.map(String::as_str).filter(|key| is_owned(key)).collect();
-    (!owned.is_empty()).then(|| {
-        format!(
-            "spec.infrastructure: {} not set, because controllers of Kubernetes write it themselves",
-            owned.join(", ")
-        )
-    })
+    let annotations = asked.annotations.keys().map(String::as_str);
+    let of_nodes: Vec<&str> = annotations.filter(|key| is_of_nodes(key)).collect();
+    let reasons = [
+        (owned, "controllers of Kubernetes write it themselves"),
+        (
+            of_nodes,
+            "nodes decide by it what a pod may do; `workload.podTemplatePatch` of GatewayParameters is \
+             for that",
+        ),
+    ];
+    let told = reasons.iter().filter(|(keys, _)| !keys.is_empty());
+    let told: Vec<String> =
+        told.map(|(keys, why)| format!("{} not set, because {why}", keys.join(", "))).collect();
+    (!told.is_empty()).then(|| format!("spec.infrastructure: {}", told.join("; ")))
 }
 
 /// Annotations for Services alone. What the Gateway says of itself counts more than what all Gateways
