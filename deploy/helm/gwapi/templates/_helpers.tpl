@@ -52,8 +52,3 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- printf "%s:%s" $repository (default $root.Chart.AppVersion $image.tag) -}}
 {{- end -}}
-
-{{/* The value of the label gwapi.dev/controller, as the controller makes it of its name. */}}
-{{- define "gwapi.controllerLabel" -}}
-{{- regexReplaceAll "/" .Values.controller.name "_" -}}
-{{- end -}}
