@@ -215,7 +215,8 @@ pub struct WorkloadParameters {
     /// What is laid over the template of the pods last, for what has no field here: a strategic merge
     /// patch of a PodTemplateSpec. Objects are merged member by member, `containers`, `volumes`,
     /// `env`, `volumeMounts` and the like by their names, other lists are replaced, and null takes a
-    /// member out. The container of the proxy is named `proxy`.
+    /// member out: `kubectl apply` hands it on with `--server-side` alone. The container of the proxy
+    /// is named `proxy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template_patch: Option<JsonObject>,
 }
