@@ -62,8 +62,8 @@ pub(super) struct Failure {
 /// Why something could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Something that is not ours has the name. The text says whose it is.
-    Clash(String),
+    /// Something that is not ours has the name. It belongs to the Gateway that is named, or to none.
+    Clash(Option<String>),
     /// The API server refuses what the object says.
     Invalid(String),
     /// The API server refuses us: rights or quotas.
@@ -76,14 +76,32 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, name) = &self.key;
         match &self.cause {
-            Cause::Clash(whose) => write!(
-                f,
-                "{kind} {name} is there already and {whose}; delete or rename it, or rename the Gateway"
-            ),
+            Cause::Clash(owner) => f.write_str(&clash(&[&self.key], owner.as_deref())),
             Cause::Invalid(message) => write!(f, "{kind} {name} is refused: {message}"),
             Cause::Forbidden(message) => write!(f, "{kind} {name} is forbidden: {message}"),
             Cause::Transient(message) => write!(f, "{kind} {name}: {message}"),
         }
+    }
+}
+
+/// What is told of objects whose names are taken by what belongs to a Gateway, or to nobody whom we know.
+pub(super) fn clash(keys: &[&Key], owner: Option<&str>) -> String {
+    let names: Vec<String> = keys.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+    let names = names.join(", ");
+    let (are, belong, do_not, them) = if keys.len() == 1 {
+        ("is", "belongs", "does", "it")
+    } else {
+        ("are", "belong", "do", "them")
+    };
+    match owner {
+        Some(gateway) => format!(
+            "{names} {are} there already and {belong} to Gateway {gateway}, for which the same name is \
+             used; rename this Gateway or its class"
+        ),
+        None => format!(
+            "{names} {are} there already and {do_not} not belong to this Gateway; delete or rename \
+             {them}, or rename the Gateway"
+        ),
     }
 }
 
@@ -251,8 +269,8 @@ impl Site {
             Some((gateway, _)) if gateway == self.gateway => {
                 Err(Cause::Transient("that of a former Gateway is still there".to_owned()))
             }
-            Some((gateway, _)) => Err(Cause::Clash(format!("belongs to Gateway {}", gateway.name))),
-            None => Err(Cause::Clash("does not belong to this Gateway".to_owned())),
+            Some((gateway, _)) => Err(Cause::Clash(Some(gateway.name.to_string()))),
+            None => Err(Cause::Clash(None)),
         }
     }
 
@@ -395,12 +413,18 @@ mod tests {
     fn a_clash_says_what_to_do() {
         let failure = Failure {
             key: (ManagedKind::Service, "web-gwapi".to_owned()),
-            cause: Cause::Clash("does not belong to this Gateway".to_owned()),
+            cause: Cause::Clash(None),
         };
         assert_eq!(
             failure.to_string(),
             "Service web-gwapi is there already and does not belong to this Gateway; delete or rename \
              it, or rename the Gateway"
+        );
+        let account = (ManagedKind::ServiceAccount, "web-gwapi".to_owned());
+        assert_eq!(
+            clash(&[&account, &failure.key], Some("we")),
+            "ServiceAccount web-gwapi, Service web-gwapi are there already and belong to Gateway we, for \
+             which the same name is used; rename this Gateway or its class"
         );
     }
 }

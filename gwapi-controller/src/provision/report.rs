@@ -11,10 +11,10 @@ use gwapi_translate::infrastructure::{
 };
 use serde_json::Value;
 
-use super::apply::{Cause, Failure};
+use super::apply::{Cause, Failure, clash};
 use super::assign::ServicePlan;
 use super::kind::ManagedKind;
-use super::live::LiveObjects;
+use super::live::{Key, LiveObjects};
 use super::parameters::{self, AddressSource};
 use super::plan::mistaken_service;
 use super::pods::PodView;
@@ -245,7 +245,12 @@ impl Report<'_> {
 
     /// What could not be made. An address that its Service cannot have is told already.
     fn name_failures(&mut self) {
+        let mut clashes: BTreeMap<Option<&str>, Vec<&Key>> = BTreeMap::new();
         for failure in self.view.failures {
+            if let Cause::Clash(owner) = &failure.cause {
+                clashes.entry(owner.as_deref()).or_default().push(&failure.key);
+                continue;
+            }
             let is_told = failure.key.0 == ManagedKind::Service
                 && matches!(failure.cause, Cause::Invalid(_))
                 && self.view.services.iter().any(|plan| {
@@ -255,6 +260,9 @@ impl Report<'_> {
                 self.unmet.push((reason_of(&failure.cause), failure.to_string()));
             }
         }
+        // What to do about them is told once.
+        let told = clashes.into_iter().map(|(owner, keys)| clash(&keys, owner));
+        self.unmet.extend(told.map(|message| (ConditionReason::NoResources, message)));
     }
 
     /// Why no proxy is ready, where something is in its way.

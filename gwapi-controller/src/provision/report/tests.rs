@@ -226,7 +226,7 @@ fn a_service_of_the_users_has_the_addresses() {
 
 #[test]
 fn what_cannot_be_made_is_told() {
-    let clash = Cause::Clash("does not belong to this Gateway".to_owned());
+    let clash = Cause::Clash(None);
     for (cause, reason) in [
         (clash, "NoResources"),
         (Cause::Forbidden("quota".to_owned()), "NoResources"),
@@ -239,6 +239,20 @@ fn what_cannot_be_made_is_told() {
         let unmet = case.unmet();
         assert!(unmet[0].starts_with(&format!("{reason}: Deployment web-gwapi")), "{unmet:?}");
     }
+}
+
+#[test]
+fn names_that_another_gateway_has_are_told_together() {
+    let clash = || Cause::Clash(Some("we".to_owned()));
+    let case = Case::new()
+        .balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]))
+        .failing(ManagedKind::ServiceAccount, clash())
+        .failing(ManagedKind::Deployment, clash())
+        .failing(ManagedKind::PodDisruptionBudget, Cause::Clash(None));
+    let unmet = case.unmet();
+    assert_eq!(unmet.len(), 2, "{unmet:?}");
+    assert!(unmet[0].contains("does not belong to this Gateway"), "{unmet:?}");
+    assert!(unmet[1].contains("ServiceAccount web-gwapi, Deployment web-gwapi are"), "{unmet:?}");
 }
 
 #[test]
