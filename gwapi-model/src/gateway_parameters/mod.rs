@@ -401,7 +401,7 @@ pub struct DrainParameters {
     /// Default: 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet: Option<GatewayDuration>,
-    /// It cuts what is still in flight after this time. Default: 60s.
+    /// It cuts what is still in flight after this time, of an hour at most. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GatewayDuration>,
 }

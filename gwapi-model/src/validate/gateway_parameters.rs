@@ -1,5 +1,7 @@
 //! GatewayParameters (GC-3, IN-3).
 
+use std::time::Duration;
+
 use super::checker::{Checker, quote};
 use super::syntax::{ANY, COPIED_ANNOTATION, IMAGE, LABEL_NAME, LABEL_VALUE, QUALIFIED_NAME};
 use crate::{
@@ -304,6 +306,9 @@ fn known_fields(check: &mut Checker, object: &JsonObject, known: &[&str]) {
     }
 }
 
+/// How long a proxy may take to end: a node that is drained waits for it.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
+
 fn proxy(check: &mut Checker, proxy: &ProxyParameters) {
     check.number("workers", proxy.workers.map(i64::from), 1..=1024);
     if let Some(level) = &proxy.log_level {
@@ -314,6 +319,12 @@ fn proxy(check: &mut Checker, proxy: &ProxyParameters) {
         check.optional("timeout", drain.timeout.as_ref(), |check, timeout: &GatewayDuration| {
             if timeout.get().is_zero() {
                 check.report("0 would cut every request: expected some time, such as 60s");
+            }
+            if timeout.get() > LONGEST_DRAIN {
+                check.report(format!(
+                    "{} would keep pods that were deleted: expected 1h at most",
+                    quote(timeout)
+                ));
             }
         });
     });

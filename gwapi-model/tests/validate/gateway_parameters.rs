@@ -298,6 +298,15 @@ fn settings_of_a_proxy_stay_in_their_ranges() {
                 &["spec.proxy.drain.timeout: 0 would cut every request: expected some time, such \
                    as 60s"],
             ),
+            case(
+                "pods that stay for days",
+                "/spec/proxy/drain/timeout",
+                json!("99999h"),
+                &[
+                    "spec.proxy.drain.timeout: `99999h` would keep pods that were deleted: expected \
+                   1h at most",
+                ],
+            ),
         ],
     );
 }
