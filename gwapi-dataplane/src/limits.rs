@@ -63,7 +63,7 @@ pub struct Limits {
     /// Connections per core; more wait in the kernel's queue. Where the limit on open files leaves
     /// room for fewer, and for one to an endpoint beside each, those few are the limit.
     pub max_connections_per_core: usize,
-    /// Time to connect to an endpoint.
+    /// Time to connect to an endpoint, the TLS handshake included where there is one.
     pub connect_timeout: Duration,
     /// Time from the end of the request to the head of the response, where the rule sets none.
     pub response_head_timeout: Duration,

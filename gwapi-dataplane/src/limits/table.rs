@@ -142,7 +142,8 @@ rows! {
         "clients' connections of a core; fewer where the limit on open files asks for it",
         "wait in the kernel's queue";
     connect_timeout: Time, 1, LONG,
-        "connecting to an endpoint", "another endpoint, up to three; then 503";
+        "connecting to an endpoint, its TLS handshake included",
+        "another endpoint, up to three; then 503, or 502 where TLS was at fault";
     response_head_timeout: Time, 1, LONG,
         "end of the request to the head of the response, where the rule sets no timeout", "504";
     response_idle_timeout: Time, 1, LONG,

@@ -180,6 +180,7 @@ impl Telemetry {
             handshakes: BTreeMap::new(),
             failures: BTreeMap::new(),
             rejections: BTreeMap::new(),
+            upstream_tls: BTreeMap::new(),
             memory: MemoryState {
                 used: self.memory.used.load(Ordering::Relaxed),
                 limit: self.memory.limit.load(Ordering::Relaxed),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use gwapi_model::NamespacedName;
-use gwapi_translate::ir::{GatewayId, ListenerKey};
+use gwapi_translate::ir::{BackendKey, GatewayId, ListenerKey};
 
 use super::access_log::AccessLog;
 use super::record::RequestRecord;
@@ -44,6 +44,14 @@ pub(super) struct HandshakeLabels {
     pub(super) reason: &'static str,
 }
 
+/// Names of a series of handshakes with endpoints that failed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct UpstreamTlsLabels {
+    /// None where there are more series than are kept.
+    pub(super) backend: Option<BackendKey>,
+    pub(super) reason: &'static str,
+}
+
 /// Names of a series of connections that broke.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FailureLabels {
@@ -67,6 +75,7 @@ pub(super) struct Shard {
     pub(super) handshakes: SharedSeries<HandshakeLabels, Count>,
     pub(super) failures: SharedSeries<FailureLabels, Count>,
     pub(super) rejections: SharedSeries<RejectionLabels, Count>,
+    pub(super) upstream_tls: SharedSeries<UpstreamTlsLabels, Count>,
 }
 
 /// All series of one kind, with their names.
@@ -169,6 +178,7 @@ pub(crate) struct WorkerTelemetry {
     handshakes: RefCell<Index<HandshakeLabels, Count>>,
     failures: RefCell<Index<FailureLabels, Count>>,
     rejections: RefCell<Index<RejectionLabels, Count>>,
+    upstream_tls: RefCell<Index<UpstreamTlsLabels, Count>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
@@ -181,6 +191,7 @@ impl WorkerTelemetry {
             handshakes: RefCell::default(),
             failures: RefCell::default(),
             rejections: RefCell::default(),
+            upstream_tls: RefCell::default(),
             access_log,
         }
     }
@@ -261,6 +272,27 @@ impl WorkerTelemetry {
         }
         let labels = HandshakeLabels { gateway: gateway.cloned(), reason };
         index.make(hash, labels, &self.shard.handshakes).add(1);
+    }
+
+    /// Counts a connection to an endpoint of a backend on which TLS failed. The reason is one of a fixed
+    /// few words.
+    pub(crate) fn upstream_tls_failed(&self, backend: &BackendKey, reason: &'static str) {
+        let mut index = self.upstream_tls.borrow_mut();
+        let mut backend = Some(backend);
+        loop {
+            let hash = index.hasher.hash_one((backend, reason));
+            let same = |labels: &UpstreamTlsLabels| {
+                labels.backend.as_ref() == backend && labels.reason == reason
+            };
+            if let Some(count) = index.find(hash, same) {
+                return count.add(1);
+            }
+            if index.len < MAX_SERIES || backend.is_none() {
+                let labels = UpstreamTlsLabels { backend: backend.cloned(), reason };
+                return index.make(hash, labels, &self.shard.upstream_tls).add(1);
+            }
+            backend = None;
+        }
     }
 
     /// Counts a connection that ended because of what its client sent, or did not send or read in

@@ -13,6 +13,7 @@ use super::gateway::Gateway;
 use super::shared::Shared;
 use super::snapshot::{Port, Snapshot};
 use super::sockets::{Failure, SocketChanges, Sockets};
+use super::upstream::UpstreamTlsClients;
 use super::worker::{Command, WorkerHandle, wait_done};
 use super::{ApplyReport, BoundListener, ConfigUpdate};
 use crate::observe::{ConfigApplied, Served};
@@ -24,6 +25,7 @@ pub(super) struct Applier {
     gateways: BTreeMap<GatewayId, Gateway>,
     sockets: Sockets,
     feedback: BTreeMap<GatewayId, Feedback>,
+    upstream_tls: UpstreamTlsClients,
 }
 
 /// The sockets that the Gateways want, and who gets each.
@@ -89,7 +91,7 @@ impl Applier {
         for (id, delta) in &update.gateways {
             let gateway =
                 self.gateways.entry(id.clone()).or_insert_with(|| Gateway::new(id.clone()));
-            gateway.apply(delta, &mut forgotten);
+            gateway.apply(delta, &mut self.upstream_tls, &mut forgotten);
         }
         forgotten
     }

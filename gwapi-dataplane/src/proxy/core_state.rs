@@ -192,8 +192,9 @@ impl CoreState {
         let mut backends = self.backends.borrow_mut();
         let backend = backends.entry(address(entry)).or_insert_with(|| {
             let places = entry.endpoints.iter().flat_map(|endpoints| places(endpoints));
-            let endpoints: Vec<_> =
-                places.map(|place| pool.endpoint(place, entry.backend.protocol)).collect();
+            let endpoints: Vec<_> = places
+                .map(|place| pool.endpoint(place, entry.backend.protocol, entry.tls.as_ref()))
+                .collect();
             // Cores that all start with the first endpoint would load it most.
             let next =
                 if endpoints.is_empty() { 0 } else { rand::random_range(0..endpoints.len()) };
@@ -256,6 +257,7 @@ mod tests {
         let entry = BackendEntry {
             backend: Arc::new(Backend { key, protocol: BackendProtocol::Http1, tls: None }),
             endpoints: Some(Arc::new(endpoints)),
+            tls: None,
         };
         let pool = Pool::new(Arc::default(), Rc::new(Limits::default()));
         CoreState::default().backend(&pool, &Arc::new(entry))

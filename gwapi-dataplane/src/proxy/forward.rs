@@ -97,8 +97,9 @@ impl Fields<'_> {
         self.settle(&body);
         self.vouch(vouched);
         let host = self.head.headers.remove(HOST);
+        let tls = self.way.backend.entry.tls.is_some();
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(if tls { "https" } else { "http" })
             .authority(host.as_ref().map_or(&b""[..], HeaderValue::as_bytes))
             .path_and_query(self.way.target.clone())
             .build()

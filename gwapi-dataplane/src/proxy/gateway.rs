@@ -15,6 +15,7 @@ use super::client_auth::ClientAuth;
 use super::core_state::{Forgotten, address};
 use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
 use super::tls::ListenerTls;
+use super::upstream::UpstreamTlsClients;
 
 /// A Gateway's configuration, and everything that is made of it.
 pub(super) struct Gateway {
@@ -74,7 +75,12 @@ impl Gateway {
     }
 
     /// Takes in a change; what it replaces is added to `forgotten`.
-    pub(super) fn apply(&mut self, delta: &ConfigDelta, forgotten: &mut Forgotten) {
+    pub(super) fn apply(
+        &mut self,
+        delta: &ConfigDelta,
+        clients: &mut UpstreamTlsClients,
+        forgotten: &mut Forgotten,
+    ) {
         let upserted = delta.upserts.iter().map(IrResource::key);
         let changed: BTreeSet<IrKey> = delta.removals.iter().cloned().chain(upserted).collect();
         for key in &changed {
@@ -93,7 +99,7 @@ impl Gateway {
         self.state = Arc::new(GatewayState {
             id: self.state.id.clone(),
             table: self.state.table.apply(delta),
-            backends: self.backends(&changed),
+            backends: self.backends(&changed, clients),
             listeners: self.listener_states(&changed),
         });
     }
@@ -131,11 +137,11 @@ impl Gateway {
         forgotten.rules.extend(rules);
     }
 
-    fn backends(&self, changed: &BTreeSet<IrKey>) -> BackendMap {
+    fn backends(&self, changed: &BTreeSet<IrKey>, clients: &mut UpstreamTlsClients) -> BackendMap {
         let mut backends = self.state.backends.clone();
         for key in changed {
             let (IrKey::Backend(key) | IrKey::Endpoints(key)) = key else { continue };
-            match self.backend(key) {
+            match self.backend(key, clients) {
                 Some(entry) => drop(backends.insert(key.clone(), Arc::new(entry))),
                 None => drop(backends.remove(key)),
             }
@@ -143,7 +149,7 @@ impl Gateway {
         backends
     }
 
-    fn backend(&self, key: &BackendKey) -> Option<BackendEntry> {
+    fn backend(&self, key: &BackendKey, clients: &mut UpstreamTlsClients) -> Option<BackendEntry> {
         let backend = match self.config.0.get(&IrKey::Backend(key.clone()))? {
             IrResource::Backend(backend) => Arc::clone(backend),
             _ => return None,
@@ -152,7 +158,8 @@ impl Gateway {
             Some(IrResource::Endpoints(endpoints)) => Some(Arc::clone(endpoints)),
             _ => None,
         };
-        Some(BackendEntry { backend, endpoints })
+        let tls = backend.tls.as_ref().map(|asked| clients.of(asked, backend.protocol));
+        Some(BackendEntry { backend, endpoints, tls })
     }
 
     fn listener_states(

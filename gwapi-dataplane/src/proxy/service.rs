@@ -272,6 +272,7 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
 fn local_reply(failure: Failure) -> LocalReply {
     match failure {
         Failure::Connect => LocalReply::Unavailable(CONNECT_FAILED),
+        Failure::Tls => LocalReply::BadGateway("the backend did not prove who it is"),
         Failure::Overflow => LocalReply::Unavailable("too many requests wait for the backend"),
         Failure::Timeout => LocalReply::GatewayTimeout,
         Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),

@@ -10,6 +10,7 @@ use gwapi_translate::ir::{Backend, BackendKey, Endpoints, GatewayId, Listener, L
 use rustls::ServerConfig;
 
 use super::client_auth::ClientAuth;
+use super::upstream::UpstreamTls;
 
 /// A map whose keys come from the configuration, never from clients.
 pub(super) type ConfigMap<K, V> = HashMap<K, V, RandomState>;
@@ -65,4 +66,6 @@ pub(super) struct BackendEntry {
     pub(super) backend: Arc<Backend>,
     /// None where no endpoint is known (HB-4).
     pub(super) endpoints: Option<Arc<Endpoints>>,
+    /// What connections to them are made with; none where those are in the clear.
+    pub(super) tls: Option<Arc<UpstreamTls>>,
 }

@@ -19,7 +19,8 @@ use super::client_auth::ClientAuth;
 
 /// ALPN of HTTP/2.
 pub(super) const ALPN_H2: &[u8] = b"h2";
-const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// ALPN of HTTP/1.1.
+pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Sessions that a listener remembers for clients that resume by identifier (TLS 1.2).
 const SESSIONS: usize = 1024;

@@ -36,9 +36,8 @@ pub(super) fn spawn(
 async fn run(client: OnUpgrade, endpoint: Upgraded, idle_timeout: Duration) -> io::Result<u64> {
     let client = client.await.map_err(io::Error::other)?;
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
-    let Upgraded { mut stream, read_ahead, _slot } = endpoint;
-    let (endpoint_read, endpoint_write) = stream.split();
-    let endpoint_read = io::Cursor::new(read_ahead).chain(endpoint_read);
+    let Upgraded { read, write: endpoint_write, read_ahead, _slot } = endpoint;
+    let endpoint_read = io::Cursor::new(read_ahead).chain(read);
     let moved = Notify::new();
     let both = async {
         tokio::try_join!(

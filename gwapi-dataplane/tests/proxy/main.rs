@@ -1,6 +1,7 @@
 //! The proxy as a whole, through real sockets: what clients send, what endpoints see, what clients
 //! get.
 
+mod backend_tls;
 mod clients;
 mod connections;
 mod cors;

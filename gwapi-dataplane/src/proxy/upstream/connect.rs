@@ -15,9 +15,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::http2_io::EndpointIo;
 use super::slots::Slot;
+use super::stream::{self, ReadHalf, WriteHalf};
+use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
 use crate::proxy::body::RequestBody;
 
@@ -64,11 +67,33 @@ impl fmt::Display for Place {
     }
 }
 
-/// A TCP connection to an endpoint.
-pub(super) async fn connect(place: &Place, limits: &Limits) -> io::Result<TcpStream> {
-    let stream = tokio::time::timeout(limits.connect_timeout, dial(place)).await??;
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// The endpoint takes none.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It took one, and did not prove in it who it is.
+    #[error(transparent)]
+    Tls(#[from] TlsFailure),
+}
+
+/// A connection to an endpoint, inside TLS where that is asked for: it has proved who it is then. All of
+/// that takes no longer than a connection may.
+pub(super) async fn connect(
+    place: &Place,
+    tls: Option<&UpstreamTls>,
+    limits: &Limits,
+) -> Result<(ReadHalf, WriteHalf), ConnectError> {
+    let client = tls.map(UpstreamTls::client).transpose()?;
+    let until = Instant::now() + limits.connect_timeout;
+    let stream = timeout_at(until, dial(place)).await.map_err(io::Error::from)??;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    let Some(client) = client else { return Ok(stream::plain(stream)) };
+    match timeout_at(until, client.handshake(stream)).await {
+        Ok(shaken) => Ok(stream::tls(shaken?)),
+        Err(_) => Err(TlsFailure::Timeout.into()),
+    }
 }
 
 async fn dial(place: &Place) -> io::Result<TcpStream> {
@@ -91,20 +116,21 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// An HTTP/2 connection by prior knowledge, for many requests at once.
+/// An HTTP/2 connection, by prior knowledge or agreed on in the handshake, for many requests at once.
 ///
 /// `slot` is its place among those that there may be. `settings` is told whenever the endpoint has said how many streams it takes, and at the end. Until it has, that is
 /// one: what waits for it can go elsewhere, and what the library holds cannot.
 pub(super) async fn http2(
     place: &Place,
+    tls: Option<&UpstreamTls>,
     limits: &Limits,
     settings: Rc<Notify>,
     slot: Option<Slot>,
-) -> io::Result<Http2> {
-    let stream = connect(place, limits).await?;
-    let address = stream.peer_addr()?;
+) -> Result<Http2, ConnectError> {
+    let halves = connect(place, tls, limits).await?;
+    let endpoint = place.clone();
     let (ended, is_settled) = (Rc::clone(&settings), Rc::new(Cell::new(false)));
-    let io = EndpointIo::new(stream, settings, Rc::clone(&is_settled));
+    let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled));
     let window = u32::try_from(limits.max_upstream_stream_bytes).unwrap_or(u32::MAX);
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -127,7 +153,7 @@ pub(super) async fn http2(
             None => Poll::Ready(Ok(())),
         });
         if let Err(error) = driving.await {
-            tracing::debug!(%address, %error, "upstream connection ended");
+            tracing::debug!(%endpoint, %error, "upstream connection ended");
         }
         // So that those who send learn of it, and those who wait.
         driven.take();

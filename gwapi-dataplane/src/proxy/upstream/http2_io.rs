@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::http1::MAX_INFORMATIONAL;
+use super::stream::{ReadHalf, WriteHalf};
 
 /// The head of a frame, and the first byte of what is in it.
 const LOOKED_AT: usize = 10;
@@ -33,7 +33,8 @@ const MAX_REMEMBERED: usize = 1024;
 
 /// The socket, with an eye on what comes.
 pub(super) struct EndpointIo {
-    stream: TcpStream,
+    read: ReadHalf,
+    write: WriteHalf,
     scanner: Scanner,
     /// Told when the endpoint has said how many streams it takes.
     settings: Rc<Notify>,
@@ -42,8 +43,12 @@ pub(super) struct EndpointIo {
 }
 
 impl EndpointIo {
-    pub(super) fn new(stream: TcpStream, settings: Rc<Notify>, is_settled: Rc<Cell<bool>>) -> Self {
-        Self { stream, scanner: Scanner::default(), settings, is_settled }
+    pub(super) fn new(
+        (read, write): (ReadHalf, WriteHalf),
+        settings: Rc<Notify>,
+        is_settled: Rc<Cell<bool>>,
+    ) -> Self {
+        Self { read, write, scanner: Scanner::default(), settings, is_settled }
     }
 }
 
@@ -55,7 +60,7 @@ impl AsyncRead for EndpointIo {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        ready!(Pin::new(&mut this.read).poll_read(cx, buffer))?;
         let seen = this.scanner.scan(&buffer.filled()[before..]);
         if seen.flooded {
             let error = "too many informational responses";
@@ -75,7 +80,7 @@ impl AsyncWrite for EndpointIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        Pin::new(&mut self.write).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -83,19 +88,19 @@ impl AsyncWrite for EndpointIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.write).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.write.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.write).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }
 

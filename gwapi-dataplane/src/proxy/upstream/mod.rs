@@ -11,10 +11,13 @@ mod connect;
 mod discard;
 mod http1;
 mod http2_io;
+mod identity;
 mod pool;
 mod retry;
 mod send;
 mod slots;
+mod stream;
+mod tls;
 
 pub(super) use body::UpstreamBody;
 pub(super) use connect::Place;
@@ -24,3 +27,4 @@ pub(super) use pool::{Endpoint, Lease, Pool};
 pub(super) use retry::send_with_retries;
 pub(super) use send::{Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, send};
 pub(super) use slots::AllSlots;
+pub(super) use tls::{UpstreamTls, UpstreamTlsClients};

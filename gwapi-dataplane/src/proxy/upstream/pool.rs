@@ -5,22 +5,33 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gwapi_translate::ir::BackendProtocol;
 use hyper::client::conn::http2;
 use tokio::sync::Notify;
 
-use super::connect::{self, Http2, Place};
+use super::connect::{self, ConnectError, Http2, Place};
 use super::http1::Http1;
 use super::slots::{AllSlots, Slot, Slots, Turn};
+use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
 use crate::proxy::body::RequestBody;
+use crate::proxy::core_state::address;
 use crate::proxy::snapshot::ConfigMap;
+
+/// Time between two warnings of a core that an endpoint does not prove who it is.
+const WARNING_PERIOD: Duration = Duration::from_secs(10);
+
+const SHARED_FAILURE: &str = "the connection that this request waited for failed";
+
+/// What connections are shared by: the place, whether HTTP/2 is spoken, and the address of what TLS asks
+/// for. None that was verified for one policy is used for another.
+type Key = (Place, bool, Option<usize>);
 
 /// All endpoints that a core knows of.
 pub(in crate::proxy) struct Pool {
-    endpoints: RefCell<ConfigMap<(Place, bool), Rc<Endpoint>>>,
+    endpoints: RefCell<ConfigMap<Key, Rc<Endpoint>>>,
     all_slots: Arc<AllSlots>,
     limits: Rc<Limits>,
 }
@@ -30,23 +41,28 @@ impl Pool {
         Self { endpoints: RefCell::default(), all_slots, limits }
     }
 
-    /// The endpoint at a place; backends that name the same one share its connections.
+    /// The endpoint at a place; backends that name the same one and ask the same of it share its
+    /// connections.
     pub(in crate::proxy) fn endpoint(
         &self,
         place: Place,
         protocol: BackendProtocol,
+        tls: Option<&Arc<UpstreamTls>>,
     ) -> Rc<Endpoint> {
         let h2c = protocol == BackendProtocol::H2c;
         let mut endpoints = self.endpoints.borrow_mut();
-        let endpoint = endpoints.entry((place.clone(), h2c)).or_insert_with(|| {
+        let key = (place.clone(), h2c, tls.map(address));
+        let endpoint = endpoints.entry(key).or_insert_with(|| {
             Rc::new(Endpoint {
                 slots: Slots::new(&self.all_slots, place.to_string(), &self.limits),
                 place,
+                tls: tls.map(Arc::clone),
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
                 multiplexed: tokio::sync::Mutex::default(),
                 streams: Rc::default(),
                 failed: Cell::new(None),
+                warned: Cell::new(None),
             })
         });
         Rc::clone(endpoint)
@@ -65,6 +81,8 @@ impl Pool {
 /// One endpoint as one core sees it.
 pub(in crate::proxy) struct Endpoint {
     pub(super) place: Place,
+    /// None where connections are in the clear. To hold it keeps its address from becoming another's.
+    tls: Option<Arc<UpstreamTls>>,
     in_flight: Cell<usize>,
     slots: Rc<Slots>,
     /// HTTP/1 connections without a request, the last used one at the end.
@@ -74,8 +92,10 @@ pub(in crate::proxy) struct Endpoint {
     multiplexed: tokio::sync::Mutex<Vec<Multiplexed>>,
     /// Requests that wait for one, or for a stream of them.
     streams: Rc<StreamQueue>,
-    /// When one could last not be made.
-    failed: Cell<Option<Instant>>,
+    /// When one could last not be made, and whether that was because of TLS.
+    failed: Cell<Option<(Instant, bool)>>,
+    /// When there was last a warning of it.
+    warned: Cell<Option<Instant>>,
 }
 
 struct Idle {
@@ -99,9 +119,9 @@ struct Usage {
 /// Why there is no connection for a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CheckoutError {
-    /// The endpoint takes none.
+    /// None could be made.
     #[error(transparent)]
-    Connect(#[from] io::Error),
+    Connect(#[from] ConnectError),
     /// As many as the limits allow are busy, and as many requests wait as may wait, or for too long.
     #[error("too many requests wait for a connection")]
     Overflow,
@@ -114,6 +134,20 @@ impl Endpoint {
             Place::Address(address) => Some(address),
             Place::Name(..) => None,
         }
+    }
+
+    fn tls(&self) -> Option<&UpstreamTls> {
+        self.tls.as_deref()
+    }
+
+    /// Whether to warn of a failure: not more than now and then.
+    pub(super) fn is_warning_due(&self) -> bool {
+        let now = Instant::now();
+        let is_due = self.warned.get().is_none_or(|at| now.duration_since(at) >= WARNING_PERIOD);
+        if is_due {
+            self.warned.set(Some(now));
+        }
+        is_due
     }
 
     /// Requests between choice of the endpoint and the end of the response.
@@ -144,8 +178,8 @@ impl Endpoint {
                 Waited::Slot(slot) => slot,
             },
         };
-        let stream = Box::pin(connect::connect(&self.place, limits)).await?;
-        Ok((Http1::new(stream, slot), false))
+        let halves = Box::pin(connect::connect(&self.place, self.tls(), limits)).await?;
+        Ok((Http1::new(halves, slot), false))
     }
 
     async fn wait(&self, limits: &Limits) -> Result<Waited, CheckoutError> {
@@ -195,7 +229,7 @@ impl Endpoint {
             }
             if let Some(slot) = self.place_for_another(&multiplexed, came)? {
                 let freed = Rc::clone(&self.streams.freed);
-                match Box::pin(connect::http2(&self.place, limits, freed, slot)).await {
+                match Box::pin(connect::http2(&self.place, self.tls(), limits, freed, slot)).await {
                     Ok(http2) => {
                         let made = Multiplexed::new(http2);
                         let stream = self.streams.open(&made);
@@ -206,7 +240,8 @@ impl Endpoint {
                         }
                     }
                     Err(error) => {
-                        self.failed.set(Some(Instant::now()));
+                        let in_tls = matches!(error, ConnectError::Tls(_));
+                        self.failed.set(Some((Instant::now(), in_tls)));
                         if multiplexed.is_empty() {
                             return Err(error.into());
                         }
@@ -231,18 +266,19 @@ impl Endpoint {
         &self,
         multiplexed: &[Multiplexed],
         came: Instant,
-    ) -> io::Result<Option<Option<Slot>>> {
-        let has_failed = self.failed.get().is_some_and(|failed| failed >= came);
+    ) -> Result<Option<Option<Slot>>, ConnectError> {
+        let failed = self.failed.get().filter(|(failed, _)| *failed >= came);
         if multiplexed.is_empty() {
             // One after the other they would wait too long.
-            return match has_failed {
-                true => Err(io::Error::other("the connection that this request waited for failed")),
-                false => Ok(Some(self.slots.try_open())),
+            return match failed {
+                Some((_, true)) => Err(TlsFailure::Shared.into()),
+                Some((_, false)) => Err(io::Error::other(SHARED_FAILURE).into()),
+                None => Ok(Some(self.slots.try_open())),
             };
         }
         // What has not said yet how much it takes is not full.
         let is_full = multiplexed.iter().all(|it| it.http2.is_settled());
-        Ok((is_full && !has_failed).then(|| self.slots.try_open()).flatten().map(Some))
+        Ok((is_full && failed.is_none()).then(|| self.slots.try_open()).flatten().map(Some))
     }
 
     /// Uses a connection over HTTP/2 for no more requests.
@@ -444,8 +480,6 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::net::TcpListener;
     use tokio::task::LocalSet;
 
@@ -462,7 +496,7 @@ mod tests {
         let limits = Limits { upstream_idle_timeout: LIMIT, ..limits.clone() };
         let pool = Pool::new(Arc::default(), Rc::new(limits));
         let address = listener.local_addr().expect("it is bound");
-        let endpoint = pool.endpoint(Place::Address(address), protocol);
+        let endpoint = pool.endpoint(Place::Address(address), protocol, None);
         (listener, pool, endpoint)
     }
 
@@ -582,7 +616,7 @@ mod tests {
         let limits = Limits { max_connections_per_endpoint: 1, ..Limits::default() };
         let (_listener, pool, endpoint) = silent(BackendProtocol::Http1, &limits).await;
         let other_core = Pool::new(Arc::clone(&pool.all_slots), Rc::clone(&pool.limits));
-        let there = other_core.endpoint(endpoint.place.clone(), BackendProtocol::Http1);
+        let there = other_core.endpoint(endpoint.place.clone(), BackendProtocol::Http1, None);
         let only = connection(&endpoint, &limits).await;
         let mut waiting = Box::pin(there.http1(&limits, false));
         assert!(futures_pending(&mut waiting).await);

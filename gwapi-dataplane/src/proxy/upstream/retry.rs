@@ -72,7 +72,7 @@ fn is_retried(sent: &Sent, retry: &HttpRetry, method: &Method, attempt: Attempt)
     match sent {
         Ok(answer) => lists(answer.response.status()),
         // Nothing was sent.
-        Err((Failure::Connect, _)) => true,
+        Err((Failure::Connect | Failure::Tls, _)) => true,
         // RY-6: by the timeout of an attempt, not by that of the request.
         Err((Failure::Timeout, _)) => {
             let is_over = attempt.deadline.is_some_and(|deadline| deadline <= Instant::now());

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::UpstreamBody;
+use super::connect::ConnectError;
 use super::http1::{self, Cause, Outgoing, Unanswered};
 use super::pool::{Checkout, CheckoutError, Endpoint, Lease, Stream};
 use crate::Limits;
@@ -54,6 +55,8 @@ pub(in crate::proxy) struct Answer {
 pub(in crate::proxy) enum Failure {
     /// No endpoint could be connected to; nothing was sent.
     Connect,
+    /// No endpoint proved who it is over TLS (BT-7); nothing was sent.
+    Tls,
     /// As many connections as the limits allow are busy, and too many requests wait for one.
     Overflow,
     /// A timeout passed.
@@ -69,7 +72,7 @@ pub(in crate::proxy) type Sent = Result<Answer, (Failure, Option<Rc<Endpoint>>)>
 
 /// Sends a request to an endpoint of a backend, which has some beside those to be `avoided`.
 ///
-/// An endpoint that cannot be connected to is left for another one. A connection that was kept and
+/// An endpoint that cannot be connected to, or does not prove who it is, is left for another one. A connection that was kept and
 /// turns out to be closed is replaced by the next, provided that nothing was sent, or that the
 /// request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent. A request without
 /// a body that an endpoint over HTTP/2 says it has not looked at is sent again, whatever it is.
@@ -83,6 +86,7 @@ pub(in crate::proxy) async fn send(
     let limits = &worker.limits;
     let progress = Rc::clone(message.progress());
     let mut tried: Vec<Rc<Endpoint>> = avoided.to_vec();
+    let mut last = Failure::Connect;
     while tried.len() < avoided.len() + attempt.endpoints {
         let Some(endpoint) = backend.endpoint(&tried).map(Rc::clone) else { break };
         let lease = Lease::new(&endpoint, limits);
@@ -91,7 +95,7 @@ pub(in crate::proxy) async fn send(
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let one = One { endpoint: &endpoint, limits };
+        let one = One { backend, endpoint: &endpoint, worker };
         let sent = {
             // Pinned here: to hand it on would make room for it once more.
             let sending = pin!(one.send(message));
@@ -101,7 +105,12 @@ pub(in crate::proxy) async fn send(
         let failure = match sent {
             Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
             Some(Err(Unsent::Refused(unsent))) => {
-                message = unsent;
+                (message, last) = (unsent, Failure::Connect);
+                tried.push(endpoint);
+                continue;
+            }
+            Some(Err(Unsent::Unproved(unsent))) => {
+                (message, last) = (unsent, Failure::Tls);
                 tried.push(endpoint);
                 continue;
             }
@@ -112,7 +121,7 @@ pub(in crate::proxy) async fn send(
         // A broken request body ends the exchange too, and then the client is to blame.
         return Err((progress.fault().map_or(failure, Failure::Client), Some(endpoint)));
     }
-    Err((Failure::Connect, tried.pop()))
+    Err((last, tried.pop()))
 }
 
 /// When an attempt has to be over.
@@ -194,6 +203,8 @@ impl Message {
 enum Unsent {
     /// The endpoint takes no connections; the request is as good as new.
     Refused(Message),
+    /// The endpoint does not prove who it is; the request is as good as new.
+    Unproved(Message),
     /// There is no room for it.
     Overflow,
     /// It may have been seen by the endpoint.
@@ -202,8 +213,9 @@ enum Unsent {
 
 /// One endpoint, to send one request to.
 struct One<'a> {
+    backend: &'a CoreBackend,
     endpoint: &'a Endpoint,
-    limits: &'a Limits,
+    worker: &'a Worker,
 }
 
 impl One<'_> {
@@ -215,20 +227,47 @@ impl One<'_> {
         }
     }
 
+    fn limits(&self) -> &Limits {
+        &self.worker.limits
+    }
+
+    /// What becomes of a request for which there is no connection.
+    #[cold]
+    fn unconnected(&self, error: &CheckoutError, message: Message) -> Unsent {
+        let endpoint = &self.endpoint.place;
+        match error {
+            CheckoutError::Connect(ConnectError::Tls(failure)) => {
+                let backend = self.backend.key();
+                if let Some(reason) = failure.reason() {
+                    self.worker.telemetry.upstream_tls_failed(backend, reason);
+                }
+                const WHAT: &str = "the endpoint does not prove who it is";
+                if failure.reason().is_some() && self.endpoint.is_warning_due() {
+                    tracing::warn!(%backend, %endpoint, error = %failure, WHAT);
+                } else {
+                    tracing::debug!(%backend, %endpoint, error = %failure, WHAT);
+                }
+                Unsent::Unproved(message)
+            }
+            CheckoutError::Connect(ConnectError::Io(_)) => {
+                tracing::debug!(%endpoint, %error, "no connection");
+                Unsent::Refused(message)
+            }
+            CheckoutError::Overflow => {
+                tracing::debug!(%endpoint, %error, "no connection");
+                Unsent::Overflow
+            }
+        }
+    }
+
     async fn http1(&self, mut outgoing: Box<Outgoing>) -> Result<Response<UpstreamBody>, Unsent> {
         let mut again = false;
         loop {
-            let (connection, reused) = match self.endpoint.http1(self.limits, again).await {
+            let (connection, reused) = match self.endpoint.http1(self.limits(), again).await {
                 Ok(checkout) => checkout,
-                Err(error) => {
-                    tracing::debug!(endpoint = %self.endpoint.place, %error, "no connection");
-                    return Err(match error {
-                        CheckoutError::Connect(_) => Unsent::Refused(Message::Http1(outgoing)),
-                        CheckoutError::Overflow => Unsent::Overflow,
-                    });
-                }
+                Err(error) => return Err(self.unconnected(&error, Message::Http1(outgoing))),
             };
-            match http1::exchange(connection, outgoing, self.limits).await {
+            match http1::exchange(connection, outgoing, self.limits()).await {
                 Ok(response) => return Ok(response.map(UpstreamBody::Http1)),
                 Err(Unanswered { outgoing: mut unanswered, silent, cause }) => {
                     let client = matches!(cause, Cause::Client);
@@ -250,16 +289,10 @@ impl One<'_> {
     ) -> Result<Response<UpstreamBody>, Unsent> {
         let (mut refusals, mut again) = (0, false);
         loop {
-            let checkout = match self.endpoint.http2(self.limits).await {
+            let checkout = match self.endpoint.http2(self.limits()).await {
                 Ok(checkout) => checkout,
                 Err(error) => {
-                    tracing::debug!(endpoint = %self.endpoint.place, %error, "no stream");
-                    return Err(match error {
-                        CheckoutError::Connect(_) => {
-                            Unsent::Refused(Message::Http2(Box::new(request)))
-                        }
-                        CheckoutError::Overflow => Unsent::Overflow,
-                    });
+                    return Err(self.unconnected(&error, Message::Http2(Box::new(request))));
                 }
             };
             let Checkout { mut sender, stream, reused, made } = checkout;
@@ -309,7 +342,7 @@ impl One<'_> {
         };
         let headers = response.headers_mut();
         // The library bounds the bytes of a head, not its fields.
-        let malformed = headers.len() > self.limits.max_response_headers
+        let malformed = headers.len() > self.limits().max_response_headers
             || headers.values().any(padded)
             || http1::length(headers).is_err();
         if malformed {

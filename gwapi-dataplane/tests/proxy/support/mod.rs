@@ -1,5 +1,6 @@
 //! What the tests are written with: configurations, endpoints and clients.
 
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod config;

@@ -12,11 +12,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::authority::TlsServer;
 use super::within;
 
 /// A request as an endpoint saw it.
@@ -70,6 +71,16 @@ impl Echo {
     }
 
     pub(crate) async fn on(address: SocketAddr, name: &str, http2: bool) -> Self {
+        Self::with(address, name, http2, None).await
+    }
+
+    /// Inside TLS.
+    pub(crate) async fn tls(name: &str, http2: bool, tls: &TlsServer) -> Self {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        Self::with(any, name, http2, Some(tls.clone())).await
+    }
+
+    async fn with(address: SocketAddr, name: &str, http2: bool, tls: Option<TlsServer>) -> Self {
         let listener = TcpListener::bind(address).await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -87,7 +98,17 @@ impl Echo {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, name.clone(), log.clone(), http2));
+                let (name, log, tls) = (name.clone(), log.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, name, log, http2).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, name, log, http2).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { address, requests, came, statuses, connections, task }
@@ -139,7 +160,10 @@ struct Log {
     statuses: Arc<Mutex<VecDeque<u16>>>,
 }
 
-async fn serve(stream: TcpStream, name: String, log: Log, http2: bool) {
+async fn serve<I>(stream: I, name: String, log: Log, http2: bool)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request: Request<Incoming>| {
         let (name, log) = (name.clone(), log.clone());
         async move { Ok::<_, Infallible>(echo(request, &name, &log).await) }
@@ -256,7 +280,7 @@ pub(crate) async fn gated() -> (Scripted, tokio::sync::watch::Sender<bool>) {
 }
 
 /// Reads to the end of a head; what it read is empty at the end of the connection.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

@@ -10,8 +10,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use http::{Response, StatusCode};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::body::Http1Body;
 use super::head::{self, Framing, ResponseHead};
@@ -19,6 +17,7 @@ use super::outgoing::{Outgoing, SendError};
 use super::upload::Upload;
 use crate::Limits;
 use crate::proxy::upstream::slots::Slot;
+use crate::proxy::upstream::stream::{ReadHalf, WriteHalf};
 
 /// Bytes that are read at once at first: room for the head of a usual response and a short body.
 const READ: usize = 8 * 1024;
@@ -37,9 +36,9 @@ pub(in crate::proxy::upstream) const MAX_INFORMATIONAL: usize = 32;
 
 /// A connection on which no request is under way.
 pub(in crate::proxy) struct Http1 {
-    read: OwnedReadHalf,
+    read: ReadHalf,
     /// Absent while a task of its own sends the rest of a request.
-    write: Option<OwnedWriteHalf>,
+    write: Option<WriteHalf>,
     input: BytesMut,
     made: Instant,
     slot: Slot,
@@ -78,7 +77,8 @@ pub(in crate::proxy::upstream) struct Unanswered {
 
 /// A connection that has left HTTP.
 pub(in crate::proxy) struct Upgraded {
-    pub(in crate::proxy) stream: TcpStream,
+    pub(in crate::proxy) read: ReadHalf,
+    pub(in crate::proxy) write: WriteHalf,
     /// What came behind the head already.
     pub(in crate::proxy) read_ahead: BytesMut,
     /// It goes on to count among the connections to the endpoint.
@@ -87,8 +87,10 @@ pub(in crate::proxy) struct Upgraded {
 
 impl Http1 {
     /// In a box, as it goes from hand to hand with each request.
-    pub(in crate::proxy::upstream) fn new(stream: TcpStream, slot: Slot) -> Box<Self> {
-        let (read, write) = stream.into_split();
+    pub(in crate::proxy::upstream) fn new(
+        (read, write): (ReadHalf, WriteHalf),
+        slot: Slot,
+    ) -> Box<Self> {
         let (input, made) = (BytesMut::new(), Instant::now());
         Box::new(Self { read, write: Some(write), input, made, slot })
     }
@@ -99,14 +101,9 @@ impl Http1 {
     }
 
     /// Whether it waits for a request: neither closed by the endpoint, nor has anything come that
-    /// nobody asked for and that the next request would take for its answer. Mostly this asks no
-    /// one: the runtime knows whether there is something to read.
+    /// nobody asked for and that the next request would take for its answer.
     pub(in crate::proxy::upstream) fn is_usable(&self) -> bool {
-        let nothing = self
-            .read
-            .try_read(&mut [0])
-            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        nothing && self.input.is_empty() && self.write.is_some()
+        self.read.is_quiet() && self.input.is_empty() && self.write.is_some()
     }
 
     pub(super) fn input(&mut self) -> &mut BytesMut {
@@ -114,7 +111,7 @@ impl Http1 {
     }
 
     /// Takes the half back that a task has sent with.
-    pub(super) fn take_back(&mut self, write: OwnedWriteHalf) {
+    pub(super) fn take_back(&mut self, write: WriteHalf) {
         self.write = Some(write);
     }
 
@@ -143,8 +140,7 @@ impl Http1 {
     /// Leaves HTTP; `None` where the request is not all sent yet.
     pub(in crate::proxy) fn upgrade(self) -> Option<Upgraded> {
         let Self { read, write, input, slot, .. } = self;
-        let stream = read.reunite(write?).ok()?;
-        Some(Upgraded { stream, read_ahead: input, _slot: slot })
+        Some(Upgraded { read, write: write?, read_ahead: input, _slot: slot })
     }
 }
 

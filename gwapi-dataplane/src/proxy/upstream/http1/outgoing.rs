@@ -223,8 +223,10 @@ impl Outgoing {
                 Poll::Pending => true,
             };
             if self.is_flushed() {
+                // Inside TLS some of it may be encrypted and not sent yet.
+                let flushed = Pin::new(&mut *io).poll_flush(cx).map_err(SendError::Io)?;
                 if self.body_ended {
-                    return Poll::Ready(Ok(()));
+                    return flushed.map(Ok);
                 }
                 if waits {
                     return Poll::Pending;

@@ -7,23 +7,23 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::JoinHandle;
 
 use super::outgoing::{Outgoing, SendError};
+use crate::proxy::upstream::stream::WriteHalf;
 
 /// A request that is being sent on; dropping it ends that.
-pub(super) struct Upload(JoinHandle<Result<OwnedWriteHalf, SendError>>);
+pub(super) struct Upload(JoinHandle<Result<WriteHalf, SendError>>);
 
 impl Upload {
-    pub(super) fn start(mut outgoing: Box<Outgoing>, mut write: OwnedWriteHalf) -> Self {
+    pub(super) fn start(mut outgoing: Box<Outgoing>, mut write: WriteHalf) -> Self {
         Self(tokio::task::spawn_local(async move {
             poll_fn(|cx| outgoing.poll_send(cx, &mut write)).await.map(|()| write)
         }))
     }
 
     /// The half of the connection that it was sent with, once all is sent.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedWriteHalf, SendError>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<WriteHalf, SendError>> {
         // The task neither panics nor is ended by anybody else.
         Pin::new(&mut self.0).poll(cx).map(|sent| sent.unwrap_or(Err(SendError::Client)))
     }

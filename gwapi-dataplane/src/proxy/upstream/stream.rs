@@ -1,0 +1,141 @@
+//! The two halves of a connection to an endpoint, in the clear or inside TLS.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Read};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::client::TlsStream;
+
+/// A session inside TLS, which both halves need: they never leave the core.
+type Session = Rc<RefCell<TlsStream<TcpStream>>>;
+
+/// What an endpoint sends.
+pub(in crate::proxy) enum ReadHalf {
+    Plain(OwnedReadHalf),
+    Tls(Session),
+}
+
+/// What is sent to an endpoint.
+pub(in crate::proxy) enum WriteHalf {
+    Plain(OwnedWriteHalf),
+    Tls(Session),
+}
+
+/// A connection in the clear.
+pub(super) fn plain(stream: TcpStream) -> (ReadHalf, WriteHalf) {
+    let (read, write) = stream.into_split();
+    (ReadHalf::Plain(read), WriteHalf::Plain(write))
+}
+
+/// A connection inside TLS, after its handshake.
+pub(super) fn tls(stream: TlsStream<TcpStream>) -> (ReadHalf, WriteHalf) {
+    let session = Rc::new(RefCell::new(stream));
+    (ReadHalf::Tls(Rc::clone(&session)), WriteHalf::Tls(session))
+}
+
+impl ReadHalf {
+    /// Whether nothing has come, the end included. Mostly this asks no one: the runtime knows whether
+    /// there is something to read.
+    pub(super) fn is_quiet(&self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                stream.try_read(&mut [0]).is_err_and(|error| would_block(&error))
+            }
+            Self::Tls(session) => is_quiet(&mut session.borrow_mut()),
+        }
+    }
+}
+
+/// Inside TLS something may come that is for the session alone, such as tickets.
+fn is_quiet(stream: &mut TlsStream<TcpStream>) -> bool {
+    let (stream, session) = stream.get_mut();
+    loop {
+        let Ok(state) = session.process_new_packets() else { return false };
+        if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() {
+            return false;
+        }
+        match session.read_tls(&mut WhatIsThere(stream)) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return would_block(&error),
+        }
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Reads without waiting.
+struct WhatIsThere<'a>(&'a TcpStream);
+
+impl Read for WhatIsThere<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for WriteHalf {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(session) => {
+                Pin::new(&mut *session.borrow_mut()).poll_write_vectored(cx, slices)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(session) => session.borrow().is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_shutdown(cx),
+        }
+    }
+}
