@@ -2,6 +2,7 @@
 //! (BT-3, BT-4, BT-7).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gwapi_dataplane::{Limits, ProxyBuilder};
@@ -17,6 +18,9 @@ use tokio::task::JoinSet;
 
 use super::support::authority::{Authority, Names, TlsServer};
 use super::support::clock::{SHORT, pass, with_clock};
+use super::support::frames::{
+    ACK, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, next,
+};
 use super::support::upstream::read_head;
 use super::support::*;
 
@@ -517,6 +521,78 @@ async fn a_kept_connection_that_has_ended_or_spoken_unasked_is_not_used() {
         assert_eq!((reply.status, reply.text()), (StatusCode::OK, "ok"), "close: {close}");
         assert_eq!(tls.handshakes().len(), 2);
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_is_told_to_the_endpoint() {
+    let authority = Authority::new();
+    let (sender, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = scripted(&authority.server_for("app.internal"), move |mut stream, _| {
+        let sender = sender.clone();
+        async move {
+            read_head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+            let _ = stream.write_all(answer).await;
+            let _ = sender.send(stream.read_to_end(&mut Vec::new()).await);
+        }
+    })
+    .await;
+    let proxy = serve_tls(&asks("app.internal", &authority), &[endpoint.address]);
+    assert_eq!(proxy.get("a", "/").await.text(), "ok");
+    let end = within(ends.recv()).await.expect("there was a connection");
+    assert_eq!(end.expect("the session has ended, and not only the connection"), 0);
+}
+
+#[tokio::test]
+async fn a_request_on_a_kept_connection_of_http2_that_is_cut_off_is_sent_again() {
+    let authority = Authority::new();
+    let tls = authority.server_for("app.internal");
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    let endpoint = scripted(&tls, move |stream, number| {
+        let count = Arc::clone(&count);
+        async move {
+            let _ = cut_off_second(stream, number, &count).await;
+        }
+    })
+    .await;
+    let asked = asks("app.internal", &authority);
+    let proxy = serve_tls_speaking(BackendProtocol::H2c, &asked, &[endpoint.address]);
+    for _ in 0..2 {
+        assert_eq!(proxy.get("a", "/").await.status, StatusCode::OK);
+    }
+    assert_eq!(requests.load(Ordering::Relaxed), 3);
+}
+
+/// Answers requests over HTTP/2 but for the second one of the first connection, which it ends without the
+/// session.
+async fn cut_off_second(
+    mut stream: tokio_rustls::server::TlsStream<TcpStream>,
+    number: usize,
+    requests: &AtomicUsize,
+) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; PREFACE.len()]).await?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    let mut here = 0;
+    while let Some(seen) = next(&mut stream).await {
+        match seen.kind {
+            SETTINGS if seen.flags & ACK == 0 => {
+                stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await?;
+            }
+            HEADERS => {
+                requests.fetch_add(1, Ordering::Relaxed);
+                here += 1;
+                if (number, here) == (0, 2) {
+                    return stream.get_mut().0.shutdown().await;
+                }
+                let head = block(&[(":status", "200")]);
+                let flags = END_HEADERS | END_STREAM;
+                stream.write_all(&frame(HEADERS, flags, seen.stream, &head)).await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

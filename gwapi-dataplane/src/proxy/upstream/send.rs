@@ -385,8 +385,9 @@ fn is_silent(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
-            return matches!(io.kind(), BrokenPipe | ConnectionReset);
+            use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+            // The last one is that of a connection inside TLS whose session has not ended.
+            return matches!(io.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
         }
         source = error.source();
     }

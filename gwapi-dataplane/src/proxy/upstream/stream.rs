@@ -1,7 +1,7 @@
 //! The two halves of a connection to an endpoint, in the clear or inside TLS.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -23,8 +23,11 @@ pub(in crate::proxy) enum ReadHalf {
 /// What is sent to an endpoint.
 pub(in crate::proxy) enum WriteHalf {
     Plain(OwnedWriteHalf),
-    Tls(Session),
+    Tls(TlsWriteHalf),
 }
+
+/// The half that ends the session when it is dropped.
+pub(in crate::proxy) struct TlsWriteHalf(Session);
 
 /// A connection in the clear.
 pub(super) fn plain(stream: TcpStream) -> (ReadHalf, WriteHalf) {
@@ -35,7 +38,7 @@ pub(super) fn plain(stream: TcpStream) -> (ReadHalf, WriteHalf) {
 /// A connection inside TLS, after its handshake.
 pub(super) fn tls(stream: TlsStream<TcpStream>) -> (ReadHalf, WriteHalf) {
     let session = Rc::new(RefCell::new(stream));
-    (ReadHalf::Tls(Rc::clone(&session)), WriteHalf::Tls(session))
+    (ReadHalf::Tls(Rc::clone(&session)), WriteHalf::Tls(TlsWriteHalf(session)))
 }
 
 impl ReadHalf {
@@ -59,7 +62,7 @@ fn is_quiet(stream: &mut TlsStream<TcpStream>) -> bool {
         if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() {
             return false;
         }
-        match session.read_tls(&mut WhatIsThere(stream)) {
+        match session.read_tls(&mut AtOnce(stream)) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(error) => return would_block(&error),
@@ -71,12 +74,37 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Reads without waiting.
-struct WhatIsThere<'a>(&'a TcpStream);
+/// Reads and writes without waiting.
+struct AtOnce<'a>(&'a TcpStream);
 
-impl Read for WhatIsThere<'_> {
+impl Read for AtOnce<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.try_read(buffer)
+    }
+}
+
+impl Write for AtOnce<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for TlsWriteHalf {
+    /// Tells the endpoint that the end is meant (RFC 8446 6.1). What the kernel does not take at once is
+    /// not waited for.
+    fn drop(&mut self) {
+        let mut stream = self.0.borrow_mut();
+        let (stream, session) = stream.get_mut();
+        session.send_close_notify();
+        while session.wants_write() {
+            if !matches!(session.write_tls(&mut AtOnce(stream)), Ok(1..)) {
+                break;
+            }
+        }
     }
 }
 
@@ -101,7 +129,7 @@ impl AsyncWrite for WriteHalf {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_write(cx, bytes),
+            Self::Tls(session) => Pin::new(&mut *session.0.borrow_mut()).poll_write(cx, bytes),
         }
     }
 
@@ -113,7 +141,7 @@ impl AsyncWrite for WriteHalf {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(session) => {
-                Pin::new(&mut *session.borrow_mut()).poll_write_vectored(cx, slices)
+                Pin::new(&mut *session.0.borrow_mut()).poll_write_vectored(cx, slices)
             }
         }
     }
@@ -121,21 +149,21 @@ impl AsyncWrite for WriteHalf {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(session) => session.borrow().is_write_vectored(),
+            Self::Tls(session) => session.0.borrow().is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_flush(cx),
+            Self::Tls(session) => Pin::new(&mut *session.0.borrow_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(session) => Pin::new(&mut *session.borrow_mut()).poll_shutdown(cx),
+            Self::Tls(session) => Pin::new(&mut *session.0.borrow_mut()).poll_shutdown(cx),
         }
     }
 }
