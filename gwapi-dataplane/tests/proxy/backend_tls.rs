@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::support::authority::{Authority, Names, TlsServer};
-use super::support::clock::{SHORT, pass, with_clock};
+use super::support::clock::SHORT;
 use super::support::frames::{
     ACK, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, next,
 };
@@ -93,6 +93,8 @@ where
     Scripted::start(move |stream, number| {
         let (tls, script) = (tls.clone(), script.clone());
         async move {
+            // What is written is there at once, however short.
+            stream.set_nodelay(true).expect("it is open");
             if let Ok(stream) = tls.accept(stream).await {
                 script(stream, number).await;
             }
@@ -504,17 +506,10 @@ async fn a_kept_connection_that_has_ended_or_spoken_unasked_is_not_used() {
     {
         let tls = authority.server_for("app.internal");
         let (endpoint, go, done) = turning(&tls, then, close).await;
-        let silent = Scripted::silent().await;
-        let local = IpAddr::from([127, 0, 0, 1]);
-        let proxy = serve_on_cores(1, local, &ProxyBuilder::new(), |port| {
-            let asked = asks("app.internal", &authority);
-            with_clock(inside(asked, simple(port, endpoint.address)), &silent)
-        });
+        let proxy = serve_tls(&asks("app.internal", &authority), &[endpoint.address]);
         assert_eq!(proxy.get("a", "/").await.text(), "ok");
         go.add_permits(1);
         let _ = within(done.acquire()).await.expect("it is open");
-        // Until the proxy has it.
-        pass(&proxy).await;
         // One that must not be sent twice.
         let request = http::Request::post("/").header("host", "a").body("x".into());
         let reply = proxy.client().await.send(request.expect("a request")).await;
