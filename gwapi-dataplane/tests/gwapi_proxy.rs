@@ -12,11 +12,14 @@ use std::time::Duration;
 use gwapi_model::NamespacedName;
 use gwapi_translate::Feedback;
 use gwapi_translate::ir::{
-    ConfigDelta, GatewayId, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, IrResource, Listener,
-    ListenerKey, ListenerProtocol, Redirect, RuleKey, RuleOrder,
+    Backend, BackendKey, BackendProtocol, BackendTarget, BackendTls, BackendTrust, ConfigDelta,
+    Endpoints, GatewayId, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, IrResource, Listener,
+    ListenerKey, ListenerProtocol, Redirect, RuleKey, RuleOrder, WeightedBackend,
 };
 use gwapi_translate::wire::{Client, Node, Served, Server, Step};
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
 /// Longer than anything takes.
@@ -73,6 +76,61 @@ fn saved(resources: Vec<IrResource>) -> Vec<u8> {
     client.save(&gateway()).expect("a complete state")
 }
 
+/// The same listener, and a rule that leads to an endpoint which has to prove that it is `app.internal` to
+/// authorities of the system.
+fn resources_with_backend(port: u16, endpoint: SocketAddr) -> Vec<IrResource> {
+    let key = BackendKey::service("shop", "app", 443);
+    let tls = BackendTls {
+        hostname: "app.internal".into(),
+        subject_alt_names: Vec::new(),
+        trust: BackendTrust::System,
+    };
+    let backend =
+        Backend { key: key.clone(), protocol: BackendProtocol::Http1, tls: Some(Arc::new(tls)) };
+    let addresses = vec![endpoint];
+    let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
+    let mut resources = resources(port);
+    for resource in &mut resources {
+        if let IrResource::HttpRule(rule) = resource {
+            let target = BackendTarget::Backend(key.clone());
+            let backends = vec![WeightedBackend { weight: 1, target, filters: Vec::new() }];
+            *rule = Arc::new(HttpRule { filters: Vec::new(), backends, ..(**rule).clone() });
+        }
+    }
+    resources.extend([
+        IrResource::Backend(Arc::new(backend)),
+        IrResource::Endpoints(Arc::new(endpoints)),
+    ]);
+    resources
+}
+
+/// An endpoint inside TLS that answers 200 for as long as the test runs, and its certificate.
+fn tls_endpoint() -> (SocketAddr, String) {
+    let made = rcgen::generate_simple_self_signed(["app.internal".to_owned()]).expect("valid");
+    let chain = vec![made.cert.der().clone()];
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("they belong together");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
+            let mut stream = StreamOwned::new(session, stream);
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nproved");
+            }
+        }
+    });
+    (address, made.cert.pem())
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("bound").port()
@@ -89,11 +147,17 @@ struct Proxy {
 impl Proxy {
     /// Starts one that knows no controller; `snapshot` is what it finds.
     fn start(snapshot: Option<Vec<u8>>, drain_quiet: &str) -> Self {
+        Self::trusting(None, snapshot, drain_quiet)
+    }
+
+    /// The same on a system that trusts these CA certificates, where that matters.
+    fn trusting(system: Option<&str>, snapshot: Option<Vec<u8>>, drain_quiet: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name).display().to_string();
         if let Some(snapshot) = snapshot {
             fs::write(Path::new(&at("gateway.snapshot")), snapshot).expect("written");
         }
+        fs::write(Path::new(&at("system.pem")), system.unwrap_or_default()).expect("written");
         let admin = free_port();
         let mut process = Command::new(env!("CARGO_BIN_EXE_gwapi-proxy"))
             .args(["--gateway=shop/web", "--config-server=https://127.0.0.1:1"])
@@ -105,6 +169,8 @@ impl Proxy {
             .args(["--workers=1", "--drain-timeout=10m"])
             .arg(format!("--drain-quiet={drain_quiet}"))
             .env_remove("RUST_LOG")
+            .env_remove("SSL_CERT_DIR")
+            .env("SSL_CERT_FILE", at("system.pem"))
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
@@ -218,4 +284,29 @@ fn a_second_signal_ends_it_at_once() {
     proxy.wait_for("draining");
     proxy.signal(Signal::INT);
     assert_eq!(proxy.exit_code(), Some(130));
+}
+
+#[test]
+fn endpoints_may_prove_who_they_are_to_authorities_of_the_system() {
+    let (endpoint, certificate) = tls_endpoint();
+    let port = free_port();
+    let snapshot = saved(resources_with_backend(port, endpoint));
+    let mut proxy = Proxy::trusting(Some(&certificate), Some(snapshot), "0s");
+    let line = proxy.wait_for("CA certificates of the system are loaded");
+    assert!(line.contains("usable=1"), "{line}");
+    proxy.wait_for("serving the configuration that was saved");
+    let answer = get(port, "/");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("proved"), "{answer}");
+}
+
+#[test]
+fn a_system_without_authorities_is_told_of_and_nothing_is_trusted() {
+    let (endpoint, _) = tls_endpoint();
+    let port = free_port();
+    let snapshot = saved(resources_with_backend(port, endpoint));
+    let mut proxy = Proxy::trusting(Some(""), Some(snapshot), "0s");
+    let line = proxy.wait_for("the system has no CA certificates");
+    assert!(line.contains("SSL_CERT_FILE") && line.contains("app.internal"), "{line}");
+    proxy.wait_for("serving the configuration that was saved");
+    assert!(get(port, "/").starts_with("HTTP/1.1 502"));
 }
