@@ -36,6 +36,8 @@ pub const FEATURES: &[Feature] = &[
     Feature { since: (1, 7, 0), ..everywhere("GRPCRouteRequestHeaderModifier") },
     everywhere("Gateway"),
     everywhere("GatewayAddressEmpty"),
+    everywhere("GatewayFrontendClientCertificateValidation"),
+    everywhere("GatewayFrontendClientCertificateValidationInsecureFallback"),
     everywhere("GatewayHTTPListenerIsolation"),
     everywhere("GatewayHTTPSListenerDetectMisdirectedRequests"),
     Feature {

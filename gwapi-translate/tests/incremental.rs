@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent};
 use gwapi_translate::features::BundleVersion;
-use gwapi_translate::ir::{CertificateKey, GatewayId, ListenerKey};
+use gwapi_translate::ir::{CertificateKey, GatewayId, ListenerKey, ListenerProtocol};
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
 
@@ -432,4 +432,64 @@ fn a_policy_has_a_status_while_a_route_sends_requests_to_its_service() {
 
     let _ = translator.apply(ResourceEvent::Delete(route_id(1)));
     assert_eq!(reasons(&translator), Vec::<String>::new());
+}
+/// A ConfigMap of another namespace with the CA certificates of clients.
+fn client_authorities(pem: &str) -> Resource {
+    object::<gwapi_model::ConfigMap>(json!({
+        "metadata": { "name": "ca", "namespace": "other" },
+        "data": { "ca.crt": pem },
+    }))
+}
+
+#[test]
+fn authorities_of_clients_and_their_grant_are_followed_as_they_come_change_and_go() {
+    let mut translator = translator(50);
+    let validated = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "listeners": [
+                { "name": "http", "port": 80, "protocol": "HTTP" },
+                { "name": "https", "port": 443, "protocol": "HTTPS",
+                  "tls": { "certificateRefs": [{ "name": "cert" }] } },
+            ],
+            "tls": { "frontend": { "default": { "validation": { "caCertificateRefs": [
+                { "group": "", "kind": "ConfigMap", "name": "ca", "namespace": "other" },
+            ] } } } },
+        },
+    }));
+    let _ = translator.apply(ResourceEvent::Apply(validated));
+    let grant = object::<gwapi_model::ReferenceGrant>(json!({
+        "metadata": { "name": "ca", "namespace": "other" },
+        "spec": {
+            "from": [{ "group": "gateway.networking.k8s.io", "kind": "Gateway",
+                       "namespace": "ns" }],
+            "to": [{ "group": "", "kind": "ConfigMap", "name": "ca" }],
+        },
+    }));
+    let (first, second) =
+        (include_str!("../src/testing/pem/one.crt"), include_str!("../src/testing/pem/two.crt"));
+    let ca = ObjectId::new(Kind::ConfigMap, "other", "ca");
+    for (event, expected, is_read) in [
+        (ResourceEvent::Apply(client_authorities(first)), "", false),
+        (ResourceEvent::Apply(grant.clone()), first, true),
+        (ResourceEvent::Apply(client_authorities(second)), second, true),
+        (ResourceEvent::Delete(ca.clone()), "", true),
+        (ResourceEvent::Apply(client_authorities(first)), first, true),
+        (ResourceEvent::Delete(grant.id()), "", false),
+    ] {
+        let before = translator.work();
+        let _ = translator.apply(event.clone());
+        let config = &translator.translation().config[&GatewayId::new("ns", "gw")];
+        let asked = config.listeners().find_map(|listener| match &listener.protocol {
+            ListenerProtocol::Https { client_validation, .. } => client_validation.clone(),
+            ListenerProtocol::Http => None,
+        });
+        let asked = asked.expect("the listener never goes without");
+        assert_eq!(&*asked.ca_certificates, expected, "{event:?}");
+        assert_eq!(translator.refers_to(Kind::ConfigMap, &ca.namespaced_name()), is_read);
+        let after = translator.work();
+        assert_eq!(after.routes, before.routes, "{event:?}");
+        assert!(after.gateways <= before.gateways + 1, "{event:?}");
+    }
 }

@@ -12,7 +12,10 @@ pub(crate) fn is_good(condition: &Condition) -> bool {
     match condition.condition_type {
         ConditionType::Conflicted
         | ConditionType::OverlappingTLSConfig
-        | ConditionType::PartiallyInvalid => condition.status == ConditionStatus::False,
+        | ConditionType::PartiallyInvalid
+        | ConditionType::InsecureFrontendValidationMode => {
+            condition.status == ConditionStatus::False
+        }
         ConditionType::Accepted
         | ConditionType::Programmed
         | ConditionType::ResolvedRefs
@@ -81,7 +84,9 @@ fn is_summary(condition: &Condition) -> bool {
 /// What a condition tells: an issue for each of its problems.
 fn bad(id: &ObjectId, condition: &Condition) -> Vec<Issue> {
     let level = match condition.condition_type {
-        ConditionType::OverlappingTLSConfig | ConditionType::SupportedVersion => Level::Warning,
+        ConditionType::OverlappingTLSConfig
+        | ConditionType::InsecureFrontendValidationMode
+        | ConditionType::SupportedVersion => Level::Warning,
         _ => Level::Error,
     };
     let issue = |message| Issue {

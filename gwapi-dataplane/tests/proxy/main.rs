@@ -2,6 +2,7 @@
 //! get.
 
 mod backend_tls;
+mod client_certificates;
 mod clients;
 mod connections;
 mod cors;

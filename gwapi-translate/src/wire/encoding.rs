@@ -187,6 +187,7 @@ fn secret_from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::{ClientValidation, ClientValidationMode, ListenerProtocol};
 
     fn certificate() -> IrResource {
         IrResource::Certificate(Arc::new(Certificate {
@@ -239,6 +240,29 @@ mod tests {
         let encoded = br#"{"Backend":{"key":"default/a:80","protocol":"Http9"}}"#;
         let error = decode("Backend/default/a:80", encoded).unwrap_err();
         assert!(error.starts_with("it cannot be read: unknown variant `Http9`"), "{error}");
+    }
+
+    /// What is not known must not be served without: it is no field that could be passed over.
+    #[test]
+    fn validation_of_clients_is_a_variant_of_its_own() {
+        let listener = |client_validation| {
+            let protocol = ListenerProtocol::Https { certificates: Vec::new(), client_validation };
+            let (key, hostname) = (ListenerKey::new("web"), None);
+            let listener = Listener { key, addresses: Vec::new(), port: 443, protocol, hostname };
+            IrResource::Listener(Arc::new(listener))
+        };
+        let without = encode(&listener(None));
+        let text = std::str::from_utf8(&without).unwrap();
+        assert!(text.contains(r#""protocol":{"Https":{"certificates":[]}}"#), "{text}");
+        let with = listener(Some(ClientValidation {
+            ca_certificates: "CA".into(),
+            mode: ClientValidationMode::AllowInsecureFallback,
+        }));
+        let encoded = encode(&with);
+        let text = std::str::from_utf8(&encoded).unwrap();
+        assert!(text.contains(r#""protocol":{"HttpsValidatingClients":{"#), "{text}");
+        assert_eq!(decode("Listener/web", &encoded), Ok(with));
+        assert_eq!(decode("Listener/web", &without), Ok(listener(None)));
     }
 
     #[test]

@@ -217,6 +217,11 @@ fn gateway() -> impl Strategy<Value = Value> {
             r#"{"infrastructure":{"parametersRef":{"group":"","kind":"ConfigMap","name":"c"}}}"#,
             r#"{"tls":{"backend":{"clientCertificateRef":{"name":"t"}}}}"#,
             r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":[]}}}}}"#,
+            r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":
+                [{"group":"","kind":"ConfigMap","name":"c"}]}}}}}"#,
+            r#"{"tls":{"frontend":{"default":{"validation":{"mode":"AllowInsecureFallback",
+                "caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c","namespace":"b"},
+                {"group":"","kind":"Secret","name":"t"}]}},"perPort":[{"port":443,"tls":{}}]}}}"#,
             r#"{"defaultScope":"All"}"#,
         ]),
     );
