@@ -84,6 +84,7 @@ fn resources_with_backend(port: u16, endpoint: SocketAddr) -> Vec<IrResource> {
         hostname: "app.internal".into(),
         subject_alt_names: Vec::new(),
         trust: BackendTrust::System,
+        client_certificate: None,
     };
     let backend =
         Backend { key: key.clone(), protocol: BackendProtocol::Http1, tls: Some(Arc::new(tls)) };

@@ -36,6 +36,7 @@ pub const FEATURES: &[Feature] = &[
     Feature { since: (1, 7, 0), ..everywhere("GRPCRouteRequestHeaderModifier") },
     everywhere("Gateway"),
     everywhere("GatewayAddressEmpty"),
+    everywhere("GatewayBackendClientCertificate"),
     everywhere("GatewayFrontendClientCertificateValidation"),
     everywhere("GatewayFrontendClientCertificateValidationInsecureFallback"),
     everywhere("GatewayHTTPListenerIsolation"),

@@ -708,6 +708,10 @@ pub struct BackendTls {
     pub subject_alt_names: Vec<SubjectAltName>,
     /// Who may vouch for the certificate.
     pub trust: BackendTrust,
+    /// The Gateway's own certificate, for endpoints that ask for one (TL-7, BT-11). One that the
+    /// configuration does not have, or that cannot be used, is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateKey>,
 }
 
 /// A name in a certificate (BT-3).

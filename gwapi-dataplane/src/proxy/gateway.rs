@@ -82,7 +82,9 @@ impl Gateway {
         forgotten: &mut Forgotten,
     ) {
         let upserted = delta.upserts.iter().map(IrResource::key);
-        let changed: BTreeSet<IrKey> = delta.removals.iter().cloned().chain(upserted).collect();
+        let mut changed: BTreeSet<IrKey> = delta.removals.iter().cloned().chain(upserted).collect();
+        let shown_to = self.backends_that_see(&changed);
+        changed.extend(shown_to.into_iter().map(IrKey::Backend));
         for key in &changed {
             self.forget(key, forgotten);
             self.count(key, |count| *count -= 1);
@@ -96,12 +98,27 @@ impl Gateway {
             IrKey::HttpRule(rule) => Some((self.state.id.clone(), rule.clone())),
             _ => None,
         }));
+        // Certificates come first: some are shown to backends.
+        let listeners = self.listener_states(&changed);
         self.state = Arc::new(GatewayState {
             id: self.state.id.clone(),
             table: self.state.table.apply(delta),
             backends: self.backends(&changed, clients),
-            listeners: self.listener_states(&changed),
+            listeners,
         });
+    }
+
+    /// The backends that one of these certificates is shown to (BT-11).
+    fn backends_that_see(&self, changed: &BTreeSet<IrKey>) -> Vec<BackendKey> {
+        if !changed.iter().any(|key| matches!(key, IrKey::Certificate(_))) {
+            return Vec::new();
+        }
+        let sees = |entry: &BackendEntry| {
+            let shown = entry.backend.tls.as_ref().and_then(|tls| tls.client_certificate.clone());
+            shown.is_some_and(|shown| changed.contains(&IrKey::Certificate(shown)))
+        };
+        let backends = self.state.backends.iter().filter(|(_, entry)| sees(entry));
+        backends.map(|(key, _)| key.clone()).collect()
     }
 
     /// Changes the count of a resource's kind, if the configuration has the resource.
@@ -158,7 +175,11 @@ impl Gateway {
             Some(IrResource::Endpoints(endpoints)) => Some(Arc::clone(endpoints)),
             _ => None,
         };
-        let tls = backend.tls.as_ref().map(|asked| clients.of(asked, backend.protocol));
+        let tls = backend.tls.as_ref().map(|asked| {
+            let shown = asked.client_certificate.as_ref();
+            let shown = shown.and_then(|key| self.certificates.usable(key));
+            clients.of(asked, backend.protocol, shown)
+        });
         Some(BackendEntry { backend, endpoints, tls })
     }
 

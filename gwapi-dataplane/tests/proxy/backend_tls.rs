@@ -26,11 +26,12 @@ use super::support::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-fn asks(hostname: &str, authority: &Authority) -> BackendTls {
+pub(crate) fn asks(hostname: &str, authority: &Authority) -> BackendTls {
     BackendTls {
         hostname: hostname.into(),
         subject_alt_names: Vec::new(),
         trust: BackendTrust::Certificates(authority.pem().into()),
+        client_certificate: None,
     }
 }
 
@@ -43,7 +44,7 @@ fn uri(uri: &str) -> SubjectAltName {
 }
 
 /// The same backend inside TLS.
-fn inside(tls: BackendTls, mut resources: Vec<IrResource>) -> Vec<IrResource> {
+pub(crate) fn inside(tls: BackendTls, mut resources: Vec<IrResource>) -> Vec<IrResource> {
     let tls = Some(Arc::new(tls));
     for resource in &mut resources {
         if let IrResource::Backend(backend) = resource {
@@ -54,7 +55,7 @@ fn inside(tls: BackendTls, mut resources: Vec<IrResource>) -> Vec<IrResource> {
 }
 
 /// One core with metrics that serves a backend `app` inside TLS.
-fn serve_tls(tls: &BackendTls, addresses: &[SocketAddr]) -> Proxy {
+pub(crate) fn serve_tls(tls: &BackendTls, addresses: &[SocketAddr]) -> Proxy {
     serve_tls_speaking(BackendProtocol::Http1, tls, addresses)
 }
 

@@ -2,6 +2,7 @@
 //! get.
 
 mod backend_tls;
+mod backend_tls_client;
 mod client_certificates;
 mod clients;
 mod connections;

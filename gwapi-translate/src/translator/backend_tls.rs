@@ -124,6 +124,7 @@ fn judge(policy: &BackendTlsPolicy, resources: &Resources) -> Verdict {
         hostname,
         subject_alt_names,
         trust,
+        client_certificate: None,
     });
     verdict
 }

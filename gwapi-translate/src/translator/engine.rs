@@ -28,7 +28,7 @@ use super::rule::Lookup;
 use super::translation::{Staged, Translation, TranslationDelta};
 use super::{Feedback, HashMap, Options, backend_tls, class};
 use crate::features::BundleVersion;
-use crate::ir::{GatewayId, IrKey, IrResource, ListenerKey};
+use crate::ir::{Backend, BackendTls, GatewayId, IrKey, IrResource, ListenerKey};
 
 /// All units, and what they were derived from.
 #[derive(Clone, Debug, Default)]
@@ -324,6 +324,10 @@ impl Engine {
             };
             let reader = id.object_id(Kind::Gateway);
             self.follow(&reader, &references(old.as_ref()), &references(new.as_ref()), staged);
+            let certificate = |view: &Option<GatewayView>| {
+                view.as_ref().and_then(|view| view.client_certificate.clone())
+            };
+            let has_other_certificate = certificate(&old) != certificate(&new);
             for key in old.into_iter().flat_map(|old| old.config.into_keys()) {
                 staged.remove(&id, key);
             }
@@ -337,6 +341,9 @@ impl Engine {
                     staged.upsert(&id, resource.clone());
                 }
                 self.gateways.insert(id.clone(), new);
+            }
+            if has_other_certificate {
+                self.stage_backends_over_tls(&id, staged);
             }
             staged.gateway(&id);
             dirty.statuses.insert(id);
@@ -374,7 +381,7 @@ impl Engine {
             self.backends.insert(target.clone(), view);
             let users = self.users.get(&target).into_iter().flat_map(BTreeMap::keys);
             for gateway in users {
-                stage_backend(staged, gateway, &target, self.backends.get(&target));
+                self.stage_backend(staged, gateway, &target, self.backends.get(&target));
             }
         }
     }
@@ -525,7 +532,7 @@ impl Engine {
         *uses += 1;
         if *uses == 1 {
             dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
-            stage_backend(staged, gateway, target, self.backends.get(target));
+            self.stage_backend(staged, gateway, target, self.backends.get(target));
         }
     }
 
@@ -539,13 +546,54 @@ impl Engine {
         let Some(users) = self.users.get_mut(target) else { return };
         let Some(uses) = users.get_mut(gateway) else { return };
         *uses -= 1;
-        if *uses == 0 {
-            users.remove(gateway);
-            dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
-            stage_backend(staged, gateway, target, None);
+        if *uses > 0 {
+            return;
         }
+        users.remove(gateway);
         if users.is_empty() {
             self.users.remove(target);
+        }
+        dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
+        self.stage_backend(staged, gateway, target, None);
+    }
+
+    /// A Gateway needs a Service port (`Some`, which may be unable to serve) or no longer (`None`).
+    fn stage_backend(
+        &self,
+        staged: &mut Staged,
+        gateway: &GatewayId,
+        target: &ServicePort,
+        view: Option<&BackendView>,
+    ) {
+        let Some((backend, endpoints)) = view.and_then(|view| view.served.as_ref()) else {
+            staged.remove(gateway, IrKey::Backend(target.key()));
+            staged.remove(gateway, IrKey::Endpoints(target.key()));
+            return;
+        };
+        let view = self.gateways.get(gateway);
+        let certificate = view.and_then(|view| view.client_certificate.as_ref());
+        let backend = match (&backend.tls, certificate) {
+            // BT-11: each Gateway shows its own.
+            (Some(tls), Some(certificate)) => {
+                let mut tls = BackendTls::clone(tls);
+                tls.client_certificate = Some(certificate.clone());
+                Arc::new(Backend { tls: Some(Arc::new(tls)), ..Backend::clone(backend) })
+            }
+            _ => backend.clone(),
+        };
+        staged.upsert(gateway, IrResource::Backend(backend));
+        staged.upsert(gateway, IrResource::Endpoints(endpoints.clone()));
+    }
+
+    /// Stages the Service ports anew to which a Gateway shows its certificate.
+    fn stage_backends_over_tls(&self, gateway: &GatewayId, staged: &mut Staged) {
+        for (target, users) in &self.users {
+            let view = self.backends.get(target);
+            let served = view.and_then(|view| view.served.as_ref());
+            let is_over_tls = served.is_some_and(|(backend, _)| backend.tls.is_some());
+            if is_over_tls && users.contains_key(gateway) {
+                self.stage_backend(staged, gateway, target, view);
+            }
         }
     }
 
@@ -596,23 +644,4 @@ fn names_in<'m, T>(
 ) -> impl Iterator<Item = NamespacedName> + use<'m, T> {
     let objects = objects.range(NamespacedName::new(namespace, "")..);
     objects.map(|(name, _)| name).take_while(move |name| *name.namespace == *namespace).cloned()
-}
-
-/// A Gateway needs a Service port (`Some`, which may be unable to serve) or no longer (`None`).
-fn stage_backend(
-    staged: &mut Staged,
-    gateway: &GatewayId,
-    target: &ServicePort,
-    view: Option<&BackendView>,
-) {
-    match view.and_then(|view| view.served.as_ref()) {
-        Some((backend, endpoints)) => {
-            staged.upsert(gateway, IrResource::Backend(backend.clone()));
-            staged.upsert(gateway, IrResource::Endpoints(endpoints.clone()));
-        }
-        None => {
-            staged.remove(gateway, IrKey::Backend(target.key()));
-            staged.remove(gateway, IrKey::Endpoints(target.key()));
-        }
-    }
 }

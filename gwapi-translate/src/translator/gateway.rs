@@ -14,7 +14,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus};
-use gwapi_model::{Gateway, GatewayParametersSpec, Kind, ObjectId, Resources, RouteKind};
+use gwapi_model::{
+    Gateway, GatewayParametersSpec, Kind, ObjectId, Resources, RouteKind, SecretObjectReference,
+};
 
 use super::addresses::{self, Addresses};
 use super::class::{self, ClassVerdict};
@@ -24,7 +26,7 @@ use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, Ports, Seniority};
 use super::{Feedback, Options, certificates, parameters};
 use crate::infrastructure::GatewayInfrastructure;
-use crate::ir::{GatewayId, Hostname, IrKey, IrResource, ListenerKey};
+use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey};
 
 /// What the Gateway, its class and the options say.
 #[derive(Clone, Debug)]
@@ -36,8 +38,8 @@ pub(super) struct GatewayDraft {
     class_refused: Option<String>,
     /// Why the whole Gateway is not accepted.
     problems: Vec<Problem>,
-    /// References of the Gateway itself that do not resolve (TL-7).
-    unresolved: Vec<Problem>,
+    /// The Secret with the certificate that is shown to backends (TL-7).
+    client_certificate_ref: Option<SecretObjectReference>,
     /// What is worth knowing although the Gateway is accepted.
     notes: Vec<String>,
     addresses: Addresses,
@@ -57,6 +59,8 @@ pub(super) struct GatewayView {
     pub(super) status: GatewayStatus,
     /// Secrets and ConfigMaps that it reads, there or not.
     pub(super) references: BTreeSet<ObjectId>,
+    /// The certificate that is shown to backends (TL-7).
+    pub(super) client_certificate: Option<CertificateKey>,
     /// What has to run for it, where Gateways are provisioned.
     pub(super) infrastructure: Option<Arc<GatewayInfrastructure>>,
 }
@@ -126,7 +130,7 @@ pub(super) fn draft(
         created: super::created(&gateway.metadata),
         class_refused,
         problems,
-        unresolved: backend_tls_problem(gateway).into_iter().collect(),
+        client_certificate_ref: client_certificate_ref(gateway).cloned(),
         notes,
         addresses,
         listeners,
@@ -150,19 +154,6 @@ pub(super) fn held(
     let own = parameters::of_gateway(gateway, resources, options).found;
     let parameters = own.map(|own| own.spec.clone()).unwrap_or_default();
     Some(infrastructure::plan(id, gateway, &addresses, parameters, true))
-}
-
-/// TL-7: the identity towards backends is not supported, which is as if it did not resolve.
-fn backend_tls_problem(gateway: &Gateway) -> Option<Problem> {
-    let reference = gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
-    Some(Problem::new(
-        ConditionReason::InvalidClientCertificateRef,
-        format!(
-            "spec.tls.backend.clientCertificateRef `{}`: client certificates towards backends \
-             are not supported",
-            reference.name
-        ),
-    ))
 }
 
 impl GatewayDraft {
@@ -210,6 +201,28 @@ impl GatewayDraft {
         })
     }
 
+    /// TL-7: takes in the certificate that is shown to backends. Without it the Gateway is served all
+    /// the same: endpoints that want to see one refuse it.
+    fn client_certificate(
+        &self,
+        resources: &Resources,
+        view: &mut GatewayView,
+    ) -> Result<(), Problem> {
+        let Some(reference) = &self.client_certificate_ref else { return Ok(()) };
+        let resolved = certificates::resolve(&self.id.namespace, reference, resources);
+        let certificate = resolved.map_err(|problem| {
+            let reason = match problem.reason {
+                ConditionReason::RefNotPermitted => ConditionReason::RefNotPermitted,
+                _ => ConditionReason::InvalidClientCertificateRef,
+            };
+            Problem { reason, ..problem }.at("spec.tls.backend.clientCertificateRef")
+        })?;
+        view.client_certificate = Some(certificate.key.clone());
+        let resource = IrResource::Certificate(certificate);
+        view.config.insert(resource.key(), resource);
+        Ok(())
+    }
+
     /// Completes the draft.
     pub(super) fn complete(
         &self,
@@ -227,7 +240,9 @@ impl GatewayDraft {
             }
             judged.push(listener);
         }
+        let unresolved = self.client_certificate(resources, &mut view).err();
         let references = self.listeners.iter().flat_map(|listener| &listener.certificate_refs);
+        let references = references.chain(&self.client_certificate_ref);
         view.references = references
             .filter_map(|it| certificates::permitted_target(&self.id.namespace, it, resources))
             .map(|secret| secret.object_id(Kind::Secret))
@@ -240,9 +255,14 @@ impl GatewayDraft {
             let ports = judged.iter().filter_map(|listener| listener.port);
             Arc::new(infrastructure::with_ports(plan, ports))
         });
-        view.status = self.status(judged, feedback);
+        view.status = self.status(judged, unresolved, feedback);
         view
     }
+}
+
+/// Where a Gateway refers to the certificate that it shows to backends.
+pub(super) fn client_certificate_ref(gateway: &Gateway) -> Option<&SecretObjectReference> {
+    gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()
 }
 
 impl ListenerDraft {

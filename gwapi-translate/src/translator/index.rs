@@ -14,7 +14,9 @@ use gwapi_model::{
 };
 
 use super::backend::ServicePort;
-use super::{HashMap, attachment, backend_tls, certificates, client_validation, parameters, rule};
+use super::{
+    HashMap, attachment, backend_tls, certificates, client_validation, gateway, parameters, rule,
+};
 use crate::ir::GatewayId;
 
 /// All indices.
@@ -167,7 +169,7 @@ impl Index {
             .iter()
             .filter_map(|listener| listener.tls.as_ref())
             .flat_map(|tls| &tls.certificate_refs);
-        for reference in references {
+        for reference in references.chain(gateway::client_certificate_ref(gateway)) {
             if let Some(secret) = certificates::target(&id.namespace, reference) {
                 if secret.namespace != id.namespace {
                     self.gateways_into.set(secret.namespace.clone(), id.clone(), present);
@@ -233,6 +235,7 @@ pub fn references(resource: &Resource) -> Vec<ObjectId> {
     let references = gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let references = references.flat_map(|tls| &tls.certificate_refs);
     let secrets = references
+        .chain(gateway::client_certificate_ref(gateway))
         .filter_map(|reference| certificates::target(&gateway.metadata.namespace, reference))
         .map(|secret| secret.object_id(Kind::Secret));
     let config_maps = client_validation::targets(gateway);

@@ -13,53 +13,63 @@ use gwapi_translate::ir::{BackendProtocol, BackendTls, BackendTrust};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, DnsName, ServerName};
+use rustls::sign::SingleCertAndKey;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::identity::{AnyOf, WrongNames};
-use crate::proxy::certificates::provider;
+use crate::proxy::certificates::{UsableCertificate, provider};
 use crate::proxy::tls::{ALPN_H2, ALPN_HTTP1};
 
 /// The clients of all backends that are served, by what is asked for. They are made where configurations
 /// are, and never where requests are.
 #[derive(Default)]
-pub(in crate::proxy) struct UpstreamTlsClients(HashMap<(Arc<BackendTls>, bool), Weak<UpstreamTls>>);
+pub(in crate::proxy) struct UpstreamTlsClients(HashMap<Asked, Weak<UpstreamTls>>);
+
+/// What a client is for: proofs, HTTP/2 or not, and where the certificate is that it shows. A client
+/// keeps that one, so that while it lives no other is there.
+type Asked = (Arc<BackendTls>, bool, Option<usize>);
 
 impl UpstreamTlsClients {
-    /// The client for a backend; that which is in use already where one of the same content is.
+    /// The client for a backend, with the certificate that is `shown` to endpoints which ask for one
+    /// (BT-11); the client that is in use already where one of the same content is.
     pub(in crate::proxy) fn of(
         &mut self,
         asked: &Arc<BackendTls>,
         protocol: BackendProtocol,
+        shown: Option<&Arc<UsableCertificate>>,
     ) -> Arc<UpstreamTls> {
         let http2 = protocol == BackendProtocol::H2c;
-        let key = (Arc::clone(asked), http2);
+        let key = (Arc::clone(asked), http2, shown.map(|it| Arc::as_ptr(it).addr()));
         if let Some(known) = self.0.get(&key).and_then(Weak::upgrade) {
             return known;
         }
         self.0.retain(|_, client| client.strong_count() > 0);
-        let client = TlsClient::new(asked, http2);
+        let client = TlsClient::new(asked, http2, shown);
         if let Err(error) = &client {
             tracing::error!(
                 server_name = %asked.hostname, %error,
                 "no TLS towards a backend can be made, its requests are answered 502"
             );
         }
-        let client = Arc::new(UpstreamTls(client));
+        let client = Arc::new(UpstreamTls { client, _shown: shown.cloned() });
         self.0.insert(key, Arc::downgrade(&client));
         client
     }
 }
 
 /// What connections to the endpoints of a backend are made with.
-pub(in crate::proxy) struct UpstreamTls(Result<TlsClient, Unusable>);
+pub(in crate::proxy) struct UpstreamTls {
+    client: Result<TlsClient, Unusable>,
+    _shown: Option<Arc<UsableCertificate>>,
+}
 
 impl UpstreamTls {
     /// The client; it does not exist where what is asked for cannot be verified.
     pub(super) fn client(&self) -> Result<&TlsClient, TlsFailure> {
-        self.0.as_ref().map_err(|unusable| TlsFailure::Unusable(unusable.clone()))
+        self.client.as_ref().map_err(|unusable| TlsFailure::Unusable(unusable.clone()))
     }
 }
 
@@ -91,7 +101,11 @@ pub(super) struct TlsClient {
 }
 
 impl TlsClient {
-    fn new(asked: &BackendTls, http2: bool) -> Result<Self, Unusable> {
+    fn new(
+        asked: &BackendTls,
+        http2: bool,
+        shown: Option<&Arc<UsableCertificate>>,
+    ) -> Result<Self, Unusable> {
         let server_name = dns_name(&asked.hostname)?;
         let roots = match &asked.trust {
             BackendTrust::Certificates(pem) => Arc::new(read(pem)?),
@@ -110,7 +124,13 @@ impl TlsClient {
                 AnyOf::new(&asked.subject_alt_names, verifier, roots).map_err(Unusable::Name)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(names))
         };
-        let mut config = builder.with_no_client_auth();
+        let mut config = match shown {
+            None => builder.with_no_client_auth(),
+            Some(shown) => {
+                let shown = SingleCertAndKey::from(Arc::clone(&shown.key));
+                builder.with_client_cert_resolver(Arc::new(shown))
+            }
+        };
         let alpn = if http2 { ALPN_H2 } else { ALPN_HTTP1 };
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name, http2 })
@@ -228,6 +248,7 @@ mod tests {
             hostname: hostname.into(),
             subject_alt_names: Vec::new(),
             trust: BackendTrust::Certificates(pem.into()),
+            client_certificate: None,
         })
     }
 
@@ -240,16 +261,16 @@ mod tests {
     fn a_client_is_shared_by_what_asks_for_the_same_and_by_nothing_else() {
         let mut clients = UpstreamTlsClients::default();
         let (pem, other) = (authority(), authority());
-        let first = clients.of(&asked("a.example", &pem), BackendProtocol::Http1);
+        let first = clients.of(&asked("a.example", &pem), BackendProtocol::Http1, None);
         assert!(first.client().is_ok());
-        let same = clients.of(&asked("a.example", &pem), BackendProtocol::Http1);
+        let same = clients.of(&asked("a.example", &pem), BackendProtocol::Http1, None);
         assert!(Arc::ptr_eq(&first, &same));
         for (asked, protocol) in [
             (asked("a.example", &other), BackendProtocol::Http1),
             (asked("b.example", &pem), BackendProtocol::Http1),
             (asked("a.example", &pem), BackendProtocol::H2c),
         ] {
-            assert!(!Arc::ptr_eq(&first, &clients.of(&asked, protocol)));
+            assert!(!Arc::ptr_eq(&first, &clients.of(&asked, protocol, None)));
         }
     }
 
@@ -257,8 +278,8 @@ mod tests {
     fn clients_that_nobody_uses_are_forgotten() {
         let mut clients = UpstreamTlsClients::default();
         let pem = authority();
-        drop(clients.of(&asked("a.example", &pem), BackendProtocol::Http1));
-        drop(clients.of(&asked("b.example", &pem), BackendProtocol::Http1));
+        drop(clients.of(&asked("a.example", &pem), BackendProtocol::Http1, None));
+        drop(clients.of(&asked("b.example", &pem), BackendProtocol::Http1, None));
         assert_eq!(clients.0.len(), 1);
     }
 
@@ -277,8 +298,11 @@ mod tests {
                 "a CA certificate cannot be used: ",
             ),
         ] {
-            let client =
-                UpstreamTlsClients::default().of(&asked(hostname, pem), BackendProtocol::Http1);
+            let client = UpstreamTlsClients::default().of(
+                &asked(hostname, pem),
+                BackendProtocol::Http1,
+                None,
+            );
             let failure = client.client().err().expect("it is unusable");
             assert!(failure.to_string().starts_with(why), "{failure}");
             assert_eq!(failure.reason(), Some("configuration"));

@@ -16,7 +16,9 @@ use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, ObjectId, ResourceEvent, Resources};
 
 use super::{CounterExample, check_law};
-use crate::ir::{GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol};
+use crate::ir::{
+    CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol,
+};
 use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
@@ -245,7 +247,7 @@ pub fn well_formed(
     }
     for (gateway, config) in &translation.config {
         ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
-        config_is_well_formed(config)?;
+        config_is_well_formed(config, shown_to_backends(gateway, resources))?;
         routes_are_counted(gateway, config, translation)?;
         missing_backends_are_told(config, resources, translation)?;
     }
@@ -344,8 +346,19 @@ fn has_policy(key: &crate::ir::BackendKey, resources: &Resources) -> bool {
     })
 }
 
-fn config_is_well_formed(config: &GatewayConfig) -> Result<(), String> {
-    let mut used = BTreeSet::new();
+/// TL-7: the certificate that a Gateway shows to its backends, whether it has any of those or not.
+fn shown_to_backends(gateway: &GatewayId, resources: &Resources) -> Option<CertificateKey> {
+    let tls = resources.gateways.get(gateway)?.spec.tls.as_ref()?;
+    let reference = tls.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    let namespace = reference.namespace.as_deref().unwrap_or(&gateway.namespace);
+    Some(CertificateKey::secret(namespace, &reference.name))
+}
+
+fn config_is_well_formed(
+    config: &GatewayConfig,
+    shown_to_backends: Option<CertificateKey>,
+) -> Result<(), String> {
+    let mut used: BTreeSet<_> = shown_to_backends.into_iter().map(IrKey::Certificate).collect();
     for listener in config.listeners() {
         used.insert(IrKey::Listener(listener.key.clone()));
         ensure!(!listener.addresses.is_empty(), "{listener:?}");

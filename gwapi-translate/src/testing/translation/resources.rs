@@ -216,6 +216,7 @@ fn gateway() -> impl Strategy<Value = Value> {
                 {"group":"gwapi.dev","kind":"GatewayParameters","name":"q"}}}"#,
             r#"{"infrastructure":{"parametersRef":{"group":"","kind":"ConfigMap","name":"c"}}}"#,
             r#"{"tls":{"backend":{"clientCertificateRef":{"name":"t"}}}}"#,
+            r#"{"tls":{"backend":{"clientCertificateRef":{"name":"t","namespace":"b"}}}}"#,
             r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":[]}}}}}"#,
             r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":
                 [{"group":"","kind":"ConfigMap","name":"c"}]}}}}}"#,

@@ -19,11 +19,12 @@ impl GatewayDraft {
     pub(super) fn status(
         &self,
         listeners: Vec<JudgedListener>,
+        unresolved: Option<Problem>,
         feedback: &Feedback,
     ) -> GatewayStatus {
         let accepted = self.accepted_condition(&listeners);
         let programmed = self.programmed_condition(&accepted, &listeners, feedback);
-        let resolved = self.resolved_condition(&listeners);
+        let resolved = self.resolved_condition(unresolved, &listeners);
         let serves = listeners.iter().any(|listener| listener.serves);
         let mut conditions = vec![accepted, programmed, resolved];
         conditions.extend(self.insecure_condition());
@@ -124,7 +125,11 @@ impl GatewayDraft {
     }
 
     /// GW-12: the Gateway's own references come before those of its listeners.
-    fn resolved_condition(&self, listeners: &[JudgedListener]) -> Condition {
+    fn resolved_condition(
+        &self,
+        unresolved: Option<Problem>,
+        listeners: &[JudgedListener],
+    ) -> Condition {
         let condition_type = ConditionType::ResolvedRefs;
         let bad: Vec<String> = listeners
             .iter()
@@ -137,7 +142,7 @@ impl GatewayDraft {
                 format!("references of listeners {} do not resolve", bad.join(", ")),
             )
         });
-        summary(condition_type, self.unresolved.iter().chain(&listeners), &[], self.generation)
+        summary(condition_type, unresolved.iter().chain(&listeners), &[], self.generation)
     }
 
     /// TL-6: while a listener lets clients in without a valid certificate.

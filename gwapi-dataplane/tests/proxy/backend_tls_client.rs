@@ -1,0 +1,81 @@
+//! The Gateway's own certificate, which endpoints may ask for (TL-7, BT-11).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use gwapi_translate::ir::{BackendTls, Certificate, CertificateKey, IrResource};
+use http::StatusCode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::backend_tls::{asks, inside, serve_tls};
+use super::support::authority::Authority;
+use super::support::*;
+
+fn showing(name: &str, authority: &Authority) -> BackendTls {
+    let client_certificate = Some(CertificateKey::secret("default", name));
+    BackendTls { client_certificate, ..asks("app.internal", authority) }
+}
+
+/// A backend `app` inside TLS, beside a certificate.
+fn resources(
+    port: u16,
+    tls: &BackendTls,
+    endpoint: SocketAddr,
+    certificate: &Certificate,
+) -> Vec<IrResource> {
+    let mut resources = simple(port, endpoint);
+    resources.extend(inside(tls.clone(), backend("app", &[endpoint])));
+    resources.push(IrResource::Certificate(Arc::new(certificate.clone())));
+    resources
+}
+
+fn leaf(certificate: &Certificate) -> Vec<u8> {
+    CertificateDer::from_pem_slice(certificate.chain.as_bytes()).expect("it is PEM").to_vec()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_sees_the_certificate_and_later_the_next_one() {
+    let authority = Authority::new();
+    let server = authority.server_for_its_clients("app.internal");
+    let echo = Echo::tls("a", false, &server).await;
+    let tls = showing("client", &authority);
+    let mut proxy = serve_tls(&tls, &[echo.address]);
+    let port = proxy.address.port();
+    let [first, second] = [(); 2].map(|()| authority.client("client"));
+
+    let _ = proxy.set(resources(port, &tls, echo.address, &first));
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    let _ = proxy.set(resources(port, &tls, echo.address, &second));
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+
+    let shown: Vec<_> = server.handshakes().into_iter().map(|it| it.client).collect();
+    assert_eq!(shown, [Some(leaf(&first)), Some(leaf(&second))], "no connection outlives its own");
+}
+
+#[tokio::test]
+async fn where_there_is_no_certificate_an_endpoint_that_asks_for_one_gets_no_request() {
+    let authority = Authority::new();
+    let asking = Echo::tls("a", false, &authority.server_for_its_clients("app.internal")).await;
+    let proxy = serve_tls(&showing("missing", &authority), &[asking.address]);
+    let reply = proxy.get("a", "/").await;
+    assert_eq!(reply.status, StatusCode::BAD_GATEWAY);
+
+    let easy = Echo::tls("b", false, &authority.server_for("app.internal")).await;
+    let proxy = serve_tls(&showing("missing", &authority), &[easy.address]);
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "b");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_vouch_for_the_certificate_gets_no_request() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let echo = Echo::tls("a", false, &authority.server_for_its_clients("app.internal")).await;
+    let tls = showing("client", &authority);
+    let mut proxy = serve_tls(&tls, &[echo.address]);
+    let port = proxy.address.port();
+
+    let _ = proxy.set(resources(port, &tls, echo.address, &other.client("client")));
+    assert_eq!(proxy.get("a", "/").await.status, StatusCode::BAD_GATEWAY);
+    let _ = proxy.set(resources(port, &tls, echo.address, &authority.client("client")));
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+}
