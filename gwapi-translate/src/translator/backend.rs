@@ -163,7 +163,7 @@ fn judge<'r>(
     let written = port.app_protocol.as_deref().unwrap_or_default();
     let has_policy = backend_tls::of_port(policies, name, port).is_some();
     let protocol = protocol(written, target.routes, has_policy).ok_or_else(|| {
-        if target.routes == RouteKind::Http && is_http_over_tls(written) {
+        if is_over_tls(written, target.routes) {
             return unsupported(format!(
                 "port {} of Service `{name}` has the appProtocol `{written}`, and no \
                  BackendTLSPolicy says whom to trust there",
@@ -185,21 +185,26 @@ fn judge<'r>(
 
 /// HB-8. gRPC is HTTP/2, so that is spoken unless the port is for something else.
 fn protocol(app_protocol: &str, routes: RouteKind, has_policy: bool) -> Option<BackendProtocol> {
-    match (routes, app_protocol) {
-        (_, "kubernetes.io/h2c") | (RouteKind::Grpc, "" | "http" | "grpc") => {
-            Some(BackendProtocol::H2c)
-        }
-        (RouteKind::Http, "" | "http" | "kubernetes.io/ws") => Some(BackendProtocol::Http1),
-        (RouteKind::Http, over_tls) if has_policy && is_http_over_tls(over_tls) => {
-            Some(BackendProtocol::Http1)
-        }
+    let spoken = match routes {
+        RouteKind::Http => BackendProtocol::Http1,
+        RouteKind::Grpc => BackendProtocol::H2c,
+    };
+    // The names that IANA keeps are the same in any case (RFC 6335 5.1).
+    let is_named = |name: &str| app_protocol.eq_ignore_ascii_case(name);
+    match (app_protocol, routes) {
+        ("kubernetes.io/h2c", _) => Some(BackendProtocol::H2c),
+        ("", _) | ("kubernetes.io/ws", RouteKind::Http) => Some(spoken),
+        (_, RouteKind::Grpc) if is_named("grpc") => Some(spoken),
+        _ if is_named("http") => Some(spoken),
+        _ if has_policy && is_over_tls(app_protocol, routes) => Some(spoken),
         _ => None,
     }
 }
 
-/// Protocols that are spoken inside TLS alone.
-fn is_http_over_tls(app_protocol: &str) -> bool {
-    matches!(app_protocol, "https" | "kubernetes.io/wss")
+/// Whether the protocol is one that is spoken inside TLS alone.
+fn is_over_tls(app_protocol: &str, routes: RouteKind) -> bool {
+    app_protocol.eq_ignore_ascii_case("https")
+        || routes.is_http() && app_protocol == "kubernetes.io/wss"
 }
 
 fn is_tcp(protocol: Option<&str>) -> bool {
