@@ -686,15 +686,57 @@ pub struct HttpRetry {
 }
 
 /// A Service port that requests can be sent to.
+///
+/// In its serialised form TLS makes other protocols: who does not know it must not go without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SerialBackend", into = "SerialBackend")]
 pub struct Backend {
     /// Key.
     pub key: BackendKey,
     /// Protocol that the endpoints speak.
     pub protocol: BackendProtocol,
     /// TLS around it, where the Service port has a BackendTLSPolicy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Arc<BackendTls>>,
+}
+
+/// [`Backend`] as it is serialised.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Backend")]
+struct SerialBackend {
+    key: BackendKey,
+    protocol: SerialBackendProtocol,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SerialBackendProtocol {
+    Http1,
+    H2c,
+    Http1OverTls(Arc<BackendTls>),
+    Http2OverTls(Arc<BackendTls>),
+}
+
+impl From<SerialBackend> for Backend {
+    fn from(SerialBackend { key, protocol }: SerialBackend) -> Self {
+        let (protocol, tls) = match protocol {
+            SerialBackendProtocol::Http1 => (BackendProtocol::Http1, None),
+            SerialBackendProtocol::H2c => (BackendProtocol::H2c, None),
+            SerialBackendProtocol::Http1OverTls(tls) => (BackendProtocol::Http1, Some(tls)),
+            SerialBackendProtocol::Http2OverTls(tls) => (BackendProtocol::H2c, Some(tls)),
+        };
+        Self { key, protocol, tls }
+    }
+}
+
+impl From<Backend> for SerialBackend {
+    fn from(Backend { key, protocol, tls }: Backend) -> Self {
+        let protocol = match (protocol, tls) {
+            (BackendProtocol::Http1, None) => SerialBackendProtocol::Http1,
+            (BackendProtocol::H2c, None) => SerialBackendProtocol::H2c,
+            (BackendProtocol::Http1, Some(tls)) => SerialBackendProtocol::Http1OverTls(tls),
+            (BackendProtocol::H2c, Some(tls)) => SerialBackendProtocol::Http2OverTls(tls),
+        };
+        Self { key, protocol }
+    }
 }
 
 /// TLS towards a backend: what the endpoints have to prove. There is no way without proof.

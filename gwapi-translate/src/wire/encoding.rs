@@ -187,7 +187,10 @@ fn secret_from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{ClientValidation, ClientValidationMode, ListenerProtocol};
+    use crate::ir::{
+        Backend, BackendKey, BackendProtocol, BackendTls, BackendTrust, ClientValidation,
+        ClientValidationMode, ListenerProtocol, SubjectAltName,
+    };
 
     fn certificate() -> IrResource {
         IrResource::Certificate(Arc::new(Certificate {
@@ -263,6 +266,33 @@ mod tests {
         assert!(text.contains(r#""protocol":{"HttpsValidatingClients":{"#), "{text}");
         assert_eq!(decode("Listener/web", &encoded), Ok(with));
         assert_eq!(decode("Listener/web", &without), Ok(listener(None)));
+    }
+
+    /// A proxy that does not know of TLS to backends must not reach them without.
+    #[test]
+    fn tls_to_backends_is_a_protocol_of_its_own() {
+        let backend = |protocol, tls| {
+            let key = BackendKey::service("shop", "web", 443);
+            IrResource::Backend(Arc::new(Backend { key, protocol, tls }))
+        };
+        let tls = Arc::new(BackendTls {
+            hostname: "web.internal".into(),
+            subject_alt_names: vec![SubjectAltName::Uri("spiffe://shop/web".into())],
+            trust: BackendTrust::System,
+            client_certificate: Some(CertificateKey::secret("shop", "client")),
+        });
+        for (protocol, clear, over_tls) in [
+            (BackendProtocol::Http1, r#""protocol":"Http1""#, r#""protocol":{"Http1OverTls":{"#),
+            (BackendProtocol::H2c, r#""protocol":"H2c""#, r#""protocol":{"Http2OverTls":{"#),
+        ] {
+            for (tls, expected) in [(None, clear), (Some(tls.clone()), over_tls)] {
+                let backend = backend(protocol, tls);
+                let encoded = encode(&backend);
+                let text = std::str::from_utf8(&encoded).unwrap();
+                assert!(text.contains(expected), "{text}");
+                assert_eq!(decode("Backend/shop/web:443", &encoded), Ok(backend));
+            }
+        }
     }
 
     #[test]
