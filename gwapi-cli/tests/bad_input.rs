@@ -241,6 +241,38 @@ fn a_secret_with_half_a_key_breaks_its_listener_alone() {
     gwapi.event_where("solved", |solved| solved["reason"] == "InvalidCertificateRef");
 }
 
+/// BT-6: what is wrong with a policy is told when the ConfigMap that it refers to changes.
+#[test]
+fn a_policy_whose_authorities_go_and_come_is_told_of() {
+    let port = free_port();
+    let authority = rcgen::generate_simple_self_signed(vec!["ca.test".to_owned()]);
+    let authority = authority.expect("a certificate").cert.pem().replace('\n', "\n    ");
+    let config_map = |key: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca}}\ndata:\n  {key}: |\n    {authority}\n"
+        )
+    };
+    let policy = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n\
+                  metadata: {name: web}\nspec:\n  \
+                  targetRefs: [{group: '', kind: Service, name: web}]\n  validation:\n    \
+                  hostname: web.internal\n    \
+                  caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]\n";
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+        ("policy.yaml", policy),
+        ("ca.yaml", &config_map("ca.crt")),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--demo"]);
+    assert_eq!(gwapi.event("start")["problems"], serde_json::json!([]));
+
+    manifests.write("ca.yaml", &config_map("other.crt"));
+    gwapi.event_where("problem", |problem| problem["reason"] == "NoValidCACertificate");
+    assert_eq!(get(local(port), "/", &[]).status, 500);
+    manifests.write("ca.yaml", &config_map("ca.crt"));
+    gwapi.event_where("solved", |solved| solved["reason"] == "NoValidCACertificate");
+}
+
 #[test]
 fn a_regular_expression_that_does_not_compile_is_a_condition() {
     let port = free_port();

@@ -203,7 +203,9 @@ impl RouteIssues {
             return;
         }
         let ids = objects.iter().map(|object| &object.id).chain(statuses);
-        ids.filter(|id| id.kind.route_kind().is_some()).for_each(|id| self.look_at(id, source));
+        let is_followed =
+            |id: &&ObjectId| id.kind.route_kind().is_some() || id.kind == Kind::BackendTlsPolicy;
+        ids.filter(is_followed).for_each(|id| self.look_at(id, source));
     }
 
     fn look_at(&mut self, id: &ObjectId, source: &TranslatedFolder<CommandLine>) {

@@ -241,11 +241,11 @@ impl One<'_> {
                 if let Some(reason) = failure.reason() {
                     self.worker.telemetry.upstream_tls_failed(backend, reason);
                 }
-                const WHAT: &str = "the endpoint does not prove who it is";
+                let what = "the endpoint does not prove who it is";
                 if failure.reason().is_some() && self.endpoint.is_warning_due() {
-                    tracing::warn!(%backend, %endpoint, error = %failure, WHAT);
+                    tracing::warn!(%backend, %endpoint, error = %failure, "{what}");
                 } else {
-                    tracing::debug!(%backend, %endpoint, error = %failure, WHAT);
+                    tracing::debug!(%backend, %endpoint, error = %failure, "{what}");
                 }
                 Unsent::Unproved(message)
             }
