@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::manifest::render::{to_json, to_yaml};
 use gwapi_model::status::{Condition, Status};
-use gwapi_model::{Kind, NamespacedName, ObjectMeta, Resource, RouteKind};
+use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta, Resource, RouteKind};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -21,15 +21,6 @@ use crate::report::table::{coloured, plain};
 use crate::report::view::View;
 use crate::report::{count, some_of};
 use crate::run::{options, overlay};
-
-const GATEWAY_KINDS: [Kind; 6] = [
-    Kind::GatewayClass,
-    Kind::Gateway,
-    Kind::HttpRoute,
-    Kind::GrpcRoute,
-    Kind::BackendTlsPolicy,
-    Kind::ReferenceGrant,
-];
 
 pub(crate) fn status(arguments: &StatusArgs) -> anyhow::Result<Exit> {
     let offset = arguments.translation.port_offset.unwrap_or(0);
@@ -70,7 +61,8 @@ fn objects(
     source: &TranslatedFolder<CommandLine>,
 ) -> impl Iterator<Item = (Resource, Option<Status>)> + '_ {
     let now = now();
-    GATEWAY_KINDS.into_iter().flat_map(|kind| source.files().ids(kind)).filter_map(move |id| {
+    let kinds = Kind::ALL.iter().filter(|kind| kind.group() == GATEWAY_GROUP);
+    kinds.flat_map(|kind| source.files().ids(*kind)).filter_map(move |id| {
         let resource = source.files().get(&id)?;
         let mut status = source.translation().status.get(&id).cloned();
         if let Some(status) = &mut status {

@@ -158,11 +158,11 @@ pub(crate) fn issues(source: &TranslatedFolder<CommandLine>) -> Vec<Issue> {
     RouteIssues::of(source).with_all_others(source)
 }
 
-/// What is wrong with routes, from one change to the next: an edit costs what it touches, however
-/// many routes there are. Of all else there is little, and it is looked at anew.
+/// What is wrong with routes and policies, from one change to the next: an edit costs what it touches,
+/// however many there are. Of all else there is little, and it is looked at anew.
 #[derive(Debug, Default)]
 pub(crate) struct RouteIssues {
-    /// What the status of a route tells, of those where that is anything.
+    /// What the status of a route or policy tells, of those where that is anything.
     conditions: BTreeMap<ObjectId, Vec<Issue>>,
     /// Parents that do not exist, likewise.
     parents: BTreeMap<ObjectId, Vec<Issue>>,
@@ -203,9 +203,8 @@ impl RouteIssues {
             return;
         }
         let ids = objects.iter().map(|object| &object.id).chain(statuses);
-        let is_followed =
-            |id: &&ObjectId| id.kind.route_kind().is_some() || id.kind == Kind::BackendTlsPolicy;
-        ids.filter(is_followed).for_each(|id| self.look_at(id, source));
+        let first = first_route();
+        ids.filter(|id| **id >= first).for_each(|id| self.look_at(id, source));
     }
 
     fn look_at(&mut self, id: &ObjectId, source: &TranslatedFolder<CommandLine>) {
@@ -236,7 +235,7 @@ impl RouteIssues {
                 notice.message.clone(),
             )
         }));
-        // Routes come last, by kind.
+        // Routes and policies come last, by kind.
         for (id, status) in source.translation().status.range(..first_route()) {
             conditions_of(id, status, &mut all);
         }
@@ -252,7 +251,7 @@ impl RouteIssues {
     }
 }
 
-/// Where the routes begin among objects that have a status.
+/// Where the routes begin among objects that have a status; policies come after them.
 fn first_route() -> ObjectId {
     ObjectId::new(RouteKind::ALL[0].kind(), "", "")
 }

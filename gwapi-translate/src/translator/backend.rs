@@ -83,8 +83,7 @@ pub(super) fn view<'a>(
                 ..BackendFacts::default()
             },
         },
-        Ok((service, port, protocol)) => {
-            let policy = backend_tls::of_port(policies, &target.service, port);
+        Ok(Judged { service, port, protocol, policy }) => {
             let tls = policy.map(|policy| backend_tls::tls(policy, resources).map(Arc::new));
             let mut found = Found::default();
             if service.spec.service_type == Some(ServiceType::ExternalName) {
@@ -115,13 +114,22 @@ pub(super) fn view<'a>(
     }
 }
 
-/// Finds the port and its protocol, or says why it cannot be a backend (HB-1, HB-7, HB-8).
-fn judge<'r>(
+/// A port that can be a backend.
+struct Judged<'r, 'p> {
+    service: &'r Service,
+    port: &'r ModelPort,
+    protocol: BackendProtocol,
+    /// The policy that holds for it.
+    policy: Option<&'p Arc<BackendTlsPolicy>>,
+}
+
+/// Finds the port, its protocol and its policy, or says why it cannot be a backend (HB-1, HB-7, HB-8).
+fn judge<'r, 'p>(
     target: &ServicePort,
-    policies: &[&Arc<BackendTlsPolicy>],
+    policies: &[&'p Arc<BackendTlsPolicy>],
     resources: &'r Resources,
     options: &Options,
-) -> Result<(&'r Service, &'r ModelPort, BackendProtocol), Problem> {
+) -> Result<Judged<'r, 'p>, Problem> {
     let name = &target.service;
     let not_found = |message: String| Problem::new(ConditionReason::BackendNotFound, message);
     let unsupported = |message: String| Problem::new(ConditionReason::UnsupportedProtocol, message);
@@ -161,8 +169,8 @@ fn judge<'r>(
         unsupported(format!("port {} of Service `{name}` is not a TCP port", target.port))
     })?;
     let written = port.app_protocol.as_deref().unwrap_or_default();
-    let has_policy = backend_tls::of_port(policies, name, port).is_some();
-    let protocol = protocol(written, target.routes, has_policy).ok_or_else(|| {
+    let policy = backend_tls::of_port(policies, name, port);
+    let protocol = protocol(written, target.routes, policy.is_some()).ok_or_else(|| {
         if is_over_tls(written, target.routes) {
             return unsupported(format!(
                 "port {} of Service `{name}` has the appProtocol `{written}`, and no \
@@ -180,7 +188,7 @@ fn judge<'r>(
             target.port
         ))
     })?;
-    Ok((service, port, protocol))
+    Ok(Judged { service, port, protocol, policy })
 }
 
 /// HB-8. gRPC is HTTP/2, so that is spoken unless the port is for something else.

@@ -37,13 +37,9 @@ pub(super) fn permitted_target(
     reference: &SecretObjectReference,
     resources: &Resources,
 ) -> Option<NamespacedName> {
-    target(gateway_namespace, reference)
-        .filter(|name| is_permitted(gateway_namespace, name, resources))
-}
-
-fn is_permitted(gateway_namespace: &str, to: &NamespacedName, resources: &Resources) -> bool {
-    let (from_kind, to_kind) = (Kind::Gateway, Kind::Secret);
-    Reference { from_kind, from_namespace: gateway_namespace, to_kind, to }.is_permitted(resources)
+    target(gateway_namespace, reference).filter(|to| {
+        Reference::of_gateway(gateway_namespace, Kind::Secret, to).is_permitted(resources)
+    })
 }
 
 /// Follows a reference of a Gateway to a certificate.
@@ -66,16 +62,7 @@ pub(super) fn resolve(
             "{what} cannot hold a certificate; refer to a Secret of the core group"
         )));
     };
-    if !is_permitted(gateway_namespace, &name, resources) {
-        return Err(Problem::new(
-            ConditionReason::RefNotPermitted,
-            format!(
-                "no ReferenceGrant in namespace `{}` lets a Gateway of namespace \
-                 `{gateway_namespace}` refer to Secret `{}`",
-                name.namespace, name.name
-            ),
-        ));
-    }
+    Reference::of_gateway(gateway_namespace, Kind::Secret, &name).check(resources)?;
     let secret = resources
         .secrets
         .get(&name)

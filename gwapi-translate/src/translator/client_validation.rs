@@ -86,7 +86,9 @@ impl ClientValidationDraft {
         resources: &Resources,
     ) -> impl Iterator<Item = NamespacedName> {
         let targets = self.references.iter().filter_map(|it| target(gateway_namespace, it));
-        targets.filter(|name| is_permitted(gateway_namespace, name, resources))
+        targets.filter(|to| {
+            Reference::of_gateway(gateway_namespace, Kind::ConfigMap, to).is_permitted(resources)
+        })
     }
 
     /// Follows the references: those that are good count (TL-5).
@@ -127,11 +129,6 @@ fn target(gateway_namespace: &str, reference: &ObjectReference) -> Option<Namesp
     ca_certificates::target(namespace, group, kind, name)
 }
 
-fn is_permitted(gateway_namespace: &str, to: &NamespacedName, resources: &Resources) -> bool {
-    let (from_kind, to_kind) = (Kind::Gateway, Kind::ConfigMap);
-    Reference { from_kind, from_namespace: gateway_namespace, to_kind, to }.is_permitted(resources)
-}
-
 /// Follows one reference. Whether it is granted comes first, so that the answer does not tell whether an
 /// ungranted ConfigMap exists (RG-4, RG-5).
 fn resolve(
@@ -149,16 +146,7 @@ fn resolve(
             ),
         ));
     };
-    if !is_permitted(gateway_namespace, &name, resources) {
-        return Err(Problem::new(
-            ConditionReason::RefNotPermitted,
-            format!(
-                "no ReferenceGrant in namespace `{}` lets a Gateway of namespace \
-                 `{gateway_namespace}` refer to ConfigMap `{}`",
-                name.namespace, name.name
-            ),
-        ));
-    }
+    Reference::of_gateway(gateway_namespace, Kind::ConfigMap, &name).check(resources)?;
     ca_certificates::read(&name, resources)
         .map_err(|message| Problem::new(ConditionReason::InvalidCACertificateRef, message))
 }

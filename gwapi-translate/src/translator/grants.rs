@@ -1,6 +1,9 @@
 //! ReferenceGrants: who may refer to what across namespaces (RG-1 to RG-5).
 
+use gwapi_model::status::ConditionReason;
 use gwapi_model::{Kind, NamespacedName, Resources};
+
+use super::conditions::Problem;
 
 /// A reference from an object of one kind to an object of another.
 #[derive(Clone, Copy, Debug)]
@@ -15,9 +18,32 @@ pub(super) struct Reference<'a> {
     pub(super) to: &'a NamespacedName,
 }
 
-impl Reference<'_> {
+impl<'a> Reference<'a> {
+    /// A reference of a Gateway.
+    pub(super) fn of_gateway(namespace: &'a str, to_kind: Kind, to: &'a NamespacedName) -> Self {
+        Self { from_kind: Kind::Gateway, from_namespace: namespace, to_kind, to }
+    }
+
+    /// Says which grant is missing where the reference may not be followed. It comes before every other
+    /// check, so that the answer does not tell whether the target exists (RG-5).
+    pub(super) fn check(&self, resources: &Resources) -> Result<(), Problem> {
+        if self.is_permitted(resources) {
+            return Ok(());
+        }
+        let Self { from_kind, from_namespace, to_kind, to } = self;
+        let article = if *from_kind == Kind::HttpRoute { "an" } else { "a" };
+        Err(Problem::new(
+            ConditionReason::RefNotPermitted,
+            format!(
+                "no ReferenceGrant in namespace `{}` lets {article} {from_kind} of namespace \
+                 `{from_namespace}` refer to {to_kind} `{}`",
+                to.namespace, to.name
+            ),
+        ))
+    }
+
     /// Whether the reference leaves its namespace, so that it needs a grant (RG-2).
-    pub(super) fn is_foreign(&self) -> bool {
+    fn is_foreign(&self) -> bool {
         *self.from_namespace != *self.to.namespace
     }
 

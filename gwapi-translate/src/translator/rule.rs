@@ -310,22 +310,8 @@ impl RuleCompiler<'_> {
             to_kind: Kind::Service,
             to: &service,
         };
-        // RT-10, RG-5: whether the Service exists is not told to who may not know.
-        if !reference.is_permitted(self.lookup.resources) {
-            return Err(Problem::new(
-                ConditionReason::RefNotPermitted,
-                format!(
-                    "no ReferenceGrant in namespace `{}` lets {} of namespace `{namespace}` refer \
-                     to Service `{}`",
-                    service.namespace,
-                    match self.route.kind() {
-                        RouteKind::Http => "an HTTPRoute",
-                        RouteKind::Grpc => "a GRPCRoute",
-                    },
-                    service.name
-                ),
-            ));
-        }
+        // RT-10.
+        reference.check(self.lookup.resources)?;
         let Some(port) = written.port else {
             return Err(Problem::new(
                 ConditionReason::BackendNotFound,

@@ -72,10 +72,11 @@ pub(in crate::proxy) type Sent = Result<Answer, (Failure, Option<Rc<Endpoint>>)>
 
 /// Sends a request to an endpoint of a backend, which has some beside those to be `avoided`.
 ///
-/// An endpoint that cannot be connected to, or does not prove who it is, is left for another one. A connection that was kept and
-/// turns out to be closed is replaced by the next, provided that nothing was sent, or that the
-/// request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent. A request without
-/// a body that an endpoint over HTTP/2 says it has not looked at is sent again, whatever it is.
+/// An endpoint that cannot be connected to, or does not prove who it is, is left for another one. A
+/// connection that was kept and turns out to be closed is replaced by the next, provided that nothing was
+/// sent, or that the request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent. A
+/// request without a body that an endpoint over HTTP/2 says it has not looked at is sent again, whatever it
+/// is.
 pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
     mut message: Message,
@@ -104,13 +105,8 @@ pub(in crate::proxy) async fn send(
         };
         let failure = match sent {
             Some(Ok(response)) => return Ok(Answer { response, lease, deadline }),
-            Some(Err(Unsent::Refused(unsent))) => {
-                (message, last) = (unsent, Failure::Connect);
-                tried.push(endpoint);
-                continue;
-            }
-            Some(Err(Unsent::Unproved(unsent))) => {
-                (message, last) = (unsent, Failure::Tls);
+            Some(Err(Unsent::Refused(unsent, failure))) => {
+                (message, last) = (unsent, failure);
                 tried.push(endpoint);
                 continue;
             }
@@ -201,10 +197,8 @@ impl Message {
 
 /// A request that got no response from one endpoint.
 enum Unsent {
-    /// The endpoint takes no connections; the request is as good as new.
-    Refused(Message),
-    /// The endpoint does not prove who it is; the request is as good as new.
-    Unproved(Message),
+    /// The endpoint takes no connections, or does not prove who it is; the request is as good as new.
+    Refused(Message, Failure),
     /// There is no room for it.
     Overflow,
     /// It may have been seen by the endpoint.
@@ -247,11 +241,11 @@ impl One<'_> {
                 } else {
                     tracing::debug!(%backend, %endpoint, error = %failure, "{what}");
                 }
-                Unsent::Unproved(message)
+                Unsent::Refused(message, Failure::Tls)
             }
             CheckoutError::Connect(ConnectError::Io(_)) => {
                 tracing::debug!(%endpoint, %error, "no connection");
-                Unsent::Refused(message)
+                Unsent::Refused(message, Failure::Connect)
             }
             CheckoutError::Overflow => {
                 tracing::debug!(%endpoint, %error, "no connection");
@@ -303,7 +297,10 @@ impl One<'_> {
             };
             request = match (error.take_message(), twin) {
                 (Some(unsent), _) if reused => unsent,
-                (Some(unsent), _) => return Err(Unsent::Refused(Message::Http2(Box::new(unsent)))),
+                (Some(unsent), _) => {
+                    let unsent = Message::Http2(Box::new(unsent));
+                    return Err(Unsent::Refused(unsent, Failure::Connect));
+                }
                 (None, Some(twin)) if refusals < MAX_REFUSALS && is_refused(error.error()) => {
                     refusals += 1;
                     // One that is being closed takes no more.

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::identity::{AnyOf, WrongNames};
 use crate::proxy::certificates::{UsableCertificate, provider};
+use crate::proxy::core_state::address;
 use crate::proxy::tls::{ALPN_H2, ALPN_HTTP1};
 
 /// The clients of all backends that are served, by what is asked for. They are made where configurations
@@ -42,7 +43,7 @@ impl UpstreamTlsClients {
         shown: Option<&Arc<UsableCertificate>>,
     ) -> Arc<UpstreamTls> {
         let http2 = protocol == BackendProtocol::H2c;
-        let key = (Arc::clone(asked), http2, shown.map(|it| Arc::as_ptr(it).addr()));
+        let key = (Arc::clone(asked), http2, shown.map(address));
         if let Some(known) = self.0.get(&key).and_then(Weak::upgrade) {
             return known;
         }
