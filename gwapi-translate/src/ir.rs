@@ -10,14 +10,19 @@
 //! here has to obey the rules that stand there. Until 1.0 enums get variants and structs get fields
 //! with what is supported.
 
+mod backend;
+mod listener;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gwapi_model::{NamespacedName, RouteKind, SecretBytes};
 use serde::{Deserialize, Serialize};
+
+pub use backend::*;
+pub use listener::*;
 
 /// Name of a Gateway; every configuration belongs to one.
 pub type GatewayId = NamespacedName;
@@ -279,109 +284,6 @@ impl From<String> for Hostname {
 impl From<Hostname> for String {
     fn from(hostname: Hostname) -> Self {
         hostname.to_string()
-    }
-}
-
-/// A listener that holds its place on its port. Listeners that have no place there (a clash, a port
-/// that another Gateway keeps, a protocol that is not supported) are not in the IR.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
-    /// Key; the listener's name in the Gateway.
-    pub key: ListenerKey,
-    /// Addresses to accept connections on; the unspecified address means all of that family.
-    pub addresses: Vec<IpAddr>,
-    /// Port to accept connections on, any offset included.
-    pub port: u16,
-    /// Protocol.
-    pub protocol: ListenerProtocol,
-    /// Hostname; none means every host.
-    pub hostname: Option<Hostname>,
-}
-
-/// Protocol of a [`Listener`].
-///
-/// HTTPS that validates clients is a variant of its own where it is serialised: who does not know it must
-/// not serve the listener without the validation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "SerialProtocol", into = "SerialProtocol")]
-pub enum ListenerProtocol {
-    /// Clear-text HTTP/1.1, and HTTP/2 by prior knowledge.
-    Http,
-    /// HTTP inside TLS that ends here.
-    Https {
-        /// Certificates, in the order of the listener's references.
-        ///
-        /// None at all: the listener cannot be served at present, because no certificate of its
-        /// is there or TLS was asked for in a way that cannot be honoured. Its hostname stays
-        /// reserved all the same: handshakes for it fail, and its hosts never fall to the routes
-        /// of a less specific listener (LI-2, LI-4, LI-5).
-        certificates: Vec<CertificateKey>,
-        /// Whether clients have to show a certificate; none means that they are not asked for one
-        /// (TL-4).
-        client_validation: Option<ClientValidation>,
-    },
-}
-
-/// What a listener asks of the certificates of its clients (TL-5, TL-6).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientValidation {
-    /// Certificates of the authorities that may vouch for a client, as PEM.
-    ///
-    /// None at all: no reference to them leads to any, and every connection is refused, whatever the
-    /// mode is.
-    pub ca_certificates: Arc<str>,
-    /// What becomes of clients without a valid certificate.
-    pub mode: ClientValidationMode,
-}
-
-/// What becomes of clients without a valid certificate (TL-6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClientValidationMode {
-    /// They are refused.
-    AllowValidOnly,
-    /// They are asked for one, and let in all the same.
-    AllowInsecureFallback,
-}
-
-/// [`ListenerProtocol`] as it is serialised.
-#[derive(Serialize, Deserialize)]
-enum SerialProtocol {
-    Http,
-    Https {
-        certificates: Vec<CertificateKey>,
-    },
-    HttpsValidatingClients {
-        certificates: Vec<CertificateKey>,
-        client_validation: ClientValidation,
-    },
-}
-
-impl From<SerialProtocol> for ListenerProtocol {
-    fn from(protocol: SerialProtocol) -> Self {
-        match protocol {
-            SerialProtocol::Http => Self::Http,
-            SerialProtocol::Https { certificates } => {
-                Self::Https { certificates, client_validation: None }
-            }
-            SerialProtocol::HttpsValidatingClients { certificates, client_validation } => {
-                Self::Https { certificates, client_validation: Some(client_validation) }
-            }
-        }
-    }
-}
-
-impl From<ListenerProtocol> for SerialProtocol {
-    fn from(protocol: ListenerProtocol) -> Self {
-        match protocol {
-            ListenerProtocol::Http => Self::Http,
-            ListenerProtocol::Https { certificates, client_validation: None } => {
-                Self::Https { certificates }
-            }
-            ListenerProtocol::Https {
-                certificates,
-                client_validation: Some(client_validation),
-            } => Self::HttpsValidatingClients { certificates, client_validation },
-        }
     }
 }
 
@@ -683,128 +585,6 @@ pub struct HttpRetry {
     pub attempts: u32,
     /// Time before the first retry, from which later ones grow; none means the data plane's default.
     pub backoff: Option<Duration>,
-}
-
-/// A Service port that requests can be sent to.
-///
-/// In its serialised form TLS makes other protocols: who does not know it must not go without.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "SerialBackend", into = "SerialBackend")]
-pub struct Backend {
-    /// Key.
-    pub key: BackendKey,
-    /// Protocol that the endpoints speak.
-    pub protocol: BackendProtocol,
-    /// TLS around it, where the Service port has a BackendTLSPolicy.
-    pub tls: Option<Arc<BackendTls>>,
-}
-
-/// [`Backend`] as it is serialised.
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "Backend")]
-struct SerialBackend {
-    key: BackendKey,
-    protocol: SerialBackendProtocol,
-}
-
-#[derive(Serialize, Deserialize)]
-enum SerialBackendProtocol {
-    Http1,
-    H2c,
-    Http1OverTls(Arc<BackendTls>),
-    Http2OverTls(Arc<BackendTls>),
-}
-
-impl From<SerialBackend> for Backend {
-    fn from(SerialBackend { key, protocol }: SerialBackend) -> Self {
-        let (protocol, tls) = match protocol {
-            SerialBackendProtocol::Http1 => (BackendProtocol::Http1, None),
-            SerialBackendProtocol::H2c => (BackendProtocol::H2c, None),
-            SerialBackendProtocol::Http1OverTls(tls) => (BackendProtocol::Http1, Some(tls)),
-            SerialBackendProtocol::Http2OverTls(tls) => (BackendProtocol::H2c, Some(tls)),
-        };
-        Self { key, protocol, tls }
-    }
-}
-
-impl From<Backend> for SerialBackend {
-    fn from(Backend { key, protocol, tls }: Backend) -> Self {
-        let protocol = match (protocol, tls) {
-            (BackendProtocol::Http1, None) => SerialBackendProtocol::Http1,
-            (BackendProtocol::H2c, None) => SerialBackendProtocol::H2c,
-            (BackendProtocol::Http1, Some(tls)) => SerialBackendProtocol::Http1OverTls(tls),
-            (BackendProtocol::H2c, Some(tls)) => SerialBackendProtocol::Http2OverTls(tls),
-        };
-        Self { key, protocol }
-    }
-}
-
-/// TLS towards a backend: what the endpoints have to prove. There is no way without proof.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct BackendTls {
-    /// Server name of the handshake, lower-case; the name that the endpoint's certificate has to be for
-    /// where there are no `subject_alt_names` (BT-3).
-    pub hostname: Arc<str>,
-    /// Names one of which the certificate has to bear, in place of `hostname`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub subject_alt_names: Vec<SubjectAltName>,
-    /// Who may vouch for the certificate.
-    pub trust: BackendTrust,
-    /// The Gateway's own certificate, for endpoints that ask for one (TL-7, BT-11). One that the
-    /// configuration does not have, or that cannot be used, is not shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_certificate: Option<CertificateKey>,
-}
-
-/// A name in a certificate (BT-3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SubjectAltName {
-    /// A DNS name; a wildcard stands for exactly one label.
-    Hostname(Hostname),
-    /// A URI, byte-equal, such as a SPIFFE ID.
-    Uri(Arc<str>),
-}
-
-/// Authorities whose certificates are trusted (BT-4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum BackendTrust {
-    /// Those of the system that the data plane runs on.
-    System,
-    /// These, as PEM; at least one.
-    Certificates(Arc<str>),
-}
-
-/// Protocol towards a backend (HB-8); inside TLS where the backend has that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BackendProtocol {
-    /// HTTP/1.1, WebSocket upgrades included.
-    Http1,
-    /// HTTP/2: by prior knowledge, or by ALPN inside TLS.
-    H2c,
-}
-
-/// Where a [`Backend`]'s requests go. None at all answer 503 (HB-4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoints {
-    /// Key, that of the backend.
-    pub key: BackendKey,
-    /// Ready addresses, sorted, each once.
-    pub addresses: Vec<SocketAddr>,
-    /// DNS names with ports that stand for whatever addresses they resolve to: Services of type
-    /// ExternalName, where those are allowed (HB-7).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hostnames: Vec<(String, u16)>,
-}
-
-/// Whether no backend may live at an address: link-local ones lead to metadata services, the
-/// others lead nowhere. It holds for addresses as written and for those that a name resolves to.
-pub fn is_refused_endpoint(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
-    }
 }
 
 /// A certificate chain and its private key, as PEM.

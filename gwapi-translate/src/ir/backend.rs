@@ -1,0 +1,130 @@
+//! Backends: what is spoken to them, what they have to prove, and where they are.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BackendKey, CertificateKey, Hostname};
+
+/// A Service port that requests can be sent to.
+///
+/// In its serialised form TLS makes other protocols: who does not know it must not go without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SerialBackend", into = "SerialBackend")]
+pub struct Backend {
+    /// Key.
+    pub key: BackendKey,
+    /// Protocol that the endpoints speak.
+    pub protocol: BackendProtocol,
+    /// TLS around it, where the Service port has a BackendTLSPolicy.
+    pub tls: Option<Arc<BackendTls>>,
+}
+
+/// [`Backend`] as it is serialised.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Backend")]
+struct SerialBackend {
+    key: BackendKey,
+    protocol: SerialBackendProtocol,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SerialBackendProtocol {
+    Http1,
+    H2c,
+    Http1OverTls(Arc<BackendTls>),
+    Http2OverTls(Arc<BackendTls>),
+}
+
+impl From<SerialBackend> for Backend {
+    fn from(SerialBackend { key, protocol }: SerialBackend) -> Self {
+        let (protocol, tls) = match protocol {
+            SerialBackendProtocol::Http1 => (BackendProtocol::Http1, None),
+            SerialBackendProtocol::H2c => (BackendProtocol::H2c, None),
+            SerialBackendProtocol::Http1OverTls(tls) => (BackendProtocol::Http1, Some(tls)),
+            SerialBackendProtocol::Http2OverTls(tls) => (BackendProtocol::H2c, Some(tls)),
+        };
+        Self { key, protocol, tls }
+    }
+}
+
+impl From<Backend> for SerialBackend {
+    fn from(Backend { key, protocol, tls }: Backend) -> Self {
+        let protocol = match (protocol, tls) {
+            (BackendProtocol::Http1, None) => SerialBackendProtocol::Http1,
+            (BackendProtocol::H2c, None) => SerialBackendProtocol::H2c,
+            (BackendProtocol::Http1, Some(tls)) => SerialBackendProtocol::Http1OverTls(tls),
+            (BackendProtocol::H2c, Some(tls)) => SerialBackendProtocol::Http2OverTls(tls),
+        };
+        Self { key, protocol }
+    }
+}
+
+/// TLS towards a backend: what the endpoints have to prove. There is no way without proof.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BackendTls {
+    /// Server name of the handshake, lower-case; the name that the endpoint's certificate has to be for
+    /// where there are no `subject_alt_names` (BT-3).
+    pub hostname: Arc<str>,
+    /// Names one of which the certificate has to bear, in place of `hostname`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subject_alt_names: Vec<SubjectAltName>,
+    /// Who may vouch for the certificate.
+    pub trust: BackendTrust,
+    /// The Gateway's own certificate, for endpoints that ask for one (TL-7, BT-11). One that the
+    /// configuration does not have, or that cannot be used, is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateKey>,
+}
+
+/// A name in a certificate (BT-3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SubjectAltName {
+    /// A DNS name; a wildcard stands for exactly one label.
+    Hostname(Hostname),
+    /// A URI, byte-equal, such as a SPIFFE ID.
+    Uri(Arc<str>),
+}
+
+/// Authorities whose certificates are trusted (BT-4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BackendTrust {
+    /// Those of the system that the data plane runs on.
+    System,
+    /// These, as PEM; at least one.
+    Certificates(Arc<str>),
+}
+
+/// Protocol towards a backend (HB-8); inside TLS where the backend has that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackendProtocol {
+    /// HTTP/1.1, WebSocket upgrades included.
+    Http1,
+    /// HTTP/2: by prior knowledge, or by ALPN inside TLS.
+    H2c,
+}
+
+/// Where a [`Backend`]'s requests go. None at all answer 503 (HB-4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// Key, that of the backend.
+    pub key: BackendKey,
+    /// Ready addresses, sorted, each once.
+    pub addresses: Vec<SocketAddr>,
+    /// DNS names with ports that stand for whatever addresses they resolve to: Services of type
+    /// ExternalName, where those are allowed (HB-7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<(String, u16)>,
+}
+
+/// Whether no backend may live at an address: link-local ones lead to metadata services, the
+/// others lead nowhere. It holds for addresses as written and for those that a name resolves to.
+pub fn is_refused_endpoint(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Listeners, and what they ask of clients.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CertificateKey, Hostname, ListenerKey};
+
+/// A listener that holds its place on its port. Listeners that have no place there (a clash, a port
+/// that another Gateway keeps, a protocol that is not supported) are not in the IR.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Key; the listener's name in the Gateway.
+    pub key: ListenerKey,
+    /// Addresses to accept connections on; the unspecified address means all of that family.
+    pub addresses: Vec<IpAddr>,
+    /// Port to accept connections on, any offset included.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: ListenerProtocol,
+    /// Hostname; none means every host.
+    pub hostname: Option<Hostname>,
+}
+
+/// Protocol of a [`Listener`].
+///
+/// HTTPS that validates clients is a variant of its own where it is serialised: who does not know it must
+/// not serve the listener without the validation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SerialProtocol", into = "SerialProtocol")]
+pub enum ListenerProtocol {
+    /// Clear-text HTTP/1.1, and HTTP/2 by prior knowledge.
+    Http,
+    /// HTTP inside TLS that ends here.
+    Https {
+        /// Certificates, in the order of the listener's references.
+        ///
+        /// None at all: the listener cannot be served at present, because no certificate of its
+        /// is there or TLS was asked for in a way that cannot be honoured. Its hostname stays
+        /// reserved all the same: handshakes for it fail, and its hosts never fall to the routes
+        /// of a less specific listener (LI-2, LI-4, LI-5).
+        certificates: Vec<CertificateKey>,
+        /// Whether clients have to show a certificate; none means that they are not asked for one
+        /// (TL-4).
+        client_validation: Option<ClientValidation>,
+    },
+}
+
+/// What a listener asks of the certificates of its clients (TL-5, TL-6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientValidation {
+    /// Certificates of the authorities that may vouch for a client, as PEM.
+    ///
+    /// None at all: no reference to them leads to any, and every connection is refused, whatever the
+    /// mode is.
+    pub ca_certificates: Arc<str>,
+    /// What becomes of clients without a valid certificate.
+    pub mode: ClientValidationMode,
+}
+
+/// What becomes of clients without a valid certificate (TL-6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientValidationMode {
+    /// They are refused.
+    AllowValidOnly,
+    /// They are asked for one, and let in all the same.
+    AllowInsecureFallback,
+}
+
+/// [`ListenerProtocol`] as it is serialised.
+#[derive(Serialize, Deserialize)]
+enum SerialProtocol {
+    Http,
+    Https {
+        certificates: Vec<CertificateKey>,
+    },
+    HttpsValidatingClients {
+        certificates: Vec<CertificateKey>,
+        client_validation: ClientValidation,
+    },
+}
+
+impl From<SerialProtocol> for ListenerProtocol {
+    fn from(protocol: SerialProtocol) -> Self {
+        match protocol {
+            SerialProtocol::Http => Self::Http,
+            SerialProtocol::Https { certificates } => {
+                Self::Https { certificates, client_validation: None }
+            }
+            SerialProtocol::HttpsValidatingClients { certificates, client_validation } => {
+                Self::Https { certificates, client_validation: Some(client_validation) }
+            }
+        }
+    }
+}
+
+impl From<ListenerProtocol> for SerialProtocol {
+    fn from(protocol: ListenerProtocol) -> Self {
+        match protocol {
+            ListenerProtocol::Http => Self::Http,
+            ListenerProtocol::Https { certificates, client_validation: None } => {
+                Self::Https { certificates }
+            }
+            ListenerProtocol::Https {
+                certificates,
+                client_validation: Some(client_validation),
+            } => Self::HttpsValidatingClients { certificates, client_validation },
+        }
+    }
+}
