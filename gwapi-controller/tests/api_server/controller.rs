@@ -94,6 +94,11 @@ impl Running {
         self.count(STATUS_REQUESTS, &["outcome=\"written\""]).await
     }
 
+    /// Waits until it has counted a status that it wrote: others see the status a moment before.
+    pub(crate) async fn until_written(&self) {
+        self.until_count(STATUS_REQUESTS, &["outcome=\"written\""], 1).await;
+    }
+
     /// Waits until a counter has reached a value, as long as it moves.
     pub(crate) async fn until_count(&self, name: &str, labels: &[&str], value: u64) {
         let mut last = 0;

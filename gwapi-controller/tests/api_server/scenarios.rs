@@ -222,7 +222,7 @@ async fn of_two_replicas_one_writes_and_the_other_takes_over_at_once(api: Api) {
     let second = Running::ready(&api, settings(CONTROLLER, &namespace, "second")).await;
     api.apply(gateway(&namespace, "web", "one")).await;
     gateway_accepted(&api, &namespace, "web").await;
-    assert!(first.writes().await > 0);
+    first.until_written().await;
     assert_eq!(second.count("gwapi_controller_leader", &[]).await, 0);
     assert_eq!(second.writes().await, 0);
 
@@ -233,7 +233,7 @@ async fn of_two_replicas_one_writes_and_the_other_takes_over_at_once(api: Api) {
     assert!(elapsed < Duration::from_secs(8), "the Lease was let go, and taken after {elapsed:?}");
     api.apply(route(&namespace, "shop", "web")).await;
     accepted(&api, &namespace, "shop", CONTROLLER).await;
-    assert!(second.writes().await > 0);
+    second.until_written().await;
     let lease = api.kind("Lease", &namespace).get("gwapi-controller").await.expect("a Lease");
     assert_eq!(lease.data["spec"]["holderIdentity"], "second");
     second.stop().await;
