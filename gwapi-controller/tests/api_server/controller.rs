@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gwapi_controller::{Controller, ControllerSettings, RunError};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -91,12 +92,25 @@ impl Running {
 
     /// Requests about status that changed something, so far.
     pub(crate) async fn writes(&self) -> u64 {
-        self.count(STATUS_REQUESTS, &["outcome=\"written\""]).await
+        self.count(STATUS_REQUESTS, WRITTEN).await
     }
 
-    /// Waits until it has counted a status that it wrote: others see the status a moment before.
+    /// The same, with everything that others have seen already: they see a status a moment before it is
+    /// counted. A class that is made now, and is the controller's, has its status written after all that.
+    pub(crate) async fn writes_so_far(&self, api: &Api, class: Value) -> u64 {
+        let labels = [&["kind=\"GatewayClass\""], WRITTEN].concat();
+        // An earlier run may have left it.
+        let name = class["metadata"]["name"].as_str().expect("a name");
+        api.delete("GatewayClass", "", name).await;
+        let before = self.count(STATUS_REQUESTS, &labels).await;
+        api.apply(class).await;
+        self.until_count(STATUS_REQUESTS, &labels, before + 1).await;
+        self.writes().await
+    }
+
+    /// Waits until it has counted a status that it wrote.
     pub(crate) async fn until_written(&self) {
-        self.until_count(STATUS_REQUESTS, &["outcome=\"written\""], 1).await;
+        self.until_count(STATUS_REQUESTS, WRITTEN, 1).await;
     }
 
     /// Waits until a counter has reached a value, as long as it moves.
@@ -118,6 +132,9 @@ impl Running {
 }
 
 pub(crate) const STATUS_REQUESTS: &str = "gwapi_controller_status_requests_total";
+
+/// What the series of those have in them that changed something.
+pub(crate) const WRITTEN: &[&str] = &["outcome=\"written\""];
 
 fn sum(metrics: &str, name: &str, labels: &[&str]) -> u64 {
     let series = metrics.lines().filter(|line| {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Scenario;
 use crate::api::{Api, class, condition, gateway, is, parent, route};
-use crate::controller::{Running, STATUS_REQUESTS, settings};
+use crate::controller::{Running, STATUS_REQUESTS, WRITTEN, settings};
 
 macro_rules! scenarios {
     ($($name:ident,)+) => {
@@ -169,13 +169,16 @@ async fn a_gateway_that_moves_to_another_class_takes_its_routes_along(api: Api) 
         .collect();
     assert_eq!(types.len(), 3, "one of each: {types:?}");
     // Whoever has it writes it, and the other one keeps still.
-    let writes = (one.writes().await, two.writes().await);
+    let writes = (
+        one.writes_so_far(&api, class("one-more", CONTROLLER)).await,
+        two.writes_so_far(&api, class("two-more", OTHER)).await,
+    );
     api.patch("Gateway", namespace, "web", json!({"metadata": {"labels": {"a": "b"}}})).await;
     let hostnames = json!({"spec": {"hostnames": ["new.example.com"]}});
     api.patch("HTTPRoute", namespace, "shop", hostnames).await;
     accepted(&api, namespace, "shop", OTHER).await;
     assert_eq!(one.writes().await, writes.0);
-    assert!(two.writes().await > writes.1);
+    two.until_count(STATUS_REQUESTS, WRITTEN, writes.1 + 1).await;
 
     // Without a class nobody has it: the CRD's default is back.
     api.patch("Gateway", namespace, "web", json!({"spec": {"gatewayClassName": "none"}})).await;
