@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use gwapi_controller::provision::{Bootstrap, ProvisionSettings, assign, objects};
 use gwapi_translate::infrastructure::GatewayInfrastructure;
 
+/// The uid of the ServiceAccount that is there.
+const ACCOUNT: &str = "5f6f3f34-0000-4000-8000-00000000000a";
+
 /// The pairs, each with what it is about.
 macro_rules! golden {
     ($($(#[$doc:meta])* $test:ident = $name:literal;)+) => {
@@ -66,7 +69,7 @@ fn render(wanted: &GatewayInfrastructure) -> String {
     };
     let settings =
         ProvisionSettings { image: "gwapi-proxy:test".to_owned(), ..ProvisionSettings::default() };
-    let manifests = objects(wanted, &assign(wanted, &[]), &settings, &bootstrap);
+    let manifests = objects(wanted, &assign(wanted, &[]), &settings, &bootstrap, Some(ACCOUNT));
     let documents = manifests
         .iter()
         .map(|manifest| serde_saphyr::to_string(&manifest.object).expect("objects are plain data"));

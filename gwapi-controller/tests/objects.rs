@@ -13,13 +13,16 @@ use gwapi_translate::ir::GatewayId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+/// The uid of the ServiceAccount that is there.
+const ACCOUNT: &str = "5f6f3f34-0000-4000-8000-00000000000a";
+
 fn made(wanted: &GatewayInfrastructure) -> Vec<Manifest> {
     let bootstrap = Bootstrap {
         url: "https://10.96.0.7:18000".to_owned(),
         server_name: "gwapi-controller.gwapi-system.svc".to_owned(),
         ca_bundle: String::new(),
     };
-    objects(wanted, &assign(wanted, &[]), &ProvisionSettings::default(), &bootstrap)
+    objects(wanted, &assign(wanted, &[]), &ProvisionSettings::default(), &bootstrap, Some(ACCOUNT))
 }
 
 fn wanted(gateway: &str, class: &str, ports: Vec<InfrastructurePort>) -> GatewayInfrastructure {
@@ -143,9 +146,10 @@ proptest! {
 }
 
 #[test]
-fn a_patch_leaves_the_labels_by_which_pods_are_found() {
+fn a_patch_leaves_the_labels_by_which_pods_are_found_and_the_account_that_they_name() {
     let plain = made(&wanted("web", "gwapi", Vec::new()));
-    let expected = &pod_template(&plain)["metadata"]["labels"];
+    let expected = &pod_template(&plain)["metadata"];
+    assert_eq!(expected["annotations"]["gwapi.dev/service-account-uid"], ACCOUNT);
     for patch in [
         json!({"metadata": {"labels": {
             "gwapi.dev/controller": "another",
@@ -153,13 +157,14 @@ fn a_patch_leaves_the_labels_by_which_pods_are_found() {
             "app.kubernetes.io/instance": "another",
             "gateway.networking.k8s.io/gateway-name": null,
         }}}),
-        json!({"metadata": {"labels": null}}),
+        json!({"metadata": {"labels": null, "annotations": null}}),
+        json!({"metadata": {"annotations": {"gwapi.dev/service-account-uid": "another"}}}),
         json!({"metadata": null}),
     ] {
         let mut wanted = wanted("web", "gwapi", Vec::new());
         wanted.parameters.workload.pod_template_patch = patch.as_object().cloned();
         let patched = made(&wanted);
-        assert_eq!(&pod_template(&patched)["metadata"]["labels"], expected, "{patch}");
+        assert_eq!(&pod_template(&patched)["metadata"], expected, "{patch}");
     }
     let mut wanted = wanted("web", "gwapi", Vec::new());
     let patch = json!({"metadata": {"labels": {"team": "shop"}}});

@@ -26,7 +26,7 @@ use super::events::Announcer;
 use super::live::{Concerns, LiveObjects, Store, Stream};
 use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
-use super::plan::{Plan, Settled, known_services, mistaken_service, plan};
+use super::plan::{Plan, Settled, account_uid, known_services, mistaken_service, plan};
 use super::repairs::Repairs;
 use super::report::{View, report};
 use super::settings::{Bootstrap, ProvisionSettings};
@@ -351,7 +351,8 @@ impl Engine {
         if !wanted.hold
             && let Some(bootstrap) = bootstrap
         {
-            let manifests = objects(wanted, &services, &self.settings, &bootstrap);
+            let account = account_uid(&wanted.name, &wanted.uid, live);
+            let manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
             let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
             let mut plan =
                 plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));

@@ -87,6 +87,8 @@ impl Settled {
 
 /// Compares what has to be there with what is. `owner` is the uid of the Gateway; what belongs to a
 /// former one of its name has to go first.
+///
+/// Pods, and what counts them, wait until their account is there: their template names it.
 pub(super) fn plan(
     manifests: Vec<Manifest>,
     owner: &str,
@@ -96,6 +98,8 @@ pub(super) fn plan(
     let mut plan = Plan::default();
     let mut wanted: Vec<Key> = Vec::new();
     let mut workload: Option<Key> = None;
+    let mut accounts = manifests.iter().filter(|it| it.kind == ManagedKind::ServiceAccount);
+    let has_account = accounts.any(|it| account_uid(&it.name, owner, live).is_some());
     for manifest in manifests {
         let key = (manifest.kind, manifest.name.clone());
         wanted.push(key.clone());
@@ -105,6 +109,9 @@ pub(super) fn plan(
         let there = live.get(&key);
         // What is on its way out, or has to be, makes room before its successor comes.
         if there.is_some_and(|it| it.is_terminating || it.owner_uid != owner) {
+            continue;
+        }
+        if manifest.kind > ManagedKind::Service && !has_account {
             continue;
         }
         let manifest = sealed(manifest);
@@ -135,6 +142,12 @@ pub(super) fn plan(
         }
     }
     plan
+}
+
+/// The uid of a ServiceAccount that is there to stay and belongs to the Gateway with the uid `owner`.
+pub(super) fn account_uid<'a>(name: &str, owner: &str, live: &'a LiveObjects) -> Option<&'a str> {
+    let account = live.get(&(ManagedKind::ServiceAccount, name.to_owned()))?;
+    (account.owner_uid == owner && !account.is_terminating).then_some(account.uid.as_str())
 }
 
 /// The Service that parameters name as one of the user's, if it is one that was made for the Gateway.
@@ -192,17 +205,24 @@ mod tests {
     use super::super::testing::{bootstrap, wanted};
     use super::*;
 
-    fn manifests(wanted: &GatewayInfrastructure) -> Vec<Manifest> {
+    fn manifests(wanted: &GatewayInfrastructure, live: &LiveObjects) -> Vec<Manifest> {
         let services = assign(wanted, &[]);
-        objects(wanted, &services, &ProvisionSettings::default(), &bootstrap())
+        let account = account_uid(&wanted.name, &wanted.uid, live);
+        objects(wanted, &services, &ProvisionSettings::default(), &bootstrap(), account)
     }
 
     fn planned(wanted: &GatewayInfrastructure, live: &LiveObjects) -> Plan {
-        plan(manifests(wanted), &wanted.uid, live, &Settled::default())
+        plan(manifests(wanted, live), &wanted.uid, live, &Settled::default())
     }
 
-    /// What is there after the manifests were applied.
+    /// What is there after the manifests were applied: at first the account, then everything.
     fn applied(wanted: &GatewayInfrastructure) -> LiveObjects {
+        let first = applied_to(wanted, &LiveObjects::new());
+        applied_to(wanted, &first)
+    }
+
+    fn applied_to(wanted: &GatewayInfrastructure, live: &LiveObjects) -> LiveObjects {
+        let manifests = manifests(wanted, live);
         let live = |manifest: Manifest| {
             let live = Live {
                 uid: format!("uid of {}", manifest.name),
@@ -212,7 +232,7 @@ mod tests {
             };
             ((manifest.kind, manifest.name), Arc::new(live))
         };
-        manifests(wanted).into_iter().map(live).collect()
+        manifests.into_iter().map(live).collect()
     }
 
     fn change(live: &mut LiveObjects, kind: ManagedKind, change: impl Fn(&mut Live)) {
@@ -234,8 +254,38 @@ mod tests {
         let wanted = wanted();
         let first = planned(&wanted, &LiveObjects::new());
         use ManagedKind::{ConfigMap, Deployment, Service, ServiceAccount};
-        assert_eq!(kinds(&first.apply), [ServiceAccount, ConfigMap, Service, Deployment]);
+        assert_eq!(kinds(&first.apply), [ServiceAccount, ConfigMap, Service]);
+        let mut live = applied(&wanted);
+        live.retain(|key, _| key.0 <= Service);
+        assert_eq!(kinds(&planned(&wanted, &live).apply), [Deployment], "its account is there");
         assert!(planned(&wanted, &applied(&wanted)).is_empty());
+    }
+
+    #[test]
+    fn pods_are_replaced_when_their_account_is_another() {
+        let wanted = wanted();
+        let mut live = applied(&wanted);
+        let account = live.remove(&(ManagedKind::ServiceAccount, "web-gwapi".to_owned()));
+        let mut account = account.expect("it was there");
+        let plan = planned(&wanted, &live);
+        assert_eq!(kinds(&plan.apply), [ManagedKind::ServiceAccount]);
+        assert_eq!(removed(&plan), [], "the pods serve meanwhile");
+
+        Arc::get_mut(&mut account).expect("nobody else has it").uid = "made anew".to_owned();
+        live.insert((ManagedKind::ServiceAccount, "web-gwapi".to_owned()), account.clone());
+        let plan = planned(&wanted, &live);
+        assert_eq!(kinds(&plan.apply), [ManagedKind::Deployment]);
+        let template = &plan.apply[0].manifest.object["spec"]["template"]["metadata"];
+        assert_eq!(template["annotations"]["gwapi.dev/service-account-uid"], "made anew");
+    }
+
+    #[test]
+    fn no_pod_is_changed_for_an_account_that_is_about_to_go() {
+        let mut wanted = wanted();
+        let mut live = applied(&wanted);
+        change(&mut live, ManagedKind::ServiceAccount, |it| it.is_terminating = true);
+        wanted.parameters.workload.replicas = Some(3);
+        assert!(planned(&wanted, &live).is_empty());
     }
 
     #[test]
@@ -262,11 +312,11 @@ mod tests {
         let mut settled = Settled::default();
         let answer = serde_json::from_value(service.clone()).expect("an object");
         settled.record(ManagedKind::Service, &answer);
-        assert!(plan(manifests(&wanted), &wanted.uid, &live, &settled).is_empty());
+        assert!(plan(manifests(&wanted, &live), &wanted.uid, &live, &settled).is_empty());
         change(&mut live, ManagedKind::Service, |it| {
             it.object["metadata"]["resourceVersion"] = json!("8");
         });
-        let again = plan(manifests(&wanted), &wanted.uid, &live, &settled);
+        let again = plan(manifests(&wanted, &live), &wanted.uid, &live, &settled);
         assert_eq!(kinds(&again.apply), [ManagedKind::Service]);
     }
 

@@ -53,18 +53,25 @@ pub struct Manifest {
     pub object: Value,
 }
 
-/// Everything that has to be there for a Gateway, in the order in which it is made.
+/// Annotation of pods with the uid of their ServiceAccount. A pod's token is that of the account that
+/// was there when the kubelet asked for it: under the same name another account has another token, and
+/// pods that were made for the one before are strangers until they are replaced.
+pub const ACCOUNT_ANNOTATION: &str = "gwapi.dev/service-account-uid";
+
+/// Everything that has to be there for a Gateway, in the order in which it is made. `account` is the
+/// uid of its ServiceAccount, as far as it is there.
 ///
-/// Pod templates depend on parameters and not on listeners: a listener that is added or removed
-/// changes the Services, and the proxies that run open and close its port. The one exception is a
-/// host port that leads to a UDP listener.
+/// Pod templates depend on parameters and on this account, and not on listeners: a listener that is
+/// added or removed changes the Services, and the proxies that run open and close its port. The one
+/// exception is a host port that leads to a UDP listener.
 pub fn objects(
     wanted: &GatewayInfrastructure,
     services: &[ServicePlan],
     settings: &ProvisionSettings,
     bootstrap: &Bootstrap,
+    account: Option<&str>,
 ) -> Vec<Manifest> {
-    let maker = Maker { wanted, settings, bootstrap };
+    let maker = Maker { wanted, settings, bootstrap, account };
     let mut manifests = vec![maker.service_account(), maker.config_map()];
     manifests.extend(services.iter().enumerate().map(|(index, plan)| maker.service(index, plan)));
     manifests.push(maker.workload());
@@ -101,6 +108,7 @@ struct Maker<'a> {
     wanted: &'a GatewayInfrastructure,
     settings: &'a ProvisionSettings,
     bootstrap: &'a Bootstrap,
+    account: Option<&'a str>,
 }
 
 impl Maker<'_> {

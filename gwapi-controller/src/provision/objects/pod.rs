@@ -3,6 +3,8 @@
 //! A namespace with the Pod Security level `restricted` admits them, unless parameters ask for host
 //! ports or patch them.
 
+use std::collections::BTreeMap;
+
 use gwapi_model::{GatewayDuration, HostPortParameters, ResourceRequirements as Resources};
 use gwapi_translate::infrastructure::TransportProtocol;
 use k8s_openapi::api::core::v1::{
@@ -17,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Map, Value, json};
 
 use super::super::{parameters, patch};
-use super::{CA_KEY, Maker, number, some};
+use super::{ACCOUNT_ANNOTATION, CA_KEY, Maker, number, some};
 use crate::serve::TOKEN_AUDIENCE;
 
 /// Name of the proxy's container, by which a patch finds it.
@@ -46,7 +48,7 @@ impl Maker<'_> {
         let template = PodTemplateSpec {
             metadata: Some(ObjectMeta {
                 labels: Some(self.labels()),
-                annotations: some(self.wanted.annotations.clone()),
+                annotations: some(self.pod_annotations()),
                 ..ObjectMeta::default()
             }),
             spec: Some(self.pod()),
@@ -65,21 +67,37 @@ impl Maker<'_> {
         }
         if let Some(change) = &workload.pod_template_patch {
             patch::merge(&mut template, &Value::Object(change.clone()));
-            self.put_labels_back(&mut template);
+            self.put_own_back(&mut template);
         }
         template
     }
 
-    /// A pod without the labels by which we find it would be nobody's. What cannot have labels the API
-    /// server refuses.
-    fn put_labels_back(&self, template: &mut Value) {
-        let empty = || Value::Object(Map::new());
-        let metadata =
-            template.as_object_mut().map(|it| it.entry("metadata").or_insert_with(empty));
-        let metadata = metadata.and_then(Value::as_object_mut);
-        let labels = metadata.map(|it| it.entry("labels").or_insert_with(empty));
-        if let Some(labels) = labels.and_then(Value::as_object_mut) {
-            labels.extend(self.own_labels().into_iter().map(|(key, value)| (key, value.into())));
+    /// The Gateway's annotations, and ours, which it cannot take the place of.
+    fn pod_annotations(&self) -> BTreeMap<String, String> {
+        let mut annotations = self.wanted.annotations.clone();
+        annotations.extend(self.own_pod_annotations());
+        annotations
+    }
+
+    /// The annotation that has pods replaced when their account is another.
+    fn own_pod_annotations(&self) -> BTreeMap<String, String> {
+        let account = self.account.map(|uid| (ACCOUNT_ANNOTATION.to_owned(), uid.to_owned()));
+        account.into_iter().collect()
+    }
+
+    /// A pod without the labels by which we find it would be nobody's, and one without its annotation
+    /// would outlive its account. What cannot have labels the API server refuses.
+    fn put_own_back(&self, template: &mut Value) {
+        let ours = [("labels", self.own_labels()), ("annotations", self.own_pod_annotations())];
+        for (name, members) in ours.into_iter().filter(|(_, members)| !members.is_empty()) {
+            let empty = || Value::Object(Map::new());
+            let metadata =
+                template.as_object_mut().map(|it| it.entry("metadata").or_insert_with(empty));
+            let metadata = metadata.and_then(Value::as_object_mut);
+            let map = metadata.map(|it| it.entry(name).or_insert_with(empty));
+            if let Some(map) = map.and_then(Value::as_object_mut) {
+                map.extend(members.into_iter().map(|(key, value)| (key, value.into())));
+            }
         }
     }
 
@@ -290,7 +308,7 @@ fn probe(path: &str, period: i32, timeout: i32) -> Probe {
 }
 
 fn resource_requirements(resources: &Resources) -> ResourceRequirements {
-    let convert = |amounts: &std::collections::BTreeMap<String, gwapi_model::Quantity>| {
+    let convert = |amounts: &BTreeMap<String, gwapi_model::Quantity>| {
         let amounts = amounts.iter();
         some(amounts.map(|(name, it)| (name.clone(), Quantity(it.as_str().to_owned()))).collect())
     };
