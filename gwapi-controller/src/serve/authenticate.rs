@@ -25,7 +25,8 @@ pub const TOKEN_AUDIENCE: &str = "gwapi.dev/config";
 /// stream that it opened goes on until its age ends it.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// How long a refusal counts.
+/// How long a refusal counts, and an account without an owner: nobody is let in by that, and who
+/// puts things right shall not wait for long.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// Tokens that are remembered.
@@ -152,11 +153,7 @@ impl Authenticator for TokenReviewer {
                 REVIEW_TIMEOUT.as_secs()
             ))),
         };
-        let counts_for = match &answer {
-            Ok(_) => KNOWN_FOR,
-            Err(AuthenticationError::Refused(_)) => REFUSED_FOR,
-            Err(AuthenticationError::Unavailable(_)) => return answer,
-        };
+        let Some(counts_for) = counts_for(&answer) else { return answer };
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         known.insert(token, answer.clone(), now, counts_for);
@@ -167,6 +164,15 @@ impl Authenticator for TokenReviewer {
 impl fmt::Debug for TokenReviewer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenReviewer").finish_non_exhaustive()
+    }
+}
+
+/// How long an answer counts; not at all, if it may be another one at once.
+fn counts_for(answer: &Result<Identity, AuthenticationError>) -> Option<Duration> {
+    match answer {
+        Ok(identity) if identity.owner.is_some() => Some(KNOWN_FOR),
+        Ok(_) | Err(AuthenticationError::Refused(_)) => Some(REFUSED_FOR),
+        Err(AuthenticationError::Unavailable(_)) => None,
     }
 }
 
@@ -273,6 +279,21 @@ mod tests {
             let refused = owner_by(account).expect_err("gone");
             assert!(refused.to_string().contains("not there any more"), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_account_that_lost_its_owner_is_looked_at_again_as_soon_as_a_refusal() {
+        let (stranger, _) =
+            identity(&status("system:serviceaccount:shop:web-gwapi", TOKEN_AUDIENCE))
+                .expect("a ServiceAccount");
+        let owner = Owner { gateway: "web".to_owned(), uid: "of-gateway".to_owned() };
+        let known = Identity { owner: Some(owner), ..stranger.clone() };
+        let refused = AuthenticationError::Refused("expired".to_owned());
+        let unavailable = AuthenticationError::Unavailable("gone".to_owned());
+        assert_eq!(counts_for(&Ok(known)), Some(Duration::from_secs(60)));
+        assert_eq!(counts_for(&Ok(stranger)), Some(Duration::from_secs(10)));
+        assert_eq!(counts_for(&Err(refused)), Some(Duration::from_secs(10)));
+        assert_eq!(counts_for(&Err(unavailable)), None);
     }
 
     #[test]
