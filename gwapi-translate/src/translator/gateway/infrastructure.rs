@@ -61,30 +61,62 @@ fn is_owned(key: &str) -> bool {
     OWNED.contains(&key) || prefix.is_some_and(|prefix| OWNED_PREFIXES.contains(&prefix))
 }
 
-/// Prefixes of annotations of pods by which a node decides what a pod may do. They are for whoever may
-/// write pods, which is more than whoever may write Gateways.
-const OF_NODES: [&str; 4] = [
-    "container.apparmor.security.beta.kubernetes.io",
-    "container.seccomp.security.alpha.kubernetes.io",
-    "seccomp.security.alpha.kubernetes.io",
+/// Domains, with all below them, of annotations that say what a pod may do on its node, which networks it
+/// is in, and what its ServiceAccount may do in a cloud. They are for whoever may write pods and accounts,
+/// which is more than whoever may write Gateways. Those that load balancers look for at Services are not
+/// among them.
+const POWERFUL: [&str; 18] = [
+    // Profiles, sysctls, devices and classes of resources.
     "security.alpha.kubernetes.io",
+    "security.beta.kubernetes.io",
+    "resources.beta.kubernetes.io",
+    "cdi.k8s.io",
+    "containerd.io",
+    "crio.io",
+    "nri.io",
+    // Networks and addresses of pods.
+    "cni.cncf.io",
+    "multus-cni.io",
+    "cni.projectcalico.org",
+    "ipam.cilium.io",
+    "ovn.org",
+    "ovn.kubernetes.io",
+    // What accounts and pods may do in clouds.
+    "eks.amazonaws.com",
+    "iam.amazonaws.com",
+    "vpc.amazonaws.com",
+    "iam.gke.io",
+    "azure.workload.identity",
 ];
 
-/// What such annotations of container runtimes begin with, and those of pods that a node makes of its
-/// own files.
-const OF_NODES_BEGIN: [&str; 2] = ["io.kubernetes.cri", "kubernetes.io/config."];
+/// The beginnings of such annotations that are not told by their domain: runtimes write theirs in
+/// reverse, and a node marks so the pods that it makes of its own files.
+const POWERFUL_BEGIN: [&str; 9] = [
+    "com.github.containers.",
+    "dev.gvisor.",
+    "io.containerd.",
+    "io.katacontainers.",
+    "io.kubernetes.",
+    "io.podman.",
+    "kubernetes.io/config.",
+    "org.systemd.property.",
+    "run.oci.",
+];
 
-/// Whether an annotation of a pod is one that a node acts on.
-fn is_of_nodes(key: &str) -> bool {
+/// Whether an annotation gives a pod or a ServiceAccount more than its Gateway may.
+fn is_powerful(key: &str) -> bool {
+    let is_below = |prefix: &str, domain: &str| {
+        prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
     let prefix = key.split_once('/').map(|(prefix, _)| prefix);
-    prefix.is_some_and(|prefix| OF_NODES.contains(&prefix))
-        || OF_NODES_BEGIN.iter().any(|begin| key.starts_with(begin))
+    prefix.is_some_and(|prefix| POWERFUL.iter().any(|domain| is_below(prefix, domain)))
+        || POWERFUL_BEGIN.iter().any(|begin| key.starts_with(begin))
 }
 
-/// The annotations that are set on what is made, pods included.
+/// The annotations that are set on what is made, pods and ServiceAccounts included.
 fn harmless(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut annotations = without_owned(asked);
-    annotations.retain(|key, _| !is_of_nodes(key));
+    annotations.retain(|key, _| !is_powerful(key));
     annotations
 }
 
@@ -99,13 +131,13 @@ pub(super) fn note(gateway: &Gateway) -> Option<String> {
     let keys = asked.labels.keys().chain(asked.annotations.keys());
     let owned: Vec<&str> = keys.map(String::as_str).filter(|key| is_owned(key)).collect();
     let annotations = asked.annotations.keys().map(String::as_str);
-    let of_nodes: Vec<&str> = annotations.filter(|key| is_of_nodes(key)).collect();
+    let powerful: Vec<&str> = annotations.filter(|key| is_powerful(key)).collect();
     let reasons = [
         (owned, "controllers of Kubernetes write it themselves"),
         (
-            of_nodes,
-            "nodes decide by it what a pod may do; `workload.podTemplatePatch` of GatewayParameters is \
-             for that",
+            powerful,
+            "it says what pods may do on nodes, in networks or in a cloud; `workload.podTemplatePatch` of \
+             GatewayParameters is for that",
         ),
     ];
     let told = reasons.iter().filter(|(keys, _)| !keys.is_empty());
