@@ -1,6 +1,6 @@
 //! What is made for Gateways, looked after, and removed.
 
-use gwapi_controller::provision::FIELD_MANAGER;
+use gwapi_controller::provision::{ACCOUNT_ANNOTATION, FIELD_MANAGER};
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{HostPortParameters, Port, ServiceType, WorkloadKind};
 use gwapi_translate::infrastructure::{
@@ -153,6 +153,28 @@ async fn what_is_changed_or_deleted_by_hand_is_repaired() {
     bench.until("web-gwapi", "a port more", |it| ports_of(it) == [80, 443]).await;
     let service = bench.api::<Service>().get("web-gwapi").await.expect("it is there");
     assert_eq!(service.annotations().get("mine").map(String::as_str), Some("stays"));
+    bench.clean().await;
+}
+
+#[tokio::test]
+async fn pods_are_replaced_when_their_account_was_deleted_and_made_again() {
+    let bench = Bench::new(&json!({})).await;
+    let wanted = bench.gateway("web", "gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    running.report(&wanted, is_served).await;
+    let (accounts, pods) = (bench.api::<ServiceAccount>(), bench.api::<Pod>());
+    let all = ListParams::default().labels("app.kubernetes.io/instance=web-gwapi");
+    let before = pods.list(&all).await.expect("a list").items.remove(0);
+    let account = accounts.get("web-gwapi").await.expect("it is there").uid();
+    assert_eq!(before.annotations().get(ACCOUNT_ANNOTATION), account.as_ref());
+
+    accounts.delete("web-gwapi", &DeleteParams::default()).await.expect("it is there");
+    bench.until::<Pod>(&before.name_any(), "it makes room", |pod| pod.is_none()).await;
+    let after = pods.list(&all).await.expect("a list").items.remove(0);
+    let account = accounts.get("web-gwapi").await.expect("it is made again").uid();
+    assert_eq!(after.annotations().get(ACCOUNT_ANNOTATION), account.as_ref());
+    running.report(&wanted, is_served).await;
     bench.clean().await;
 }
 
