@@ -2,7 +2,7 @@
 
 use super::{
     DrainParameters, GatewayParametersSpec, ProxyParameters, ResourceRequirements,
-    ServiceParameters, WorkloadKind, WorkloadParameters,
+    ServiceParameters, ServiceType, WorkloadKind, WorkloadParameters,
 };
 
 impl GatewayParametersSpec {
@@ -35,11 +35,21 @@ fn service(base: &ServiceParameters, over: &ServiceParameters) -> ServiceParamet
     let replaces = over.existing_service.is_some();
     let replaced = base.existing_service.is_some() && *over != nothing;
     let base = if replaces || replaced { &nothing } else { base };
-    merged! {
+    let mut merged = merged! {
         ServiceParameters, base, over;
         service_type, existing_service, node_ports, load_balancer_class, external_traffic_policy,
         ip_families, ip_family_policy, annotations, copy_annotations, address_timeout;
+    };
+    // Another type leaves behind what the class says for its own.
+    let other_type = over.service_type.as_ref();
+    if other_type.is_some_and(|it| *it != ServiceType::LoadBalancer) {
+        merged.load_balancer_class.clone_from(&over.load_balancer_class);
     }
+    if other_type == Some(&ServiceType::ClusterIp) {
+        merged.node_ports.clone_from(&over.node_ports);
+        merged.external_traffic_policy.clone_from(&over.external_traffic_policy);
+    }
+    merged
 }
 
 fn workload(base: &WorkloadParameters, over: &WorkloadParameters) -> WorkloadParameters {
@@ -156,6 +166,27 @@ mod tests {
                 json!({"service": {"existingService": "edge"}}),
                 json!({"service": {"type": "ClusterIP"}}),
                 json!({"service": {"type": "ClusterIP"}}),
+            ),
+            (
+                json!({"service": {
+                    "externalTrafficPolicy": "Local", "loadBalancerClass": "example.test/lb",
+                    "nodePorts": [{"port": 80, "nodePort": 30080}], "addressTimeout": "5s",
+                }}),
+                json!({"service": {"type": "ClusterIP"}}),
+                json!({"service": {"type": "ClusterIP", "addressTimeout": "5s"}}),
+            ),
+            (
+                json!({"service": {
+                    "externalTrafficPolicy": "Local", "loadBalancerClass": "example.test/lb",
+                }}),
+                json!({"service": {"type": "NodePort"}}),
+                json!({"service": {"type": "NodePort", "externalTrafficPolicy": "Local"}}),
+            ),
+            (
+                json!({"service": {"type": "NodePort"}}),
+                // What the Gateway itself says is not taken from it, but refused.
+                json!({"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}),
+                json!({"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}),
             ),
             (
                 json!({"workload": {"disruptionBudget": {"minAvailable": 1}}}),
