@@ -9,12 +9,15 @@ use gwapi_model::{AddressType, ServiceType};
 use gwapi_translate::infrastructure::{
     GatewayInfrastructure, InfrastructureReport, RequestedAddress,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::apply::{Cause, Failure, clash};
 use super::assign::ServicePlan;
 use super::kind::ManagedKind;
-use super::live::{Key, LiveObjects};
+use super::live::{Key, LiveObjects, owner};
+use super::objects::{CONTROLLER_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use super::parameters::{self, AddressSource};
 use super::plan::mistaken_service;
 use super::pods::PodView;
@@ -82,7 +85,7 @@ impl Report<'_> {
     /// The addresses of what is there, whatever is asked for.
     fn addresses_in_use(&mut self) {
         // Parameters that are refused may name another Service than the one in use, or none.
-        let existing = self.view.existing.flatten();
+        let existing = self.view.existing.flatten().filter(|it| made_for(it).is_none());
         let ours = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
         let ours = ours.map(|(_, service)| &service.object);
         for service in existing.into_iter().chain(ours) {
@@ -220,6 +223,15 @@ impl Report<'_> {
             self.unmet.push((ConditionReason::AddressNotAssigned, message));
             return;
         };
+        if let Some(gateway) = made_for(service) {
+            let message = format!(
+                "existingService names Service {name}, which gwapi made for Gateway {gateway}: it leads \
+                 to the pods of that one and goes with it; name a Service of your own, or leave \
+                 existingService out"
+            );
+            self.unmet.push((ConditionReason::Invalid, message));
+            return;
+        }
         let service_type = service["spec"]["type"].as_str().map(ServiceType::from);
         match service_type {
             Some(ServiceType::ExternalName) => {
@@ -291,6 +303,16 @@ fn reason_of(cause: &Cause) -> ConditionReason {
         Cause::Invalid(_) => ConditionReason::Invalid,
         Cause::Transient(_) => ConditionReason::Pending,
     }
+}
+
+/// The Gateway that a Service was made for by gwapi, whichever of its controllers it was. One that
+/// a user gives to a Gateway is still the user's.
+fn made_for(service: &Value) -> Option<String> {
+    let metadata = ObjectMeta::deserialize(&service["metadata"]).ok()?;
+    let labels = metadata.labels.as_ref()?;
+    let is_ours = labels.get(MANAGED_BY_LABEL).is_some_and(|it| it == MANAGED_BY)
+        && labels.contains_key(CONTROLLER_LABEL);
+    owner(&metadata).filter(|_| is_ours).map(|gateway| gateway.name.clone())
 }
 
 /// The addresses that a Service has: those of its load balancer, or of the cluster.

@@ -206,6 +206,40 @@ fn a_service_of_ours_that_is_named_as_the_users_is_refused_and_goes_on_serving()
 }
 
 #[test]
+fn a_service_that_was_made_for_another_gateway_is_refused_with_the_name_of_that_one() {
+    let mut case = Case::new();
+    case.wanted.parameters.service.existing_service = Some("other-gwapi".to_owned());
+    let mut service = json!({
+        "metadata": {
+            "name": "other-gwapi",
+            "labels": {"app.kubernetes.io/managed-by": "gwapi", "gwapi.dev/controller": "any"},
+            "ownerReferences": [{
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "other",
+                "uid": "of-other", "controller": true,
+            }],
+        },
+        "spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.9"]},
+    });
+    case.existing = Some(Some(service.clone()));
+    assert_eq!(case.addresses(), [""; 0]);
+    let unmet = case.unmet();
+    assert_eq!(unmet.len(), 1);
+    assert!(
+        unmet[0].starts_with(
+            "Invalid: existingService names Service other-gwapi, which gwapi made for Gateway other:"
+        ),
+        "{unmet:?}"
+    );
+    case.wanted.hold = true;
+    assert_eq!(case.addresses(), [""; 0]);
+    case.wanted.hold = false;
+    // A Service of the user's may go with a Gateway, too.
+    service["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "Helm"});
+    case.existing = Some(Some(service));
+    assert_eq!(case.addresses(), ["IPAddress 10.96.0.9"]);
+}
+
+#[test]
 fn a_service_of_the_users_has_the_addresses() {
     let mut case = Case::new();
     case.wanted.parameters.service.existing_service = Some("front".to_owned());
