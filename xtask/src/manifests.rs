@@ -4,6 +4,7 @@
 //! those who have no Helm; `docs/parameters.md` lists the fields of GatewayParameters, and the schema
 //! of the chart's values takes the same ones.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -74,7 +75,33 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     }
     // With what is written above.
     output(helm().args(["lint", "--strict", "--quiet", CHART]))?;
+    check_names(&helm)?;
     eprintln!("{} files are as the chart and the CRDs say", wanted.len());
+    Ok(())
+}
+
+/// Releases, each with its namespace, whose names run together or differ late.
+const ALIKE: [(&str, &str); 4] = [
+    ("gwapi", "a-b"),
+    ("b-gwapi", "a"),
+    ("gateways-of-the-department-of-long-names-one", "a"),
+    ("gateways-of-the-department-of-long-names-two", "a"),
+];
+
+/// Whether releases that are alike have roles of their own in the cluster.
+fn check_names(helm: &impl Fn() -> Command) -> anyhow::Result<()> {
+    let mut names = BTreeSet::new();
+    for (release, namespace) in ALIKE {
+        let only = ["--show-only", "templates/rbac.yaml"];
+        let text =
+            output(helm().args(["template", release, CHART, "--namespace", namespace]).args(only))?;
+        let mut lines = text.lines().skip_while(|line| *line != "kind: ClusterRole");
+        let name = lines.find_map(|line| line.strip_prefix("  name: "));
+        let name = name.context("the chart has no ClusterRole")?;
+        if !names.insert(name.to_owned()) {
+            bail!("release {release} in {namespace} has the ClusterRole of another one: {name}");
+        }
+    }
     Ok(())
 }
 

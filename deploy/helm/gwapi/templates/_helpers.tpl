@@ -1,14 +1,23 @@
-{{/* Prefix of the names of what is installed: no two releases of a namespace share it. */}}
-{{- define "gwapi.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{/* A name of 40 characters at most. One that is cut ends in a hash of the whole, so that another with the
+same beginning is another name still. */}}
+{{- define "gwapi.cut" -}}
+{{- if gt (len .) 40 -}}
+{{- printf "%s-%s" (. | trunc 31 | trimSuffix "-") (. | sha256sum | trunc 8) -}}
 {{- else -}}
-{{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- . | trimSuffix "-" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Prefix of the names of what is installed. Where two releases of a namespace come to the same one, as
+`a` and `a-gwapi` do, Helm refuses the second, and `fullnameOverride` helps. */}}
+{{- define "gwapi.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- include "gwapi.cut" .Values.fullnameOverride -}}
+{{- else if contains $name .Release.Name -}}
+{{- include "gwapi.cut" .Release.Name -}}
+{{- else -}}
+{{- include "gwapi.cut" (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
 {{- end -}}
 
@@ -17,9 +26,12 @@
 {{- printf "%s-controller" (include "gwapi.fullname" .) -}}
 {{- end -}}
 
-{{/* Name of what belongs to no namespace: no two releases of a cluster share it. */}}
+{{/* Name of what belongs to no namespace, or lies in one of others: releases in two namespaces never share
+it. The hash keeps `b-gwapi` in `a` apart from `gwapi` in `a-b`. */}}
 {{- define "gwapi.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "gwapi.controller" .) -}}
+{{- $controller := include "gwapi.controller" . -}}
+{{- $hash := printf "%s/%s" .Release.Namespace $controller | sha256sum | trunc 8 -}}
+{{- printf "%s-%s-%s" .Release.Namespace $controller $hash -}}
 {{- end -}}
 
 {{- define "gwapi.serviceAccount" -}}
