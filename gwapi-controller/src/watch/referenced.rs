@@ -4,7 +4,10 @@
 //! referred to has changed, that one is read. So the private keys of a cluster are not in the
 //! memory of this process, save for those that Gateways of ours use.
 
+mod denials;
+
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -13,8 +16,10 @@ use futures_util::{FutureExt, StreamExt};
 use gwapi_model::ObjectId;
 use kube::runtime::watcher::DefaultBackoff;
 use kube::{Api, Client};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
+
+use denials::Denials;
 
 use super::list_watch::{Pauses, Seen, WatchError, list_watch};
 use super::object::{Object, RawObject, api_resource};
@@ -23,8 +28,11 @@ use super::{Observation, Source};
 /// Time for one read.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pause before an object that must not be read is asked for again.
-const DENIED_PAUSE: Duration = Duration::from_secs(30);
+/// Pause after failures, where nothing shorter is called for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Reads at one time.
+const READS: usize = 16;
 
 /// What is referred to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +55,8 @@ pub(super) struct ReferencedWatch {
 type Version = (ObjectId, String);
 type Told = (Source, Result<Seen<Version>, WatchError>);
 type Reads = FuturesUnordered<BoxFuture<'static, (ObjectId, Read)>>;
+/// Objects that are denied, to be asked for again: which, and after how many denials.
+type Pending = FuturesUnordered<BoxFuture<'static, (ObjectId, u32)>>;
 
 /// What came of reading an object.
 enum Read {
@@ -56,10 +66,13 @@ enum Read {
 }
 
 /// The objects that are referred to.
-#[derive(Default)]
 struct Referenced {
+    client: Client,
     entries: HashMap<ObjectId, Entry>,
     reads: Reads,
+    turns: Arc<Semaphore>,
+    denials: Denials,
+    pending: Pending,
     /// How far the metadata of each source was told.
     reached: HashMap<Source, String>,
 }
@@ -79,31 +92,39 @@ impl ReferencedWatch {
     pub(super) async fn run(mut self) {
         let mut metadata: SelectAll<BoxStream<'static, Told>> =
             self.sources.iter().map(|source| follow(self.client.clone(), source.clone())).collect();
-        let mut referenced = Referenced::default();
+        let mut referenced = Referenced::new(self.client.clone());
         loop {
             let observation = tokio::select! {
                 wanted = self.wanted.recv() => match wanted {
                     Some(Reference::Added(id)) => {
                         referenced.entries.entry(id.clone()).or_default();
-                        referenced.read(&self.client, &id);
+                        referenced.read(&id);
                         None
                     }
                     Some(Reference::Removed(id)) => {
                         referenced.entries.remove(&id);
+                        referenced.denials.forget(&id);
                         None
                     }
                     None => return,
                 },
                 Some((source, told)) = metadata.next() => match told {
                     Ok(seen) => {
-                        referenced.note(&self.client, source, seen);
+                        referenced.note(source, seen);
                         None
                     }
                     Err(error) => Some(Observation::Failed(source, error.to_string())),
                 },
                 Some((id, read)) = referenced.reads.next() => {
                     let source = source_of(&self.sources, &id);
-                    referenced.arrived(&self.client, id, read, source)
+                    referenced.arrived(id, read, source)
+                }
+                Some((id, times)) = referenced.pending.next() => {
+                    // A change of it may have had it read meanwhile.
+                    if referenced.denials.times(&id) == times {
+                        referenced.read(&id);
+                    }
+                    None
                 }
             };
             let complete = referenced.complete().into_iter();
@@ -143,8 +164,21 @@ fn follow(client: Client, source: Source) -> BoxStream<'static, Told> {
 }
 
 impl Referenced {
+    /// Nothing is referred to.
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            entries: HashMap::new(),
+            reads: Reads::new(),
+            turns: Arc::new(Semaphore::new(READS)),
+            denials: Denials::default(),
+            pending: Pending::new(),
+            reached: HashMap::new(),
+        }
+    }
+
     /// Reads what has changed.
-    fn note(&mut self, client: &Client, source: Source, seen: Seen<Version>) {
+    fn note(&mut self, source: Source, seen: Seen<Version>) {
         let (changed, reached): (Vec<ObjectId>, String) = match seen {
             Seen::Listed(listed, version) => {
                 let listed: HashSet<Version> =
@@ -170,32 +204,30 @@ impl Referenced {
             Seen::UpTo(version) => (Vec::new(), version),
         };
         for id in changed {
-            self.read(client, &id);
+            self.read(&id);
         }
         self.reached.insert(source, reached);
     }
 
     /// Reads an object; one that is being read is read once more afterwards.
-    fn read(&mut self, client: &Client, id: &ObjectId) {
+    fn read(&mut self, id: &ObjectId) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if std::mem::replace(&mut entry.is_reading, true) {
             entry.is_stale = true;
         } else {
-            self.reads.push(read(client.clone(), id.clone(), Duration::ZERO).boxed());
+            let (client, turns) = (self.client.clone(), Arc::clone(&self.turns));
+            self.reads.push(read(client, turns, id.clone()).boxed());
         }
     }
 
     /// Takes in what was read. What nobody refers to any more is forgotten as soon as it arrives.
-    fn arrived(
-        &mut self,
-        client: &Client,
-        id: ObjectId,
-        read: Read,
-        source: Source,
-    ) -> Option<Observation> {
+    fn arrived(&mut self, id: ObjectId, read: Read, source: Source) -> Option<Observation> {
         let entry = self.entries.get_mut(&id)?;
         entry.is_reading = false;
         let is_stale = std::mem::take(&mut entry.is_stale);
+        if !matches!(read, Read::Denied(_)) && self.denials.forget(&id) {
+            tracing::info!(object = %id, "an object that is referred to can be read again");
+        }
         let observation = match read {
             Read::Found(raw) => {
                 entry.version = Some(raw.resource_version().to_owned());
@@ -207,24 +239,31 @@ impl Referenced {
                 Some(Observation::Fetched(source, id.clone(), None))
             }
             Read::Denied(error) => {
-                tracing::warn!(object = %id, error, "an object that is referred to cannot be read");
-                entry.is_reading = true;
-                self.reads.push(self::read(client.clone(), id.clone(), DENIED_PAUSE).boxed());
+                let denial = self.denials.note(&id, &error);
+                if denial.is_news {
+                    tracing::warn!(object = %id, error, "an object that is referred to cannot be read");
+                }
+                let again = (id.clone(), denial.times);
+                self.pending.push(sleep(denial.pause).map(move |()| again).boxed());
                 // What could be read once is still the last good.
                 let is_new = entry.version.is_none();
                 is_new.then(|| Observation::Fetched(source, id.clone(), None))
             }
         };
         if is_stale {
-            self.read(client, &id);
+            self.read(&id);
         }
         observation
     }
 
     /// How far everything that is referred to is known: as far as the metadata, when nothing is
-    /// being read.
+    /// being read. What is denied is known no better than that.
     fn complete(&mut self) -> HashMap<Source, String> {
-        if self.reads.is_empty() { std::mem::take(&mut self.reached) } else { HashMap::new() }
+        if self.reads.is_empty() && self.denials.are_believed() {
+            std::mem::take(&mut self.reached)
+        } else {
+            HashMap::new()
+        }
     }
 }
 
@@ -236,13 +275,15 @@ fn source_of(sources: &[Source], id: &ObjectId) -> Source {
 }
 
 /// Reads an object, as often as it takes to get an answer.
-async fn read(client: Client, id: ObjectId, pause: Duration) -> (ObjectId, Read) {
-    sleep(pause).await;
+async fn read(client: Client, turns: Arc<Semaphore>, id: ObjectId) -> (ObjectId, Read) {
     let resource = api_resource(id.kind, "v1");
     let api: Api<RawObject<false>> = Api::namespaced_with(client, &id.namespace, &resource);
     let mut backoff = DefaultBackoff::default();
     loop {
-        let error = match timeout(READ_TIMEOUT, api.get_opt(&id.name)).await {
+        let turn = turns.acquire().await.expect("nobody closes the semaphore");
+        let answer = timeout(READ_TIMEOUT, api.get_opt(&id.name)).await;
+        drop(turn);
+        let error = match answer {
             Ok(Ok(Some(object))) => return (id, Read::Found(Box::new(object))),
             Ok(Ok(None)) => return (id, Read::Missing),
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
@@ -252,6 +293,86 @@ async fn read(client: Client, id: ObjectId, pause: Duration) -> (ObjectId, Read)
             Err(_) => "no answer in time".to_owned(),
         };
         tracing::debug!(object = %id, error, "cannot read an object that is referred to");
-        sleep(backoff.next().unwrap_or(DENIED_PAUSE)).await;
+        sleep(backoff.next().unwrap_or(LONGEST_PAUSE)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use gwapi_model::Kind;
+    use kube::client::Body;
+    use tokio::time::Instant;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// What an API server was asked for that takes a second to deny everything.
+    #[derive(Default)]
+    struct Asked {
+        at_once: AtomicUsize,
+        most_at_once: AtomicUsize,
+        /// When, in seconds, by path.
+        times: Mutex<BTreeMap<String, Vec<u64>>>,
+    }
+
+    impl Asked {
+        fn client(self: &Arc<Self>) -> Client {
+            let (asked, start) = (Arc::clone(self), Instant::now());
+            let service = service_fn(move |request: hyper::Request<Body>| {
+                let asked = Arc::clone(&asked);
+                async move {
+                    let at_once = asked.at_once.fetch_add(1, Ordering::Relaxed) + 1;
+                    asked.most_at_once.fetch_max(at_once, Ordering::Relaxed);
+                    let path = request.uri().path().to_owned();
+                    let second = start.elapsed().as_secs();
+                    asked.times.lock().expect("no panic").entry(path).or_default().push(second);
+                    sleep(Duration::from_secs(1)).await;
+                    asked.at_once.fetch_sub(1, Ordering::Relaxed);
+                    let denied = serde_json::json!({"kind": "Status", "status": "Failure",
+                        "message": "forbidden", "reason": "Forbidden", "code": 403});
+                    let response = hyper::Response::builder().status(403);
+                    let body = Body::from(denied.to_string().into_bytes());
+                    Ok::<_, Infallible>(response.body(body).expect("a response"))
+                }
+            });
+            Client::new(service, "default")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_denied_is_asked_for_less_and_less_and_few_at_a_time() {
+        let asked = Arc::new(Asked::default());
+        let (references, wanted) = mpsc::unbounded_channel();
+        let (observations, mut observed) = mpsc::channel(1000);
+        let watch =
+            ReferencedWatch { client: asked.client(), sources: Vec::new(), wanted, observations };
+        let running = tokio::spawn(watch.run());
+        for number in 0..40 {
+            let id = ObjectId::new(Kind::Secret, "shop", format!("cert-{number}"));
+            references.send(Reference::Added(id)).expect("it listens");
+        }
+        for _ in 0..40 {
+            let told = observed.recv().await.expect("it runs");
+            assert!(matches!(told, Observation::Fetched(_, _, None)));
+        }
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(asked.most_at_once.load(Ordering::Relaxed), 16);
+        let times = asked.times.lock().expect("no panic").clone();
+        assert_eq!(times.len(), 40);
+        for (path, times) in times {
+            let pauses: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            // Each pause, the second that an answer takes, and the wait for a turn.
+            let expected = [30, 60, 120, 240];
+            assert_eq!(pauses.len(), expected.len(), "{path}: {times:?}");
+            for (pause, expected) in pauses.iter().zip(expected) {
+                assert!((expected..expected + 5).contains(pause), "{path}: {times:?}");
+            }
+        }
+        running.abort();
     }
 }
