@@ -182,8 +182,13 @@ fn known_service(name: &str, service: &Value) -> KnownService {
 
 /// Whether at least one pod of a Deployment or DaemonSet is ready.
 fn is_serving(live: &Live) -> bool {
+    ready_pods(live) > 0
+}
+
+/// How many pods of a Deployment or DaemonSet are ready, as it counts them.
+pub(super) fn ready_pods(live: &Live) -> i64 {
     let status = &live.object["status"];
-    ["readyReplicas", "numberReady"].iter().any(|it| status[it].as_i64().is_some_and(|it| it > 0))
+    ["readyReplicas", "numberReady"].iter().find_map(|it| status[it].as_i64()).unwrap_or(0)
 }
 
 /// The number of pods to hand over to the autoscaler, if it takes the place of a fixed one.

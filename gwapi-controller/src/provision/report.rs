@@ -19,7 +19,7 @@ use super::kind::ManagedKind;
 use super::live::{Key, LiveObjects, owner};
 use super::objects::{CONTROLLER_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use super::parameters::{self, AddressSource};
-use super::plan::mistaken_service;
+use super::plan::{mistaken_service, ready_pods};
 use super::pods::PodView;
 
 /// A Gateway's status has room for this many addresses (ST-5).
@@ -291,9 +291,25 @@ impl Report<'_> {
         });
         let mut pods = self.view.pods.iter().filter(|pod| !pod.is_leaving);
         let stuck = || pods.find_map(|pod| pod.problem.clone());
-        if let Some(problem) = refused.or_else(stuck) {
+        if let Some(problem) = refused.or_else(stuck).or_else(|| self.unseen_pods()) {
             self.unmet.push((ConditionReason::NoResources, problem));
         }
+    }
+
+    /// What is told where a workload has pods and we see none: we look for them by more labels than it
+    /// does, and may not change them.
+    fn unseen_pods(&self) -> Option<String> {
+        if !self.view.pods.is_empty() {
+            return None;
+        }
+        let workloads = self.view.live.iter().filter(|(key, _)| key.0.is_workload());
+        let mut ready = workloads.map(|((kind, name), it)| (kind, name, ready_pods(it)));
+        let (kind, name, count) = ready.find(|(_, _, count)| *count > 0)?;
+        let (pods, them) = if count == 1 { ("pod", "it") } else { ("pods", "them") };
+        Some(format!(
+            "{kind} {name} counts {count} ready {pods}, of which none has the labels by which gwapi finds \
+             {them}: if they were changed, delete the {pods}, and others take the place"
+        ))
     }
 }
 

@@ -361,3 +361,22 @@ fn a_refused_gateway_keeps_the_addresses_of_a_service_of_the_users() {
     case.existing = Some(Some(json!({"spec": {"type": "NodePort"}})));
     assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
 }
+
+#[test]
+fn pods_that_lost_their_labels_are_counted_by_what_runs_them() {
+    let status = json!({"status": {"readyReplicas": 2}});
+    let mut case = Case::of_type(ServiceType::ClusterIp);
+    case = case.with(ManagedKind::Deployment, "web-gwapi", status);
+    let is_told = |case: &Case| {
+        case.unmet().iter().any(|it| {
+            it.starts_with(
+            "NoResources: Deployment web-gwapi counts 2 ready pods, of which none has the labels",
+        )
+        })
+    };
+    assert!(!is_told(&case), "one is seen");
+    case.pods[0].is_ready = false;
+    assert!(!is_told(&case), "it is on its way");
+    case.pods.clear();
+    assert!(is_told(&case), "{:?}", case.unmet());
+}
