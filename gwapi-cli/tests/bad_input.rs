@@ -274,6 +274,37 @@ fn a_policy_whose_authorities_go_and_come_is_told_of() {
 }
 
 #[test]
+fn a_service_whose_policy_is_refused_is_not_spoken_to_in_the_clear() {
+    let policy = |version: &str, validation: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/{version}\nkind: BackendTLSPolicy\n\
+             metadata: {{name: web}}\nspec:\n  \
+             targetRefs: [{{group: '', kind: Service, name: web}}]\n  validation: {validation}\n"
+        )
+    };
+    let trust = "wellKnownCACertificates: System";
+    let port = free_port();
+    for refused in [
+        policy("v1", &format!("{{hostname: 'Web.Internal', {trust}}}")),
+        policy("v1", &format!("{{{trust}}}")),
+        policy("v1", "{hostname: web.internal}"),
+        policy("v1", &format!("{{hostname: web.internal, {trust}, mode: Loose}}")),
+        policy("v1alpha2", &format!("{{hostname: web.internal, {trust}}}")),
+        policy("v1", &format!("{{hostname: web.internal, {trust}}}"))
+            .replace("TLSPolicy", "TlsPolicy"),
+    ] {
+        let manifests = Manifests::new(&[
+            ("gateway.yaml", &gateway(port)),
+            ("routes.yaml", &stream(&[route("web", "/", "web"), service("web")])),
+            ("policy.yaml", &refused),
+        ]);
+        let gwapi = Gwapi::run(&manifests, &["--demo"]);
+        assert_ne!(gwapi.event("start")["problems"], serde_json::json!([]), "{refused}");
+        assert_eq!(get(local(port), "/", &[]).status, 500, "{refused}");
+    }
+}
+
+#[test]
 fn a_regular_expression_that_does_not_compile_is_a_condition() {
     let port = free_port();
     let bad = route("bad", "'/('", "web").replace("PathPrefix", "RegularExpression");

@@ -81,6 +81,11 @@ pub struct Limits {
     /// Bytes of a request's body that are kept so that a rule's retries can send it once more; a longer
     /// one is sent once.
     pub max_retry_body_bytes: usize,
+    /// Bytes that a mirror's copy of a request's body may be behind the original; a copy that is further
+    /// behind is given up.
+    pub max_mirror_behind_bytes: usize,
+    /// Time after which a tunnel is closed.
+    pub max_tunnel_age: Duration,
     /// Connections to an endpoint, per core. Requests beyond wait for one that gets free.
     pub max_connections_per_endpoint_per_core: usize,
     /// Connections to an endpoint over all cores.
@@ -133,6 +138,8 @@ impl Default for Limits {
             max_response_head_bytes: 64 * 1024,
             max_upstream_stream_bytes: 64 * 1024,
             max_retry_body_bytes: 64 * 1024,
+            max_mirror_behind_bytes: 1024 * 1024,
+            max_tunnel_age: Duration::from_secs(24 * 3600),
             max_connections_per_endpoint_per_core: 1024,
             max_connections_per_endpoint: 4096,
             max_pending_per_endpoint: 1024,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
-use crate::{LocalObjectReference, ObjectMeta};
+use crate::{LocalObjectReference, NamespacedName, ObjectMeta};
 
 /// TLS towards Services: what their endpoints have to prove (BT-1 to BT-5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,44 @@ pub struct BackendTlsPolicy {
     pub metadata: ObjectMeta,
     /// What the user asks for.
     pub spec: BackendTlsPolicySpec,
+}
+
+impl BackendTlsPolicy {
+    /// A policy that no endpoint satisfies, in place of one that cannot be read: whoever asked for TLS
+    /// gets no plaintext (BT-5). It is for every port of the Services among `targets`, which are kinds,
+    /// absent where they cannot be told, and names; `None` where there is no Service.
+    pub fn unsatisfiable(
+        name: &NamespacedName,
+        targets: impl IntoIterator<Item = (Option<String>, String)>,
+    ) -> Option<Self> {
+        const SERVICE: &str = "Service";
+        let mut target_refs: Vec<PolicyTargetReference> = Vec::new();
+        for (kind, name) in targets {
+            let is_known = target_refs.iter().any(|known| known.name == name);
+            if kind.is_none_or(|kind| kind == SERVICE) && !is_known {
+                target_refs.push(PolicyTargetReference {
+                    group: String::new(),
+                    kind: SERVICE.to_owned(),
+                    name,
+                    section_name: None,
+                });
+            }
+        }
+        let metadata = ObjectMeta {
+            name: name.name.clone(),
+            namespace: name.namespace.clone(),
+            generation: 1,
+            ..ObjectMeta::default()
+        };
+        let validation = BackendTlsValidation {
+            ca_certificate_refs: Vec::new(),
+            well_known_ca_certificates: None,
+            hostname: String::new(),
+            subject_alt_names: Vec::new(),
+        };
+        let spec = BackendTlsPolicySpec { target_refs, validation, options: BTreeMap::new() };
+        (!spec.target_refs.is_empty()).then_some(Self { metadata, spec })
+    }
 }
 
 /// Spec of a [`BackendTlsPolicy`].

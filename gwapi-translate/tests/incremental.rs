@@ -217,6 +217,30 @@ fn feedback_changes_status_and_never_the_configuration() {
 }
 
 #[test]
+fn a_certificate_for_backends_that_cannot_be_used_is_told() {
+    let mut translator = translator(0);
+    let gateway = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+            "tls": { "backend": { "clientCertificateRef": { "name": "cert" } } },
+        },
+    }));
+    let _ = translator.apply(ResourceEvent::Apply(gateway));
+    let rejected = [(CertificateKey::secret("ns", "cert"), "key does not match".to_owned())];
+    let feedback = Feedback { rejected_certificates: rejected.into(), ..Feedback::default() };
+    let delta = translator.set_feedback(&id(), feedback);
+    let status = &delta.status[&id().object_id(Kind::Gateway)];
+    let Some(Status::Gateway(status)) = status else { panic!("a status of a Gateway: {status:?}") };
+    let resolved =
+        |it: &&gwapi_model::status::Condition| it.condition_type == ConditionType::ResolvedRefs;
+    let resolved = status.conditions.iter().find(resolved).expect("it is there");
+    assert_eq!(resolved.reason, ConditionReason::InvalidClientCertificateRef);
+    assert!(resolved.message.contains("Secret `ns/cert` cannot be used"), "{}", resolved.message);
+}
+
+#[test]
 fn an_address_that_the_host_does_not_have_is_the_gateways_problem_and_not_that_of_its_listeners() {
     let mut translator = translator(0);
     let gateway = json!({

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
-use gwapi_model::{Kind, ObjectId, Resource, ResourceEvent, Resources};
+use gwapi_model::{BackendTlsPolicy, Kind, ObjectId, Resource, ResourceEvent, Resources};
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
 use gwapi_translate::wire::ResourceVersions;
@@ -236,8 +236,24 @@ impl Core {
                 }
                 self.admit(resource, now, noted);
             }
-            Err(problem) => self.refuse(object.id, problem),
+            Err(problem) => {
+                noted.events.extend(self.stand_in(&object.id, &problem).map(ResourceEvent::Apply));
+                self.refuse(object.id, problem);
+            }
         }
+    }
+
+    /// What stands in for an object that nobody could read yet and that must not be passed over: without
+    /// its policy a Service would be spoken to in the clear (BT-5).
+    fn stand_in(&self, id: &ObjectId, problem: &Unreadable) -> Option<Resource> {
+        let is_known = self.held.contains_key(id) || self.resources().get(id).is_some();
+        if id.kind != Kind::BackendTlsPolicy || is_known {
+            return None;
+        }
+        let targets = problem.claim.targets.iter().cloned();
+        let mut policy = BackendTlsPolicy::unsatisfiable(&id.namespaced_name(), targets)?;
+        policy.metadata.generation = problem.generation;
+        Some(policy.into())
     }
 
     fn refuse(&mut self, id: ObjectId, problem: Unreadable) {

@@ -83,7 +83,8 @@ impl Judge<'_> {
         (!parents.is_empty()).then_some(Status::Route(RouteStatus { parents }))
     }
 
-    /// A policy that nobody could read yet has no effect, so that there is no Gateway to tell of.
+    /// A policy that nobody could read yet has something to stand in for it, which has a status where the
+    /// policy would have one.
     fn policy(&self, before: Option<Status>) -> Option<Status> {
         let Some(Status::Policy(mut status)) = before else { return None };
         for ancestor in &mut status.ancestors {

@@ -185,6 +185,8 @@ pub(crate) struct Claim {
     pub(crate) name: String,
     /// `spec.parentRefs` of a route, as far as they can be read.
     pub(crate) parents: Vec<gwapi_model::ParentReference>,
+    /// `spec.targetRefs` of a policy, as far as they can be read: kinds and names.
+    pub(crate) targets: Vec<(Option<String>, String)>,
 }
 
 impl Object {
@@ -248,6 +250,14 @@ impl Claim {
                 let parents = spec["parentRefs"].as_array().into_iter().flatten();
                 let parents = parents.filter_map(|it| serde_json::from_value(it.clone()).ok());
                 Self { parents: parents.collect(), ..Self::default() }
+            }
+            Kind::BackendTlsPolicy => {
+                let targets = spec["targetRefs"].as_array().into_iter().flatten();
+                let targets = targets.filter_map(|target| {
+                    let text = |field: &str| target[field].as_str().map(str::to_owned);
+                    Some((text("kind"), text("name")?))
+                });
+                Self { targets: targets.collect(), ..Self::default() }
             }
             _ => Self::default(),
         }

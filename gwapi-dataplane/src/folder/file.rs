@@ -107,7 +107,7 @@ impl FileState {
     }
 
     fn with_new_text(&self, text: &str) -> Self {
-        let Manifest { objects, refused, foreign, problems, broken } =
+        let Manifest { objects, refused, stand_ins, foreign, problems, broken } =
             gwapi_model::manifest::parse(&self.source, text);
         let mut next = Self { problems, ..Self::new(self.source.clone()) };
         for located in objects {
@@ -123,6 +123,10 @@ impl FileState {
             if (broken || refused.contains(id)) && !next.objects.contains_key(id) {
                 next.objects.insert(id.clone(), Held { stale: true, ..held.clone() });
             }
+        }
+        for Located { resource, position } in stand_ins {
+            let held = Held { resource, position, stale: true };
+            next.objects.entry(held.resource.id()).or_insert(held);
         }
         // They came in order, which leaves a map with a third of its room to spare.
         next.objects = std::mem::take(&mut next.objects).into_iter().collect();

@@ -160,6 +160,10 @@ rows! {
         "what is read ahead of a client from an endpoint, on an HTTP/2 stream", "the endpoint waits";
     max_retry_body_bytes: Bytes, 0, GIB,
         "a request body that is kept for retries of its rule", "not retried";
+    max_mirror_behind_bytes: Bytes, 0, GIB,
+        "how far a mirror's copy of a request body may be behind", "the copy is given up and counted";
+    max_tunnel_age: Time, 1, LONG,
+        "a tunnel, such as that of a WebSocket", "closed";
     max_connections_per_endpoint_per_core: Count, 1, 100 * MILLION,
         "connections of a core to an endpoint; over HTTP/2 each is for up to 100 requests at once", "requests wait, see `max-pending-per-endpoint`";
     max_connections_per_endpoint: Count, 1, 100 * MILLION,

@@ -13,8 +13,8 @@ use super::record::Ended;
 use super::series::{BOUNDS_MICROS, DurationTotals, RequestTotals};
 use super::telemetry::{ConfigState, MemoryState};
 use super::worker::{
-    ConnectionLabels, FailureLabels, HandshakeLabels, RejectionLabels, RequestLabels, Shard,
-    UpstreamTlsLabels,
+    BackendLabels, ConnectionLabels, FailureLabels, HandshakeLabels, RejectionLabels,
+    RequestLabels, Shard,
 };
 
 /// Every name starts with this and an underscore.
@@ -44,6 +44,8 @@ const CONNECTION_FAILURES: Name =
     Name("connection_failures", "Connections that broke because of their client, by reason");
 const UPSTREAM_TLS_FAILURES: Name =
     Name("upstream_tls_failures", "Connections to endpoints on which TLS failed, by reason");
+const MIRROR_FAILURES: Name =
+    Name("mirror_failures", "Copies of requests that a mirror did not answer, by reason");
 const CONFIG_GENERATION: Name = Name("config_generation", "Number of the configuration served");
 const CONFIG_APPLY: Name =
     Name("config_apply_duration", "Time from an update to the moment when all workers serve it");
@@ -78,7 +80,8 @@ pub(super) struct Snapshot {
     pub(super) handshakes: BTreeMap<HandshakeLabels, u64>,
     pub(super) failures: BTreeMap<FailureLabels, u64>,
     pub(super) rejections: BTreeMap<RejectionLabels, u64>,
-    pub(super) upstream_tls: BTreeMap<UpstreamTlsLabels, u64>,
+    pub(super) upstream_tls: BTreeMap<BackendLabels, u64>,
+    pub(super) mirrors: BTreeMap<BackendLabels, u64>,
     pub(super) memory: MemoryState,
     pub(super) config: ConfigState,
     /// Lines taken and lines dropped, where there is an access log.
@@ -115,6 +118,9 @@ impl Snapshot {
         }
         for (labels, count) in shard.upstream_tls.list() {
             *self.upstream_tls.entry(labels).or_default() += count.value();
+        }
+        for (labels, count) in shard.mirrors.list() {
+            *self.mirrors.entry(labels).or_default() += count.value();
         }
     }
 }
@@ -213,11 +219,15 @@ impl Snapshot {
             names.push(("reason", labels.reason.to_owned()));
             counter(&mut failures, &names, *count)?;
         }
-        let mut failures = page.metric(UPSTREAM_TLS_FAILURES, None, MetricType::Counter)?;
-        for (labels, count) in &self.upstream_tls {
-            let backend = labels.backend.as_ref().map(ToString::to_string).unwrap_or_default();
-            let labels = vec![("backend", backend), ("reason", labels.reason.to_owned())];
-            counter(&mut failures, &labels, *count)?;
+        for (name, series) in
+            [(UPSTREAM_TLS_FAILURES, &self.upstream_tls), (MIRROR_FAILURES, &self.mirrors)]
+        {
+            let mut failures = page.metric(name, None, MetricType::Counter)?;
+            for (labels, count) in series {
+                let backend = labels.backend.as_ref().map(ToString::to_string).unwrap_or_default();
+                let labels = vec![("backend", backend), ("reason", labels.reason.to_owned())];
+                counter(&mut failures, &labels, *count)?;
+            }
         }
         Ok(())
     }

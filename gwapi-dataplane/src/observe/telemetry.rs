@@ -181,6 +181,7 @@ impl Telemetry {
             failures: BTreeMap::new(),
             rejections: BTreeMap::new(),
             upstream_tls: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             memory: MemoryState {
                 used: self.memory.used.load(Ordering::Relaxed),
                 limit: self.memory.limit.load(Ordering::Relaxed),

@@ -44,9 +44,9 @@ pub(super) struct HandshakeLabels {
     pub(super) reason: &'static str,
 }
 
-/// Names of a series of handshakes with endpoints that failed.
+/// Names of a series of what failed at the endpoints of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct UpstreamTlsLabels {
+pub(super) struct BackendLabels {
     /// None where there are more series than are kept.
     pub(super) backend: Option<BackendKey>,
     pub(super) reason: &'static str,
@@ -75,7 +75,8 @@ pub(super) struct Shard {
     pub(super) handshakes: SharedSeries<HandshakeLabels, Count>,
     pub(super) failures: SharedSeries<FailureLabels, Count>,
     pub(super) rejections: SharedSeries<RejectionLabels, Count>,
-    pub(super) upstream_tls: SharedSeries<UpstreamTlsLabels, Count>,
+    pub(super) upstream_tls: SharedSeries<BackendLabels, Count>,
+    pub(super) mirrors: SharedSeries<BackendLabels, Count>,
 }
 
 /// All series of one kind, with their names.
@@ -178,7 +179,8 @@ pub(crate) struct WorkerTelemetry {
     handshakes: RefCell<Index<HandshakeLabels, Count>>,
     failures: RefCell<Index<FailureLabels, Count>>,
     rejections: RefCell<Index<RejectionLabels, Count>>,
-    upstream_tls: RefCell<Index<UpstreamTlsLabels, Count>>,
+    upstream_tls: RefCell<Index<BackendLabels, Count>>,
+    mirrors: RefCell<Index<BackendLabels, Count>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
@@ -192,6 +194,7 @@ impl WorkerTelemetry {
             failures: RefCell::default(),
             rejections: RefCell::default(),
             upstream_tls: RefCell::default(),
+            mirrors: RefCell::default(),
             access_log,
         }
     }
@@ -277,22 +280,12 @@ impl WorkerTelemetry {
     /// Counts a connection to an endpoint of a backend on which TLS failed. The reason is one of a fixed
     /// few words.
     pub(crate) fn upstream_tls_failed(&self, backend: &BackendKey, reason: &'static str) {
-        let mut index = self.upstream_tls.borrow_mut();
-        let mut backend = Some(backend);
-        loop {
-            let hash = index.hasher.hash_one((backend, reason));
-            let same = |labels: &UpstreamTlsLabels| {
-                labels.backend.as_ref() == backend && labels.reason == reason
-            };
-            if let Some(count) = index.find(hash, same) {
-                return count.add(1);
-            }
-            if index.len < MAX_SERIES || backend.is_none() {
-                let labels = UpstreamTlsLabels { backend: backend.cloned(), reason };
-                return index.make(hash, labels, &self.shard.upstream_tls).add(1);
-            }
-            backend = None;
-        }
+        count_of_backend(&self.upstream_tls, &self.shard.upstream_tls, backend, reason);
+    }
+
+    /// Counts a copy of a request that a mirror did not answer. The reason is one of a fixed few words.
+    pub(crate) fn mirror_failed(&self, backend: &BackendKey, reason: &'static str) {
+        count_of_backend(&self.mirrors, &self.shard.mirrors, backend, reason);
     }
 
     /// Counts a connection that ended because of what its client sent, or did not send or read in
@@ -315,6 +308,30 @@ impl WorkerTelemetry {
         }
         let connection = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
         index.make(hash, FailureLabels { connection, reason }, &self.shard.failures).add(1);
+    }
+}
+
+/// Adds one to the series of a backend and a reason; where there are too many, to that of all backends.
+fn count_of_backend(
+    index: &RefCell<Index<BackendLabels, Count>>,
+    shared: &SharedSeries<BackendLabels, Count>,
+    backend: &BackendKey,
+    reason: &'static str,
+) {
+    let mut index = index.borrow_mut();
+    let mut backend = Some(backend);
+    loop {
+        let hash = index.hasher.hash_one((backend, reason));
+        let same =
+            |labels: &BackendLabels| labels.backend.as_ref() == backend && labels.reason == reason;
+        if let Some(count) = index.find(hash, same) {
+            return count.add(1);
+        }
+        if index.len < MAX_SERIES || backend.is_none() {
+            let labels = BackendLabels { backend: backend.cloned(), reason };
+            return index.make(hash, labels, shared).add(1);
+        }
+        backend = None;
     }
 }
 

@@ -186,11 +186,11 @@ impl RequestBody {
 
     /// A copy of it, which gets what is read of this one. A copy is not copied once more: it would be
     /// empty.
-    pub(super) fn copy(&mut self, now: Instant) -> Self {
+    pub(super) fn copy(&mut self, limits: &Limits, now: Instant) -> Self {
         let source = match &mut self.source {
             Some(Source::Client(arriving)) => {
                 let length = arriving.left();
-                Some(Source::Copy(arriving.copies.add(length)))
+                Some(Source::Copy(arriving.copies.add(length, limits.max_mirror_behind_bytes)))
             }
             Some(Source::Kept(_) | Source::Copy(_)) | None => None,
         };

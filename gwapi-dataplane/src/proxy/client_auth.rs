@@ -2,7 +2,7 @@
 //! before it changed (TL-4 to TL-6).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gwapi_translate::ir::{ClientValidation, ClientValidationMode};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -19,11 +19,19 @@ use super::certificates::provider;
 const HINTS: usize = 16 * 1024;
 
 /// What is asked of clients. Two that ask for the same are one, however their PEM is written.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct ClientAuth {
     /// Certificates of the authorities, DER; none means that nobody gets in.
     authorities: BTreeSet<Vec<u8>>,
     mode: ClientValidationMode,
+    /// What checks certificates, once there was one to check.
+    verifier: OnceLock<Arc<dyn ClientCertVerifier>>,
+}
+
+impl PartialEq for ClientAuth {
+    fn eq(&self, other: &Self) -> bool {
+        self.mode == other.mode && self.authorities == other.authorities
+    }
 }
 
 impl ClientAuth {
@@ -35,7 +43,7 @@ impl ClientAuth {
             .collect::<Result<BTreeSet<_>, _>>()
             .inspect_err(|error| tracing::error!(%error, "no CA certificates"))
             .unwrap_or_default();
-        let new = Self { authorities, mode: validation.mode };
+        let new = Self { authorities, mode: validation.mode, verifier: OnceLock::new() };
         match before {
             Some(before) if **before == new => Arc::clone(before),
             _ => Arc::new(new),
@@ -54,8 +62,28 @@ impl ClientAuth {
         as_strict && !self.refuses_all() && self.authorities.is_superset(&then.authorities)
     }
 
+    /// Whether the certificate of a session that is resumed is still as good as in a handshake. Each
+    /// session leads to the next, and a client could go on for ever with a certificate that has expired.
+    pub(super) fn readmits(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
+        let Ok(verifier) = self.verifier() else { return false };
+        match chain {
+            Some([own, intermediates @ ..]) => {
+                verifier.verify_client_cert(own, intermediates, UnixTime::now()).is_ok()
+            }
+            Some([]) | None => !verifier.client_auth_mandatory(),
+        }
+    }
+
     /// What checks the certificates in handshakes.
     pub(super) fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+        if let Some(verifier) = self.verifier.get() {
+            return Ok(Arc::clone(verifier));
+        }
+        let verifier = self.new_verifier()?;
+        Ok(Arc::clone(self.verifier.get_or_init(|| verifier)))
+    }
+
+    fn new_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(
             self.authorities.iter().map(|der| CertificateDer::from(der.as_slice())),

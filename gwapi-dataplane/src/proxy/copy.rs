@@ -8,10 +8,6 @@ use std::task::{Context, Poll, Waker};
 use http_body::Frame;
 use hyper::body::Bytes;
 
-/// Bytes that a copy may be behind. One that is slower than that is given up: it must hold nobody
-/// back, and memory has an end.
-const BEHIND: usize = 256 * 1024;
-
 /// The same frame once more; its bytes are shared.
 pub(super) fn twin(frame: &Frame<Bytes>) -> Option<Frame<Bytes>> {
     match (frame.data_ref(), frame.trailers_ref()) {
@@ -22,8 +18,11 @@ pub(super) fn twin(frame: &Frame<Bytes>) -> Option<Frame<Bytes>> {
 }
 
 /// What a copy has not taken yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    /// Bytes that the copy may be behind. One that is slower than that is given up: it must hold nobody
+    /// back, and memory has an end.
+    most: usize,
     frames: RefCell<VecDeque<Frame<Bytes>>>,
     bytes: Cell<usize>,
     end: Cell<Option<End>>,
@@ -38,6 +37,16 @@ enum End {
 }
 
 impl Queue {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            frames: RefCell::default(),
+            bytes: Cell::new(0),
+            end: Cell::new(None),
+            waker: RefCell::default(),
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -57,7 +66,7 @@ impl Queue {
         }
         let Some(copy) = twin(frame) else { return };
         let bytes = self.bytes.get() + copy.data_ref().map_or(0, Bytes::len);
-        if bytes > BEHIND {
+        if bytes > self.most {
             self.frames.borrow_mut().clear();
             return self.finish(End::Broken);
         }
@@ -72,9 +81,9 @@ impl Queue {
 pub(super) struct Copies(Vec<Rc<Queue>>);
 
 impl Copies {
-    /// One more, of a body of this length, if it is known.
-    pub(super) fn add(&mut self, length: Option<u64>) -> BodyCopy {
-        let queue = Rc::new(Queue::default());
+    /// One more, of a body of this length, if it is known, that may be so many bytes behind.
+    pub(super) fn add(&mut self, length: Option<u64>, most: usize) -> BodyCopy {
+        let queue = Rc::new(Queue::new(most));
         self.0.push(Rc::clone(&queue));
         BodyCopy { queue, left: length }
     }
@@ -143,6 +152,8 @@ impl BodyCopy {
 mod tests {
     use super::*;
 
+    const BEHIND: usize = 1024;
+
     fn data(bytes: usize) -> Frame<Bytes> {
         Frame::data(Bytes::from(vec![b'a'; bytes]))
     }
@@ -156,7 +167,7 @@ mod tests {
     #[test]
     fn a_copy_gets_what_was_read_and_its_end() {
         let mut copies = Copies::default();
-        let mut copy = copies.add(Some(5));
+        let mut copy = copies.add(Some(5), BEHIND);
         assert!(poll(&mut copy).is_pending());
         copies.push(&data(2));
         copies.push(&data(3));
@@ -171,7 +182,7 @@ mod tests {
     #[test]
     fn a_body_that_is_given_up_is_broken_for_its_copies() {
         let mut copies = Copies::default();
-        let mut copy = copies.add(None);
+        let mut copy = copies.add(None, BEHIND);
         copies.push(&data(1));
         drop(copies);
         assert!(matches!(poll(&mut copy), Poll::Ready(Some(Ok(1)))));
@@ -181,7 +192,7 @@ mod tests {
     #[test]
     fn a_copy_that_is_too_slow_is_given_up_and_holds_nothing() {
         let mut copies = Copies::default();
-        let (mut slow, mut fast) = (copies.add(None), copies.add(None));
+        let (mut slow, mut fast) = (copies.add(None, BEHIND), copies.add(None, BEHIND));
         for _ in 0..3 {
             copies.push(&data(BEHIND / 2));
             assert!(matches!(poll(&mut fast), Poll::Ready(Some(Ok(_)))));

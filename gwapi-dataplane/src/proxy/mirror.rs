@@ -6,7 +6,7 @@ use std::rc::Rc;
 use gwapi_translate::ir::{self, BackendKey};
 
 use super::plan::Forward;
-use super::upstream::{Answer, Attempt, Message, discard, send};
+use super::upstream::{Answer, Attempt, Failure, Message, discard, send};
 use super::worker::Worker;
 
 /// A mirror, as a worker counts for it.
@@ -47,10 +47,26 @@ pub(super) fn dispatch(way: Forward, message: Message, attempt: Attempt, worker:
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let sent = send(&way.backend, message, attempt, &[], &worker).await;
-        if let Ok(Answer { response, lease, .. }) = sent {
-            discard(response.into_body(), lease, &worker);
+        match sent {
+            Ok(Answer { response, lease, .. }) => discard(response.into_body(), lease, &worker),
+            Err((failure, _)) => {
+                worker.telemetry.mirror_failed(way.backend.key(), reason(failure));
+            }
         }
     });
+}
+
+/// Why a mirror did not answer, for the metrics.
+fn reason(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Connect => "connect",
+        Failure::Tls => "tls",
+        Failure::Overflow => "overflow",
+        Failure::Timeout => "timeout",
+        Failure::Upstream => "endpoint",
+        // The copy is too far behind, or the client broke off.
+        Failure::Client(_) => "incomplete",
+    }
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ fn message(
 fn send_copies(fields: &Fields<'_>, body: &mut RequestBody, client: Vouched<'_>, attempt: Attempt) {
     for mirror in &fields.way.mirrors {
         let way = fields.way.copy_to(mirror);
-        let copy = body.copy(Instant::now());
+        let copy = body.copy(&client.connection.worker.limits, Instant::now());
         // What no backend could read is told where it matters: of the request itself.
         if let Ok(message) = message(fields.copy(&way), client, copy, false) {
             mirror::dispatch(way, message, attempt, &client.connection.worker);
@@ -272,7 +272,7 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
 fn local_reply(failure: Failure) -> LocalReply {
     match failure {
         Failure::Connect => LocalReply::Unavailable(CONNECT_FAILED),
-        Failure::Tls => LocalReply::BadGateway("the backend did not prove who it is"),
+        Failure::Tls => LocalReply::BadGateway("TLS with the backend failed"),
         Failure::Overflow => LocalReply::Unavailable("too many requests wait for the backend"),
         Failure::Timeout => LocalReply::GatewayTimeout,
         Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),
@@ -332,7 +332,8 @@ fn downstream_response(
             fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
             // An upgrade has no body, so all of the request is sent.
             if let Some(endpoint) = endpoint.into_connection().and_then(|it| it.upgrade()) {
-                tunnel::spawn(client, endpoint, account, lease, idle_timeout);
+                let max_age = worker.limits.max_tunnel_age;
+                tunnel::spawn(client, endpoint, account, lease, idle_timeout, max_age);
             }
             ProxyBody::empty()
         }

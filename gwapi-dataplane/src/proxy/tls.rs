@@ -70,8 +70,7 @@ impl ListenerTls {
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         config.ticketer = Ticketer::new()?;
         config.session_storage = match client_auth {
-            // A session is resumed without another look at the client's certificate. Tickets have an
-            // end, what is remembered here has none.
+            // Tickets have an end, what is remembered here has none.
             Some(_) => Arc::new(NoServerSessionStorage {}),
             None => ServerSessionMemoryCache::new(SESSIONS),
         };

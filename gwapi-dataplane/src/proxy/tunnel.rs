@@ -15,19 +15,22 @@ use super::upstream::{Lease, Upgraded};
 /// Bytes that are read at once, each way.
 const BUFFER: usize = 8 * 1024;
 
-/// Starts the tunnel. It ends when either side closes, or when both are silent for
-/// `idle_timeout`; with it end the request's account and its hold on the endpoint.
+/// Starts the tunnel. It ends when either side closes, when both are silent for `idle_timeout`, or when
+/// it is as old as a tunnel may be; with it end the request's account and its hold on the endpoint.
 pub(super) fn spawn(
     client: OnUpgrade,
     endpoint: Upgraded,
     mut account: Box<RequestAccount>,
     lease: Lease,
     idle_timeout: Duration,
+    max_age: Duration,
 ) {
     tokio::task::spawn_local(async move {
-        match run(client, endpoint, idle_timeout).await {
-            Ok(sent) => account.tunnelled(sent),
-            Err(error) => tracing::debug!(%error, "tunnel ended"),
+        let tunnel = Box::pin(run(client, endpoint, idle_timeout));
+        match tokio::time::timeout(max_age, tunnel).await {
+            Ok(Ok(sent)) => account.tunnelled(sent),
+            Ok(Err(error)) => tracing::debug!(%error, "tunnel ended"),
+            Err(_) => tracing::debug!("tunnel ended by its age"),
         }
         drop(lease);
     });

@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use gwapi_translate::ir::{
     ClientValidation, ClientValidationMode, HttpRule, IrResource, Listener, ListenerKey,
@@ -46,9 +47,13 @@ impl Authority {
     }
 
     fn client_until(&self, year: i32) -> Arc<CertifiedKey> {
+        self.client_with(|params| params.not_after = date_time_ymd(year, 1, 1))
+    }
+
+    fn client_with(&self, edit: impl FnOnce(&mut CertificateParams)) -> Arc<CertifiedKey> {
         let mut params = CertificateParams::new(vec!["client".to_owned()]).expect("a name");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_after = date_time_ymd(year, 1, 1);
+        edit(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("the authority signs");
         let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("PEM");
@@ -267,6 +272,27 @@ async fn a_session_is_resumed_while_the_listener_asks_the_same() {
     let pem = format!("# rewritten\n{0}\n{0}", authority.pem());
     site.ask(Some(ClientValidation { ca_certificates: pem.into(), mode: AllowValidOnly }));
     assert_eq!(site.request(&config).await.expect("served"), HandshakeKind::Resumed);
+}
+
+#[tokio::test]
+async fn sessions_do_not_outlive_the_certificate_however_often_they_are_renewed() {
+    let authority = Authority::new("ca");
+    let site = Site::new(validation(&[&authority], AllowValidOnly)).await;
+    let end = SystemTime::now() + Duration::from_secs(2);
+    let since_1970 = end.duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
+    let client =
+        authority.client_with(|params| params.not_after = date_time_ymd(1970, 1, 1) + since_1970);
+    let config = site.client(Some(&client));
+    assert_eq!(site.request(&config).await.expect("served"), HandshakeKind::Full);
+    // Certificates end with a second, which has begun.
+    let at_last = end + Duration::from_secs(2);
+    let mut resumed = 0;
+    while site.request(&config).await.is_ok() {
+        assert!(SystemTime::now() < at_last, "resumed {resumed} times");
+        resumed += 1;
+    }
+    assert!(resumed > 0);
+    assert!(SystemTime::now() > end - Duration::from_secs(1));
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Copies of requests, as clients, endpoints and mirrors see them (HF-7).
 
+use std::net::{IpAddr, SocketAddr};
+
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::{BackendKey, BackendProtocol, HttpFilter, Mirror};
 use http::{Request, StatusCode};
 
@@ -98,7 +101,28 @@ async fn a_long_body_is_copied_whole() {
         resources.extend(backend("mirror", &[mirror.address]));
         resources
     });
-    let long: Vec<u8> = (0..200_000u32).map(|number| (number % 251) as u8).collect();
+    // It is read faster than the mirror is connected to, and as long as a copy may be behind.
+    let long: Vec<u8> = (0..1024 * 1024u32).map(|number| (number % 251) as u8).collect();
     proxy.client().await.send(post("/", long.clone())).await;
     assert_eq!(mirror.until_requests(1).await[0].body, long);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_too_far_behind_is_given_up_and_counted() {
+    let (echo, mirror) = (Echo::start("echo").await, Echo::start("mirror").await);
+    let limits = Limits { max_mirror_behind_bytes: 1000, ..Limits::default() };
+    let local = IpAddr::from([127, 0, 0, 1]);
+    let builder = ProxyBuilder::new().limits(limits).admin(SocketAddr::new(local, 0));
+    let proxy = serve_built(local, &builder, |port| {
+        let mut resources = simple_with(port, echo.address, |rule| {
+            rule.filters = vec![mirror_to("mirror")];
+        });
+        resources.extend(backend("mirror", &[mirror.address]));
+        resources
+    });
+    let response = proxy.client().await.send(post("/", vec![7; 100_000])).await;
+    assert_eq!(response.status, StatusCode::OK);
+    let counted =
+        "gwapi_mirror_failures_total{backend=\"default/mirror:80\",reason=\"incomplete\"} 1";
+    proxy.until_metric(counted).await;
 }

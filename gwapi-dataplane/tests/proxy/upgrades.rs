@@ -159,3 +159,24 @@ async fn a_tunnel_outlives_the_age_of_connections() {
     within(tunnel.write_all(b"still here")).await.expect("it reads");
     expect(&mut tunnel, "still here").await;
 }
+
+#[tokio::test]
+async fn a_tunnel_ends_by_its_age_however_busy_it_is() {
+    let endpoint = websocket().await;
+    let limits = gwapi_dataplane::Limits {
+        max_tunnel_age: std::time::Duration::from_millis(200),
+        ..Default::default()
+    };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let (mut tunnel, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let busy = async {
+        let mut buffer = [0; 64];
+        while tunnel.write_all(b"busy").await.is_ok() {
+            if !matches!(tunnel.read(&mut buffer).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    within(busy).await;
+}

@@ -144,6 +144,10 @@ pub struct Manifest {
     /// Objects that were refused although it is plain which they are: whoever keeps a last good
     /// version of them should go on with it.
     pub refused: Vec<ObjectId>,
+    /// What stands in for some of the refused objects where nobody has a last good version: without a
+    /// BackendTLSPolicy its Services would be spoken to in the clear. It is for the same Services as far
+    /// as they can be read, and nothing satisfies it (BT-5).
+    pub stand_ins: Vec<Located>,
     /// Objects of other kinds.
     pub foreign: Vec<ForeignObject>,
     /// Errors and warnings, in the order of the text.

@@ -15,7 +15,9 @@ use super::quoting::quoted;
 use super::tree::{Document, Documents, Fault};
 use super::{ForeignObject, Located, Manifest, Problem, Severity};
 use crate::validate::validate;
-use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName, ObjectId, Resource};
+use crate::{
+    BackendTlsPolicy, GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName, ObjectId, Resource,
+};
 
 /// Reads all documents of a text.
 pub(super) fn read(source: &str, text: &str) -> Manifest {
@@ -120,6 +122,11 @@ impl<'t> TextReader<'t> {
                 self.manifest.broken = true;
                 let span = node.get(field).unwrap_or(node).span;
                 self.report(None, Finding::error(span, message).field(field).help(help));
+                if kind.eq_ignore_ascii_case(Kind::BackendTlsPolicy.as_str())
+                    && let Some(id) = self.identity(node, Kind::BackendTlsPolicy)
+                {
+                    self.stand_in(node, &id);
+                }
             }
             Meaning::Foreign => {
                 for fault in faults {
@@ -170,8 +177,29 @@ impl<'t> TextReader<'t> {
                 let position = self.positions.at(node.span.start);
                 self.manifest.objects.push(Located { resource, position });
             }
-            (_, Some(id)) => self.manifest.refused.push(id),
+            (_, Some(id)) => {
+                self.stand_in(node, &id);
+                self.manifest.refused.push(id);
+            }
             (_, None) => self.manifest.broken = true,
+        }
+    }
+
+    /// Lets something stand in for an object that must not be passed over, if it is one.
+    fn stand_in(&mut self, node: &Node<'t>, id: &ObjectId) {
+        if id.kind != Kind::BackendTlsPolicy {
+            return;
+        }
+        let Some(targets) = node.find(&["spec", "targetRefs"]).and_then(Node::items) else {
+            return;
+        };
+        let targets = targets.iter().filter_map(|target| {
+            let text = |field| target.get(field).and_then(Node::text).map(str::to_owned);
+            Some((text("kind"), text("name")?))
+        });
+        if let Some(policy) = BackendTlsPolicy::unsatisfiable(&id.namespaced_name(), targets) {
+            let position = self.positions.at(node.span.start);
+            self.manifest.stand_ins.push(Located { resource: policy.into(), position });
         }
     }
 

@@ -103,8 +103,20 @@ fn read_chain(pem: &[u8]) -> Result<Arc<str>, String> {
 }
 
 /// Certificates to trust as text: PEM with at least one, each of which names a subject and a key.
+///
+/// Whoever sees the configuration sees them: whatever else the text holds stays behind, such as a private
+/// key that somebody has put beside them.
 pub(super) fn read_authorities(pem: &[u8]) -> Result<Arc<str>, String> {
-    read_certificates(pem, |certificate| webpki::anchor_from_trusted_cert(certificate).is_ok())
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let text = read_certificates(pem, |certificate| {
+        webpki::anchor_from_trusted_cert(certificate).is_ok()
+    })?;
+    if !text.contains("PRIVATE KEY") {
+        return Ok(text);
+    }
+    let blocks = text.split(BEGIN).skip(1).filter_map(|block| block.split_once(END));
+    Ok(blocks.map(|(block, _)| format!("{BEGIN}{block}{END}\n")).collect::<String>().into())
 }
 
 fn read_certificates(
@@ -159,4 +171,20 @@ fn is_der_sequence(der: &[u8]) -> bool {
         }
     };
     body.len() == expected && expected > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_beside_authorities_stays_behind() {
+        let (one, two) =
+            (include_str!("../testing/pem/one.crt"), include_str!("../testing/pem/two.crt"));
+        let key = include_str!("../testing/pem/one.key");
+        let read = read_authorities(format!("{one}{key}# two\n{two}").as_bytes());
+        assert_eq!(read.as_deref(), Ok(&*format!("{one}{two}")));
+        let read = read_authorities(format!("# one\n{one}").as_bytes());
+        assert_eq!(read.as_deref(), Ok(&*format!("# one\n{one}")));
+    }
 }

@@ -206,21 +206,30 @@ impl GatewayDraft {
     fn client_certificate(
         &self,
         resources: &Resources,
+        feedback: &Feedback,
         view: &mut GatewayView,
     ) -> Result<(), Problem> {
         let Some(reference) = &self.client_certificate_ref else { return Ok(()) };
+        let place = "spec.tls.backend.clientCertificateRef";
         let resolved = certificates::resolve(&self.id.namespace, reference, resources);
         let certificate = resolved.map_err(|problem| {
             let reason = match problem.reason {
                 ConditionReason::RefNotPermitted => ConditionReason::RefNotPermitted,
                 _ => ConditionReason::InvalidClientCertificateRef,
             };
-            Problem { reason, ..problem }.at("spec.tls.backend.clientCertificateRef")
+            Problem { reason, ..problem }.at(place)
         })?;
-        view.client_certificate = Some(certificate.key.clone());
+        let key = certificate.key.clone();
+        view.client_certificate = Some(key.clone());
         let resource = IrResource::Certificate(certificate);
         view.config.insert(resource.key(), resource);
-        Ok(())
+        match feedback.rejected_certificates.get(&key) {
+            None => Ok(()),
+            Some(why) => Err(Problem::new(
+                ConditionReason::InvalidClientCertificateRef,
+                format!("{place}: Secret `{key}` cannot be used: {why}"),
+            )),
+        }
     }
 
     /// Completes the draft.
@@ -240,7 +249,7 @@ impl GatewayDraft {
             }
             judged.push(listener);
         }
-        let unresolved = self.client_certificate(resources, &mut view).err();
+        let unresolved = self.client_certificate(resources, feedback, &mut view).err();
         let references = self.listeners.iter().flat_map(|listener| &listener.certificate_refs);
         let references = references.chain(&self.client_certificate_ref);
         view.references = references

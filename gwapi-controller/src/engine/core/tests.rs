@@ -339,6 +339,26 @@ fn an_object_that_could_never_be_read_is_told_of_and_holds_up_nothing() {
 }
 
 #[test]
+fn a_policy_that_could_never_be_read_has_something_to_stand_in_for_it() {
+    let json = json!({
+        "metadata": {"name": "web", "namespace": "default", "generation": 2},
+        "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "web"}], "validation": 7},
+    });
+    let id = ObjectId::new(Kind::BackendTlsPolicy, "default", "web");
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    let mut test = Test::live(&[]);
+    test.apply(Object::read(Kind::BackendTlsPolicy, raw, "gwapi"));
+    assert_eq!(test.core.progress().unreadable, 1);
+    let Some(Resource::BackendTlsPolicy(policy)) = test.core.resources().get(&id) else {
+        panic!("nothing stands in for the policy")
+    };
+    assert_eq!(policy.spec.target_refs[0].name, "web");
+    let gone = Observation::Deleted(source(Kind::BackendTlsPolicy), id.clone(), "10".to_owned());
+    test.observe(gone);
+    assert!(test.core.resources().get(&id).is_none());
+}
+
+#[test]
 fn a_route_that_cannot_be_read_is_refused_by_the_gateways_of_ours_that_it_names() {
     let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
     let json = json!({

@@ -118,8 +118,9 @@ async fn dial(place: &Place) -> io::Result<TcpStream> {
 
 /// An HTTP/2 connection, by prior knowledge or agreed on in the handshake, for many requests at once.
 ///
-/// `slot` is its place among those that there may be. `settings` is told whenever the endpoint has said how many streams it takes, and at the end. Until it has, that is
-/// one: what waits for it can go elsewhere, and what the library holds cannot.
+/// `slot` is its place among those that there may be. `settings` is told whenever the endpoint has said how
+/// many streams it takes, and at the end. Until it has, that is one: what waits for it can go elsewhere, and
+/// what the library holds cannot.
 pub(super) async fn http2(
     place: &Place,
     tls: Option<&UpstreamTls>,

@@ -235,7 +235,7 @@ impl One<'_> {
                 if let Some(reason) = failure.reason() {
                     self.worker.telemetry.upstream_tls_failed(backend, reason);
                 }
-                let what = "the endpoint does not prove who it is";
+                let what = "TLS with the endpoint failed";
                 if failure.reason().is_some() && self.endpoint.is_warning_due() {
                     tracing::warn!(%backend, %endpoint, error = %failure, "{what}");
                 } else {

@@ -1,16 +1,16 @@
 //! TLS towards endpoints: what a backend asks of them becomes settings of a client, with which they
 //! have to prove who they are (BT-3, BT-4).
 //!
-//! Backends that ask for the same share one client, and others have another: no session that was made
-//! under one policy is ever resumed under another, nor after the policy has changed. There is no way
-//! around a proof: what cannot be verified, or cannot even be asked for, is not connected to.
+//! Backends that ask for the same share one client. Every connection begins with a proof, for no session
+//! is ever resumed. There is no way around it: what cannot be verified, or cannot even be asked for, is
+//! not connected to.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
 use gwapi_translate::ir::{BackendProtocol, BackendTls, BackendTrust};
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, DnsName, ServerName};
 use rustls::sign::SingleCertAndKey;
@@ -94,7 +94,7 @@ pub(super) enum Unusable {
     Settings(#[from] rustls::Error),
 }
 
-/// The settings of handshakes, and the sessions that came of them.
+/// The settings of handshakes.
 pub(super) struct TlsClient {
     connector: TlsConnector,
     server_name: ServerName<'static>,
@@ -134,6 +134,9 @@ impl TlsClient {
         };
         let alpn = if http2 { ALPN_H2 } else { ALPN_HTTP1 };
         config.alpn_protocols = vec![alpn.to_vec()];
+        // A session that is resumed proves nothing anew: it would outlive the endpoint's certificate, for
+        // as long as each one leads to the next (BT-7).
+        config.resumption = Resumption::disabled();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name, http2 })
     }
 
