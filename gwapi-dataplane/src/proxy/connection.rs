@@ -18,7 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -294,11 +294,14 @@ impl Accepted {
             let error = io::Error::other("no listener for the server name");
             return Err(Unshaken { reason: "unrecognized_name", error });
         };
-        let stream = start.into_stream(config).await.map_err(|error| {
-            let reason =
-                if blames_client_certificate(&error) { "client_certificate" } else { "failed" };
-            Unshaken { reason, error }
-        })?;
+        let stream = match start.into_stream(config).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, io)) if blames_client_certificate(&error) => {
+                linger(io).await;
+                return Err(Unshaken { reason: "client_certificate", error });
+            }
+            Err((error, _)) => return Err(Unshaken { reason: "failed", error }),
+        };
         let session = stream.get_ref().1;
         if session.handshake_kind() == Some(HandshakeKind::Resumed)
             && let Some(asked) = &state.client_auth
@@ -333,6 +336,22 @@ fn blames_client_certificate(error: &io::Error) -> bool {
         cause,
         Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
     )
+}
+
+/// Waits a moment for the client to close. It may have sent a request already, and a connection that is
+/// closed while that waits to be read is reset: the client would not learn why it is refused.
+async fn linger(mut io: ClientIo) {
+    const READS: usize = 32;
+    let _ = io.shutdown().await;
+    let mut rest = [0; 512];
+    let closes = async {
+        for _ in 0..READS {
+            if !matches!(io.read(&mut rest).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LAST_CALL, closes).await;
 }
 
 /// A handshake that failed.
