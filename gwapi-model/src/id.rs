@@ -51,6 +51,15 @@ pub enum Kind {
     /// `gateway.networking.k8s.io` GRPCRoute.
     #[serde(rename = "GRPCRoute")]
     GrpcRoute,
+    /// `gateway.networking.k8s.io` TLSRoute.
+    #[serde(rename = "TLSRoute")]
+    TlsRoute,
+    /// `gateway.networking.k8s.io` TCPRoute.
+    #[serde(rename = "TCPRoute")]
+    TcpRoute,
+    /// `gateway.networking.k8s.io` UDPRoute.
+    #[serde(rename = "UDPRoute")]
+    UdpRoute,
     /// `gateway.networking.k8s.io` BackendTLSPolicy.
     #[serde(rename = "BackendTLSPolicy")]
     BackendTlsPolicy,
@@ -79,6 +88,9 @@ impl Kind {
         Kind::Gateway,
         Kind::HttpRoute,
         Kind::GrpcRoute,
+        Kind::TlsRoute,
+        Kind::TcpRoute,
+        Kind::UdpRoute,
         Kind::BackendTlsPolicy,
         Kind::ReferenceGrant,
         Kind::GatewayParameters,
@@ -97,6 +109,9 @@ impl Kind {
             Kind::Gateway => "Gateway",
             Kind::HttpRoute => "HTTPRoute",
             Kind::GrpcRoute => "GRPCRoute",
+            Kind::TlsRoute => "TLSRoute",
+            Kind::TcpRoute => "TCPRoute",
+            Kind::UdpRoute => "UDPRoute",
             Kind::BackendTlsPolicy => "BackendTLSPolicy",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::GatewayParameters => "GatewayParameters",
@@ -116,6 +131,9 @@ impl Kind {
             | Kind::Gateway
             | Kind::HttpRoute
             | Kind::GrpcRoute
+            | Kind::TlsRoute
+            | Kind::TcpRoute
+            | Kind::UdpRoute
             | Kind::BackendTlsPolicy
             | Kind::ReferenceGrant => crate::GATEWAY_GROUP,
             Kind::GatewayParameters => crate::GWAPI_GROUP,

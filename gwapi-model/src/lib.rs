@@ -65,6 +65,7 @@ mod scalar;
 pub mod schema;
 mod secret_bytes;
 pub mod status;
+mod stream_route;
 pub mod validate;
 
 pub use crate::core::*;
@@ -85,6 +86,7 @@ pub use resources::*;
 pub use route::*;
 pub use scalar::*;
 pub use secret_bytes::SecretBytes;
+pub use stream_route::*;
 
 /// API group of the Gateway API's kinds.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Port;
+use crate::{HttpBackendRef, Port};
 
 /// A route's reference to what it attaches to (RT-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,3 +105,59 @@ pub struct BackendObjectReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<Port>,
 }
+
+/// A backend with its weight, of a route that looks into nothing (TS-1, L4-1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendRef {
+    /// Group; absent means core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Kind; absent means `Service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Namespace; absent means the route's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Port of the Service; required for Services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// Weight, 0 to 1,000,000; absent means 1 (HB-2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
+}
+
+/// What a reference to a backend names, whichever type it is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendName<'r> {
+    /// Group; absent means core.
+    pub group: Option<&'r str>,
+    /// Kind; absent means `Service`.
+    pub kind: Option<&'r str>,
+    /// Namespace; absent means the route's.
+    pub namespace: Option<&'r str>,
+    /// Name.
+    pub name: &'r str,
+    /// Port of the Service.
+    pub port: Option<Port>,
+}
+
+macro_rules! backend_names {
+    ($($written:ty),+) => {$(
+        impl<'r> From<&'r $written> for BackendName<'r> {
+            fn from(written: &'r $written) -> Self {
+                Self {
+                    group: written.group.as_deref(),
+                    kind: written.kind.as_deref(),
+                    namespace: written.namespace.as_deref(),
+                    name: &written.name,
+                    port: written.port,
+                }
+            }
+        }
+    )+};
+}
+
+backend_names!(BackendObjectReference, BackendRef, HttpBackendRef);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
     GatewayParameters, GrpcRoute, HttpRoute, Kind, Namespace, NamespacedName, ObjectId, ObjectMeta,
-    ReferenceGrant, Secret, Service,
+    ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// One change of the ground state.
@@ -118,6 +118,9 @@ resources! {
     Gateway, Gateway, gateways, "Gateways.";
     HttpRoute, HttpRoute, http_routes, "HTTPRoutes.";
     GrpcRoute, GrpcRoute, grpc_routes, "GRPCRoutes.";
+    TlsRoute, TlsRoute, tls_routes, "TLSRoutes.";
+    TcpRoute, TcpRoute, tcp_routes, "TCPRoutes.";
+    UdpRoute, UdpRoute, udp_routes, "UDPRoutes.";
     BackendTlsPolicy, BackendTlsPolicy, backend_tls_policies, "BackendTLSPolicies.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";
     GatewayParameters, GatewayParameters, gateway_parameters, "GatewayParameters.";

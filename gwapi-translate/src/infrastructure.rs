@@ -6,7 +6,6 @@
 //! becomes status.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 
 use gwapi_model::GatewayParametersSpec;
@@ -14,6 +13,7 @@ use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::ir::GatewayId;
+pub use crate::ir::TransportProtocol;
 
 /// What has to run for a Gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,33 +66,6 @@ impl InfrastructurePort {
             TransportProtocol::Tcp => format!("port-{}", self.port),
             TransportProtocol::Udp => format!("port-{}-udp", self.port),
         }
-    }
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum TransportProtocol {
-    /// TCP.
-    #[serde(rename = "TCP")]
-    Tcp,
-    /// UDP.
-    #[serde(rename = "UDP")]
-    Udp,
-}
-
-impl TransportProtocol {
-    /// The protocol as Services name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-        }
-    }
-}
-
-impl fmt::Display for TransportProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The intermediate representation: the one currency between translation, proxy and tools.
 //!
 //! A [`GatewayConfig`] is a flat map from [`IrKey`] to [`IrResource`]. Its cardinality is that of
-//! what users edit: one [`HttpRule`] per rule of a route, one [`Backend`] and one [`Endpoints`] per
+//! what users edit: one [`HttpRule`] or [`StreamRule`] per rule of a route, one [`Backend`] and one [`Endpoints`] per
 //! Service port, one [`Certificate`] per Secret. Children name their parents, keys are stable, and
 //! what orders rules are fields of the rule.
 //!
@@ -12,6 +12,7 @@
 
 mod backend;
 mod listener;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backend::*;
 pub use listener::*;
+pub use stream::StreamRule;
 
 /// Name of a Gateway; every configuration belongs to one.
 pub type GatewayId = NamespacedName;
@@ -58,32 +60,40 @@ keys! {
     ListenerKey;
     /// Key of an [`HttpRule`]: `namespace/route/rule`, where `rule` is the rule's name, or a hash
     /// of its matches with a counter: never its position alone. Before the rule of a GRPCRoute
-    /// stands `~grpc/`.
+    /// stands `~grpc/`, and that of a [`StreamRule`] is `~tls`, `~tcp` or `~udp`.
     RuleKey;
     /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`. A Service port that
-    /// GRPCRoutes refer to is another backend, with `/grpc` behind.
+    /// other routes than HTTPRoutes refer to is another backend, with `/grpc`, `/tls`, `/tcp` or
+    /// `/udp` behind.
     BackendKey;
     /// Key of a [`Certificate`]: `namespace/secret`.
     CertificateKey;
 }
 
 impl BackendKey {
-    /// The key of a Service port.
+    /// The key of a Service port for HTTPRoutes.
     pub fn service(namespace: &str, name: &str, port: u16) -> Self {
-        Self::new(format!("{namespace}/{name}:{port}"))
+        Self::for_routes(RouteKind::Http, namespace, name, port)
+    }
+
+    /// The key of a Service port for routes of a kind, which says what is spoken to it.
+    pub fn for_routes(kind: RouteKind, namespace: &str, name: &str, port: u16) -> Self {
+        let suffix = match kind {
+            RouteKind::Http => "",
+            RouteKind::Grpc => "/grpc",
+            RouteKind::Tls => "/tls",
+            RouteKind::Tcp => "/tcp",
+            RouteKind::Udp => "/udp",
+        };
+        Self::new(format!("{namespace}/{name}:{port}{suffix}"))
     }
 
     /// Namespace and name of the Service, and its port.
     pub fn service_port(&self) -> Option<(&str, &str, &str)> {
-        let key = self.0.strip_suffix("/grpc").unwrap_or(&self.0);
-        let (service, port) = key.rsplit_once(':')?;
+        let (service, port) = self.0.rsplit_once(':')?;
         let (namespace, name) = service.split_once('/')?;
+        let port = port.split_once('/').map_or(port, |(port, _)| port);
         Some((namespace, name, port))
-    }
-
-    /// The key of a Service port that gRPC is spoken to.
-    pub fn grpc_service(namespace: &str, name: &str, port: u16) -> Self {
-        Self::new(format!("{namespace}/{name}:{port}/grpc"))
     }
 }
 
@@ -136,6 +146,14 @@ impl GatewayConfig {
         })
     }
 
+    /// All rules of TLSRoutes, TCPRoutes and UDPRoutes.
+    pub fn stream_rules(&self) -> impl Iterator<Item = &Arc<StreamRule>> {
+        self.0.values().filter_map(|resource| match resource {
+            IrResource::StreamRule(rule) => Some(rule),
+            _ => None,
+        })
+    }
+
     /// All HTTP rules.
     pub fn http_rules(&self) -> impl Iterator<Item = &Arc<HttpRule>> {
         self.0.values().filter_map(|resource| match resource {
@@ -168,6 +186,8 @@ pub enum IrKey {
     Listener(ListenerKey),
     /// An HTTP rule.
     HttpRule(RuleKey),
+    /// A rule of a TLSRoute, TCPRoute or UDPRoute.
+    StreamRule(RuleKey),
     /// A backend.
     Backend(BackendKey),
     /// The endpoints of a backend.
@@ -181,6 +201,7 @@ impl fmt::Display for IrKey {
         match self {
             Self::Listener(key) => write!(f, "Listener {key}"),
             Self::HttpRule(key) => write!(f, "HttpRule {key}"),
+            Self::StreamRule(key) => write!(f, "StreamRule {key}"),
             Self::Backend(key) => write!(f, "Backend {key}"),
             Self::Endpoints(key) => write!(f, "Endpoints {key}"),
             Self::Certificate(key) => write!(f, "Certificate {key}"),
@@ -195,6 +216,8 @@ pub enum IrResource {
     Listener(Arc<Listener>),
     /// An HTTP rule.
     HttpRule(Arc<HttpRule>),
+    /// A rule of a TLSRoute, TCPRoute or UDPRoute.
+    StreamRule(Arc<StreamRule>),
     /// A backend.
     Backend(Arc<Backend>),
     /// The endpoints of a backend.
@@ -209,6 +232,7 @@ impl IrResource {
         match self {
             Self::Listener(listener) => IrKey::Listener(listener.key.clone()),
             Self::HttpRule(rule) => IrKey::HttpRule(rule.key.clone()),
+            Self::StreamRule(rule) => IrKey::StreamRule(rule.key.clone()),
             Self::Backend(backend) => IrKey::Backend(backend.key.clone()),
             Self::Endpoints(endpoints) => IrKey::Endpoints(endpoints.key.clone()),
             Self::Certificate(certificate) => IrKey::Certificate(certificate.key.clone()),
@@ -334,10 +358,7 @@ pub struct HttpRule {
 impl HttpRule {
     /// The backends that its requests go to, with the weight of each.
     pub fn targets(&self) -> impl Iterator<Item = (&BackendKey, u32)> {
-        self.backends.iter().filter_map(|backend| match &backend.target {
-            BackendTarget::Backend(key) => Some((key, backend.weight)),
-            BackendTarget::Invalid(_) => None,
-        })
+        stream::targets(&self.backends)
     }
 
     /// The backends that get copies of its requests (HF-7).

@@ -507,7 +507,7 @@ fn authorities_of_clients_and_their_grant_are_followed_as_they_come_change_and_g
         let config = &translator.translation().config[&GatewayId::new("ns", "gw")];
         let asked = config.listeners().find_map(|listener| match &listener.protocol {
             ListenerProtocol::Https { client_validation, .. } => client_validation.clone(),
-            ListenerProtocol::Http => None,
+            _ => None,
         });
         let asked = asked.expect("the listener never goes without");
         assert_eq!(&*asked.ca_certificates, expected, "{event:?}");

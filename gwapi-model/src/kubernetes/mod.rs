@@ -39,6 +39,7 @@ mod secret;
 
 use gateway_api::{
     backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, referencegrants,
+    tlsroutes,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
@@ -50,6 +51,7 @@ use crate::validate::FieldPath;
 use crate::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
     GatewayParameters, GrpcRoute, HttpRoute, Kind, Namespace, ReferenceGrant, Resource, Service,
+    TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -100,6 +102,9 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::Gateway => parse::<Gateway>(object),
         Kind::HttpRoute => parse::<HttpRoute>(object),
         Kind::GrpcRoute => parse::<GrpcRoute>(object),
+        Kind::TlsRoute => parse::<TlsRoute>(object),
+        Kind::TcpRoute => parse::<TcpRoute>(object),
+        Kind::UdpRoute => parse::<UdpRoute>(object),
         Kind::BackendTlsPolicy => parse::<BackendTlsPolicy>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),
         Kind::GatewayParameters => parse::<GatewayParameters>(object),
@@ -174,6 +179,7 @@ conversions! {
     Gateway, gateways::Gateway;
     HttpRoute, httproutes::HttpRoute;
     GrpcRoute, grpcroutes::GrpcRoute;
+    TlsRoute, tlsroutes::TlsRoute;
     BackendTlsPolicy, backendtlspolicies::BackendTlsPolicy;
     ReferenceGrant, referencegrants::ReferenceGrant;
     Namespace, core_v1::Namespace;

@@ -7,7 +7,7 @@ use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind};
 const FIRST_GROUP: &str = "networking.x-k8s.io";
 
 /// Kinds of the gateway group that gwapi does not serve.
-const NOT_SERVED: &[&str] = &["TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet"];
+const NOT_SERVED: &[&str] = &["ListenerSet"];
 
 /// What to do with an object.
 #[derive(Debug, PartialEq)]
@@ -54,6 +54,8 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
     let old: &[&str] = match kind.group() {
         // BT-12.
         GATEWAY_GROUP if kind == Kind::BackendTlsPolicy => &["v1alpha3"],
+        GATEWAY_GROUP if kind == Kind::TlsRoute => &["v1alpha3", "v1alpha2"],
+        GATEWAY_GROUP if matches!(kind, Kind::TcpRoute | Kind::UdpRoute) => &["v1alpha2"],
         GATEWAY_GROUP => &["v1beta1", "v1alpha2"],
         "discovery.k8s.io" => &["v1beta1"],
         _ => &[],
@@ -118,7 +120,6 @@ mod tests {
             ("v1", "Pod"),
             ("networking.istio.io/v1", "Gateway"),
             ("serving.knative.dev/v1", "Service"),
-            ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
             ("gateway.networking.k8s.io/v1alpha1", "MeshPolicy"),
         ] {
             assert_eq!(meaning(api_version, kind), Meaning::Foreign, "{api_version} {kind}");

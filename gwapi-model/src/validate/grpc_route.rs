@@ -8,7 +8,7 @@ use crate::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, Route, Va
 
 pub(super) fn grpc_route(check: &mut Checker, grpc_route: &GrpcRoute) {
     check.field("spec", |check| {
-        route::spec(check, Route::Grpc(grpc_route));
+        route::spec(check, Route::Grpc(grpc_route), 0..=16);
         if let Some(rules) = &grpc_route.spec.rules {
             check.list("rules", rules, 0..=16, rule);
             route::rules(check, rules, |rule| rule.name.as_ref(), |rule| rule.matches.len());

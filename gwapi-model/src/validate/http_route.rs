@@ -11,7 +11,7 @@ use crate::{
 
 pub(super) fn http_route(check: &mut Checker, http_route: &HttpRoute) {
     check.field("spec", |check| {
-        route::spec(check, Route::Http(http_route));
+        route::spec(check, Route::Http(http_route), 0..=16);
         if let Some(rules) = &http_route.spec.rules {
             check.list("rules", rules, 1..=16, rule); // HR-5
             // A rule without matches has the one that the API fills in.

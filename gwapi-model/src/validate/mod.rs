@@ -41,6 +41,7 @@ mod http_route;
 mod reference;
 mod reference_grant;
 mod route;
+mod stream_route;
 pub(crate) mod suggest;
 mod syntax;
 
@@ -115,6 +116,9 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::Gateway(gateway) => gateway::gateway(&mut check, gateway),
         Resource::HttpRoute(route) => http_route::http_route(&mut check, route),
         Resource::GrpcRoute(route) => grpc_route::grpc_route(&mut check, route),
+        Resource::TlsRoute(route) => stream_route::tls_route(&mut check, route),
+        Resource::TcpRoute(route) => stream_route::tcp_route(&mut check, route),
+        Resource::UdpRoute(route) => stream_route::udp_route(&mut check, route),
         Resource::BackendTlsPolicy(policy) => {
             backend_tls_policy::backend_tls_policy(&mut check, policy);
         }

@@ -1,6 +1,7 @@
 //! What routes of every kind are held to: parents, hostnames, names of rules, headers, backends.
 
 use std::hash::Hash;
+use std::ops::RangeInclusive;
 
 use super::checker::{Checker, quote};
 use super::filter::{self, Filters};
@@ -9,10 +10,10 @@ use super::{experimental, reference};
 use crate::{BackendObjectReference, HttpBackendRef, HttpHeaderMatch, Route, ValueMatchType};
 
 /// A route, its rules left out.
-pub(super) fn spec(check: &mut Checker, route: Route<'_>) {
+/// A route may have so many hostnames as `hostnames` says (RT-14, TS-1).
+pub(super) fn spec(check: &mut Checker, route: Route<'_>, hostnames: RangeInclusive<usize>) {
     reference::parents(check, route.parent_refs());
-    // RT-14.
-    check.list("hostnames", route.hostnames(), 0..=16, |check, hostname| {
+    check.list("hostnames", route.hostnames(), hostnames, |check, hostname| {
         check.value(hostname, &HOSTNAME);
     });
     if let Some(scope) = route.use_default_gateways() {
@@ -85,7 +86,12 @@ pub(super) fn backend_refs(check: &mut Checker, backends: &[HttpBackendRef], kno
             port: *port,
         };
         reference::backend(check, &object);
-        check.number("weight", weight.map(i64::from), 0..=1_000_000);
+        self::weight(check, *weight);
         filter::filters(check, filters, known);
     });
+}
+
+/// Weight of a backend (HB-2).
+pub(super) fn weight(check: &mut Checker, weight: Option<i32>) {
+    check.number("weight", weight.map(i64::from), 0..=1_000_000);
 }

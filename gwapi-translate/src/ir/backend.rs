@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackendKey, CertificateKey, Hostname};
 
-/// A Service port that requests can be sent to.
+/// A Service port that requests, connections or datagrams can be sent to.
 ///
 /// In its serialised form TLS makes other protocols: who does not know it must not go without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ enum SerialBackendProtocol {
     H2c,
     Http1OverTls(Arc<BackendTls>),
     Http2OverTls(Arc<BackendTls>),
+    Tcp,
+    TcpOverTls(Arc<BackendTls>),
+    Udp,
 }
 
 impl From<SerialBackend> for Backend {
@@ -44,6 +47,9 @@ impl From<SerialBackend> for Backend {
             SerialBackendProtocol::H2c => (BackendProtocol::H2c, None),
             SerialBackendProtocol::Http1OverTls(tls) => (BackendProtocol::Http1, Some(tls)),
             SerialBackendProtocol::Http2OverTls(tls) => (BackendProtocol::H2c, Some(tls)),
+            SerialBackendProtocol::Tcp => (BackendProtocol::Tcp, None),
+            SerialBackendProtocol::TcpOverTls(tls) => (BackendProtocol::Tcp, Some(tls)),
+            SerialBackendProtocol::Udp => (BackendProtocol::Udp, None),
         };
         Self { key, protocol, tls }
     }
@@ -56,6 +62,10 @@ impl From<Backend> for SerialBackend {
             (BackendProtocol::H2c, None) => SerialBackendProtocol::H2c,
             (BackendProtocol::Http1, Some(tls)) => SerialBackendProtocol::Http1OverTls(tls),
             (BackendProtocol::H2c, Some(tls)) => SerialBackendProtocol::Http2OverTls(tls),
+            (BackendProtocol::Tcp, None) => SerialBackendProtocol::Tcp,
+            (BackendProtocol::Tcp, Some(tls)) => SerialBackendProtocol::TcpOverTls(tls),
+            // There is no TLS around datagrams.
+            (BackendProtocol::Udp, _) => SerialBackendProtocol::Udp,
         };
         Self { key, protocol }
     }
@@ -103,9 +113,14 @@ pub enum BackendProtocol {
     Http1,
     /// HTTP/2: by prior knowledge, or by ALPN inside TLS.
     H2c,
+    /// Bytes. What comes by passthrough has TLS of its own, and that of the backend is not put around
+    /// it (TS-5).
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
-/// Where a [`Backend`]'s requests go. None at all answer 503 (HB-4).
+/// Where what is sent to a [`Backend`] goes. Requests for one without any are answered with 503 (HB-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// Key, that of the backend.

@@ -1,5 +1,6 @@
 //! Listeners, and what they ask of clients.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,8 +20,35 @@ pub struct Listener {
     pub port: u16,
     /// Protocol.
     pub protocol: ListenerProtocol,
-    /// Hostname; none means every host.
+    /// Hostname; none means every host. TCP and UDP have none.
     pub hostname: Option<Hostname>,
+}
+
+/// A transport protocol. Sockets of one port and of different protocols are different sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TransportProtocol {
+    /// TCP.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+impl TransportProtocol {
+    /// The protocol as Services name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+impl fmt::Display for TransportProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Protocol of a [`Listener`].
@@ -45,6 +73,40 @@ pub enum ListenerProtocol {
         /// (TL-4).
         client_validation: Option<ClientValidation>,
     },
+    /// TLS that ends here; what is inside is bytes for [`StreamRule`](super::StreamRule)s (TS-5).
+    TlsTerminate {
+        /// Certificates, as those of HTTPS.
+        certificates: Vec<CertificateKey>,
+    },
+    /// TLS that the backend ends: the server name of the ClientHello alone is read (TS-5).
+    TlsPassthrough,
+    /// Bytes for [`StreamRule`](super::StreamRule)s.
+    Tcp,
+    /// Datagrams for [`StreamRule`](super::StreamRule)s.
+    Udp,
+}
+
+impl ListenerProtocol {
+    /// What its socket carries.
+    pub fn transport(&self) -> TransportProtocol {
+        match self {
+            Self::Udp => TransportProtocol::Udp,
+            _ => TransportProtocol::Tcp,
+        }
+    }
+
+    /// Whether connections begin with a ClientHello, whose server name chooses the listener.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Https { .. } | Self::TlsTerminate { .. } | Self::TlsPassthrough)
+    }
+
+    /// Certificates that it may show; none where TLS does not end here.
+    pub fn certificates(&self) -> &[CertificateKey] {
+        match self {
+            Self::Https { certificates, .. } | Self::TlsTerminate { certificates } => certificates,
+            Self::Http | Self::TlsPassthrough | Self::Tcp | Self::Udp => &[],
+        }
+    }
 }
 
 /// What a listener asks of the certificates of its clients (TL-5, TL-6).
@@ -79,6 +141,12 @@ enum SerialProtocol {
         certificates: Vec<CertificateKey>,
         client_validation: ClientValidation,
     },
+    TlsTerminate {
+        certificates: Vec<CertificateKey>,
+    },
+    TlsPassthrough,
+    Tcp,
+    Udp,
 }
 
 impl From<SerialProtocol> for ListenerProtocol {
@@ -91,6 +159,10 @@ impl From<SerialProtocol> for ListenerProtocol {
             SerialProtocol::HttpsValidatingClients { certificates, client_validation } => {
                 Self::Https { certificates, client_validation: Some(client_validation) }
             }
+            SerialProtocol::TlsTerminate { certificates } => Self::TlsTerminate { certificates },
+            SerialProtocol::TlsPassthrough => Self::TlsPassthrough,
+            SerialProtocol::Tcp => Self::Tcp,
+            SerialProtocol::Udp => Self::Udp,
         }
     }
 }
@@ -106,6 +178,10 @@ impl From<ListenerProtocol> for SerialProtocol {
                 certificates,
                 client_validation: Some(client_validation),
             } => Self::HttpsValidatingClients { certificates, client_validation },
+            ListenerProtocol::TlsTerminate { certificates } => Self::TlsTerminate { certificates },
+            ListenerProtocol::TlsPassthrough => Self::TlsPassthrough,
+            ListenerProtocol::Tcp => Self::Tcp,
+            ListenerProtocol::Udp => Self::Udp,
         }
     }
 }

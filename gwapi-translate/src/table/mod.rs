@@ -26,6 +26,7 @@ mod precedence;
 mod query;
 mod routes;
 mod rules;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -38,9 +39,10 @@ use self::hosts::HostMap;
 pub use self::precedence::{PathRank, Precedence};
 use self::routes::{Edits, Routes};
 use self::rules::CompiledRule;
+use self::streams::Streams;
 use crate::ir::{
     ConfigDelta, GatewayConfig, HttpMatch, HttpRule, IrKey, IrResource, Listener, ListenerKey,
-    RuleKey,
+    RuleKey, StreamRule, TransportProtocol,
 };
 
 /// A persistent map. Keys come from the configuration, but whoever writes routes is not to choose
@@ -146,9 +148,10 @@ pub struct RouteTable {
     /// Listeners by port and hostname. Listeners that share both are never in one configuration
     /// (GW-1); if they are, the first by key serves, so that the table does not depend on the
     /// order of changes.
-    ports: Map<u16, HostMap<Arc<[Arc<Listener>]>>>,
+    ports: Map<(TransportProtocol, u16), HostMap<Arc<[Arc<Listener>]>>>,
     rules: OrdMap<RuleKey, Arc<CompiledRule>>,
     routes: Routes,
+    streams: Streams,
 }
 
 impl RouteTable {
@@ -167,18 +170,21 @@ impl RouteTable {
         // Removals first and the last upsert of a key last, as the configuration itself does it.
         let mut listeners = Vec::new();
         let mut rules = Vec::new();
+        let mut streams = Vec::new();
         for key in &delta.removals {
-            if let IrKey::Listener(key) = key {
-                listeners.push((key, None));
-            } else if let IrKey::HttpRule(key) = key {
-                rules.push((key, None));
+            match key {
+                IrKey::Listener(key) => listeners.push((key, None)),
+                IrKey::HttpRule(key) => rules.push((key, None)),
+                IrKey::StreamRule(key) => streams.push((key, None)),
+                IrKey::Backend(_) | IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
             }
         }
         for resource in &delta.upserts {
-            if let IrResource::Listener(listener) = resource {
-                listeners.push((&listener.key, Some(listener)));
-            } else if let IrResource::HttpRule(rule) = resource {
-                rules.push((&rule.key, Some(rule)));
+            match resource {
+                IrResource::Listener(listener) => listeners.push((&listener.key, Some(listener))),
+                IrResource::HttpRule(rule) => rules.push((&rule.key, Some(rule))),
+                IrResource::StreamRule(rule) => streams.push((&rule.key, Some(rule))),
+                IrResource::Backend(_) | IrResource::Endpoints(_) | IrResource::Certificate(_) => {}
             }
         }
         let listeners: BTreeMap<_, _> = listeners.into_iter().collect();
@@ -187,6 +193,7 @@ impl RouteTable {
             table.set_listener(key, listener);
         }
         table.set_rules(rules.into_iter().collect());
+        table.streams.apply(streams.into_iter().collect());
         table
     }
 
@@ -208,14 +215,15 @@ impl RouteTable {
 
     /// Changes the listeners of a listener's port and hostname.
     fn edit_place(&mut self, listener: &Listener, edit: impl FnOnce(&mut Vec<Arc<Listener>>)) {
-        let mut hosts = self.ports.remove(&listener.port).unwrap_or_default();
+        let port = (listener.protocol.transport(), listener.port);
+        let mut hosts = self.ports.remove(&port).unwrap_or_default();
         let hostname = listener.hostname.as_ref();
         let mut listeners =
             hosts.get(hostname).map_or_else(Vec::new, |listeners| listeners.to_vec());
         edit(&mut listeners);
         hosts.set(hostname, (!listeners.is_empty()).then(|| listeners.into()));
         if !hosts.is_empty() {
-            self.ports.insert(listener.port, hosts);
+            self.ports.insert(port, hosts);
         }
     }
 
@@ -245,8 +253,8 @@ impl RouteTable {
 
     /// The listener of a clear-text port for a host, most specific first (LI-1, LI-2).
     pub fn listener_for_host(&self, port: u16, host: &str) -> Option<&Arc<Listener>> {
-        let mut listeners = self.ports.get(&port)?.most_specific_first(host);
-        listeners.next()?.first()
+        let ports = self.ports.get(&(TransportProtocol::Tcp, port))?;
+        ports.most_specific_first(host).next()?.first()
     }
 
     /// The listener of a TLS port for a server name; without one, or with an unknown one, the
@@ -254,8 +262,17 @@ impl RouteTable {
     pub fn listener_for_sni(&self, port: u16, sni: Option<&str>) -> Option<&Arc<Listener>> {
         match sni {
             Some(name) => self.listener_for_host(port, name),
-            None => self.ports.get(&port)?.any()?.first(),
+            None => self.listener_without_names(TransportProtocol::Tcp, port),
         }
+    }
+
+    /// The listener of a port that carries something without names: that of TCP, or of UDP.
+    pub fn listener_without_names(
+        &self,
+        transport: TransportProtocol,
+        port: u16,
+    ) -> Option<&Arc<Listener>> {
+        self.ports.get(&(transport, port))?.any()?.first()
     }
 
     /// Whether a connection that was accepted for `listener` by SNI may carry a request for
@@ -276,5 +293,11 @@ impl RouteTable {
     /// The rule that takes a request on a listener (HR-1, HR-2, HR-4).
     pub fn route(&self, listener: &Listener, request: &RequestHead<'_>) -> Option<RouteMatch<'_>> {
         self.routes.find(&listener.key, request)
+    }
+
+    /// The rule for a connection with a server name, or for connections and datagrams without
+    /// (TS-3, L4-3). Names are in lower case.
+    pub fn stream(&self, listener: &Listener, name: Option<&str>) -> Option<&Arc<StreamRule>> {
+        self.streams.find(&listener.key, name)
     }
 }

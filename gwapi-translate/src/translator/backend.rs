@@ -13,7 +13,9 @@ use gwapi_model::{
 
 use super::conditions::Problem;
 use super::{Options, backend_tls, syntax};
-use crate::ir::{Backend, BackendKey, BackendProtocol, Endpoints, is_refused_endpoint};
+use crate::ir::{
+    Backend, BackendKey, BackendProtocol, Endpoints, TransportProtocol, is_refused_endpoint,
+};
 
 /// A port of a Service, whether it exists or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,10 +33,7 @@ impl ServicePort {
     /// The key of the backend.
     pub(super) fn key(&self) -> BackendKey {
         let NamespacedName { namespace, name } = &self.service;
-        match self.routes {
-            RouteKind::Http => BackendKey::service(namespace, name, self.port),
-            RouteKind::Grpc => BackendKey::grpc_service(namespace, name, self.port),
-        }
+        BackendKey::for_routes(self.routes, namespace, name, self.port)
     }
 }
 
@@ -85,7 +84,7 @@ pub(super) fn view<'a>(
         },
         Ok(Judged { service, port, protocol, policy }) => {
             let tls = policy.map(|policy| backend_tls::tls(policy, resources).map(Arc::new));
-            let mut found = Found::default();
+            let mut found = Found::of(transport(target.routes));
             if service.spec.service_type == Some(ServiceType::ExternalName) {
                 found.external_name(service, port);
             } else {
@@ -165,11 +164,20 @@ fn judge<'r, 'p>(
             target.port
         )));
     }
-    let port = same_number.find(|port| is_tcp(port.protocol.as_deref())).ok_or_else(|| {
-        unsupported(format!("port {} of Service `{name}` is not a TCP port", target.port))
-    })?;
+    let transport = transport(target.routes);
+    let port =
+        same_number.find(|port| is_of(transport, port.protocol.as_deref())).ok_or_else(|| {
+            unsupported(format!(
+                "port {} of Service `{name}` is not a {transport} port",
+                target.port
+            ))
+        })?;
     let written = port.app_protocol.as_deref().unwrap_or_default();
-    let policy = backend_tls::of_port(policies, name, port);
+    // BT-8: there is TLS of ours around what was inside TLS, and around requests.
+    let policy = match target.routes {
+        RouteKind::Tcp | RouteKind::Udp => None,
+        _ => backend_tls::of_port(policies, name, port),
+    };
     let protocol = protocol(written, target.routes, policy.is_some()).ok_or_else(|| {
         if is_over_tls(written, target.routes) {
             return unsupported(format!(
@@ -180,7 +188,7 @@ fn judge<'r, 'p>(
         }
         let supported = match target.routes {
             RouteKind::Http => "http, kubernetes.io/h2c and kubernetes.io/ws are",
-            RouteKind::Grpc => "a GRPCRoute takes http, grpc and kubernetes.io/h2c",
+            _ => "a GRPCRoute takes http, grpc and kubernetes.io/h2c",
         };
         unsupported(format!(
             "port {} of Service `{name}` has the appProtocol `{written}`, which is not supported; \
@@ -196,6 +204,9 @@ fn protocol(app_protocol: &str, routes: RouteKind, has_policy: bool) -> Option<B
     let spoken = match routes {
         RouteKind::Http => BackendProtocol::Http1,
         RouteKind::Grpc => BackendProtocol::H2c,
+        // What is inside is not ours to know, whatever the port is for.
+        RouteKind::Tls | RouteKind::Tcp => return Some(BackendProtocol::Tcp),
+        RouteKind::Udp => return Some(BackendProtocol::Udp),
     };
     // The names that IANA keeps are the same in any case (RFC 6335 5.1).
     let is_named = |name: &str| app_protocol.eq_ignore_ascii_case(name);
@@ -215,19 +226,37 @@ fn is_over_tls(app_protocol: &str, routes: RouteKind) -> bool {
         || routes.is_http() && app_protocol == "kubernetes.io/wss"
 }
 
-fn is_tcp(protocol: Option<&str>) -> bool {
-    protocol.is_none_or(|protocol| protocol == "TCP")
+/// The transport that routes of a kind need.
+fn transport(routes: RouteKind) -> TransportProtocol {
+    match routes {
+        RouteKind::Udp => TransportProtocol::Udp,
+        _ => TransportProtocol::Tcp,
+    }
+}
+
+/// Whether a port as written is of a transport protocol; absent means TCP.
+fn is_of(transport: TransportProtocol, written: Option<&str>) -> bool {
+    written.unwrap_or("TCP") == transport.as_str()
 }
 
 /// Addresses on their way into [`Endpoints`].
-#[derive(Default)]
 struct Found {
+    transport: TransportProtocol,
     addresses: BTreeSet<SocketAddr>,
     hostnames: Vec<(String, u16)>,
     refused: BTreeSet<IpAddr>,
 }
 
 impl Found {
+    fn of(transport: TransportProtocol) -> Self {
+        Self {
+            transport,
+            addresses: BTreeSet::new(),
+            hostnames: Vec::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
     /// EndpointSlices of every family and number, else the Endpoints object (HB-7).
     fn endpoints<'a>(
         &mut self,
@@ -239,7 +268,7 @@ impl Found {
             self.slices(port_name, slices);
         } else if let Some(endpoints) = endpoints() {
             for subset in &endpoints.subsets {
-                for port in matching_ports(port_name, &subset.ports) {
+                for port in matching_ports(self.transport, port_name, &subset.ports) {
                     for address in &subset.addresses {
                         self.add(&address.ip, port);
                     }
@@ -261,7 +290,7 @@ impl Found {
             if !matches!(slice.address_type, AddressFamily::Ipv4 | AddressFamily::Ipv6) {
                 continue;
             }
-            for port in matching_ports(port_name, &slice.ports) {
+            for port in matching_ports(self.transport, port_name, &slice.ports) {
                 for endpoint in &slice.endpoints {
                     let Some(address) = endpoint.addresses.first() else { continue };
                     let conditions = endpoint.conditions.clone().unwrap_or_default();
@@ -311,11 +340,15 @@ impl Found {
     }
 }
 
-/// The TCP ports of that name; a Service's unnamed port goes with unnamed ports.
-fn matching_ports<'a>(name: &'a str, ports: &'a [EndpointPort]) -> impl Iterator<Item = u16> + 'a {
+/// The ports of that name; a Service's unnamed port goes with unnamed ports.
+fn matching_ports<'a>(
+    transport: TransportProtocol,
+    name: &'a str,
+    ports: &'a [EndpointPort],
+) -> impl Iterator<Item = u16> + 'a {
     ports
         .iter()
         .filter(move |port| port.name.as_deref().unwrap_or_default() == name)
-        .filter(|port| is_tcp(port.protocol.as_deref()))
+        .filter(move |port| is_of(transport, port.protocol.as_deref()))
         .filter_map(|port| port.port.map(gwapi_model::Port::get))
 }

@@ -44,10 +44,27 @@ fn mark_repeated_names(listeners: &mut [ListenerDraft]) {
     }
 }
 
-/// Whether listeners of a protocol share the TCP port space in which protocols clash. Protocols
-/// that are not the API's own are left alone: what they are is not known.
-fn shares_tcp(protocol: &Protocol) -> bool {
-    matches!(protocol, Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Tcp)
+/// What a port can carry without its listeners being mixed up: HTTPS and both modes of TLS are told apart
+/// by server names (GW-3, GW-4). Protocols that are not the API's own are left alone: what they are is
+/// not known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Carried {
+    Http,
+    Tls,
+    Tcp,
+    Udp,
+}
+
+impl Carried {
+    fn by(listener: &ListenerDraft) -> Option<Self> {
+        match listener.protocol {
+            Protocol::Http => Some(Self::Http),
+            Protocol::Https | Protocol::Tls => Some(Self::Tls),
+            Protocol::Tcp => Some(Self::Tcp),
+            Protocol::Udp => Some(Self::Udp),
+            Protocol::Other(_) => None,
+        }
+    }
 }
 
 /// The clashes on one port. There is no winner: every listener that clashes is named (GW-5).
@@ -56,63 +73,61 @@ fn conflicts_of_port(
     members: &[usize],
     listeners: &[ListenerDraft],
 ) -> Vec<(usize, Problem)> {
-    let on_tcp: Vec<usize> =
-        members.iter().copied().filter(|&index| shares_tcp(&listeners[index].protocol)).collect();
-    let carries = |index: usize| (&listeners[index].protocol, &listeners[index].tls_mode);
-    let mixed = on_tcp.windows(2).any(|pair| carries(pair[0]) != carries(pair[1]));
-    let mut conflicts = Vec::new();
+    let carried = members.iter().filter_map(|&it| Some((it, Carried::by(&listeners[it])?)));
+    // GW-2: UDP shares no port with anything else.
+    let (on_udp, on_tcp): (Vec<_>, Vec<_>) = carried.partition(|(_, it)| *it == Carried::Udp);
+    let mixed = on_tcp.windows(2).any(|pair| pair[0].1 != pair[1].1);
     if mixed {
-        // GW-2 to GW-4: protocols, or modes of TLS, that cannot be told apart on one port.
-        for &index in &on_tcp {
-            let others = on_tcp
-                .iter()
-                .filter(|&&other| carries(other) != carries(index))
-                .map(|&other| describe(&listeners[other]));
-            conflicts.push((
-                index,
-                Problem::new(
-                    ConditionReason::ProtocolConflict,
-                    format!(
-                        "port {port} cannot carry {} beside {}; use another port",
-                        protocol(&listeners[index]),
-                        shorten(others)
-                    ),
-                ),
-            ));
-        }
+        // GW-2, GW-3: protocols that cannot be told apart on one port.
+        let conflict = |&(index, carried): &(usize, Carried)| {
+            let others = on_tcp.iter().filter(|(_, other)| *other != carried);
+            let others = others.map(|&(other, _)| describe(&listeners[other]));
+            let message = format!(
+                "port {port} cannot carry {} beside {}; use another port",
+                protocol(&listeners[index]),
+                shorten(others)
+            );
+            (index, Problem::new(ConditionReason::ProtocolConflict, message))
+        };
+        return on_tcp.iter().map(conflict).chain(twins(port, &on_udp, listeners)).collect();
     }
-    let mut twins: BTreeMap<(&Protocol, Option<&Hostname>), Vec<usize>> = BTreeMap::new();
-    for &index in members {
-        let listener = &listeners[index];
-        let clashes_already = mixed && shares_tcp(&listener.protocol);
-        if !clashes_already && !matches!(listener.protocol, Protocol::Other(_)) {
-            let key = (&listener.protocol, listener.hostname.as_ref());
-            twins.entry(key).or_default().push(index);
-        }
+    twins(port, &on_tcp, listeners).chain(twins(port, &on_udp, listeners)).collect()
+}
+
+/// Listeners that a port cannot tell apart, because they share the hostname or have none (GW-1).
+fn twins<'l>(
+    port: u16,
+    members: &[(usize, Carried)],
+    listeners: &'l [ListenerDraft],
+) -> impl Iterator<Item = (usize, Problem)> + use<'l> {
+    let mut by_hostname: BTreeMap<Option<&Hostname>, Vec<usize>> = BTreeMap::new();
+    for &(index, _) in members {
+        by_hostname.entry(listeners[index].hostname.as_ref()).or_default().push(index);
     }
-    // GW-1: same port, protocol and hostname.
-    for ((_, hostname), twins) in twins.into_iter().filter(|(_, twins)| twins.len() > 1) {
-        for &index in &twins {
-            let others =
-                twins.iter().filter(|&&other| other != index).map(|&o| describe(&listeners[o]));
-            let hostname = match hostname {
-                Some(hostname) => format!("hostname `{hostname}`"),
-                None => "every hostname".to_owned(),
-            };
-            conflicts.push((
-                index,
-                Problem::new(
-                    ConditionReason::HostnameConflict,
-                    format!(
-                        "port {port} with {hostname} is also asked for by {}; use another port \
-                         or hostname",
-                        shorten(others)
-                    ),
-                ),
-            ));
-        }
-    }
-    conflicts
+    let clashes = by_hostname.into_iter().filter(|(_, twins)| twins.len() > 1);
+    clashes.flat_map(move |(hostname, twins)| {
+        let first = &listeners[twins[0]].protocol;
+        let reason = match twins.iter().all(|&index| listeners[index].protocol == *first) {
+            true => ConditionReason::HostnameConflict,
+            false => ConditionReason::ProtocolConflict,
+        };
+        let what = match (first, hostname) {
+            (Protocol::Tcp | Protocol::Udp, _) => format!("{first} port {port}"),
+            (_, Some(hostname)) => format!("port {port} with hostname `{hostname}`"),
+            (_, None) => format!("port {port} with every hostname"),
+        };
+        let help = match first {
+            Protocol::Tcp | Protocol::Udp => "use another port",
+            _ => "use another port or hostname",
+        };
+        let conflict = |&index: &usize| {
+            let others = twins.iter().filter(|other| **other != index);
+            let others = shorten(others.map(|&other| describe(&listeners[other])));
+            let message = format!("{what} is also asked for by {others}; {help}");
+            (index, Problem::new(reason, message))
+        };
+        twins.iter().map(conflict).collect::<Vec<_>>()
+    })
 }
 
 fn describe(listener: &ListenerDraft) -> String {

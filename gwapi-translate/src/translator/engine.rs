@@ -154,8 +154,14 @@ impl Engine {
             Resource::Gateway(_) => {
                 dirty.gateways.insert(id);
             }
-            Resource::HttpRoute(_) => dirty.routes[RouteKind::Http].push(id),
-            Resource::GrpcRoute(_) => dirty.routes[RouteKind::Grpc].push(id),
+            Resource::HttpRoute(_)
+            | Resource::GrpcRoute(_)
+            | Resource::TlsRoute(_)
+            | Resource::TcpRoute(_)
+            | Resource::UdpRoute(_) => {
+                let kind = Route::of(any).map(Route::kind);
+                kind.into_iter().for_each(|kind| dirty.routes[kind].push(id.clone()));
+            }
             Resource::BackendTlsPolicy(_) => {
                 for side in [old, new].into_iter().flatten() {
                     let Resource::BackendTlsPolicy(policy) = side else { continue };
@@ -180,9 +186,12 @@ impl Engine {
             Resource::Namespace(_) => {
                 let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
                 if labels(old) != labels(new) {
-                    let (http, grpc) = (&self.resources.http_routes, &self.resources.grpc_routes);
-                    dirty.routes[RouteKind::Http].extend(names_in(&id.name, http));
-                    dirty.routes[RouteKind::Grpc].extend(names_in(&id.name, grpc));
+                    let first = NamespacedName::new(id.name.clone(), "");
+                    for kind in RouteKind::ALL {
+                        let names = self.resources.route_names(kind, &first);
+                        let names = names.take_while(|name| name.namespace == id.name);
+                        dirty.routes[kind].extend(names.cloned());
+                    }
                 }
             }
             Resource::Service(_) | Resource::Endpoints(_) => {
@@ -230,8 +239,10 @@ impl Engine {
         }
         self.options = options;
         let mut routes = PerKind::default();
-        routes[RouteKind::Http] = self.resources.http_routes.keys().cloned().collect();
-        routes[RouteKind::Grpc] = self.resources.grpc_routes.keys().cloned().collect();
+        for kind in RouteKind::ALL {
+            let names = self.resources.route_names(kind, &NamespacedName::new("", ""));
+            routes[kind] = names.cloned().collect();
+        }
         Dirty {
             classes: self.resources.gateway_classes.keys().cloned().collect(),
             gateways: self.resources.gateways.keys().cloned().collect(),
@@ -433,7 +444,11 @@ impl Engine {
         service: &NamespacedName,
         is_meant: &dyn Fn(u16) -> bool,
     ) -> BTreeSet<GatewayId> {
-        let ports = self.index.ports_of_service.of(service).filter(|(port, _)| is_meant(*port));
+        // BT-8: TCPRoutes and UDPRoutes send what is not ours to wrap.
+        let takes_policies =
+            |routes: &RouteKind| !matches!(routes, RouteKind::Tcp | RouteKind::Udp);
+        let ports = self.index.ports_of_service.of(service);
+        let ports = ports.filter(|(port, routes)| takes_policies(routes) && is_meant(*port));
         let users = ports.filter_map(|(port, routes)| {
             let service = service.clone();
             self.users.get(&ServicePort { service, port: *port, routes: *routes })
@@ -464,13 +479,13 @@ impl Engine {
         }
         for (gateway, attached) in &old.gateways {
             for rule in &attached.rules {
-                staged.remove(gateway, IrKey::HttpRule(rule.key.clone()));
+                staged.remove(gateway, rule.key());
             }
             self.count(gateway, &attached.counted, -1, dirty);
         }
         for (gateway, attached) in &new.gateways {
             for rule in &attached.rules {
-                staged.upsert(gateway, IrResource::HttpRule(rule.clone()));
+                staged.upsert(gateway, rule.clone());
             }
             self.count(gateway, &attached.counted, 1, dirty);
         }
@@ -635,13 +650,4 @@ impl Engine {
         });
         staged.status(gateway.object_id(Kind::Gateway), status);
     }
-}
-
-/// The names of a namespace.
-fn names_in<'m, T>(
-    namespace: &'m str,
-    objects: &'m BTreeMap<NamespacedName, T>,
-) -> impl Iterator<Item = NamespacedName> + use<'m, T> {
-    let objects = objects.range(NamespacedName::new(namespace, "")..);
-    objects.map(|(name, _)| name).take_while(move |name| *name.namespace == *namespace).cloned()
 }

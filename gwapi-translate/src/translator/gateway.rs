@@ -197,7 +197,7 @@ impl GatewayDraft {
         (self.is_served() && self.infrastructure.is_none()).then(|| Claim {
             seniority: Seniority { created: self.created, gateway: self.id.clone() },
             addresses: self.addresses.usable.clone(),
-            ports: sound.filter_map(|listener| listener.bound_port).collect(),
+            ports: sound.filter_map(ListenerDraft::bound_port).collect(),
         })
     }
 
@@ -261,7 +261,7 @@ impl GatewayDraft {
             validations.flat_map(|it| it.permitted_targets(&self.id.namespace, resources));
         view.references.extend(config_maps.map(|name| name.object_id(Kind::ConfigMap)));
         view.infrastructure = self.infrastructure.as_ref().map(|plan| {
-            let ports = judged.iter().filter_map(|listener| listener.port);
+            let ports = judged.iter().filter_map(|listener| listener.bound_port);
             Arc::new(infrastructure::with_ports(plan, ports))
         });
         view.status = self.status(judged, unresolved, feedback);

@@ -48,31 +48,22 @@ pub(super) struct Index {
     pub(super) slices_of_service: Multimap<NamespacedName, NamespacedName>,
 }
 
-/// Something for each kind of route, which have names of their own. Two maps take less room than
+/// Something for each kind of route, which have names of their own. Several maps take less room than
 /// one with the kind in its keys.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PerKind<T> {
-    http: T,
-    grpc: T,
-}
+pub(super) struct PerKind<T>([T; RouteKind::ALL.len()]);
 
 impl<T> IndexBy<RouteKind> for PerKind<T> {
     type Output = T;
 
     fn index(&self, kind: RouteKind) -> &T {
-        match kind {
-            RouteKind::Http => &self.http,
-            RouteKind::Grpc => &self.grpc,
-        }
+        &self.0[kind as usize]
     }
 }
 
 impl<T> IndexMutBy<RouteKind> for PerKind<T> {
     fn index_mut(&mut self, kind: RouteKind) -> &mut T {
-        match kind {
-            RouteKind::Http => &mut self.http,
-            RouteKind::Grpc => &mut self.grpc,
-        }
+        &mut self.0[kind as usize]
     }
 }
 
@@ -136,6 +127,9 @@ impl Index {
     /// Takes an object in (`present`) or out.
     pub(super) fn update(&mut self, resource: &Resource, present: bool) {
         let id = resource.id().namespaced_name();
+        if let Some(route) = Route::of(resource) {
+            return self.update_route(&id, route, present);
+        }
         match resource {
             Resource::GatewayClass(class) => {
                 if let Some(parameters) = parameters::target_of_class(class) {
@@ -143,8 +137,6 @@ impl Index {
                 }
             }
             Resource::Gateway(gateway) => self.update_gateway(id, gateway, present),
-            Resource::HttpRoute(route) => self.update_route(&id, Route::Http(route), present),
-            Resource::GrpcRoute(route) => self.update_route(&id, Route::Grpc(route), present),
             Resource::BackendTlsPolicy(policy) => {
                 for service in backend_tls::services(policy) {
                     self.policies_of_service.set(service, id.clone(), present);

@@ -10,8 +10,9 @@ use gwapi_model::{
 
 use super::client_validation::{self, ClientValidationDraft};
 use super::conditions::Problem;
+use super::ports::PortNumber;
 use super::{Options, syntax};
-use crate::ir::{Hostname, ListenerKey};
+use crate::ir::{Hostname, ListenerKey, TransportProtocol};
 
 /// A listener as the spec alone lets us judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(super) struct ListenerDraft {
     pub(super) bound_port: Option<u16>,
     /// Protocol.
     pub(super) protocol: Protocol,
-    /// What becomes of TLS, where the protocol is TLS, which leaves it open (GW-4).
+    /// What becomes of TLS, where the protocol is TLS, which leaves it open (TS-2).
     pub(super) tls_mode: Option<TlsMode>,
     /// Hostname; none means every host.
     pub(super) hostname: Option<Hostname>,
@@ -69,9 +70,27 @@ impl ListenerDraft {
         self.problems.is_empty() && self.conflict.is_none()
     }
 
-    /// Whether it ends TLS, or would if we could.
+    /// Whether its connections begin with a TLS handshake, whoever ends it.
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.protocol, Protocol::Https | Protocol::Tls)
+    }
+
+    /// Whether TLS ends here, so that it needs certificates.
+    pub(super) fn ends_tls(&self) -> bool {
+        self.is_tls() && self.tls_mode != Some(TlsMode::Passthrough)
+    }
+
+    /// What its socket carries.
+    pub(super) fn transport(&self) -> TransportProtocol {
+        match self.protocol {
+            Protocol::Udp => TransportProtocol::Udp,
+            _ => TransportProtocol::Tcp,
+        }
+    }
+
+    /// The port to bind, the offset included; `None` above 65535.
+    pub(super) fn bound_port(&self) -> Option<PortNumber> {
+        Some((self.transport(), self.bound_port?))
     }
 }
 
@@ -81,6 +100,15 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
     protocol_problems(listener, &mut problems);
     let mut tls_problems = Vec::new();
     let mut client_validation = None;
+    let tls_mode = (listener.protocol == Protocol::Tls).then(|| {
+        listener.tls.as_ref().and_then(|tls| tls.mode.clone()).unwrap_or(TlsMode::Terminate)
+    });
+    if tls_mode == Some(TlsMode::Passthrough) {
+        // TLS is between client and backend: what was asked of it here cannot be honoured.
+        problems.extend(tls_options(listener));
+    } else if tls_mode.is_some() {
+        tls_problems = self::tls_problems(listener);
+    }
     if listener.protocol == Protocol::Https {
         tls_problems = self::tls_problems(listener);
         match client_validation::draft(gateway, listener.port.get()).transpose() {
@@ -120,18 +148,15 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
         port,
         bound_port,
         protocol: listener.protocol.clone(),
-        tls_mode: (listener.protocol == Protocol::Tls).then(|| {
-            listener.tls.as_ref().and_then(|tls| tls.mode.clone()).unwrap_or(TlsMode::Terminate)
-        }),
+        certificate_refs: match &tls_mode {
+            // TS-5: what stands there for Passthrough is passed over.
+            Some(TlsMode::Passthrough) => Vec::new(),
+            _ => listener.tls.as_ref().map(|tls| tls.certificate_refs.clone()).unwrap_or_default(),
+        },
+        tls_mode,
         hostname,
         supported_kinds,
         admission,
-        certificate_refs: listener
-            .tls
-            .as_ref()
-            .filter(|_| listener.protocol == Protocol::Https)
-            .map(|tls| tls.certificate_refs.clone())
-            .unwrap_or_default(),
         client_validation,
         problems,
         tls_problems,
@@ -144,14 +169,23 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
 /// GW-8, GW-9, LF-1, LF-2: what the protocol asks for that is not there.
 fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
     match &listener.protocol {
-        Protocol::Http if listener.tls.is_some() => problems.push(Problem::unsupported(
-            "`tls` is set on a listener of protocol HTTP, which is clear text; use HTTPS",
-        )),
-        Protocol::Http | Protocol::Https => {}
-        other => {
+        Protocol::Http | Protocol::Tcp | Protocol::Udp if listener.tls.is_some() => {
+            problems.push(Problem::unsupported(format!(
+                "`tls` is set on a listener of protocol {}, which knows none; use HTTPS or TLS",
+                listener.protocol
+            )));
+        }
+        Protocol::Tcp | Protocol::Udp if has_hostname(listener) => {
+            problems.push(Problem::unsupported(format!(
+                "`hostname` is set on a listener of protocol {}, which carries none",
+                listener.protocol
+            )));
+        }
+        Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Tcp | Protocol::Udp => {}
+        Protocol::Other(other) => {
             problems.push(Problem::new(
                 ConditionReason::UnsupportedProtocol,
-                format!("protocol `{other}` is not supported; HTTP and HTTPS are"),
+                format!("protocol `{other}` is not supported; HTTP, HTTPS, TLS, TCP and UDP are"),
             ));
             return;
         }
@@ -165,27 +199,33 @@ fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Settings of TLS on an HTTPS listener. What would weaken TLS if it were passed over refuses the
+fn has_hostname(listener: &Listener) -> bool {
+    listener.hostname.as_deref().is_some_and(|hostname| !hostname.is_empty())
+}
+
+/// Settings of TLS on a listener that ends it. What would weaken TLS if it were passed over refuses the
 /// listener: options are how implementations ask for client certificates and for TLS versions (TL-8).
 fn tls_problems(listener: &Listener) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if let Some(tls) = &listener.tls {
-        match &tls.mode {
-            None | Some(TlsMode::Terminate) => {}
-            Some(mode) => problems.push(Problem::unsupported(format!(
-                "tls.mode `{mode}` is not supported on a listener of protocol HTTPS; \
-                 use Terminate"
-            ))),
-        }
-        if !tls.options.is_empty() {
-            let keys: Vec<&str> = tls.options.keys().map(String::as_str).collect();
-            problems.push(Problem::unsupported(format!(
-                "tls.options are not supported; remove {}",
-                keys.join(", ")
-            )));
-        }
-    }
-    problems
+    let mode = listener.tls.as_ref().and_then(|tls| tls.mode.as_ref());
+    let mode = mode.filter(|mode| **mode != TlsMode::Terminate).map(|mode| {
+        let known = match listener.protocol {
+            Protocol::Tls => "Terminate or Passthrough",
+            _ => "Terminate",
+        };
+        Problem::unsupported(format!(
+            "tls.mode `{mode}` is not supported on a listener of protocol {}; use {known}",
+            listener.protocol
+        ))
+    });
+    mode.into_iter().chain(tls_options(listener)).collect()
+}
+
+fn tls_options(listener: &Listener) -> Option<Problem> {
+    let options = &listener.tls.as_ref()?.options;
+    let keys: Vec<&str> = options.keys().map(String::as_str).collect();
+    (!keys.is_empty()).then(|| {
+        Problem::unsupported(format!("tls.options are not supported; remove {}", keys.join(", ")))
+    })
 }
 
 /// AR-1; a value that is not known admits nobody and refuses the listener (GW-9).
@@ -231,18 +271,23 @@ fn group_kind(kind: RouteKind) -> RouteGroupKind {
 
 /// AR-2 and AR-3: the kinds that may attach, and what was asked for besides.
 fn kinds(listener: &Listener) -> (Vec<RouteGroupKind>, Option<Problem>) {
-    let served = matches!(listener.protocol, Protocol::Http | Protocol::Https);
+    let carried: &[RouteKind] = match listener.protocol {
+        Protocol::Http | Protocol::Https => &[RouteKind::Http, RouteKind::Grpc],
+        Protocol::Tls => &[RouteKind::Tls],
+        Protocol::Tcp => &[RouteKind::Tcp],
+        Protocol::Udp => &[RouteKind::Udp],
+        Protocol::Other(_) => &[],
+    };
     let asked = listener.allowed_routes.as_ref().map_or(&[][..], |allowed| &allowed.kinds);
     let is = |asked: &RouteGroupKind, kind: RouteKind| {
         asked.kind == kind.kind().as_str()
             && asked.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
     };
     let wanted = |kind: RouteKind| asked.is_empty() || asked.iter().any(|asked| is(asked, kind));
-    let known = RouteKind::ALL.into_iter().filter(|_| served);
-    let supported = known.filter(|kind| wanted(*kind)).map(group_kind).collect();
+    let supported = carried.iter().copied().filter(|kind| wanted(*kind)).map(group_kind).collect();
     let refused: Vec<String> = asked
         .iter()
-        .filter(|asked| !served || !RouteKind::ALL.into_iter().any(|kind| is(asked, kind)))
+        .filter(|asked| !carried.iter().any(|kind| is(asked, *kind)))
         .map(|kind| match kind.group.as_deref() {
             None | Some(GATEWAY_GROUP) => kind.kind.clone(),
             Some(group) => format!("{} of group `{group}`", kind.kind),

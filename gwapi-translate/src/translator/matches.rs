@@ -20,6 +20,7 @@ pub(super) fn compile(rule: RouteRule<'_>) -> Result<Vec<HttpMatch>, Problem> {
     let matches = match rule {
         RouteRule::Http(rule) => all(&rule.matches, compile_match)?,
         RouteRule::Grpc(rule) => all(&rule.matches, compile_grpc_match)?,
+        RouteRule::Stream(_) => Vec::new(),
     };
     Ok(if matches.is_empty() { vec![HttpMatch::default()] } else { matches })
 }

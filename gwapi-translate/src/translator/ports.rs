@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::ir::GatewayId;
+use crate::ir::{GatewayId, TransportProtocol};
+
+/// A port to bind: TCP and UDP have ports of their own (GW-2).
+pub(super) type PortNumber = (TransportProtocol, u16);
 
 /// Which of two Gateways keeps a port: the smaller one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,16 +29,16 @@ pub(super) struct Claim {
     /// Addresses.
     pub(super) addresses: Vec<IpAddr>,
     /// Ports to bind on each of them.
-    pub(super) ports: BTreeSet<u16>,
+    pub(super) ports: BTreeSet<PortNumber>,
 }
 
 /// All claims, and who lost what to whom.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ports {
     claims: BTreeMap<GatewayId, Claim>,
-    by_port: BTreeMap<u16, BTreeSet<Seniority>>,
-    lost: BTreeMap<u16, BTreeMap<GatewayId, Loss>>,
-    unsettled: BTreeSet<u16>,
+    by_port: BTreeMap<PortNumber, BTreeSet<Seniority>>,
+    lost: BTreeMap<PortNumber, BTreeMap<GatewayId, Loss>>,
+    unsettled: BTreeSet<PortNumber>,
 }
 
 /// A port that another Gateway keeps.
@@ -89,12 +92,12 @@ impl Ports {
     }
 
     /// Why a Gateway may not bind a port; `None` where it may.
-    pub(super) fn loss(&self, gateway: &GatewayId, port: u16) -> Option<&Loss> {
+    pub(super) fn loss(&self, gateway: &GatewayId, port: PortNumber) -> Option<&Loss> {
         self.lost.get(&port)?.get(gateway)
     }
 
     /// In order of seniority, each takes the port on its addresses unless one of them is taken.
-    fn decide(&mut self, port: u16) -> BTreeMap<GatewayId, Loss> {
+    fn decide(&mut self, port: PortNumber) -> BTreeMap<GatewayId, Loss> {
         let mut losses = BTreeMap::new();
         let Some(claimants) = self.by_port.get(&port) else { return losses };
         if claimants.is_empty() {
@@ -146,7 +149,14 @@ mod tests {
         let gateway = GatewayId::new("ns", name);
         let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
         let seniority = Seniority { created, gateway: gateway.clone() };
-        (gateway, Claim { seniority, addresses, ports: ports.iter().copied().collect() })
+        (
+            gateway,
+            Claim {
+                seniority,
+                addresses,
+                ports: ports.iter().map(|port| (TransportProtocol::Tcp, *port)).collect(),
+            },
+        )
     }
 
     fn settled(claims: &[(GatewayId, Claim)]) -> Ports {
@@ -167,7 +177,9 @@ mod tests {
         ];
         let ports = settled(&claims);
         let winner = |name: &str, port| {
-            ports.loss(&GatewayId::new("ns", name), port).map(|loss| loss.winner.name.clone())
+            ports
+                .loss(&GatewayId::new("ns", name), (TransportProtocol::Tcp, port))
+                .map(|loss| loss.winner.name.clone())
         };
         assert_eq!(winner("young", 80).as_deref(), Some("old"));
         assert_eq!(winner("young", 81), None);
@@ -183,13 +195,13 @@ mod tests {
             claim(3, "c", &["10.0.0.2"], &[80]),
         ];
         let mut ports = settled(&claims);
-        assert!(ports.loss(&claims[1].0, 80).is_some());
-        assert!(ports.loss(&claims[2].0, 80).is_none());
+        assert!(ports.loss(&claims[1].0, (TransportProtocol::Tcp, 80)).is_some());
+        assert!(ports.loss(&claims[2].0, (TransportProtocol::Tcp, 80)).is_none());
         // With the first one gone, the second one takes both addresses.
         ports.claim(&claims[0].0, None);
         let affected = ports.settle();
         assert_eq!(affected, [claims[1].0.clone(), claims[2].0.clone()].into());
-        assert!(ports.loss(&claims[1].0, 80).is_none());
-        assert!(ports.loss(&claims[2].0, 80).is_some());
+        assert!(ports.loss(&claims[1].0, (TransportProtocol::Tcp, 80)).is_none());
+        assert!(ports.loss(&claims[2].0, (TransportProtocol::Tcp, 80)).is_some());
     }
 }

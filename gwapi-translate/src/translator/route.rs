@@ -13,7 +13,7 @@ use super::conditions::{Problem, holds, summary};
 use super::gateway::{AttachmentPoint, GatewayView};
 use super::rule::{self, CompiledRoute, Lookup};
 use super::{HashMap, Options, attachment};
-use crate::ir::{GatewayId, HttpFilter, HttpRule, ListenerKey};
+use crate::ir::{GatewayId, HttpFilter, HttpRule, IrResource, ListenerKey};
 
 /// What a route amounts to. There are as many as routes: lists have no room to spare.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +29,8 @@ pub(super) struct RouteView {
 /// A route at a Gateway.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attached {
-    /// Its rules.
-    pub(super) rules: Box<[Arc<HttpRule>]>,
+    /// Its rules: [`HttpRule`]s, or the one [`StreamRule`](crate::ir::StreamRule) that it has.
+    pub(super) rules: Box<[IrResource]>,
     /// Listeners that count it as attached, each once (AR-4).
     pub(super) counted: Box<[ListenerKey]>,
 }
@@ -84,9 +84,14 @@ pub(super) fn view(
             let mut rule = template.clone();
             rule.listeners = listeners.iter().cloned().collect();
             shift_redirects(&mut rule, points, options.port_offset);
-            Arc::new(rule)
+            IrResource::HttpRule(Arc::new(rule))
         });
-        let rules = rules.collect();
+        let stream = compiled.stream.iter().map(|template| {
+            let mut rule = template.clone();
+            rule.listeners = listeners.iter().cloned().collect();
+            IrResource::StreamRule(Arc::new(rule))
+        });
+        let rules = rules.chain(stream).collect();
         let counted = if compiled.all_broken { BTreeSet::new() } else { listeners };
         (gateway, Attached { rules, counted: counted.into_iter().collect() })
     };

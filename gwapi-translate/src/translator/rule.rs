@@ -20,9 +20,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    BackendObjectReference, GatewayDuration, GrpcRouteRule, HttpBackendRef,
-    HttpRequestMirrorFilter, HttpRouteRule, Kind, NamespacedName, Port, Resources, Route,
-    RouteKind, RouteRule,
+    BackendName, GatewayDuration, GrpcRouteRule, HttpRequestMirrorFilter, HttpRouteRule, Kind,
+    NamespacedName, Port, Resources, Route, RouteKind, RouteRule, RuleBackend,
 };
 
 use super::backend::{BackendFacts, ServicePort};
@@ -31,7 +30,7 @@ use super::grants::Reference;
 use super::{created, filters, matches, syntax};
 use crate::ir::{
     BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
-    Mirror, RuleKey, RuleOrder, WeightedBackend,
+    Mirror, RuleKey, RuleOrder, StreamRule, WeightedBackend,
 };
 
 /// A route compiled without regard to what it attaches to.
@@ -39,6 +38,8 @@ use crate::ir::{
 pub(super) struct CompiledRoute {
     /// Rules, with no listener yet.
     pub(super) rules: Vec<HttpRule>,
+    /// The rule of a route that looks into nothing, with no listener yet.
+    pub(super) stream: Option<StreamRule>,
     /// Hostnames as written.
     pub(super) hostnames: Vec<Hostname>,
     /// Rules that answer 500 or are left out, in the order of the spec.
@@ -85,12 +86,16 @@ pub(super) fn compile(
         compiled.all_broken = true;
         return compiled;
     }
+    if matches!(route.kind(), RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp) {
+        compile_stream(name, route, lookup, &mut compiled);
+        return compiled;
+    }
     let (default_http, default_grpc) = (HttpRouteRule::default(), GrpcRouteRule::default());
     let mut rules: Vec<RouteRule<'_>> = route.rules().collect();
     if rules.is_empty() {
         rules.push(match route.kind() {
-            RouteKind::Http => RouteRule::Http(&default_http),
             RouteKind::Grpc => RouteRule::Grpc(&default_grpc),
+            _ => RouteRule::Http(&default_http),
         });
     }
     let mut keys = KeyMaker::new(name);
@@ -124,11 +129,7 @@ pub(super) fn compile(
             route: name.clone(),
             route_kind: route.kind(),
             name: rule.name().map(str::to_owned),
-            order: RuleOrder {
-                created: created(route.metadata()),
-                route: name.to_string(),
-                rule_index: u16::try_from(index).unwrap_or(u16::MAX),
-            },
+            order: order(name, route, index),
             listeners: Vec::new(),
             hostnames: compiled.hostnames.clone(),
             matches,
@@ -140,6 +141,68 @@ pub(super) fn compile(
     }
     compiled.all_broken = compiled.broken.len() == rules.len();
     compiled
+}
+
+/// The rule of a TLSRoute, TCPRoute or UDPRoute, which has exactly one (TS-1, L4-1). A share that cannot
+/// be sent where it is meant to go is lost to nobody else (TS-4, L4-4).
+fn compile_stream(
+    name: &NamespacedName,
+    route: Route<'_>,
+    lookup: &Lookup<'_>,
+    compiled: &mut CompiledRoute,
+) {
+    if route.kind() == RouteKind::Tls && compiled.hostnames.is_empty() {
+        compiled.broken.push(Problem::unsupported(
+            "hostnames are missing; a TLSRoute names at least one server name",
+        ));
+    }
+    let rules: Vec<RouteRule<'_>> = route.rules().collect();
+    let [rule] = *rules else {
+        compiled.broken.push(Problem::unsupported(format!(
+            "a {} has exactly one rule, and this one has {}",
+            route.kind().kind(),
+            rules.len()
+        )));
+        compiled.all_broken = true;
+        return;
+    };
+    compiled.all_broken = !compiled.broken.is_empty();
+    let mut compiler = RuleCompiler {
+        route,
+        place: "rules[0]".to_owned(),
+        matches: &[],
+        lookup,
+        backends: BTreeSet::new(),
+        compiled,
+    };
+    let RuleAction { backends, .. } = compiler.compile(rule);
+    if compiled.all_broken {
+        return;
+    }
+    let key = match route.kind() {
+        RouteKind::Udp => "~udp",
+        RouteKind::Tcp => "~tcp",
+        _ => "~tls",
+    };
+    compiled.stream = Some(StreamRule {
+        key: RuleKey::new(format!("{name}/{key}")),
+        route: name.clone(),
+        route_kind: route.kind(),
+        name: rule.name().map(str::to_owned),
+        order: order(name, route, 0),
+        listeners: Vec::new(),
+        hostnames: compiled.hostnames.clone(),
+        backends,
+    });
+}
+
+/// Precedence of a rule among equals (HR-2, TS-3, L4-3).
+fn order(name: &NamespacedName, route: Route<'_>, index: usize) -> RuleOrder {
+    RuleOrder {
+        created: created(route.metadata()),
+        route: name.to_string(),
+        rule_index: u16::try_from(index).unwrap_or(u16::MAX),
+    }
 }
 
 /// HM-7: matches that no request ever reaches, because the data plane answers their method itself or
@@ -174,6 +237,7 @@ impl<'a> KeyMaker<'a> {
             RouteRule::Http(rule) => ("", serde_json::to_vec(&rule.matches)),
             // An HTTPRoute may have the same name; no rule of it has a key that begins so.
             RouteRule::Grpc(rule) => ("~grpc/", serde_json::to_vec(&rule.matches)),
+            RouteRule::Stream(_) => ("", Ok(Vec::new())),
         };
         // Names hold no `~`, so that no name is taken for a hash or a counter.
         let base = match rule.name().filter(|name| !name.is_empty()) {
@@ -224,12 +288,12 @@ impl RuleCompiler<'_> {
         });
         let mut refused = unsupported_feature(rule).or(filters.refused);
         let redirects = filters.filters.iter().any(|it| matches!(it, HttpFilter::Redirect(_)));
-        if redirects && !rule.backend_refs().is_empty() {
+        if redirects && rule.backends().len() > 0 {
             let message = "RequestRedirect cannot be combined with backendRefs";
             refused = refused.or(Some(Problem::unsupported(message)));
         }
-        let mut backends = Vec::with_capacity(rule.backend_refs().len());
-        for (index, backend) in rule.backend_refs().iter().enumerate() {
+        let mut backends = Vec::with_capacity(rule.backends().len());
+        for (index, backend) in rule.backends().enumerate() {
             let place = format!("backendRefs[{index}]");
             match self.backend(backend, &place) {
                 Ok(backend) => backends.push(backend),
@@ -254,7 +318,7 @@ impl RuleCompiler<'_> {
         self.compiled.backends.append(&mut self.backends);
         let (timeouts, retry) = match rule {
             RouteRule::Http(rule) => (timeouts(rule), retry(rule)),
-            RouteRule::Grpc(_) => Default::default(),
+            RouteRule::Grpc(_) | RouteRule::Stream(_) => Default::default(),
         };
         RuleAction { filters: filters.filters, backends, timeouts, retry }
     }
@@ -262,18 +326,18 @@ impl RuleCompiler<'_> {
     /// One backend of the rule; an error where one of its filters is refused.
     fn backend(
         &mut self,
-        written: &HttpBackendRef,
+        written: RuleBackend<'_>,
         place: &str,
     ) -> Result<WeightedBackend, Problem> {
         let (kind, matches) = (self.route.kind(), self.matches);
-        let filters = filters::compile(&written.filters, kind, matches, |mirror, of_filter| {
+        let filters = filters::compile(written.filters, kind, matches, |mirror, of_filter| {
             self.mirror(mirror, &format!("{place}: {of_filter}"))
         });
         if let Some(problem) = filters.refused {
             return Err(problem);
         }
         let extension = filters.unresolved.into_iter().next();
-        let target = match (extension, self.target(Target::from(written), place)) {
+        let target = match (extension, self.target(written.name, place)) {
             (None, Ok(key)) => BackendTarget::Backend(key),
             (Some(problem), _) | (None, Err(problem)) => {
                 let message = problem.message.clone();
@@ -288,8 +352,8 @@ impl RuleCompiler<'_> {
 
     /// Where a reference leads: an error where it is wrong by itself. A Service that is missing is
     /// not: the rule stays as it is, and finds the backend as soon as there is one.
-    fn target(&mut self, written: Target<'_>, place: &str) -> Result<BackendKey, Problem> {
-        let Some(service) = written.service(self.route) else {
+    fn target(&mut self, written: BackendName<'_>, place: &str) -> Result<BackendKey, Problem> {
+        let Some(service) = service(written, self.route) else {
             return Err(Problem::new(
                 ConditionReason::InvalidKind,
                 format!(
@@ -339,7 +403,7 @@ impl RuleCompiler<'_> {
     /// HF-7: a reference that does not resolve takes nothing but the copies away.
     fn mirror(&mut self, written: &HttpRequestMirrorFilter, place: &str) -> filters::Mirrored {
         let (numerator, denominator) = filters::mirrored_share(written)?;
-        match self.target(Target::from(&written.backend_ref), place) {
+        match self.target(BackendName::from(&written.backend_ref), place) {
             Ok(backend) => {
                 Ok((numerator > 0).then_some(Mirror { backend, numerator, denominator }))
             }
@@ -358,66 +422,30 @@ impl RuleCompiler<'_> {
     }
 }
 
-/// A reference to a backend, be it for requests or for copies of them.
-#[derive(Clone, Copy, Debug)]
-struct Target<'a> {
-    group: Option<&'a str>,
-    kind: Option<&'a str>,
-    namespace: Option<&'a str>,
-    name: &'a str,
-    port: Option<Port>,
-}
-
-impl Target<'_> {
-    /// The Service that it names; `None` where it names something else (HB-1).
-    fn service(&self, route: Route<'_>) -> Option<NamespacedName> {
-        let group = self.group.unwrap_or_default();
-        let kind = self.kind.unwrap_or("Service");
-        (group.is_empty() && kind == "Service").then(|| {
-            let own = &route.metadata().namespace;
-            let namespace = self.namespace.map_or_else(|| own.clone(), Arc::from);
-            NamespacedName::new(namespace, self.name)
-        })
-    }
-}
-
-impl<'a> From<&'a HttpBackendRef> for Target<'a> {
-    fn from(written: &'a HttpBackendRef) -> Self {
-        Self {
-            group: written.group.as_deref(),
-            kind: written.kind.as_deref(),
-            namespace: written.namespace.as_deref(),
-            name: &written.name,
-            port: written.port,
-        }
-    }
-}
-
-impl<'a> From<&'a BackendObjectReference> for Target<'a> {
-    fn from(written: &'a BackendObjectReference) -> Self {
-        Self {
-            group: written.group.as_deref(),
-            kind: written.kind.as_deref(),
-            namespace: written.namespace.as_deref(),
-            name: &written.name,
-            port: written.port,
-        }
-    }
+/// The Service that a reference to a backend names; `None` where it names something else (HB-1).
+fn service(written: BackendName<'_>, route: Route<'_>) -> Option<NamespacedName> {
+    let group = written.group.unwrap_or_default();
+    let kind = written.kind.unwrap_or("Service");
+    (group.is_empty() && kind == "Service").then(|| {
+        let own = &route.metadata().namespace;
+        let namespace = written.namespace.map_or_else(|| own.clone(), Arc::from);
+        NamespacedName::new(namespace, written.name)
+    })
 }
 
 /// The Services that a route refers to, permitted or not, with the ports that it names.
 pub(super) fn services(
     route: Route<'_>,
 ) -> impl Iterator<Item = (NamespacedName, Option<Port>)> + use<'_> {
-    let backends = route.rules().flat_map(RouteRule::backend_refs);
+    let backends = route.rules().flat_map(RouteRule::backends).map(|backend| backend.name);
     let filters = route.rules().flat_map(|rule| {
-        let of_backends = rule.backend_refs().iter().flat_map(|backend| &backend.filters);
+        let of_backends = rule.backends().flat_map(|backend| backend.filters);
         rule.filters().iter().chain(of_backends)
     });
     let mirrors = filters.filter_map(|filter| filter.request_mirror.as_ref());
-    let mirrors = mirrors.map(|mirror| Target::from(&mirror.backend_ref));
-    let targets = backends.map(Target::from).chain(mirrors);
-    targets.filter_map(move |target| Some((target.service(route)?, target.port)))
+    let mirrors = mirrors.map(|mirror| BackendName::from(&mirror.backend_ref));
+    let names = backends.chain(mirrors);
+    names.filter_map(move |name| Some((service(name, route)?, name.port)))
 }
 
 /// What clients get whose requests cannot be sent where they were meant to go (HB-3, GR-5).
@@ -425,6 +453,8 @@ pub(super) fn refused_answer(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Http => "500",
         RouteKind::Grpc => "UNAVAILABLE",
+        RouteKind::Tls | RouteKind::Tcp => "the end of the connection",
+        RouteKind::Udp => "nothing",
     }
 }
 

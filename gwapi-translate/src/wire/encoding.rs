@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ir::{
     Backend, BackendKey, Certificate, CertificateKey, Endpoints, HttpRule, IrKey, IrResource,
-    Listener, ListenerKey, RuleKey,
+    Listener, ListenerKey, RuleKey, StreamRule,
 };
 
 /// The name of a resource: its kind and its key, as `HttpRule/default/shop/checkout`.
@@ -19,6 +19,7 @@ pub fn name_of(key: &IrKey) -> String {
     match key {
         IrKey::Listener(key) => format!("Listener/{key}"),
         IrKey::HttpRule(key) => format!("HttpRule/{key}"),
+        IrKey::StreamRule(key) => format!("StreamRule/{key}"),
         IrKey::Backend(key) => format!("Backend/{key}"),
         IrKey::Endpoints(key) => format!("Endpoints/{key}"),
         IrKey::Certificate(key) => format!("Certificate/{key}"),
@@ -31,6 +32,7 @@ pub fn key_of(name: &str) -> Option<IrKey> {
     Some(match kind {
         "Listener" => IrKey::Listener(ListenerKey::new(key)),
         "HttpRule" => IrKey::HttpRule(RuleKey::new(key)),
+        "StreamRule" => IrKey::StreamRule(RuleKey::new(key)),
         "Backend" => IrKey::Backend(BackendKey::new(key)),
         "Endpoints" => IrKey::Endpoints(BackendKey::new(key)),
         "Certificate" => IrKey::Certificate(CertificateKey::new(key)),
@@ -110,6 +112,7 @@ pub(super) fn checksum(bytes: &[u8]) -> String {
 pub(super) enum Outgoing<'a> {
     Listener(&'a Listener),
     HttpRule(&'a HttpRule),
+    StreamRule(&'a StreamRule),
     Backend(&'a Backend),
     Endpoints(&'a Endpoints),
     Certificate(OutgoingCertificate<'a>),
@@ -128,6 +131,7 @@ impl<'a> From<&'a IrResource> for Outgoing<'a> {
         match resource {
             IrResource::Listener(listener) => Self::Listener(listener),
             IrResource::HttpRule(rule) => Self::HttpRule(rule),
+            IrResource::StreamRule(rule) => Self::StreamRule(rule),
             IrResource::Backend(backend) => Self::Backend(backend),
             IrResource::Endpoints(endpoints) => Self::Endpoints(endpoints),
             IrResource::Certificate(certificate) => Self::Certificate(OutgoingCertificate {
@@ -144,6 +148,7 @@ impl<'a> From<&'a IrResource> for Outgoing<'a> {
 pub(super) enum Incoming {
     Listener(Arc<Listener>),
     HttpRule(Arc<HttpRule>),
+    StreamRule(Arc<StreamRule>),
     Backend(Arc<Backend>),
     Endpoints(Arc<Endpoints>),
     Certificate(IncomingCertificate),
@@ -162,6 +167,7 @@ impl From<Incoming> for IrResource {
         match resource {
             Incoming::Listener(listener) => Self::Listener(listener),
             Incoming::HttpRule(rule) => Self::HttpRule(rule),
+            Incoming::StreamRule(rule) => Self::StreamRule(rule),
             Incoming::Backend(backend) => Self::Backend(backend),
             Incoming::Endpoints(endpoints) => Self::Endpoints(endpoints),
             Incoming::Certificate(IncomingCertificate { key, chain, private_key }) => {
@@ -205,6 +211,7 @@ mod tests {
         for key in [
             IrKey::Listener(ListenerKey::new("http")),
             IrKey::HttpRule(RuleKey::new("default/shop/checkout")),
+            IrKey::StreamRule(RuleKey::new("default/shop/~tls")),
             IrKey::Backend(BackendKey::service("default", "shop", 80)),
             IrKey::Endpoints(BackendKey::service("default", "shop", 80)),
             IrKey::Certificate(CertificateKey::secret("default", "tls")),

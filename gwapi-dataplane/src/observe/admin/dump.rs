@@ -54,13 +54,14 @@ pub(super) fn json(served: &Served) -> String {
 
 fn gateway_json(config: &GatewayConfig) -> Value {
     let mut groups: BTreeMap<&str, Vec<Value>> =
-        ["listeners", "http_rules", "backends", "endpoints", "certificates"]
+        ["listeners", "http_rules", "stream_rules", "backends", "endpoints", "certificates"]
             .map(|name| (name, Vec::new()))
             .into();
     for resource in config.0.values() {
         let (group, value) = match resource {
             IrResource::Listener(listener) => ("listeners", plain(&**listener)),
             IrResource::HttpRule(rule) => ("http_rules", plain(&**rule)),
+            IrResource::StreamRule(rule) => ("stream_rules", plain(&**rule)),
             IrResource::Backend(backend) => ("backends", plain(&**backend)),
             IrResource::Endpoints(endpoints) => ("endpoints", plain(&**endpoints)),
             IrResource::Certificate(certificate) => ("certificates", certificate_json(certificate)),

@@ -16,9 +16,7 @@ use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, ObjectId, ResourceEvent, Resources};
 
 use super::{CounterExample, check_law};
-use crate::ir::{
-    CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey, ListenerProtocol,
-};
+use crate::ir::{CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey};
 use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
@@ -298,12 +296,15 @@ fn routes_are_counted(
     };
     for listener in &status.listeners {
         let key = ListenerKey::new(listener.name.as_str());
-        let attached: BTreeSet<_> = config
+        let http = config
             .http_rules()
             .filter(|rule| rule.listeners.contains(&key))
-            .map(|rule| id(rule.route_kind.kind(), &rule.route))
-            .filter(accepted)
-            .collect();
+            .map(|rule| id(rule.route_kind.kind(), &rule.route));
+        let streams = config
+            .stream_rules()
+            .filter(|rule| rule.listeners.contains(&key))
+            .map(|rule| id(rule.route_kind.kind(), &rule.route));
+        let attached: BTreeSet<_> = http.chain(streams).filter(accepted).collect();
         ensure!(
             usize::try_from(listener.attached_routes) == Ok(attached.len()),
             "{gateway} counts {} routes on {key}, accepted are {attached:?}",
@@ -320,12 +321,18 @@ fn missing_backends_are_told(
     resources: &Resources,
     translation: &Translation,
 ) -> Result<(), String> {
-    for rule in config.http_rules() {
-        let mut named = rule.targets().map(|(key, _)| key).chain(rule.mirrors());
-        let present = named.all(|key| {
+    let http = config.http_rules().map(|rule| {
+        let named = rule.targets().map(|(key, _)| key).chain(rule.mirrors());
+        (&rule.key, rule.route.object_id(rule.route_kind.kind()), named.collect::<Vec<_>>())
+    });
+    let streams = config.stream_rules().map(|rule| {
+        let named = rule.targets().map(|(key, _)| key);
+        (&rule.key, rule.route.object_id(rule.route_kind.kind()), named.collect::<Vec<_>>())
+    });
+    for (rule, id, named) in http.chain(streams) {
+        let present = named.into_iter().all(|key| {
             config.0.contains_key(&IrKey::Backend(key.clone())) || has_policy(key, resources)
         });
-        let id = rule.route.object_id(rule.route_kind.kind());
         let resolved = translation.status.get(&id).is_some_and(|status| {
             let conditions = condition_lists(status).0.into_iter().flatten();
             conditions.into_iter().all(|it| {
@@ -333,7 +340,7 @@ fn missing_backends_are_told(
                     || it.status == ConditionStatus::True
             })
         });
-        ensure!(present || !resolved, "{id} claims that the backends of {} are there", rule.key);
+        ensure!(present || !resolved, "{id} claims that the backends of {rule} are there");
     }
     Ok(())
 }
@@ -362,12 +369,18 @@ fn config_is_well_formed(
     for listener in config.listeners() {
         used.insert(IrKey::Listener(listener.key.clone()));
         ensure!(!listener.addresses.is_empty(), "{listener:?}");
-        if let ListenerProtocol::Https { certificates, .. } = &listener.protocol {
-            for certificate in certificates {
-                let key = IrKey::Certificate(certificate.clone());
-                ensure!(config.0.contains_key(&key), "{listener:?} has no {key}");
-                used.insert(key);
-            }
+        for certificate in listener.protocol.certificates() {
+            let key = IrKey::Certificate(certificate.clone());
+            ensure!(config.0.contains_key(&key), "{listener:?} has no {key}");
+            used.insert(key);
+        }
+    }
+    for rule in config.stream_rules() {
+        used.insert(IrKey::StreamRule(rule.key.clone()));
+        ensure!(!rule.listeners.is_empty() && rule.listeners.is_sorted(), "{rule:?}");
+        for (key, _) in rule.targets() {
+            used.insert(IrKey::Backend(key.clone()));
+            used.insert(IrKey::Endpoints(key.clone()));
         }
     }
     for rule in config.http_rules() {

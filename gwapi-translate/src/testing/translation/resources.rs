@@ -23,6 +23,8 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::Gateway => &["a/g", "a/h", "b/g"],
         Kind::HttpRoute => &["a/r", "a/s", "b/r", "b/s"],
         Kind::GrpcRoute => &["a/r", "a/t", "b/r"],
+        Kind::TlsRoute | Kind::TcpRoute => &["a/r", "a/s", "b/r"],
+        Kind::UdpRoute => &["a/r", "b/r"],
         Kind::Service => &["a/x", "a/y", "b/x"],
         Kind::EndpointSlice => &["a/e", "a/f", "b/e"],
         Kind::Endpoints => &["a/x", "a/y"],
@@ -45,6 +47,9 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         6 => object(Kind::Gateway, gateway()),
         8 => object(Kind::HttpRoute, route(rule())),
         5 => object(Kind::GrpcRoute, route(grpc_rule())),
+        3 => object(Kind::TlsRoute, route(stream_rule())),
+        2 => object(Kind::TcpRoute, route(stream_rule())),
+        2 => object(Kind::UdpRoute, route(stream_rule())),
         2 => object(Kind::ReferenceGrant, grant()),
         1 => object(Kind::Namespace, Just(json!({}))),
         3 => object(Kind::Service, service()),
@@ -144,6 +149,9 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::Gateway => typed::<gwapi_model::Gateway>(value),
         Kind::HttpRoute => typed::<gwapi_model::HttpRoute>(value),
         Kind::GrpcRoute => typed::<gwapi_model::GrpcRoute>(value),
+        Kind::TlsRoute => typed::<gwapi_model::TlsRoute>(value),
+        Kind::TcpRoute => typed::<gwapi_model::TcpRoute>(value),
+        Kind::UdpRoute => typed::<gwapi_model::UdpRoute>(value),
         Kind::BackendTlsPolicy => typed::<gwapi_model::BackendTlsPolicy>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
         Kind::GatewayParameters => typed::<gwapi_model::GatewayParameters>(value),
@@ -252,7 +260,10 @@ fn listener() -> impl Strategy<Value = Value> {
     let protocol = prop_oneof![
         6 => Just(("HTTP", Value::Null)).boxed(),
         5 => vec(secret, 0..3).prop_map(|refs| ("HTTPS", json!({ "certificateRefs": refs }))).boxed(),
-        1 => select(vec!["TLS", "TCP", "UDP", "example.com/own"])
+        2 => select(vec!["Passthrough", "Terminate", "Other"])
+            .prop_map(|mode| ("TLS", json!({ "mode": mode, "certificateRefs": [{ "name": "t" }] })))
+            .boxed(),
+        3 => select(vec!["TLS", "TCP", "TCP", "UDP", "UDP", "example.com/own"])
             .prop_map(|protocol| (protocol, Value::Null)).boxed(),
     ];
     let namespaces = of(one_of(&[
@@ -266,7 +277,11 @@ fn listener() -> impl Strategy<Value = Value> {
     ]));
     let kinds = weighted(
         0.15,
-        one_of(&[r#"[{"kind":"HTTPRoute"},{"kind":"TLSRoute"}]"#, r#"[{"kind":"GRPCRoute"}]"#]),
+        one_of(&[
+            r#"[{"kind":"HTTPRoute"},{"kind":"TLSRoute"}]"#,
+            r#"[{"kind":"GRPCRoute"}]"#,
+            r#"[{"kind":"TCPRoute"},{"kind":"UDPRoute"}]"#,
+        ]),
     );
     (select(vec![80, 81, 443]), protocol, hostname(), namespaces, kinds).prop_map(
         |(port, (protocol, tls), hostname, namespaces, kinds)| {
@@ -394,6 +409,10 @@ fn grpc_rule() -> impl Strategy<Value = Value> {
         })
 }
 
+fn stream_rule() -> impl Strategy<Value = Value> {
+    vec(backend_ref(), 0..3).prop_map(|backends| json!({ "backendRefs": backends }))
+}
+
 fn backend_ref() -> impl Strategy<Value = Value> {
     (
         select(vec!["x", "x", "y", "none"]),
@@ -414,7 +433,7 @@ fn backend_ref() -> impl Strategy<Value = Value> {
 }
 
 fn grant() -> impl Strategy<Value = Value> {
-    let from = (select(vec!["HTTPRoute", "GRPCRoute", "Gateway"]), select(vec!["a", "b"])).prop_map(
+    let from = (select(vec!["HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway"]), select(vec!["a", "b"])).prop_map(
         |(kind, namespace)| {
             json!({ "group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace })
         },

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use gwapi_model::{Gateway, GatewayParametersSpec};
 
 use super::super::addresses::Addresses;
+use super::super::ports::PortNumber;
 use crate::infrastructure::{
-    GatewayInfrastructure, InfrastructurePort, TransportProtocol, name as infrastructure_name,
+    GatewayInfrastructure, InfrastructurePort, name as infrastructure_name,
 };
 use crate::ir::GatewayId;
 
@@ -168,10 +169,10 @@ fn service_annotations(
 /// The same with the ports of listeners that have a place.
 pub(super) fn with_ports(
     plan: &GatewayInfrastructure,
-    ports: impl Iterator<Item = u16>,
+    ports: impl Iterator<Item = PortNumber>,
 ) -> GatewayInfrastructure {
     let mut ports: Vec<InfrastructurePort> =
-        ports.map(|port| InfrastructurePort { port, protocol: TransportProtocol::Tcp }).collect();
+        ports.map(|(protocol, port)| InfrastructurePort { port, protocol }).collect();
     ports.sort_unstable();
     ports.dedup();
     GatewayInfrastructure { ports, ..plan.clone() }

@@ -7,7 +7,7 @@ use gwapi_model::{Protocol, Resources};
 
 use super::super::conditions::{Problem, holds, summary};
 use super::super::listener::ListenerDraft;
-use super::super::ports::Ports;
+use super::super::ports::{PortNumber, Ports};
 use super::super::{Feedback, certificates};
 use super::GatewayDraft;
 use crate::ir::{Certificate, IrResource, Listener, ListenerProtocol};
@@ -27,7 +27,7 @@ pub(super) struct JudgedListener {
     /// Whether it answers for its hosts, and does not only keep them from other listeners.
     pub(super) serves: bool,
     /// The port to bind, if it has a place there.
-    pub(super) port: Option<u16>,
+    pub(super) bound_port: Option<PortNumber>,
     /// What it brings into the configuration.
     pub(super) config: Vec<IrResource>,
 }
@@ -69,13 +69,20 @@ impl GatewayDraft {
         let mut config = Vec::new();
         let refuses_all = validation.as_ref().is_some_and(|it| it.refused.is_some());
         let ends_tls = !certificates.is_empty() && !refuses_all;
-        let serves = has_place && (draft.protocol == Protocol::Http || ends_tls);
-        let port = draft.bound_port.filter(|_| has_place);
-        if let Some(port) = port {
+        let serves = has_place && (!draft.ends_tls() || ends_tls);
+        let bound_port = draft.bound_port().filter(|_| has_place);
+        if let Some((_, port)) = bound_port {
+            let keys = certificates.iter().map(|it| it.key.clone()).collect();
             let protocol = match draft.protocol {
                 Protocol::Http => ListenerProtocol::Http,
-                _ => ListenerProtocol::Https {
-                    certificates: certificates.iter().map(|it| it.key.clone()).collect(),
+                Protocol::Tcp => ListenerProtocol::Tcp,
+                Protocol::Udp => ListenerProtocol::Udp,
+                Protocol::Tls if draft.ends_tls() => {
+                    ListenerProtocol::TlsTerminate { certificates: keys }
+                }
+                Protocol::Tls => ListenerProtocol::TlsPassthrough,
+                Protocol::Https | Protocol::Other(_) => ListenerProtocol::Https {
+                    certificates: keys,
                     client_validation: validation.map(|it| it.validation),
                 },
             };
@@ -96,15 +103,16 @@ impl GatewayDraft {
             programmed: programmed.is_none(),
             status: self.listener_status(draft, &accepted, &unresolved, programmed),
             serves,
-            port,
+            bound_port,
             config,
         }
     }
 
     /// The port went to an older Gateway on the same address.
     fn lost_port(&self, draft: &ListenerDraft, ports: &Ports) -> Option<Problem> {
-        let port = draft.bound_port.filter(|_| draft.is_sound() && self.is_served())?;
-        let loss = ports.loss(&self.id, port)?;
+        let bound_port = draft.bound_port().filter(|_| draft.is_sound() && self.is_served())?;
+        let loss = ports.loss(&self.id, bound_port)?;
+        let (_, port) = bound_port;
         Some(Problem::new(
             ConditionReason::PortUnavailable,
             format!(
@@ -126,14 +134,17 @@ impl GatewayDraft {
     ) -> (Vec<Arc<Certificate>>, Vec<Problem>, bool) {
         let mut problems = Vec::new();
         let mut certificates: Vec<Arc<Certificate>> = Vec::new();
-        if draft.protocol != Protocol::Https {
+        if !draft.ends_tls() {
             return (certificates, problems, true);
         }
         if draft.certificate_refs.is_empty() {
             // GW-7: upstream leaves it to us.
             problems.push(Problem::new(
                 ConditionReason::InvalidCertificateRef,
-                "protocol HTTPS needs a certificate; name a Secret in tls.certificateRefs",
+                format!(
+                    "protocol {} needs a certificate; name a Secret in tls.certificateRefs",
+                    draft.protocol
+                ),
             ));
         }
         let mut usable = false;
@@ -170,7 +181,7 @@ impl GatewayDraft {
         if !accepted.is_empty() {
             return invalid("the listener is not accepted");
         }
-        if draft.protocol == Protocol::Https && !certificate_usable {
+        if draft.ends_tls() && !certificate_usable {
             return invalid("no certificate of the listener can be used");
         }
         let waits_for = match self.is_refused() {
