@@ -223,6 +223,7 @@ fn routes(source: &TranslatedFolder<CommandLine>, kind: RouteKind, paint: Paint)
             _ => &[],
         };
         let hostnames = match route.hostnames() {
+            [] if matches!(kind, RouteKind::Tcp | RouteKind::Udp) => "-".to_owned(),
             [] => "*".to_owned(),
             names => some_of(names, 3),
         };

@@ -69,6 +69,13 @@ pub struct Limits {
     pub response_head_timeout: Duration,
     /// Time a response body may make no progress, and a tunnel may be silent both ways.
     pub response_idle_timeout: Duration,
+    /// Time a connection of a TLSRoute or TCPRoute may be silent both ways.
+    pub stream_idle_timeout: Duration,
+    /// Time a flow of datagrams of a UDPRoute may be silent both ways.
+    pub udp_session_idle_timeout: Duration,
+    /// Flows of datagrams over all cores, each with a socket of its own. Beyond them, the one of its core
+    /// that is silent longest makes room for a new one.
+    pub max_udp_sessions: usize,
     /// Time a client may take to read what waits for it before anything more is written.
     pub write_stall_timeout: Duration,
     /// Number of header fields of a response, at most 256; more answer 502.
@@ -133,6 +140,9 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             response_head_timeout: Duration::from_secs(60),
             response_idle_timeout: Duration::from_secs(300),
+            stream_idle_timeout: Duration::from_secs(3600),
+            udp_session_idle_timeout: Duration::from_secs(60),
+            max_udp_sessions: 4096,
             write_stall_timeout: Duration::from_secs(60),
             max_response_headers: 128,
             max_response_head_bytes: 64 * 1024,

@@ -6,12 +6,15 @@
 use std::ops::Range;
 
 /// Kinds whose objects refer to Secrets and never hold values of them.
-const WITHOUT_VALUES: [&str; 10] = [
+const WITHOUT_VALUES: [&str; 13] = [
     "BackendTLSPolicy",
     "GatewayClass",
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
     "ReferenceGrant",
     "Namespace",
     "Service",

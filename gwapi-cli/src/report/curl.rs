@@ -48,7 +48,8 @@ fn command(rule: &HttpRule, listener: &Listener, shown: &ListenerView) -> Option
     }
     let url = shown.urls.first()?;
     let (scheme, address) = url.split_once("://")?;
-    let host = effective_hostnames(listener.hostname.as_ref(), rule).into_iter().next()?;
+    let host =
+        effective_hostnames(listener.hostname.as_ref(), &rule.hostnames).into_iter().next()?;
     let host = match Hostname::parse(&host) {
         _ if host == "*" => None,
         Hostname::Wildcard(suffix) => Some(format!("any.{suffix}")),
@@ -76,6 +77,14 @@ fn command(rule: &HttpRule, listener: &Listener, shown: &ListenerView) -> Option
             words.push(quoted(&format!("{scheme}://{host}:{}{target}", listener.port)));
             return Some(words.join(" "));
         }
+        // No rule for requests is attached to any of these.
+        (
+            ListenerProtocol::TlsTerminate { .. }
+            | ListenerProtocol::TlsPassthrough
+            | ListenerProtocol::Tcp
+            | ListenerProtocol::Udp,
+            _,
+        ) => return None,
     }
     words.push(quoted(&format!("{url}{target}")));
     Some(words.join(" "))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::{
     CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, Kind, NamespacedName,
-    ObjectId, ParentReference, Route,
+    ObjectId, ParentReference, Route, RouteKind,
 };
 use gwapi_translate::ir::{BackendKey, GatewayConfig, IrKey, IrResource};
 
@@ -203,8 +203,8 @@ fn namespace_of<'r>(parent: &'r ParentReference, route: Route<'r>) -> &'r str {
     parent.namespace.as_deref().unwrap_or(&route.metadata().namespace)
 }
 
-/// Services that routes send requests to and that have no endpoint: they answer 503 (HB-4), and copies
-/// for them are not sent (HF-7).
+/// Services that routes send something to and that have no endpoint: requests are answered 503 (HB-4),
+/// and copies of them are not sent (HF-7); connections are closed, and datagrams dropped (TS-4, L4-4).
 pub(super) fn services_without_endpoints(
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
@@ -221,6 +221,17 @@ pub(super) fn services_without_endpoints(
             let served = served.map(|(key, _)| (key, "answers 503"));
             let copied = rule.mirrors().map(|key| (key, "sends no copies there"));
             for (key, effect) in served.chain(copied).filter(|(key, _)| bare.contains(*key)) {
+                let routes = empty.entry((key, effect)).or_default();
+                routes.insert(rule.route.object_id(rule.route_kind.kind()));
+            }
+        }
+        for rule in config.stream_rules() {
+            let effect = match rule.route_kind {
+                RouteKind::Udp => "drops its datagrams",
+                _ => "closes its connections",
+            };
+            let served = rule.targets().filter(|(key, weight)| *weight > 0 && bare.contains(*key));
+            for (key, _) in served {
                 let routes = empty.entry((key, effect)).or_default();
                 routes.insert(rule.route.object_id(rule.route_kind.kind()));
             }

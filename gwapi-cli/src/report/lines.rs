@@ -90,7 +90,7 @@ fn describe(change: &ObjectChange, files: &Resources) -> String {
     };
     let name = change.id.namespaced_name();
     let size = match change.id.kind {
-        Kind::HttpRoute | Kind::GrpcRoute => files.route_of(&change.id).map(|route| {
+        kind if kind.route_kind().is_some() => files.route_of(&change.id).map(|route| {
             // No rules at all stand for one that matches everything (HR-5).
             count(route.rules().count().max(1), "rule")
         }),

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gwapi_dataplane::{BoundListener, TranslatedFolder};
 use gwapi_model::status::{Condition, ConditionType, GatewayStatus, Status};
-use gwapi_model::{Gateway, Kind};
+use gwapi_model::{Gateway, Kind, NamespacedName, Protocol, RouteKind};
 use gwapi_translate::ir::{
-    ClientValidation, GatewayConfig, GatewayId, Hostname, HttpRule, IrKey, IrResource, Listener,
-    ListenerKey, ListenerProtocol,
+    ClientValidation, GatewayConfig, GatewayId, Hostname, IrKey, IrResource, Listener, ListenerKey,
+    ListenerProtocol,
 };
 use serde::Serialize;
 
@@ -82,22 +82,19 @@ impl View {
         let mut view = Self::default();
         let mut routes = HashSet::new();
         let is_alone = source.translation().config.len() == 1;
-        let mut last: Option<&GatewayId> = None;
+        let mut last: Option<(RouteKind, &NamespacedName)> = None;
         for (id, config) in &source.translation().config {
             let Some(gateway) = source.resources().gateways.get(id) else { continue };
-            let rules: Vec<&HttpRule> = match with_routes {
-                true => config.http_rules().map(|rule| &**rule).collect(),
-                false => Vec::new(),
-            };
+            let rules = if with_routes { attached(config) } else { Vec::new() };
             // Rules of one route follow each other; it may be attached to another Gateway as well.
             for rule in &rules {
-                if last.replace(&rule.route) == Some(&rule.route) {
+                if last.replace(rule.route) == Some(rule.route) {
                     continue;
                 }
                 if is_alone {
                     view.routes += 1;
                 } else {
-                    routes.insert(&rule.route);
+                    routes.insert(rule.route);
                 }
             }
             let object = id.object_id(Kind::Gateway);
@@ -127,17 +124,39 @@ impl View {
     }
 }
 
+/// What listeners are told of a rule, whatever kind of route it is of.
+#[derive(Clone, Copy)]
+struct AttachedRule<'c> {
+    route: (RouteKind, &'c NamespacedName),
+    listeners: &'c [ListenerKey],
+    hostnames: &'c [Hostname],
+}
+
+fn attached(config: &GatewayConfig) -> Vec<AttachedRule<'_>> {
+    let http = config.http_rules().map(|rule| AttachedRule {
+        route: (rule.route_kind, &rule.route),
+        listeners: &rule.listeners,
+        hostnames: &rule.hostnames,
+    });
+    let streams = config.stream_rules().map(|rule| AttachedRule {
+        route: (rule.route_kind, &rule.route),
+        listeners: &rule.listeners,
+        hostnames: &rule.hostnames,
+    });
+    http.chain(streams).collect()
+}
+
 fn gateway_view(
     gateway: &Gateway,
     config: &GatewayConfig,
-    all_rules: &[&HttpRule],
+    all_rules: &[AttachedRule<'_>],
     status: Option<&GatewayStatus>,
     offset: u16,
     addresses: impl Fn(&Listener) -> Vec<SocketAddr>,
 ) -> GatewayView {
-    let mut rules: BTreeMap<&ListenerKey, Vec<&HttpRule>> = BTreeMap::new();
+    let mut rules: BTreeMap<&ListenerKey, Vec<AttachedRule<'_>>> = BTreeMap::new();
     for &rule in all_rules {
-        for listener in &rule.listeners {
+        for listener in rule.listeners {
             rules.entry(listener).or_default().push(rule);
         }
     }
@@ -154,7 +173,13 @@ fn gateway_view(
             Some(own) => reason(&own.conditions),
             None => Some("Pending".to_owned()),
         };
-        let scheme = if spec.protocol.as_str() == "HTTPS" { "https" } else { "http" };
+        let scheme = match spec.protocol {
+            Protocol::Https => "https",
+            Protocol::Tls => "tls",
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Http | Protocol::Other(_) => "http",
+        };
         let hostname = spec.hostname.as_deref().map(Hostname::parse);
         ListenerView {
             name: spec.name.clone(),
@@ -182,7 +207,11 @@ fn gateway_view(
 /// authority for those of its clients, it ends every handshake.
 fn can_answer(listener: &Listener) -> bool {
     match &listener.protocol {
-        ListenerProtocol::Http => true,
+        ListenerProtocol::Http
+        | ListenerProtocol::TlsPassthrough
+        | ListenerProtocol::Tcp
+        | ListenerProtocol::Udp => true,
+        ListenerProtocol::TlsTerminate { certificates } => !certificates.is_empty(),
         ListenerProtocol::Https { certificates, client_validation } => {
             let refuses_all = |it: &ClientValidation| it.ca_certificates.is_empty();
             !certificates.is_empty() && !client_validation.as_ref().is_some_and(refuses_all)
@@ -211,13 +240,17 @@ fn urls(scheme: &str, addresses: &[SocketAddr]) -> Vec<String> {
         .collect();
     addresses.sort();
     addresses.dedup();
-    let default_port = if scheme == "https" { 443 } else { 80 };
+    let default_port = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
     let url = |address: SocketAddr| {
         let host = match address.ip() {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        if address.port() == default_port {
+        if Some(address.port()) == default_port {
             format!("{scheme}://{host}")
         } else {
             format!("{scheme}://{host}:{}", address.port())
@@ -227,13 +260,13 @@ fn urls(scheme: &str, addresses: &[SocketAddr]) -> Vec<String> {
 }
 
 /// Hostnames that a listener with these rules answers for (RT-5).
-fn hostnames(listener: Option<&Hostname>, rules: &[&HttpRule]) -> Vec<String> {
+fn hostnames(listener: Option<&Hostname>, rules: &[AttachedRule<'_>]) -> Vec<String> {
     let mut names = BTreeSet::new();
     // Of thousands of rules most have the hostnames of the one before.
     let mut last: Option<&[Hostname]> = None;
     for rule in rules {
-        if last.replace(&rule.hostnames) != Some(&rule.hostnames) {
-            names.extend(effective_hostnames(listener, rule));
+        if last.replace(rule.hostnames) != Some(rule.hostnames) {
+            names.extend(effective_hostnames(listener, rule.hostnames));
         }
     }
     if rules.is_empty() {
@@ -243,18 +276,17 @@ fn hostnames(listener: Option<&Hostname>, rules: &[&HttpRule]) -> Vec<String> {
 }
 
 /// Hostnames of a rule on a listener; `*` where both take every host.
-pub(crate) fn effective_hostnames(listener: Option<&Hostname>, rule: &HttpRule) -> Vec<String> {
+pub(crate) fn effective_hostnames(listener: Option<&Hostname>, rule: &[Hostname]) -> Vec<String> {
     let Some(listener) = listener else {
-        if rule.hostnames.is_empty() {
+        if rule.is_empty() {
             return vec!["*".to_owned()];
         }
-        return rule.hostnames.iter().map(ToString::to_string).collect();
+        return rule.iter().map(ToString::to_string).collect();
     };
-    if rule.hostnames.is_empty() {
+    if rule.is_empty() {
         return vec![listener.to_string()];
     }
-    rule.hostnames
-        .iter()
+    rule.iter()
         .filter(|own| own.intersects(listener))
         .map(|own| narrower(own, listener).to_string())
         .collect()

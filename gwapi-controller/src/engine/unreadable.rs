@@ -23,8 +23,8 @@ pub(super) fn status(
     match id.kind {
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
-        Kind::HttpRoute | Kind::GrpcRoute => judge.route(before),
         Kind::BackendTlsPolicy => judge.policy(before),
+        kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,
     }
 }

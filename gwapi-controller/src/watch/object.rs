@@ -122,6 +122,9 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::Gateway => "gateways",
         Kind::HttpRoute => "httproutes",
         Kind::GrpcRoute => "grpcroutes",
+        Kind::TlsRoute => "tlsroutes",
+        Kind::TcpRoute => "tcproutes",
+        Kind::UdpRoute => "udproutes",
         Kind::BackendTlsPolicy => "backendtlspolicies",
         Kind::ReferenceGrant => "referencegrants",
         Kind::GatewayParameters => "gatewayparameters",
@@ -246,7 +249,7 @@ impl Claim {
         match kind {
             Kind::GatewayClass => Self { name: text("controllerName"), ..Self::default() },
             Kind::Gateway => Self { name: text("gatewayClassName"), ..Self::default() },
-            Kind::HttpRoute | Kind::GrpcRoute => {
+            kind if kind.route_kind().is_some() => {
                 let parents = spec["parentRefs"].as_array().into_iter().flatten();
                 let parents = parents.filter_map(|it| serde_json::from_value(it.clone()).ok());
                 Self { parents: parents.collect(), ..Self::default() }

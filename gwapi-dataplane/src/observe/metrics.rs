@@ -10,11 +10,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::record::Ended;
-use super::series::{BOUNDS_MICROS, DurationTotals, RequestTotals};
+use super::series::{BOUNDS_MICROS, ConnectionSeries, DurationTotals, RequestTotals};
 use super::telemetry::{ConfigState, MemoryState};
 use super::worker::{
     BackendLabels, ConnectionLabels, FailureLabels, HandshakeLabels, RejectionLabels,
-    RequestLabels, Shard,
+    RequestLabels, Shard, SharedSeries,
 };
 
 /// Every name starts with this and an underscore.
@@ -46,6 +46,13 @@ const UPSTREAM_TLS_FAILURES: Name =
     Name("upstream_tls_failures", "Connections to endpoints on which TLS failed, by reason");
 const MIRROR_FAILURES: Name =
     Name("mirror_failures", "Copies of requests that a mirror did not answer, by reason");
+const REJECTED_CONNECTIONS: Name = Name(
+    "rejected_connections",
+    "Connections of TLSRoutes and TCPRoutes that were closed without an answer, by reason",
+);
+const UDP_SESSIONS: Name = Name("udp_sessions", "Flows of datagrams that began");
+const UDP_SESSIONS_ACTIVE: Name = Name("udp_sessions_active", "Flows of datagrams now");
+const UDP_DROPPED: Name = Name("udp_dropped_datagrams", "Datagrams that went nowhere, by reason");
 const CONFIG_GENERATION: Name = Name("config_generation", "Number of the configuration served");
 const CONFIG_APPLY: Name =
     Name("config_apply_duration", "Time from an update to the moment when all workers serve it");
@@ -82,6 +89,9 @@ pub(super) struct Snapshot {
     pub(super) rejections: BTreeMap<RejectionLabels, u64>,
     pub(super) upstream_tls: BTreeMap<BackendLabels, u64>,
     pub(super) mirrors: BTreeMap<BackendLabels, u64>,
+    pub(super) rejected_connections: BTreeMap<FailureLabels, u64>,
+    pub(super) udp_sessions: BTreeMap<ConnectionLabels, (u64, u64)>,
+    pub(super) dropped_datagrams: BTreeMap<FailureLabels, u64>,
     pub(super) memory: MemoryState,
     pub(super) config: ConfigState,
     /// Lines taken and lines dropped, where there is an access log.
@@ -96,17 +106,15 @@ impl Snapshot {
         for (labels, series) in shard.requests.list() {
             self.requests.entry(labels).or_default().add(&series);
         }
-        let mut active = 0;
-        for (labels, series) in shard.connections.list() {
-            // Closed first: a connection that closes in between counts as open, never as minus one.
-            let closed = series.closed.value();
-            let opened = series.opened.value();
-            let totals = self.connections.entry(labels).or_default();
-            totals.0 += opened;
-            totals.1 += opened.saturating_sub(closed);
-            active += opened.saturating_sub(closed);
-        }
+        let active = add_open(&mut self.connections, &shard.connections);
         self.connections_by_worker.push(active);
+        add_open(&mut self.udp_sessions, &shard.udp_sessions);
+        for (labels, count) in shard.rejected_connections.list() {
+            *self.rejected_connections.entry(labels).or_default() += count.value();
+        }
+        for (labels, count) in shard.dropped_datagrams.list() {
+            *self.dropped_datagrams.entry(labels).or_default() += count.value();
+        }
         for (labels, count) in shard.handshakes.list() {
             *self.handshakes.entry(labels).or_default() += count.value();
         }
@@ -125,6 +133,24 @@ impl Snapshot {
     }
 }
 
+/// Adds up what opened and what is open, and tells how much is open on this worker.
+fn add_open(
+    all: &mut BTreeMap<ConnectionLabels, (u64, u64)>,
+    shared: &SharedSeries<ConnectionLabels, ConnectionSeries>,
+) -> u64 {
+    let mut active = 0;
+    for (labels, series) in shared.list() {
+        // Closed first: what closes in between counts as open, never as minus one.
+        let closed = series.closed.value();
+        let opened = series.opened.value();
+        let totals = all.entry(labels).or_default();
+        totals.0 += opened;
+        totals.1 += opened.saturating_sub(closed);
+        active += opened.saturating_sub(closed);
+    }
+    active
+}
+
 /// A snapshot as OpenMetrics text.
 pub(super) fn render(snapshot: Snapshot) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
@@ -140,6 +166,7 @@ impl Collector for Snapshot {
         self.encode_requests(&mut page)?;
         self.encode_durations(&mut page)?;
         self.encode_connections(&mut page)?;
+        self.encode_streams(&mut page)?;
         self.encode_config(&mut page)?;
         self.encode_process(&mut page)
     }
@@ -192,9 +219,7 @@ impl Snapshot {
     }
 
     fn encode_connections(&self, page: &mut Page<'_>) -> fmt::Result {
-        let names = |labels: &ConnectionLabels| {
-            vec![("gateway", labels.gateway.to_string()), ("listener", labels.listener.to_string())]
-        };
+        let names = listener_names;
         let mut opened = page.metric(CONNECTIONS, None, MetricType::Counter)?;
         for (labels, (count, _)) in &self.connections {
             counter(&mut opened, &names(labels), *count)?;
@@ -232,6 +257,32 @@ impl Snapshot {
         Ok(())
     }
 
+    /// What carries bytes and datagrams.
+    fn encode_streams(&self, page: &mut Page<'_>) -> fmt::Result {
+        let by_reason = |labels: &FailureLabels| {
+            let mut names = listener_names(&labels.connection);
+            names.push(("reason", labels.reason.to_owned()));
+            names
+        };
+        let mut rejected = page.metric(REJECTED_CONNECTIONS, None, MetricType::Counter)?;
+        for (labels, count) in &self.rejected_connections {
+            counter(&mut rejected, &by_reason(labels), *count)?;
+        }
+        let mut begun = page.metric(UDP_SESSIONS, None, MetricType::Counter)?;
+        for (labels, (count, _)) in &self.udp_sessions {
+            counter(&mut begun, &listener_names(labels), *count)?;
+        }
+        let mut active = page.metric(UDP_SESSIONS_ACTIVE, None, MetricType::Gauge)?;
+        for (labels, (_, count)) in &self.udp_sessions {
+            active.encode_family(&listener_names(labels))?.encode_gauge(count)?;
+        }
+        let mut dropped = page.metric(UDP_DROPPED, None, MetricType::Counter)?;
+        for (labels, count) in &self.dropped_datagrams {
+            counter(&mut dropped, &by_reason(labels), *count)?;
+        }
+        Ok(())
+    }
+
     fn encode_config(&self, page: &mut Page<'_>) -> fmt::Result {
         let ConfigState { applied, applied_at, apply_durations, rejected_total } = &self.config;
         page.gauge(CONFIG_GENERATION, None, applied.generation as f64)?;
@@ -244,7 +295,8 @@ impl Snapshot {
         for (kind, count) in [
             ("Gateway", applied.gateways),
             ("Listener", applied.listeners),
-            ("HttpRule", applied.rules),
+            ("HttpRule", applied.http_rules),
+            ("StreamRule", applied.stream_rules),
             ("Backend", applied.backends),
             ("Certificate", applied.certificates),
         ] {
@@ -280,6 +332,10 @@ fn names(labels: &RequestLabels) -> Labels {
         ("listener", labels.listener.to_string()),
         ("route", route),
     ]
+}
+
+fn listener_names(labels: &ConnectionLabels) -> Labels {
+    vec![("gateway", labels.gateway.to_string()), ("listener", labels.listener.to_string())]
 }
 
 fn with(labels: &RequestLabels, name: &'static str, value: String) -> Labels {

@@ -34,8 +34,10 @@ pub(crate) struct ConfigApplied {
     pub(crate) gateways: usize,
     /// Listeners served.
     pub(crate) listeners: usize,
-    /// Rules served.
-    pub(crate) rules: usize,
+    /// Rules for requests served.
+    pub(crate) http_rules: usize,
+    /// Rules for connections and datagrams served.
+    pub(crate) stream_rules: usize,
     /// Backends served.
     pub(crate) backends: usize,
     /// Certificates served.
@@ -182,6 +184,9 @@ impl Telemetry {
             rejections: BTreeMap::new(),
             upstream_tls: BTreeMap::new(),
             mirrors: BTreeMap::new(),
+            rejected_connections: BTreeMap::new(),
+            udp_sessions: BTreeMap::new(),
+            dropped_datagrams: BTreeMap::new(),
             memory: MemoryState {
                 used: self.memory.used.load(Ordering::Relaxed),
                 limit: self.memory.limit.load(Ordering::Relaxed),

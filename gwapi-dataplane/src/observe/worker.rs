@@ -52,7 +52,8 @@ pub(super) struct BackendLabels {
     pub(super) reason: &'static str,
 }
 
-/// Names of a series of connections that broke.
+/// Names of a series of connections that broke or were closed unanswered, or of datagrams that were
+/// dropped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FailureLabels {
     pub(super) connection: ConnectionLabels,
@@ -77,6 +78,9 @@ pub(super) struct Shard {
     pub(super) rejections: SharedSeries<RejectionLabels, Count>,
     pub(super) upstream_tls: SharedSeries<BackendLabels, Count>,
     pub(super) mirrors: SharedSeries<BackendLabels, Count>,
+    pub(super) rejected_connections: SharedSeries<FailureLabels, Count>,
+    pub(super) udp_sessions: SharedSeries<ConnectionLabels, ConnectionSeries>,
+    pub(super) dropped_datagrams: SharedSeries<FailureLabels, Count>,
 }
 
 /// All series of one kind, with their names.
@@ -181,6 +185,9 @@ pub(crate) struct WorkerTelemetry {
     rejections: RefCell<Index<RejectionLabels, Count>>,
     upstream_tls: RefCell<Index<BackendLabels, Count>>,
     mirrors: RefCell<Index<BackendLabels, Count>>,
+    rejected_connections: RefCell<Index<FailureLabels, Count>>,
+    udp_sessions: RefCell<Index<ConnectionLabels, ConnectionSeries>>,
+    dropped_datagrams: RefCell<Index<FailureLabels, Count>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
@@ -195,6 +202,9 @@ impl WorkerTelemetry {
             rejections: RefCell::default(),
             upstream_tls: RefCell::default(),
             mirrors: RefCell::default(),
+            rejected_connections: RefCell::default(),
+            udp_sessions: RefCell::default(),
+            dropped_datagrams: RefCell::default(),
             access_log,
         }
     }
@@ -239,15 +249,16 @@ impl WorkerTelemetry {
     /// Counts a connection that was accepted, and its end once what this gives is dropped. Where
     /// listeners of a Gateway share a port, the first of them stands for all.
     pub(crate) fn connection(&self, gateway: &GatewayId, listener: &ListenerKey) -> OpenConnection {
-        let mut index = self.connections.borrow_mut();
-        let hash = index.hasher.hash_one((gateway, listener));
-        let same =
-            |labels: &ConnectionLabels| labels.gateway == *gateway && labels.listener == *listener;
-        if let Some(series) = index.find(hash, same) {
-            return OpenConnection::new(series);
-        }
-        let labels = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
-        OpenConnection::new(index.make(hash, labels, &self.shard.connections))
+        open(&self.connections, &self.shard.connections, gateway, listener)
+    }
+
+    /// Counts a flow of datagrams that began, and its end once what this gives is dropped.
+    pub(crate) fn udp_session(
+        &self,
+        gateway: &GatewayId,
+        listener: &ListenerKey,
+    ) -> OpenConnection {
+        open(&self.udp_sessions, &self.shard.udp_sessions, gateway, listener)
     }
 
     /// Counts a request that the proxy did not take. The reason is one of a fixed few words.
@@ -296,19 +307,70 @@ impl WorkerTelemetry {
         listener: &ListenerKey,
         reason: &'static str,
     ) {
-        let mut index = self.failures.borrow_mut();
-        let hash = index.hasher.hash_one((gateway, listener, reason));
-        let same = |labels: &FailureLabels| {
-            labels.connection.gateway == *gateway
-                && labels.connection.listener == *listener
-                && labels.reason == reason
-        };
-        if let Some(count) = index.find(hash, same) {
-            return count.add(1);
-        }
-        let connection = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
-        index.make(hash, FailureLabels { connection, reason }, &self.shard.failures).add(1);
+        count_one(&self.failures, &self.shard.failures, (gateway, listener), reason);
     }
+
+    /// Counts a connection of a TLSRoute or TCPRoute that was closed without an answer. The reason is one
+    /// of a fixed few words.
+    pub(crate) fn connection_rejected(
+        &self,
+        gateway: &GatewayId,
+        listener: &ListenerKey,
+        reason: &'static str,
+    ) {
+        let shared = &self.shard.rejected_connections;
+        count_one(&self.rejected_connections, shared, (gateway, listener), reason);
+    }
+
+    /// Counts a datagram that went nowhere. The reason is one of a fixed few words.
+    pub(crate) fn datagram_dropped(
+        &self,
+        gateway: &GatewayId,
+        listener: &ListenerKey,
+        reason: &'static str,
+    ) {
+        let shared = &self.shard.dropped_datagrams;
+        count_one(&self.dropped_datagrams, shared, (gateway, listener), reason);
+    }
+}
+
+/// Counts one more that is open, of a listener.
+fn open(
+    index: &RefCell<Index<ConnectionLabels, ConnectionSeries>>,
+    shared: &SharedSeries<ConnectionLabels, ConnectionSeries>,
+    gateway: &GatewayId,
+    listener: &ListenerKey,
+) -> OpenConnection {
+    let mut index = index.borrow_mut();
+    let hash = index.hasher.hash_one((gateway, listener));
+    let same =
+        |labels: &ConnectionLabels| labels.gateway == *gateway && labels.listener == *listener;
+    if let Some(series) = index.find(hash, same) {
+        return OpenConnection::new(series);
+    }
+    let labels = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
+    OpenConnection::new(index.make(hash, labels, shared))
+}
+
+/// Counts one more of a listener, by reason.
+fn count_one(
+    index: &RefCell<Index<FailureLabels, Count>>,
+    shared: &SharedSeries<FailureLabels, Count>,
+    (gateway, listener): (&GatewayId, &ListenerKey),
+    reason: &'static str,
+) {
+    let mut index = index.borrow_mut();
+    let hash = index.hasher.hash_one((gateway, listener, reason));
+    let same = |labels: &FailureLabels| {
+        labels.connection.gateway == *gateway
+            && labels.connection.listener == *listener
+            && labels.reason == reason
+    };
+    if let Some(count) = index.find(hash, same) {
+        return count.add(1);
+    }
+    let connection = ConnectionLabels { gateway: gateway.clone(), listener: listener.clone() };
+    index.make(hash, FailureLabels { connection, reason }, shared).add(1);
 }
 
 /// Adds one to the series of a backend and a reason; where there are too many, to that of all backends.

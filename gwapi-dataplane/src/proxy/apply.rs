@@ -6,13 +6,15 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use gwapi_translate::Feedback;
-use gwapi_translate::ir::{ConfigDelta, GatewayId, Listener, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{
+    ConfigDelta, GatewayId, Listener, ListenerKey, ListenerProtocol, TransportProtocol,
+};
 
 use super::core_state::Forgotten;
 use super::gateway::Gateway;
 use super::shared::Shared;
-use super::snapshot::{Port, Snapshot};
-use super::sockets::{Failure, SocketChanges, Sockets};
+use super::snapshot::{Carried, Port, Snapshot};
+use super::sockets::{Failure, SocketChanges, SocketKey, Sockets};
 use super::upstream::UpstreamTlsClients;
 use super::worker::{Command, WorkerHandle, wait_done};
 use super::{ApplyReport, BoundListener, ConfigUpdate};
@@ -28,10 +30,18 @@ pub(super) struct Applier {
     upstream_tls: UpstreamTlsClients,
 }
 
+/// Who has a socket.
+struct Owner {
+    gateway: GatewayId,
+    /// The first listener of those that share it.
+    listener: Arc<Listener>,
+    carried: Carried,
+}
+
 /// The sockets that the Gateways want, and who gets each.
 #[derive(Default)]
 struct Wanted {
-    owners: BTreeMap<SocketAddr, (GatewayId, Arc<Listener>)>,
+    owners: BTreeMap<SocketKey, Owner>,
     /// Listeners that want a socket of another Gateway, or of another protocol.
     conflicts: BTreeMap<(GatewayId, ListenerKey), String>,
 }
@@ -48,8 +58,8 @@ impl Applier {
         let changes_nothing = self.changes_nothing(&update);
         let forgotten = self.take_in(update);
         let wanted = self.wanted();
-        let addresses = wanted.owners.keys().copied().collect();
-        let changes = self.sockets.follow(&addresses, workers.len());
+        let keys = wanted.owners.keys().copied().collect();
+        let changes = self.sockets.follow(&keys, workers.len());
         shared.set_room(self.sockets.room_for_connections(workers.len()));
         if changes_nothing && changes.is_empty() {
             // A look at ports that are still in use: no new generation, nothing to measure.
@@ -102,18 +112,25 @@ impl Applier {
         let mut wanted = Wanted::default();
         for (id, gateway) in &self.gateways {
             for listener in gateway.listeners() {
-                for address in addresses(listener) {
-                    let first = (id.clone(), Arc::clone(listener));
-                    let (owner, other) = wanted.owners.entry(address).or_insert(first);
-                    let conflict = if owner != id {
-                        format!("{address} is in use by Gateway {owner}")
-                    } else if is_tls(other) != is_tls(listener) {
+                for key @ (_, address) in sockets(listener) {
+                    let carried = carried(listener);
+                    let owner = wanted.owners.entry(key).or_insert_with(|| Owner {
+                        gateway: id.clone(),
+                        listener: Arc::clone(listener),
+                        carried,
+                    });
+                    let conflict = if owner.gateway != *id {
+                        format!("{address} is in use by Gateway {}", owner.gateway)
+                    } else if owner.listener.key == listener.key {
+                        continue;
+                    } else if let Some(both) = owner.carried.with(carried) {
+                        owner.carried = both;
+                        continue;
+                    } else {
                         format!(
                             "{address} is in use by listener {} for another protocol",
-                            other.key
+                            owner.listener.key
                         )
-                    } else {
-                        continue;
                     };
                     wanted.conflicts.insert((id.clone(), listener.key.clone()), conflict);
                 }
@@ -123,14 +140,22 @@ impl Applier {
     }
 
     fn snapshot(&self, wanted: &Wanted) -> Snapshot {
-        let port = |(address, (id, listener)): (&SocketAddr, &(GatewayId, Arc<Listener>))| {
-            let gateway = Arc::clone(self.gateways.get(id)?.state());
-            let first_listener = Arc::clone(listener);
-            Some((*address, Port { gateway, tls: is_tls(listener), first_listener }))
+        let ports = |wanted_transport: TransportProtocol| {
+            let of_transport =
+                wanted.owners.iter().filter_map(move |((transport, address), owner)| {
+                    (*transport == wanted_transport).then_some((*address, owner))
+                });
+            let port = |(address, owner): (SocketAddr, &Owner)| {
+                let gateway = Arc::clone(self.gateways.get(&owner.gateway)?.state());
+                let first_listener = Arc::clone(&owner.listener);
+                Some((address, Port { gateway, carried: owner.carried, first_listener }))
+            };
+            of_transport.filter_map(port).collect()
         };
         Snapshot {
             generation: self.generation,
-            ports: wanted.owners.iter().filter_map(port).collect(),
+            ports: ports(TransportProtocol::Tcp),
+            udp_ports: ports(TransportProtocol::Udp),
         }
     }
 
@@ -149,9 +174,9 @@ impl Applier {
                     .collect(),
                 unusable_addresses: gateway
                     .listeners()
-                    .flat_map(|listener| addresses(listener))
-                    .filter_map(|address| match self.sockets.failure(&address)? {
-                        Failure::AddressMissing(why) => Some((address.ip(), (*why).to_owned())),
+                    .flat_map(|listener| sockets(listener))
+                    .filter_map(|key| match self.sockets.failure(&key)? {
+                        Failure::AddressMissing(why) => Some((key.1.ip(), (*why).to_owned())),
                         Failure::Unbound(_) => None,
                     })
                     .collect(),
@@ -170,7 +195,7 @@ impl Applier {
         if let Some(conflict) = wanted.conflicts.get(&(id.clone(), listener.key.clone())) {
             return Some(conflict.clone());
         }
-        let failures = addresses(listener).filter_map(|a| match self.sockets.failure(&a)? {
+        let failures = sockets(listener).filter_map(|key| match self.sockets.failure(&key)? {
             Failure::Unbound(why) => Some(why.clone()),
             Failure::AddressMissing(_) => None,
         });
@@ -185,9 +210,10 @@ impl Applier {
         for (id, gateway) in &self.gateways {
             for listener in gateway.listeners() {
                 let key = (id.clone(), listener.key.clone());
-                let ours = addresses(listener)
-                    .filter(|a| self.sockets.is_bound(a) && !wanted.conflicts.contains_key(&key));
-                bound.extend(ours.map(|address| BoundListener {
+                let ours = sockets(listener).filter(|socket| {
+                    self.sockets.is_bound(socket) && !wanted.conflicts.contains_key(&key)
+                });
+                bound.extend(ours.map(|(_, address)| BoundListener {
                     gateway: id.clone(),
                     listener: listener.key.clone(),
                     address,
@@ -218,7 +244,8 @@ impl Applier {
         };
         for gateway in self.gateways.values() {
             applied.listeners += gateway.listeners().count();
-            applied.rules += gateway.counts().rules;
+            applied.http_rules += gateway.counts().http_rules;
+            applied.stream_rules += gateway.counts().stream_rules;
             applied.backends += gateway.counts().backends;
             applied.certificates += gateway.certificates().len();
         }
@@ -226,19 +253,41 @@ impl Applier {
     }
 }
 
-fn addresses(listener: &Listener) -> impl Iterator<Item = SocketAddr> {
-    let port = listener.port;
-    listener.addresses.iter().map(move |address| SocketAddr::new(*address, port))
+fn sockets(listener: &Listener) -> impl Iterator<Item = SocketKey> {
+    let (transport, port) = (listener.protocol.transport(), listener.port);
+    listener.addresses.iter().map(move |address| (transport, SocketAddr::new(*address, port)))
 }
 
-fn is_tls(listener: &Listener) -> bool {
-    matches!(listener.protocol, ListenerProtocol::Https { .. })
+fn carried(listener: &Listener) -> Carried {
+    match listener.protocol {
+        ListenerProtocol::Http => Carried::Http,
+        ListenerProtocol::Https { .. } => Carried::Tls { routed: false },
+        ListenerProtocol::TlsTerminate { .. } | ListenerProtocol::TlsPassthrough => {
+            Carried::Tls { routed: true }
+        }
+        ListenerProtocol::Tcp => Carried::Bytes,
+        ListenerProtocol::Udp => Carried::Datagrams,
+    }
+}
+
+impl Carried {
+    /// What a port carries that carries both; none where that cannot be told apart (GW-2, GW-3).
+    fn with(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Tls { routed: one }, Self::Tls { routed: other }) => {
+                Some(Self::Tls { routed: one || other })
+            }
+            (Self::Http, Self::Http) => Some(Self::Http),
+            // Neither has a name by which connections or datagrams find one of several listeners.
+            _ => None,
+        }
+    }
 }
 
 /// Tells the workers what changed, and waits until each has followed.
 fn tell(workers: &[WorkerHandle], changes: SocketChanges, forgotten: Forgotten) {
     let (done, finished) = mpsc::channel();
-    for (address, sockets) in changes.added {
+    for ((_, address), sockets) in changes.added {
         for (worker, socket) in workers.iter().zip(sockets) {
             worker.send(Command::Listen { address, socket, done: done.clone() });
         }
@@ -246,8 +295,8 @@ fn tell(workers: &[WorkerHandle], changes: SocketChanges, forgotten: Forgotten) 
     let forgotten = Arc::new(forgotten);
     for worker in workers {
         if !changes.removed.is_empty() {
-            let addresses = changes.removed.clone();
-            worker.send(Command::Unlisten { addresses, done: done.clone() });
+            let sockets = changes.removed.clone();
+            worker.send(Command::Unlisten { sockets, done: done.clone() });
         }
         let forgotten = Arc::clone(&forgotten);
         worker.send(Command::Forget { forgotten, done: done.clone() });

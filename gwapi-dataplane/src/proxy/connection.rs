@@ -38,8 +38,9 @@ use super::io::{ClientIo, OpenEnd};
 use super::rarely::rarely;
 use super::request;
 use super::service::{self, StreamReset};
-use super::snapshot::ListenerState;
+use super::snapshot::{Carried, ListenerState};
 use super::stall::StreamExecutor;
+use super::streams;
 use super::tls::ALPN_H2;
 use super::worker::{Phase, Slot, Worker};
 use crate::Limits;
@@ -189,11 +190,11 @@ fn lifetime(age: Duration, random: u16) -> Duration {
 }
 
 /// A connection of which nothing is known yet.
-struct Accepted {
-    worker: Rc<Worker>,
+pub(super) struct Accepted {
+    pub(super) worker: Rc<Worker>,
     peer: SocketAddr,
-    socket: SocketAddr,
-    slot: Slot,
+    pub(super) socket: SocketAddr,
+    pub(super) slot: Slot,
 }
 
 /// Serves a connection that was accepted on `socket`, until it ends.
@@ -210,7 +211,15 @@ pub(super) async fn serve(
     let served = match first {
         // In boxes, here and below: each connection has room for what it does, not for all that it
         // could do.
-        FirstListener::Tls(gateway) => Box::pin(accepted.serve_tls(io, &gateway)).await,
+        FirstListener::Tls(gateway, until) => {
+            Box::pin(accepted.serve_https(io, &gateway, until)).await
+        }
+        FirstListener::RoutedTls(gateway, until) => {
+            Box::pin(streams::serve_tls(accepted, io, &gateway, until)).await
+        }
+        FirstListener::Bytes(listener) => {
+            Box::pin(streams::serve_bytes(accepted, io, &listener)).await
+        }
         FirstListener::Clear(listener) => Box::pin(accepted.serve_clear(io, listener)).await,
     };
     if let Err(error) = served {
@@ -220,7 +229,11 @@ pub(super) async fn serve(
 
 enum FirstListener {
     Clear(Rc<CoreListener>),
-    Tls(GatewayId),
+    /// With the end of the time that a handshake may take.
+    Tls(GatewayId, Instant),
+    /// The same where TLSRoutes may have the connection.
+    RoutedTls(GatewayId, Instant),
+    Bytes(Rc<CoreListener>),
 }
 
 impl Accepted {
@@ -229,11 +242,17 @@ impl Accepted {
         let snapshot = self.worker.snapshot();
         let port = snapshot.ports.get(&self.socket)?;
         let gateway = &port.gateway.id;
-        Some(if port.tls {
-            FirstListener::Tls(gateway.clone())
-        } else {
-            FirstListener::Clear(self.worker.core.listener(gateway, &port.first_listener))
-        })
+        let listener = || self.worker.core.listener(gateway, &port.first_listener);
+        let until = || Instant::now() + self.worker.limits.handshake_timeout;
+        match port.carried {
+            Carried::Http => Some(FirstListener::Clear(listener())),
+            Carried::Tls { routed: false } => Some(FirstListener::Tls(gateway.clone(), until())),
+            Carried::Tls { routed: true } => {
+                Some(FirstListener::RoutedTls(gateway.clone(), until()))
+            }
+            Carried::Bytes => Some(FirstListener::Bytes(listener())),
+            Carried::Datagrams => None,
+        }
     }
 
     async fn serve_clear(self, mut io: ClientIo, listener: Rc<CoreListener>) -> io::Result<()> {
@@ -253,9 +272,14 @@ impl Accepted {
         serve_http(connection, io, arrival, http2).await
     }
 
-    async fn serve_tls(self, io: ClientIo, gateway: &GatewayId) -> io::Result<()> {
-        let limit = self.worker.limits.handshake_timeout;
-        let handshake = tokio::time::timeout(limit, Box::pin(self.handshake(io))).await;
+    /// Serves HTTPS, with a handshake that is over by `until`.
+    pub(super) async fn serve_https(
+        self,
+        io: ClientIo,
+        gateway: &GatewayId,
+        until: Instant,
+    ) -> io::Result<()> {
+        let handshake = tokio::time::timeout_at(until, Box::pin(self.handshake(io))).await;
         let (stream, listener, client_auth) = match handshake {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(Unshaken { reason, error })) => {

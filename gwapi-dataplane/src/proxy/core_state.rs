@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gwapi_translate::ir::{
     BackendKey, BackendProtocol, Endpoints, GatewayId, HttpRule, Listener, ListenerKey, RuleKey,
-    WeightedBackend,
+    StreamRule, WeightedBackend,
 };
 use gwapi_translate::weighted::WeightedChoice;
 
@@ -39,6 +39,7 @@ pub(super) fn address<T>(object: &Arc<T>) -> usize {
 pub(super) struct CoreState {
     listeners: RefCell<ConfigMap<usize, Rc<CoreListener>>>,
     rules: RefCell<ConfigMap<usize, Rc<CoreRule>>>,
+    stream_rules: RefCell<ConfigMap<usize, Rc<CoreStreamRule>>>,
     backends: RefCell<ConfigMap<usize, Rc<CoreBackend>>>,
     choices: RefCell<ConfigMap<(GatewayId, RuleKey), Rc<Choice>>>,
 }
@@ -58,6 +59,12 @@ pub(super) struct CoreRule {
     pub(super) backend_filters: Vec<Filters>,
     /// Where its requests are counted.
     pub(super) series: KnownSeries,
+    choice: Option<Rc<Choice>>,
+}
+
+/// A rule of a TLSRoute, TCPRoute or UDPRoute.
+pub(super) struct CoreStreamRule {
+    pub(super) rule: Arc<StreamRule>,
     choice: Option<Rc<Choice>>,
 }
 
@@ -86,11 +93,22 @@ impl CoreRule {
     /// The position of the backend that the next request goes to; `None` where there is none that
     /// gets any (HB-2, HB-5).
     pub(super) fn pick(&self) -> Option<usize> {
-        match (&self.choice, &*self.rule.backends) {
-            (Some(choice), _) => choice.state.borrow_mut().pick(),
-            (None, [only]) => (only.weight > 0).then_some(0),
-            (None, _) => None,
-        }
+        pick(self.choice.as_deref(), &self.rule.backends)
+    }
+}
+
+impl CoreStreamRule {
+    /// The same for the next connection or flow of datagrams (L4-5).
+    pub(super) fn pick(&self) -> Option<usize> {
+        pick(self.choice.as_deref(), &self.rule.backends)
+    }
+}
+
+fn pick(choice: Option<&Choice>, backends: &[WeightedBackend]) -> Option<usize> {
+    match (choice, backends) {
+        (Some(choice), _) => choice.state.borrow_mut().pick(),
+        (None, [only]) => (only.weight > 0).then_some(0),
+        (None, _) => None,
     }
 }
 
@@ -170,22 +188,44 @@ impl CoreState {
                 filters: Filters::new(&rule.filters),
                 backend_filters: rule.backends.iter().map(|b| Filters::new(&b.filters)).collect(),
                 series: KnownSeries::default(),
-                choice: (rule.backends.len() > 1).then(|| self.choice(gateway, rule)),
+                choice: self.choice(gateway, &rule.key, &rule.backends),
                 rule: Arc::clone(rule),
             })
         });
         Rc::clone(entry)
     }
 
-    fn choice(&self, gateway: &GatewayId, rule: &HttpRule) -> Rc<Choice> {
-        let mut choices = self.choices.borrow_mut();
-        let key = (gateway.clone(), rule.key.clone());
-        if let Some(choice) = choices.get(&key).filter(|choice| choice.is_of(&rule.backends)) {
-            return Rc::clone(choice);
+    pub(super) fn stream_rule(
+        &self,
+        gateway: &GatewayId,
+        rule: &Arc<StreamRule>,
+    ) -> Rc<CoreStreamRule> {
+        let mut rules = self.stream_rules.borrow_mut();
+        let entry = rules.entry(address(rule)).or_insert_with(|| {
+            let choice = self.choice(gateway, &rule.key, &rule.backends);
+            Rc::new(CoreStreamRule { choice, rule: Arc::clone(rule) })
+        });
+        Rc::clone(entry)
+    }
+
+    /// The choice among several backends; none where there is nothing to choose.
+    fn choice(
+        &self,
+        gateway: &GatewayId,
+        rule: &RuleKey,
+        backends: &[WeightedBackend],
+    ) -> Option<Rc<Choice>> {
+        if backends.len() < 2 {
+            return None;
         }
-        let choice = Rc::new(Choice::new(&rule.backends));
+        let mut choices = self.choices.borrow_mut();
+        let key = (gateway.clone(), rule.clone());
+        if let Some(choice) = choices.get(&key).filter(|choice| choice.is_of(backends)) {
+            return Some(Rc::clone(choice));
+        }
+        let choice = Rc::new(Choice::new(backends));
         choices.insert(key, Rc::clone(&choice));
-        choice
+        Some(choice)
     }
 
     pub(super) fn backend(&self, pool: &Pool, entry: &Arc<BackendEntry>) -> Rc<CoreBackend> {
@@ -208,6 +248,7 @@ impl CoreState {
         for object in &forgotten.objects {
             self.listeners.borrow_mut().remove(object);
             self.rules.borrow_mut().remove(object);
+            self.stream_rules.borrow_mut().remove(object);
             self.backends.borrow_mut().remove(object);
         }
         for rule in &forgotten.rules {

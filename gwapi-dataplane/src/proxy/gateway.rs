@@ -14,7 +14,7 @@ use super::certificates::Certificates;
 use super::client_auth::ClientAuth;
 use super::core_state::{Forgotten, address};
 use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
-use super::tls::ListenerTls;
+use super::tls::{Inside, ListenerTls};
 use super::upstream::UpstreamTlsClients;
 
 /// A Gateway's configuration, and everything that is made of it.
@@ -31,7 +31,8 @@ pub(super) struct Gateway {
 /// How many resources of a kind a configuration has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
-    pub(super) rules: usize,
+    pub(super) http_rules: usize,
+    pub(super) stream_rules: usize,
     pub(super) backends: usize,
 }
 
@@ -95,7 +96,9 @@ impl Gateway {
         }
         let rules_gone = changed.iter().filter(|key| !self.config.0.contains_key(key));
         forgotten.rules.extend(rules_gone.filter_map(|key| match key {
-            IrKey::HttpRule(rule) => Some((self.state.id.clone(), rule.clone())),
+            IrKey::HttpRule(rule) | IrKey::StreamRule(rule) => {
+                Some((self.state.id.clone(), rule.clone()))
+            }
             _ => None,
         }));
         // Certificates come first: some are shown to backends.
@@ -125,7 +128,8 @@ impl Gateway {
     fn count(&mut self, key: &IrKey, change: impl Fn(&mut usize)) {
         if self.config.0.contains_key(key) {
             match key {
-                IrKey::HttpRule(_) => change(&mut self.counts.rules),
+                IrKey::HttpRule(_) => change(&mut self.counts.http_rules),
+                IrKey::StreamRule(_) => change(&mut self.counts.stream_rules),
                 IrKey::Backend(_) => change(&mut self.counts.backends),
                 IrKey::Listener(_) | IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
             }
@@ -137,6 +141,7 @@ impl Gateway {
         match (self.config.0.get(key), key) {
             (Some(IrResource::Listener(listener)), _) => forgotten.objects.push(address(listener)),
             (Some(IrResource::HttpRule(rule)), _) => forgotten.objects.push(address(rule)),
+            (Some(IrResource::StreamRule(rule)), _) => forgotten.objects.push(address(rule)),
             (_, IrKey::Backend(backend) | IrKey::Endpoints(backend)) => {
                 forgotten.objects.extend(self.state.backends.get(backend).map(address));
             }
@@ -150,8 +155,9 @@ impl Gateway {
             self.forget(key, forgotten);
         }
         let id = &self.state.id;
-        let rules = self.config.http_rules().map(|rule| (id.clone(), rule.key.clone()));
-        forgotten.rules.extend(rules);
+        let http = self.config.http_rules().map(|rule| &rule.key);
+        let streams = self.config.stream_rules().map(|rule| &rule.key);
+        forgotten.rules.extend(http.chain(streams).map(|rule| (id.clone(), rule.clone())));
     }
 
     fn backends(&self, changed: &BTreeSet<IrKey>, clients: &mut UpstreamTlsClients) -> BackendMap {
@@ -243,13 +249,17 @@ impl Gateway {
         listener: &Listener,
         client_auth: Option<&Arc<ClientAuth>>,
     ) -> Option<ListenerTls> {
-        let ListenerProtocol::Https { certificates, .. } = &listener.protocol else { return None };
-        let usable = certificates.iter().filter_map(|key| self.certificates.usable(key));
+        let usable =
+            listener.protocol.certificates().iter().filter_map(|key| self.certificates.usable(key));
         let usable: Vec<_> = usable.map(Arc::clone).collect();
         if usable.is_empty() || client_auth.is_some_and(|it| it.refuses_all()) {
             return None;
         }
-        ListenerTls::new(usable, client_auth, self.tls.get(&listener.key))
+        let inside = match listener.protocol {
+            ListenerProtocol::TlsTerminate { .. } => Inside::Bytes,
+            _ => Inside::Http,
+        };
+        ListenerTls::new(usable, client_auth, inside, self.tls.get(&listener.key))
             .inspect_err(|error| tracing::error!(listener = %listener.key, %error, "no TLS"))
             .ok()
     }

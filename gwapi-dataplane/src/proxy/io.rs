@@ -41,7 +41,8 @@ pub(super) struct ClientIo {
     arrival: Arrival,
     congestion: Congestion,
     open_end: OpenEnd,
-    stall_timeout: Duration,
+    /// None where a write may wait for ever.
+    stall_timeout: Option<Duration>,
     pace: Pace,
     stalled: Option<Stall>,
 }
@@ -78,7 +79,7 @@ impl ClientIo {
             arrival: Arrival::default(),
             congestion: Congestion::default(),
             open_end: OpenEnd::default(),
-            stall_timeout: limits.write_stall_timeout,
+            stall_timeout: Some(limits.write_stall_timeout),
             pace: Pace::new(limits, limits.write_stall_timeout),
             stalled: None,
         }
@@ -113,6 +114,19 @@ impl ClientIo {
         }
     }
 
+    /// Reads ahead once more, and gives what that added: nothing at the end. Nothing is consumed.
+    pub(super) async fn read_ahead(&mut self) -> io::Result<&[u8]> {
+        let added = poll_fn(|cx| self.poll_read_ahead(cx)).await?;
+        Ok(&self.read_ahead[self.read_ahead.len() - added..])
+    }
+
+    /// From now on the client may take what it is sent as slowly as it likes: whoever carries its bytes
+    /// judges silence.
+    pub(super) fn take_any_pace(&mut self) {
+        self.stall_timeout = None;
+        self.pace = Pace::any();
+    }
+
     /// Reads ahead once. A connection that waits for it holds no memory for what may come.
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut buffer = [const { MaybeUninit::uninit() }; READ_AHEAD];
@@ -138,7 +152,7 @@ impl ClientIo {
             return write;
         }
         self.congestion.began();
-        let limit = self.stall_timeout;
+        let Some(limit) = self.stall_timeout else { return Poll::Pending };
         let stalled = self.stalled.get_or_insert_with(|| {
             let since = Instant::now();
             Stall { since, end: Box::pin(tokio::time::sleep_until(since + limit)) }

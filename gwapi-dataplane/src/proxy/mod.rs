@@ -6,6 +6,8 @@
 //!  ───────────────────────────────────────────────────────────────────────────
 //!  worker ─► accept ─► connection ─► service ─► plan ─► upstream      a core
 //!                                       └─► reply, body, tunnel
+//!                    └─► streams ─► relay
+//!         └► datagrams
 //! ```
 
 mod accept;
@@ -20,6 +22,7 @@ mod connection;
 mod copy;
 mod core_state;
 mod cors;
+mod datagrams;
 mod drain;
 mod failure;
 mod filters;
@@ -40,6 +43,7 @@ mod pace;
 mod plan;
 mod present;
 mod rarely;
+mod relay;
 mod replay;
 mod reply;
 mod request;
@@ -48,6 +52,7 @@ mod shared;
 mod snapshot;
 mod sockets;
 mod stall;
+mod streams;
 mod timers;
 mod tls;
 mod tunnel;

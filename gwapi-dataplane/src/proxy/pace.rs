@@ -33,6 +33,11 @@ impl Pace {
         }
     }
 
+    /// No rate is asked for.
+    pub(super) fn any() -> Self {
+        Self { per_byte: None, credit: Duration::ZERO, most: Duration::ZERO, too_slow: false }
+    }
+
     /// Takes note of so many bytes that moved after the proxy had waited for so long; false where
     /// that is too slow by now.
     pub(super) fn moved(&mut self, bytes: usize, waited: Duration) -> bool {

@@ -20,7 +20,7 @@ use super::filters::{Filters, Redirected, location, rewrite_path};
 use super::present::Present;
 use super::reply::LocalReply;
 use super::request::{self, Target};
-use super::snapshot::{GatewayState, Snapshot};
+use super::snapshot::{Carried, GatewayState, Snapshot};
 use super::worker::Worker;
 
 /// What to do with a request.
@@ -80,7 +80,12 @@ pub(super) fn plan(
     let Some(port) = snapshot.ports.get(&connection.socket) else {
         return Err(LocalReply::NotFound("nothing is served here any more"));
     };
-    if port.tls != connection.tls.is_some() {
+    let is_of_this_kind = match port.carried {
+        Carried::Http => connection.tls.is_none(),
+        Carried::Tls { .. } => connection.tls.is_some(),
+        Carried::Bytes | Carried::Datagrams => false,
+    };
+    if !is_of_this_kind {
         // The connection came when the listener was of the other kind: what is meant for TLS must not
         // go in the clear.
         connection.leave();

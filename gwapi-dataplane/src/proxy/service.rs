@@ -141,6 +141,10 @@ fn message(
     match fields.way.backend.protocol() {
         BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrading))),
         BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
+        // No configuration of ours has it: such backends have keys of their own.
+        BackendProtocol::Tcp | BackendProtocol::Udp => {
+            Err(LocalReply::NoBackend("the backend does not speak HTTP"))
+        }
     }
 }
 

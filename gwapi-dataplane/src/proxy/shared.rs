@@ -33,6 +33,17 @@ pub(super) struct Shared {
     room: AtomicUsize,
     pub(super) overload: Overload,
     places: Arc<Places>,
+    udp_sessions: Arc<AtomicUsize>,
+}
+
+/// The place of one flow of datagrams among those of all workers, until dropped.
+#[derive(Debug)]
+pub(super) struct UdpPlace(Arc<AtomicUsize>);
+
+impl Drop for UdpPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The connections of all workers.
@@ -76,6 +87,7 @@ impl Shared {
             room: AtomicUsize::new(usize::MAX),
             overload: Overload::default(),
             places: Arc::new(places),
+            udp_sessions: Arc::default(),
         }
     }
 
@@ -113,6 +125,20 @@ impl Shared {
     pub(super) fn place(&self) -> Place {
         self.places.taken.fetch_add(1, Ordering::SeqCst);
         Place(Arc::clone(&self.places))
+    }
+
+    /// A place for a flow of datagrams, if there is one.
+    pub(super) fn try_udp_place(&self) -> Option<UdpPlace> {
+        let limit = self.limits.max_udp_sessions;
+        let next = |taken| (taken < limit).then_some(taken + 1);
+        let taken = self.udp_sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        taken.is_ok().then(|| UdpPlace(Arc::clone(&self.udp_sessions)))
+    }
+
+    /// The same, whether there is one or not.
+    pub(super) fn udp_place(&self) -> UdpPlace {
+        self.udp_sessions.fetch_add(1, Ordering::Relaxed);
+        UdpPlace(Arc::clone(&self.udp_sessions))
     }
 
     /// Connections that a worker may hold at a time: what the limits say, or what descriptors there

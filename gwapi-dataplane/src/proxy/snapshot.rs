@@ -28,16 +28,31 @@ pub(super) type BackendMap = imbl::GenericHashMap<
 pub(super) struct Snapshot {
     /// Counted from 1; 0 is the empty one that a proxy starts with.
     pub(super) generation: u64,
-    /// By address as bound.
+    /// Of TCP, by address as bound.
     pub(super) ports: ConfigMap<SocketAddr, Port>,
+    /// Of UDP, by address as bound.
+    pub(super) udp_ports: ConfigMap<SocketAddr, Port>,
+}
+
+/// What a port carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// HTTP in the clear.
+    Http,
+    /// What begins with a ClientHello: HTTPS, and TLS for TLSRoutes where some listener has them
+    /// (GW-4).
+    Tls { routed: bool },
+    /// Bytes.
+    Bytes,
+    /// Datagrams.
+    Datagrams,
 }
 
 /// What is behind a socket.
 #[derive(Clone)]
 pub(super) struct Port {
     pub(super) gateway: Arc<GatewayState>,
-    /// Whether connections start with a TLS handshake.
-    pub(super) tls: bool,
+    pub(super) carried: Carried,
     /// Stands for all listeners of the socket where none is chosen yet.
     pub(super) first_listener: Arc<Listener>,
 }

@@ -1,10 +1,12 @@
-//! Sockets that accept connections: bound once, kept as long as a listener wants them.
+//! Sockets that accept connections or receive datagrams: bound once, kept as long as a listener wants
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use gwapi_translate::ir::TransportProtocol;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -21,11 +23,21 @@ const LEFT_FOR_CONNECTIONS: usize = 4;
 /// files that are read.
 const SPARE: usize = 16;
 
-/// The sockets of a proxy, by address as wanted.
+/// A socket as it is wanted. TCP and UDP have ports of their own (GW-2).
+pub(super) type SocketKey = (TransportProtocol, SocketAddr);
+
+/// A socket of one worker.
+#[derive(Debug)]
+pub(super) enum BoundSocket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// The sockets of a proxy, by transport protocol and address as wanted.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    bound: BTreeSet<SocketAddr>,
-    failed: BTreeMap<SocketAddr, Failure>,
+    bound: BTreeSet<SocketKey>,
+    failed: BTreeMap<SocketKey, Failure>,
     /// Descriptors that the process had before the first socket: what runtimes, logs and the like
     /// need. Those of connections are none of them.
     others: Option<usize>,
@@ -43,10 +55,10 @@ pub(super) enum Failure {
 /// What workers have to do to follow a change of the sockets.
 #[derive(Debug, Default)]
 pub(super) struct SocketChanges {
-    /// New sockets, one for each worker; connections wait in them until a worker accepts.
-    pub(super) added: Vec<(SocketAddr, Vec<TcpListener>)>,
+    /// New sockets, one for each worker; what comes waits in them until a worker takes it.
+    pub(super) added: Vec<(SocketKey, Vec<BoundSocket>)>,
     /// Sockets that nothing wants any more.
-    pub(super) removed: Vec<SocketAddr>,
+    pub(super) removed: Vec<SocketKey>,
 }
 
 impl SocketChanges {
@@ -57,34 +69,30 @@ impl SocketChanges {
 
 impl Sockets {
     /// Binds what is wanted and not bound yet, lower ports first. Sockets that stay are not touched.
-    pub(super) fn follow(
-        &mut self,
-        wanted: &BTreeSet<SocketAddr>,
-        workers: usize,
-    ) -> SocketChanges {
+    pub(super) fn follow(&mut self, wanted: &BTreeSet<SocketKey>, workers: usize) -> SocketChanges {
         let mut failed = BTreeMap::new();
         let mut changes = SocketChanges::default();
         let limit = open_files_limit();
         let room = self.room(limit);
         let mut listening = wanted.intersection(&self.bound).count() * workers;
         let mut too_many = Vec::new();
-        for addresses in self.missing(wanted).into_values() {
+        for keys in self.missing(wanted).into_values() {
             // All addresses of a port or none: half a listener helps nobody.
-            if listening + addresses.len() * workers > room {
-                too_many.extend(addresses);
+            if listening + keys.len() * workers > room {
+                too_many.extend(keys);
                 continue;
             }
-            for address in addresses {
+            for key in keys {
                 let mut ours = self.bound.iter().chain(changes.added.iter().map(|(new, _)| new));
-                let shares_port = ours.any(|ours| overlap(*ours, address));
-                match bind(address, workers, shares_port) {
+                let shares_port = ours.any(|ours| overlap(*ours, key));
+                match bind(key, workers, shares_port) {
                     Ok(sockets) => {
                         listening += sockets.len();
-                        changes.added.push((address, sockets));
+                        changes.added.push((key, sockets));
                     }
-                    Err(error) if is_too_many(&error) => too_many.push(address),
+                    Err(error) if is_too_many(&error) => too_many.push(key),
                     Err(error) => {
-                        failed.insert(address, explain(address, &error, wanted));
+                        failed.insert(key, explain(key, &error, wanted));
                     }
                 }
             }
@@ -118,28 +126,32 @@ impl Sockets {
     }
 
     /// What is wanted and not bound yet, by port.
-    fn missing(&self, wanted: &BTreeSet<SocketAddr>) -> BTreeMap<u16, Vec<SocketAddr>> {
-        let mut missing: BTreeMap<u16, Vec<SocketAddr>> = BTreeMap::new();
-        for address in wanted.difference(&self.bound) {
-            missing.entry(address.port()).or_default().push(*address);
+    fn missing(
+        &self,
+        wanted: &BTreeSet<SocketKey>,
+    ) -> BTreeMap<(u16, TransportProtocol), Vec<SocketKey>> {
+        let mut missing: BTreeMap<_, Vec<SocketKey>> = BTreeMap::new();
+        for key @ (transport, address) in wanted.difference(&self.bound) {
+            missing.entry((address.port(), *transport)).or_default().push(*key);
         }
         missing
     }
 
-    /// Whether an address is bound.
-    pub(super) fn is_bound(&self, address: &SocketAddr) -> bool {
-        self.bound.contains(address)
+    /// Whether a socket is bound.
+    pub(super) fn is_bound(&self, key: &SocketKey) -> bool {
+        self.bound.contains(key)
     }
 
-    /// Why a wanted address is not bound.
-    pub(super) fn failure(&self, address: &SocketAddr) -> Option<&Failure> {
-        self.failed.get(address)
+    /// Why a wanted socket is not bound.
+    pub(super) fn failure(&self, key: &SocketKey) -> Option<&Failure> {
+        self.failed.get(key)
     }
 }
 
-/// Whether one of the addresses means the other as well, so that they meet on one port.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port()
+/// Whether the address of one socket means that of the other as well, so that they meet on one port.
+fn overlap((a_carries, a): SocketKey, (b_carries, b): SocketKey) -> bool {
+    a_carries == b_carries
+        && a.port() == b.port()
         && a.is_ipv4() == b.is_ipv4()
         && (a.ip().is_unspecified() || b.ip().is_unspecified())
 }
@@ -149,28 +161,36 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 /// The sockets share the port by SO_REUSEPORT, which another process of the same user could join
 /// unnoticed, and take part of the connections. So a first socket without it asks whether the port
 /// is free; it cannot where another socket of ours (`shares_port`) has the port already.
-fn bind(address: SocketAddr, workers: usize, shares_port: bool) -> io::Result<Vec<TcpListener>> {
+fn bind(key: SocketKey, workers: usize, shares_port: bool) -> io::Result<Vec<BoundSocket>> {
+    let (transport, address) = key;
     if !shares_port {
-        let probe = socket(address)?;
+        let probe = socket(key)?;
         probe.bind(&SockAddr::from(address))?;
     }
     (0..workers)
         .map(|_| {
-            let socket = socket(address)?;
+            let socket = socket(key)?;
             socket.set_reuse_port(true)?;
             socket.bind(&SockAddr::from(address))?;
             socket.set_nonblocking(true)?;
-            // What it accepts inherits these.
-            socket.set_tcp_nodelay(true)?;
-            socket.set_tcp_notsent_lowat(UNSENT)?;
+            if transport == TransportProtocol::Tcp {
+                // What it accepts inherits these.
+                socket.set_tcp_nodelay(true)?;
+                socket.set_tcp_notsent_lowat(UNSENT)?;
+            }
             Ok(socket)
         })
         .collect::<io::Result<Vec<_>>>()?
         .into_iter()
         .map(|socket| {
-            // Only after every bind has worked: a socket that listens takes connections.
-            socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(match transport {
+                TransportProtocol::Tcp => {
+                    // Only after every bind has worked: a socket that listens takes connections.
+                    socket.listen(BACKLOG)?;
+                    BoundSocket::Tcp(socket.into())
+                }
+                TransportProtocol::Udp => BoundSocket::Udp(socket.into()),
+            })
         })
         .collect()
 }
@@ -179,14 +199,21 @@ fn bind(address: SocketAddr, workers: usize, shares_port: bool) -> io::Result<Ve
 /// slowly is seen to read each time that half of them have gone, and not only after megabytes.
 const UNSENT: u32 = 64 * 1024;
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn socket((transport, address): SocketKey) -> io::Result<Socket> {
+    let (kind, protocol) = match transport {
+        TransportProtocol::Tcp => (Type::STREAM, Protocol::TCP),
+        TransportProtocol::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         // 0.0.0.0 and :: are listeners of their own, side by side.
         socket.set_only_v6(true)?;
     }
-    // Connections of an earlier process that linger in TIME_WAIT do not hold the port.
-    socket.set_reuse_address(true)?;
+    if transport == TransportProtocol::Tcp {
+        // Connections of an earlier process that linger in TIME_WAIT do not hold the port. Of UDP this
+        // would let two processes have it at once.
+        socket.set_reuse_address(true)?;
+    }
     Ok(socket)
 }
 
@@ -199,16 +226,19 @@ fn is_too_many(error: &io::Error) -> bool {
 /// The reason as a user reads it; none where there is nothing to complain about: `::` beside
 /// `0.0.0.0` on a host without IPv6.
 fn explain(
-    address: SocketAddr,
+    (transport, address): SocketKey,
     error: &io::Error,
-    wanted: &BTreeSet<SocketAddr>,
+    wanted: &BTreeSet<SocketKey>,
 ) -> Option<Failure> {
     let port = address.port();
     let v4 = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port);
     let address_missing = error.kind() == io::ErrorKind::AddrNotAvailable
         || error.kind() == io::ErrorKind::Unsupported
         || error.raw_os_error() == Some(ADDRESS_FAMILY_NOT_SUPPORTED);
-    if address.is_ipv6() && address.ip().is_unspecified() && address_missing && wanted.contains(&v4)
+    if address.is_ipv6()
+        && address.ip().is_unspecified()
+        && address_missing
+        && wanted.contains(&(transport, v4))
     {
         return None;
     }
@@ -229,26 +259,30 @@ const ADDRESS_FAMILY_NOT_SUPPORTED: i32 = 97;
 mod tests {
     use super::*;
 
-    fn free_port() -> SocketAddr {
+    fn free_port() -> SocketKey {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        listener.local_addr().expect("bound")
+        tcp(listener.local_addr().expect("bound"))
+    }
+
+    fn tcp(address: SocketAddr) -> SocketKey {
+        (TransportProtocol::Tcp, address)
     }
 
     #[test]
     fn a_port_in_use_is_reported_and_taken_when_it_is_free() {
         let other = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = other.local_addr().expect("bound");
-        let wanted = BTreeSet::from([address]);
+        let wanted = BTreeSet::from([tcp(address)]);
         let mut sockets = Sockets::default();
 
         assert!(sockets.follow(&wanted, 2).added.is_empty());
         let reason = format!("{address} is in use by another process");
-        assert_eq!(sockets.failure(&address), Some(&Failure::Unbound(reason)));
+        assert_eq!(sockets.failure(&tcp(address)), Some(&Failure::Unbound(reason)));
 
         drop(other);
         let added = sockets.follow(&wanted, 2).added;
         assert_eq!(added.iter().map(|(_, sockets)| sockets.len()).collect::<Vec<_>>(), [2]);
-        assert_eq!(sockets.failure(&address), None);
+        assert_eq!(sockets.failure(&tcp(address)), None);
     }
 
     #[test]
@@ -270,15 +304,15 @@ mod tests {
         let v4: SocketAddr = "0.0.0.0:80".parse().expect("an address");
         let v6: SocketAddr = "[::]:80".parse().expect("an address");
         let error = io::Error::from_raw_os_error(ADDRESS_FAMILY_NOT_SUPPORTED);
-        assert_eq!(explain(v6, &error, &BTreeSet::from([v4, v6])), None);
-        let told = explain(v6, &error, &BTreeSet::from([v6]));
+        assert_eq!(explain(tcp(v6), &error, &BTreeSet::from([tcp(v4), tcp(v6)])), None);
+        let told = explain(tcp(v6), &error, &BTreeSet::from([tcp(v6)]));
         assert!(matches!(told, Some(Failure::AddressMissing(_))), "{told:?}");
     }
 
     #[test]
     fn a_wildcard_and_an_address_of_ours_share_a_port() {
         let address = free_port();
-        let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.port());
+        let any = tcp(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), address.1.port()));
         let mut sockets = Sockets::default();
         let first = sockets.follow(&BTreeSet::from([any]), 2);
         let second = sockets.follow(&BTreeSet::from([any, address]), 2);
@@ -286,5 +320,28 @@ mod tests {
         drop((first, second));
         let both = Sockets::default().follow(&BTreeSet::from([any, address]), 2);
         assert_eq!(both.added.len(), 2);
+    }
+
+    #[test]
+    fn tcp_and_udp_have_ports_of_their_own() {
+        let (transport, address) = free_port();
+        let keys = BTreeSet::from([(transport, address), (TransportProtocol::Udp, address)]);
+        let mut sockets = Sockets::default();
+        let added = sockets.follow(&keys, 2).added;
+        assert_eq!(added.len(), 2, "{sockets:?}");
+        // Another process would be told that the port is taken.
+        let error = UdpSocket::bind(address).expect_err("it is bound");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_udp_port_in_use_is_reported() {
+        let other = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let address = other.local_addr().expect("bound");
+        let key = (TransportProtocol::Udp, address);
+        let mut sockets = Sockets::default();
+        assert!(sockets.follow(&BTreeSet::from([key]), 2).added.is_empty());
+        let reason = format!("{address} is in use by another process");
+        assert_eq!(sockets.failure(&key), Some(&Failure::Unbound(reason)));
     }
 }

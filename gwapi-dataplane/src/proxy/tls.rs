@@ -40,7 +40,17 @@ pub(super) enum TlsError {
 pub(super) struct ListenerTls {
     certificates: Vec<Arc<UsableCertificate>>,
     client_auth: Option<Arc<ClientAuth>>,
+    inside: Inside,
     config: Arc<ServerConfig>,
+}
+
+/// What is inside the TLS of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// HTTP, of which version the handshake says (ALPN).
+    Http,
+    /// Bytes, of which nothing is known: no protocol is agreed on (TS-5).
+    Bytes,
 }
 
 impl ListenerTls {
@@ -49,10 +59,12 @@ impl ListenerTls {
     pub(super) fn new(
         certificates: Vec<Arc<UsableCertificate>>,
         client_auth: Option<&Arc<ClientAuth>>,
+        inside: Inside,
         before: Option<&Self>,
     ) -> Result<Self, TlsError> {
         let same = |before: &&Self| {
             before.client_auth.as_ref() == client_auth
+                && before.inside == inside
                 && before.certificates.len() == certificates.len()
                 && before.certificates.iter().zip(&certificates).all(|(a, b)| Arc::ptr_eq(a, b))
         };
@@ -67,7 +79,9 @@ impl ListenerTls {
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(BySni(certificates.clone())));
-        config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+        if inside == Inside::Http {
+            config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+        }
         config.ticketer = Ticketer::new()?;
         config.session_storage = match client_auth {
             // Tickets have an end, what is remembered here has none.
@@ -75,7 +89,7 @@ impl ListenerTls {
             None => ServerSessionMemoryCache::new(SESSIONS),
         };
         let client_auth = client_auth.map(Arc::clone);
-        Ok(Self { certificates, client_auth, config: Arc::new(config) })
+        Ok(Self { certificates, client_auth, inside, config: Arc::new(config) })
     }
 
     pub(super) fn config(&self) -> &Arc<ServerConfig> {

@@ -1,19 +1,15 @@
 //! A tunnel: bytes both ways, once client and endpoint have agreed to leave HTTP.
 
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::io::AsyncReadExt;
 
 use super::account::RequestAccount;
+use super::relay::relay;
 use super::upstream::{Lease, Upgraded};
-
-/// Bytes that are read at once, each way.
-const BUFFER: usize = 8 * 1024;
 
 /// Starts the tunnel. It ends when either side closes, when both are silent for `idle_timeout`, or when
 /// it is as old as a tunnel may be; with it end the request's account and its hold on the endpoint.
@@ -41,40 +37,5 @@ async fn run(client: OnUpgrade, endpoint: Upgraded, idle_timeout: Duration) -> i
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
     let Upgraded { read, write: endpoint_write, read_ahead, _slot } = endpoint;
     let endpoint_read = io::Cursor::new(read_ahead).chain(read);
-    let moved = Notify::new();
-    let both = async {
-        tokio::try_join!(
-            copy(client_read, endpoint_write, &moved),
-            copy(endpoint_read, client_write, &moved),
-        )
-    };
-    let mut both = pin!(both);
-    loop {
-        tokio::select! {
-            biased;
-            copied = &mut both => return copied.map(|(_, sent)| sent),
-            waited = tokio::time::timeout(idle_timeout, moved.notified()) => waited?,
-        }
-    }
-}
-
-/// Copies until the end, which is passed on as the end of writing.
-async fn copy(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    moved: &Notify,
-) -> io::Result<u64> {
-    let mut buffer = [0; BUFFER];
-    let mut copied = 0;
-    loop {
-        let length = from.read(&mut buffer).await?;
-        if length == 0 {
-            to.shutdown().await?;
-            return Ok(copied);
-        }
-        to.write_all(&buffer[..length]).await?;
-        to.flush().await?;
-        copied += length as u64;
-        moved.notify_one();
-    }
+    relay(client_read, client_write, endpoint_read, endpoint_write, idle_timeout).await
 }

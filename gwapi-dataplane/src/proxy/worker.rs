@@ -11,13 +11,16 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use gwapi_translate::ir::TransportProtocol;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::accept;
 use super::core_state::{CoreState, Forgotten};
+use super::datagrams::{self, Listening};
 use super::shared::{Place, Shared};
 use super::snapshot::Snapshot;
+use super::sockets::{BoundSocket, SocketKey};
 use super::timers::Timers;
 use super::upstream::Pool;
 use crate::Limits;
@@ -38,10 +41,10 @@ pub(super) enum Phase {
 
 /// What a worker is told.
 pub(super) enum Command {
-    /// Accept connections from a socket.
-    Listen { address: SocketAddr, socket: std::net::TcpListener, done: Done },
-    /// Take what waits in the sockets of these addresses, then close them.
-    Unlisten { addresses: Vec<SocketAddr>, done: Done },
+    /// Take what comes to a socket.
+    Listen { address: SocketAddr, socket: BoundSocket, done: Done },
+    /// Take what waits in these sockets, then close them.
+    Unlisten { sockets: Vec<SocketKey>, done: Done },
     /// The configuration has changed, and these parts of it are gone.
     Forget { forgotten: Arc<Forgotten>, done: Done },
     /// Go to the next phase of a drain.
@@ -143,13 +146,14 @@ pub(super) struct Worker {
     pub(super) core: CoreState,
     pub(super) pool: Pool,
     pub(super) timers: Timers,
+    pub(super) udp_sessions: datagrams::Sessions,
     snapshot: RefCell<Arc<Snapshot>>,
     phase: watch::Sender<Phase>,
     stopped: Cell<bool>,
     connections: Cell<usize>,
     connection_count: Arc<AtomicUsize>,
     connection_ended: Notify,
-    accepting: RefCell<HashMap<SocketAddr, oneshot::Sender<Done>>>,
+    accepting: RefCell<HashMap<SocketKey, oneshot::Sender<Done>>>,
 }
 
 impl Worker {
@@ -158,6 +162,7 @@ impl Worker {
         Self {
             pool: Pool::new(Arc::clone(&shared.upstream_slots), Rc::clone(&limits)),
             timers: Timers::default(),
+            udp_sessions: datagrams::Sessions::default(),
             limits,
             telemetry,
             core: CoreState::default(),
@@ -221,9 +226,9 @@ impl Worker {
                 self.listen(address, socket);
                 drop(done);
             }
-            Command::Unlisten { addresses, done } => {
-                for address in addresses {
-                    self.unlisten(&address, &done);
+            Command::Unlisten { sockets, done } => {
+                for socket in sockets {
+                    self.unlisten(&socket, &done);
                 }
             }
             Command::Forget { forgotten, done } => {
@@ -235,9 +240,9 @@ impl Worker {
             Command::Enter { phase, done } => {
                 self.phase.send_replace(phase);
                 if phase == Phase::Closing {
-                    let addresses: Vec<_> = self.accepting.borrow().keys().copied().collect();
-                    for address in addresses {
-                        self.unlisten(&address, &done);
+                    let sockets: Vec<_> = self.accepting.borrow().keys().copied().collect();
+                    for socket in sockets {
+                        self.unlisten(&socket, &done);
                     }
                 }
             }
@@ -251,24 +256,32 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, address: SocketAddr, socket: std::net::TcpListener) {
+    fn listen(self: &Rc<Self>, address: SocketAddr, socket: BoundSocket) {
         if *self.phase.borrow() >= Phase::Closing {
             return;
         }
-        let listener = match tokio::net::TcpListener::from_std(socket) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%address, %error, "a worker cannot use its socket");
-                return;
-            }
-        };
         let (stop, stopped) = oneshot::channel();
-        self.accepting.borrow_mut().insert(address, stop);
-        tokio::task::spawn_local(accept::accept(Rc::clone(self), listener, address, stopped));
+        let worker = Rc::clone(self);
+        let taking = match socket {
+            BoundSocket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(|listener| {
+                tokio::task::spawn_local(accept::accept(worker, listener, address, stopped));
+                TransportProtocol::Tcp
+            }),
+            BoundSocket::Udp(socket) => Listening::new(worker, socket, address).map(|listening| {
+                tokio::task::spawn_local(datagrams::receive(listening, stopped));
+                TransportProtocol::Udp
+            }),
+        };
+        match taking {
+            Ok(transport) => {
+                self.accepting.borrow_mut().insert((transport, address), stop);
+            }
+            Err(error) => tracing::error!(%address, %error, "a worker cannot use its socket"),
+        }
     }
 
-    fn unlisten(&self, address: &SocketAddr, done: &Done) {
-        if let Some(stop) = self.accepting.borrow_mut().remove(address) {
+    fn unlisten(&self, socket: &SocketKey, done: &Done) {
+        if let Some(stop) = self.accepting.borrow_mut().remove(socket) {
             // An accept loop that has ended already has nothing left to do.
             let _ = stop.send(done.clone());
         }
@@ -279,6 +292,15 @@ impl Worker {
         // The count changes on this thread alone: nothing ends between the look and the wait.
         while self.connections.get() >= limit {
             self.connection_ended.notified().await;
+        }
+    }
+
+    /// Counts a datagram of a socket that went nowhere.
+    pub(super) fn drop_datagram(&self, socket: &SocketAddr, reason: &'static str) {
+        // Without a listener there is nobody to count it for.
+        if let Some(port) = self.snapshot().udp_ports.get(socket) {
+            let (gateway, listener) = (&port.gateway.id, &port.first_listener.key);
+            self.telemetry.datagram_dropped(gateway, listener, reason);
         }
     }
 

@@ -423,8 +423,8 @@ fn a_list_whose_items_are_no_list_breaks_the_file() {
 fn objects_of_other_kinds_are_named() {
     let text = "\
 apiVersion: gateway.networking.k8s.io/v1
-kind: TLSRoute
-metadata: {name: tls}
+kind: ListenerSet
+metadata: {name: more}
 ---
 apiVersion: example.com/v1
 kind: AllowList
@@ -443,7 +443,7 @@ spec: {}
         .collect();
     assert_eq!(
         found,
-        ["gateway.networking.k8s.io/v1 TLSRoute \"tls\" 1", "example.com/v1 AllowList \"\" 5"]
+        ["gateway.networking.k8s.io/v1 ListenerSet \"more\" 1", "example.com/v1 AllowList \"\" 5"]
     );
 }
 

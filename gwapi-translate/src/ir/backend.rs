@@ -107,7 +107,7 @@ pub enum BackendTrust {
 }
 
 /// Protocol towards a backend (HB-8); inside TLS where the backend has that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BackendProtocol {
     /// HTTP/1.1, WebSocket upgrades included.
     Http1,

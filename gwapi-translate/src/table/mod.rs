@@ -50,6 +50,9 @@ use crate::ir::{
 type Map<K, V> =
     imbl::GenericHashMap<K, V, foldhash::fast::RandomState, imbl::shared_ptr::DefaultSharedPtr>;
 
+/// Listeners that share a port and a hostname.
+type Listeners = Arc<[Arc<Listener>]>;
+
 /// A persistent map that no request looks into: it takes a third of the room.
 type OrdMap<K, V> = imbl::GenericOrdMap<K, V, imbl::shared_ptr::DefaultSharedPtr>;
 
@@ -148,7 +151,7 @@ pub struct RouteTable {
     /// Listeners by port and hostname. Listeners that share both are never in one configuration
     /// (GW-1); if they are, the first by key serves, so that the table does not depend on the
     /// order of changes.
-    ports: Map<(TransportProtocol, u16), HostMap<Arc<[Arc<Listener>]>>>,
+    ports: Map<(TransportProtocol, u16), HostMap<Listeners>>,
     rules: OrdMap<RuleKey, Arc<CompiledRule>>,
     routes: Routes,
     streams: Streams,

@@ -169,9 +169,12 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
 /// GW-8, GW-9, LF-1, LF-2: what the protocol asks for that is not there.
 fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
     match &listener.protocol {
-        Protocol::Http | Protocol::Tcp | Protocol::Udp if listener.tls.is_some() => {
+        Protocol::Http if listener.tls.is_some() => problems.push(Problem::unsupported(
+            "`tls` is set on a listener of protocol HTTP, which is clear text; use HTTPS",
+        )),
+        Protocol::Tcp | Protocol::Udp if listener.tls.is_some() => {
             problems.push(Problem::unsupported(format!(
-                "`tls` is set on a listener of protocol {}, which knows none; use HTTPS or TLS",
+                "`tls` is set on a listener of protocol {}, which looks into nothing; use TLS",
                 listener.protocol
             )));
         }

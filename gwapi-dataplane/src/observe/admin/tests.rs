@@ -229,10 +229,16 @@ fn metrics_add_up_over_workers_and_are_well_formed() {
     workers[0].request(&RequestRecord { status: 503, ended: Ended::ConnectFailed, ..record }, None);
     drop(first);
     workers[1].handshake_failed(Some(&gateway), "timeout");
+    workers[0].connection_rejected(&gateway, &listener, "no_route");
+    workers[1].datagram_dropped(&gateway, &listener, "no_endpoint");
+    let sessions = workers.each_ref().map(|worker| worker.udp_session(&gateway, &listener));
+    let [_open, ended] = sessions;
+    drop(ended);
     telemetry.config_applied(&ConfigApplied {
         generation: 4,
         duration: Duration::from_millis(2),
-        rules: 6,
+        http_rules: 6,
+        stream_rules: 1,
         rejected: 1,
         ..ConfigApplied::default()
     });
@@ -260,6 +266,11 @@ fn metrics_add_up_over_workers_and_are_well_formed() {
         "gwapi_config_generation 4.0".to_owned(),
         "gwapi_config_apply_duration_seconds_sum 0.002".to_owned(),
         r#"gwapi_config_resources{kind="HttpRule"} 6"#.to_owned(),
+        r#"gwapi_config_resources{kind="StreamRule"} 1"#.to_owned(),
+        format!(r#"gwapi_rejected_connections_total{{{port},reason="no_route"}} 1"#),
+        format!(r#"gwapi_udp_dropped_datagrams_total{{{port},reason="no_endpoint"}} 1"#),
+        format!("gwapi_udp_sessions_total{{{port}}} 2"),
+        format!("gwapi_udp_sessions_active{{{port}}} 1"),
         "gwapi_config_rejected_resources_total 1".to_owned(),
         "gwapi_access_log_dropped_lines_total 0".to_owned(),
         "gwapi_ready 1.0".to_owned(),

@@ -96,18 +96,28 @@ pub(super) async fn connect(
     }
 }
 
-async fn dial(place: &Place) -> io::Result<TcpStream> {
-    let (name, port) = match place {
-        Place::Address(address) => return TcpStream::connect(address).await,
-        Place::Name(name, port) => (name, *port),
+/// The addresses of a place that may be used.
+pub(in crate::proxy) async fn resolve(
+    place: &Place,
+) -> io::Result<impl Iterator<Item = SocketAddr> + use<>> {
+    let addresses = match place {
+        Place::Address(address) => vec![*address],
+        // The name is resolved on a thread that may block. Whoever answers for a name must not reach more
+        // through the proxy than who writes one.
+        Place::Name(name, port) => tokio::net::lookup_host((&**name, *port))
+            .await?
+            .filter(|address| !is_refused_endpoint(address.ip()))
+            .collect(),
     };
-    // The name is resolved on a thread that may block.
+    Ok(addresses.into_iter())
+}
+
+async fn dial(place: &Place) -> io::Result<TcpStream> {
+    if let Place::Address(address) = place {
+        return TcpStream::connect(address).await;
+    }
     let mut last = io::Error::other("the name has no address that may be used");
-    for address in tokio::net::lookup_host((&**name, port)).await? {
-        // Whoever answers for a name must not reach more through the proxy than who writes one.
-        if is_refused_endpoint(address.ip()) {
-            continue;
-        }
+    for address in resolve(place).await? {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,

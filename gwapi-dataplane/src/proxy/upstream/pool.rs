@@ -25,9 +25,9 @@ const WARNING_PERIOD: Duration = Duration::from_secs(10);
 
 const SHARED_FAILURE: &str = "the connection that this request waited for failed";
 
-/// What connections are shared by: the place, whether HTTP/2 is spoken, and the address of what TLS asks
+/// What connections are shared by: the place, the protocol that is spoken, and the address of what TLS asks
 /// for. None that was verified for one policy is used for another.
-type Key = (Place, bool, Option<usize>);
+type Key = (Place, BackendProtocol, Option<usize>);
 
 /// All endpoints that a core knows of.
 pub(in crate::proxy) struct Pool {
@@ -49,9 +49,8 @@ impl Pool {
         protocol: BackendProtocol,
         tls: Option<&Arc<UpstreamTls>>,
     ) -> Rc<Endpoint> {
-        let h2c = protocol == BackendProtocol::H2c;
         let mut endpoints = self.endpoints.borrow_mut();
-        let key = (place.clone(), h2c, tls.map(address));
+        let key = (place.clone(), protocol, tls.map(address));
         let endpoint = endpoints.entry(key).or_insert_with(|| {
             Rc::new(Endpoint {
                 slots: Slots::new(&self.all_slots, place.to_string(), &self.limits),
@@ -136,7 +135,12 @@ impl Endpoint {
         }
     }
 
-    fn tls(&self) -> Option<&UpstreamTls> {
+    /// Where it is.
+    pub(in crate::proxy) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn tls(&self) -> Option<&UpstreamTls> {
         self.tls.as_deref()
     }
 
@@ -153,6 +157,18 @@ impl Endpoint {
     /// Requests between choice of the endpoint and the end of the response.
     pub(in crate::proxy) fn in_flight(&self) -> usize {
         self.in_flight.get()
+    }
+
+    /// The place of a connection that is no request's. One that is free for requests gives way.
+    pub(super) async fn place_for_stream(&self, limits: &Limits) -> Result<Slot, CheckoutError> {
+        if let Some(slot) = self.slots.try_open() {
+            return Ok(slot);
+        }
+        loop {
+            if let Waited::Slot(slot) = self.wait(limits).await? {
+                return Ok(slot);
+            }
+        }
     }
 
     /// An HTTP/1 connection for one request, and whether it was there before: then the endpoint may

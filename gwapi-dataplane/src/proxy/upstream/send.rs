@@ -14,6 +14,7 @@ use super::body::UpstreamBody;
 use super::connect::ConnectError;
 use super::http1::{self, Cause, Outgoing, Unanswered};
 use super::pool::{Checkout, CheckoutError, Endpoint, Lease, Stream};
+use super::tls::TlsFailure;
 use crate::Limits;
 use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 use crate::proxy::core_state::CoreBackend;
@@ -195,6 +196,26 @@ impl Message {
     }
 }
 
+/// Counts that an endpoint did not prove who it is, and says so.
+pub(super) fn note_tls_failure(
+    worker: &Worker,
+    backend: &CoreBackend,
+    endpoint: &Endpoint,
+    failure: &TlsFailure,
+) {
+    let (backend, what) = (backend.key(), "TLS with the endpoint failed");
+    if let Some(reason) = failure.reason() {
+        worker.telemetry.upstream_tls_failed(backend, reason);
+    }
+    let is_loud = failure.reason().is_some() && endpoint.is_warning_due();
+    let endpoint = &endpoint.place;
+    if is_loud {
+        tracing::warn!(%backend, %endpoint, error = %failure, "{what}");
+    } else {
+        tracing::debug!(%backend, %endpoint, error = %failure, "{what}");
+    }
+}
+
 /// A request that got no response from one endpoint.
 enum Unsent {
     /// The endpoint takes no connections, or does not prove who it is; the request is as good as new.
@@ -231,16 +252,7 @@ impl One<'_> {
         let endpoint = &self.endpoint.place;
         match error {
             CheckoutError::Connect(ConnectError::Tls(failure)) => {
-                let backend = self.backend.key();
-                if let Some(reason) = failure.reason() {
-                    self.worker.telemetry.upstream_tls_failed(backend, reason);
-                }
-                let what = "TLS with the endpoint failed";
-                if failure.reason().is_some() && self.endpoint.is_warning_due() {
-                    tracing::warn!(%backend, %endpoint, error = %failure, "{what}");
-                } else {
-                    tracing::debug!(%backend, %endpoint, error = %failure, "{what}");
-                }
+                note_tls_failure(self.worker, self.backend, self.endpoint, failure);
                 Unsent::Refused(message, Failure::Tls)
             }
             CheckoutError::Connect(ConnectError::Io(_)) => {

@@ -54,6 +54,23 @@ impl ReadHalf {
     }
 }
 
+impl WriteHalf {
+    /// Ends the connection so that the endpoint does not take what it got for all there is.
+    pub(in crate::proxy) fn abort(self) {
+        // Where it cannot be reset it is closed all the same.
+        match self {
+            Self::Plain(stream) => {
+                let _ = stream.as_ref().set_zero_linger();
+                stream.forget();
+            }
+            Self::Tls(session) => {
+                let mut session = session.0.borrow_mut();
+                let _ = session.get_mut().0.set_zero_linger();
+            }
+        }
+    }
+}
+
 /// Looks at a TLS connection that find something to read: an endpoint that sends without end is not
 /// listened to without end.
 const LOOKS: usize = 4;

@@ -29,9 +29,9 @@ use crate::proxy::tls::{ALPN_H2, ALPN_HTTP1};
 #[derive(Default)]
 pub(in crate::proxy) struct UpstreamTlsClients(HashMap<Asked, Weak<UpstreamTls>>);
 
-/// What a client is for: proofs, HTTP/2 or not, and where the certificate is that it shows. A client
+/// What a client is for: proofs, the protocol inside, and where the certificate is that it shows. A client
 /// keeps that one, so that while it lives no other is there.
-type Asked = (Arc<BackendTls>, bool, Option<usize>);
+type Asked = (Arc<BackendTls>, BackendProtocol, Option<usize>);
 
 impl UpstreamTlsClients {
     /// The client for a backend, with the certificate that is `shown` to endpoints which ask for one
@@ -42,13 +42,12 @@ impl UpstreamTlsClients {
         protocol: BackendProtocol,
         shown: Option<&Arc<UsableCertificate>>,
     ) -> Arc<UpstreamTls> {
-        let http2 = protocol == BackendProtocol::H2c;
-        let key = (Arc::clone(asked), http2, shown.map(address));
+        let key = (Arc::clone(asked), protocol, shown.map(address));
         if let Some(known) = self.0.get(&key).and_then(Weak::upgrade) {
             return known;
         }
         self.0.retain(|_, client| client.strong_count() > 0);
-        let client = TlsClient::new(asked, http2, shown);
+        let client = TlsClient::new(asked, protocol, shown);
         if let Err(error) = &client {
             tracing::error!(
                 server_name = %asked.hostname, %error,
@@ -104,7 +103,7 @@ pub(super) struct TlsClient {
 impl TlsClient {
     fn new(
         asked: &BackendTls,
-        http2: bool,
+        protocol: BackendProtocol,
         shown: Option<&Arc<UsableCertificate>>,
     ) -> Result<Self, Unusable> {
         let server_name = dns_name(&asked.hostname)?;
@@ -132,8 +131,13 @@ impl TlsClient {
                 builder.with_client_cert_resolver(Arc::new(shown))
             }
         };
-        let alpn = if http2 { ALPN_H2 } else { ALPN_HTTP1 };
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = match protocol {
+            BackendProtocol::Http1 => vec![ALPN_HTTP1.to_vec()],
+            BackendProtocol::H2c => vec![ALPN_H2.to_vec()],
+            // What is inside is the affair of client and endpoint.
+            BackendProtocol::Tcp | BackendProtocol::Udp => Vec::new(),
+        };
+        let http2 = protocol == BackendProtocol::H2c;
         // A session that is resumed proves nothing anew: it would outlive the endpoint's certificate, for
         // as long as each one leads to the next (BT-7).
         config.resumption = Resumption::disabled();

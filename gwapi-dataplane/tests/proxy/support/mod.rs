@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod config;
 pub(crate) mod frames;
+pub(crate) mod streams;
 pub(crate) mod upstream;
 
 use std::future::Future;
@@ -121,9 +122,14 @@ impl Proxy {
     /// a moment after the client is.
     pub(crate) async fn until_metric(&self, line: &str) {
         let admin = self.handle.admin_address().expect("it was asked for");
-        let mut client = Client::connect(admin).await;
         within(async {
-            while !client.get("localhost", "/metrics").await.text().lines().any(|it| it == line) {}
+            loop {
+                // A connection of its own each time: one takes no more than a number of requests.
+                let page = Client::connect(admin).await.get("localhost", "/metrics").await;
+                if page.text().lines().any(|it| it == line) {
+                    return;
+                }
+            }
         })
         .await;
     }

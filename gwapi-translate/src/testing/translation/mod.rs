@@ -489,6 +489,7 @@ mod tests {
             "ResolvedRefs False ListenersNotResolved",
             "ResolvedRefs False RefNotPermitted",
             "ResolvedRefs False UnsupportedProtocol",
+            "StreamRule",
         ] {
             assert!(reached.contains(wanted), "no event leads to {wanted}; reached: {reached:#?}");
         }

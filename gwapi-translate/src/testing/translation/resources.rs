@@ -45,8 +45,8 @@ pub fn resource() -> impl Strategy<Value = Resource> {
     prop_oneof![
         2 => object(Kind::GatewayClass, gateway_class()),
         6 => object(Kind::Gateway, gateway()),
-        8 => object(Kind::HttpRoute, route(rule())),
-        5 => object(Kind::GrpcRoute, route(grpc_rule())),
+        12 => object(Kind::HttpRoute, route(rule())),
+        6 => object(Kind::GrpcRoute, route(grpc_rule())),
         3 => object(Kind::TlsRoute, route(stream_rule())),
         2 => object(Kind::TcpRoute, route(stream_rule())),
         2 => object(Kind::UdpRoute, route(stream_rule())),
@@ -258,8 +258,8 @@ fn listener() -> impl Strategy<Value = Value> {
         r#"{"kind":"ConfigMap","name":"c"}"#,
     ]);
     let protocol = prop_oneof![
-        6 => Just(("HTTP", Value::Null)).boxed(),
-        5 => vec(secret, 0..3).prop_map(|refs| ("HTTPS", json!({ "certificateRefs": refs }))).boxed(),
+        12 => Just(("HTTP", Value::Null)).boxed(),
+        10 => vec(secret, 0..3).prop_map(|refs| ("HTTPS", json!({ "certificateRefs": refs }))).boxed(),
         2 => select(vec!["Passthrough", "Terminate", "Other"])
             .prop_map(|mode| ("TLS", json!({ "mode": mode, "certificateRefs": [{ "name": "t" }] })))
             .boxed(),
