@@ -217,9 +217,9 @@ fn what_translation_finds_has_its_place_in_json_too() {
 #[test]
 fn a_problem_of_a_listener_shows_the_listener() {
     let manifests = good();
-    let second = "    - name: second\n      protocol: UDP\n      port: 53\n";
+    let second = "    - name: second\n      protocol: example.com/own\n      port: 53\n";
     manifests.write("gateway.yaml", &(gateway(8080) + second));
     let text = stdout(&gwapi(&["status", manifests.path().to_str().expect("text")]));
     assert!(text.contains("gateway.yaml:19:17"), "{text}");
-    assert!(text.contains("protocol: UDP"), "{text}");
+    assert!(text.contains("protocol: example.com/own"), "{text}");
 }

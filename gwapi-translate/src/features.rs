@@ -82,6 +82,11 @@ pub const FEATURES: &[Feature] = &[
     everywhere("HTTPRouteRetryConnectionError"),
     everywhere("HTTPRouteSchemeRedirect"),
     everywhere("ReferenceGrant"),
+    everywhere("TCPRoute"),
+    everywhere("TLSRoute"),
+    everywhere("TLSRouteModeMixed"),
+    everywhere("TLSRouteModeTerminate"),
+    everywhere("UDPRoute"),
 ];
 
 /// A feature that every supported version has, with a cluster or without.

@@ -68,6 +68,8 @@ golden! {
     cors = "cors";
     /// HF-7.
     mirrors = "mirrors";
+    /// TS-1 to TS-7, L4-1 to L4-5, BT-8.
+    stream_routes = "stream-routes";
     /// RG-1 to RG-5.
     grants = "grants";
     /// HB-4, HB-7.

@@ -65,7 +65,8 @@ impl Default for ConformanceArgs {
 }
 
 /// The profiles of which every core feature is implemented.
-const PROFILES: [&str; 2] = ["GATEWAY-HTTP", "GATEWAY-GRPC"];
+const PROFILES: [&str; 5] =
+    ["GATEWAY-HTTP", "GATEWAY-GRPC", "GATEWAY-TLS", "GATEWAY-TCP", "GATEWAY-UDP"];
 
 /// The class that the suite uses; the values of tests name it too.
 const CLASS: &str = "gateway-conformance";

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::events::{Events, Outcome, Test};
 
 /// Features that a Gateway of any use has: tests of them are never left out.
-const CORE: [&str; 4] = ["Gateway", "GRPCRoute", "HTTPRoute", "ReferenceGrant"];
+const CORE: [&str; 7] =
+    ["Gateway", "GRPCRoute", "HTTPRoute", "ReferenceGrant", "TCPRoute", "TLSRoute", "UDPRoute"];
 
 /// How many of the slowest are shown.
 const SLOWEST: usize = 10;
@@ -153,8 +154,8 @@ mod tests {
             ]);
             Summary::of(&events, false)
         };
-        let summary = summary_without("TCPRoute");
-        assert_eq!(summary.unclaimed["TCPRoute"], ["B"]);
+        let summary = summary_without("ListenerSet");
+        assert_eq!(summary.unclaimed["ListenerSet"], ["B"]);
         assert_eq!(summary.complaint(), None);
         let complaint = summary_without("HTTPRoute").complaint();
         let expected = "the GatewayClass does not claim `HTTPRoute`, which is core";
