@@ -154,7 +154,7 @@ rows! {
     udp_session_idle_timeout: Time, 1, LONG,
         "a flow of datagrams of a UDPRoute that is silent both ways", "forgotten; the next datagram begins another one";
     max_udp_sessions: Count, 1, 100 * MILLION,
-        "flows of datagrams over all cores", "the one of the core that is silent longest is forgotten; each core has one at least";
+        "flows of datagrams over all cores; fewer where the limit on open files asks for it", "the one of the core that is silent longest is forgotten; each core has one at least";
     write_stall_timeout: Time, 1, LONG,
         "a client that does not read what waits for it", "closed; over HTTP/2 the stream is reset";
     max_response_headers: Count, 1, 256,

@@ -60,7 +60,8 @@ impl Applier {
         let wanted = self.wanted();
         let keys = wanted.owners.keys().copied().collect();
         let changes = self.sockets.follow(&keys, workers.len());
-        shared.set_room(self.sockets.room_for_connections(workers.len()));
+        let max_udp_sessions = shared.limits.max_udp_sessions;
+        shared.set_room(self.sockets.room_beside(workers.len(), max_udp_sessions));
         if changes_nothing && changes.is_empty() {
             // A look at ports that are still in use: no new generation, nothing to measure.
             let feedback = self.feedback(&wanted, &named);

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::overload::Overload;
 use super::snapshot::Snapshot;
+use super::sockets::Room;
 use super::upstream::AllSlots;
 use super::{TrustedProxies, UnderscoreHeaders};
 use crate::Limits;
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     last_accept: AtomicU64,
     last_warning: AtomicU64,
     room: AtomicUsize,
+    room_for_udp: AtomicUsize,
     pub(super) overload: Overload,
     places: Arc<Places>,
     udp_sessions: Arc<AtomicUsize>,
@@ -85,6 +87,7 @@ impl Shared {
             last_accept: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
             room: AtomicUsize::new(usize::MAX),
+            room_for_udp: AtomicUsize::new(usize::MAX),
             overload: Overload::default(),
             places: Arc::new(places),
             udp_sessions: Arc::default(),
@@ -129,7 +132,8 @@ impl Shared {
 
     /// A place for a flow of datagrams, if there is one.
     pub(super) fn try_udp_place(&self) -> Option<UdpPlace> {
-        let limit = self.limits.max_udp_sessions;
+        let room = self.room_for_udp.load(Ordering::Relaxed);
+        let limit = self.limits.max_udp_sessions.min(room);
         let next = |taken| (taken < limit).then_some(taken + 1);
         let taken = self.udp_sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         taken.is_ok().then(|| UdpPlace(Arc::clone(&self.udp_sessions)))
@@ -147,9 +151,10 @@ impl Shared {
         self.limits.max_connections_per_core.min(self.room.load(Ordering::Relaxed))
     }
 
-    /// Sets for how many connections each worker has descriptors.
-    pub(super) fn set_room(&self, connections: usize) {
-        self.room.store(connections, Ordering::Relaxed);
+    /// Sets for what there are descriptors.
+    pub(super) fn set_room(&self, room: Room) {
+        self.room.store(room.connections, Ordering::Relaxed);
+        self.room_for_udp.store(room.udp_sessions, Ordering::Relaxed);
     }
 
     /// Whether to warn at `now` that no connection can be accepted: once in a while is enough, and a
@@ -195,9 +200,9 @@ mod tests {
         let limits = Limits { max_connections_per_core: 10, ..Limits::default() };
         let shared = Shared::new(limits, Telemetry::new(None));
         assert_eq!(shared.max_connections(), 10);
-        shared.set_room(3);
+        shared.set_room(Room { connections: 3, udp_sessions: 0 });
         assert_eq!(shared.max_connections(), 3);
-        shared.set_room(30);
+        shared.set_room(Room { connections: 30, udp_sessions: 0 });
         assert_eq!(shared.max_connections(), 10);
     }
 }

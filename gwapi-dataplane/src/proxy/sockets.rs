@@ -61,6 +61,24 @@ pub(super) struct SocketChanges {
     pub(super) removed: Vec<SocketKey>,
 }
 
+/// What there are descriptors for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Clients' connections that a worker may hold at a time.
+    pub(super) connections: usize,
+    /// Flows of datagrams over all workers.
+    pub(super) udp_sessions: usize,
+}
+
+impl Room {
+    /// Flows of datagrams have a quarter at most: a client can make as many as it has ports. Of what is
+    /// left half is for connections, since a request may need another one for its endpoint.
+    fn of(free: usize, workers: usize, max_udp_sessions: usize) -> Self {
+        let udp_sessions = max_udp_sessions.min(free / 4);
+        Self { connections: ((free - udp_sessions) / 2 / workers).max(1), udp_sessions }
+    }
+}
+
 impl SocketChanges {
     pub(super) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty()
@@ -118,11 +136,12 @@ impl Sockets {
         (limit - limit / LEFT_FOR_CONNECTIONS).saturating_sub(others)
     }
 
-    /// Clients' connections that a worker may hold at a time: half of the descriptors that are left
-    /// to it, since a request may need another one for its endpoint.
-    pub(super) fn room_for_connections(&self, workers: usize) -> usize {
+    /// For what there are descriptors beside the sockets.
+    pub(super) fn room_beside(&self, workers: usize, max_udp_sessions: usize) -> Room {
         let used = self.others.unwrap_or_default() + self.bound.len() * workers + SPARE;
-        (open_files_limit().saturating_sub(used) / 2 / workers).max(1)
+        let carries_udp = self.bound.iter().any(|(it, _)| *it == TransportProtocol::Udp);
+        let max_udp_sessions = if carries_udp { max_udp_sessions } else { 0 };
+        Room::of(open_files_limit().saturating_sub(used), workers, max_udp_sessions)
     }
 
     /// What is wanted and not bound yet, by port.
@@ -332,6 +351,15 @@ mod tests {
         // Another process would be told that the port is taken.
         let error = UdpSocket::bind(address).expect_err("it is bound");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn flows_of_datagrams_leave_descriptors_for_connections() {
+        let room = |connections, udp_sessions| Room { connections, udp_sessions };
+        assert_eq!(Room::of(1000, 2, 0), room(250, 0));
+        assert_eq!(Room::of(1000, 2, 100), room(225, 100));
+        assert_eq!(Room::of(1000, 2, 4096), room(187, 250));
+        assert_eq!(Room::of(0, 2, 4096), room(1, 0));
     }
 
     #[test]
