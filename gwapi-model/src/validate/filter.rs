@@ -152,7 +152,7 @@ fn header_modifier(check: &mut Checker, modifier: &HttpHeaderFilter) {
 
 /// A share by percent or by fraction (HF-7).
 fn mirror(check: &mut Checker, mirror: &HttpRequestMirrorFilter) {
-    check.field("backendRef", |check| reference::backend(check, &mirror.backend_ref));
+    check.field("backendRef", |check| reference::backend(check, (&mirror.backend_ref).into()));
     check.number("percent", mirror.percent.map(i64::from), 0..=100);
     check.optional("fraction", mirror.fraction.as_ref(), |check, fraction| {
         let denominator = fraction.denominator.unwrap_or(100);

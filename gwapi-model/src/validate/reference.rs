@@ -5,8 +5,8 @@ use std::hash::Hash;
 use super::checker::Checker;
 use super::syntax::{GROUP, KIND, LABEL_NAME, NAME, REFERRED_NAME};
 use crate::{
-    BackendObjectReference, GATEWAY_GROUP, LocalObjectReference, ObjectReference,
-    ParametersReference, ParentReference, Port, SecretObjectReference,
+    BackendName, GATEWAY_GROUP, LocalObjectReference, ObjectReference, ParametersReference,
+    ParentReference, Port, SecretObjectReference,
 };
 
 /// `parentRefs` of a route: at most 32, distinct (RT-1).
@@ -70,10 +70,10 @@ fn sections(parent: &ParentReference) -> (Option<&str>, Option<Port>) {
 }
 
 /// A backend without weight and filters (HB-1).
-pub(super) fn backend(check: &mut Checker, reference: &BackendObjectReference) {
-    let BackendObjectReference { group, kind, name, namespace, port } = reference;
-    object(check, group.as_deref(), kind.as_deref(), name, namespace.as_deref());
-    backend_port(check, group.as_deref(), kind.as_deref(), *port);
+pub(super) fn backend(check: &mut Checker, reference: BackendName<'_>) {
+    let BackendName { group, kind, name, namespace, port } = reference;
+    object(check, group, kind, name, namespace);
+    backend_port(check, group, kind, port);
 }
 
 /// A Service is named with a port (HB-1), an XBackend without.

@@ -7,7 +7,7 @@ use super::checker::{Checker, quote};
 use super::filter::{self, Filters};
 use super::syntax::{HEADER_MATCH_VALUE, HEADER_NAME, HOSTNAME};
 use super::{experimental, reference};
-use crate::{BackendObjectReference, HttpBackendRef, HttpHeaderMatch, Route, ValueMatchType};
+use crate::{HttpBackendRef, HttpHeaderMatch, Route, ValueMatchType};
 
 /// A route, its rules left out.
 /// A route may have so many hostnames as `hostnames` says (RT-14, TS-1).
@@ -77,17 +77,9 @@ pub(super) fn value_match_type(check: &mut Checker, match_type: Option<&ValueMat
 /// Backends of a rule, with weights (HB-2) and filters of their own (HB-6).
 pub(super) fn backend_refs(check: &mut Checker, backends: &[HttpBackendRef], known: Filters) {
     check.list("backendRefs", backends, 0..=16, |check, backend| {
-        let HttpBackendRef { group, kind, name, namespace, port, weight, filters } = backend;
-        let object = BackendObjectReference {
-            group: group.clone(),
-            kind: kind.clone(),
-            name: name.clone(),
-            namespace: namespace.clone(),
-            port: *port,
-        };
-        reference::backend(check, &object);
-        self::weight(check, *weight);
-        filter::filters(check, filters, known);
+        reference::backend(check, backend.into());
+        weight(check, backend.weight);
+        filter::filters(check, &backend.filters, known);
     });
 }
 

@@ -3,9 +3,7 @@
 use super::checker::Checker;
 use super::syntax::NAME;
 use super::{reference, route};
-use crate::{
-    BackendObjectReference, BackendRef, Route, StreamRouteRule, TcpRoute, TlsRoute, UdpRoute,
-};
+use crate::{Route, StreamRouteRule, TcpRoute, TlsRoute, UdpRoute};
 
 pub(super) fn tls_route(check: &mut Checker, tls_route: &TlsRoute) {
     check.field("spec", |check| {
@@ -34,16 +32,8 @@ fn rules(check: &mut Checker, rules: &[StreamRouteRule]) {
         let StreamRouteRule { name, backend_refs } = rule;
         check.optional_text("name", name.as_ref(), &NAME);
         check.list("backendRefs", backend_refs, 1..=16, |check, backend| {
-            let BackendRef { group, kind, name, namespace, port, weight } = backend;
-            let object = BackendObjectReference {
-                group: group.clone(),
-                kind: kind.clone(),
-                name: name.clone(),
-                namespace: namespace.clone(),
-                port: *port,
-            };
-            reference::backend(check, &object);
-            route::weight(check, *weight);
+            reference::backend(check, backend.into());
+            route::weight(check, backend.weight);
         });
     });
 }

@@ -265,17 +265,8 @@ impl RouteTable {
     pub fn listener_for_sni(&self, port: u16, sni: Option<&str>) -> Option<&Arc<Listener>> {
         match sni {
             Some(name) => self.listener_for_host(port, name),
-            None => self.listener_without_names(TransportProtocol::Tcp, port),
+            None => self.ports.get(&(TransportProtocol::Tcp, port))?.any()?.first(),
         }
-    }
-
-    /// The listener of a port that carries something without names: that of TCP, or of UDP.
-    pub fn listener_without_names(
-        &self,
-        transport: TransportProtocol,
-        port: u16,
-    ) -> Option<&Arc<Listener>> {
-        self.ports.get(&(transport, port))?.any()?.first()
     }
 
     /// Whether a connection that was accepted for `listener` by SNI may carry a request for

@@ -159,8 +159,9 @@ impl Engine {
             | Resource::TlsRoute(_)
             | Resource::TcpRoute(_)
             | Resource::UdpRoute(_) => {
-                let kind = Route::of(any).map(Route::kind);
-                kind.into_iter().for_each(|kind| dirty.routes[kind].push(id.clone()));
+                if let Some(route) = Route::of(any) {
+                    dirty.routes[route.kind()].push(id);
+                }
             }
             Resource::BackendTlsPolicy(_) => {
                 for side in [old, new].into_iter().flatten() {

@@ -197,7 +197,7 @@ impl GatewayDraft {
         (self.is_served() && self.infrastructure.is_none()).then(|| Claim {
             seniority: Seniority { created: self.created, gateway: self.id.clone() },
             addresses: self.addresses.usable.clone(),
-            ports: sound.filter_map(ListenerDraft::bound_port).collect(),
+            ports: sound.filter_map(ListenerDraft::port_to_bind).collect(),
         })
     }
 

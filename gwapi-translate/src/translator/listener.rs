@@ -89,7 +89,7 @@ impl ListenerDraft {
     }
 
     /// The port to bind, the offset included; `None` above 65535.
-    pub(super) fn bound_port(&self) -> Option<PortNumber> {
+    pub(super) fn port_to_bind(&self) -> Option<PortNumber> {
         Some((self.transport(), self.bound_port?))
     }
 }
@@ -106,11 +106,10 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
     if tls_mode == Some(TlsMode::Passthrough) {
         // TLS is between client and backend: what was asked of it here cannot be honoured.
         problems.extend(tls_options(listener));
-    } else if tls_mode.is_some() {
+    } else if tls_mode.is_some() || listener.protocol == Protocol::Https {
         tls_problems = self::tls_problems(listener);
     }
     if listener.protocol == Protocol::Https {
-        tls_problems = self::tls_problems(listener);
         match client_validation::draft(gateway, listener.port.get()).transpose() {
             Ok(draft) => client_validation = draft,
             Err(problem) => tls_problems.push(problem),

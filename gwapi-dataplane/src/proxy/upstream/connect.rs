@@ -113,9 +113,6 @@ pub(in crate::proxy) async fn resolve(
 }
 
 async fn dial(place: &Place) -> io::Result<TcpStream> {
-    if let Place::Address(address) = place {
-        return TcpStream::connect(address).await;
-    }
     let mut last = io::Error::other("the name has no address that may be used");
     for address in resolve(place).await? {
         match TcpStream::connect(address).await {

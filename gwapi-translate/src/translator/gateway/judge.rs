@@ -70,7 +70,7 @@ impl GatewayDraft {
         let refuses_all = validation.as_ref().is_some_and(|it| it.refused.is_some());
         let ends_tls = !certificates.is_empty() && !refuses_all;
         let serves = has_place && (!draft.ends_tls() || ends_tls);
-        let bound_port = draft.bound_port().filter(|_| has_place);
+        let bound_port = draft.port_to_bind().filter(|_| has_place);
         if let Some((_, port)) = bound_port {
             let keys = certificates.iter().map(|it| it.key.clone()).collect();
             let protocol = match draft.protocol {
@@ -110,7 +110,7 @@ impl GatewayDraft {
 
     /// The port went to an older Gateway on the same address.
     fn lost_port(&self, draft: &ListenerDraft, ports: &Ports) -> Option<Problem> {
-        let bound_port = draft.bound_port().filter(|_| draft.is_sound() && self.is_served())?;
+        let bound_port = draft.port_to_bind().filter(|_| draft.is_sound() && self.is_served())?;
         let loss = ports.loss(&self.id, bound_port)?;
         let (_, port) = bound_port;
         Some(Problem::new(
