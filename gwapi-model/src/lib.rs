@@ -51,6 +51,7 @@ mod http_route;
 mod id;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+mod listener_set;
 #[cfg(feature = "manifest")]
 pub mod manifest;
 mod meta;
@@ -78,6 +79,7 @@ pub use http_route::*;
 pub use id::*;
 /// The crate of [`Timestamp`](jiff::Timestamp), in which metadata and status say times.
 pub use jiff;
+pub use listener_set::*;
 pub use meta::*;
 pub use quantity::*;
 pub use reference::*;

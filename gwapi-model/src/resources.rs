@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
-    GatewayParameters, GrpcRoute, HttpRoute, Kind, Namespace, NamespacedName, ObjectId, ObjectMeta,
-    ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute,
+    GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace, NamespacedName,
+    ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// One change of the ground state.
@@ -116,6 +116,7 @@ macro_rules! resources {
 resources! {
     GatewayClass, GatewayClass, gateway_classes, "GatewayClasses.";
     Gateway, Gateway, gateways, "Gateways.";
+    ListenerSet, ListenerSet, listener_sets, "ListenerSets.";
     HttpRoute, HttpRoute, http_routes, "HTTPRoutes.";
     GrpcRoute, GrpcRoute, grpc_routes, "GRPCRoutes.";
     TlsRoute, TlsRoute, tls_routes, "TLSRoutes.";

@@ -66,8 +66,14 @@ names! {
         Invalid,
         /// A `parametersRef` leads nowhere.
         InvalidParameters,
-        /// Some or all listeners are not valid (GW-6).
+        /// Some or all listeners are not valid (GW-6, LS-3).
         ListenersNotValid,
+        /// The Gateway does not let the ListenerSet in (LS-1).
+        NotAllowed,
+        /// The Gateway of the ListenerSet is not accepted (LS-2).
+        ParentNotAccepted,
+        /// The Gateway of the ListenerSet is not programmed (LS-2).
+        ParentNotProgrammed,
         /// An address type that is not supported.
         UnsupportedAddress,
         /// An address that cannot be used.
@@ -192,6 +198,8 @@ pub enum Status {
     GatewayClass(Box<GatewayClassStatus>),
     /// Of a Gateway.
     Gateway(Box<GatewayStatus>),
+    /// Of a ListenerSet.
+    ListenerSet(Box<ListenerSetStatus>),
     /// Of a route of any kind.
     Route(RouteStatus),
     /// Of a policy.
@@ -226,6 +234,20 @@ pub struct GatewayStatus {
     /// Conditions.
     pub conditions: Vec<Condition>,
     /// One entry per listener of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerStatus>,
+    /// Number of ListenerSets that are accepted (LS-8); absent where the Gateway has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_listener_sets: Option<i32>,
+}
+
+/// Status of a ListenerSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// One entry per listener of the spec (LS-13); none where the Gateway does not let the set in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
 }
@@ -357,6 +379,7 @@ mod tests {
                 attached_routes: 2,
                 conditions: Vec::new(),
             }],
+            attached_listener_sets: Some(1),
         };
         let route = RouteStatus {
             parents: Arc::new([RouteParentStatus {
@@ -390,6 +413,7 @@ mod tests {
                         "attachedRoutes": 2,
                         "conditions": [],
                     }],
+                    "attachedListenerSets": 1,
                 }),
             ),
             (

@@ -5,13 +5,14 @@ use std::error::Error;
 use std::fmt::Debug;
 
 use gateway_api::{
-    backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, referencegrants,
+    backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, listenersets,
+    referencegrants,
 };
 use gwapi_model::kubernetes::{ConversionError, resource_from_json};
 use gwapi_model::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute,
-    HttpRoute, Kind, Namespace, ObjectMeta, PathMatchType, ReferenceGrant, Resource, Secret,
-    SecretBytes, Service,
+    HttpRoute, Kind, ListenerSet, Namespace, ObjectMeta, PathMatchType, ReferenceGrant, Resource,
+    Secret, SecretBytes, Service,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
@@ -135,6 +136,27 @@ fn a_gateway_goes_both_ways() {
     assert_eq!(theirs.spec.listeners[1].port, 65535);
     let tls = theirs.spec.listeners[1].tls.as_ref().expect("TLS settings");
     assert_eq!(tls.mode, Some(gateways::GatewayListenersTlsMode::Terminate));
+}
+
+#[test]
+fn listener_sets_have_a_counterpart_and_take_none_that_they_would_lose() {
+    let set = json!({
+        "metadata": metadata("more"),
+        "spec": {
+            "parentRef": {
+                "group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "infra",
+                "name": "edge",
+            },
+            "listeners": gateway()["spec"]["listeners"],
+        },
+    });
+    let theirs: listenersets::ListenerSet = round_trip::<ListenerSet, _>(set.clone());
+    assert_eq!(theirs.spec.parent_ref.name, "edge");
+    assert_eq!(theirs.spec.listeners.len(), 3);
+    let mut lossy = set;
+    lossy["spec"]["listeners"][0]["filters"] = json!({"requests": [{}]});
+    let field = lost_field::<ListenerSet, listenersets::ListenerSet>(lossy);
+    assert_eq!(field, "spec.listeners[0].filters");
 }
 
 #[test]
@@ -325,6 +347,9 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
     let spec = |kind| match kind {
         Kind::GatewayClass => json!({"spec": {"controllerName": "c", "description": null}}),
         Kind::Gateway => json!({"spec": {"gatewayClassName": "c", "listeners": [], "tls": null}}),
+        Kind::ListenerSet => {
+            json!({"spec": {"parentRef": {"name": "n", "kind": null}, "listeners": []}})
+        }
         Kind::BackendTlsPolicy => {
             json!({"spec": {"targetRefs": [], "validation": {"hostname": "h", "caCertificateRefs": null}}})
         }

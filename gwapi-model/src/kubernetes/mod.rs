@@ -38,8 +38,8 @@ mod metadata;
 mod secret;
 
 use gateway_api::{
-    backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, referencegrants,
-    tlsroutes,
+    backendtlspolicies, gatewayclasses, gateways, grpcroutes, httproutes, listenersets,
+    referencegrants, tlsroutes,
 };
 use k8s_openapi::api::core::v1 as core_v1;
 use k8s_openapi::api::discovery::v1 as discovery_v1;
@@ -50,8 +50,8 @@ use serde_json::Value;
 use crate::validate::FieldPath;
 use crate::{
     BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
-    GatewayParameters, GrpcRoute, HttpRoute, Kind, Namespace, ReferenceGrant, Resource, Service,
-    TcpRoute, TlsRoute, UdpRoute,
+    GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace, ReferenceGrant,
+    Resource, Service, TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -100,6 +100,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
     match kind {
         Kind::GatewayClass => parse::<GatewayClass>(object),
         Kind::Gateway => parse::<Gateway>(object),
+        Kind::ListenerSet => parse::<ListenerSet>(object),
         Kind::HttpRoute => parse::<HttpRoute>(object),
         Kind::GrpcRoute => parse::<GrpcRoute>(object),
         Kind::TlsRoute => parse::<TlsRoute>(object),
@@ -177,6 +178,7 @@ macro_rules! conversions {
 conversions! {
     GatewayClass, gatewayclasses::GatewayClass;
     Gateway, gateways::Gateway;
+    ListenerSet, listenersets::ListenerSet;
     HttpRoute, httproutes::HttpRoute;
     GrpcRoute, grpcroutes::GrpcRoute;
     TlsRoute, tlsroutes::TlsRoute;

@@ -6,9 +6,6 @@ use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind};
 /// Group of the API before it moved to [`GATEWAY_GROUP`].
 const FIRST_GROUP: &str = "networking.x-k8s.io";
 
-/// Kinds of the gateway group that gwapi does not serve.
-const NOT_SERVED: &[&str] = &["ListenerSet"];
-
 /// What to do with an object.
 #[derive(Debug, PartialEq)]
 pub(super) enum Meaning {
@@ -37,9 +34,7 @@ pub(super) fn meaning(api_version: &str, kind: &str) -> Meaning {
             message: format!("there is no {kind} in `{api_version}`"),
             help: format!("write `apiVersion: {}`", named.api_version()),
         },
-        None if group == GATEWAY_GROUP && !NOT_SERVED.contains(&kind) => {
-            misspelt(kind, group, "the Gateway API")
-        }
+        None if group == GATEWAY_GROUP => misspelt(kind, group, "the Gateway API"),
         None if group == GWAPI_GROUP => misspelt(kind, group, "gwapi"),
         _ => Meaning::Foreign,
     }
@@ -56,6 +51,7 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
         GATEWAY_GROUP if kind == Kind::BackendTlsPolicy => &["v1alpha3"],
         GATEWAY_GROUP if kind == Kind::TlsRoute => &["v1alpha3", "v1alpha2"],
         GATEWAY_GROUP if matches!(kind, Kind::TcpRoute | Kind::UdpRoute) => &["v1alpha2"],
+        GATEWAY_GROUP if kind == Kind::ListenerSet => &[],
         GATEWAY_GROUP => &["v1beta1", "v1alpha2"],
         "discovery.k8s.io" => &["v1beta1"],
         _ => &[],
@@ -73,8 +69,7 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
 /// A kind of a group that is not known: a newer one, or a typing error.
 fn misspelt(kind: &str, group: &str, owner: &str) -> Meaning {
     let ours = Kind::ALL.iter().filter(|known| known.group() == group);
-    let others = NOT_SERVED.iter().copied().filter(|_| group == GATEWAY_GROUP);
-    let known: Vec<&str> = ours.map(|known| known.as_str()).chain(others).collect();
+    let known: Vec<&str> = ours.map(|known| known.as_str()).collect();
     // A much shorter or longer word is a kind of its own, not a typing error.
     let near = closest(kind, &known).filter(|near| near.len().abs_diff(kind.len()) <= 2);
     match near {

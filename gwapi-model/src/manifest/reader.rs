@@ -394,6 +394,7 @@ fn resource(
     let read = match kind {
         Kind::GatewayClass => read::<crate::GatewayClass>,
         Kind::Gateway => read::<crate::Gateway>,
+        Kind::ListenerSet => read::<crate::ListenerSet>,
         Kind::HttpRoute => read::<crate::HttpRoute>,
         Kind::GrpcRoute => read::<crate::GrpcRoute>,
         Kind::TlsRoute => read::<crate::TlsRoute>,

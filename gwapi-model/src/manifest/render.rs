@@ -93,6 +93,7 @@ fn document<F: Format>(resource: &Resource, status: Option<&Status>, format: F) 
     match resource {
         Resource::GatewayClass(object) => write!(&**object),
         Resource::Gateway(object) => write!(&**object),
+        Resource::ListenerSet(object) => write!(&**object),
         Resource::HttpRoute(object) => write!(&**object),
         Resource::GrpcRoute(object) => write!(&**object),
         Resource::TlsRoute(object) => write!(&**object),

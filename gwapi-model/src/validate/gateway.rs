@@ -1,4 +1,4 @@
-//! GatewayClass and Gateway.
+//! GatewayClass, Gateway and ListenerSet.
 
 use super::checker::Checker;
 use super::syntax::{
@@ -10,8 +10,8 @@ use super::{experimental, reference};
 use crate::{
     AddressType, AllowedNamespaces, AllowedRoutes, FromNamespaces, FrontendTls, FrontendTlsConfig,
     Gateway, GatewayClass, GatewayInfrastructure, GatewaySpec, GatewaySpecAddress, GatewayTls,
-    LabelSelector, LabelSelectorRequirement, Listener, ListenerTls, Protocol, RouteGroupKind,
-    SelectorOperator, TlsMode,
+    LabelSelector, LabelSelectorRequirement, Listener, ListenerSet, ListenerTls,
+    ParentGatewayReference, Protocol, RouteGroupKind, SelectorOperator, TlsMode,
 };
 
 pub(super) fn gateway_class(check: &mut Checker, class: &GatewayClass) {
@@ -28,7 +28,7 @@ pub(super) fn gateway(check: &mut Checker, gateway: &Gateway) {
     check.field("spec", |check| {
         let spec = &gateway.spec;
         check.text("gatewayClassName", &spec.gateway_class_name, &REFERRED_NAME);
-        listeners(check, spec);
+        listeners(check, &spec.listeners, "another Gateway");
         addresses(check, spec);
         check.optional("infrastructure", spec.infrastructure.as_ref(), infrastructure);
         check.optional("allowedListeners", spec.allowed_listeners.as_ref(), |check, allowed| {
@@ -44,31 +44,44 @@ pub(super) fn gateway(check: &mut Checker, gateway: &Gateway) {
     });
 }
 
-/// Listeners of one Gateway.
+/// A ListenerSet names one Gateway, and adds listeners to it (LS-1, LS-4).
+pub(super) fn listener_set(check: &mut Checker, set: &ListenerSet) {
+    check.field("spec", |check| {
+        check.field("parentRef", |check| {
+            let ParentGatewayReference { group, kind, namespace, name } = &set.spec.parent_ref;
+            let (group, kind) = (group.as_deref(), kind.as_deref());
+            reference::object(check, group, kind, name, namespace.as_deref());
+        });
+        listeners(check, &set.spec.listeners, "another ListenerSet");
+    });
+}
+
+/// Listeners of one object.
 const MAX_LISTENERS: usize = 64;
 
-/// One to 64 listeners, told apart by name and by port, protocol and hostname (GW-7).
-fn listeners(check: &mut Checker, spec: &GatewaySpec) {
-    check.list("listeners", &spec.listeners, 1..=usize::MAX, listener);
-    let found = spec.listeners.len();
+/// One to 64 listeners, told apart by name and by port, protocol and hostname (GW-7). What is too much
+/// goes into `other`.
+fn listeners(check: &mut Checker, listeners: &[Listener], other: &str) {
+    check.list("listeners", listeners, 1..=usize::MAX, listener);
+    let found = listeners.len();
     if found > MAX_LISTENERS {
         check.field("listeners", |check| {
             check.report_with_help(
                 format!("has {found} entries: expected at most {MAX_LISTENERS}"),
-                format!("move {} of them to another Gateway", found - MAX_LISTENERS),
+                format!("move {} of them to {other}", found - MAX_LISTENERS),
             );
         });
     }
     check.unique(
         "listeners",
-        &spec.listeners,
+        listeners,
         Some("name"),
         |listener| Some(&listener.name),
         |listener| format!("an earlier listener is named `{}` too", listener.name),
     );
     check.unique(
         "listeners",
-        &spec.listeners,
+        listeners,
         None,
         |listener| Some((listener.port, &listener.protocol, &listener.hostname)),
         |listener| {

@@ -114,6 +114,7 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
     match resource {
         Resource::GatewayClass(class) => gateway::gateway_class(&mut check, class),
         Resource::Gateway(gateway) => gateway::gateway(&mut check, gateway),
+        Resource::ListenerSet(set) => gateway::listener_set(&mut check, set),
         Resource::HttpRoute(route) => http_route::http_route(&mut check, route),
         Resource::GrpcRoute(route) => grpc_route::grpc_route(&mut check, route),
         Resource::TlsRoute(route) => stream_route::tls_route(&mut check, route),

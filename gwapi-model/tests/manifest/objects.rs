@@ -422,8 +422,8 @@ fn a_list_whose_items_are_no_list_breaks_the_file() {
 #[test]
 fn objects_of_other_kinds_are_named() {
     let text = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: ListenerSet
+apiVersion: gateway.networking.k8s.io/v1alpha1
+kind: MeshPolicy
 metadata: {name: more}
 ---
 apiVersion: example.com/v1
@@ -443,7 +443,10 @@ spec: {}
         .collect();
     assert_eq!(
         found,
-        ["gateway.networking.k8s.io/v1 ListenerSet \"more\" 1", "example.com/v1 AllowList \"\" 5"]
+        [
+            "gateway.networking.k8s.io/v1alpha1 MeshPolicy \"more\" 1",
+            "example.com/v1 AllowList \"\" 5"
+        ]
     );
 }
 

@@ -1,4 +1,4 @@
-use gwapi_model::{Gateway, GatewayClass};
+use gwapi_model::{Gateway, GatewayClass, ListenerSet};
 use serde_json::{Value, json};
 
 use super::{case, check, times};
@@ -542,6 +542,61 @@ fn addresses_are_at_most_sixteen_and_fit_their_types() {
                 &["spec.addresses[3].routability: `net.k8s.io/public` is not a routability: \
                    expected Cluster or a domain and a path outside of k8s.io, such as \
                    example.com/scope"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_listener_set_names_a_gateway_and_adds_one_to_sixty_four_listeners() {
+    // LS-1, LS-4: an entry is held to what a listener of a Gateway is held to.
+    let set = json!({
+        "metadata": {"name": "more", "namespace": "team"},
+        "spec": {
+            "parentRef": {"name": "edge", "namespace": "infra"},
+            "listeners": gateway()["spec"]["listeners"],
+        },
+    });
+    let listener =
+        |index| json!({"name": format!("l{index}"), "port": index + 1, "protocol": "TCP"});
+    check::<ListenerSet>(
+        &set,
+        vec![
+            case(
+                "a Gateway without name",
+                "/spec/parentRef/name",
+                json!(""),
+                &["spec.parentRef.name: is empty: expected the name of an object"],
+            ),
+            case(
+                "no listener",
+                "/spec/listeners",
+                json!([]),
+                &["spec.listeners: is empty: expected at least 1"],
+            ),
+            case(
+                "65 listeners",
+                "/spec/listeners",
+                times(65, listener),
+                &[
+                    "spec.listeners: has 65 entries: expected at most 64 [move 1 of them to another \
+                   ListenerSet]",
+                ],
+            ),
+            case(
+                "a name twice",
+                "/spec/listeners/1/name",
+                json!("http"),
+                &["spec.listeners[1].name: an earlier listener is named `http` too"],
+            ),
+            case(
+                "a listener that lacks what its protocol needs",
+                "/spec/listeners/2/tls",
+                Value::Null,
+                &[
+                    "spec.listeners[2]: `tls` is missing: protocol TLS needs a mode [add `tls: {mode: \
+                   Passthrough}`, or mode Terminate with certificateRefs]",
+                ],
             ),
         ],
     );
