@@ -56,7 +56,8 @@ macro_rules! keys {
 }
 
 keys! {
-    /// Key of a [`Listener`] within its Gateway: the listener's name.
+    /// Key of a [`Listener`] within its Gateway: the listener's name, and `namespace/set/name` for one
+    /// that a ListenerSet adds.
     ListenerKey;
     /// Key of an [`HttpRule`]: `namespace/route/rule`, where `rule` is the rule's name, or a hash
     /// of its matches with a counter: never its position alone. Before the rule of a GRPCRoute
@@ -68,6 +69,25 @@ keys! {
     BackendKey;
     /// Key of a [`Certificate`]: `namespace/secret`.
     CertificateKey;
+}
+
+impl ListenerKey {
+    /// The key of a listener that a ListenerSet adds.
+    pub fn of_listener_set(set: &NamespacedName, listener: &str) -> Self {
+        Self::new(format!("{set}/{listener}"))
+    }
+
+    /// The ListenerSet that adds the listener; `None` where it is the Gateway's own.
+    pub fn listener_set(&self) -> Option<NamespacedName> {
+        let (set, _) = self.0.rsplit_once('/')?;
+        let (namespace, name) = set.split_once('/')?;
+        Some(NamespacedName::new(namespace, name))
+    }
+
+    /// The listener's name in the object that holds it.
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)
+    }
 }
 
 impl BackendKey {

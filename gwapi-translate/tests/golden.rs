@@ -36,6 +36,8 @@ golden! {
     listeners = "listeners";
     /// GW-1 to GW-5.
     listener_conflicts = "listener-conflicts";
+    /// LS-1 to LS-11.
+    listener_sets = "listener-sets";
     /// AR-1 to AR-5.
     allowed_routes = "allowed-routes";
     /// TL-1, TL-2, TL-4, TL-7, TL-8, LI-6, GW-12.

@@ -12,7 +12,7 @@ use super::{CertificateKey, Hostname, ListenerKey};
 /// that another Gateway keeps, a protocol that is not supported) are not in the IR.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// Key; the listener's name in the Gateway.
+    /// Key; the listener's name, and the ListenerSet that adds it.
     pub key: ListenerKey,
     /// Addresses to accept connections on; the unspecified address means all of that family.
     pub addresses: Vec<IpAddr>,

@@ -1,4 +1,4 @@
-//! A route's parentRef against the listeners of a Gateway (RT-1 to RT-5, AR-1).
+//! A route's parentRef against the listeners of a Gateway or a ListenerSet (RT-1 to RT-5, AR-1).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,18 +11,23 @@ use gwapi_model::{
 
 use super::conditions::Problem;
 use super::gateway::AttachmentPoint;
+use super::holder::Holder;
 use super::listener::Admission;
-use crate::ir::{GatewayId, Hostname, ListenerKey};
+use crate::ir::{Hostname, ListenerKey};
 
-/// The Gateway that a parentRef names; `None` where it names something else (RT-1).
-pub(super) fn gateway(route: Route<'_>, parent: &ParentReference) -> Option<GatewayId> {
+/// The Gateway or ListenerSet that a parentRef names; `None` where it names something else (RT-1, LS-9).
+pub(super) fn holder(route: Route<'_>, parent: &ParentReference) -> Option<Holder> {
     let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
     let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str());
-    (group == GATEWAY_GROUP && kind == Kind::Gateway.as_str()).then(|| {
-        let own = &route.metadata().namespace;
-        let namespace = parent.namespace.as_deref().map_or_else(|| own.clone(), Arc::from);
-        NamespacedName::new(namespace, parent.name.as_str())
-    })
+    let named = match kind {
+        _ if group != GATEWAY_GROUP => return None,
+        "Gateway" => Holder::Gateway,
+        "ListenerSet" => Holder::ListenerSet,
+        _ => return None,
+    };
+    let own = &route.metadata().namespace;
+    let namespace = parent.namespace.as_deref().map_or_else(|| own.clone(), Arc::from);
+    Some(named(NamespacedName::new(namespace, parent.name.as_str())))
 }
 
 /// How far a route got with a listener; the furthest one is reported (RT-3).
@@ -37,7 +42,7 @@ enum Stage {
 /// The listeners that take a route by a parentRef, or why none does.
 pub(super) fn attach(
     parent: &ParentReference,
-    gateway: &GatewayId,
+    holder: &Holder,
     points: &[AttachmentPoint],
     (kind, route): (RouteKind, &NamespacedName),
     hostnames: &[Hostname],
@@ -45,12 +50,12 @@ pub(super) fn attach(
 ) -> Result<BTreeSet<ListenerKey>, Problem> {
     let judge = |point: &AttachmentPoint| -> Stage {
         let section = parent.section_name.as_deref().filter(|name| !name.is_empty());
-        let selected = section.is_none_or(|name| name == point.key.as_str())
+        let selected = section.is_none_or(|name| name == point.key.name())
             && parent.port.is_none_or(|port| port.get() == point.port);
         if !selected {
             Stage::NotSelected
         } else if !point.kinds.contains(&kind)
-            || !admits(&point.admission, gateway, &route.namespace, resources)
+            || !admits(&point.admission, holder, &route.namespace, resources)
         {
             Stage::KindOrNamespace
         } else if !hostnames_meet(point.hostname.as_ref(), hostnames) {
@@ -70,36 +75,39 @@ pub(super) fn attach(
     }
     match furthest {
         Stage::Attached => Ok(attached),
-        stage => Err(refusal(stage, parent, gateway, points, (kind, route))),
+        stage => Err(refusal(stage, parent, holder, points, (kind, route))),
     }
 }
 
 fn refusal(
     stage: Stage,
     parent: &ParentReference,
-    gateway: &GatewayId,
+    holder: &Holder,
     points: &[AttachmentPoint],
     (kind, route): (RouteKind, &NamespacedName),
 ) -> Problem {
     match stage {
+        Stage::NotSelected if points.is_empty() => Problem::new(
+            ConditionReason::NoMatchingParent,
+            format!("{holder} has no listener that routes can attach to; see its status"),
+        ),
         Stage::NotSelected => {
             let mut wanted = Vec::new();
             wanted.extend(parent.section_name.as_deref().map(|name| format!("named `{name}`")));
             wanted.extend(parent.port.map(|port| format!("on port {port}")));
-            let has: Vec<String> =
-                points.iter().map(|point| format!("`{}` ({})", point.key, point.port)).collect();
-            let message = format!(
-                "Gateway `{gateway}` has no listener {}; it has {}",
-                wanted.join(" "),
-                if has.is_empty() { "none".to_owned() } else { has.join(", ") }
-            );
+            let has: Vec<String> = points
+                .iter()
+                .map(|point| format!("`{}` ({})", point.key.name(), point.port))
+                .collect();
+            let message =
+                format!("{holder} has no listener {}; it has {}", wanted.join(" "), has.join(", "));
             Problem::new(ConditionReason::NoMatchingParent, message)
         }
         Stage::KindOrNamespace => Problem::new(
             ConditionReason::NotAllowedByListeners,
             format!(
-                "no listener of Gateway `{gateway}` that the reference means admits {}s of namespace \
-                 `{}`; see its allowedRoutes",
+                "no listener of {holder} that the reference means admits {}s of namespace `{}`; see its \
+                 allowedRoutes",
                 kind.kind(),
                 route.namespace
             ),
@@ -107,23 +115,23 @@ fn refusal(
         Stage::Hostname | Stage::Attached => Problem::new(
             ConditionReason::NoMatchingListenerHostname,
             format!(
-                "no hostname of the route meets that of a listener of Gateway `{gateway}` which \
-                 the reference means"
+                "no hostname of the route meets that of a listener of {holder} which the reference \
+                 means"
             ),
         ),
     }
 }
 
-/// AR-1, RT-13.
-fn admits(
+/// Whether what a holder offers is for a namespace (AR-1, LS-1, RT-13).
+pub(super) fn admits(
     admission: &Admission,
-    gateway: &GatewayId,
+    holder: &Holder,
     namespace: &str,
     resources: &Resources,
 ) -> bool {
     match admission {
         Admission::All => true,
-        Admission::Same => *gateway.namespace == *namespace,
+        Admission::Same => *holder.name().namespace == *namespace,
         Admission::Selected(selector) => selector.matches(&labels(namespace, resources)),
         Admission::Nobody => false,
     }

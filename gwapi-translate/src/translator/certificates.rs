@@ -9,50 +9,51 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::conditions::Problem;
 use super::grants::Reference;
+use super::holder::Holder;
 use super::syntax;
 use crate::ir::{Certificate, CertificateKey};
 
 /// Type of Secrets that hold a certificate.
 const TLS_SECRET: &str = "kubernetes.io/tls";
 
-/// The Secret that a reference of a Gateway names; `None` where it names something else.
+/// The Secret that a reference of an object in a namespace names; `None` where it names something else.
 pub(super) fn target(
-    gateway_namespace: &str,
+    own_namespace: &str,
     reference: &SecretObjectReference,
 ) -> Option<NamespacedName> {
     let group = reference.group.as_deref().unwrap_or_default();
     let kind = reference.kind.as_deref().unwrap_or("Secret");
     (group.is_empty() && kind == "Secret").then(|| {
         NamespacedName::new(
-            reference.namespace.as_deref().unwrap_or(gateway_namespace),
+            reference.namespace.as_deref().unwrap_or(own_namespace),
             reference.name.as_str(),
         )
     })
 }
 
-/// The Secret that a reference of a Gateway leads to, there or not; `None` where it leads nowhere, or
-/// must not be followed.
+/// The Secret that a reference leads to, there or not; `None` where it leads nowhere, or must not be
+/// followed.
 pub(super) fn permitted_target(
-    gateway_namespace: &str,
+    holder: &Holder,
     reference: &SecretObjectReference,
     resources: &Resources,
 ) -> Option<NamespacedName> {
-    target(gateway_namespace, reference).filter(|to| {
-        Reference::of_gateway(gateway_namespace, Kind::Secret, to).is_permitted(resources)
-    })
+    target(&holder.name().namespace, reference)
+        .filter(|to| Reference::of_holder(holder, Kind::Secret, to).is_permitted(resources))
 }
 
-/// Follows a reference of a Gateway to a certificate.
+/// Follows a reference to a certificate. A grant for a Gateway is none for its ListenerSets, and the other
+/// way round (LS-10).
 ///
 /// Whether it is granted comes first, so that the answer does not tell whether an ungranted Secret
 /// exists (TL-1, RG-5).
 pub(super) fn resolve(
-    gateway_namespace: &str,
+    holder: &Holder,
     reference: &SecretObjectReference,
     resources: &Resources,
 ) -> Result<Arc<Certificate>, Problem> {
     let invalid = |message: String| Problem::new(ConditionReason::InvalidCertificateRef, message);
-    let Some(name) = target(gateway_namespace, reference) else {
+    let Some(name) = target(&holder.name().namespace, reference) else {
         let what = syntax::kind_of_group(
             reference.kind.as_deref().unwrap_or("Secret"),
             &reference.name,
@@ -62,7 +63,7 @@ pub(super) fn resolve(
             "{what} cannot hold a certificate; refer to a Secret of the core group"
         )));
     };
-    Reference::of_gateway(gateway_namespace, Kind::Secret, &name).check(resources)?;
+    Reference::of_holder(holder, Kind::Secret, &name).check(resources)?;
     let secret = resources
         .secrets
         .get(&name)

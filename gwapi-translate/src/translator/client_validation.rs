@@ -10,6 +10,7 @@ use gwapi_model::{
 
 use super::conditions::Problem;
 use super::grants::Reference;
+use super::holder::Holder;
 use super::{ca_certificates, syntax};
 use crate::ir::{ClientValidation, ClientValidationMode};
 
@@ -31,7 +32,8 @@ pub(super) struct Resolved {
     pub(super) refused: Option<Problem>,
 }
 
-/// What a Gateway asks of clients on a port: an entry of `perPort` replaces the default entirely (TL-4).
+/// What a Gateway asks of clients on a port: an entry of `perPort` replaces the default entirely (TL-4). It
+/// is asked on the listeners of ListenerSets as well (LS-11).
 pub(super) fn draft(
     gateway: &Gateway,
     port: u16,
@@ -82,21 +84,21 @@ impl ClientValidationDraft {
     /// The ConfigMaps that are read, there or not.
     pub(super) fn permitted_targets(
         &self,
-        gateway_namespace: &str,
+        gateway: &Holder,
         resources: &Resources,
     ) -> impl Iterator<Item = NamespacedName> {
-        let targets = self.references.iter().filter_map(|it| target(gateway_namespace, it));
-        targets.filter(|to| {
-            Reference::of_gateway(gateway_namespace, Kind::ConfigMap, to).is_permitted(resources)
-        })
+        let own_namespace = &gateway.name().namespace;
+        let targets = self.references.iter().filter_map(|it| target(own_namespace, it));
+        targets
+            .filter(|to| Reference::of_holder(gateway, Kind::ConfigMap, to).is_permitted(resources))
     }
 
     /// Follows the references: those that are good count (TL-5).
-    pub(super) fn resolve(&self, gateway_namespace: &str, resources: &Resources) -> Resolved {
+    pub(super) fn resolve(&self, gateway: &Holder, resources: &Resources) -> Resolved {
         let mut unresolved = Vec::new();
         let mut found: Vec<Arc<str>> = Vec::new();
         for (index, reference) in self.references.iter().enumerate() {
-            match resolve(gateway_namespace, reference, resources) {
+            match resolve(gateway, reference, resources) {
                 Ok(pem) if found.contains(&pem) => {}
                 Ok(pem) => found.push(pem),
                 Err(problem) => unresolved
@@ -132,11 +134,11 @@ fn target(gateway_namespace: &str, reference: &ObjectReference) -> Option<Namesp
 /// Follows one reference. Whether it is granted comes first, so that the answer does not tell whether an
 /// ungranted ConfigMap exists (RG-4, RG-5).
 fn resolve(
-    gateway_namespace: &str,
+    gateway: &Holder,
     reference: &ObjectReference,
     resources: &Resources,
 ) -> Result<Arc<str>, Problem> {
-    let Some(name) = target(gateway_namespace, reference) else {
+    let Some(name) = target(&gateway.name().namespace, reference) else {
         let what = syntax::kind_of_group(&reference.kind, &reference.name, &reference.group);
         return Err(Problem::new(
             ConditionReason::InvalidCACertificateKind,
@@ -146,7 +148,7 @@ fn resolve(
             ),
         ));
     };
-    Reference::of_gateway(gateway_namespace, Kind::ConfigMap, &name).check(resources)?;
+    Reference::of_holder(gateway, Kind::ConfigMap, &name).check(resources)?;
     ca_certificates::read(&name, resources)
         .map_err(|message| Problem::new(ConditionReason::InvalidCACertificateRef, message))
 }

@@ -1,4 +1,5 @@
-//! Listeners of one Gateway against each other: clashes (GW-1 to GW-5) and overlaps (LI-6).
+//! Listeners of one Gateway and its ListenerSets against each other: clashes (GW-1 to GW-5, LS-5) and
+//! overlaps (LI-6).
 
 use std::collections::BTreeMap;
 
@@ -6,28 +7,93 @@ use gwapi_model::Protocol;
 use gwapi_model::status::ConditionReason;
 
 use super::conditions::Problem;
+use super::holder::Holder;
 use super::listener::ListenerDraft;
-use crate::ir::{Hostname, ListenerKey};
+use crate::ir::{Hostname, ListenerKey, TransportProtocol};
 
-/// Marks every listener that cannot be told apart from another one, and every overlap over TLS.
+/// Marks every listener that cannot be told apart from another one, and every overlap over TLS. The
+/// listeners of an object stand together, and those of the object that comes first stand first (LS-4).
+///
+/// Between objects the first one wins; between the listeners of one object that are left nobody does
+/// (LS-6).
 pub(super) fn mark(listeners: &mut [ListenerDraft]) {
-    mark_repeated_names(listeners);
-    let mut ports: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
-    for (index, listener) in listeners.iter().enumerate() {
-        ports.entry(listener.port).or_default().push(index);
-    }
-    for (port, members) in ports {
-        let conflicts = conflicts_of_port(port, &members, listeners);
-        for (index, problem) in conflicts {
-            listeners[index].conflict = Some(problem);
+    let mut taken = Taken::default();
+    let mut start = 0;
+    while let Some(first) = listeners.get(start) {
+        let rest = &listeners[start..];
+        let count = rest.iter().take_while(|listener| listener.holder == first.holder).count();
+        let own = start..start + count;
+        mark_repeated_names(&mut listeners[own.clone()]);
+        for index in own.clone() {
+            listeners[index].conflict = taken.conflict(index, listeners);
         }
+        let left = own.clone().filter(|&index| listeners[index].conflict.is_none());
+        for (port, members) in by_port(left, listeners) {
+            for (index, problem) in conflicts_of_port(port, &members, listeners) {
+                listeners[index].conflict = Some(problem);
+            }
+        }
+        for index in own {
+            taken.take(index, listeners);
+        }
+        start += count;
+    }
+    // What loses against another object is not there: the winner shows nothing of it (LS-5).
+    let is_there = |listener: &ListenerDraft| {
+        listener.conflict.is_none() || matches!(listener.holder, Holder::Gateway(_))
+    };
+    let there = (0..listeners.len()).filter(|&index| is_there(&listeners[index]));
+    for members in by_port(there, listeners).into_values() {
         for (index, others) in overlaps_of_port(&members, listeners) {
             listeners[index].overlaps = Some(others);
         }
     }
 }
 
-/// A name must be unique, since routes and status entries refer to it (GW-7).
+fn by_port(
+    indices: impl Iterator<Item = usize>,
+    listeners: &[ListenerDraft],
+) -> BTreeMap<u16, Vec<usize>> {
+    let mut ports: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+    for index in indices {
+        ports.entry(listeners[index].port).or_default().push(index);
+    }
+    ports
+}
+
+/// The places that listeners of earlier objects hold, each with one that holds it.
+#[derive(Default)]
+struct Taken {
+    ports: BTreeMap<(u16, TransportProtocol), (Carried, usize)>,
+    hostnames: BTreeMap<(u16, Carried, Option<Hostname>), usize>,
+}
+
+impl Taken {
+    /// Takes the places of a listener that has some.
+    fn take(&mut self, index: usize, listeners: &[ListenerDraft]) {
+        let listener = &listeners[index];
+        let Some(carried) = Carried::by(listener).filter(|_| listener.is_sound()) else { return };
+        let port = (listener.port, listener.transport());
+        self.ports.entry(port).or_insert((carried, index));
+        let hostname = (listener.port, carried, listener.hostname.clone());
+        self.hostnames.entry(hostname).or_insert(index);
+    }
+
+    /// The clash of a listener with one of an earlier object, which keeps its place (LS-5).
+    fn conflict(&self, index: usize, listeners: &[ListenerDraft]) -> Option<Problem> {
+        let listener = &listeners[index];
+        let carried = Carried::by(listener)?;
+        let (other, first) = self.ports.get(&(listener.port, listener.transport()))?;
+        if *other != carried {
+            return Some(mixed(listener.port, index, [*first].into_iter(), listeners));
+        }
+        let hostname = (listener.port, carried, listener.hostname.clone());
+        let twin = self.hostnames.get(&hostname)?;
+        Some(twin_of(index, &[*twin], listeners))
+    }
+}
+
+/// A name must be unique in its object, since routes and status entries refer to it (GW-7, LS-4).
 fn mark_repeated_names(listeners: &mut [ListenerDraft]) {
     let mut uses: BTreeMap<ListenerKey, usize> = BTreeMap::new();
     for listener in listeners.iter() {
@@ -38,7 +104,7 @@ fn mark_repeated_names(listeners: &mut [ListenerDraft]) {
         if uses > 1 {
             listener.problems.push(Problem::unsupported(format!(
                 "{uses} listeners are named `{}`; names must be unique",
-                listener.key
+                listener.key.name()
             )));
         }
     }
@@ -67,7 +133,8 @@ impl Carried {
     }
 }
 
-/// The clashes on one port. There is no winner: every listener that clashes is named (GW-5).
+/// The clashes on one port between listeners of one object. There is no winner: every listener that clashes
+/// is named (GW-5).
 fn conflicts_of_port(
     port: u16,
     members: &[usize],
@@ -76,27 +143,35 @@ fn conflicts_of_port(
     let carried = members.iter().filter_map(|&it| Some((it, Carried::by(&listeners[it])?)));
     // GW-2: UDP shares no port with anything else.
     let (on_udp, on_tcp): (Vec<_>, Vec<_>) = carried.partition(|(_, it)| *it == Carried::Udp);
-    let mixed = on_tcp.windows(2).any(|pair| pair[0].1 != pair[1].1);
-    if mixed {
-        // GW-2, GW-3: protocols that cannot be told apart on one port.
+    let is_mixed = on_tcp.windows(2).any(|pair| pair[0].1 != pair[1].1);
+    if is_mixed {
         let conflict = |&(index, carried): &(usize, Carried)| {
             let others = on_tcp.iter().filter(|(_, other)| *other != carried);
-            let others = others.map(|&(other, _)| describe(&listeners[other]));
-            let message = format!(
-                "port {port} cannot carry {} beside {}; use another port",
-                protocol(&listeners[index]),
-                shorten(others)
-            );
-            (index, Problem::new(ConditionReason::ProtocolConflict, message))
+            (index, mixed(port, index, others.map(|(other, _)| *other), listeners))
         };
-        return on_tcp.iter().map(conflict).chain(twins(port, &on_udp, listeners)).collect();
+        return on_tcp.iter().map(conflict).chain(twins(&on_udp, listeners)).collect();
     }
-    twins(port, &on_tcp, listeners).chain(twins(port, &on_udp, listeners)).collect()
+    twins(&on_tcp, listeners).chain(twins(&on_udp, listeners)).collect()
+}
+
+/// Protocols that cannot be told apart on one port (GW-2, GW-3).
+fn mixed(
+    port: u16,
+    index: usize,
+    others: impl Iterator<Item = usize>,
+    listeners: &[ListenerDraft],
+) -> Problem {
+    let listener = &listeners[index];
+    let message = format!(
+        "port {port} cannot carry {} beside {}; use another port",
+        protocol(listener),
+        shorten(others.map(|other| describe(&listeners[other], listener)))
+    );
+    Problem::new(ConditionReason::ProtocolConflict, message)
 }
 
 /// Listeners that a port cannot tell apart, because they share the hostname or have none (GW-1).
 fn twins<'l>(
-    port: u16,
     members: &[(usize, Carried)],
     listeners: &'l [ListenerDraft],
 ) -> impl Iterator<Item = (usize, Problem)> + use<'l> {
@@ -104,34 +179,44 @@ fn twins<'l>(
     for &(index, _) in members {
         by_hostname.entry(listeners[index].hostname.as_ref()).or_default().push(index);
     }
-    let clashes = by_hostname.into_iter().filter(|(_, twins)| twins.len() > 1);
-    clashes.flat_map(move |(hostname, twins)| {
-        let first = &listeners[twins[0]].protocol;
-        let reason = match twins.iter().all(|&index| listeners[index].protocol == *first) {
-            true => ConditionReason::HostnameConflict,
-            false => ConditionReason::ProtocolConflict,
-        };
-        let what = match (first, hostname) {
-            (Protocol::Tcp | Protocol::Udp, _) => format!("{first} port {port}"),
-            (_, Some(hostname)) => format!("port {port} with hostname `{hostname}`"),
-            (_, None) => format!("port {port} with every hostname"),
-        };
-        let help = match first {
-            Protocol::Tcp | Protocol::Udp => "use another port",
-            _ => "use another port or hostname",
-        };
+    let clashes = by_hostname.into_values().filter(|twins| twins.len() > 1);
+    clashes.flat_map(move |twins| {
         let conflict = |&index: &usize| {
-            let others = twins.iter().filter(|other| **other != index);
-            let others = shorten(others.map(|&other| describe(&listeners[other])));
-            let message = format!("{what} is also asked for by {others}; {help}");
-            (index, Problem::new(reason, message))
+            let others: Vec<usize> = twins.iter().copied().filter(|it| *it != index).collect();
+            (index, twin_of(index, &others, listeners))
         };
         twins.iter().map(conflict).collect::<Vec<_>>()
     })
 }
 
-fn describe(listener: &ListenerDraft) -> String {
-    format!("listener `{}` ({})", listener.key, protocol(listener))
+/// The clash of a listener with others that a port cannot tell from it.
+fn twin_of(index: usize, others: &[usize], listeners: &[ListenerDraft]) -> Problem {
+    let ListenerDraft { protocol, port, hostname, .. } = &listeners[index];
+    let reason = match others.iter().all(|&other| listeners[other].protocol == *protocol) {
+        true => ConditionReason::HostnameConflict,
+        false => ConditionReason::ProtocolConflict,
+    };
+    let what = match (protocol, hostname) {
+        (Protocol::Tcp | Protocol::Udp, _) => format!("{protocol} port {port}"),
+        (_, Some(hostname)) => format!("port {port} with hostname `{hostname}`"),
+        (_, None) => format!("port {port} with every hostname"),
+    };
+    let help = match protocol {
+        Protocol::Tcp | Protocol::Udp => "use another port",
+        _ => "use another port or hostname",
+    };
+    let others = others.iter().map(|&other| describe(&listeners[other], &listeners[index]));
+    let message = format!("{what} is also asked for by {}; {help}", shorten(others));
+    Problem::new(reason, message)
+}
+
+/// A listener in words, as seen from another one.
+fn describe(listener: &ListenerDraft, seen_from: &ListenerDraft) -> String {
+    let (name, protocol) = (listener.key.name(), protocol(listener));
+    match listener.holder == seen_from.holder {
+        true => format!("listener `{name}` ({protocol})"),
+        false => format!("listener `{name}` ({protocol}) of {}", listener.holder),
+    }
 }
 
 /// The protocol in words, with the mode where that tells listeners apart.
@@ -177,7 +262,9 @@ fn overlaps_of_port(members: &[usize], listeners: &[ListenerDraft]) -> Vec<(usiz
         .map(|(index, mut others)| {
             others.sort_unstable();
             others.dedup();
-            (index, shorten(others.into_iter().map(|other| describe(&listeners[other]))))
+            let others = others.into_iter();
+            let others = others.map(|other| describe(&listeners[other], &listeners[index]));
+            (index, shorten(others))
         })
         .collect()
 }

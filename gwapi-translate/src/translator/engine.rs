@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gwapi_model::status::{RouteStatus, Status};
+use gwapi_model::status::{ListenerStatus, RouteStatus, Status};
 use gwapi_model::{
     BackendTlsPolicy, Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources, Route,
     RouteKind,
@@ -21,6 +21,7 @@ use gwapi_model::{
 
 use super::backend::{self, BackendView, ServicePort};
 use super::gateway::{self, GatewayDraft, GatewayView};
+use super::holder::Holder;
 use super::index::{self, Index, Multimap, PerKind};
 use super::ports::Ports;
 use super::route::{self, RouteView};
@@ -41,6 +42,8 @@ pub(super) struct Engine {
     drafts: HashMap<GatewayId, GatewayDraft>,
     ports: Ports,
     gateways: HashMap<GatewayId, GatewayView>,
+    /// ListenerSets by name, each with the Gateway of ours that it names.
+    sets: HashMap<NamespacedName, GatewayId>,
     /// Objects of ours by the Secrets and ConfigMaps that they read.
     readers: Multimap<ObjectId, ObjectId>,
     /// Service ports that routes of ours refer to.
@@ -54,7 +57,7 @@ pub(super) struct Engine {
     last_status: RouteStatus,
     pub(super) work: Work,
     /// How many routes each listener counts (AR-4).
-    counts: HashMap<GatewayId, HashMap<ListenerKey, i32>>,
+    counts: HashMap<Holder, HashMap<ListenerKey, i32>>,
 }
 
 /// How many units a [`Translator`](super::Translator) has derived since it was made: what its
@@ -79,8 +82,8 @@ pub(super) struct Dirty {
     policies: BTreeSet<NamespacedName>,
     /// In any order, and some of them more than once.
     routes: PerKind<Vec<NamespacedName>>,
-    /// Gateways whose status has to be put together again.
-    statuses: BTreeSet<GatewayId>,
+    /// Gateways and ListenerSets whose status has to be put together again.
+    statuses: BTreeSet<Holder>,
     /// Service ports that a route referred to before.
     orphans: BTreeSet<ServicePort>,
 }
@@ -154,6 +157,12 @@ impl Engine {
             Resource::Gateway(_) => {
                 dirty.gateways.insert(id);
             }
+            Resource::ListenerSet(_) => {
+                for side in [old, new].into_iter().flatten() {
+                    let Resource::ListenerSet(set) = side else { continue };
+                    dirty.gateways.extend(set.gateway());
+                }
+            }
             Resource::HttpRoute(_)
             | Resource::GrpcRoute(_)
             | Resource::TlsRoute(_)
@@ -171,7 +180,8 @@ impl Engine {
                 dirty.policies.insert(id);
             }
             Resource::ReferenceGrant(_) => {
-                dirty.gateways.extend(self.index.gateways_into.of(&id.namespace).cloned());
+                let holders = self.index.holders_into.of(&id.namespace);
+                dirty.gateways.extend(self.gateways_of(holders));
                 for kind in RouteKind::ALL {
                     let routes = self.index.routes_into[kind].of(&id.namespace);
                     dirty.routes[kind].extend(routes.cloned());
@@ -188,6 +198,9 @@ impl Engine {
                 let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
                 if labels(old) != labels(new) {
                     let first = NamespacedName::new(id.name.clone(), "");
+                    let sets = self.resources.listener_sets.range(first.clone()..);
+                    let sets = sets.take_while(|(name, _)| name.namespace == id.name);
+                    dirty.gateways.extend(sets.filter_map(|(_, set)| set.gateway()));
                     for kind in RouteKind::ALL {
                         let names = self.resources.route_names(kind, &first);
                         let names = names.take_while(|name| name.namespace == id.name);
@@ -207,7 +220,8 @@ impl Engine {
             }
             Resource::Secret(_) | Resource::ConfigMap(_) => {
                 let object = any.id();
-                dirty.gateways.extend(self.index.gateways_of_reference.of(&object).cloned());
+                let holders = self.index.holders_of_reference.of(&object);
+                dirty.gateways.extend(self.gateways_of(holders));
                 for policy in self.index.policies_of_reference.of(&object) {
                     let known = self.resources.backend_tls_policies.get(policy);
                     dirty
@@ -216,6 +230,14 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// The Gateways whose listeners these objects hold.
+    fn gateways_of<'a>(
+        &'a self,
+        holders: impl Iterator<Item = &'a Holder>,
+    ) -> impl Iterator<Item = GatewayId> {
+        holders.filter_map(|holder| holder.gateway(&self.resources))
     }
 
     /// Replaces what the data plane said about a Gateway. Nothing is kept about Gateways that are
@@ -287,8 +309,8 @@ impl Engine {
         for policy in std::mem::take(&mut dirty.policies) {
             self.settle_policy(&policy, &mut staged);
         }
-        for gateway in std::mem::take(&mut dirty.statuses) {
-            self.settle_status(&gateway, &mut staged);
+        for holder in std::mem::take(&mut dirty.statuses) {
+            self.settle_status(&holder, &mut staged);
         }
         // Only now: a Service port may have changed hands between routes.
         for target in dirty.orphans {
@@ -305,7 +327,8 @@ impl Engine {
     fn settle_gateways(&mut self, dirty: &mut Dirty, staged: &mut Staged) {
         let mut gateways = std::mem::take(&mut dirty.gateways);
         for id in &gateways {
-            let draft = gateway::draft(id, &self.resources, &self.options);
+            let sets = self.index.sets_of_gateway.of(id);
+            let draft = gateway::draft(id, sets, &self.resources, &self.options);
             self.ports.claim(id, draft.as_ref().and_then(GatewayDraft::claim));
             match draft {
                 Some(draft) => self.drafts.insert(id.clone(), draft),
@@ -324,13 +347,7 @@ impl Engine {
             let draft = self.drafts.get(&id);
             let new = draft.map(|draft| draft.complete(&self.resources, &self.ports, feedback));
             let old = self.gateways.remove(&id);
-            let points = |view: &Option<GatewayView>| view.as_ref().map(|it| it.listeners.clone());
-            if points(&old) != points(&new) {
-                for kind in RouteKind::ALL {
-                    let routes = self.index.routes_of_gateway[kind].of(&id);
-                    dirty.routes[kind].extend(routes.cloned());
-                }
-            }
+            self.note_listeners(&id, old.as_ref(), new.as_ref(), dirty);
             let references = |view: Option<&GatewayView>| {
                 view.map(|view| view.references.clone()).unwrap_or_default()
             };
@@ -358,7 +375,37 @@ impl Engine {
                 self.stage_backends_over_tls(&id, staged);
             }
             staged.gateway(&id);
-            dirty.statuses.insert(id);
+            dirty.statuses.insert(Holder::Gateway(id));
+        }
+    }
+
+    /// Marks the routes and the status of whatever holds listeners of a Gateway, and takes down which
+    /// ListenerSets are the Gateway's.
+    fn note_listeners(
+        &mut self,
+        gateway: &GatewayId,
+        old: Option<&GatewayView>,
+        new: Option<&GatewayView>,
+        dirty: &mut Dirty,
+    ) {
+        let empty = BTreeMap::new();
+        let old = old.map_or(&empty, |view| &view.listeners);
+        let new = new.map_or(&empty, |view| &view.listeners);
+        let holders: BTreeSet<&Holder> = old.keys().chain(new.keys()).collect();
+        for holder in holders {
+            if old.get(holder) != new.get(holder) {
+                for kind in RouteKind::ALL {
+                    let routes = self.index.routes_of_holder[kind].of(holder);
+                    dirty.routes[kind].extend(routes.cloned());
+                }
+            }
+            let Holder::ListenerSet(set) = holder else { continue };
+            if new.contains_key(holder) {
+                self.sets.insert(set.clone(), gateway.clone());
+            } else if self.sets.get(set) == Some(gateway) {
+                self.sets.remove(set);
+            }
+            dirty.statuses.insert(holder.clone());
         }
     }
 
@@ -515,7 +562,7 @@ impl Engine {
         let object = self.resources.get(&name.object_id(kind.kind()))?;
         self.work.routes += 1;
         let object = Route::of(&object)?;
-        let parents = route::parents(object, &self.gateways);
+        let parents = route::parents(object, |holder| self.gateway_of(holder));
         if parents.is_empty() {
             return None;
         }
@@ -534,6 +581,14 @@ impl Engine {
             underscore_headers: self.options.underscore_headers,
         };
         Some(route::view(name, object, parents, &self.gateways, &lookup, &self.options))
+    }
+
+    /// The Gateway of ours whose listeners an object holds.
+    fn gateway_of(&self, holder: &Holder) -> Option<&GatewayId> {
+        match holder {
+            Holder::Gateway(id) => self.gateways.get_key_value(id).map(|(id, _)| id),
+            Holder::ListenerSet(set) => self.sets.get(set),
+        }
     }
 
     fn acquire(
@@ -621,34 +676,42 @@ impl Engine {
         step: i32,
         dirty: &mut Dirty,
     ) {
-        if listeners.is_empty() {
-            return;
-        }
-        dirty.statuses.insert(gateway.clone());
-        let counts = self.counts.entry(gateway.clone()).or_default();
         for listener in listeners {
+            let holder = Holder::of_listener(gateway, listener);
+            let counts = self.counts.entry(holder.clone()).or_default();
             let count = counts.entry(listener.clone()).or_default();
             *count += step;
             if *count == 0 {
                 counts.remove(listener);
+                if counts.is_empty() {
+                    self.counts.remove(&holder);
+                }
             }
-        }
-        if counts.is_empty() {
-            self.counts.remove(gateway);
+            dirty.statuses.insert(holder);
         }
     }
 
-    fn settle_status(&self, gateway: &GatewayId, staged: &mut Staged) {
-        let counts = self.counts.get(gateway);
-        let status = self.gateways.get(gateway).map(|view| {
-            let mut status = view.status.clone();
-            for listener in &mut status.listeners {
-                let key = ListenerKey::new(listener.name.as_str());
-                let count = counts.and_then(|counts| counts.get(&key));
+    fn settle_status(&self, holder: &Holder, staged: &mut Staged) {
+        let counts = self.counts.get(holder);
+        let count = |listeners: &mut Vec<ListenerStatus>| {
+            for listener in listeners {
+                let count = counts.and_then(|counts| counts.get(&holder.key(&listener.name)));
                 listener.attached_routes = count.copied().unwrap_or_default();
             }
-            Status::Gateway(Box::new(status))
+        };
+        let view = self.gateway_of(holder).and_then(|gateway| self.gateways.get(gateway));
+        let status = view.and_then(|view| match holder {
+            Holder::Gateway(_) => {
+                let mut status = view.status.clone();
+                count(&mut status.listeners);
+                Some(Status::Gateway(Box::new(status)))
+            }
+            Holder::ListenerSet(set) => {
+                let mut status = view.sets.get(set)?.clone();
+                count(&mut status.listeners);
+                Some(Status::ListenerSet(Box::new(status)))
+            }
         });
-        staged.status(gateway.object_id(Kind::Gateway), status);
+        staged.status(holder.object_id(), status);
     }
 }

@@ -1,4 +1,4 @@
-//! A Gateway: what its spec asks for, what of it is served, and its status.
+//! A Gateway with its ListenerSets: what they ask for, what of it is served, and their status.
 //!
 //! Two steps, because Gateways compete for ports: a [`GatewayDraft`] is made from the Gateway, its
 //! class and the options alone and says which ports are claimed; a [`GatewayView`] adds what was
@@ -7,26 +7,31 @@
 
 mod infrastructure;
 mod judge;
+mod listener_set;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gwapi_model::status::{ConditionReason, GatewayStatus};
+use gwapi_model::status::{ConditionReason, GatewayStatus, ListenerSetStatus};
 use gwapi_model::{
-    Gateway, GatewayParametersSpec, Kind, ObjectId, Resources, RouteKind, SecretObjectReference,
+    Gateway, GatewayParametersSpec, Kind, NamespacedName, ObjectId, Resources, RouteKind,
+    SecretObjectReference,
 };
 
 use super::addresses::{self, Addresses};
 use super::class::{self, ClassVerdict};
 use super::conditions::Problem;
 use super::conflicts;
+use super::holder::Holder;
 use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, Ports, Seniority};
-use super::{Feedback, Options, certificates, parameters};
+use super::{Feedback, Options, attachment, certificates, parameters};
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey};
+use judge::JudgedListener;
+use listener_set::SetDraft;
 
 /// What the Gateway, its class and the options say.
 #[derive(Clone, Debug)]
@@ -43,7 +48,10 @@ pub(super) struct GatewayDraft {
     /// What is worth knowing although the Gateway is accepted.
     notes: Vec<String>,
     addresses: Addresses,
+    /// Its own listeners, and then those of each ListenerSet that it lets in (LS-4).
     listeners: Vec<ListenerDraft>,
+    /// The ListenerSets that name it, in their order (LS-4).
+    sets: Vec<SetDraft>,
     /// What has to run, its ports left open; where Gateways are provisioned.
     infrastructure: Option<GatewayInfrastructure>,
 }
@@ -51,12 +59,15 @@ pub(super) struct GatewayDraft {
 /// What a Gateway offers and serves.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GatewayView {
-    /// What routes attach to. Routes are looked at again when it changes, and only then.
-    pub(super) listeners: Vec<AttachmentPoint>,
+    /// What routes attach to, by the object that holds it. Routes are looked at again when it changes, and
+    /// only then.
+    pub(super) listeners: BTreeMap<Holder, Vec<AttachmentPoint>>,
     /// The Gateway's own resources: listeners and certificates.
     pub(super) config: BTreeMap<IrKey, IrResource>,
     /// Status, with no route counted yet.
     pub(super) status: GatewayStatus,
+    /// Status of each ListenerSet that names it, with no route counted yet.
+    pub(super) sets: BTreeMap<NamespacedName, ListenerSetStatus>,
     /// Secrets and ConfigMaps that it reads, there or not.
     pub(super) references: BTreeSet<ObjectId>,
     /// The certificate that is shown to backends (TL-7).
@@ -80,10 +91,11 @@ pub(super) struct AttachmentPoint {
     pub(super) admission: Admission,
 }
 
-/// Drafts a Gateway; `None` where it is not ours (GC-7).
-pub(super) fn draft(
+/// Drafts a Gateway and the ListenerSets that name it; `None` where it is not ours (GC-7).
+pub(super) fn draft<'a>(
     id: &GatewayId,
-    resources: &Resources,
+    sets: impl Iterator<Item = &'a NamespacedName>,
+    resources: &'a Resources,
     options: &Options,
 ) -> Option<GatewayDraft> {
     let gateway = resources.gateways.get(id)?;
@@ -112,12 +124,26 @@ pub(super) fn draft(
     }
     let addresses = addresses::resolve(id, gateway, options);
     problems.extend(addresses.unsupported.iter().cloned());
-    let mut listeners: Vec<ListenerDraft> = gateway
-        .spec
-        .listeners
-        .iter()
-        .map(|listener| listener::draft(gateway, listener, options))
-        .collect();
+    let holder = Holder::Gateway(id.clone());
+    let generation = gateway.metadata.generation;
+    let own = gateway.spec.listeners.iter();
+    let own = own.map(|it| listener::draft(gateway, (&holder, generation), it, options));
+    let mut listeners: Vec<ListenerDraft> = own.collect();
+    let admission = listener_set::admission(gateway).unwrap_or_else(|problem| {
+        notes.push(problem.at("spec.allowedListeners.namespaces").message);
+        Admission::Nobody
+    });
+    let mut drafts = Vec::new();
+    for (name, set) in listener_set::in_order(sets, resources) {
+        let is_let_in = attachment::admits(&admission, &holder, &name.namespace, resources);
+        let draft = listener_set::draft(name, set, is_let_in);
+        if is_let_in {
+            let holder = (&draft.holder(), set.metadata.generation);
+            let entries = set.spec.listeners.iter();
+            listeners.extend(entries.map(|it| listener::draft(gateway, holder, it, options)));
+        }
+        drafts.push(draft);
+    }
     conflicts::mark(&mut listeners);
     notes.extend(infrastructure::note(gateway).filter(|_| options.provisioned()));
     let refused = class_refused.is_some() || !problems.is_empty();
@@ -126,7 +152,7 @@ pub(super) fn draft(
         .then(|| infrastructure::plan(id, gateway, &addresses, parameters, refused));
     Some(GatewayDraft {
         id: id.clone(),
-        generation: gateway.metadata.generation,
+        generation,
         created: super::created(&gateway.metadata),
         class_refused,
         problems,
@@ -134,6 +160,7 @@ pub(super) fn draft(
         notes,
         addresses,
         listeners,
+        sets: drafts,
         infrastructure,
     })
 }
@@ -168,6 +195,24 @@ impl GatewayDraft {
         !self.is_refused() || self.infrastructure.is_some()
     }
 
+    /// Whether the listeners of ListenerSets may be served: those of a Gateway without a sound listener of
+    /// its own are not (LS-2).
+    fn serves_sets(&self) -> bool {
+        self.listeners.iter().any(|listener| {
+            let is_own = matches!(listener.holder, Holder::Gateway(_));
+            is_own && listener.is_sound() && listener.tls_problems.is_empty()
+        })
+    }
+
+    /// Whether a listener may be served, as far as the object that holds it is concerned.
+    fn serves(&self, listener: &ListenerDraft) -> bool {
+        self.is_served()
+            && match listener.holder {
+                Holder::Gateway(_) => true,
+                Holder::ListenerSet(_) => self.serves_sets(),
+            }
+    }
+
     /// What is missing for the Gateway to be reached, as far as has been reported.
     fn waits_for(&self, feedback: &Feedback) -> Option<&'static str> {
         let report = &feedback.infrastructure;
@@ -193,7 +238,7 @@ impl GatewayDraft {
 
     /// The ports that the Gateway asks for, where it shares them with others.
     pub(super) fn claim(&self) -> Option<Claim> {
-        let sound = self.listeners.iter().filter(|listener| listener.is_sound());
+        let sound = self.listeners.iter().filter(|it| it.is_sound() && self.serves(it));
         (self.is_served() && self.infrastructure.is_none()).then(|| Claim {
             seniority: Seniority { created: self.created, gateway: self.id.clone() },
             addresses: self.addresses.usable.clone(),
@@ -211,7 +256,7 @@ impl GatewayDraft {
     ) -> Result<(), Problem> {
         let Some(reference) = &self.client_certificate_ref else { return Ok(()) };
         let place = "spec.tls.backend.clientCertificateRef";
-        let resolved = certificates::resolve(&self.id.namespace, reference, resources);
+        let resolved = certificates::resolve(&self.holder(), reference, resources);
         let certificate = resolved.map_err(|problem| {
             let reason = match problem.reason {
                 ConditionReason::RefNotPermitted => ConditionReason::RefNotPermitted,
@@ -240,32 +285,60 @@ impl GatewayDraft {
         feedback: &Feedback,
     ) -> GatewayView {
         let mut view = GatewayView::default();
-        let mut judged = Vec::with_capacity(self.listeners.len());
+        let mut judged: BTreeMap<Holder, Vec<JudgedListener>> = BTreeMap::new();
+        let mut bound_ports = Vec::new();
+        let sets = self.sets.iter().map(SetDraft::holder);
+        for holder in sets.chain([self.holder()]) {
+            view.listeners.entry(holder).or_default();
+        }
         for draft in &self.listeners {
             let listener = self.judge(draft, resources, ports, feedback);
-            view.listeners.push(draft.attachment_point());
+            let points = view.listeners.entry(draft.holder.clone()).or_default();
+            points.push(draft.attachment_point());
             for resource in &listener.config {
                 view.config.insert(resource.key(), resource.clone());
             }
-            judged.push(listener);
+            bound_ports.extend(listener.bound_port);
+            judged.entry(draft.holder.clone()).or_default().push(listener);
         }
         let unresolved = self.client_certificate(resources, feedback, &mut view).err();
-        let references = self.listeners.iter().flat_map(|listener| &listener.certificate_refs);
-        let references = references.chain(&self.client_certificate_ref);
-        view.references = references
-            .filter_map(|it| certificates::permitted_target(&self.id.namespace, it, resources))
-            .map(|secret| secret.object_id(Kind::Secret))
-            .collect();
-        let validations = self.listeners.iter().filter_map(|it| it.client_validation.as_ref());
-        let config_maps =
-            validations.flat_map(|it| it.permitted_targets(&self.id.namespace, resources));
-        view.references.extend(config_maps.map(|name| name.object_id(Kind::ConfigMap)));
-        view.infrastructure = self.infrastructure.as_ref().map(|plan| {
-            let ports = judged.iter().filter_map(|listener| listener.bound_port);
-            Arc::new(infrastructure::with_ports(plan, ports))
-        });
-        view.status = self.status(judged, unresolved, feedback);
+        view.references = self.references(resources);
+        view.infrastructure = self
+            .infrastructure
+            .as_ref()
+            .map(|plan| Arc::new(infrastructure::with_ports(plan, bound_ports.into_iter())));
+        let own = judged.remove(&self.holder()).unwrap_or_default();
+        view.status = self.status(own, unresolved, feedback);
+        for set in &self.sets {
+            let listeners = judged.remove(&set.holder()).unwrap_or_default();
+            let status = self.status_of_set(set, listeners, &view.status);
+            view.sets.insert(set.name.clone(), status);
+        }
+        view.status.attached_listener_sets = self.attached_sets(&view.sets);
         view
+    }
+
+    /// Secrets and ConfigMaps that are read, there or not.
+    fn references(&self, resources: &Resources) -> BTreeSet<ObjectId> {
+        let own = self.holder();
+        let certificates = self.listeners.iter().flat_map(|listener| {
+            listener.certificate_refs.iter().map(|reference| (&listener.holder, reference))
+        });
+        let client_certificate = self.client_certificate_ref.iter().map(|it| (&own, it));
+        let secrets = certificates
+            .chain(client_certificate)
+            .filter_map(|(holder, it)| certificates::permitted_target(holder, it, resources))
+            .map(|secret| secret.object_id(Kind::Secret));
+        let validations = self.listeners.iter().filter_map(|it| it.client_validation.as_ref());
+        let config_maps = validations
+            .flat_map(|it| it.permitted_targets(&own, resources))
+            .map(|name| name.object_id(Kind::ConfigMap));
+        secrets.chain(config_maps).collect()
+    }
+
+    /// The Gateway as the object that holds its own listeners.
+    fn holder(&self) -> Holder {
+        Holder::Gateway(self.id.clone())
     }
 }
 

@@ -4,6 +4,7 @@ use gwapi_model::status::ConditionReason;
 use gwapi_model::{Kind, NamespacedName, Resources};
 
 use super::conditions::Problem;
+use super::holder::Holder;
 
 /// A reference from an object of one kind to an object of another.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +20,10 @@ pub(super) struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    /// A reference of a Gateway.
-    pub(super) fn of_gateway(namespace: &'a str, to_kind: Kind, to: &'a NamespacedName) -> Self {
-        Self { from_kind: Kind::Gateway, from_namespace: namespace, to_kind, to }
+    /// A reference of an object that holds listeners.
+    pub(super) fn of_holder(holder: &'a Holder, to_kind: Kind, to: &'a NamespacedName) -> Self {
+        let from_namespace = &holder.name().namespace;
+        Self { from_kind: holder.kind(), from_namespace, to_kind, to }
     }
 
     /// Says which grant is missing where the reference may not be followed. It comes before every other

@@ -9,11 +9,12 @@ use std::ops::{Index as IndexBy, IndexMut as IndexMutBy};
 use std::sync::Arc;
 
 use gwapi_model::{
-    EndpointSlice, Gateway, Kind, NamespacedName, ObjectId, Resource, Route, RouteKind,
-    SERVICE_NAME_LABEL,
+    EndpointSlice, Gateway, Kind, Listener, NamespacedName, ObjectId, Resource, Route, RouteKind,
+    SERVICE_NAME_LABEL, SecretObjectReference,
 };
 
 use super::backend::ServicePort;
+use super::holder::Holder;
 use super::{
     HashMap, attachment, backend_tls, certificates, client_validation, gateway, parameters, rule,
 };
@@ -28,12 +29,14 @@ pub(super) struct Index {
     pub(super) classes_of_parameters: Multimap<NamespacedName, NamespacedName>,
     /// Gateways by the parameters they refer to themselves.
     pub(super) gateways_of_parameters: Multimap<NamespacedName, GatewayId>,
-    /// Gateways by the Secrets and ConfigMaps they refer to.
-    pub(super) gateways_of_reference: Multimap<ObjectId, GatewayId>,
-    /// Gateways by the other namespaces they refer into: grants there concern them.
-    pub(super) gateways_into: Multimap<Arc<str>, GatewayId>,
-    /// Routes by the Gateways they refer to.
-    pub(super) routes_of_gateway: PerKind<Multimap<GatewayId, NamespacedName>>,
+    /// ListenerSets by the Gateways they name.
+    pub(super) sets_of_gateway: Multimap<GatewayId, NamespacedName>,
+    /// Gateways and ListenerSets by the Secrets and ConfigMaps they refer to.
+    pub(super) holders_of_reference: Multimap<ObjectId, Holder>,
+    /// Gateways and ListenerSets by the other namespaces they refer into: grants there concern them.
+    pub(super) holders_into: Multimap<Arc<str>, Holder>,
+    /// Routes by the Gateways and ListenerSets they refer to.
+    pub(super) routes_of_holder: PerKind<Multimap<Holder, NamespacedName>>,
     /// Routes by the Service ports they refer to; of the kind that the Service port names.
     pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
     /// Ports of a Service that routes refer to, and the kind of these routes.
@@ -117,7 +120,7 @@ impl Index {
     /// Gives back the room that sets have to spare once many objects came in order.
     pub(super) fn pack(&mut self) {
         for kind in RouteKind::ALL {
-            self.routes_of_gateway[kind].pack();
+            self.routes_of_holder[kind].pack();
             self.routes_into[kind].pack();
         }
         self.routes_of_backend.pack();
@@ -137,6 +140,13 @@ impl Index {
                 }
             }
             Resource::Gateway(gateway) => self.update_gateway(id, gateway, present),
+            Resource::ListenerSet(set) => {
+                if let Some(gateway) = set.gateway() {
+                    self.sets_of_gateway.set(gateway, id.clone(), present);
+                }
+                let holder = Holder::ListenerSet(id);
+                self.update_references(&holder, certificate_refs(&set.spec.listeners), present);
+            }
             Resource::BackendTlsPolicy(policy) => {
                 for service in backend_tls::services(policy) {
                     self.policies_of_service.set(service, id.clone(), present);
@@ -155,26 +165,12 @@ impl Index {
     }
 
     fn update_gateway(&mut self, id: GatewayId, gateway: &Gateway, present: bool) {
-        let references = gateway
-            .spec
-            .listeners
-            .iter()
-            .filter_map(|listener| listener.tls.as_ref())
-            .flat_map(|tls| &tls.certificate_refs);
-        for reference in references.chain(gateway::client_certificate_ref(gateway)) {
-            if let Some(secret) = certificates::target(&id.namespace, reference) {
-                if secret.namespace != id.namespace {
-                    self.gateways_into.set(secret.namespace.clone(), id.clone(), present);
-                }
-                self.gateways_of_reference.set(secret.object_id(Kind::Secret), id.clone(), present);
-            }
-        }
+        let holder = Holder::Gateway(id.clone());
+        let certificates = certificate_refs(&gateway.spec.listeners)
+            .chain(gateway::client_certificate_ref(gateway));
+        self.update_references(&holder, certificates, present);
         for config_map in client_validation::targets(gateway) {
-            if config_map.namespace != id.namespace {
-                self.gateways_into.set(config_map.namespace.clone(), id.clone(), present);
-            }
-            let config_map = config_map.object_id(Kind::ConfigMap);
-            self.gateways_of_reference.set(config_map, id.clone(), present);
+            self.update_reference(&holder, config_map.object_id(Kind::ConfigMap), present);
         }
         if let Some(parameters) = parameters::target_of_gateway(gateway) {
             self.gateways_of_parameters.set(parameters, id.clone(), present);
@@ -183,11 +179,30 @@ impl Index {
         self.gateways_of_class.set(class.into(), id, present);
     }
 
+    fn update_references<'r>(
+        &mut self,
+        holder: &Holder,
+        certificates: impl Iterator<Item = &'r SecretObjectReference>,
+        present: bool,
+    ) {
+        let own_namespace = &holder.name().namespace;
+        for secret in certificates.filter_map(|it| certificates::target(own_namespace, it)) {
+            self.update_reference(holder, secret.object_id(Kind::Secret), present);
+        }
+    }
+
+    fn update_reference(&mut self, holder: &Holder, object: ObjectId, present: bool) {
+        if object.namespace != holder.name().namespace {
+            self.holders_into.set(object.namespace.clone(), holder.clone(), present);
+        }
+        self.holders_of_reference.set(object, holder.clone(), present);
+    }
+
     fn update_route(&mut self, id: &NamespacedName, route: Route<'_>, present: bool) {
         let kind = route.kind();
         for parent in route.parent_refs() {
-            if let Some(gateway) = attachment::gateway(route, parent) {
-                self.routes_of_gateway[kind].set(gateway, id.clone(), present);
+            if let Some(holder) = attachment::holder(route, parent) {
+                self.routes_of_holder[kind].set(holder, id.clone(), present);
             }
         }
         for (service, _) in rule::services(route) {
@@ -216,20 +231,28 @@ pub(super) fn service_of(slice: &EndpointSlice) -> Option<NamespacedName> {
     Some(NamespacedName::new(slice.metadata.namespace.clone(), name.as_str()))
 }
 
+/// The references of listeners to certificates.
+fn certificate_refs(listeners: &[Listener]) -> impl Iterator<Item = &SecretObjectReference> {
+    listeners.iter().filter_map(|it| it.tls.as_ref()).flat_map(|tls| &tls.certificate_refs)
+}
+
 /// The Secrets and ConfigMaps that an object refers to, permitted or not: whoever does not hold all
 /// of them in memory needs these.
 pub fn references(resource: &Resource) -> Vec<ObjectId> {
-    let gateway = match resource {
-        Resource::Gateway(gateway) => gateway,
-        Resource::BackendTlsPolicy(policy) => return backend_tls::references(policy).collect(),
-        _ => return Vec::new(),
+    let own_namespace = &resource.metadata().namespace;
+    let secret = |reference| {
+        certificates::target(own_namespace, reference).map(|it| it.object_id(Kind::Secret))
     };
-    let references = gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let references = references.flat_map(|tls| &tls.certificate_refs);
-    let secrets = references
-        .chain(gateway::client_certificate_ref(gateway))
-        .filter_map(|reference| certificates::target(&gateway.metadata.namespace, reference))
-        .map(|secret| secret.object_id(Kind::Secret));
-    let config_maps = client_validation::targets(gateway);
-    secrets.chain(config_maps.map(|name| name.object_id(Kind::ConfigMap))).collect()
+    match resource {
+        Resource::Gateway(gateway) => certificate_refs(&gateway.spec.listeners)
+            .chain(gateway::client_certificate_ref(gateway))
+            .filter_map(secret)
+            .chain(client_validation::targets(gateway).map(|it| it.object_id(Kind::ConfigMap)))
+            .collect(),
+        Resource::ListenerSet(set) => {
+            certificate_refs(&set.spec.listeners).filter_map(secret).collect()
+        }
+        Resource::BackendTlsPolicy(policy) => backend_tls::references(policy).collect(),
+        _ => Vec::new(),
+    }
 }

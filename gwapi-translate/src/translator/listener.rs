@@ -4,12 +4,13 @@
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    FromNamespaces, GATEWAY_GROUP, Gateway, LabelSelector, Listener, Protocol, RouteGroupKind,
-    RouteKind, SecretObjectReference, SelectorOperator, TlsMode,
+    AllowedNamespaces, FromNamespaces, GATEWAY_GROUP, Gateway, LabelSelector, Listener, Protocol,
+    RouteGroupKind, RouteKind, SecretObjectReference, SelectorOperator, TlsMode,
 };
 
 use super::client_validation::{self, ClientValidationDraft};
 use super::conditions::Problem;
+use super::holder::Holder;
 use super::ports::PortNumber;
 use super::{Options, syntax};
 use crate::ir::{Hostname, ListenerKey, TransportProtocol};
@@ -19,6 +20,10 @@ use crate::ir::{Hostname, ListenerKey, TransportProtocol};
 pub(super) struct ListenerDraft {
     /// Key.
     pub(super) key: ListenerKey,
+    /// The object that holds it: in its name references are followed and routes admitted.
+    pub(super) holder: Holder,
+    /// Generation of the holder.
+    pub(super) generation: i64,
     /// Port as clients see it: the one that conflicts and `parentRef.port` are about.
     pub(super) port: u16,
     /// Port to bind, the offset included; `None` above 65535.
@@ -45,7 +50,7 @@ pub(super) struct ListenerDraft {
     pub(super) tls_problems: Vec<Problem>,
     /// What is wrong with its kinds: a matter of ResolvedRefs (AR-3).
     pub(super) kinds_problem: Option<Problem>,
-    /// Clash with other listeners of the same Gateway (GW-5).
+    /// Clash with other listeners of the same Gateway and its ListenerSets (GW-5, LS-5).
     pub(super) conflict: Option<Problem>,
     /// Listeners whose hostnames overlap this one's over TLS (LI-6).
     pub(super) overlaps: Option<String>,
@@ -56,7 +61,7 @@ pub(super) struct ListenerDraft {
 pub(super) enum Admission {
     /// All.
     All,
-    /// That of the Gateway.
+    /// That of the object that holds the listener.
     Same,
     /// Those whose labels are selected.
     Selected(LabelSelector),
@@ -94,8 +99,13 @@ impl ListenerDraft {
     }
 }
 
-/// Judges a listener.
-pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -> ListenerDraft {
+/// Judges a listener that an object adds to a Gateway: the Gateway itself, or a ListenerSet of it.
+pub(super) fn draft(
+    gateway: &Gateway,
+    (holder, generation): (&Holder, i64),
+    listener: &Listener,
+    options: &Options,
+) -> ListenerDraft {
     let mut problems = Vec::new();
     protocol_problems(listener, &mut problems);
     let mut tls_problems = Vec::new();
@@ -115,7 +125,14 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
             Err(problem) => tls_problems.push(problem),
         }
     }
-    let admission = admission(listener, &mut problems);
+    let allowed = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    let admission = match allowed {
+        None => Admission::Same,
+        Some(namespaces) => admission(namespaces, FromNamespaces::Same).unwrap_or_else(|problem| {
+            problems.push(problem.at("allowedRoutes.namespaces"));
+            Admission::Nobody
+        }),
+    };
     let written = listener.hostname.as_deref().filter(|hostname| !hostname.is_empty());
     let hostname = written.map(|text| {
         syntax::hostname(text).unwrap_or_else(|| {
@@ -143,7 +160,9 @@ pub(super) fn draft(gateway: &Gateway, listener: &Listener, options: &Options) -
     }
     let (supported_kinds, kinds_problem) = kinds(listener);
     ListenerDraft {
-        key: ListenerKey::new(listener.name.as_str()),
+        key: holder.key(&listener.name),
+        holder: holder.clone(),
+        generation,
         port,
         bound_port,
         protocol: listener.protocol.clone(),
@@ -230,12 +249,14 @@ fn tls_options(listener: &Listener) -> Option<Problem> {
     })
 }
 
-/// AR-1; a value that is not known admits nobody and refuses the listener (GW-9).
-fn admission(listener: &Listener, problems: &mut Vec<Problem>) -> Admission {
-    let namespaces =
-        listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
-    let Some(namespaces) = namespaces else { return Admission::Same };
-    match namespaces.from.as_ref().unwrap_or(&FromNamespaces::Same) {
+/// Which namespaces are admitted, `default` where nothing is said (AR-1, LS-1); a value that is not known
+/// is a problem (GW-9).
+pub(super) fn admission(
+    namespaces: &AllowedNamespaces,
+    default: FromNamespaces,
+) -> Result<Admission, Problem> {
+    let from = namespaces.from.as_ref().unwrap_or(&default);
+    Ok(match from {
         FromNamespaces::All => Admission::All,
         FromNamespaces::Same => Admission::Same,
         // An absent selector selects nothing, an empty one everything.
@@ -249,21 +270,22 @@ fn admission(listener: &Listener, problems: &mut Vec<Problem>) -> Admission {
                     }
                 });
                 if let Some(operator) = unknown {
-                    problems.push(Problem::unsupported(format!(
-                        "allowedRoutes.namespaces.selector has the unknown operator `{operator}`"
+                    return Err(Problem::unsupported(format!(
+                        "selector has the unknown operator `{operator}`"
                     )));
                 }
                 Admission::Selected(selector.clone())
             }
         },
+        // Only where listeners are allowed, not routes (AR-1).
+        FromNamespaces::None if default == FromNamespaces::None => Admission::Nobody,
         other => {
-            problems.push(Problem::unsupported(format!(
-                "allowedRoutes.namespaces.from `{other}` is not supported; use Same, All or \
-                 Selector"
+            let none = if default == FromNamespaces::None { "None, " } else { "" };
+            return Err(Problem::unsupported(format!(
+                "from `{other}` is not supported; use {none}Same, All or Selector"
             )));
-            Admission::Nobody
         }
-    }
+    })
 }
 
 /// A kind of routes as a status names it.

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!  engine ─┬─ class ────── parameters                GatewayClass
-//!          ├─ gateway ─┬─ addresses, parameters      Gateway
+//!          ├─ gateway ─┬─ addresses, parameters      Gateway, and the ListenerSets of it
 //!          │           ├─ listener, conflicts        each listener, and all of them together
 //!          │           ├─ ports                      Gateways against each other
 //!          │           └─ certificates ── grants
@@ -36,6 +36,7 @@ mod engine;
 mod filters;
 mod gateway;
 mod grants;
+mod holder;
 mod index;
 mod listener;
 mod matches;

@@ -11,6 +11,7 @@ use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ParentReference, Route};
 use super::backend::ServicePort;
 use super::conditions::{Problem, holds, summary};
 use super::gateway::{AttachmentPoint, GatewayView};
+use super::holder::Holder;
 use super::rule::{self, CompiledRoute, Lookup};
 use super::{HashMap, Options, attachment};
 use crate::ir::{GatewayId, HttpFilter, HttpRule, IrResource, ListenerKey};
@@ -35,17 +36,27 @@ pub(super) struct Attached {
     pub(super) counted: Box<[ListenerKey]>,
 }
 
-/// The Gateways of ours that a route refers to (RT-8); without any it is none of our business.
-pub(super) fn parents<'r>(
+/// What a reference of a route leads to.
+pub(super) struct Parent<'r> {
+    reference: &'r ParentReference,
+    holder: Holder,
+    /// The Gateway of ours whose listeners the holder holds.
+    gateway: GatewayId,
+}
+
+/// The Gateways of ours and their ListenerSets that a route refers to (RT-8, LS-9); without any it is none of
+/// our business.
+pub(super) fn parents<'r, 'g>(
     route: Route<'r>,
-    gateways: &HashMap<GatewayId, GatewayView>,
-) -> Vec<(&'r ParentReference, GatewayId)> {
-    let mut parents: Vec<(&ParentReference, GatewayId)> = Vec::new();
-    for parent in route.parent_refs() {
-        let known = attachment::gateway(route, parent).filter(|id| gateways.contains_key(id));
+    gateway_of: impl Fn(&Holder) -> Option<&'g GatewayId>,
+) -> Vec<Parent<'r>> {
+    let mut parents: Vec<Parent<'_>> = Vec::new();
+    for reference in route.parent_refs() {
+        let Some(holder) = attachment::holder(route, reference) else { continue };
+        let Some(gateway) = gateway_of(&holder).cloned() else { continue };
         // RT-6: one entry per reference.
-        if let Some(id) = known.filter(|_| parents.iter().all(|(other, _)| *other != parent)) {
-            parents.push((parent, id));
+        if parents.iter().all(|other| other.reference != reference) {
+            parents.push(Parent { reference, holder, gateway });
         }
     }
     parents
@@ -55,7 +66,7 @@ pub(super) fn parents<'r>(
 pub(super) fn view(
     name: &NamespacedName,
     route: Route<'_>,
-    parents: Vec<(&ParentReference, GatewayId)>,
+    parents: Vec<Parent<'_>>,
     gateways: &HashMap<GatewayId, GatewayView>,
     lookup: &Lookup<'_>,
     options: &Options,
@@ -63,14 +74,14 @@ pub(super) fn view(
     let compiled = rule::compile(name, route, lookup);
     let mut listeners: BTreeMap<GatewayId, BTreeSet<ListenerKey>> = BTreeMap::new();
     let mut statuses = Vec::with_capacity(parents.len());
-    for (parent, gateway) in parents {
-        let points = &gateways[&gateway].listeners;
+    for Parent { reference, holder, gateway } in parents {
+        let points = gateways[&gateway].listeners.get(&holder).map_or(&[][..], Vec::as_slice);
         let hostnames = &compiled.hostnames;
         let id = (route.kind(), name);
         let attached =
-            attachment::attach(parent, &gateway, points, id, hostnames, lookup.resources);
+            attachment::attach(reference, &holder, points, id, hostnames, lookup.resources);
         statuses.push(RouteParentStatus {
-            parent_ref: written_out(parent),
+            parent_ref: written_out(reference),
             controller_name: options.controller_name.clone(),
             conditions: conditions(route, &compiled, attached.as_ref().err()),
         });
@@ -152,7 +163,11 @@ fn conditions(
 /// Redirects to a port of this Gateway lead to where the offset has put it; without an offset
 /// they stay as they are, and so do those to a host that no listener of that port takes: they lead
 /// elsewhere. A scheme without port means its well-known port (HF-3).
-fn shift_redirects(rule: &mut HttpRule, points: &[AttachmentPoint], offset: u16) {
+fn shift_redirects(
+    rule: &mut HttpRule,
+    points: &BTreeMap<Holder, Vec<AttachmentPoint>>,
+    offset: u16,
+) {
     if offset == 0 {
         return;
     }
@@ -172,7 +187,10 @@ fn shift_redirects(rule: &mut HttpRule, points: &[AttachmentPoint], offset: u16)
             _ => true,
         };
         let shifted = port
-            .filter(|port| points.iter().any(|point| point.port == *port && takes_host(point)))
+            .filter(|port| {
+                let mut points = points.values().flatten();
+                points.any(|point| point.port == *port && takes_host(point))
+            })
             .and_then(|port| port.checked_add(offset));
         if shifted.is_some() {
             redirect.port = shifted;

@@ -246,7 +246,7 @@ pub fn well_formed(
     for (gateway, config) in &translation.config {
         ensure!(resources.gateways.contains_key(gateway), "{gateway} does not exist");
         config_is_well_formed(config, shown_to_backends(gateway, resources))?;
-        routes_are_counted(gateway, config, translation)?;
+        routes_are_counted(gateway, config, resources, translation)?;
         missing_backends_are_told(config, resources, translation)?;
     }
     for (id, status) in &translation.status {
@@ -271,47 +271,67 @@ pub fn well_formed(
     Ok(())
 }
 
-/// AR-4: a listener counts the accepted routes that are attached to it, each once.
+/// AR-4, LS-9: a listener counts the accepted routes that are attached to it by the object that holds it,
+/// each once.
 fn routes_are_counted(
     gateway: &GatewayId,
     config: &GatewayConfig,
+    resources: &Resources,
     translation: &Translation,
 ) -> Result<(), String> {
-    let id = |kind, name: &GatewayId| ObjectId::new(kind, &*name.namespace, &*name.name);
-    let accepted = |route: &ObjectId| match translation.status.get(route) {
-        Some(Status::Route(status)) => status.parents.iter().any(|parent| {
-            let namespace = parent.parent_ref.namespace.as_deref().unwrap_or(&route.namespace);
-            let conditions = &parent.conditions;
-            *namespace == *gateway.namespace
-                && *parent.parent_ref.name == *gateway.name
-                && conditions.iter().any(|it| {
-                    it.condition_type == ConditionType::Accepted
-                        && it.status == ConditionStatus::True
-                })
-        }),
-        _ => false,
-    };
-    let Some(Status::Gateway(status)) = translation.status.get(&id(Kind::Gateway, gateway)) else {
-        return Err(format!("{gateway} has no status"));
-    };
-    for listener in &status.listeners {
-        let key = ListenerKey::new(listener.name.as_str());
-        let http = config
-            .http_rules()
-            .filter(|rule| rule.listeners.contains(&key))
-            .map(|rule| id(rule.route_kind.kind(), &rule.route));
-        let streams = config
-            .stream_rules()
-            .filter(|rule| rule.listeners.contains(&key))
-            .map(|rule| id(rule.route_kind.kind(), &rule.route));
-        let attached: BTreeSet<_> = http.chain(streams).filter(accepted).collect();
-        ensure!(
-            usize::try_from(listener.attached_routes) == Ok(attached.len()),
-            "{gateway} counts {} routes on {key}, accepted are {attached:?}",
-            listener.attached_routes
-        );
+    let sets = resources.listener_sets.iter();
+    let sets = sets.filter(|(_, set)| set.gateway().as_ref() == Some(gateway));
+    let sets = sets.map(|(name, _)| name.object_id(Kind::ListenerSet));
+    for holder in std::iter::once(gateway.object_id(Kind::Gateway)).chain(sets) {
+        let (listeners, is_set) = match translation.status.get(&holder) {
+            Some(Status::Gateway(status)) => (&status.listeners, false),
+            Some(Status::ListenerSet(status)) => (&status.listeners, true),
+            _ => return Err(format!("{holder} has no status")),
+        };
+        for listener in listeners {
+            let key = match is_set {
+                true => ListenerKey::of_listener_set(&holder.namespaced_name(), &listener.name),
+                false => ListenerKey::new(listener.name.as_str()),
+            };
+            let attached = attached(&key, config);
+            let accepted = attached.iter().filter(|it| is_accepted(it, &holder, translation));
+            let accepted = accepted.count();
+            ensure!(
+                usize::try_from(listener.attached_routes) == Ok(accepted),
+                "{holder} counts {} routes on {key}; {accepted} of {attached:?} are accepted",
+                listener.attached_routes
+            );
+        }
     }
     Ok(())
+}
+
+/// The routes with a rule on a listener.
+fn attached(listener: &ListenerKey, config: &GatewayConfig) -> BTreeSet<ObjectId> {
+    let http = config
+        .http_rules()
+        .filter(|rule| rule.listeners.contains(listener))
+        .map(|rule| rule.route.object_id(rule.route_kind.kind()));
+    let streams = config
+        .stream_rules()
+        .filter(|rule| rule.listeners.contains(listener))
+        .map(|rule| rule.route.object_id(rule.route_kind.kind()));
+    http.chain(streams).collect()
+}
+
+/// Whether a route is accepted by a reference to an object that holds listeners.
+fn is_accepted(route: &ObjectId, holder: &ObjectId, translation: &Translation) -> bool {
+    let Some(Status::Route(status)) = translation.status.get(route) else { return false };
+    status.parents.iter().any(|parent| {
+        let reference = &parent.parent_ref;
+        let namespace = reference.namespace.as_deref().unwrap_or(&route.namespace);
+        *namespace == *holder.namespace
+            && *reference.name == *holder.name
+            && reference.kind.as_deref() == Some(holder.kind.as_str())
+            && parent.conditions.iter().any(|it| {
+                it.condition_type == ConditionType::Accepted && it.status == ConditionStatus::True
+            })
+    })
 }
 
 /// HB-3, RT-10: a rule whose backend is not there belongs to a route that says so, unless a
@@ -415,6 +435,11 @@ fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
             let lists = std::iter::once(status.conditions.as_slice()).chain(listeners).collect();
             (lists, vec![Accepted, Programmed, ResolvedRefs])
         }
+        Status::ListenerSet(status) => {
+            let listeners = status.listeners.iter().map(|it| it.conditions.as_slice());
+            let lists = std::iter::once(status.conditions.as_slice()).chain(listeners).collect();
+            (lists, vec![Accepted, Programmed])
+        }
         Status::Policy(status) => {
             let lists = status.ancestors.iter().map(|it| it.conditions.as_slice()).collect();
             (lists, vec![Accepted, ResolvedRefs])
@@ -442,7 +467,7 @@ mod tests {
     fn generated_events_reach_every_condition() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let mut reached = BTreeSet::new();
-        for _ in 0..1000 {
+        for _ in 0..1500 {
             let steps = steps().new_tree(&mut runner).expect("it generates").current();
             let mut translator = Translator::new(Options::default());
             for step in &steps {
@@ -466,7 +491,9 @@ mod tests {
             "Accepted False ListenersNotValid",
             "Accepted False NoMatchingListenerHostname",
             "Accepted False NoMatchingParent",
+            "Accepted False NotAllowed",
             "Accepted False NotAllowedByListeners",
+            "Accepted False ParentNotAccepted",
             "Accepted False PortUnavailable",
             "Accepted False ProtocolConflict",
             "Accepted False UnsupportedAddress",
@@ -481,6 +508,8 @@ mod tests {
             "PartiallyInvalid True UnsupportedValue",
             "Programmed False AddressNotAssigned",
             "Programmed False AddressNotUsable",
+            "Programmed False HostnameConflict",
+            "Programmed False ParentNotProgrammed",
             "Programmed True Programmed",
             "ResolvedRefs False BackendNotFound",
             "ResolvedRefs False InvalidCertificateRef",

@@ -21,6 +21,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::GatewayClass => &["ours", "theirs", "broken"],
         Kind::Namespace => &["a", "b"],
         Kind::Gateway => &["a/g", "a/h", "b/g"],
+        Kind::ListenerSet => &["a/k", "b/k", "b/m"],
         Kind::HttpRoute => &["a/r", "a/s", "b/r", "b/s"],
         Kind::GrpcRoute => &["a/r", "a/t", "b/r"],
         Kind::TlsRoute | Kind::TcpRoute => &["a/r", "a/s", "b/r"],
@@ -45,6 +46,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
     prop_oneof![
         2 => object(Kind::GatewayClass, gateway_class()),
         6 => object(Kind::Gateway, gateway()),
+        4 => object(Kind::ListenerSet, listener_set()),
         12 => object(Kind::HttpRoute, route(rule())),
         6 => object(Kind::GrpcRoute, route(grpc_rule())),
         3 => object(Kind::TlsRoute, route(stream_rule())),
@@ -147,6 +149,7 @@ fn read(kind: Kind, value: Value) -> Resource {
     match kind {
         Kind::GatewayClass => typed::<gwapi_model::GatewayClass>(value),
         Kind::Gateway => typed::<gwapi_model::Gateway>(value),
+        Kind::ListenerSet => typed::<gwapi_model::ListenerSet>(value),
         Kind::HttpRoute => typed::<gwapi_model::HttpRoute>(value),
         Kind::GrpcRoute => typed::<gwapi_model::GrpcRoute>(value),
         Kind::TlsRoute => typed::<gwapi_model::TlsRoute>(value),
@@ -202,13 +205,15 @@ fn gateway_class() -> impl Strategy<Value = Value> {
 
 fn gateway() -> impl Strategy<Value = Value> {
     let class = select(vec!["ours", "ours", "ours", "theirs", "broken", "none"]);
-    let listeners = vec(listener(), 1..4).prop_map(|mut listeners| {
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            // The fourth name repeats the first: such Gateways get past no API server.
-            listener["name"] = json!(["l", "m", "n", "l"][index]);
-        }
-        listeners
-    });
+    let allowed_listeners = of(one_of(&[
+        r#"{}"#,
+        r#"{"namespaces":{"from":"All"}}"#,
+        r#"{"namespaces":{"from":"All"}}"#,
+        r#"{"namespaces":{"from":"Same"}}"#,
+        r#"{"namespaces":{"from":"None"}}"#,
+        r#"{"namespaces":{"from":"Selector","selector":{"matchLabels":{"team":"x"}}}}"#,
+        r#"{"namespaces":{"from":"Unknown"}}"#,
+    ]));
     let address = one_of(&[
         r#"{"value":"10.0.0.1"}"#,
         r#"{"value":"10.0.0.2"}"#,
@@ -234,19 +239,42 @@ fn gateway() -> impl Strategy<Value = Value> {
             r#"{"defaultScope":"All"}"#,
         ]),
     );
-    (class, listeners, vec(address, 0..2), extra).prop_map(
-        |(class, listeners, addresses, extra)| {
-            let mut spec = json!({
+    (class, listeners(), vec(address, 0..2), allowed_listeners, extra).prop_map(
+        |(class, listeners, addresses, allowed_listeners, extra)| {
+            let mut spec = without_nulls(json!({
                 "gatewayClassName": class,
                 "listeners": listeners,
                 "addresses": addresses,
-            });
+                "allowedListeners": allowed_listeners,
+            }));
             for (key, value) in extra.iter().flat_map(|extra| extra.as_object()).flatten() {
                 spec[key] = value.clone();
             }
             json!({ "spec": spec })
         },
     )
+}
+
+fn listener_set() -> impl Strategy<Value = Value> {
+    let gateway = (
+        select(vec!["g", "g", "h"]),
+        weighted(0.6, select(vec!["a", "b"])),
+        weighted(0.05, Just("Service")),
+    );
+    (gateway, listeners()).prop_map(|((name, namespace, kind), listeners)| {
+        let parent = json!({ "name": name, "namespace": namespace, "kind": kind });
+        json!({ "spec": { "parentRef": without_nulls(parent), "listeners": listeners } })
+    })
+}
+
+fn listeners() -> impl Strategy<Value = Vec<Value>> {
+    vec(listener(), 1..4).prop_map(|mut listeners| {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            // The fourth name repeats the first: such objects get past no API server.
+            listener["name"] = json!(["l", "m", "n", "l"][index]);
+        }
+        listeners
+    })
 }
 
 fn listener() -> impl Strategy<Value = Value> {
@@ -303,14 +331,18 @@ fn hostname() -> impl Strategy<Value = Option<&'static str>> {
 }
 
 fn route(rule: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    let named = prop_oneof![
+        12 => select(vec!["g", "g", "h"]).prop_map(|name| (name, None)),
+        4 => select(vec!["k", "k", "m"]).prop_map(|name| (name, Some("ListenerSet"))),
+        1 => Just(("g", Some("Service"))),
+    ];
     let parent = (
-        select(vec!["g", "g", "h"]),
+        named,
         weighted(0.4, select(vec!["a", "b"])),
         weighted(0.3, select(vec!["l", "m", "none"])),
         weighted(0.2, select(vec![80, 443])),
-        weighted(0.05, Just("Service")),
     )
-        .prop_map(|(name, namespace, section, port, kind)| {
+        .prop_map(|((name, kind), namespace, section, port)| {
             without_nulls(json!({
                 "name": name,
                 "namespace": namespace,

@@ -163,6 +163,7 @@ pub fn show(resource: &Resource) -> String {
     let value = match resource {
         Resource::GatewayClass(object) => serde_json::to_value(&**object),
         Resource::Gateway(object) => serde_json::to_value(&**object),
+        Resource::ListenerSet(object) => serde_json::to_value(&**object),
         Resource::HttpRoute(object) => serde_json::to_value(&**object),
         Resource::GrpcRoute(object) => serde_json::to_value(&**object),
         Resource::TlsRoute(object) => serde_json::to_value(&**object),

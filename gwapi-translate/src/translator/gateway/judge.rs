@@ -6,6 +6,7 @@ use gwapi_model::status::{ConditionReason, ConditionType, ListenerStatus};
 use gwapi_model::{Protocol, Resources};
 
 use super::super::conditions::{Problem, holds, summary};
+use super::super::holder::Holder;
 use super::super::listener::ListenerDraft;
 use super::super::ports::{PortNumber, Ports};
 use super::super::{Feedback, certificates};
@@ -46,7 +47,7 @@ impl GatewayDraft {
         accepted.extend(draft.problems.iter().cloned());
         accepted.extend(self.lost_port(draft, ports));
         let has_place =
-            accepted.is_empty() && self.is_served() && !self.addresses.usable.is_empty();
+            accepted.is_empty() && self.serves(draft) && !self.addresses.usable.is_empty();
         accepted.extend(draft.tls_problems.iter().cloned());
         // GW-9; the listener stays in the configuration so that the data plane tries again.
         accepted.extend(feedback.unbound.get(&draft.key).map(|why| {
@@ -57,7 +58,7 @@ impl GatewayDraft {
             )
         }));
         let validation = draft.client_validation.as_ref();
-        let validation = validation.map(|it| it.resolve(&self.id.namespace, resources));
+        let validation = validation.map(|it| it.resolve(&self.holder(), resources));
         accepted.extend(validation.iter().filter_map(|it| it.refused.clone()));
         let (mut certificates, mut unresolved, usable) =
             self.certificates(draft, resources, feedback);
@@ -97,7 +98,7 @@ impl GatewayDraft {
         }
         let programmed = self.programmed(draft, &accepted, usable, feedback);
         JudgedListener {
-            name: draft.key.as_str().to_owned(),
+            name: draft.key.name().to_owned(),
             accepted: accepted.first().map(|problem| problem.reason),
             resolved: unresolved.is_empty(),
             programmed: programmed.is_none(),
@@ -110,7 +111,7 @@ impl GatewayDraft {
 
     /// The port went to an older Gateway on the same address.
     fn lost_port(&self, draft: &ListenerDraft, ports: &Ports) -> Option<Problem> {
-        let bound_port = draft.port_to_bind().filter(|_| draft.is_sound() && self.is_served())?;
+        let bound_port = draft.port_to_bind().filter(|_| draft.is_sound() && self.serves(draft))?;
         let loss = ports.loss(&self.id, bound_port)?;
         let (_, port) = bound_port;
         Some(Problem::new(
@@ -150,7 +151,7 @@ impl GatewayDraft {
         let mut usable = false;
         for (index, reference) in draft.certificate_refs.iter().enumerate() {
             let place = format!("tls.certificateRefs[{index}]");
-            match certificates::resolve(&self.id.namespace, reference, resources) {
+            match certificates::resolve(&draft.holder, reference, resources) {
                 Ok(certificate) => {
                     match feedback.rejected_certificates.get(&certificate.key) {
                         None => usable = true,
@@ -177,14 +178,20 @@ impl GatewayDraft {
         certificate_usable: bool,
         feedback: &Feedback,
     ) -> Option<Problem> {
-        let invalid = |message: &str| Some(Problem::new(ConditionReason::Invalid, message));
-        if !accepted.is_empty() {
-            return invalid("the listener is not accepted");
+        let because = |reason: ConditionReason, message: &str| Some(Problem::new(reason, message));
+        let invalid = |message: &str| because(ConditionReason::Invalid, message);
+        match (&draft.holder, &draft.conflict) {
+            // LS-5.
+            (Holder::ListenerSet(_), Some(conflict)) => {
+                return because(conflict.reason, "the listener is not accepted");
+            }
+            _ if !accepted.is_empty() => return invalid("the listener is not accepted"),
+            _ => {}
         }
         if draft.ends_tls() && !certificate_usable {
             return invalid("no certificate of the listener can be used");
         }
-        let waits_for = match self.is_refused() {
+        let waits_for = match self.is_refused() || !self.serves(draft) {
             true => Some("the Gateway is not accepted"),
             false => self.waits_for(feedback),
         };
@@ -198,7 +205,7 @@ impl GatewayDraft {
         unresolved: &[Problem],
         programmed: Option<Problem>,
     ) -> ListenerStatus {
-        let generation = self.generation;
+        let generation = draft.generation;
         let mut conditions = vec![
             summary(ConditionType::Accepted, accepted, &[], generation),
             summary(ConditionType::Programmed, &programmed, &[], generation),
@@ -218,7 +225,7 @@ impl GatewayDraft {
             holds(ConditionType::OverlappingTLSConfig, reason, message, generation)
         }));
         ListenerStatus {
-            name: draft.key.as_str().to_owned(),
+            name: draft.key.name().to_owned(),
             supported_kinds: draft.supported_kinds.clone(),
             attached_routes: 0,
             conditions,

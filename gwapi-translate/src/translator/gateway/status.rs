@@ -32,6 +32,7 @@ impl GatewayDraft {
             addresses: self.status_addresses(serves, feedback),
             conditions,
             listeners: listeners.into_iter().map(|listener| listener.status).collect(),
+            attached_listener_sets: None,
         }
     }
 
