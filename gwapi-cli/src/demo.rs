@@ -113,9 +113,12 @@ impl Demo {
         let mut ports = Vec::new();
         for (file, text) in self.files {
             for object in parse(file, text).objects {
-                if let Resource::Gateway(gateway) = object.resource {
-                    ports.extend(gateway.spec.listeners.iter().map(|l| l.port.get()));
-                }
+                let listeners = match &object.resource {
+                    Resource::Gateway(gateway) => &*gateway.spec.listeners,
+                    Resource::ListenerSet(set) => &*set.spec.listeners,
+                    _ => &[],
+                };
+                ports.extend(listeners.iter().map(|listener| listener.port.get()));
             }
         }
         ports

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use comfy_table::Table;
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::manifest::render::{to_json, to_yaml};
-use gwapi_model::status::{Condition, Status};
+use gwapi_model::status::{Condition, ListenerStatus, Status};
 use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta, Resource, RouteKind};
 use jiff::Timestamp;
 use serde_json::json;
@@ -18,7 +19,7 @@ use crate::queue::print;
 use crate::report::conditions::{is_good, parent_name};
 use crate::report::issue::{Issue, Level, grouped, issues};
 use crate::report::table::{coloured, plain};
-use crate::report::view::View;
+use crate::report::view::{ListenerView, View};
 use crate::report::{count, some_of};
 use crate::run::{options, overlay};
 
@@ -84,6 +85,10 @@ fn fill_in(status: &mut Status, now: Timestamp) {
     match status {
         Status::GatewayClass(status) => fill(&mut status.conditions),
         Status::Gateway(status) => {
+            fill(&mut status.conditions);
+            status.listeners.iter_mut().for_each(|listener| fill(&mut listener.conditions));
+        }
+        Status::ListenerSet(status) => {
             fill(&mut status.conditions);
             status.listeners.iter_mut().for_each(|listener| fill(&mut listener.conditions));
         }
@@ -182,31 +187,57 @@ fn listeners(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<Str
     let titles = ["GATEWAY", "LISTENER", "ADDRESS", "HOSTNAMES", "ROUTES", "CONDITIONS"];
     let mut table = plain(titles, paint);
     for gateway in &view.gateways {
-        let id = gwapi_model::ObjectId::new(Kind::Gateway, &*gateway.namespace, &*gateway.name);
-        let Some(Status::Gateway(status)) = source.translation().status.get(&id) else { continue };
-        let name = format!("{}/{}", gateway.namespace, gateway.name);
-        table.add_row(vec![
-            name,
-            String::new(),
-            String::new(),
-            String::new(),
-            String::new(),
-            conditions(&status.conditions),
-        ]);
-        for listener in &gateway.listeners {
-            let own = status.listeners.iter().find(|own| own.name == listener.name);
-            let address = listener.urls.first().cloned();
-            table.add_row(vec![
-                String::new(),
-                listener.name.clone(),
-                address.unwrap_or_else(|| format!("port {}, not served", listener.port)),
-                some_of(&listener.hostnames, 3),
-                listener.attached_routes.to_string(),
-                own.map(|own| conditions(&own.conditions)).unwrap_or_default(),
-            ]);
+        let name = NamespacedName::new(&*gateway.namespace, &*gateway.name);
+        let Some(Status::Gateway(status)) = status_of(source, Kind::Gateway, &name) else {
+            continue;
+        };
+        let own = gateway.listeners.iter().filter(|listener| listener.listener_set.is_none());
+        add_listeners(&mut table, name.to_string(), &status.conditions, own, &status.listeners);
+        let sets = source.resources().listener_sets.iter();
+        for (set, _) in sets.filter(|(_, set)| set.gateway().as_ref() == Some(&name)) {
+            let status = status_of(source, Kind::ListenerSet, set);
+            let Some(Status::ListenerSet(status)) = status else { continue };
+            let label = set.to_string();
+            let its =
+                gateway.listeners.iter().filter(|it| it.listener_set.as_ref() == Some(&label));
+            let label = format!("+ ListenerSet {label}");
+            add_listeners(&mut table, label, &status.conditions, its, &status.listeners);
         }
     }
     Some(table.trim_fmt())
+}
+
+/// A row for a Gateway or a ListenerSet, and one for each of its listeners.
+fn add_listeners<'v>(
+    table: &mut Table,
+    holder: String,
+    of_holder: &[Condition],
+    listeners: impl Iterator<Item = &'v ListenerView>,
+    statuses: &[ListenerStatus],
+) {
+    let nothing = String::new;
+    let summary = conditions(of_holder);
+    table.add_row(vec![holder, nothing(), nothing(), nothing(), nothing(), summary]);
+    for listener in listeners {
+        let own = statuses.iter().find(|own| own.name == listener.name);
+        let address = listener.urls.first().cloned();
+        table.add_row(vec![
+            nothing(),
+            listener.name.clone(),
+            address.unwrap_or_else(|| format!("port {}, not served", listener.port)),
+            some_of(&listener.hostnames, 3),
+            listener.attached_routes.to_string(),
+            own.map(|own| conditions(&own.conditions)).unwrap_or_default(),
+        ]);
+    }
+}
+
+fn status_of<'s>(
+    source: &'s TranslatedFolder<CommandLine>,
+    kind: Kind,
+    name: &NamespacedName,
+) -> Option<&'s Status> {
+    source.translation().status.get(&name.object_id(kind))
 }
 
 fn routes(source: &TranslatedFolder<CommandLine>, kind: RouteKind, paint: Paint) -> Option<String> {

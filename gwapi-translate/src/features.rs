@@ -81,6 +81,7 @@ pub const FEATURES: &[Feature] = &[
     },
     everywhere("HTTPRouteRetryConnectionError"),
     everywhere("HTTPRouteSchemeRedirect"),
+    everywhere("ListenerSet"),
     everywhere("ReferenceGrant"),
     everywhere("TCPRoute"),
     everywhere("TLSRoute"),

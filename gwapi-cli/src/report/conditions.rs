@@ -1,7 +1,9 @@
 //! What conditions tell: an issue for each of their problems, without those that only follow from
 //! others.
 
-use gwapi_model::status::{Condition, ConditionReason, ConditionStatus, ConditionType, Status};
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, ListenerStatus, Status,
+};
 use gwapi_model::{ObjectId, ParentReference};
 
 use crate::report::issue::{BadCondition, Issue, Level};
@@ -30,17 +32,10 @@ pub(crate) fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>
             all.extend(causes(&status.conditions).flat_map(|condition| bad(id, condition)));
         }
         Status::Gateway(status) => {
-            let before = all.len();
-            for listener in &status.listeners {
-                let issues = causes(&listener.conditions).flat_map(|it| bad(id, it));
-                all.extend(
-                    issues.map(|issue| Issue { listener: Some(listener.name.clone()), ..issue }),
-                );
-            }
-            let listeners_told = all.len() > before;
-            let own = causes(&status.conditions)
-                .filter(|condition| !(listeners_told && is_summary(condition)));
-            all.extend(own.flat_map(|condition| bad(id, condition)));
+            conditions_of_holder(id, &status.conditions, &status.listeners, all);
+        }
+        Status::ListenerSet(status) => {
+            conditions_of_holder(id, &status.conditions, &status.listeners, all);
         }
         Status::Route(status) => {
             for parent in status.parents.iter() {
@@ -55,6 +50,23 @@ pub(crate) fn conditions_of(id: &ObjectId, status: &Status, all: &mut Vec<Issue>
             all.extend(causes(conditions).flat_map(|condition| bad(id, condition)));
         }
     }
+}
+
+/// Adds what the conditions of a Gateway or a ListenerSet and of its listeners tell.
+fn conditions_of_holder(
+    id: &ObjectId,
+    conditions: &[Condition],
+    listeners: &[ListenerStatus],
+    all: &mut Vec<Issue>,
+) {
+    let before = all.len();
+    for listener in listeners {
+        let issues = causes(&listener.conditions).flat_map(|it| bad(id, it));
+        all.extend(issues.map(|issue| Issue { listener: Some(listener.name.clone()), ..issue }));
+    }
+    let listeners_told = all.len() > before;
+    let own = causes(conditions).filter(|condition| !(listeners_told && is_summary(condition)));
+    all.extend(own.flat_map(|condition| bad(id, condition)));
 }
 
 /// Conditions that are not good, without those that only follow from another one: what is not
@@ -72,7 +84,7 @@ fn causes(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     })
 }
 
-/// Whether a Gateway's condition sums up its listeners (GW-6, GW-12).
+/// Whether a condition of a Gateway or a ListenerSet sums up its listeners (GW-6, GW-12, LS-3).
 fn is_summary(condition: &Condition) -> bool {
     condition.condition_type == ConditionType::Programmed
         || matches!(
@@ -124,7 +136,7 @@ pub(crate) fn parent_name(parent: &ParentReference, own_namespace: &str) -> Stri
 #[cfg(test)]
 mod tests {
     use gwapi_model::Kind;
-    use gwapi_model::status::{GatewayStatus, ListenerStatus};
+    use gwapi_model::status::GatewayStatus;
 
     use super::*;
 
@@ -148,6 +160,7 @@ mod tests {
                 attached_routes: 0,
                 conditions: listener,
             }],
+            attached_listener_sets: None,
         }));
         let mut all = Vec::new();
         conditions_of(&ObjectId::new(Kind::Gateway, "default", "web"), &status, &mut all);

@@ -27,7 +27,7 @@ pub(crate) fn commands(
         rules.sort_by(|a, b| a.order.cmp(&b.order));
         for rule in rules {
             for key in &rule.listeners {
-                let shown = gateway.listeners.iter().find(|shown| shown.name == key.as_str());
+                let shown = gateway.listeners.iter().find(|shown| shown.label() == key.as_str());
                 let (Some(listener), Some(shown)) = (listeners.get(key), shown) else { continue };
                 commands.extend(
                     command(rule, listener, shown).filter(|command| !commands.contains(command)),
@@ -179,6 +179,7 @@ mod tests {
             hostname: listener_host.map(Hostname::parse),
         };
         let shown = ListenerView {
+            listener_set: None,
             name: "http".to_owned(),
             protocol: String::new(),
             port: 8443,

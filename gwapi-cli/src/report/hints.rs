@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::{
     CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, Kind, NamespacedName,
-    ObjectId, ParentReference, Route, RouteKind,
+    ObjectId, ParentReference, Resources, Route, RouteKind,
 };
 use gwapi_translate::ir::{BackendKey, GatewayConfig, IrKey, IrResource};
 
@@ -125,7 +125,6 @@ pub(super) fn parents(
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
 ) {
-    let gateways = &source.resources().gateways;
     // Most routes refer to one Gateway that is there.
     if let [parent] = route.parent_refs()
         && missing_parent(parent, route, source).is_none()
@@ -138,45 +137,65 @@ pub(super) fn parents(
                 .with_help("name the Gateway that is to serve it in spec.parentRefs"),
         );
     }
-    let is_missing = |parent| missing_gateway(parent, route, source).is_some();
+    // A parent of another kind is somebody else's.
+    let is_missing =
+        |parent| parent_kind(parent).is_some() && missing_parent(parent, route, source).is_some();
     let all_missing = route.parent_refs().iter().all(is_missing);
     for (index, parent) in route.parent_refs().iter().enumerate() {
         let Some(message) = missing_parent(parent, route, source) else { continue };
         let level = if all_missing { Level::Error } else { Level::Warning };
         let mut issue = Issue::about(level, id.clone(), message);
         issue.field = Some(format!("spec.parentRefs[{index}]"));
-        if !gateways.is_empty() {
-            let known: Vec<_> = gateways.keys().take(5).map(ToString::to_string).collect();
-            issue.help = Some(format!("Gateways here: {}", known.join(", ")));
-        }
+        issue.help = parents_here(source.resources(), parent_kind(parent));
         all.push(issue);
     }
 }
 
+/// ListenerSets whose Gateway does not exist: they have no status (LS-2).
+pub(super) fn listener_sets(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issue>) {
+    let resources = source.resources();
+    for (name, set) in &resources.listener_sets {
+        let message = match set.gateway() {
+            Some(gateway) if resources.gateways.contains_key(&gateway) => continue,
+            Some(gateway) => format!("not served: there is no Gateway {gateway}"),
+            None => "not served: its parentRef is no Gateway".to_owned(),
+        };
+        let mut issue = Issue::about(Level::Error, name.object_id(Kind::ListenerSet), message);
+        issue.field = Some("spec.parentRef".to_owned());
+        issue.help = parents_here(resources, Some(Kind::Gateway));
+        all.push(issue);
+    }
+}
+
+/// Names some of the objects that a reference may have meant.
+fn parents_here(resources: &Resources, kind: Option<Kind>) -> Option<String> {
+    let (kind, names): (_, Vec<_>) = match kind {
+        Some(Kind::ListenerSet) if !resources.listener_sets.is_empty() => {
+            (Kind::ListenerSet, resources.listener_sets.keys().take(5).collect())
+        }
+        _ => (Kind::Gateway, resources.gateways.keys().take(5).collect()),
+    };
+    let names: Vec<_> = names.into_iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| format!("{kind}s here: {}", names.join(", ")))
+}
+
+/// Why a reference of a route leads nowhere; `None` where it leads to an object that is here.
 fn missing_parent(
     parent: &ParentReference,
     route: Route<'_>,
     source: &TranslatedFolder<CommandLine>,
 ) -> Option<String> {
-    let kind = parent.kind.as_deref().unwrap_or("Gateway");
-    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-    if kind != "Gateway" || group != GATEWAY_GROUP {
-        return Some(format!("a parent of kind {kind} is not served"));
-    }
-    let gateway = missing_gateway(parent, route, source)?;
-    Some(format!("there is no Gateway {gateway}"))
-}
-
-/// The Gateway that a reference means, where there is none.
-fn missing_gateway(
-    parent: &ParentReference,
-    route: Route<'_>,
-    source: &TranslatedFolder<CommandLine>,
-) -> Option<NamespacedName> {
-    let is_gateway = is_gateway(parent);
-    let gateway = NamespacedName::new(namespace_of(parent, route), &*parent.name);
-    let exists = source.resources().gateways.contains_key(&gateway);
-    (is_gateway && !exists).then_some(gateway)
+    let name = NamespacedName::new(namespace_of(parent, route), &*parent.name);
+    let resources = source.resources();
+    let (kind, is_here) = match parent_kind(parent) {
+        Some(Kind::Gateway) => (Kind::Gateway, resources.gateways.contains_key(&name)),
+        Some(Kind::ListenerSet) => (Kind::ListenerSet, resources.listener_sets.contains_key(&name)),
+        _ => {
+            let kind = parent.kind.as_deref().unwrap_or_default();
+            return Some(format!("a parent of kind {kind} is not served"));
+        }
+    };
+    (!is_here).then(|| format!("there is no {kind} {name}"))
 }
 
 fn backends_without_endpoints(config: &GatewayConfig) -> BTreeSet<&BackendKey> {
@@ -194,9 +213,12 @@ fn backends_without_endpoints(config: &GatewayConfig) -> BTreeSet<&BackendKey> {
     .collect()
 }
 
-fn is_gateway(parent: &ParentReference) -> bool {
-    parent.kind.as_deref().is_none_or(|kind| kind == "Gateway")
-        && parent.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP)
+/// The kind that a reference of a route names, if that can be a parent.
+fn parent_kind(parent: &ParentReference) -> Option<Kind> {
+    let is_ours = parent.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP);
+    let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.as_str());
+    let kinds = [Kind::Gateway, Kind::ListenerSet];
+    kinds.into_iter().find(|known| is_ours && known.as_str() == kind)
 }
 
 fn namespace_of<'r>(parent: &'r ParentReference, route: Route<'r>) -> &'r str {

@@ -198,7 +198,8 @@ impl RouteIssues {
         objects: &'a [ObjectChange],
         statuses: impl IntoIterator<Item = &'a ObjectId>,
     ) {
-        if objects.iter().any(|object| object.id.kind == Kind::Gateway) {
+        let is_parent = |kind| matches!(kind, Kind::Gateway | Kind::ListenerSet);
+        if objects.iter().any(|object| is_parent(object.id.kind)) {
             *self = Self::of(source);
             return;
         }
@@ -242,6 +243,7 @@ impl RouteIssues {
         all.extend(self.conditions.values().flatten().cloned());
         hints::classes(source, &mut all);
         hints::gateways(source, &mut all);
+        hints::listener_sets(source, &mut all);
         hints::parameters(source, &mut all);
         all.extend(self.parents.values().flatten().cloned());
         hints::services_without_endpoints(source, &mut all);

@@ -97,6 +97,9 @@ fn describe(change: &ObjectChange, files: &Resources) -> String {
         Kind::Gateway => {
             files.gateways.get(&name).map(|gateway| count(gateway.spec.listeners.len(), "listener"))
         }
+        Kind::ListenerSet => {
+            files.listener_sets.get(&name).map(|set| count(set.spec.listeners.len(), "listener"))
+        }
         Kind::EndpointSlice => {
             files.endpoint_slices.get(&name).map(|slice| count(slice.endpoints.len(), "endpoint"))
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use gwapi_dataplane::TranslatedFolder;
-use gwapi_model::Resources;
 use gwapi_model::manifest::Places;
 use gwapi_model::validate::{FieldPath, PathSegment};
+use gwapi_model::{Kind, Resources};
 
 use crate::overlay::CommandLine;
 use crate::report::conditions::parent_name;
@@ -96,8 +96,12 @@ fn path(issue: &Issue, resources: &Resources) -> FieldPath {
 
 fn listener(issue: &Issue, resources: &Resources) -> Option<usize> {
     let (id, listener) = (issue.object.as_ref()?, issue.listener.as_ref()?);
-    let gateway = resources.gateways.get(&id.namespaced_name())?;
-    gateway.spec.listeners.iter().position(|spec| spec.name == *listener)
+    let name = id.namespaced_name();
+    let listeners = match id.kind {
+        Kind::ListenerSet => &resources.listener_sets.get(&name)?.spec.listeners,
+        _ => &resources.gateways.get(&name)?.spec.listeners,
+    };
+    listeners.iter().position(|spec| spec.name == *listener)
 }
 
 fn parent(issue: &Issue, resources: &Resources) -> Option<usize> {

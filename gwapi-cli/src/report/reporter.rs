@@ -351,7 +351,7 @@ fn listener_lines(view: &View) -> BTreeSet<ListenerLine> {
         .flat_map(|(gateway, listener)| {
             listener.urls.iter().map(move |url| ListenerLine {
                 gateway: format!("{}/{}", gateway.namespace, gateway.name),
-                listener: listener.name.clone(),
+                listener: listener.label(),
                 url: url.clone(),
             })
         })

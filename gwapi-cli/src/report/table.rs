@@ -35,7 +35,7 @@ pub(crate) fn gateways(view: &View, paint: Paint) -> String {
         let routes = listener.attached_routes;
         table.add_row(vec![
             Cell::new(shown),
-            Cell::new(&listener.name),
+            Cell::new(listener.label()),
             address,
             Cell::new(some_of(&listener.hostnames, MAX_HOSTNAMES)),
             Cell::new(routes),
@@ -81,6 +81,7 @@ mod tests {
     fn listener(name: &str, url: Option<&str>, hostnames: &[&str]) -> ListenerView {
         ListenerView {
             name: name.to_owned(),
+            listener_set: None,
             protocol: "HTTP".to_owned(),
             port: 8080,
             served: url.is_some(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gwapi_dataplane::{BoundListener, TranslatedFolder};
-use gwapi_model::status::{Condition, ConditionType, GatewayStatus, Status};
+use gwapi_model::status::{Condition, ConditionType, ListenerStatus, Status};
 use gwapi_model::{Gateway, Kind, NamespacedName, Protocol, RouteKind};
 use gwapi_translate::ir::{
     ClientValidation, GatewayConfig, GatewayId, Hostname, IrKey, IrResource, Listener, ListenerKey,
@@ -33,11 +33,14 @@ pub(crate) struct GatewayView {
     pub(crate) listeners: Vec<ListenerView>,
 }
 
-/// A listener of a Gateway.
+/// A listener of a Gateway, its own or one that a ListenerSet adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ListenerView {
     pub(crate) name: String,
+    /// The ListenerSet that adds it, as `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listener_set: Option<String>,
     pub(crate) protocol: String,
     /// Port that is listened on; that of the manifest plus the offset.
     pub(crate) port: u32,
@@ -50,6 +53,16 @@ pub(crate) struct ListenerView {
     /// Hostnames that it answers for, by its routes; `*` is every host.
     pub(crate) hostnames: Vec<String>,
     pub(crate) attached_routes: i32,
+}
+
+impl ListenerView {
+    /// What tells it from the other listeners of its Gateway, as in a [`ListenerKey`].
+    pub(crate) fn label(&self) -> String {
+        match &self.listener_set {
+            Some(set) => format!("{set}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 impl View {
@@ -97,11 +110,24 @@ impl View {
                     routes.insert(rule.route);
                 }
             }
-            let object = id.object_id(Kind::Gateway);
-            let status = match source.translation().status.get(&object) {
-                Some(Status::Gateway(status)) => Some(&**status),
-                _ => None,
+            let status = |kind: Kind, name: &NamespacedName| match source
+                .translation()
+                .status
+                .get(&name.object_id(kind))
+            {
+                Some(Status::Gateway(status)) => &*status.listeners,
+                Some(Status::ListenerSet(status)) => &*status.listeners,
+                _ => &[],
             };
+            let own = gateway.spec.listeners.iter();
+            let mut listeners: Vec<_> = told(None, own, status(Kind::Gateway, id)).collect();
+            let sets = source.resources().listener_sets.iter();
+            for (name, set) in sets.filter(|(_, set)| set.gateway().as_ref() == Some(id)) {
+                let status = status(Kind::ListenerSet, name);
+                // Of one that the Gateway does not let in nothing is said.
+                let entries = set.spec.listeners.iter().filter(|_| !status.is_empty());
+                listeners.extend(told(Some(name), entries, status));
+            }
             let addresses = |listener: &Listener| match bound {
                 Some(_) => sockets.get(&(id, &listener.key)).cloned().unwrap_or_default(),
                 None => {
@@ -110,7 +136,8 @@ impl View {
                 }
             };
             let offset = source.options().port_offset;
-            view.gateways.push(gateway_view(gateway, config, &rules, status, offset, addresses));
+            view.gateways
+                .push(gateway_view(gateway, &listeners, config, &rules, offset, addresses));
         }
         view.routes += routes.len();
         view
@@ -146,11 +173,29 @@ fn attached(config: &GatewayConfig) -> Vec<AttachedRule<'_>> {
     http.chain(streams).collect()
 }
 
+/// A listener as it was asked for, and what is said of it.
+struct ToldListener<'s> {
+    set: Option<&'s NamespacedName>,
+    spec: &'s gwapi_model::Listener,
+    status: Option<&'s ListenerStatus>,
+}
+
+fn told<'s>(
+    set: Option<&'s NamespacedName>,
+    listeners: impl Iterator<Item = &'s gwapi_model::Listener>,
+    statuses: &'s [ListenerStatus],
+) -> impl Iterator<Item = ToldListener<'s>> {
+    listeners.map(move |spec| {
+        let status = statuses.iter().find(|status| status.name == spec.name);
+        ToldListener { set, spec, status }
+    })
+}
+
 fn gateway_view(
     gateway: &Gateway,
+    listeners: &[ToldListener<'_>],
     config: &GatewayConfig,
     all_rules: &[AttachedRule<'_>],
-    status: Option<&GatewayStatus>,
     offset: u16,
     addresses: impl Fn(&Listener) -> Vec<SocketAddr>,
 ) -> GatewayView {
@@ -160,13 +205,15 @@ fn gateway_view(
             rules.entry(listener).or_default().push(rule);
         }
     }
-    let listeners = gateway.spec.listeners.iter().map(|spec| {
-        let key = ListenerKey::new(spec.name.as_str());
+    let listeners = listeners.iter().map(|&ToldListener { set, spec, status: own }| {
+        let key = match set {
+            Some(set) => ListenerKey::of_listener_set(set, &spec.name),
+            None => ListenerKey::new(spec.name.as_str()),
+        };
         let served = match config.0.get(&IrKey::Listener(key.clone())) {
             Some(IrResource::Listener(listener)) if can_answer(listener) => Some(listener),
             _ => None,
         };
-        let own = status.and_then(|status| status.listeners.iter().find(|l| l.name == spec.name));
         let addresses = served.map(|listener| addresses(listener)).unwrap_or_default();
         // Without a word from translation nothing serves it.
         let reason = match own {
@@ -183,6 +230,7 @@ fn gateway_view(
         let hostname = spec.hostname.as_deref().map(Hostname::parse);
         ListenerView {
             name: spec.name.clone(),
+            listener_set: set.map(ToString::to_string),
             protocol: spec.protocol.as_str().to_owned(),
             port: u32::from(spec.port.get()) + u32::from(offset),
             served: reason.is_none(),

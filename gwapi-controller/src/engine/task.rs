@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
-use gwapi_model::{Kind, ObjectId};
+use gwapi_model::{Kind, NamespacedName, ObjectId};
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
-use gwapi_translate::{Options, TranslationDelta};
+use gwapi_translate::{Options, TranslationDelta, Translator};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -18,7 +18,7 @@ use super::progress::{INSTALL_CRDS, Progress};
 use crate::metrics::Metrics;
 use crate::provision::{Bootstrap, ProvisionHandle, ProvisionSettings, Provisioner};
 use crate::serve::{ConfigHandle, ProxyReport, Publication};
-use crate::status::StatusHandle;
+use crate::status::{Sets, StatusHandle};
 use crate::watch::{Observation, Reference, Watches};
 
 /// The first change goes at once; what follows within this time is one batch.
@@ -232,7 +232,9 @@ impl Engine {
                     leading.provisioner.set(gateway, wanted);
                 }
                 if !went_live {
-                    announce(&surroundings.status, leading, delta.status, publication);
+                    let translator = self.core.translator();
+                    let status = &surroundings.status;
+                    announce(status, leading, translator, delta.status, publication);
                 }
             }
         }
@@ -281,8 +283,8 @@ impl Engine {
         for (gateway, wanted) in &translation.infrastructure {
             leading.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)));
         }
-        let statuses = self.core.statuses();
-        announce(&self.surroundings.status, leading, statuses, Publication::default());
+        let (status, statuses) = (&self.surroundings.status, self.core.statuses());
+        announce(status, leading, self.core.translator(), statuses, Publication::default());
     }
 
     /// Says the rest, when there has been word of every Gateway, or time is up.
@@ -296,8 +298,8 @@ impl Engine {
         {
             leading.is_complete = true;
             leading.awaited.clear();
-            let statuses = self.core.statuses();
-            announce(&self.surroundings.status, leading, statuses, Publication::default());
+            let (status, statuses) = (&self.surroundings.status, self.core.statuses());
+            announce(status, leading, self.core.translator(), statuses, Publication::default());
             self.surroundings.status.complete();
         }
         // A cluster whose Gateways cannot be seen is no reason to take down what runs for them.
@@ -352,22 +354,55 @@ impl Engine {
     }
 }
 
-/// Hands statuses to the writer, save for those of Gateways whose infrastructure is awaited.
+/// Hands statuses to the writer, save for those of Gateways whose infrastructure is awaited, and of their
+/// ListenerSets.
 fn announce(
     status: &StatusHandle,
     leading: &Leading,
+    translator: &Translator,
     mut statuses: BTreeMap<ObjectId, Option<Status>>,
     publication: Publication,
 ) {
     if !leading.awaited.is_empty() {
         statuses.retain(|id, status| {
-            let is_awaited = id.kind == Kind::Gateway && status.is_some();
-            !is_awaited || !leading.awaited.contains(&id.namespaced_name())
+            let name = id.namespaced_name();
+            let gateway = match id.kind {
+                Kind::Gateway => Some(&name),
+                Kind::ListenerSet => translator.gateway_of_listener_set(&name),
+                _ => None,
+            };
+            status.is_none() || gateway.is_none_or(|gateway| !leading.awaited.contains(gateway))
         });
     }
     if !statuses.is_empty() {
-        status.announce(statuses, publication);
+        let sets = sets(&statuses, translator);
+        status.announce(statuses, sets, publication);
     }
+}
+
+/// The Gateways of the ListenerSets that statuses are about.
+fn sets(statuses: &BTreeMap<ObjectId, Option<Status>>, translator: &Translator) -> Sets {
+    let mut sets = Sets::new();
+    let mut note = |set: NamespacedName| {
+        if let Some(gateway) = translator.gateway_of_listener_set(&set) {
+            sets.insert(set, gateway.clone());
+        }
+    };
+    for (id, status) in statuses {
+        match status {
+            Some(Status::ListenerSet(_)) => note(id.namespaced_name()),
+            Some(Status::Route(route)) => {
+                for reference in route.parents.iter().map(|parent| &parent.parent_ref) {
+                    if reference.kind.as_deref() == Some(Kind::ListenerSet.as_str()) {
+                        let namespace = reference.namespace.as_deref().unwrap_or(&id.namespace);
+                        note(NamespacedName::new(namespace, &*reference.name));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    sets
 }
 
 /// One line per change of what is served.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionStatus, ConditionType, GatewayClassStatus, GatewayStatus,
-    RouteParentStatus, RouteStatus, Status,
+    ListenerSetStatus, ListenerStatus, RouteParentStatus, RouteStatus, Status,
 };
 use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ObjectId, ParentReference};
 use gwapi_translate::Translator;
@@ -23,10 +23,15 @@ pub(super) fn status(
     match id.kind {
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
+        Kind::ListenerSet => judge.listener_set(before),
         Kind::BackendTlsPolicy => judge.policy(before),
         kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,
     }
+}
+
+fn kind_of(parent: &ParentReference) -> &str {
+    parent.kind.as_deref().unwrap_or("Gateway")
 }
 
 struct Judge<'a> {
@@ -58,12 +63,27 @@ impl Judge<'_> {
         };
         let others = [ConditionType::Programmed, ConditionType::ResolvedRefs];
         status.conditions = self.refused(status.conditions, &others, ConditionReason::Invalid);
-        for listener in &mut status.listeners {
-            for condition in &mut listener.conditions {
-                condition.observed_generation = self.unreadable.generation;
-            }
-        }
+        self.observe(&mut status.listeners);
         Some(Status::Gateway(status))
+    }
+
+    fn listener_set(&self, before: Option<Status>) -> Option<Status> {
+        let mut status = match before {
+            Some(Status::ListenerSet(status)) => status,
+            _ if !self.unreadable.claim.parents.iter().any(|it| self.is_ours(it)) => return None,
+            _ => Box::<ListenerSetStatus>::default(),
+        };
+        let others = [ConditionType::Programmed];
+        status.conditions = self.refused(status.conditions, &others, ConditionReason::Invalid);
+        self.observe(&mut status.listeners);
+        Some(Status::ListenerSet(status))
+    }
+
+    /// What is said of listeners is said of the generation that cannot be read.
+    fn observe(&self, listeners: &mut [ListenerStatus]) {
+        for condition in listeners.iter_mut().flat_map(|listener| &mut listener.conditions) {
+            condition.observed_generation = self.unreadable.generation;
+        }
     }
 
     fn route(&self, before: Option<Status>) -> Option<Status> {
@@ -100,24 +120,30 @@ impl Judge<'_> {
         let controller_name = &self.translator.options().controller_name;
         let parents = self.unreadable.claim.parents.iter();
         parents
-            .filter(|parent| {
-                let kind = parent.kind.as_deref().unwrap_or("Gateway");
-                let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-                let namespace = parent.namespace.as_deref().unwrap_or(&self.id.namespace);
-                let gateway = NamespacedName::new(namespace, &*parent.name);
-                (kind, group) == ("Gateway", GATEWAY_GROUP)
-                    && self.translator.translation().config.contains_key(&gateway)
-            })
+            .filter(|parent| self.is_ours(parent))
             .map(|parent| RouteParentStatus {
                 parent_ref: ParentReference {
                     group: Some(GATEWAY_GROUP.to_owned()),
-                    kind: Some("Gateway".to_owned()),
+                    kind: Some(kind_of(parent).to_owned()),
                     ..parent.clone()
                 },
                 controller_name: controller_name.clone(),
                 conditions: Vec::new(),
             })
             .collect()
+    }
+
+    /// Whether a reference leads to a Gateway of ours, or to a ListenerSet of one.
+    fn is_ours(&self, parent: &ParentReference) -> bool {
+        let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+        let namespace = parent.namespace.as_deref().unwrap_or(&self.id.namespace);
+        let name = NamespacedName::new(namespace, &*parent.name);
+        match kind_of(parent) {
+            _ if group != GATEWAY_GROUP => false,
+            "Gateway" => self.translator.translation().config.contains_key(&name),
+            "ListenerSet" => self.translator.gateway_of_listener_set(&name).is_some(),
+            _ => false,
+        }
     }
 
     /// `Accepted=False`, and of the other types what was known before, for this generation.

@@ -19,7 +19,7 @@ pub const MAX_PARENTS: usize = 32;
 /// Entries in `status.ancestors` of a policy (ST-5, BT-9).
 const MAX_ANCESTORS: usize = 16;
 
-/// Entries in `status.listeners` of a Gateway (ST-5).
+/// Entries in `status.listeners` of a Gateway or a ListenerSet (ST-5).
 pub const MAX_LISTENERS: usize = 64;
 
 /// Entries in `status.addresses` of a Gateway (ST-5).
@@ -31,8 +31,14 @@ pub const MAX_MESSAGE: usize = 32_768;
 /// Types of conditions that are ours, by the place where they stand. One that we no longer have
 /// anything to say about goes away; every other type belongs to somebody else.
 const OF_CLASSES: &[ConditionType] = &[ConditionType::Accepted, ConditionType::SupportedVersion];
-pub(super) const OF_GATEWAYS: &[ConditionType] =
-    &[ConditionType::Accepted, ConditionType::Programmed, ConditionType::ResolvedRefs];
+pub(super) const OF_GATEWAYS: &[ConditionType] = &[
+    ConditionType::Accepted,
+    ConditionType::Programmed,
+    ConditionType::ResolvedRefs,
+    ConditionType::InsecureFrontendValidationMode,
+];
+pub(super) const OF_LISTENER_SETS: &[ConditionType] =
+    &[ConditionType::Accepted, ConditionType::Programmed];
 pub(super) const OF_LISTENERS: &[ConditionType] = &[
     ConditionType::Accepted,
     ConditionType::Programmed,
@@ -79,6 +85,10 @@ pub fn merge(stored: Stored<'_>, ours: &Status, controller_name: &str, now: Time
             set(&mut status, "supportedFeatures", &class.supported_features);
         }
         Status::Gateway(gateway) => merge.gateway(&mut status, gateway),
+        Status::ListenerSet(set) => {
+            merge.conditions(&mut status, &set.conditions, OF_LISTENER_SETS);
+            merge.listeners(&mut status, &set.listeners);
+        }
         Status::Route(route) => {
             let entries = route.parents.iter().map(|parent| Entry {
                 reference: &parent.parent_ref,
@@ -103,6 +113,7 @@ pub fn observed_generation(status: &Status) -> Option<i64> {
     let conditions = match status {
         Status::GatewayClass(class) => &class.conditions,
         Status::Gateway(gateway) => &gateway.conditions,
+        Status::ListenerSet(set) => &set.conditions,
         Status::Route(route) => &route.parents.first()?.conditions,
         Status::Policy(policy) => &policy.ancestors.first()?.conditions,
     };
@@ -153,10 +164,18 @@ impl Merge {
         self.conditions(status, &ours.conditions, OF_GATEWAYS);
         let addresses = self.at_most(MAX_ADDRESSES, &ours.addresses);
         set(status, "addresses", addresses);
-        // Each listener of the spec has exactly one entry, and no other listener has one.
+        match ours.attached_listener_sets {
+            Some(count) => status.insert("attachedListenerSets".to_owned(), json(&count)),
+            None => status.remove("attachedListenerSets"),
+        };
+        self.listeners(status, &ours.listeners);
+    }
+
+    /// Each listener of the spec has exactly one entry, and no other listener has one.
+    fn listeners(&mut self, status: &mut Map<String, Value>, ours: &[ListenerStatus]) {
         let stored = status.remove("listeners").unwrap_or_default();
         let listeners: Vec<Value> = self
-            .at_most(MAX_LISTENERS, &ours.listeners)
+            .at_most(MAX_LISTENERS, ours)
             .iter()
             .map(|listener| self.listener(&stored, listener))
             .collect();

@@ -1,7 +1,7 @@
 //! Taking our part out of a status, when an object is no longer ours to judge (ST-6).
 //!
-//! Entries of routes carry the name of their controller. The conditions of a Gateway do not, and the
-//! next controller writes the same types: there the API server's own record tells, in
+//! Entries of routes carry the name of their controller. The conditions of a Gateway or a ListenerSet do not,
+//! and the next controller writes the same types: there the API server's own record tells, in
 //! `metadata.managedFields`, which fields we were the last to change. It outlives a restart, and what
 //! another controller has written since then is no longer ours.
 
@@ -11,7 +11,7 @@ use gwapi_model::Kind;
 use gwapi_model::status::ConditionType;
 use serde_json::{Map, Value};
 
-use super::merge::{OF_GATEWAYS, OF_LISTENERS};
+use super::merge::{OF_GATEWAYS, OF_LISTENER_SETS, OF_LISTENERS};
 
 /// The fields of a status that a field manager was the last to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct OwnedFields {
     conditions: BTreeSet<String>,
     listeners: BTreeMap<String, BTreeSet<String>>,
     addresses: bool,
+    attached_listener_sets: bool,
 }
 
 impl OwnedFields {
@@ -36,6 +37,7 @@ impl OwnedFields {
                 }
             }
             owned.addresses |= status.get("f:addresses").is_some();
+            owned.attached_listener_sets |= status.get("f:attachedListenerSets").is_some();
         }
         owned
     }
@@ -56,6 +58,7 @@ pub fn withdraw(
     let mut status = stored.as_object()?.clone();
     match kind {
         Kind::Gateway => withdraw_gateway(&mut status, owned),
+        Kind::ListenerSet => withdraw_listeners(&mut status, owned, OF_LISTENER_SETS),
         _ => {
             let entries = status.get_mut(entries_of(kind))?.as_array_mut()?;
             entries.retain(|entry| entry["controllerName"] != *controller_name);
@@ -73,10 +76,21 @@ fn entries_of(kind: Kind) -> &'static str {
 }
 
 fn withdraw_gateway(status: &mut Map<String, Value>, owned: &OwnedFields) {
-    take_conditions(status, &owned.conditions, OF_GATEWAYS);
+    withdraw_listeners(status, owned, OF_GATEWAYS);
     if owned.addresses {
         status.remove("addresses");
     }
+    if owned.attached_listener_sets {
+        status.remove("attachedListenerSets");
+    }
+}
+
+fn withdraw_listeners(
+    status: &mut Map<String, Value>,
+    owned: &OwnedFields,
+    types: &[ConditionType],
+) {
+    take_conditions(status, &owned.conditions, types);
     let Some(listeners) = status.get_mut("listeners").and_then(Value::as_array_mut) else { return };
     listeners.retain_mut(|listener| {
         let name = listener["name"].as_str().unwrap_or_default();

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
-use super::laggards::{annotate, gateways};
+use super::laggards::{Sets, annotate, gateways};
 use super::ledger::{Ledger, Now, Outcome, Request};
 use crate::metrics::Metrics;
 use crate::serve::{ConfigHandle, Laggard, Publication};
@@ -50,7 +50,7 @@ pub(crate) struct StatusHandle {
 #[derive(Debug)]
 enum Command {
     Observed(Vec<(ObjectId, Option<Observed>)>),
-    Announced(BTreeMap<ObjectId, Option<Status>>, Publication),
+    Announced(BTreeMap<ObjectId, Option<Status>>, Sets, Publication),
     Complete,
     Lead(bool),
 }
@@ -61,13 +61,15 @@ impl StatusHandle {
         self.send(Command::Observed(observed));
     }
 
-    /// What objects should have, as soon as proxies serve what was published with it.
+    /// What objects should have, as soon as proxies serve what was published with it. `sets` are the
+    /// Gateways of the ListenerSets that the statuses are about.
     pub(crate) fn announce(
         &self,
         statuses: BTreeMap<ObjectId, Option<Status>>,
+        sets: Sets,
         publication: Publication,
     ) {
-        self.send(Command::Announced(statuses, publication));
+        self.send(Command::Announced(statuses, sets, publication));
     }
 
     /// Whether it is on us to write from now on. Everything has to be announced anew.
@@ -113,6 +115,7 @@ pub(crate) fn start(
 struct Group {
     batch: u64,
     statuses: Vec<(ObjectId, Option<Status>)>,
+    sets: Arc<Sets>,
     publication: Publication,
 }
 
@@ -164,7 +167,9 @@ impl Writer {
             Command::Observed(observed) => {
                 observed.into_iter().for_each(|(id, it)| self.ledger.observe(id, it));
             }
-            Command::Announced(statuses, publication) => self.announce(statuses, &publication),
+            Command::Announced(statuses, sets, publication) => {
+                self.announce(statuses, &Arc::new(sets), &publication);
+            }
             Command::Complete => self.ledger.complete(),
             Command::Lead(is_leading) => {
                 self.ledger.lead(is_leading);
@@ -178,6 +183,7 @@ impl Writer {
     fn announce(
         &mut self,
         statuses: BTreeMap<ObjectId, Option<Status>>,
+        sets: &Arc<Sets>,
         publication: &Publication,
     ) {
         self.batches += 1;
@@ -186,13 +192,18 @@ impl Writer {
         for (id, status) in statuses {
             self.ledger.announce(&id, self.batches);
             let mut depends_on: Vec<GatewayId> =
-                status.iter().flat_map(|status| gateways(&id, status)).collect();
+                status.iter().flat_map(|status| gateways(&id, status, sets)).collect();
             depends_on.retain(|gateway| changed.contains(gateway));
             groups.entry(depends_on).or_default().push((id, status));
         }
         for (gateways, statuses) in groups {
             let publication = publication.of(&gateways);
-            let group = Arc::new(Group { batch: self.batches, statuses, publication });
+            let group = Arc::new(Group {
+                batch: self.batches,
+                statuses,
+                sets: Arc::clone(sets),
+                publication,
+            });
             if gateways.is_empty() {
                 self.release((group, Vec::new(), None));
             } else {
@@ -216,7 +227,7 @@ impl Writer {
             group.statuses.iter().any(|(id, _)| self.ledger.batch_of(id) == group.batch);
         if named.as_ref() != Some(&laggards) {
             for (id, status) in &group.statuses {
-                let status = status.as_ref().map(|status| annotate(id, status, &laggards));
+                let status = status.as_ref().map(|it| annotate(id, it, &laggards, &group.sets));
                 self.ledger.want(id.clone(), group.batch, status);
             }
         }

@@ -41,6 +41,7 @@ const QUEUE: usize = 1024;
 const FOLLOWED: &[(Kind, &[&str])] = &[
     (Kind::GatewayClass, &["v1"]),
     (Kind::Gateway, &["v1"]),
+    (Kind::ListenerSet, &["v1"]),
     (Kind::HttpRoute, &["v1"]),
     (Kind::GrpcRoute, &["v1"]),
     (Kind::TlsRoute, &["v1"]),

@@ -120,6 +120,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
     let plural = match kind {
         Kind::GatewayClass => "gatewayclasses",
         Kind::Gateway => "gateways",
+        Kind::ListenerSet => "listenersets",
         Kind::HttpRoute => "httproutes",
         Kind::GrpcRoute => "grpcroutes",
         Kind::TlsRoute => "tlsroutes",
@@ -140,7 +141,8 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
 
 /// Whether objects of a kind have a status that we write.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    matches!(kind, Kind::GatewayClass | Kind::Gateway | Kind::BackendTlsPolicy)
+    use Kind::{BackendTlsPolicy, Gateway, GatewayClass, ListenerSet};
+    matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy)
         || kind.route_kind().is_some()
 }
 
@@ -166,7 +168,7 @@ pub(crate) struct Observed {
     pub(crate) generation: i64,
     /// `status` as JSON text, which takes a fraction of the room of the parsed value.
     pub(crate) status: Box<str>,
-    /// What of it we were the last to change; of Gateways alone.
+    /// What of it we were the last to change; of Gateways and ListenerSets alone.
     pub(crate) owned: OwnedFields,
 }
 
@@ -186,7 +188,7 @@ pub(crate) struct Unreadable {
 pub(crate) struct Claim {
     /// `spec.controllerName` of a GatewayClass, `spec.gatewayClassName` of a Gateway.
     pub(crate) name: String,
-    /// `spec.parentRefs` of a route, as far as they can be read.
+    /// `spec.parentRefs` of a route, as far as they can be read; `spec.parentRef` of a ListenerSet.
     pub(crate) parents: Vec<gwapi_model::ParentReference>,
     /// `spec.targetRefs` of a policy, as far as they can be read: kinds and names.
     pub(crate) targets: Vec<(Option<String>, String)>,
@@ -228,7 +230,9 @@ impl Observed {
     fn take(kind: Kind, json: &mut Value, manager: &str) -> Self {
         let metadata = &json["metadata"];
         let owned = match kind {
-            Kind::Gateway => OwnedFields::of(&metadata["managedFields"], manager),
+            Kind::Gateway | Kind::ListenerSet => {
+                OwnedFields::of(&metadata["managedFields"], manager)
+            }
             _ => OwnedFields::default(),
         };
         let resource_version = metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
@@ -253,6 +257,10 @@ impl Claim {
                 let parents = spec["parentRefs"].as_array().into_iter().flatten();
                 let parents = parents.filter_map(|it| serde_json::from_value(it.clone()).ok());
                 Self { parents: parents.collect(), ..Self::default() }
+            }
+            Kind::ListenerSet => {
+                let parent = serde_json::from_value(spec["parentRef"].clone()).ok();
+                Self { parents: parent.into_iter().collect(), ..Self::default() }
             }
             Kind::BackendTlsPolicy => {
                 let targets = spec["targetRefs"].as_array().into_iter().flatten();

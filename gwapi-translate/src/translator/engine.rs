@@ -43,7 +43,7 @@ pub(super) struct Engine {
     ports: Ports,
     gateways: HashMap<GatewayId, GatewayView>,
     /// ListenerSets by name, each with the Gateway of ours that it names.
-    sets: HashMap<NamespacedName, GatewayId>,
+    pub(super) sets: HashMap<NamespacedName, GatewayId>,
     /// Objects of ours by the Secrets and ConfigMaps that they read.
     readers: Multimap<ObjectId, ObjectId>,
     /// Service ports that routes of ours refer to.

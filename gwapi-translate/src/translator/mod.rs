@@ -140,6 +140,11 @@ impl Translator {
         &self.engine.resources
     }
 
+    /// The Gateway of ours that a ListenerSet names, whether it lets the set in or not (LS-1).
+    pub fn gateway_of_listener_set(&self, set: &NamespacedName) -> Option<&GatewayId> {
+        self.engine.sets.get(set)
+    }
+
     /// How many units have been derived so far.
     pub fn work(&self) -> Work {
         self.engine.work

@@ -181,6 +181,7 @@ fn condition(
     let conditions = match status {
         Status::GatewayClass(status) => status.conditions,
         Status::Gateway(status) => status.conditions,
+        Status::ListenerSet(status) => status.conditions,
         Status::Route(status) => status.parents.first()?.conditions.clone(),
         Status::Policy(status) => status.ancestors.first()?.conditions.clone(),
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gwapi_model::status::{
-    ConditionReason, ConditionStatus, GatewayClassStatus, GatewayStatusAddress,
+    ConditionReason, ConditionStatus, GatewayClassStatus, GatewayStatusAddress, ListenerSetStatus,
     PolicyAncestorStatus, PolicyStatus, RouteParentStatus, RouteStatus, SupportedFeature,
 };
 use gwapi_model::{AddressType, ParentReference, RouteGroupKind};
@@ -38,6 +38,47 @@ fn stored(status: &Value, generation: i64) -> Stored<'_> {
 
 fn merged(status: &Value, ours: &Status) -> Option<Value> {
     merge(stored(status, 1), ours, US, now()).status
+}
+
+#[test]
+fn what_a_gateway_was_said_to_let_in_goes_when_it_does_no_more() {
+    // TL-6, LS-8.
+    let gateway = |conditions, attached_listener_sets| {
+        let status = GatewayStatus { conditions, attached_listener_sets, ..Default::default() };
+        Status::Gateway(Box::new(status))
+    };
+    let insecure = condition(ConditionType::InsecureFrontendValidationMode, 1);
+    let before = merged(&json!({}), &gateway(vec![insecure], Some(2))).expect("a change");
+    assert_eq!(items(&before["conditions"]).len(), 1);
+    assert_eq!(before["attachedListenerSets"], 2);
+    let after = merged(&before, &gateway(Vec::new(), None)).expect("a change");
+    assert_eq!(after, json!({"conditions": []}));
+}
+
+#[test]
+fn a_listener_set_keeps_what_others_said_of_it() {
+    let stored = json!({
+        "conditions": [{"type": "example.com/Seen", "status": "True"}],
+        "listeners": [
+            {"name": "http", "conditions": [{"type": "example.com/Seen", "status": "True"}]},
+            {"name": "gone", "conditions": []},
+        ],
+    });
+    let listener = ListenerStatus {
+        name: "http".to_owned(),
+        supported_kinds: Vec::new(),
+        attached_routes: 3,
+        conditions: Vec::new(),
+    };
+    let ours = Status::ListenerSet(Box::new(ListenerSetStatus {
+        conditions: Vec::new(),
+        listeners: vec![listener],
+    }));
+    let mut expected = stored.clone();
+    expected["listeners"].as_array_mut().expect("a list").pop();
+    expected["listeners"][0]["attachedRoutes"] = json!(3);
+    expected["listeners"][0]["supportedKinds"] = json!([]);
+    assert_eq!(merged(&stored, &ours), Some(expected));
 }
 
 #[test]
@@ -235,8 +276,9 @@ fn our_gateway() -> impl Strategy<Value = Status> {
         let kind = RouteGroupKind { group: None, kind: "HTTPRoute".to_owned() };
         ListenerStatus { name, supported_kinds: vec![kind], attached_routes: 1, conditions }
     });
-    (our_conditions(OF_GATEWAYS), vec(listener, 0..4), 0..20u8).prop_map(
-        |(conditions, mut listeners, addresses)| {
+    let sets = prop::option::of(0..3);
+    (our_conditions(OF_GATEWAYS), vec(listener, 0..4), 0..20u8, sets).prop_map(
+        |(conditions, mut listeners, addresses, attached_listener_sets)| {
             let mut seen = std::collections::BTreeSet::new();
             listeners.retain(|listener| seen.insert(listener.name.clone()));
             let addresses = (0..addresses).map(|n| GatewayStatusAddress {
@@ -247,6 +289,7 @@ fn our_gateway() -> impl Strategy<Value = Status> {
                 addresses: addresses.collect(),
                 conditions,
                 listeners,
+                attached_listener_sets,
             }))
         },
     )
@@ -400,6 +443,7 @@ proptest! {
                     prop_assert!(has(entry, &ours.conditions));
                 }
             }
+            Status::ListenerSet(set) => prop_assert!(has(&after, &set.conditions)),
             Status::Route(route) => {
                 let entries = items(&after["parents"]).iter();
                 let found = entries.filter(|entry| entry["controllerName"] == US).count();
