@@ -47,6 +47,11 @@ const DEMOS: &[Demo] = &[
         files: files!("hostnames": "gateway.yaml", "routes.yaml", "services.yaml"),
     },
     Demo {
+        name: "teams",
+        about: "a shared Gateway: each team adds listeners of its own, and who comes first wins",
+        files: files!("teams": "gateway.yaml", "shop.yaml", "blog.yaml", "stranger.yaml"),
+    },
+    Demo {
         name: "from-zero",
         about: "three roles in three namespaces: HTTP, then HTTPS with a certificate",
         files: files!("from-zero": "infrastructure.yaml", "shop.yaml", "certificate.yaml"),

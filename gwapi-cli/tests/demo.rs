@@ -8,7 +8,7 @@ use support::*;
 fn demos_are_listed() {
     let output = gwapi(&["demo"]);
     assert_eq!(output.status.code(), Some(0));
-    for name in ["canary", "paths", "hostnames", "from-zero"] {
+    for name in ["canary", "paths", "hostnames", "teams", "from-zero"] {
         assert!(stdout(&output).contains(name), "{name}");
     }
 }

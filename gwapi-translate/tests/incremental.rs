@@ -141,6 +141,71 @@ fn an_event_derives_what_it_touches_among_thousands_of_routes() {
     assert_eq!((work, delta.is_empty()), (nothing, true));
 }
 
+fn listener_set(name: &str, parent: &str, port: u16) -> Resource {
+    object::<gwapi_model::ListenerSet>(json!({
+        "metadata": { "name": name, "namespace": "ns" },
+        "spec": {
+            "parentRef": { "name": parent },
+            "listeners": [{ "name": "l", "port": port, "protocol": "HTTP", "hostname": "a.example" }],
+        },
+    }))
+}
+
+/// The routes of the other listeners are not looked at, and none of them stops being served.
+#[test]
+fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner() {
+    let mut translator = translator(3_000);
+    let mut gateway = json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "allowedListeners": { "namespaces": { "from": "Same" } },
+            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+        },
+    });
+    translator.apply(ResourceEvent::Apply(object::<gwapi_model::Gateway>(gateway.clone())));
+    gateway["metadata"]["name"] = json!("other");
+    gateway["spec"]["listeners"][0]["port"] = json!(81);
+    translator.apply(ResourceEvent::Apply(object::<gwapi_model::Gateway>(gateway)));
+    for name in ["a", "b"] {
+        translator.apply(ResourceEvent::Apply(listener_set(name, "gw", 80)));
+    }
+    let mut route = json!({
+        "metadata": { "name": "waiting", "namespace": "ns" },
+        "spec": { "parentRefs": [{ "kind": "ListenerSet", "name": "b" }], "rules": [{ "name": "one" }] },
+    });
+    let waiting = object::<gwapi_model::HttpRoute>(route.clone());
+    let delta = translator.apply(ResourceEvent::Apply(waiting));
+    assert_eq!(keys(&delta), ["+ HttpRule ns/waiting/one"]);
+    let told = delta.status.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(told, ["ListenerSet ns/b", "HTTPRoute ns/waiting"], "and not the Gateway");
+
+    let winner = ObjectId::new(Kind::ListenerSet, "ns", "a");
+    let (work, delta) = cost(&mut translator, ResourceEvent::Delete(winner));
+    assert_eq!(work, Work { gateways: 1, ..Work::default() });
+    assert_eq!(keys(&delta), ["+ Listener ns/b/l", "- Listener ns/a/l"]);
+
+    // A set that goes to another Gateway takes its routes along.
+    let moved = listener_set("b", "other", 82);
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(moved));
+    assert_eq!((work.gateways, work.routes), (2, 1));
+    assert_eq!(
+        keys(&delta),
+        [
+            "- Listener ns/b/l",
+            "- HttpRule ns/waiting/one",
+            "+ Listener ns/b/l",
+            "+ HttpRule ns/waiting/one",
+        ]
+    );
+    route["spec"]["parentRefs"][0]["kind"] = json!("Gateway");
+    route["spec"]["parentRefs"][0]["name"] = json!("gone");
+    translator.apply(ResourceEvent::Apply(object::<gwapi_model::HttpRoute>(route)));
+    let all: Vec<Resource> = translator.resources().iter().collect();
+    let resources = all.into_iter().collect();
+    assert_eq!(*translator.translation(), translate(&resources, &Options::default()));
+}
+
 #[test]
 fn an_equal_object_changes_nothing() {
     let mut translator = translator(3);

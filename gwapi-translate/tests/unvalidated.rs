@@ -1,7 +1,7 @@
 //! What no API server would let through: with old or altered CRDs it arrives all the same, and
 //! gets a condition instead of a panic. Nothing here serves what was not asked for.
 
-use gwapi_model::status::{Condition, Status};
+use gwapi_model::status::{Condition, ConditionReason, Status};
 use gwapi_model::{Kind, ObjectId, Resource, Resources};
 use gwapi_translate::ir::{BackendTarget, GatewayConfig, HttpRule, ListenerProtocol};
 use gwapi_translate::{Options, Translation, translate};
@@ -113,6 +113,34 @@ fn listeners_with_the_same_port_and_hostname_are_all_refused() {
     }
     assert!(found[2].contains("Programmed=True"), "{}", found[2]);
     assert_eq!(config(&translation).listeners().count(), 1);
+}
+
+#[test]
+fn a_gateway_lets_no_listener_set_in_by_what_nobody_knows() {
+    let mut all = gateway(json!([{ "name": "l", "port": 80, "protocol": "HTTP" }]));
+    let Resource::Gateway(gateway) = &mut all[1] else { panic!("the Gateway comes second") };
+    let allowed = json!({ "namespaces": { "from": "Friends" } });
+    let spec = &mut std::sync::Arc::make_mut(gateway).spec;
+    spec.allowed_listeners = Some(serde_json::from_value(allowed).expect("allowedListeners"));
+    let set = json!({
+        "metadata": { "name": "s", "namespace": "default" },
+        "spec": {
+            "parentRef": { "name": "gw" },
+            "listeners": [{ "name": "l", "port": 81, "protocol": "HTTP" }],
+        },
+    });
+    let set: gwapi_model::ListenerSet = serde_json::from_value(set).expect("a ListenerSet");
+    all.push(set.into());
+    let translation = run(all);
+    assert_eq!(config(&translation).listeners().count(), 1);
+    let found = gateway_conditions(&translation);
+    let expected = "Accepted=True Accepted: spec.allowedListeners.namespaces: from `Friends` is not \
+                    supported; use None, Same, All or Selector";
+    assert!(found.contains(expected), "{found}");
+    let id = ObjectId::new(Kind::ListenerSet, "default", "s");
+    let Some(Status::ListenerSet(status)) = translation.status.get(&id) else { panic!("{id}") };
+    assert_eq!(status.conditions[0].reason, ConditionReason::NotAllowed);
+    assert!(status.listeners.is_empty(), "{:?}", status.listeners);
 }
 
 #[test]

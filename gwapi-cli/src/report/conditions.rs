@@ -4,7 +4,7 @@
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionStatus, ConditionType, ListenerStatus, Status,
 };
-use gwapi_model::{ObjectId, ParentReference};
+use gwapi_model::{Kind, ObjectId, ParentReference};
 
 use crate::report::issue::{BadCondition, Issue, Level};
 use crate::report::places;
@@ -120,10 +120,13 @@ fn help_for(condition: &Condition) -> Option<String> {
     })
 }
 
-/// `namespace/name`, with section and port where the reference has them.
+/// `namespace/name`, with section and port where the reference has them, and the kind where it is no Gateway.
 pub(crate) fn parent_name(parent: &ParentReference, own_namespace: &str) -> String {
     let namespace = parent.namespace.as_deref().unwrap_or(own_namespace);
     let mut name = format!("{namespace}/{}", parent.name);
+    if let Some(kind) = parent.kind.as_deref().filter(|kind| *kind != Kind::Gateway.as_str()) {
+        name.insert_str(0, &format!("{kind} "));
+    }
     if let Some(section) = &parent.section_name {
         name.push_str(&format!("/{section}"));
     }
@@ -135,7 +138,6 @@ pub(crate) fn parent_name(parent: &ParentReference, own_namespace: &str) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use gwapi_model::Kind;
     use gwapi_model::status::GatewayStatus;
 
     use super::*;

@@ -90,6 +90,9 @@ fn path(issue: &Issue, resources: &Resources) -> FieldPath {
     }
     match parent(issue, resources) {
         Some(index) => spec.field("parentRefs").index(index),
+        None if issue.object.as_ref().is_some_and(|id| id.kind == Kind::ListenerSet) => {
+            spec.field("parentRef")
+        }
         None => FieldPath::default().field("metadata").field("name"),
     }
 }

@@ -1,4 +1,4 @@
-//! ListenerSets of a Gateway: which it lets in, in which order, and their status (LS-1 to LS-14).
+//! ListenerSets of a Gateway: which it lets in, in which order, and their status (LS-1 to LS-10).
 
 use std::collections::BTreeMap;
 
