@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::settings::Bootstrap;
+use crate::trouble::Trouble;
 
 /// Where the controller's Service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,10 @@ pub struct ConfigService {
 
 /// Keeps `bootstrap` as the Service and the CA certificates are, until nobody looks at it.
 ///
-/// It is `None` until both are known. A Service without an address of its own, and one that does not
-/// exist, are reached by name, if at all.
+/// It is `None` until both are known. A Service without an address of its own, and one that did not exist
+/// so far, are reached by name, if at all. One that is deleted changes nothing until it is made again:
+/// whoever uninstalls the controller deletes its Service before the rest of it, and no pod shall be
+/// replaced for that by one that finds nobody to ask.
 pub async fn keep_bootstrap(
     client: Client,
     service: ConfigService,
@@ -36,12 +39,21 @@ pub async fn keep_bootstrap(
     let events = watcher::watch_object(api, &service.name).default_backoff();
     pin_mut!(events);
     let mut host: Option<String> = None;
+    let mut trouble = Trouble::default();
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(found)) => host = Some(host_of(&service, found.as_ref())),
+                Some(Ok(found)) => {
+                    trouble.is_over();
+                    if found.is_some() || host.is_none() {
+                        host = Some(host_of(&service, found.as_ref()));
+                    }
+                }
                 Some(Err(error)) => {
-                    warn!(%error, "cannot watch Service {}/{}", service.namespace, service.name);
+                    // Once is enough for the log, however often it is tried.
+                    if trouble.is_news(&error) {
+                        warn!(%error, "cannot watch Service {}/{}", service.namespace, service.name);
+                    }
                 }
                 None => return,
             },

@@ -1,15 +1,18 @@
-//! What the configuration server asks an API server: who holds a token, and for its certificates.
+//! What the configuration server asks an API server: who holds a token, for its certificates, and where
+//! proxies find it.
 
 use std::time::Duration;
 
+use gwapi_controller::provision::{ConfigService, keep_bootstrap};
 use gwapi_controller::serve::{
     AuthenticationError, Authenticator, CertificateSettings, TOKEN_AUDIENCE, TokenReviewer,
     keep_certificates,
 };
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use serde_json::json;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::bench::{Bench, PATIENCE};
@@ -36,6 +39,14 @@ impl Bench {
         let accounts = self.api::<ServiceAccount>();
         let made = accounts.create_token_request(account, &PostParams::default(), &request).await;
         made.expect("it is made").status.and_then(|it| it.token).expect("a token")
+    }
+
+    /// Makes the Service of a configuration server, and tells its address.
+    async fn config_service(&self, name: &str) -> String {
+        let service = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 18000}]}});
+        let service: Service = serde_json::from_value(service).expect("a Service");
+        let made = self.api().create(&PostParams::default(), &service).await.expect("it is made");
+        made.spec.and_then(|spec| spec.cluster_ip).expect("an address")
     }
 
     fn certificates(&self) -> CertificateSettings {
@@ -122,5 +133,35 @@ async fn a_secret_of_somebody_else_is_left_alone() {
     secrets.delete("config-tls", &DeleteParams::default()).await.expect("deleted");
     let certificates = keep.await.expect("no panic");
     assert!(certificates.bundle.borrow().contains("BEGIN CERTIFICATE"));
+    bench.clean().await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_deleted_sends_proxies_nowhere_until_it_is_made_again() {
+    let bench = Bench::new(&json!({})).await;
+    let config = ConfigService {
+        namespace: bench.namespace.clone(),
+        name: "gwapi-controller".to_owned(),
+        port: 18000,
+    };
+    let address = bench.config_service(&config.name).await;
+    let (_bundle, bundle) = watch::channel("a certificate".to_owned());
+    let (bootstrap, mut told) = watch::channel(None);
+    tokio::spawn(keep_bootstrap(bench.client.clone(), config.clone(), bundle, bootstrap));
+    let (urls, mut seen) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while told.changed().await.is_ok() {
+            let url = told.borrow().as_ref().map(|it| it.url.clone());
+            let _ = urls.send(url);
+        }
+    });
+    let mut next = async || timeout(PATIENCE, seen.recv()).await.expect("it is told").flatten();
+    assert_eq!(next().await, Some(format!("https://{address}:18000")));
+
+    let deleted = bench.api::<Service>().delete(&config.name, &DeleteParams::default()).await;
+    deleted.expect("it is there");
+    bench.until::<Service>(&config.name, "it goes", |it| it.is_none()).await;
+    let address = bench.config_service(&config.name).await;
+    assert_eq!(next().await, Some(format!("https://{address}:18000")), "and nothing in between");
     bench.clean().await;
 }
