@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// First pause after a CRD changed: it is there a moment before its objects are served.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a kind has to be missing before it is taken for gone, unless its CRD is gone.
+/// How long a kind has to be missing before it is taken for gone where no CRD tells.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Watches one kind in one scope, as long as somebody wants to know.
@@ -41,14 +41,18 @@ pub(super) struct KindWatch {
 /// What is made of a kind that the API server says it does not have.
 ///
 /// To take it for gone ends everything that its objects asked for, and an API server that starts may
-/// deny for a moment what it has. So the CRDs have their say as well, or else time.
+/// deny for a moment what it has. So the CRDs have their say as well, or else time. Of a kind that was
+/// there and still has its CRD, the objects are there, too: another version of it is served, or none for
+/// now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Missing {
     /// It was never there.
     #[default]
     SoFar,
-    /// It was there until then.
+    /// It was never there, and has been looked for since then.
     Since(Instant),
+    /// It was there until then.
+    Lost(Instant),
     /// It is taken for gone.
     Gone,
 }
@@ -74,7 +78,8 @@ impl Missing {
                 *self = Self::Since(now);
                 false
             }
-            (Self::Since(then), _) => now.duration_since(then) >= PATIENCE,
+            (Self::Lost(_), Some(true)) => false,
+            (Self::Since(then) | Self::Lost(then), _) => now.duration_since(then) >= PATIENCE,
         };
         match (is_gone, definition) {
             (true, _) => {
@@ -111,7 +116,7 @@ impl KindWatch {
                 };
                 match ended {
                     Ended::NotServed { was_served: true } => {
-                        missing = Missing::Since(Instant::now())
+                        missing = Missing::Lost(Instant::now())
                     }
                     Ended::NotServed { was_served: false } => {}
                     Ended::LookAgain => continue 'look,
@@ -187,6 +192,14 @@ impl KindWatch {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::super::crds::Known;
     use super::*;
 
     #[test]
@@ -198,9 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_is_defined_and_denied_for_a_moment_is_not_gone() {
+    fn a_kind_that_was_never_served_is_not_waited_for_although_it_is_defined() {
         let then = Instant::now();
-        let mut missing = Missing::Since(then);
+        let mut missing = Missing::SoFar;
         assert_eq!(missing.step(Some(true), then), Step::Explain);
         assert_eq!(missing.step(Some(true), then + PATIENCE / 2), Step::Explain);
         assert_eq!(missing.step(Some(true), then + PATIENCE), Step::Tell);
@@ -212,5 +225,54 @@ mod tests {
         let mut missing = Missing::SoFar;
         assert_eq!(missing.step(None, now), Step::Wait);
         assert_eq!(missing.step(None, now + PATIENCE), Step::Tell);
+        let mut missing = Missing::Lost(now);
+        assert_eq!(missing.step(None, now), Step::Wait);
+        assert_eq!(missing.step(None, now + PATIENCE), Step::Tell);
+    }
+
+    /// An API server that has a kind when it is asked for the first time, and never again.
+    fn client() -> Client {
+        let is_asked = AtomicBool::new(false);
+        let service = service_fn(move |_: hyper::Request<Body>| {
+            let (code, body) = if is_asked.swap(true, Ordering::Relaxed) {
+                (404, json!({"kind": "Status", "status": "Failure", "code": 404}))
+            } else {
+                (200, json!({"metadata": {"resourceVersion": "1"}, "items": []}))
+            };
+            let body = Body::from(body.to_string().into_bytes());
+            let response = hyper::Response::builder().status(code).body(body);
+            async { Ok::<_, Infallible>(response.expect("a response")) }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_was_served_is_there_as_long_as_its_crd_is() {
+        let source = Source { kind: Kind::Gateway, namespace: None };
+        let name = "gateways.gateway.networking.k8s.io".to_owned();
+        let mut defined = Crds::default();
+        defined.known = Known::All([(name, None)].into());
+        let (crds_sender, crds) = watch::channel(defined);
+        let (observations, mut observed) = mpsc::channel(1000);
+        let watch = KindWatch {
+            client: client(),
+            source: source.clone(),
+            versions: &["v1"],
+            manager: "gwapi.dev/tests".into(),
+            observations,
+            crds,
+        };
+        let running = tokio::spawn(watch.run());
+        let listed = observed.recv().await.expect("it runs");
+        assert!(matches!(listed, Observation::Listed(..)), "{listed:?}");
+        sleep(20 * PATIENCE).await;
+        while let Ok(observation) = observed.try_recv() {
+            let Observation::Failed(_, error) = observation else { panic!("{observation:?}") };
+            assert!(error.contains("has no Gateway in version v1"), "{error}");
+        }
+        crds_sender.send_modify(|crds| crds.known = Known::All([].into()));
+        let absent = observed.recv().await.expect("it runs");
+        assert!(matches!(absent, Observation::Absent(..)), "{absent:?}");
+        running.abort();
     }
 }
