@@ -23,10 +23,11 @@ use tracing::warn;
 use super::apply::{Failure, Outcome, Site};
 use super::assign::{ServicePlan, assign};
 use super::events::Announcer;
+use super::existing::{Existing, existing};
 use super::live::{Concerns, LiveObjects, Store, Stream};
 use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
-use super::plan::{Plan, Settled, account_uid, known_services, mistaken_service, plan};
+use super::plan::{Plan, Settled, account_uid, known_services, plan};
 use super::repairs::Repairs;
 use super::report::{View, report};
 use super::settings::{Bootstrap, ProvisionSettings};
@@ -56,6 +57,9 @@ pub(super) enum Command {
     /// All Gateways have been told: what belongs to others has to go.
     Synced,
 }
+
+/// Services of users with the watch of each, and what it is; nothing until it was looked up.
+type WatchedServices = BTreeMap<ServiceName, (AbortHandle, Option<Option<Value>>)>;
 
 /// A Gateway.
 #[derive(Default)]
@@ -95,8 +99,7 @@ pub(super) struct Engine {
     dirty: BTreeSet<GatewayId>,
     /// When to look at a Gateway again.
     alarms: BTreeSet<(Instant, GatewayId)>,
-    /// Services of users, with what they are; nothing until they were looked up.
-    existing: BTreeMap<ServiceName, (AbortHandle, Option<Option<Value>>)>,
+    existing: WatchedServices,
     watches: JoinSet<()>,
     sightings: mpsc::Sender<Sighting>,
     works: JoinSet<(GatewayId, Outcome)>,
@@ -356,9 +359,10 @@ impl Engine {
             let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
             let mut plan =
                 plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
-            // Who names it as one to be left alone does not ask for its end.
-            if let Some(name) = mistaken_service(wanted, live) {
-                plan.spare_service(name);
+            // What leads to the proxies goes when something else does.
+            let existing = existing(wanted, live, found(&self.existing, wanted));
+            if !matches!(existing, None | Some(Existing::Usable(_))) {
+                plan.spare_services();
             }
             is_told = self.start(gateway, wanted.uid.clone(), plan);
         }
@@ -413,10 +417,7 @@ impl Engine {
         entry.waiting.update(services, live, now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
         self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
-        let existing = existing_service(Some(wanted)).and_then(|name| {
-            let (_, known) = self.existing.get(&name)?;
-            known.as_ref().map(Option::as_ref)
-        });
+        let found = found(&self.existing, wanted);
         let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
         pods.retain(|pod| pod.is_of(&wanted.uid, live));
         let report = report(&View {
@@ -424,7 +425,7 @@ impl Engine {
             services,
             live,
             pods: &pods,
-            existing,
+            existing: existing(wanted, live, found),
             failures: &entry.failures,
             waiting: &entry.waiting.durations(now),
         });
@@ -464,6 +465,15 @@ fn existing_service(wanted: Option<&GatewayInfrastructure>) -> Option<ServiceNam
         AddressSource::Existing(name) => Some((wanted.gateway.namespace.to_string(), name)),
         _ => None,
     }
+}
+
+/// What is known of the Service that the parameters of a Gateway name.
+fn found<'a>(
+    services: &'a WatchedServices,
+    wanted: &GatewayInfrastructure,
+) -> Option<Option<&'a Value>> {
+    let (_, known) = services.get(&existing_service(Some(wanted))?)?;
+    known.as_ref().map(Option::as_ref)
 }
 
 /// How long to wait after this many failures in a row.

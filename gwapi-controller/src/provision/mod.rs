@@ -19,6 +19,7 @@ mod bootstrap;
 mod drift;
 mod engine;
 mod events;
+mod existing;
 mod fingerprint;
 mod kind;
 mod live;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use gwapi_translate::infrastructure::GatewayInfrastructure;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
@@ -52,9 +51,9 @@ impl Plan {
         self.apply.is_empty() && self.delete.is_empty()
     }
 
-    /// Leaves a Service where it is.
-    pub(super) fn spare_service(&mut self, name: &str) {
-        self.delete.retain(|removal| removal.key != (ManagedKind::Service, name.to_owned()));
+    /// Leaves Services where they are.
+    pub(super) fn spare_services(&mut self) {
+        self.delete.retain(|removal| removal.key.0 != ManagedKind::Service);
     }
 }
 
@@ -150,16 +149,6 @@ pub(super) fn account_uid<'a>(name: &str, owner: &str, live: &'a LiveObjects) ->
     (account.owner_uid == owner && !account.is_terminating).then_some(account.uid.as_str())
 }
 
-/// The Service that parameters name as one of the user's, if it is one that was made for the Gateway.
-pub(super) fn mistaken_service<'a>(
-    wanted: &'a GatewayInfrastructure,
-    live: &LiveObjects,
-) -> Option<&'a str> {
-    let name = wanted.parameters.service.existing_service.as_ref()?;
-    let named = live.get(&(ManagedKind::Service, name.clone()))?;
-    (named.owner_uid == wanted.uid).then_some(name)
-}
-
 /// The Services that a Gateway has.
 pub(super) fn known_services(owner: &str, live: &LiveObjects) -> Vec<KnownService> {
     let services = live.iter().filter(|(key, it)| {
@@ -202,6 +191,7 @@ fn hand_over(live: &Value, manifest: &Manifest) -> Option<i64> {
 mod tests {
     use std::sync::Arc;
 
+    use gwapi_translate::infrastructure::GatewayInfrastructure;
     use serde_json::json;
 
     use super::super::assign;
@@ -359,19 +349,14 @@ mod tests {
     }
 
     #[test]
-    fn a_service_of_ours_that_is_named_as_the_users_is_not_deleted() {
+    fn services_are_spared_where_nothing_takes_their_place_yet() {
         let mut wanted = wanted();
-        let mut live = applied(&wanted);
-        wanted.parameters.service.existing_service = Some("web-gwapi".to_owned());
-        let name = mistaken_service(&wanted, &live).expect("it is ours");
+        let live = applied(&wanted);
+        wanted.parameters.service.existing_service = Some("front".to_owned());
         let mut plan = planned(&wanted, &live);
         assert_eq!(removed(&plan), [ManagedKind::Service]);
-        plan.spare_service(name);
+        plan.spare_services();
         assert!(plan.is_empty(), "{plan:?}");
-        change(&mut live, ManagedKind::Service, |it| it.owner_uid = "former".to_owned());
-        assert_eq!(mistaken_service(&wanted, &live), None);
-        wanted.parameters.service.existing_service = Some("front".to_owned());
-        assert_eq!(mistaken_service(&wanted, &applied(&wanted)), None);
     }
 
     #[test]

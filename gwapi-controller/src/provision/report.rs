@@ -9,17 +9,15 @@ use gwapi_model::{AddressType, ServiceType};
 use gwapi_translate::infrastructure::{
     GatewayInfrastructure, InfrastructureReport, RequestedAddress,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::apply::{Cause, Failure, clash};
 use super::assign::ServicePlan;
+use super::existing::Existing;
 use super::kind::ManagedKind;
-use super::live::{Key, LiveObjects, owner};
-use super::objects::{CONTROLLER_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
+use super::live::{Key, LiveObjects};
 use super::parameters::{self, AddressSource};
-use super::plan::{mistaken_service, ready_pods};
+use super::plan::ready_pods;
 use super::pods::PodView;
 
 /// A Gateway's status has room for this many addresses (ST-5).
@@ -35,9 +33,8 @@ pub(super) struct View<'a> {
     pub(super) live: &'a LiveObjects,
     /// The Gateway's pods.
     pub(super) pods: &'a [PodView],
-    /// The Service of the user's, where the parameters name one; `None` while it is not known, and
-    /// `Some(None)` where there is none.
-    pub(super) existing: Option<Option<&'a Value>>,
+    /// The Service of the user's, where the parameters name one.
+    pub(super) existing: Option<Existing<'a>>,
     /// What could not be done.
     pub(super) failures: &'a [Failure],
     /// For how long each Service has been without the address that it is there for.
@@ -85,7 +82,10 @@ impl Report<'_> {
     /// The addresses of what is there, whatever is asked for.
     fn addresses_in_use(&mut self) {
         // Parameters that are refused may name another Service than the one in use, or none.
-        let existing = self.view.existing.flatten().filter(|it| made_for(it).is_none());
+        let existing = match &self.view.existing {
+            Some(Existing::Usable(service)) => Some(*service),
+            _ => None,
+        };
         let ours = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
         let ours = ours.map(|(_, service)| &service.object);
         for service in existing.into_iter().chain(ours) {
@@ -203,48 +203,19 @@ impl Report<'_> {
     }
 
     fn existing_service(&mut self, name: &str) {
-        if mistaken_service(self.view.wanted, self.view.live).is_some() {
-            let message = format!(
-                "existingService names Service {name}, which gwapi made for this Gateway: it stays as \
-                 it is, but gets no changes; name a Service of your own, or leave existingService out"
-            );
-            self.unmet.push((ConditionReason::Invalid, message));
-            return self.addresses_in_use();
-        }
-        let Some(service) = self.view.existing else {
-            let message = format!("Service {name} is being looked up");
-            self.unmet.push((ConditionReason::Pending, message));
-            return;
-        };
-        let Some(service) = service else {
-            let message = format!(
-                "Service {name}, which the parameters name as existingService, does not exist"
-            );
-            self.unmet.push((ConditionReason::AddressNotAssigned, message));
-            return;
-        };
-        if let Some(gateway) = made_for(service) {
-            let message = format!(
-                "existingService names Service {name}, which gwapi made for Gateway {gateway}: it leads \
-                 to the pods of that one and goes with it; name a Service of your own, or leave \
-                 existingService out"
-            );
-            self.unmet.push((ConditionReason::Invalid, message));
-            return;
-        }
-        let service_type = service["spec"]["type"].as_str().map(ServiceType::from);
-        match service_type {
-            Some(ServiceType::ExternalName) => {
-                let message =
-                    format!("Service {name} is of type ExternalName and leads to no pods");
-                self.unmet.push((ConditionReason::AddressNotAssigned, message));
-            }
-            Some(ServiceType::NodePort) => {
+        let existing = self.view.existing.as_ref().unwrap_or(&Existing::Unknown);
+        if let Existing::Usable(service) = existing {
+            return if service["spec"]["type"] == ServiceType::NodePort.as_str() {
                 let found = self.node_addresses();
                 self.choose(found, "no proxy is ready on any node yet");
-            }
-            _ => self.choose(service_addresses(service), &format!("Service {name} has no address")),
+            } else {
+                let found = service_addresses(service);
+                self.choose(found, &format!("Service {name} has no address"));
+            };
         }
+        self.unmet.extend(obstacle(name, existing));
+        // What was made before goes on until there is something in its place.
+        self.addresses_in_use();
     }
 
     fn add(&mut self, addresses: Vec<GatewayStatusAddress>) {
@@ -313,22 +284,45 @@ impl Report<'_> {
     }
 }
 
+/// Why the Service that parameters name as one of the user's cannot be used.
+fn obstacle(name: &str, existing: &Existing<'_>) -> Option<(ConditionReason, String)> {
+    Some(match existing {
+        Existing::Usable(_) => return None,
+        Existing::Unknown => {
+            (ConditionReason::Pending, format!("Service {name} is being looked up"))
+        }
+        Existing::Missing => (
+            ConditionReason::AddressNotAssigned,
+            format!("Service {name}, which the parameters name as existingService, does not exist"),
+        ),
+        Existing::Own => (
+            ConditionReason::Invalid,
+            format!(
+                "existingService names Service {name}, which gwapi made for this Gateway: it stays as \
+                 it is, but gets no changes; name a Service of your own, or leave existingService out"
+            ),
+        ),
+        Existing::Anothers(gateway) => (
+            ConditionReason::Invalid,
+            format!(
+                "existingService names Service {name}, which gwapi made for Gateway {gateway}: it leads \
+                 to the pods of that one and goes with it; name a Service of your own, or leave \
+                 existingService out"
+            ),
+        ),
+        Existing::External => (
+            ConditionReason::AddressNotAssigned,
+            format!("Service {name} is of type ExternalName and leads to no pods"),
+        ),
+    })
+}
+
 fn reason_of(cause: &Cause) -> ConditionReason {
     match cause {
         Cause::Clash(_) | Cause::Forbidden(_) => ConditionReason::NoResources,
         Cause::Invalid(_) => ConditionReason::Invalid,
         Cause::Transient(_) => ConditionReason::Pending,
     }
-}
-
-/// The Gateway that a Service was made for by gwapi, whichever of its controllers it was. One that
-/// a user gives to a Gateway is still the user's.
-fn made_for(service: &Value) -> Option<String> {
-    let metadata = ObjectMeta::deserialize(&service["metadata"]).ok()?;
-    let labels = metadata.labels.as_ref()?;
-    let is_ours = labels.get(MANAGED_BY_LABEL).is_some_and(|it| it == MANAGED_BY)
-        && labels.contains_key(CONTROLLER_LABEL);
-    owner(&metadata).filter(|_| is_ours).map(|gateway| gateway.name.clone())
 }
 
 /// The addresses that a Service has: those of its load balancer, or of the cluster.

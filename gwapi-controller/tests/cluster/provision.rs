@@ -497,6 +497,31 @@ async fn the_service_that_was_made_is_not_deleted_for_being_named_as_the_users()
 }
 
 #[tokio::test]
+async fn the_service_that_was_made_goes_when_there_is_one_of_the_users_in_its_place() {
+    let bench = Bench::new(&json!({})).await;
+    let mut wanted = bench.gateway("web", "gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    let before = running.report(&wanted, is_served).await.addresses;
+
+    wanted.parameters.service.existing_service = Some("front".to_owned());
+    running.set(&wanted);
+    let is_missed = |report: &InfrastructureReport| {
+        report.unmet.iter().any(|(_, message)| message.contains("does not exist"))
+    };
+    let report = running.report(&wanted, is_missed).await;
+    assert_eq!(report.addresses, before, "a typo costs no address");
+    let made = bench.api::<Service>().get("web-gwapi").await.expect("it is there");
+    assert!(made.metadata.deletion_timestamp.is_none());
+
+    let front = bench.api().create(&PostParams::default(), &service("front")).await;
+    front.expect("it is made");
+    bench.until::<Service>("web-gwapi", "it goes", |it| it.is_none()).await;
+    running.report(&wanted, is_served).await;
+    bench.clean().await;
+}
+
+#[tokio::test]
 async fn a_gateway_does_not_pass_pods_of_a_namesake_for_its_own() {
     let bench = Bench::new(&json!({})).await;
     // Both names come to `a-b-gwapi`, and the second one cannot have it.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::assign;
+use super::super::existing::existing;
 use super::super::live::Live;
 use super::super::testing::wanted;
 use super::*;
@@ -73,12 +74,13 @@ impl Case {
     fn report(&self) -> InfrastructureReport {
         let services = assign(&self.wanted, &[]);
         let waiting = services.iter().map(|plan| (plan.name.clone(), self.waited)).collect();
+        let found = self.existing.as_ref().map(Option::as_ref);
         report(&View {
             wanted: &self.wanted,
             services: &services,
             live: &self.live,
             pods: &self.pods,
-            existing: self.existing.as_ref().map(Option::as_ref),
+            existing: existing(&self.wanted, &self.live, found),
             failures: &self.failures,
             waiting: &waiting,
         })
@@ -259,6 +261,21 @@ fn a_service_of_the_users_has_the_addresses() {
 }
 
 #[test]
+fn what_was_made_before_has_the_addresses_until_the_users_service_can_be_used() {
+    let mut case = Case::new().balanced("web-gwapi", &json!([{"ip": "192.0.2.1"}]));
+    case.wanted.parameters.service.existing_service = Some("front".to_owned());
+    let external = json!({"spec": {"type": "ExternalName", "externalName": "front.test"}});
+    for unusable in [None, Some(None), Some(Some(external))] {
+        case.existing = unusable;
+        assert_eq!(case.addresses(), ["IPAddress 192.0.2.1"]);
+        assert_eq!(case.unmet().len(), 1);
+    }
+    case.existing = Some(Some(json!({"spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.9"]}})));
+    assert_eq!(case.addresses(), ["IPAddress 10.96.0.9"]);
+    assert_eq!(case.unmet(), [""; 0]);
+}
+
+#[test]
 fn what_cannot_be_made_is_told() {
     let clash = Cause::Clash(None);
     for (cause, reason) in [
@@ -351,6 +368,7 @@ fn a_refused_gateway_with_host_ports_keeps_the_addresses_of_its_nodes() {
 #[test]
 fn a_refused_gateway_keeps_the_addresses_of_a_service_of_the_users() {
     let mut case = Case::new();
+    case.wanted.parameters.service.existing_service = Some("front".to_owned());
     case.wanted.hold = true;
     let ingress = json!([{"ip": "10.245.0.9"}]);
     case.existing = Some(Some(json!({
