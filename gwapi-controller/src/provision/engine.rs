@@ -29,7 +29,7 @@ use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
 use super::repairs::Repairs;
-use super::report::{View, report};
+use super::report::{View, report, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
 use super::waiting::Waiting;
 use super::watch::{ServiceName, Sighting, streams, watch_service};
@@ -414,12 +414,13 @@ impl Engine {
         let Some(entry) = self.gateways.get_mut(gateway) else { return };
         let now = Instant::now();
         let limit = parameters::address_timeout(&wanted.parameters);
+        let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
+        pods.retain(|pod| pod.is_of(&wanted.uid, live));
         entry.waiting.update(services, live, now);
+        entry.waiting.note_pods(unseen_pods(live, &pods).is_some(), now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
         self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
         let found = found(&self.existing, wanted);
-        let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
-        pods.retain(|pod| pod.is_of(&wanted.uid, live));
         let report = report(&View {
             wanted,
             services,
@@ -428,6 +429,7 @@ impl Engine {
             existing: existing(wanted, live, found),
             failures: &entry.failures,
             waiting: &entry.waiting.durations(now),
+            is_missing_pods: entry.waiting.is_missing_pods(now),
         });
         if entry.reported.as_ref() != Some(&report) {
             self.announcer.announce(gateway, &wanted.uid, &report);

@@ -39,6 +39,8 @@ pub(super) struct View<'a> {
     pub(super) failures: &'a [Failure],
     /// For how long each Service has been without the address that it is there for.
     pub(super) waiting: &'a BTreeMap<String, Duration>,
+    /// Whether the pods that are counted have not been seen for too long.
+    pub(super) is_missing_pods: bool,
 }
 
 /// What the status is told about a Gateway.
@@ -270,18 +272,20 @@ impl Report<'_> {
     /// What is told where a workload has pods and we see none: we look for them by more labels than it
     /// does, and may not change them.
     fn unseen_pods(&self) -> Option<String> {
-        if !self.view.pods.is_empty() {
-            return None;
-        }
-        let workloads = self.view.live.iter().filter(|(key, _)| key.0.is_workload());
-        let mut ready = workloads.map(|((kind, name), it)| (kind, name, ready_pods(it)));
-        let (kind, name, count) = ready.find(|(_, _, count)| *count > 0)?;
+        let unseen = unseen_pods(self.view.live, self.view.pods);
+        let ((kind, name), count) = unseen.filter(|_| self.view.is_missing_pods)?;
         let (pods, them) = if count == 1 { ("pod", "it") } else { ("pods", "them") };
         Some(format!(
             "{kind} {name} counts {count} ready {pods}, of which none has the labels by which gwapi finds \
              {them}: if they were changed, delete the {pods}, and others take the place"
         ))
     }
+}
+
+/// The workload that counts ready pods where none is seen, and how many.
+pub(super) fn unseen_pods<'a>(live: &'a LiveObjects, pods: &[PodView]) -> Option<(&'a Key, i64)> {
+    let workloads = live.iter().filter(|(key, _)| key.0.is_workload() && pods.is_empty());
+    workloads.map(|(key, it)| (key, ready_pods(it))).find(|(_, count)| *count > 0)
 }
 
 /// Why the Service that parameters name as one of the user's cannot be used.

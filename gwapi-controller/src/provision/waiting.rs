@@ -1,4 +1,5 @@
-//! Since when Services have been without the address that they are there for.
+//! Since when Services have been without the address that they are there for, and since when none of the
+//! pods that are counted is seen.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,9 +12,17 @@ use super::kind::ManagedKind;
 use super::live::{Live, LiveObjects};
 use super::report::has_address;
 
-/// The Services of one Gateway, by name.
+/// How long pods may be counted and not seen: one watch is a moment ahead of another.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// What is waited for on behalf of one Gateway.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(BTreeMap<String, State>);
+pub(super) struct Waiting {
+    /// Its Services, by name.
+    services: BTreeMap<String, State>,
+    /// Since when pods are counted of which none is seen.
+    unseen: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -23,13 +32,13 @@ struct State {
 }
 
 impl Waiting {
-    /// Takes in what is there now.
+    /// Takes in which Services are there now.
     pub(super) fn update(&mut self, services: &[ServicePlan], live: &LiveObjects, now: Instant) {
         let mut states = BTreeMap::new();
         for plan in services {
             let service = live.get(&(ManagedKind::Service, plan.name.clone()));
             let is_served = service.is_some_and(|it| has_address(plan, &it.object));
-            let since = match self.0.get(&plan.name) {
+            let since = match self.services.get(&plan.name) {
                 _ if is_served => None,
                 // Who asks for something else starts anew, and so does who lost what it had.
                 Some(state) if state.plan == *plan => state.since.or(Some(now)),
@@ -39,17 +48,29 @@ impl Waiting {
             };
             states.insert(plan.name.clone(), State { plan: plan.clone(), since });
         }
-        self.0 = states;
+        self.services = states;
+    }
+
+    /// Takes in whether pods are counted now of which none is seen.
+    pub(super) fn note_pods(&mut self, are_unseen: bool, now: Instant) {
+        self.unseen = are_unseen.then(|| self.unseen.unwrap_or(now));
+    }
+
+    /// Whether pods have been counted and not seen for too long to be a matter of moments.
+    pub(super) fn is_missing_pods(&self, now: Instant) -> bool {
+        self.unseen.is_some_and(|since| now.saturating_duration_since(since) >= SETTLING)
     }
 
     /// When waiting becomes too long.
     pub(super) fn deadlines(&self, limit: Duration) -> impl Iterator<Item = Instant> {
-        self.0.values().filter_map(move |state| state.since?.checked_add(limit))
+        let services = self.services.values();
+        let services = services.filter_map(move |state| state.since?.checked_add(limit));
+        services.chain(self.unseen.and_then(|since| since.checked_add(SETTLING)))
     }
 
     /// For how long each Service that waits has waited.
     pub(super) fn durations(&self, now: Instant) -> BTreeMap<String, Duration> {
-        let waiting = self.0.iter().filter_map(|(name, state)| Some((name, state.since?)));
+        let waiting = self.services.iter().filter_map(|(name, state)| Some((name, state.since?)));
         waiting.map(|(name, since)| (name.clone(), now.saturating_duration_since(since))).collect()
     }
 }
@@ -119,6 +140,20 @@ mod tests {
         waiting.update(&plan(RequestedAddress::Any), &live(&json!([]), &created), now);
         let waited = waited(&waiting, now).expect("it waits");
         assert!((59..=61).contains(&waited), "{waited}");
+    }
+
+    #[test]
+    fn pods_are_missed_when_it_is_no_matter_of_moments() {
+        let start = Instant::now();
+        let mut waiting = Waiting::default();
+        waiting.note_pods(true, start);
+        assert!(!waiting.is_missing_pods(start));
+        assert_eq!(waiting.deadlines(Duration::ZERO).collect::<Vec<_>>(), [start + SETTLING]);
+        waiting.note_pods(true, start + SETTLING);
+        assert!(waiting.is_missing_pods(start + SETTLING));
+        waiting.note_pods(false, start + SETTLING);
+        waiting.note_pods(true, start + SETTLING);
+        assert!(!waiting.is_missing_pods(start + SETTLING), "one was seen meanwhile");
     }
 
     #[test]

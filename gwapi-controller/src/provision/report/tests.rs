@@ -16,6 +16,7 @@ struct Case {
     existing: Option<Option<Value>>,
     failures: Vec<Failure>,
     waited: Duration,
+    is_missing_pods: bool,
 }
 
 impl Case {
@@ -27,6 +28,7 @@ impl Case {
             existing: None,
             failures: Vec::new(),
             waited: Duration::ZERO,
+            is_missing_pods: false,
         }
     }
 
@@ -83,6 +85,7 @@ impl Case {
             existing: existing(&self.wanted, &self.live, found),
             failures: &self.failures,
             waiting: &waiting,
+            is_missing_pods: self.is_missing_pods,
         })
     }
 
@@ -396,5 +399,9 @@ fn pods_that_lost_their_labels_are_counted_by_what_runs_them() {
     case.pods[0].is_ready = false;
     assert!(!is_told(&case), "it is on its way");
     case.pods.clear();
+    assert!(!is_told(&case), "it was deleted a moment ago");
+    case.is_missing_pods = true;
     assert!(is_told(&case), "{:?}", case.unmet());
+    case.pods.push(pod("10.0.0.5"));
+    assert!(!is_told(&case), "one is seen");
 }
