@@ -42,6 +42,22 @@ it. The hash keeps `b-gwapi` in `a` apart from `gwapi` in `a-b`. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* Two controllers of one name would change each other's proxies back for ever. Another release's class
+tells; none is seen where there is no cluster to ask, as with `helm template`. */}}
+{{- define "gwapi.refuseNamesake" -}}
+{{- if .Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/GatewayClass" -}}
+{{- range (lookup "gateway.networking.k8s.io/v1" "GatewayClass" "" "").items -}}
+{{- $made := .metadata.annotations | default dict -}}
+{{- $release := index $made "meta.helm.sh/release-name" | default "" -}}
+{{- $namespace := index $made "meta.helm.sh/release-namespace" | default "" -}}
+{{- $isOwn := and (eq $release $.Release.Name) (eq $namespace $.Release.Namespace) -}}
+{{- if and $release (not $isOwn) (eq .spec.controllerName $.Values.controller.name) -}}
+{{- fail (printf "release %s in namespace %s serves GatewayClasses of %s already, %s for one: set controller.name to another" $release $namespace $.Values.controller.name .metadata.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "gwapi.selector" -}}
 app.kubernetes.io/name: gwapi-controller
 app.kubernetes.io/instance: {{ .Release.Name }}
