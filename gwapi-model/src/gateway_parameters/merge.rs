@@ -1,7 +1,7 @@
 //! Parameters of a Gateway over those of its class.
 
 use super::{
-    DrainParameters, GatewayParametersSpec, ProxyParameters, ResourceRequirements,
+    DrainParameters, GatewayParametersSpec, IpFamilyPolicy, ProxyParameters, ResourceRequirements,
     ServiceParameters, ServiceType, WorkloadKind, WorkloadParameters,
 };
 
@@ -48,6 +48,14 @@ fn service(base: &ServiceParameters, over: &ServiceParameters) -> ServiceParamet
     if other_type == Some(&ServiceType::ClusterIp) {
         merged.node_ports.clone_from(&over.node_ports);
         merged.external_traffic_policy.clone_from(&over.external_traffic_policy);
+    }
+    // So do two families and the wish for one: of two, the first is preferred.
+    let one = Some(IpFamilyPolicy::SingleStack);
+    if over.ip_family_policy == one && over.ip_families.is_empty() {
+        merged.ip_families.truncate(1);
+    }
+    if over.ip_families.len() > 1 && merged.ip_family_policy == one {
+        merged.ip_family_policy.clone_from(&over.ip_family_policy);
     }
     merged
 }
@@ -187,6 +195,16 @@ mod tests {
                 // What the Gateway itself says is not taken from it, but refused.
                 json!({"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}),
                 json!({"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}),
+            ),
+            (
+                json!({"service": {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}}),
+                json!({"service": {"ipFamilyPolicy": "SingleStack"}}),
+                json!({"service": {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}}),
+            ),
+            (
+                json!({"service": {"ipFamilyPolicy": "SingleStack"}}),
+                json!({"service": {"ipFamilies": ["IPv6", "IPv4"]}}),
+                json!({"service": {"ipFamilies": ["IPv6", "IPv4"]}}),
             ),
             (
                 json!({"workload": {"disruptionBudget": {"minAvailable": 1}}}),
