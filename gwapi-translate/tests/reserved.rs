@@ -116,20 +116,24 @@ fn what_controllers_of_kubernetes_write_is_not_set_from_infrastructure() {
 }
 
 #[test]
-fn annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set() {
+fn labels_and_annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set() {
     let dangerous = [
         "azure.workload.identity/client-id",
         "cdi.k8s.io/gpu",
         "cni.projectcalico.org/ipAddrs",
+        "config.linkerd.io/proxy-image",
+        "consul.hashicorp.com/consul-sidecar-user-volume",
         "container.apparmor.security.beta.kubernetes.io/proxy",
         "container.seccomp.security.alpha.kubernetes.io/proxy",
         "cpu-load-balancing.crio.io/proxy",
         "cpu-quota.crio.io/proxy",
+        "dapr.io/volume-mounts",
         "dev.gvisor.spec.mount.a.source",
         "devices.nri.io/container.proxy",
         "eks.amazonaws.com/role-arn",
         "iam.amazonaws.com/role",
         "iam.gke.io/gcp-service-account",
+        "inject.istio.io/templates",
         "io.containerd.cri.runtime-handler",
         "io.katacontainers.config.hypervisor.kernel_params",
         "io.kubernetes.cri-o.Devices",
@@ -137,10 +141,13 @@ fn annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set()
         "io.podman.annotations.privileged",
         "k8s.v1.cni.cncf.io/networks",
         "kubernetes.io/config.mirror",
+        "local.image-policy.k8s.io/ticket",
         "org.systemd.property.CPUWeight",
         "run.oci.keep_original_groups",
         "seccomp.security.alpha.kubernetes.io/pod",
         "security.alpha.kubernetes.io/unsafe-sysctls",
+        "sidecar.istio.io/proxyImage",
+        "sidecar.istio.io/userVolumeMount",
         "v1.multus-cni.io/default-network",
     ];
     let mut annotations: serde_json::Map<_, _> =
@@ -149,7 +156,9 @@ fn annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set()
     let harmless = [
         "kubectl.kubernetes.io/default-container",
         "lbipam.cilium.io/ips",
+        "linkerd.io/inject",
         "service.beta.kubernetes.io/aws-load-balancer-type",
+        "sidecar.istio.io/inject",
         "example-crio.io/a",
         "kubernetes.io/description",
         "run-oci.test/a",
@@ -159,7 +168,10 @@ fn annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set()
         json!({
             "gatewayClassName": "gwapi",
             "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}],
-            "infrastructure": {"annotations": annotations},
+            "infrastructure": {
+                "annotations": annotations,
+                "labels": {"azure.workload.identity/use": "true", "sidecar.istio.io/inject": "false"},
+            },
         }),
         None,
     );
@@ -168,6 +180,7 @@ fn annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set()
     let mut expected = harmless;
     expected.sort_unstable();
     assert_eq!(set, expected);
+    assert_eq!(infrastructure.labels, [("sidecar.istio.io/inject".into(), "false".into())].into());
     let told = conditions(&translation);
     assert!(told.contains("Accepted=True"), "{told}");
     assert!(told.contains(&format!("{} not set, because it says", dangerous.join(", "))), "{told}");

@@ -30,7 +30,7 @@ pub(super) fn plan(
         class: class.clone(),
         name: infrastructure_name(id, class),
         hold: refused || no_address,
-        labels: asked.map(|it| without_owned(&it.labels)).unwrap_or_default(),
+        labels: asked.map(|it| harmless(&it.labels)).unwrap_or_default(),
         annotations: asked.map(|it| harmless(&it.annotations)).unwrap_or_default(),
         service_annotations: service_annotations(gateway, &parameters),
         ports: Vec::new(),
@@ -62,11 +62,11 @@ fn is_owned(key: &str) -> bool {
     OWNED.contains(&key) || prefix.is_some_and(|prefix| OWNED_PREFIXES.contains(&prefix))
 }
 
-/// Domains, with all below them, of annotations that say what a pod may do on its node, which networks it
-/// is in, and what its ServiceAccount may do in a cloud. They are for whoever may write pods and accounts,
-/// which is more than whoever may write Gateways. Those that load balancers look for at Services are not
-/// among them.
-const POWERFUL: [&str; 18] = [
+/// Domains, with all below them, of labels and annotations that say what a pod may do on its node, which
+/// networks it is in, what is put into it on its way there, and what its ServiceAccount may do in a cloud.
+/// They are for whoever may write pods and accounts, which is more than whoever may write Gateways. Those
+/// that load balancers look for at Services are not among them.
+const POWERFUL: [&str; 22] = [
     // Profiles, sysctls, devices and classes of resources.
     "security.alpha.kubernetes.io",
     "security.beta.kubernetes.io",
@@ -82,6 +82,11 @@ const POWERFUL: [&str; 18] = [
     "ipam.cilium.io",
     "ovn.org",
     "ovn.kubernetes.io",
+    // Images that are let in for once, and containers and volumes that others put into a pod.
+    "image-policy.k8s.io",
+    "inject.istio.io",
+    "config.linkerd.io",
+    "dapr.io",
     // What accounts and pods may do in clouds.
     "eks.amazonaws.com",
     "iam.amazonaws.com",
@@ -90,10 +95,12 @@ const POWERFUL: [&str; 18] = [
     "azure.workload.identity",
 ];
 
-/// The beginnings of such annotations that are not told by their domain: runtimes write theirs in
-/// reverse, and a node marks so the pods that it makes of its own files.
-const POWERFUL_BEGIN: [&str; 9] = [
+/// The beginnings of such keys that are not told by their domain: runtimes write theirs in reverse, a node
+/// marks so the pods that it makes of its own files, and of what is said to those who add a sidecar the
+/// wish for none is harmless.
+const POWERFUL_BEGIN: [&str; 12] = [
     "com.github.containers.",
+    "consul.hashicorp.com/consul-sidecar-user-volume",
     "dev.gvisor.",
     "io.containerd.",
     "io.katacontainers.",
@@ -102,9 +109,11 @@ const POWERFUL_BEGIN: [&str; 9] = [
     "kubernetes.io/config.",
     "org.systemd.property.",
     "run.oci.",
+    "sidecar.istio.io/proxyImage",
+    "sidecar.istio.io/userVolume",
 ];
 
-/// Whether an annotation gives a pod or a ServiceAccount more than its Gateway may.
+/// Whether a label or annotation gives a pod or a ServiceAccount more than its Gateway may.
 fn is_powerful(key: &str) -> bool {
     let is_below = |prefix: &str, domain: &str| {
         prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -114,25 +123,18 @@ fn is_powerful(key: &str) -> bool {
         || POWERFUL_BEGIN.iter().any(|begin| key.starts_with(begin))
 }
 
-/// The annotations that are set on what is made, pods and ServiceAccounts included.
+/// The labels or annotations that are set on what is made, pods and ServiceAccounts included.
 fn harmless(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut annotations = without_owned(asked);
-    annotations.retain(|key, _| !is_powerful(key));
-    annotations
-}
-
-fn without_owned(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let ours = asked.iter().filter(|(key, _)| !is_owned(key));
-    ours.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let set = asked.iter().filter(|(key, _)| !is_owned(key) && !is_powerful(key));
+    set.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// What of the labels and annotations in `spec.infrastructure` is not set.
 pub(super) fn note(gateway: &Gateway) -> Option<String> {
     let asked = gateway.spec.infrastructure.as_ref()?;
-    let keys = asked.labels.keys().chain(asked.annotations.keys());
-    let owned: Vec<&str> = keys.map(String::as_str).filter(|key| is_owned(key)).collect();
-    let annotations = asked.annotations.keys().map(String::as_str);
-    let powerful: Vec<&str> = annotations.filter(|key| is_powerful(key)).collect();
+    let keys = || asked.labels.keys().chain(asked.annotations.keys()).map(String::as_str);
+    let owned: Vec<&str> = keys().filter(|key| is_owned(key)).collect();
+    let powerful: Vec<&str> = keys().filter(|key| !is_owned(key) && is_powerful(key)).collect();
     let reasons = [
         (owned, "controllers of Kubernetes write it themselves"),
         (
