@@ -115,7 +115,14 @@ fn container_problem(container: &ContainerStatus) -> Option<String> {
     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let said = last.and_then(|last| last.message.as_deref()).map(str::trim);
     let message = said.filter(|said| !said.is_empty()).or(waiting.message.as_deref());
-    Some(described(reason, message))
+    Some(failed_pull(reason, message).unwrap_or_else(|| described(reason, message)))
+}
+
+/// Why an image could not be pulled, of a container that waits for the next attempt: it is the same as
+/// what the attempts say in between, and told once.
+fn failed_pull(reason: &str, message: Option<&str>) -> Option<String> {
+    let (_, cause) = message?.split_once("\": ")?;
+    (reason == "ImagePullBackOff").then(|| cause.to_owned())
 }
 
 fn failure(pod: &Pod) -> String {
@@ -222,6 +229,18 @@ mod tests {
         ] {
             assert_eq!(view(&metadata, &status).problem.as_deref(), Some(problem));
         }
+        let waiting = |reason: &str, message: &str| {
+            let state = json!({"waiting": {"reason": reason, "message": message}});
+            let status = json!({"containerStatuses": [{"name": "proxy", "image": "", "imageID": "",
+                "ready": false, "restartCount": 0, "state": state}]});
+            view(&metadata, &status).problem
+        };
+        let pulling = waiting("ErrImagePull", "failed to pull: not found");
+        assert_eq!(pulling.as_deref(), Some("pod a: ErrImagePull: failed to pull: not found"));
+        let between = "Back-off pulling image \"x:1\": ErrImagePull: failed to pull: not found";
+        assert_eq!(waiting("ImagePullBackOff", between), pulling);
+        let older = waiting("ImagePullBackOff", "Back-off pulling image \"x:1\"");
+        assert!(older.is_some_and(|it| it.contains("ImagePullBackOff: Back-off")));
         let starting = json!({"containerStatuses": [{"name": "proxy", "image": "", "imageID": "",
             "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}]});
         assert_eq!(view(&metadata, &starting).problem, None);
