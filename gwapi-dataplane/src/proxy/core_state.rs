@@ -156,6 +156,14 @@ impl CoreBackend {
         self.next.set((position + 1) % count);
         self.endpoints.get(position)
     }
+
+    /// The same for a flow of datagrams. Flows to an endpoint that refuses end at once: it would always
+    /// have the fewest, and get all the others. So it gets some where every endpoint refuses.
+    pub(super) fn endpoint_for_flow(&self) -> Option<&Rc<Endpoint>> {
+        let refusing = self.endpoints.iter().filter(|endpoint| endpoint.refuses());
+        let refusing: Vec<_> = refusing.map(Rc::clone).collect();
+        self.endpoint(&refusing).or_else(|| self.endpoint(&[]))
+    }
 }
 
 fn places(endpoints: &Endpoints) -> impl Iterator<Item = Place> {

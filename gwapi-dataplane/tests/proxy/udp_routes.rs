@@ -124,10 +124,9 @@ async fn datagrams_that_come_together_stay_apart() {
     let endpoint = UdpEcho::start("a").await;
     let proxy = serve(|port| udp(port, to("app"), udp_backend("app", &[endpoint.address])));
     let client = client_of(proxy.address).await;
-    ask(&client, b"first").await;
-    // As a train, which the kernel may leave together on its way to the proxy.
+    // As a train, which the kernel may leave together on its way to the proxy, and which begins a flow.
     let state = quinn_udp::UdpSocketState::new((&client).into()).expect("it is a socket");
-    let train: Vec<u8> = (0..10u8).flat_map(|number| [number; 100]).chain([10; 40]).collect();
+    let train: Vec<u8> = (0..60u8).flat_map(|number| [number; 100]).chain([60; 40]).collect();
     let transmit = quinn_udp::Transmit {
         destination: proxy.address,
         ecn: None,
@@ -137,10 +136,10 @@ async fn datagrams_that_come_together_stay_apart() {
     };
     within(client.writable()).await.expect("it is a socket");
     state.try_send((&client).into(), &transmit).expect("loopback takes it");
-    for number in 0..10u8 {
+    for number in 0..60u8 {
         assert_eq!(answer(&client).await.2, [number; 100]);
     }
-    assert_eq!(answer(&client).await.2, [10; 40]);
+    assert_eq!(answer(&client).await.2, [60; 40]);
 }
 
 #[tokio::test]
@@ -312,6 +311,43 @@ async fn an_endpoint_that_refuses_ends_its_flow_and_no_other() {
     for (client, name, port) in &of_b {
         let (still, still_port, _) = ask(client, b"x").await;
         assert_eq!((&still, &still_port), (name, port));
+    }
+}
+
+/// An address that refuses datagrams: bound, so that nobody else gets it, and with an ear for one peer.
+async fn refusing() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = socket.local_addr().expect("it is bound");
+    socket.connect("127.0.0.1:9").await.expect("it need not be there");
+    (socket, address)
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_is_left_for_another() {
+    let ((_deaf, deaf), endpoint) = (refusing().await, UdpEcho::start("a").await);
+    let proxy = serve_on_cores(1, LOCAL, &with_metrics(Limits::default()), |port| {
+        udp(port, to("app"), udp_backend("app", &[deaf, endpoint.address]))
+    });
+    // Each of the two gets one of the first flows.
+    let first = [client_of(proxy.address).await, client_of(proxy.address).await];
+    send(&first[0], b"x").await;
+    send(&first[1], b"x").await;
+    until(&proxy, "gwapi_udp_dropped_datagrams_total", Some("refused"), 1).await;
+    for _ in 0..20 {
+        assert_eq!(ask(&client_of(proxy.address).await, b"x").await.0, "a");
+    }
+    until(&proxy, "gwapi_udp_dropped_datagrams_total", Some("refused"), 1).await;
+}
+
+#[tokio::test]
+async fn where_every_endpoint_refuses_it_is_asked_all_the_same() {
+    let (_deaf, deaf) = refusing().await;
+    let proxy = serve_on_cores(1, LOCAL, &with_metrics(Limits::default()), |port| {
+        udp(port, to("app"), udp_backend("app", &[deaf]))
+    });
+    for refused in 1..=3 {
+        send(&client_of(proxy.address).await, b"x").await;
+        until(&proxy, "gwapi_udp_dropped_datagrams_total", Some("refused"), refused).await;
     }
 }
 

@@ -160,44 +160,48 @@ fn take(listening: &Rc<Listening>, client: SocketAddr, local: IpAddr, datagram: 
     };
     if let Some(session) = worker.udp_sessions.find(&flow) {
         if session.leads_on(&snapshot, port) {
-            match session.send(datagram) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => dropped("congested"),
-                Err(error) if session::is_too_long(&error) => dropped("too_long"),
-                Err(_) => {
-                    dropped("refused");
-                    worker.udp_sessions.end(&session);
-                }
+            let Err(error) = session.send(datagram) else { return };
+            dropped(session::unsent(&error));
+            if session::unsent(&error) != session::REFUSED {
+                return;
             }
-            return;
+            // That is told of one that was sent before; this one has not been.
+            session.note_refusal();
         }
         // What comes now begins a flow by what is served now.
         worker.udp_sessions.end(&session);
     }
-    if let Err(rejection) = begin(listening, flow, port, snapshot.generation, datagram) {
-        dropped(rejection.reason());
+    match begin(listening, flow, port, snapshot.generation) {
+        Ok(session) => {
+            if let Err(error) = session.send(datagram) {
+                dropped(session::unsent(&error));
+            }
+        }
+        Err(rejection) => dropped(rejection.reason()),
     }
 }
 
-/// Begins a flow with its first datagram.
+/// Begins a flow.
 fn begin(
     listening: &Rc<Listening>,
     flow: Flow,
     port: &Port,
     generation: u64,
-    first: &[u8],
-) -> Result<(), Rejection> {
+) -> Result<Rc<Session>, Rejection> {
     let worker = &listening.worker;
     let way = Way::find(worker, &port.gateway, &port.first_listener, None)?;
-    let endpoint = way.backend.endpoint(&[]).ok_or(Rejection::NoEndpoint)?;
+    let endpoint = way.backend.endpoint_for_flow().ok_or(Rejection::NoEndpoint)?;
     let lease = Lease::new(endpoint, &worker.limits);
     let counted = worker.telemetry.udp_session(&port.gateway.id, &port.first_listener.key);
     let place = worker.udp_sessions.make_room(&worker.shared);
-    let session = Session::new(flow, &way, lease, generation, first);
+    let session = Session::begin(flow, &way, lease, generation).map_err(|error| {
+        tracing::debug!(client = %flow.client, %error, "no flow");
+        Rejection::Connect
+    })?;
     let session = worker.udp_sessions.add(session, place, counted);
-    let run = session::run(session, Rc::clone(worker), Rc::downgrade(listening));
+    let run = session::run(Rc::clone(&session), Rc::clone(worker), Rc::downgrade(listening));
     tokio::task::spawn_local(run);
-    Ok(())
+    Ok(session)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 
 use gwapi_translate::ir::{BackendKey, RuleKey};
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -50,17 +51,27 @@ enum Link {
 }
 
 impl Session {
-    pub(super) fn new(flow: Flow, way: &Way, lease: Lease, generation: u64, first: &[u8]) -> Self {
-        Self {
+    /// A flow on its way. Where the endpoint's address is known its socket is there at once: datagrams that
+    /// come together with the first one, as many as they are, do not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// There is no socket to be had, or no way to the endpoint.
+    pub(super) fn begin(flow: Flow, way: &Way, lease: Lease, generation: u64) -> io::Result<Self> {
+        let link = match lease.endpoint().place() {
+            Place::Address(address) => Link::Open(connect(*address)?),
+            Place::Name(..) => Link::Opening(Vec::new()),
+        };
+        Ok(Self {
             flow,
             rule: way.rule.rule.key.clone(),
             backend: way.backend.key().clone(),
             lease,
             generation: Cell::new(generation),
-            link: RefCell::new(Link::Opening(vec![first.to_vec()])),
+            link: RefCell::new(link),
             last: Cell::new(Instant::now()),
             ended: Notify::new(),
-        }
+        })
     }
 
     /// When something last came, from either side.
@@ -109,7 +120,7 @@ impl Session {
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
         self.last.set(Instant::now());
         match &mut *self.link.borrow_mut() {
-            Link::Open(socket) => socket.try_send(datagram).map(|_| ()),
+            Link::Open(socket) => send(socket, datagram),
             Link::Opening(waiting) if waiting.len() < MAX_WAITING => {
                 waiting.push(datagram.to_vec());
                 Ok(())
@@ -118,35 +129,66 @@ impl Session {
         }
     }
 
-    async fn open(&self) -> io::Result<Rc<UdpSocket>> {
+    /// The endpoint has said that it takes nothing.
+    pub(super) fn note_refusal(&self) {
+        self.lease.endpoint().note_refusal();
+    }
+
+    /// The socket, which waits for the endpoint's name to be resolved where it has one.
+    async fn socket(&self) -> io::Result<Rc<UdpSocket>> {
+        if let Link::Open(socket) = &*self.link.borrow() {
+            return Ok(Rc::clone(socket));
+        }
         let address = resolve(self.lease.endpoint().place()).await?.next();
         let address = address.ok_or_else(|| io::Error::other("the name has no usable address"))?;
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await?;
-        socket.connect(address).await?;
-        let socket = Rc::new(socket);
+        let socket = connect(address)?;
         let before = self.link.replace(Link::Open(Rc::clone(&socket)));
         if let Link::Opening(waiting) = before {
-            for datagram in waiting {
-                socket.send(&datagram).await?;
-            }
+            waiting.iter().try_for_each(|datagram| send(&socket, datagram))?;
         }
         Ok(socket)
     }
 }
 
+/// A socket that is connected to an endpoint.
+fn connect(address: SocketAddr) -> io::Result<Rc<UdpSocket>> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(address)?;
+    Ok(Rc::new(UdpSocket::from_std(socket)?))
+}
+
+/// Sends past the runtime, which does not know of a new socket yet that it takes datagrams. Nobody waits
+/// for that: what is not taken at once is dropped.
+fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
+    SockRef::from(socket).send(datagram).map(|_| ())
+}
+
+/// The word for the metrics of a datagram that was not sent to an endpoint.
+pub(super) fn unsent(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => "congested",
+        _ if is_too_long(error) => "too_long",
+        _ => REFUSED,
+    }
+}
+
+/// The word for those that the endpoint takes none of, or one that was sent before.
+pub(super) const REFUSED: &str = "refused";
+
 /// Whether a datagram was not sent because of its length.
-pub(super) fn is_too_long(error: &io::Error) -> bool {
+fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
 }
 
 /// Opens the way to the endpoint, and brings back what the endpoint sends, until the flow ends.
 pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Weak<Listening>) {
     let run = async {
-        let socket = match session.open().await {
+        let socket = match session.socket().await {
             Ok(socket) => socket,
             Err(error) => {
                 worker.drop_datagram(&session.flow.socket, "connect");
@@ -182,6 +224,10 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
     };
     if let Err(error) = ended {
         let endpoint = session.lease.endpoint().place();
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            session.note_refusal();
+            worker.drop_datagram(&session.flow.socket, REFUSED);
+        }
         tracing::debug!(client = %session.flow.client, %endpoint, %error, "flow ended");
     }
     worker.udp_sessions.end(&session);

@@ -23,6 +23,9 @@ use crate::proxy::snapshot::ConfigMap;
 /// Time between two warnings of a core that an endpoint does not prove who it is.
 const WARNING_PERIOD: Duration = Duration::from_secs(10);
 
+/// Time that an endpoint which refused datagrams is left alone while there are others.
+const REFUSAL: Duration = Duration::from_secs(5);
+
 const SHARED_FAILURE: &str = "the connection that this request waited for failed";
 
 /// What connections are shared by: the place, the protocol that is spoken, and the address of what TLS asks
@@ -62,6 +65,7 @@ impl Pool {
                 streams: Rc::default(),
                 failed: Cell::new(None),
                 warned: Cell::new(None),
+                refused: Cell::new(None),
             })
         });
         Rc::clone(endpoint)
@@ -95,6 +99,8 @@ pub(in crate::proxy) struct Endpoint {
     failed: Cell<Option<(Instant, bool)>>,
     /// When there was last a warning of it.
     warned: Cell<Option<Instant>>,
+    /// When it last said that it takes no datagrams.
+    refused: Cell<Option<Instant>>,
 }
 
 struct Idle {
@@ -152,6 +158,16 @@ impl Endpoint {
             self.warned.set(Some(now));
         }
         is_due
+    }
+
+    /// It has said that it takes no datagrams.
+    pub(in crate::proxy) fn note_refusal(&self) {
+        self.refused.set(Some(Instant::now()));
+    }
+
+    /// Whether it has said so of late.
+    pub(in crate::proxy) fn refuses(&self) -> bool {
+        self.refused.get().is_some_and(|at| at.elapsed() < REFUSAL)
     }
 
     /// Requests between choice of the endpoint and the end of the response.
