@@ -108,6 +108,12 @@ impl BackendKey {
         Self::new(format!("{namespace}/{name}:{port}{suffix}"))
     }
 
+    /// The key of a Service port for connections of TLSRoutes that go through as they are: no TLS of ours
+    /// is put around them (TS-5).
+    pub fn for_passthrough(namespace: &str, name: &str, port: u16) -> Self {
+        Self::new(format!("{namespace}/{name}:{port}/through"))
+    }
+
     /// Namespace and name of the Service, and its port.
     pub fn service_port(&self) -> Option<(&str, &str, &str)> {
         let (service, port) = self.0.rsplit_once(':')?;

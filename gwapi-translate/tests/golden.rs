@@ -72,6 +72,8 @@ golden! {
     mirrors = "mirrors";
     /// TS-1 to TS-7, L4-1 to L4-5, BT-8.
     stream_routes = "stream-routes";
+    /// TS-5, BT-5, BT-9.
+    passthrough_policies = "passthrough-policies";
     /// RG-1 to RG-5.
     grants = "grants";
     /// HB-4, HB-7.

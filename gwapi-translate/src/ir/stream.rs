@@ -7,7 +7,8 @@ use super::{
     BackendKey, BackendTarget, Hostname, ListenerKey, RuleKey, RuleOrder, WeightedBackend,
 };
 
-/// The rule of a TLSRoute, TCPRoute or UDPRoute as one Gateway serves it.
+/// The rule of a TLSRoute, TCPRoute or UDPRoute as one Gateway serves it: for a TLSRoute one with the
+/// listeners that pass TLS through (TS-5), and one with those that end it.
 ///
 /// Connections whose share has no backend, or none that can be reached, are closed before a byte is
 /// answered; datagrams are dropped (TS-4, L4-4).

@@ -27,13 +27,24 @@ pub(super) struct ServicePort {
     /// The kind of the routes that refer to it, which says what is spoken to it where the port does
     /// not.
     pub(super) routes: RouteKind,
+    /// Whether their connections go through as they are: no policy is about that (TS-5).
+    pub(super) passthrough: bool,
 }
 
 impl ServicePort {
     /// The key of the backend.
     pub(super) fn key(&self) -> BackendKey {
         let NamespacedName { namespace, name } = &self.service;
-        BackendKey::for_routes(self.routes, namespace, name, self.port)
+        match self.passthrough {
+            true => BackendKey::for_passthrough(namespace, name, self.port),
+            false => BackendKey::for_routes(self.routes, namespace, name, self.port),
+        }
+    }
+
+    /// Whether a BackendTLSPolicy has a say in what is sent to it: TLS of ours is put around requests, and
+    /// around what was inside TLS that ended here (BT-8).
+    pub(super) fn takes_policies(&self) -> bool {
+        !self.passthrough && !matches!(self.routes, RouteKind::Tcp | RouteKind::Udp)
     }
 }
 
@@ -173,11 +184,8 @@ fn judge<'r, 'p>(
             ))
         })?;
     let written = port.app_protocol.as_deref().unwrap_or_default();
-    // BT-8: there is TLS of ours around what was inside TLS, and around requests.
-    let policy = match target.routes {
-        RouteKind::Tcp | RouteKind::Udp => None,
-        _ => backend_tls::of_port(policies, name, port),
-    };
+    let policy = target.takes_policies().then(|| backend_tls::of_port(policies, name, port));
+    let policy = policy.flatten();
     let protocol = protocol(written, target.routes, policy.is_some()).ok_or_else(|| {
         if is_over_tls(written, target.routes) {
             return unsupported(format!(

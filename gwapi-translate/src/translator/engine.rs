@@ -426,16 +426,15 @@ impl Engine {
     /// Looks at every port of a Service that routes of ours refer to.
     fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
         dirty.policies.extend(self.index.policies_of_service.of(service).cloned());
-        let ports: Vec<_> = self.index.ports_of_service.of(service).copied().collect();
-        for (port, routes) in ports {
-            let target = ServicePort { service: service.clone(), port, routes };
+        let ports: Vec<_> = self.index.ports_of_service.of(service).cloned().collect();
+        for target in ports {
             if !self.backends.contains_key(&target) {
                 continue;
             }
             let view = self.backend(&target);
             if self.backends[&target].facts != view.facts {
                 let names = self.index.routes_of_backend.of(&target);
-                dirty.routes[routes].extend(names.cloned());
+                dirty.routes[target.routes].extend(names.cloned());
             }
             self.backends.insert(target.clone(), view);
             let users = self.users.get(&target).into_iter().flat_map(BTreeMap::keys);
@@ -492,15 +491,9 @@ impl Engine {
         service: &NamespacedName,
         is_meant: &dyn Fn(u16) -> bool,
     ) -> BTreeSet<GatewayId> {
-        // BT-8: TCPRoutes and UDPRoutes send what is not ours to wrap.
-        let takes_policies =
-            |routes: &RouteKind| !matches!(routes, RouteKind::Tcp | RouteKind::Udp);
         let ports = self.index.ports_of_service.of(service);
-        let ports = ports.filter(|(port, routes)| takes_policies(routes) && is_meant(*port));
-        let users = ports.filter_map(|(port, routes)| {
-            let service = service.clone();
-            self.users.get(&ServicePort { service, port: *port, routes: *routes })
-        });
+        let ports = ports.filter(|target| target.takes_policies() && is_meant(target.port));
+        let users = ports.filter_map(|target| self.users.get(target));
         users.flat_map(BTreeMap::keys).cloned().collect()
     }
 
@@ -515,13 +508,13 @@ impl Engine {
         // Taken out of its place and not out of the map: an edit must not make the map rehash.
         let old = self.routes[kind].get_mut(name).map(std::mem::take).unwrap_or_default();
         // What is needed from now on comes first, so that nothing is let go that is still needed.
-        for (gateway, _) in &new.gateways {
-            for target in &new.backends {
+        for (gateway, attached) in &new.gateways {
+            for target in &attached.backends {
                 self.acquire(gateway, target, dirty, staged);
             }
         }
-        for (gateway, _) in &old.gateways {
-            for target in &old.backends {
+        for (gateway, attached) in &old.gateways {
+            for target in &attached.backends {
                 self.release(gateway, target, dirty, staged);
             }
         }

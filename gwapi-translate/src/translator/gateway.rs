@@ -17,7 +17,7 @@ use std::sync::Arc;
 use gwapi_model::status::{ConditionReason, GatewayStatus, ListenerSetStatus};
 use gwapi_model::{
     Gateway, GatewayParametersSpec, Kind, NamespacedName, ObjectId, Resources, RouteKind,
-    SecretObjectReference,
+    SecretObjectReference, TlsMode,
 };
 
 use super::addresses::{self, Addresses};
@@ -85,6 +85,8 @@ pub(super) struct AttachmentPoint {
     pub(super) port: u16,
     /// Hostname; none means every host.
     pub(super) hostname: Option<Hostname>,
+    /// Whether connections go through as they are (TS-5).
+    pub(super) passthrough: bool,
     /// Kinds of routes that may attach at all (AR-3).
     pub(super) kinds: Vec<RouteKind>,
     /// Whose.
@@ -357,6 +359,7 @@ impl ListenerDraft {
             key: self.key.clone(),
             port: self.port,
             hostname: self.hostname.clone(),
+            passthrough: self.tls_mode == Some(TlsMode::Passthrough),
             kinds: RouteKind::ALL.into_iter().filter(is_supported).collect(),
             admission: self.admission.clone(),
         }

@@ -40,7 +40,7 @@ pub(super) struct Index {
     /// Routes by the Service ports they refer to; of the kind that the Service port names.
     pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
     /// Ports of a Service that routes refer to, and the kind of these routes.
-    pub(super) ports_of_service: Multimap<NamespacedName, (u16, RouteKind)>,
+    pub(super) ports_of_service: Multimap<NamespacedName, ServicePort>,
     /// Routes by the other namespaces they refer into: grants there concern them.
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
     /// BackendTLSPolicies by the Services they are for.
@@ -213,15 +213,20 @@ impl Index {
         for target in backends(route) {
             self.routes_of_backend.set(target.clone(), id.clone(), present);
             let referred_to = self.routes_of_backend.contains(&target);
-            self.ports_of_service.set(target.service, (target.port, kind), referred_to);
+            self.ports_of_service.set(target.service.clone(), target, referred_to);
         }
     }
 }
 
 /// The Service ports that a route refers to, permitted or not.
 pub(super) fn backends(route: Route<'_>) -> impl Iterator<Item = ServicePort> {
-    rule::services(route).filter_map(move |(service, port)| {
-        Some(ServicePort { service, port: port?.get(), routes: route.kind() })
+    let routes = route.kind();
+    let named = rule::services(route).filter_map(|(service, port)| Some((service, port?.get())));
+    named.flat_map(move |(service, port)| {
+        rule::ways(routes).iter().map(move |&passthrough| {
+            let service = service.clone();
+            ServicePort { service, port, routes, passthrough }
+        })
     })
 }
 

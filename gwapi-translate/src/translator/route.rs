@@ -21,8 +21,6 @@ use crate::ir::{GatewayId, HttpFilter, HttpRule, IrResource, ListenerKey};
 pub(super) struct RouteView {
     /// Per Gateway that serves it, each once.
     pub(super) gateways: Box<[(GatewayId, Attached)]>,
-    /// Service ports that each of these Gateways needs for it, each once.
-    pub(super) backends: Box<[ServicePort]>,
     /// Status.
     pub(super) status: RouteStatus,
 }
@@ -30,8 +28,10 @@ pub(super) struct RouteView {
 /// A route at a Gateway.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attached {
-    /// Its rules: [`HttpRule`]s, or the one [`StreamRule`](crate::ir::StreamRule) that it has.
+    /// Its rules: [`HttpRule`]s, or a [`StreamRule`](crate::ir::StreamRule) for each way of its connections.
     pub(super) rules: Box<[IrResource]>,
+    /// Service ports that the Gateway needs for them, each once.
+    pub(super) backends: Box<[ServicePort]>,
     /// Listeners that count it as attached, each once (AR-4).
     pub(super) counted: Box<[ListenerKey]>,
 }
@@ -97,18 +97,27 @@ pub(super) fn view(
             shift_redirects(&mut rule, points, options.port_offset);
             IrResource::HttpRule(Arc::new(rule))
         });
-        let stream = compiled.stream.iter().map(|template| {
+        let of_way = |passthrough: bool| {
+            let points = points.values().flatten();
+            let points = points.filter(move |point| point.passthrough == passthrough);
+            points.map(|point| &point.key).filter(|key| listeners.contains(*key))
+        };
+        let has_way = |passthrough: bool| of_way(passthrough).next().is_some();
+        let streams = compiled.streams.iter().filter(|(passthrough, _)| has_way(*passthrough));
+        let streams = streams.map(|(passthrough, template)| {
             let mut rule = template.clone();
-            rule.listeners = listeners.iter().cloned().collect();
+            rule.listeners = of_way(*passthrough).cloned().collect();
+            rule.listeners.sort_unstable();
             IrResource::StreamRule(Arc::new(rule))
         });
-        let rules = rules.chain(stream).collect();
+        let rules = rules.chain(streams).collect();
+        let backends = compiled.backends.iter().filter(|target| has_way(target.passthrough));
+        let backends = backends.cloned().collect();
         let counted = if compiled.all_broken { BTreeSet::new() } else { listeners };
-        (gateway, Attached { rules, counted: counted.into_iter().collect() })
+        (gateway, Attached { rules, backends, counted: counted.into_iter().collect() })
     };
     RouteView {
         gateways: listeners.into_iter().map(serve).collect(),
-        backends: compiled.backends.iter().cloned().collect(),
         status: RouteStatus { parents: statuses.into() },
     }
 }

@@ -38,8 +38,9 @@ use crate::ir::{
 pub(super) struct CompiledRoute {
     /// Rules, with no listener yet.
     pub(super) rules: Vec<HttpRule>,
-    /// The rule of a route that looks into nothing, with no listener yet.
-    pub(super) stream: Option<StreamRule>,
+    /// The rule of a route that looks into nothing, with no listener yet, for each way that its connections
+    /// can go ([`ways`]).
+    pub(super) streams: Vec<(bool, StreamRule)>,
     /// Hostnames as written.
     pub(super) hostnames: Vec<Hostname>,
     /// Rules that answer 500 or are left out, in the order of the spec.
@@ -120,6 +121,7 @@ pub(super) fn compile(
             place,
             matches: &matches,
             lookup,
+            passthrough: false,
             backends: BTreeSet::new(),
             compiled: &mut compiled,
         };
@@ -167,33 +169,44 @@ fn compile_stream(
         return;
     };
     compiled.all_broken = !compiled.broken.is_empty();
-    let mut compiler = RuleCompiler {
-        route,
-        place: "rules[0]".to_owned(),
-        matches: &[],
-        lookup,
-        backends: BTreeSet::new(),
-        compiled,
-    };
-    let RuleAction { backends, .. } = compiler.compile(rule);
-    if compiled.all_broken {
-        return;
+    for &passthrough in ways(route.kind()) {
+        let mut compiler = RuleCompiler {
+            route,
+            place: "rules[0]".to_owned(),
+            matches: &[],
+            lookup,
+            passthrough,
+            backends: BTreeSet::new(),
+            compiled,
+        };
+        let RuleAction { backends, .. } = compiler.compile(rule);
+        if compiled.all_broken {
+            return;
+        }
+        let key = match (route.kind(), passthrough) {
+            (RouteKind::Udp, _) => "~udp",
+            (RouteKind::Tcp, _) => "~tcp",
+            (_, false) => "~tls",
+            (_, true) => "~through",
+        };
+        let rule = StreamRule {
+            key: RuleKey::new(format!("{name}/{key}")),
+            route: name.clone(),
+            route_kind: route.kind(),
+            name: rule.name().map(str::to_owned),
+            order: order(name, route, 0),
+            listeners: Vec::new(),
+            hostnames: compiled.hostnames.clone(),
+            backends,
+        };
+        compiled.streams.push((passthrough, rule));
     }
-    let key = match route.kind() {
-        RouteKind::Udp => "~udp",
-        RouteKind::Tcp => "~tcp",
-        _ => "~tls",
-    };
-    compiled.stream = Some(StreamRule {
-        key: RuleKey::new(format!("{name}/{key}")),
-        route: name.clone(),
-        route_kind: route.kind(),
-        name: rule.name().map(str::to_owned),
-        order: order(name, route, 0),
-        listeners: Vec::new(),
-        hostnames: compiled.hostnames.clone(),
-        backends,
-    });
+}
+
+/// The ways that connections of a route can go: what comes to a TLSRoute may go through as it is (TS-5),
+/// and a listener says whether it does.
+pub(super) fn ways(kind: RouteKind) -> &'static [bool] {
+    if kind == RouteKind::Tls { &[false, true] } else { &[false] }
 }
 
 /// Precedence of a rule among equals (HR-2, TS-3, L4-3).
@@ -266,6 +279,8 @@ struct RuleCompiler<'a> {
     place: String,
     matches: &'a [HttpMatch],
     lookup: &'a Lookup<'a>,
+    /// Whether its connections go through as they are.
+    passthrough: bool,
     /// Service ports that the rule refers to.
     backends: BTreeSet<ServicePort>,
     compiled: &'a mut CompiledRoute,
@@ -382,18 +397,26 @@ impl RuleCompiler<'_> {
                 format!("port is not set; name a port of Service `{service}`"),
             ));
         };
-        let target = ServicePort { service, port: port.get(), routes: self.route.kind() };
+        let target = ServicePort {
+            service,
+            port: port.get(),
+            routes: self.route.kind(),
+            passthrough: self.passthrough,
+        };
         let facts = (self.lookup.facts)(&target);
         if let Some(problem) = facts.problem {
             self.unresolved(problem.at(place));
         }
         if !facts.refused.is_empty() {
             let addresses: Vec<String> = facts.refused.iter().map(ToString::to_string).collect();
-            self.compiled.notes.push(format!(
+            let note = format!(
                 "endpoints of Service `{}` are left out because no backend may live there: {}",
                 target.service,
                 addresses.join(", ")
-            ));
+            );
+            if !self.compiled.notes.contains(&note) {
+                self.compiled.notes.push(note);
+            }
         }
         let key = facts.key.unwrap_or_else(|| target.key());
         self.backends.insert(target);

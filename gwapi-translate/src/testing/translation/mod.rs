@@ -367,6 +367,10 @@ fn missing_backends_are_told(
 
 fn has_policy(key: &crate::ir::BackendKey, resources: &Resources) -> bool {
     let Some((namespace, service, _)) = key.service_port() else { return false };
+    // TS-5: no policy is about what goes through as it is.
+    if key.as_str().ends_with("/through") {
+        return false;
+    }
     resources.backend_tls_policies.values().any(|policy| {
         let mut targets = policy.spec.target_refs.iter();
         *policy.metadata.namespace == *namespace && targets.any(|target| target.name == service)
