@@ -76,6 +76,29 @@ fn in_records_of(hello: &[u8], size: usize) -> Vec<u8> {
     records
 }
 
+/// A ClientHello of a client that is none of ours, for `a.example`.
+fn foreign_client_hello(compressions: &[u8], extensions: &[(u16, &[u8])]) -> Vec<u8> {
+    fn vector<const LENGTH: usize>(contents: &[u8]) -> Vec<u8> {
+        let length = contents.len().to_be_bytes();
+        [&length[length.len() - LENGTH..], contents].concat()
+    }
+    let name = vector::<2>(&[&[0][..], &vector::<2>(b"a.example")].concat());
+    let extension =
+        |(id, contents): &(u16, &[u8])| [&id.to_be_bytes()[..], &vector::<2>(contents)].concat();
+    let extensions: Vec<u8> =
+        [(0, &name[..])].iter().chain(extensions).flat_map(extension).collect();
+    let hello = [
+        &[3, 1][..],
+        &[7; 32],
+        &vector::<1>(&[]),
+        &vector::<2>(&[0xc0, 0x13]),
+        &vector::<1>(compressions),
+        &vector::<2>(&extensions),
+    ];
+    let message = [&[1][..], &vector::<3>(&hello.concat())].concat();
+    [&[22, 3, 1][..], &vector::<2>(&message)].concat()
+}
+
 /// What the server name of a connection leads to, where TLS ends at the endpoint.
 async fn greeted(address: SocketAddr, name: &str, trusted: &[&TestCertificate]) -> String {
     let mut stream = tls(address, name, trusted, &[]).await.expect("a handshake");
@@ -110,6 +133,29 @@ async fn a_client_hello_goes_on_as_it_came_over_segments_and_records() {
         client.shutdown().await.expect("it is open");
         let got = within(got.recv()).await.expect("it comes");
         assert!(got == sent, "records of {record}, segments of {segment}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_passed_through_need_not_be_what_the_proxy_would_serve() {
+    let endpoint = greeting("a").await;
+    let proxy = serve(|port| {
+        let mut resources = tcp_backend("app", &[endpoint.address]);
+        resources.push(ir_listener(passthrough_listener("web", port, None)));
+        resources.push(ir_stream(tls_rule("app", &["a.example"], to("app"))));
+        resources
+    });
+    for (what, hello) in [
+        ("TLS 1.0, which knows no signature_algorithms", foreign_client_hello(&[0], &[])),
+        ("nothing but a compression", foreign_client_hello(&[1], &[])),
+        ("an extension twice", foreign_client_hello(&[0], &[(0xfafa, b""), (0xfafa, b"")])),
+        ("another form of ECH", foreign_client_hello(&[0], &[(0xfe0d, &[0; 50])])),
+        ("groups that cannot be read", foreign_client_hello(&[0], &[(10, b"?")])),
+    ] {
+        let mut client = connect(proxy.address).await;
+        within(client.write_all(&hello)).await.expect("it reads");
+        assert_eq!(read(&mut client, 1).await, b"a", "{what}");
+        assert!(read(&mut client, hello.len()).await == hello, "{what}");
     }
 }
 
@@ -173,6 +219,10 @@ async fn what_no_route_takes_is_closed_without_a_byte() {
         ("a backend that is missing", client_hello("missing.example")),
         ("a listener that ends TLS, and has no route", client_hello("here.test")),
         ("an address instead of a name", client_hello("127.0.0.1")),
+        ("two names", {
+            let two = b"\x00\x18\x00\x00\x09a.example\x00\x00\x09b.example";
+            foreign_client_hello(&[0], &[(0, two)])
+        }),
         ("no TLS", plain_http),
         ("a ClientHello that is too long", {
             let mut long = vec![22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff];
