@@ -355,6 +355,38 @@ async fn what_ended_here_is_encrypted_anew_where_the_backend_asks_for_it() {
 }
 
 #[tokio::test]
+async fn what_breaks_off_does_not_look_whole_inside_tls_either() {
+    let certificate = certificate_for(&["outer.example"]);
+    let authority = Authority::new();
+    let server = authority.server_for("inner.example");
+    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |stream, _| {
+        let (server, sender) = (server.clone(), sender.clone());
+        async move {
+            let Ok(mut stream) = server.accept(stream).await else { return };
+            let _ = stream.write_all(b"s").await;
+            let mut rest = [0; 16];
+            let _ = sender.send(stream.read(&mut rest).await.is_err());
+        }
+    })
+    .await;
+    let proxy = serve(|port| {
+        let mut resources = proving("app", endpoint.address, &authority);
+        resources.extend([
+            ir_listener(terminate_listener("web", port, None, "c")),
+            ir_stream(tls_rule("app", &["outer.example"], to("app"))),
+            certificate.secret("c"),
+        ]);
+        resources
+    });
+    let mut client = tls(proxy.address, "outer.example", &[&certificate], &[]).await.expect("TLS");
+    assert_eq!(read(&mut client, 1).await, b"s");
+    client.get_ref().0.set_zero_linger().expect("it is a socket");
+    drop(client);
+    assert_eq!(within(ended.recv()).await, Some(true), "the endpoint learns that it broke off");
+}
+
+#[tokio::test]
 async fn what_is_passed_through_is_never_encrypted_once_more() {
     let own = certificate_for(&["a.example"]);
     let endpoint = secret_greeting("t", &own).await;

@@ -26,8 +26,11 @@ pub(in crate::proxy) enum WriteHalf {
     Tls(TlsWriteHalf),
 }
 
-/// The half that ends the session when it is dropped.
-pub(in crate::proxy) struct TlsWriteHalf(Session);
+/// The half that ends the session when it is dropped, unless that broke off.
+pub(in crate::proxy) struct TlsWriteHalf {
+    session: Session,
+    broke_off: bool,
+}
 
 /// A connection in the clear.
 pub(super) fn plain(stream: TcpStream) -> (ReadHalf, WriteHalf) {
@@ -38,7 +41,8 @@ pub(super) fn plain(stream: TcpStream) -> (ReadHalf, WriteHalf) {
 /// A connection inside TLS, after its handshake.
 pub(super) fn tls(stream: TlsStream<TcpStream>) -> (ReadHalf, WriteHalf) {
     let session = Rc::new(RefCell::new(stream));
-    (ReadHalf::Tls(Rc::clone(&session)), WriteHalf::Tls(TlsWriteHalf(session)))
+    let read = ReadHalf::Tls(Rc::clone(&session));
+    (read, WriteHalf::Tls(TlsWriteHalf { session, broke_off: false }))
 }
 
 impl ReadHalf {
@@ -63,9 +67,9 @@ impl WriteHalf {
                 let _ = stream.as_ref().set_zero_linger();
                 stream.forget();
             }
-            Self::Tls(session) => {
-                let mut session = session.0.borrow_mut();
-                let _ = session.get_mut().0.set_zero_linger();
+            Self::Tls(mut half) => {
+                half.broke_off = true;
+                let _ = half.session.borrow().get_ref().0.set_zero_linger();
             }
         }
     }
@@ -119,7 +123,10 @@ impl Drop for TlsWriteHalf {
     /// Tells the endpoint that the end is meant (RFC 8446 6.1). What the kernel does not take at once is
     /// not waited for.
     fn drop(&mut self) {
-        let mut stream = self.0.borrow_mut();
+        if self.broke_off {
+            return;
+        }
+        let mut stream = self.session.borrow_mut();
         let (stream, session) = stream.get_mut();
         session.send_close_notify();
         while session.wants_write() {
@@ -151,7 +158,7 @@ impl AsyncWrite for WriteHalf {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(session) => Pin::new(&mut *session.0.borrow_mut()).poll_write(cx, bytes),
+            Self::Tls(half) => Pin::new(&mut *half.session.borrow_mut()).poll_write(cx, bytes),
         }
     }
 
@@ -162,8 +169,8 @@ impl AsyncWrite for WriteHalf {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(session) => {
-                Pin::new(&mut *session.0.borrow_mut()).poll_write_vectored(cx, slices)
+            Self::Tls(half) => {
+                Pin::new(&mut *half.session.borrow_mut()).poll_write_vectored(cx, slices)
             }
         }
     }
@@ -171,21 +178,21 @@ impl AsyncWrite for WriteHalf {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(session) => session.0.borrow().is_write_vectored(),
+            Self::Tls(half) => half.session.borrow().is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(session) => Pin::new(&mut *session.0.borrow_mut()).poll_flush(cx),
+            Self::Tls(half) => Pin::new(&mut *half.session.borrow_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(session) => Pin::new(&mut *session.0.borrow_mut()).poll_shutdown(cx),
+            Self::Tls(half) => Pin::new(&mut *half.session.borrow_mut()).poll_shutdown(cx),
         }
     }
 }
