@@ -251,6 +251,33 @@ async fn a_drain_waits_for_connections_and_cuts_them_at_its_end() {
 }
 
 #[tokio::test]
+async fn what_a_drain_cuts_looks_whole_to_neither_side() {
+    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let sender = sender.clone();
+        async move {
+            let _ = stream.write_all(b"a").await;
+            let _ = sender.send(stream.read_u8().await.map_err(|error| error.kind()));
+        }
+    })
+    .await;
+    let limits = Limits {
+        drain_quiet: Duration::ZERO,
+        drain_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let proxy =
+        serve_with(limits, |port| tcp(port, to("app"), tcp_backend("app", &[endpoint.address])));
+    let mut client = connect(proxy.address).await;
+    read(&mut client, 1).await;
+    within(proxy.drain()).await.expect("no panic");
+    let reset = std::io::ErrorKind::ConnectionReset;
+    let error = within(client.read_u8()).await.expect_err("nothing comes");
+    assert_eq!(error.kind(), reset);
+    assert_eq!(within(ended.recv()).await, Some(Err(reset)));
+}
+
+#[tokio::test]
 async fn silence_both_ways_ends_a_connection() {
     let endpoint = greeting("a").await;
     let limits = Limits { stream_idle_timeout: Duration::from_millis(100), ..Limits::default() };

@@ -165,22 +165,16 @@ async fn carry(
     if let Some(reset) = &reset {
         reset.begin();
     }
-    // Both are dropped after it is known whether to reset them.
+    // Dropped before both ways have ended, by a drain's end as by an error, both connections are reset.
     let (mut client_read, mut client_write) = tokio::io::split(io);
     let idle_timeout = worker.limits.stream_idle_timeout;
-    let (read, write) = (&mut endpoint.read, &mut endpoint.write);
-    match relay(&mut client_read, &mut client_write, read, write, idle_timeout).await {
-        Ok(_) => {
-            if let Some(reset) = reset {
-                reset.close();
-            }
-            Ok(())
-        }
-        Err(error) => {
-            endpoint.write.abort();
-            Err(error)
-        }
+    let (read, write) = endpoint.halves();
+    relay(&mut client_read, &mut client_write, read, write, idle_timeout).await?;
+    endpoint.end();
+    if let Some(reset) = reset {
+        reset.close();
     }
+    Ok(())
 }
 
 fn reject(worker: &Worker, listener: &CoreListener, rejection: Rejection) -> io::Error {

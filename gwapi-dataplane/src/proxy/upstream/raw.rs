@@ -19,12 +19,35 @@ pub(in crate::proxy) enum EndpointTls {
     Never,
 }
 
-/// A connection to an endpoint, which counts as one of its connections until dropped.
+/// A connection to an endpoint, which counts as one of its connections until dropped. Dropped before it has
+/// ended it is reset: what the endpoint got is not all there is.
 pub(in crate::proxy) struct RawStream {
-    pub(in crate::proxy) read: ReadHalf,
-    pub(in crate::proxy) write: WriteHalf,
+    read: ReadHalf,
+    /// None while it is being dropped.
+    write: Option<WriteHalf>,
+    has_ended: bool,
     _slot: Slot,
     _lease: Lease,
+}
+
+impl RawStream {
+    pub(in crate::proxy) fn halves(&mut self) -> (&mut ReadHalf, &mut WriteHalf) {
+        let write = self.write.as_mut().expect("it is there until dropped");
+        (&mut self.read, write)
+    }
+
+    /// Both ways have ended as they should.
+    pub(in crate::proxy) fn end(mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl Drop for RawStream {
+    fn drop(&mut self) {
+        if let Some(write) = self.write.take_if(|_| !self.has_ended) {
+            write.abort();
+        }
+    }
 }
 
 /// Why there is no connection to any endpoint.
@@ -55,7 +78,10 @@ pub(in crate::proxy) async fn connect_stream(
         };
         let client = endpoint.tls().filter(|_| tls == EndpointTls::AsAsked);
         match connect::connect(&endpoint.place, client, limits).await {
-            Ok((read, write)) => return Ok(RawStream { read, write, _slot: slot, _lease: lease }),
+            Ok((read, write)) => {
+                let write = Some(write);
+                return Ok(RawStream { read, write, has_ended: false, _slot: slot, _lease: lease });
+            }
             Err(ConnectError::Tls(failure)) => {
                 note_tls_failure(worker, backend, &endpoint, &failure);
                 last = Unconnected::Tls;
