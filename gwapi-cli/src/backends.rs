@@ -178,9 +178,12 @@ pub(crate) fn slices_of_port(
         .into_iter()
         .filter_map(|((ipv6, target), ips)| {
             let family = if ipv6 { "v6" } else { "v4" };
+            // A number may be that of a port of TCP and of one of UDP.
+            let transport = port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase();
+            let service_name = &service.metadata.name;
             let mut metadata = ObjectMeta::namespaced(
                 &service.metadata.namespace,
-                &format!("{}_{origin}_{}_{family}_{target}", service.metadata.name, port.port),
+                &format!("{service_name}_{origin}_{transport}_{}_{family}_{target}", port.port),
             );
             metadata
                 .labels

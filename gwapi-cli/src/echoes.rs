@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gwapi_dataplane::echo::{Echo, EchoIdentity};
 use gwapi_dataplane::open_files_limit;
-use gwapi_model::{NamespacedName, Resource, Service, ServiceType};
+use gwapi_model::{NamespacedName, Resource, Service, ServicePort, ServiceType};
 
 use crate::backends::slices_of_port;
 
@@ -38,6 +38,7 @@ impl Echoes {
             .iter()
             // An ExternalName is an answer of its own (HB-7).
             .filter(|service| service.spec.service_type != Some(ServiceType::ExternalName))
+            .filter(|service| service.spec.ports.iter().any(is_answered))
             .map(|service| {
                 let metadata = &service.metadata;
                 (NamespacedName::new(&*metadata.namespace, &*metadata.name), *service)
@@ -61,7 +62,7 @@ impl Echoes {
                 }
             }
             let Some(echo) = self.running.get(&name) else { continue };
-            for port in &service.spec.ports {
+            for port in service.spec.ports.iter().filter(|port| is_answered(port)) {
                 slices.extend(slices_of_port(service, port, "demo", [echo.address()], Some(&pod)));
             }
         }
@@ -94,6 +95,11 @@ impl Echoes {
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&NamespacedName, &str)> {
         self.failed.iter().map(|(name, error)| (name, error.as_str()))
     }
+}
+
+/// Whether a backend answers at a port: it speaks HTTP, and knows no datagrams.
+fn is_answered(port: &ServicePort) -> bool {
+    port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
 }
 
 fn pod_name(service: &NamespacedName) -> String {

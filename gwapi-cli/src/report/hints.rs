@@ -231,7 +231,8 @@ pub(super) fn services_without_endpoints(
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
 ) {
-    let mut empty: BTreeMap<(&BackendKey, &str), BTreeSet<ObjectId>> = BTreeMap::new();
+    const DROPS: &str = "drops its datagrams";
+    let mut empty: BTreeMap<_, BTreeSet<ObjectId>> = BTreeMap::new();
     for config in source.translation().config.values() {
         let bare = backends_without_endpoints(config);
         // This is asked after every edit: as long as all is well, no rule is looked at.
@@ -243,28 +244,28 @@ pub(super) fn services_without_endpoints(
             let served = served.map(|(key, _)| (key, "answers 503"));
             let copied = rule.mirrors().map(|key| (key, "sends no copies there"));
             for (key, effect) in served.chain(copied).filter(|(key, _)| bare.contains(*key)) {
-                let routes = empty.entry((key, effect)).or_default();
+                let routes = empty.entry((key.service_port(), effect)).or_default();
                 routes.insert(rule.route.object_id(rule.route_kind.kind()));
             }
         }
         for rule in config.stream_rules() {
             let effect = match rule.route_kind {
-                RouteKind::Udp => "drops its datagrams",
+                RouteKind::Udp => DROPS,
                 _ => "closes its connections",
             };
             let served = rule.targets().filter(|(key, weight)| *weight > 0 && bare.contains(*key));
             for (key, _) in served {
-                let routes = empty.entry((key, effect)).or_default();
+                let routes = empty.entry((key.service_port(), effect)).or_default();
                 routes.insert(rule.route.object_id(rule.route_kind.kind()));
             }
         }
     }
-    for ((backend, effect), routes) in empty {
-        let Some((namespace, name, port)) = backend.service_port() else { continue };
+    for ((service_port, effect), routes) in empty {
+        let Some((namespace, name, port)) = service_port else { continue };
         let routes: Vec<_> = routes.iter().take(3).map(ToString::to_string).collect();
         let mut help =
             format!("give it addresses: --backend {namespace}/{name}:{port}=127.0.0.1:3000");
-        if !source.overlay().has_echoes() {
+        if !source.overlay().has_echoes() && effect != DROPS {
             help.push_str("; or let --demo answer for it");
         }
         all.push(
