@@ -218,9 +218,14 @@ impl GatewayDraft {
         }));
         conditions.extend(draft.overlaps.as_ref().map(|others| {
             let reason = ConditionReason::OverlappingHostnames;
+            // Of what TLSRoutes carry nobody here knows for which hostname it is.
+            let outcome = match draft.protocol {
+                Protocol::Tls => "reaches the backends of this one",
+                _ => "is answered 421",
+            };
             let message = format!(
                 "the hostname overlaps that of {others} on the same port; a client that reuses \
-                 a connection for the other hostname is answered 421"
+                 a connection for the other hostname {outcome}"
             );
             holds(ConditionType::OverlappingTLSConfig, reason, message, generation)
         }));
