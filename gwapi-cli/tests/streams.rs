@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -66,6 +66,115 @@ fn a_backend_on_the_command_line_is_for_tcp_and_udp() {
     let (mut accepted, _) = tcp.accept().expect("it comes");
     drop(client);
     assert_eq!(accepted.read(&mut [0; 16]).expect("it ends"), 0);
+}
+
+/// The next line of the access log with this event.
+fn logged(gwapi: &Gwapi, event: &str) -> serde_json::Value {
+    let mut line = gwapi.event(event);
+    let fields = line.as_object_mut().expect("an object");
+    for unpredictable in ["time", "peer", "duration_ms"] {
+        fields.remove(unpredictable).expect("it is there");
+    }
+    line
+}
+
+#[test]
+fn connections_and_flows_are_in_the_access_log_once_they_are_over() {
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let backend = tcp.local_addr().expect("it is bound");
+    let udp = UdpSocket::bind(backend).expect("UDP has ports of its own");
+    let port = free_port();
+    let manifests = dns(port);
+    let option = format!("default/dns:53={backend}");
+    let gwapi = Gwapi::run(
+        &manifests,
+        &["--listen", "127.0.0.1", "--backend", &option, "--access-log", "json"],
+    );
+    gwapi.event("start");
+    let line = |event: &str, kind: &str, received: u64, sent: u64, ended: &str| {
+        serde_json::json!({
+            "event": event, "client": "127.0.0.1", "host": null, "protocol": kind.to_uppercase(),
+            "bytes_received": received, "bytes_sent": sent, "gateway": "default/web",
+            "listener": kind, "route": format!("default/{kind}"),
+            "rule": format!("default/{kind}/~{kind}"), "backend": format!("default/dns:53/{kind}"),
+            "endpoint": backend.to_string(), "ended": ended,
+        })
+    };
+
+    let mut client = TcpStream::connect(local(port)).expect("it accepts");
+    client.write_all(b"hello").expect("it reads");
+    let (mut accepted, _) = tcp.accept().expect("it comes");
+    accepted.read_exact(&mut [0; 5]).expect("it comes");
+    accepted.write_all(b"hi!").expect("it reads");
+    drop(accepted);
+    client.read_to_end(&mut Vec::new()).expect("it ends");
+    drop(client);
+    assert_eq!(logged(&gwapi, "connection"), line("connection", "tcp", 5, 3, "complete"));
+
+    let mut client = TcpStream::connect(local(port)).expect("it accepts");
+    client.write_all(b"x").expect("it reads");
+    let (accepted, _) = tcp.accept().expect("it comes");
+    accepted.peek(&mut [0]).expect("it comes");
+    // Closed with something unread it is reset.
+    drop(accepted);
+    assert_eq!(logged(&gwapi, "connection"), line("connection", "tcp", 1, 0, "upstream_error"));
+    drop(client);
+
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    client.send_to(b"question", local(port)).expect("it is sent");
+    let (_, from) = udp.recv_from(&mut [0; 16]).expect("it comes");
+    udp.send_to(b"answer", from).expect("it is sent");
+    client.recv(&mut [0; 16]).expect("it comes");
+    gwapi.terminate();
+    assert_eq!(logged(&gwapi, "flow"), line("flow", "udp", 8, 6, "cut"));
+}
+
+/// A ClientHello for `a.example`, and nothing that is not needed for one.
+const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\x43\x01\x00\x00\x3f\x03\x03\
+    ................................\
+    \x00\x00\x02\xc0\x13\x01\x00\x00\x14\x00\x00\x00\x10\x00\x0e\x00\x00\x0ba.b.example";
+
+#[test]
+fn what_leads_nowhere_is_in_the_access_log_with_the_reason() {
+    let port = free_port();
+    let manifests = dns(port);
+    let tls = dns_over_tls(&manifests);
+    let gwapi = Gwapi::run(&manifests, &["--listen", "127.0.0.1", "--access-log", "json"]);
+    gwapi.event("start");
+    drop(TcpStream::connect(local(port)).expect("it accepts"));
+    let line = logged(&gwapi, "connection");
+    assert_eq!((&line["route"], &line["ended"]), (&"default/tcp".into(), &"no_endpoint".into()));
+
+    let mut client = TcpStream::connect(local(tls)).expect("it accepts");
+    client.write_all(CLIENT_HELLO).expect("it reads");
+    let line = logged(&gwapi, "connection");
+    assert_eq!((&line["protocol"], &line["host"]), (&"TLS".into(), &"a.b.example".into()));
+    assert_eq!((&line["route"], &line["ended"]), (&"default/tls".into(), &"no_endpoint".into()));
+}
+
+/// Adds a Gateway that passes TLS through to the same Service; its port.
+fn dns_over_tls(manifests: &Manifests) -> u16 {
+    let port = free_port();
+    let text = format!(
+        r#"
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: tls}}
+spec:
+  gatewayClassName: gwapi
+  listeners: [{{name: tls, port: {port}, protocol: TLS, tls: {{mode: Passthrough}}}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {{name: tls}}
+spec:
+  parentRefs: [{{name: tls}}]
+  hostnames: ["*.example"]
+  rules: [{{backendRefs: [{{name: dns, port: 53}}]}}]
+"#
+    );
+    manifests.write("tls.yaml", &text);
+    port
 }
 
 #[test]

@@ -20,6 +20,6 @@ mod worker;
 
 pub(crate) use access_log::AccessLog;
 pub(crate) use admin::{AdminServer, Served};
-pub(crate) use record::{Ended, RequestRecord};
+pub(crate) use record::{Ended, RequestRecord, StreamRecord};
 pub(crate) use telemetry::{ConfigApplied, Readiness, Telemetry};
 pub(crate) use worker::{KnownSeries, OpenConnection, WorkerTelemetry};

@@ -51,6 +51,38 @@ impl Ended {
     }
 }
 
+/// A connection of a TLSRoute or TCPRoute, or a flow of datagrams of a UDPRoute, from its beginning to its
+/// end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamRecord<'a> {
+    /// `TLS`, `TCP` or `UDP`.
+    pub(crate) protocol: &'static str,
+    /// Gateway that it came to.
+    pub(crate) gateway: &'a GatewayId,
+    /// Listener that it belongs to.
+    pub(crate) listener: &'a ListenerKey,
+    /// Route that has it.
+    pub(crate) route: Option<&'a NamespacedName>,
+    /// Rule that has it.
+    pub(crate) rule: Option<&'a RuleKey>,
+    /// Backend that was chosen.
+    pub(crate) backend: Option<&'a BackendKey>,
+    /// Endpoint that it led to.
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// The other side.
+    pub(crate) peer: SocketAddr,
+    /// Server name that the client asked for, in lower case.
+    pub(crate) server_name: Option<&'a str>,
+    /// From the moment when it was known what it is.
+    pub(crate) duration: Duration,
+    /// Bytes that were passed on to the endpoint.
+    pub(crate) bytes_received: u64,
+    /// Bytes that were passed on to the client.
+    pub(crate) bytes_sent: u64,
+    /// How it ended: one of a few words.
+    pub(crate) ended: &'static str,
+}
+
 /// One request, from its head to the end of its response.
 ///
 /// Everything that a client wrote is bytes: it may be anything.

@@ -10,7 +10,7 @@ use gwapi_model::NamespacedName;
 use gwapi_translate::ir::{BackendKey, GatewayId, ListenerKey};
 
 use super::access_log::AccessLog;
-use super::record::RequestRecord;
+use super::record::{RequestRecord, StreamRecord};
 use super::series::{ConnectionSeries, Count, RequestSeries};
 
 /// Series of requests that a worker keeps; what goes beyond is counted without its route.
@@ -219,6 +219,14 @@ impl WorkerTelemetry {
         }
         if let Some(log) = &self.access_log {
             log.request(record);
+        }
+    }
+
+    /// Logs a connection or a flow of datagrams that is over, where there is an access log. It was counted
+    /// when it began.
+    pub(crate) fn stream(&self, record: &StreamRecord<'_>) {
+        if let Some(log) = &self.access_log {
+            log.stream(record);
         }
     }
 

@@ -192,7 +192,7 @@ fn lifetime(age: Duration, random: u16) -> Duration {
 /// A connection of which nothing is known yet.
 pub(super) struct Accepted {
     pub(super) worker: Rc<Worker>,
-    peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     pub(super) socket: SocketAddr,
     pub(super) slot: Slot,
 }
@@ -218,7 +218,7 @@ pub(super) async fn serve(
             Box::pin(streams::serve_tls(accepted, io, &gateway, until)).await
         }
         FirstListener::Bytes(listener) => {
-            Box::pin(streams::serve_bytes(accepted, io, &listener)).await
+            Box::pin(streams::serve_bytes(accepted, io, listener)).await
         }
         FirstListener::Clear(listener) => Box::pin(accepted.serve_clear(io, listener)).await,
     };

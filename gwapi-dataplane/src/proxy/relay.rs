@@ -3,7 +3,7 @@
 //! What is read is written on before more is read, so that whoever is slower sets the pace and nothing
 //! piles up here. Who waits holds no buffer: those of a core read into the same one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,39 +20,69 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
 }
 
-/// Copies both ways until both have ended, and tells how many bytes went to the client. The end of one
-/// way is passed on, and the other way goes on (L4-7). An error ends both, and so does silence both ways
-/// for `idle_timeout`.
+/// Bytes that were passed on.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// To the endpoint.
+    pub(super) received: Cell<u64>,
+    /// To the client.
+    pub(super) sent: Cell<u64>,
+}
+
+/// Who broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the client broke off")]
+    Client(#[source] io::Error),
+    #[error("the endpoint broke off")]
+    Endpoint(#[source] io::Error),
+    #[error("both were silent for too long")]
+    Silence,
+}
+
+/// Copies both ways until both have ended, and counts in `passed`. The end of one way is passed on, and
+/// the other way goes on (L4-7). An error ends both, and so does silence both ways for `idle_timeout`.
 pub(super) async fn relay(
     client_read: impl AsyncRead + Unpin,
     client_write: impl AsyncWrite + Unpin,
     endpoint_read: impl AsyncRead + Unpin,
     endpoint_write: impl AsyncWrite + Unpin,
     idle_timeout: Duration,
-) -> io::Result<u64> {
+    passed: &Passed,
+) -> Result<(), Broken> {
     let moved = Notify::new();
+    let (client, endpoint): (Blame, Blame) = (Broken::Client, Broken::Endpoint);
+    let from_client = (client_read, client);
+    let from_endpoint = (endpoint_read, endpoint);
     let both = async {
         tokio::try_join!(
-            OneWay::new(client_read, endpoint_write, &moved).copy(),
-            OneWay::new(endpoint_read, client_write, &moved).copy(),
+            OneWay::new(from_client, (endpoint_write, endpoint), &passed.received, &moved).copy(),
+            OneWay::new(from_endpoint, (client_write, client), &passed.sent, &moved).copy(),
         )
     };
     let mut both = pin!(both);
     loop {
         tokio::select! {
             biased;
-            copied = &mut both => return copied.map(|(_, sent)| sent),
-            waited = tokio::time::timeout(idle_timeout, moved.notified()) => waited?,
+            copied = &mut both => return copied.map(|_| ()),
+            waited = tokio::time::timeout(idle_timeout, moved.notified()) => {
+                waited.map_err(|_| Broken::Silence)?;
+            }
         }
     }
 }
 
+/// Puts the blame on a side.
+type Blame = fn(io::Error) -> Broken;
+
 /// One of the two ways.
 struct OneWay<'a, R, W> {
     from: R,
+    blame_from: Blame,
     to: W,
+    blame_to: Blame,
+    passed: &'a Cell<u64>,
     moved: &'a Notify,
-    copied: u64,
     /// What was read and not taken yet, from `taken` on.
     left: Vec<u8>,
     taken: usize,
@@ -68,52 +98,67 @@ enum Next {
 }
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> OneWay<'a, R, W> {
-    fn new(from: R, to: W, moved: &'a Notify) -> Self {
-        Self { from, to, moved, copied: 0, left: Vec::new(), taken: 0, next: Next::Read }
+    fn new(
+        (from, blame_from): (R, Blame),
+        (to, blame_to): (W, Blame),
+        passed: &'a Cell<u64>,
+        moved: &'a Notify,
+    ) -> Self {
+        let (left, taken, next) = (Vec::new(), 0, Next::Read);
+        Self { from, blame_from, to, blame_to, passed, moved, left, taken, next }
     }
 
     /// Copies until the end, which is passed on as the end of writing.
-    async fn copy(mut self) -> io::Result<u64> {
-        poll_fn(|cx| self.poll_copy(cx)).await?;
-        Ok(self.copied)
+    async fn copy(mut self) -> Result<(), Broken> {
+        poll_fn(|cx| self.poll_copy(cx)).await
     }
 
-    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
             self.next = match self.next {
                 Next::Read => ready!(READ.with_borrow_mut(|read| self.poll_read(cx, read)))?,
                 Next::Write => {
                     while self.taken < self.left.len() {
                         let rest = &self.left[self.taken..];
-                        self.taken += ready!(write(&mut self.to, cx, rest))?;
+                        let written = ready!(write(&mut self.to, cx, rest));
+                        self.taken += self.count(written)?;
                         self.moved.notify_one();
                     }
                     (self.left, self.taken) = (Vec::new(), 0);
                     Next::Flush
                 }
                 Next::Flush => {
-                    ready!(Pin::new(&mut self.to).poll_flush(cx))?;
+                    let flushed = ready!(Pin::new(&mut self.to).poll_flush(cx));
+                    flushed.map_err(self.blame_to)?;
                     self.moved.notify_one();
                     Next::Read
                 }
-                Next::End => return Pin::new(&mut self.to).poll_shutdown(cx),
+                Next::End => {
+                    return Pin::new(&mut self.to).poll_shutdown(cx).map_err(self.blame_to);
+                }
             };
         }
     }
 
+    fn count(&self, written: io::Result<usize>) -> Result<usize, Broken> {
+        let written = written.map_err(self.blame_to)?;
+        self.passed.set(self.passed.get() + written as u64);
+        Ok(written)
+    }
+
     /// Reads, and writes on what is taken at once.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Next>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<Next, Broken>> {
         let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer))?;
+        let read = ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer));
+        read.map_err(self.blame_from)?;
         let read = buffer.filled();
         if read.is_empty() {
             return Poll::Ready(Ok(Next::End));
         }
-        self.copied += read.len() as u64;
         let mut taken = 0;
         while taken < read.len() {
             match write(&mut self.to, cx, &read[taken..]) {
-                Poll::Ready(written) => taken += written?,
+                Poll::Ready(written) => taken += self.count(written)?,
                 Poll::Pending => {
                     self.left = read[taken..].to_vec();
                     return Poll::Ready(Ok(Next::Write));

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 
 use super::account::RequestAccount;
-use super::relay::relay;
+use super::relay::{Broken, Passed, relay};
 use super::upstream::{Lease, Upgraded};
 
 /// Starts the tunnel. It ends when either side closes, when both are silent for `idle_timeout`, or when
@@ -22,9 +22,10 @@ pub(super) fn spawn(
     max_age: Duration,
 ) {
     tokio::task::spawn_local(async move {
-        let tunnel = Box::pin(run(client, endpoint, idle_timeout));
+        let passed = Passed::default();
+        let tunnel = Box::pin(run(client, endpoint, idle_timeout, &passed));
         match tokio::time::timeout(max_age, tunnel).await {
-            Ok(Ok(sent)) => account.tunnelled(sent),
+            Ok(Ok(())) => account.tunnelled(passed.sent.get()),
             Ok(Err(error)) => tracing::debug!(%error, "tunnel ended"),
             Err(_) => tracing::debug!("tunnel ended by its age"),
         }
@@ -32,10 +33,15 @@ pub(super) fn spawn(
     });
 }
 
-async fn run(client: OnUpgrade, endpoint: Upgraded, idle_timeout: Duration) -> io::Result<u64> {
-    let client = client.await.map_err(io::Error::other)?;
+async fn run(
+    client: OnUpgrade,
+    endpoint: Upgraded,
+    idle_timeout: Duration,
+    passed: &Passed,
+) -> Result<(), Broken> {
+    let client = client.await.map_err(io::Error::other).map_err(Broken::Client)?;
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
     let Upgraded { read, write: endpoint_write, read_ahead, _slot } = endpoint;
     let endpoint_read = io::Cursor::new(read_ahead).chain(read);
-    relay(client_read, client_write, endpoint_read, endpoint_write, idle_timeout).await
+    relay(client_read, client_write, endpoint_read, endpoint_write, idle_timeout, passed).await
 }

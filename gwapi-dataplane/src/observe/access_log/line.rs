@@ -33,12 +33,7 @@ pub(super) fn text(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp)
         None => out.extend_from_slice(b" upstream_ms=-"),
     }
     number(out, format_args!(" received={}", record.bytes_received));
-    for (name, value) in names(record) {
-        out.push(b' ');
-        out.extend_from_slice(name.as_bytes());
-        out.push(b'=');
-        word(out, value.unwrap_or_default().as_bytes());
-    }
+    text_names(out, names(record));
     number(out, format_args!(" ended={}\n", record.ended.as_str()));
 }
 
@@ -76,18 +71,35 @@ pub(super) fn json_line(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Times
             record.bytes_received, record.bytes_sent
         ),
     );
-    for (name, value) in names(record) {
+    json_names(out, names(record));
+    number(out, format_args!(",\"ended\":\"{}\"}}\n", record.ended.as_str()));
+}
+
+/// What served something, by name.
+pub(super) type Names = [(&'static str, Option<String>); 6];
+
+/// Writes names as fields of a line of text.
+pub(super) fn text_names(out: &mut Vec<u8>, names: Names) {
+    for (name, value) in names {
+        out.push(b' ');
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        word(out, value.unwrap_or_default().as_bytes());
+    }
+}
+
+/// The same in JSON.
+pub(super) fn json_names(out: &mut Vec<u8>, names: Names) {
+    for (name, value) in names {
         number(out, format_args!(",\"{name}\":"));
         match value {
             Some(value) => json(out, value.as_bytes()),
             None => out.extend_from_slice(b"null"),
         }
     }
-    number(out, format_args!(",\"ended\":\"{}\"}}\n", record.ended.as_str()));
 }
 
-/// What served the request, by name.
-fn names(record: &RequestRecord<'_>) -> [(&'static str, Option<String>); 6] {
+fn names(record: &RequestRecord<'_>) -> Names {
     [
         ("gateway", Some(record.gateway.to_string())),
         ("listener", Some(record.listener.to_string())),
@@ -99,7 +111,7 @@ fn names(record: &RequestRecord<'_>) -> [(&'static str, Option<String>); 6] {
 }
 
 /// Milliseconds with three digits after the point.
-struct Millis(Duration);
+pub(super) struct Millis(pub(super) Duration);
 
 impl std::fmt::Display for Millis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,7 +120,7 @@ impl std::fmt::Display for Millis {
 }
 
 /// Writes what is printable by its nature: numbers, addresses, fixed words.
-fn number(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+pub(super) fn number(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a Vec cannot fail");
 }
 

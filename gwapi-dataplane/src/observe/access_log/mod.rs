@@ -3,6 +3,7 @@
 
 mod escape;
 mod line;
+mod stream_line;
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::RequestRecord;
+use super::{RequestRecord, StreamRecord};
 use crate::AccessLogFormat;
 
 /// Lines that may wait for the writer.
@@ -65,6 +66,20 @@ impl AccessLog {
             AccessLogFormat::Text => line::text(&mut line, record, Timestamp::now()),
             AccessLogFormat::Json => line::json_line(&mut line, record, Timestamp::now()),
         }
+        self.queue(line);
+    }
+
+    /// The same for a connection or a flow of datagrams.
+    pub(crate) fn stream(&self, record: &StreamRecord<'_>) {
+        let mut line = Vec::with_capacity(512);
+        match self.format {
+            AccessLogFormat::Text => stream_line::text(&mut line, record, Timestamp::now()),
+            AccessLogFormat::Json => stream_line::json_line(&mut line, record, Timestamp::now()),
+        }
+        self.queue(line);
+    }
+
+    fn queue(&self, line: Vec<u8>) {
         match self.queue.try_send(line) {
             Ok(()) => self.progress.queued.fetch_add(1, Relaxed),
             Err(_) => self.progress.dropped.fetch_add(1, Relaxed),

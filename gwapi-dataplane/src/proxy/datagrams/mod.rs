@@ -26,6 +26,7 @@ use super::snapshot::Port;
 use super::streams::{Rejection, Way};
 use super::upstream::Lease;
 use super::worker::{Done, Worker};
+use session::End;
 pub(super) use session::Session;
 use sessions::Flow;
 pub(super) use sessions::Sessions;
@@ -159,6 +160,7 @@ fn take(listening: &Rc<Listening>, client: SocketAddr, local: IpAddr, datagram: 
         worker.telemetry.datagram_dropped(gateway, listener, reason);
     };
     if let Some(session) = worker.udp_sessions.find(&flow) {
+        let mut end = End::Moved;
         if session.leads_on(&snapshot, port) {
             let Err(error) = session.send(datagram) else { return };
             dropped(session::unsent(&error));
@@ -167,9 +169,10 @@ fn take(listening: &Rc<Listening>, client: SocketAddr, local: IpAddr, datagram: 
             }
             // That is told of one that was sent before; this one has not been.
             session.note_refusal();
+            end = End::Refused;
         }
         // What comes now begins a flow by what is served now.
-        worker.udp_sessions.end(&session);
+        worker.udp_sessions.end(&session, end);
     }
     match begin(listening, flow, port, snapshot.generation) {
         Ok(session) => {
@@ -189,12 +192,14 @@ fn begin(
     generation: u64,
 ) -> Result<Rc<Session>, Rejection> {
     let worker = &listening.worker;
-    let way = Way::find(worker, &port.gateway, &port.first_listener, None)?;
+    let way = Way::find(worker, &port.gateway, &port.first_listener, None);
+    let way = way.map_err(|lost| lost.rejection)?;
     let endpoint = way.backend.endpoint_for_flow().ok_or(Rejection::NoEndpoint)?;
     let lease = Lease::new(endpoint, &worker.limits);
     let counted = worker.telemetry.udp_session(&port.gateway.id, &port.first_listener.key);
     let place = worker.udp_sessions.make_room(&worker.shared);
-    let session = Session::begin(flow, &way, lease, generation).map_err(|error| {
+    let listener = worker.core.listener(&port.gateway.id, &port.first_listener);
+    let session = Session::begin(flow, listener, way, lease, generation).map_err(|error| {
         tracing::debug!(client = %flow.client, %error, "no flow");
         Rejection::Connect
     })?;

@@ -5,7 +5,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 
-use gwapi_translate::ir::{BackendKey, RuleKey};
 use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -15,6 +14,9 @@ use tokio::time::Instant;
 
 use super::sessions::Flow;
 use super::{LONGEST, Listening};
+use crate::observe::StreamRecord;
+use crate::proxy::core_state::CoreListener;
+use crate::proxy::relay::Passed;
 use crate::proxy::snapshot::{BackendEntry, Port, Snapshot};
 use crate::proxy::streams::Way;
 use crate::proxy::upstream::{Lease, Place, resolve};
@@ -33,14 +35,49 @@ thread_local! {
 /// A flow of datagrams, and where it was sent when it began.
 pub(in crate::proxy) struct Session {
     pub(super) flow: Flow,
-    rule: RuleKey,
-    backend: BackendKey,
+    listener: Rc<CoreListener>,
+    way: Way,
     lease: Lease,
     /// The last configuration that still had all of these.
     generation: Cell<u64>,
     link: RefCell<Link>,
+    began: Instant,
     last: Cell<Instant>,
+    passed: Passed,
     ended: Notify,
+    /// Why, once it has.
+    why: Cell<Option<End>>,
+}
+
+/// Why a flow ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was silent for long enough.
+    Idle,
+    /// The endpoint takes nothing.
+    Refused,
+    /// There is no way to the endpoint.
+    Connect,
+    /// Its place was needed.
+    Displaced,
+    /// What is served has not its route, backend or endpoint any more.
+    Moved,
+    /// Its listener is gone, or a drain has come.
+    Cut,
+}
+
+impl End {
+    /// The word in the access log.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Refused => "refused",
+            Self::Connect => "connect",
+            Self::Displaced => "displaced",
+            Self::Moved => "moved",
+            Self::Cut => "cut",
+        }
+    }
 }
 
 /// The way to the endpoint.
@@ -57,20 +94,29 @@ impl Session {
     /// # Errors
     ///
     /// There is no socket to be had, or no way to the endpoint.
-    pub(super) fn begin(flow: Flow, way: &Way, lease: Lease, generation: u64) -> io::Result<Self> {
+    pub(super) fn begin(
+        flow: Flow,
+        listener: Rc<CoreListener>,
+        way: Way,
+        lease: Lease,
+        generation: u64,
+    ) -> io::Result<Self> {
         let link = match lease.endpoint().place() {
             Place::Address(address) => Link::Open(connect(*address)?),
             Place::Name(..) => Link::Opening(Vec::new()),
         };
         Ok(Self {
             flow,
-            rule: way.rule.rule.key.clone(),
-            backend: way.backend.key().clone(),
+            listener,
+            way,
             lease,
             generation: Cell::new(generation),
             link: RefCell::new(link),
+            began: Instant::now(),
             last: Cell::new(Instant::now()),
+            passed: Passed::default(),
             ended: Notify::new(),
+            why: Cell::new(None),
         })
     }
 
@@ -79,8 +125,9 @@ impl Session {
         self.last.get()
     }
 
-    /// Ends what runs for it.
-    pub(super) fn end(&self) {
+    /// Ends what runs for it. The first reason counts.
+    pub(super) fn end(&self, why: End) {
+        self.why.set(self.why.get().or(Some(why)));
         self.ended.notify_one();
     }
 
@@ -90,10 +137,11 @@ impl Session {
             return true;
         }
         let gateway = &port.gateway;
+        let backend = self.way.backend.key();
         let leads_on = gateway.table.stream(&port.first_listener, None).is_some_and(|rule| {
-            rule.key == self.rule
-                && rule.targets().any(|(key, _)| *key == self.backend)
-                && gateway.backends.get(&self.backend).is_some_and(|entry| self.is_at(entry))
+            rule.key == self.way.rule.rule.key
+                && rule.targets().any(|(key, _)| key == backend)
+                && gateway.backends.get(backend).is_some_and(|entry| self.is_at(entry))
         });
         if leads_on {
             self.generation.set(now.generation);
@@ -120,7 +168,11 @@ impl Session {
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
         self.last.set(Instant::now());
         match &mut *self.link.borrow_mut() {
-            Link::Open(socket) => send(socket, datagram),
+            Link::Open(socket) => {
+                send(socket, datagram)?;
+                add(&self.passed.received, datagram);
+                Ok(())
+            }
             Link::Opening(waiting) if waiting.len() < MAX_WAITING => {
                 waiting.push(datagram.to_vec());
                 Ok(())
@@ -144,7 +196,10 @@ impl Session {
         let socket = connect(address)?;
         let before = self.link.replace(Link::Open(Rc::clone(&socket)));
         if let Link::Opening(waiting) = before {
-            waiting.iter().try_for_each(|datagram| send(&socket, datagram))?;
+            for datagram in &waiting {
+                send(&socket, datagram)?;
+                add(&self.passed.received, datagram);
+            }
         }
         Ok(socket)
     }
@@ -180,6 +235,10 @@ pub(super) fn unsent(error: &io::Error) -> &'static str {
 /// The word for those that the endpoint takes none of, or one that was sent before.
 pub(super) const REFUSED: &str = "refused";
 
+fn add(passed: &Cell<u64>, datagram: &[u8]) {
+    passed.set(passed.get() + datagram.len() as u64);
+}
+
 /// Whether a datagram was not sent because of its length.
 fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
@@ -187,6 +246,7 @@ fn is_too_long(error: &io::Error) -> bool {
 
 /// Opens the way to the endpoint, and brings back what the endpoint sends, until the flow ends.
 pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Weak<Listening>) {
+    let _told = Told { session: &session, worker: &worker };
     let run = async {
         let socket = match session.socket().await {
             Ok(socket) => socket,
@@ -206,12 +266,12 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
                 }
                 () = tokio::time::sleep_until(end) => {
                     if session.last() + idle_timeout <= Instant::now() {
-                        return Ok(());
+                        return Ok(End::Idle);
                     }
                     continue;
                 }
             }
-            let Some(listening) = listening.upgrade() else { return Ok(()) };
+            let Some(listening) = listening.upgrade() else { return Ok(End::Cut) };
             pass_on(&session, &socket, &listening)?;
             drop(listening);
             tokio::task::yield_now().await;
@@ -219,18 +279,47 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
     };
     let ended = tokio::select! {
         biased;
-        () = session.ended.notified() => Ok(()),
+        () = session.ended.notified() => Ok(End::Cut),
         ended = run => ended,
     };
-    if let Err(error) = ended {
+    let end = ended.unwrap_or_else(|error| {
         let endpoint = session.lease.endpoint().place();
-        if error.kind() == io::ErrorKind::ConnectionRefused {
-            session.note_refusal();
-            worker.drop_datagram(&session.flow.socket, REFUSED);
-        }
         tracing::debug!(client = %session.flow.client, %endpoint, %error, "flow ended");
+        if error.kind() != io::ErrorKind::ConnectionRefused {
+            return End::Connect;
+        }
+        session.note_refusal();
+        worker.drop_datagram(&session.flow.socket, REFUSED);
+        End::Refused
+    });
+    worker.udp_sessions.end(&session, end);
+}
+
+/// A flow of which is told once nothing runs for it any more.
+struct Told<'a> {
+    session: &'a Session,
+    worker: &'a Worker,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let Session { flow, listener, way, lease, passed, .. } = self.session;
+        self.worker.telemetry.stream(&StreamRecord {
+            protocol: "UDP",
+            gateway: &listener.gateway,
+            listener: &listener.key,
+            route: Some(&way.rule.rule.route),
+            rule: Some(&way.rule.rule.key),
+            backend: Some(way.backend.key()),
+            endpoint: lease.endpoint().address(),
+            peer: flow.client,
+            server_name: None,
+            duration: self.session.began.elapsed(),
+            bytes_received: passed.received.get(),
+            bytes_sent: passed.sent.get(),
+            ended: self.session.why.get().unwrap_or(End::Cut).as_str(),
+        });
     }
-    worker.udp_sessions.end(&session);
 }
 
 /// The error that the kernel was told by others (ICMP), if there is one still.
@@ -255,7 +344,11 @@ fn pass_on(session: &Session, socket: &UdpSocket, listening: &Listening) -> io::
                 Err(error) => return Err(error),
             };
             session.last.set(Instant::now());
-            if let Err(error) = listening.reply(&session.flow, &received[..length]) {
+            let sent = listening.reply(&session.flow, &received[..length]);
+            if sent.is_ok() {
+                add(&session.passed.sent, &received[..length]);
+            }
+            if let Err(error) = sent {
                 let reason = match error.kind() {
                     io::ErrorKind::WouldBlock => "congested",
                     _ if is_too_long(&error) => "too_long",

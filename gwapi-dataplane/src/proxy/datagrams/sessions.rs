@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::session::Session;
+use super::session::{End, Session};
 use crate::observe::OpenConnection;
 use crate::proxy::shared::{Shared, UdpPlace};
 
@@ -78,12 +78,12 @@ impl Sessions {
     }
 
     /// Ends a flow, unless another one has its place already.
-    pub(super) fn end(&self, session: &Rc<Session>) {
+    pub(super) fn end(&self, session: &Rc<Session>, why: End) {
         let mut by_flow = self.by_flow.borrow_mut();
         if by_flow.get(&session.flow).is_some_and(|open| Rc::ptr_eq(&open.session, session)) {
             by_flow.remove(&session.flow);
         }
-        session.end();
+        session.end(why);
     }
 
     /// Ends all flows of a socket.
@@ -91,7 +91,7 @@ impl Sessions {
         self.by_flow.borrow_mut().retain(|flow, open| {
             let stays = flow.socket != socket;
             if !stays {
-                open.session.end();
+                open.session.end(End::Cut);
             }
             stays
         });
@@ -108,7 +108,7 @@ impl Sessions {
                 silent.push(Reverse((last, id, flow)));
                 continue;
             }
-            open.session.end();
+            open.session.end(End::Displaced);
             by_flow.remove(&flow);
             return true;
         }

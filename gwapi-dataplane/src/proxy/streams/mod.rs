@@ -10,6 +10,7 @@
 //! A connection that leads nowhere is closed before a byte is answered, an alert included (TS-4, L4-4):
 //! what is spoken inside is not ours, and a client that was answered would take that for its server.
 
+mod account;
 mod client_hello;
 mod way;
 
@@ -26,31 +27,32 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::Accepted;
 use super::core_state::CoreListener;
 use super::io::{ClientIo, OpenEnd};
-use super::relay::relay;
+use super::relay::{Broken, relay};
 use super::upstream::{EndpointTls, connect_stream};
-use super::worker::Worker;
-pub(super) use way::{Rejection, Way};
+use crate::observe::Ended;
+use account::Account;
+pub(super) use way::{Lost, Rejection, Way};
 
 /// Serves a connection for a TCPRoute. Nothing is read of it before the endpoint is there: with some
 /// protocols the server speaks first.
 pub(super) async fn serve_bytes(
     accepted: Accepted,
     mut io: ClientIo,
-    listener: &CoreListener,
+    listener: Rc<CoreListener>,
 ) -> io::Result<()> {
     let worker = &accepted.worker;
-    let _counted = worker.telemetry.connection(&listener.gateway, &listener.key);
+    let account = Account::new(worker, listener, "TCP", accepted.peer, None);
     io.take_any_pace();
     let way = {
         let snapshot = worker.snapshot();
         // A listener that is gone meanwhile has no routes.
-        let port = snapshot.ports.get(&accepted.socket);
-        port.map_or(Err(Rejection::NoRoute), |port| {
-            Way::find(worker, &port.gateway, &port.first_listener, None)
-        })
+        match snapshot.ports.get(&accepted.socket) {
+            Some(port) => Way::find(worker, &port.gateway, &port.first_listener, None),
+            None => Err(Lost { rejection: Rejection::NoRoute, rule: None }),
+        }
     };
     let reset = Some(io.open_end().clone());
-    carry(worker, listener, io, reset, way, EndpointTls::AsAsked).await
+    carry(account, io, reset, way, EndpointTls::AsAsked).await
 }
 
 /// Serves a connection on a port where some listener is for TLSRoutes. Its ClientHello, and the handshake
@@ -82,16 +84,20 @@ pub(super) async fn serve_tls(
             return Err(io::Error::other("no listener for the server name"));
         }
     };
-    let _counted = worker.telemetry.connection(&listener.gateway, &listener.key);
+    let mut account = Account::new(&worker, listener, "TLS", accepted.peer, name);
     io.take_any_pace();
     match course {
         (way, Ending::There) => {
             let reset = Some(io.open_end().clone());
-            carry(&worker, &listener, io, reset, way, EndpointTls::Never).await
+            carry(account, io, reset, way, EndpointTls::Never).await
         }
         // Without a way there is no handshake either.
-        (Err(rejection), Ending::Here(_)) => Err(reject(&worker, &listener, rejection)),
+        (Err(lost), Ending::Here(_)) => Err(account.lose(lost)),
         (way, Ending::Here(config)) => {
+            let mut failed = |reason| {
+                account.ended = reason;
+                failed(reason);
+            };
             let Some(config) = config else {
                 failed("no_certificate");
                 return Err(io::Error::other("the listener has no certificate"));
@@ -102,7 +108,7 @@ pub(super) async fn serve_tls(
                 failed(if timed_out { "timeout" } else { "failed" });
             })?;
             // Inside TLS a client sees by itself that what it got is not all: it has an end of its own.
-            carry(&worker, &listener, stream, None, way, EndpointTls::AsAsked).await
+            carry(account, stream, None, way, EndpointTls::AsAsked).await
         }
     }
 }
@@ -110,7 +116,7 @@ pub(super) async fn serve_tls(
 /// What becomes of a connection that began with a ClientHello.
 enum Course {
     Https,
-    Bytes(Rc<CoreListener>, (Result<Way, Rejection>, Ending)),
+    Bytes(Rc<CoreListener>, (Result<Way, Lost>, Ending)),
 }
 
 /// Where TLS ends.
@@ -146,39 +152,40 @@ impl Course {
 /// One that breaks off is reset, towards the client by `reset`: neither side takes what it got for all
 /// there is.
 async fn carry(
-    worker: &Rc<Worker>,
-    listener: &CoreListener,
+    mut account: Account,
     io: impl AsyncRead + AsyncWrite + Unpin,
     reset: Option<OpenEnd>,
-    way: Result<Way, Rejection>,
+    way: Result<Way, Lost>,
     tls: EndpointTls,
 ) -> io::Result<()> {
-    let connected = match way {
-        // In a box: a connection has no room for it once it is made.
-        Ok(way) => Box::pin(connect_stream(&way.backend, tls, worker)).await,
-        Err(rejection) => return Err(reject(worker, listener, rejection)),
-    };
-    let mut endpoint = match connected {
-        Ok(endpoint) => endpoint,
-        Err(unconnected) => return Err(reject(worker, listener, unconnected.into())),
-    };
+    let Way { rule, backend } = way.map_err(|lost| account.lose(lost))?;
+    account.rule = Some(rule);
+    let backend = account.backend.insert(backend);
+    // In a box: a connection has no room for it once it is made.
+    let connected = Box::pin(connect_stream(backend, tls, &account.worker)).await;
+    let mut endpoint = connected.map_err(|why| account.reject(why.into()))?;
+    account.endpoint = endpoint.address();
     if let Some(reset) = &reset {
         reset.begin();
     }
     // Dropped before both ways have ended, by a drain's end as by an error, both connections are reset.
     let (mut client_read, mut client_write) = tokio::io::split(io);
-    let idle_timeout = worker.limits.stream_idle_timeout;
+    let idle_timeout = account.worker.limits.stream_idle_timeout;
     let (read, write) = endpoint.halves();
-    relay(&mut client_read, &mut client_write, read, write, idle_timeout).await?;
+    let passed = &account.passed;
+    let relayed = relay(&mut client_read, &mut client_write, read, write, idle_timeout, passed);
+    let relayed = relayed.await;
+    account.ended = match &relayed {
+        Ok(()) => Ended::Complete,
+        Err(Broken::Client(_)) => Ended::ClientGone,
+        Err(Broken::Endpoint(_)) => Ended::UpstreamError,
+        Err(Broken::Silence) => Ended::Timeout,
+    }
+    .as_str();
+    relayed.map_err(io::Error::other)?;
     endpoint.end();
     if let Some(reset) = reset {
         reset.close();
     }
     Ok(())
-}
-
-fn reject(worker: &Worker, listener: &CoreListener, rejection: Rejection) -> io::Error {
-    let CoreListener { gateway, key, .. } = listener;
-    worker.telemetry.connection_rejected(gateway, key, rejection.reason());
-    io::Error::other(rejection)
 }

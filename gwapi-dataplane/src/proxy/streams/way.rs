@@ -57,6 +57,13 @@ impl From<Unconnected> for Rejection {
     }
 }
 
+/// What leads nowhere.
+pub(in crate::proxy) struct Lost {
+    pub(in crate::proxy) rejection: Rejection,
+    /// The rule that has it all the same.
+    pub(in crate::proxy) rule: Option<Rc<CoreStreamRule>>,
+}
+
 impl Way {
     /// The way from a listener, by server name where there is one.
     pub(in crate::proxy) fn find(
@@ -64,18 +71,32 @@ impl Way {
         gateway: &GatewayState,
         listener: &Listener,
         name: Option<&str>,
-    ) -> Result<Self, Rejection> {
-        let rule = gateway.table.stream(listener, name).ok_or(Rejection::NoRoute)?;
-        let rule = worker.core.stream_rule(&gateway.id, rule);
-        let choice = rule.pick().ok_or(Rejection::NoBackend)?;
-        let BackendTarget::Backend(key) = &rule.rule.backends[choice].target else {
-            return Err(Rejection::NoBackend);
+    ) -> Result<Self, Lost> {
+        let Some(rule) = gateway.table.stream(listener, name) else {
+            return Err(Lost { rejection: Rejection::NoRoute, rule: None });
         };
-        let entry = gateway.backends.get(key).ok_or(Rejection::NoBackend)?;
-        let backend = worker.core.backend(&worker.pool, entry);
-        if backend.endpoint_count() == 0 {
-            return Err(Rejection::NoEndpoint);
+        let rule = worker.core.stream_rule(&gateway.id, rule);
+        match backend(worker, gateway, &rule) {
+            Ok(backend) => Ok(Self { rule, backend }),
+            Err(rejection) => Err(Lost { rejection, rule: Some(rule) }),
         }
-        Ok(Self { rule, backend })
     }
+}
+
+/// The backend whose turn it is, with some endpoint.
+fn backend(
+    worker: &Worker,
+    gateway: &GatewayState,
+    rule: &CoreStreamRule,
+) -> Result<Rc<CoreBackend>, Rejection> {
+    let choice = rule.pick().ok_or(Rejection::NoBackend)?;
+    let BackendTarget::Backend(key) = &rule.rule.backends[choice].target else {
+        return Err(Rejection::NoBackend);
+    };
+    let entry = gateway.backends.get(key).ok_or(Rejection::NoBackend)?;
+    let backend = worker.core.backend(&worker.pool, entry);
+    if backend.endpoint_count() == 0 {
+        return Err(Rejection::NoEndpoint);
+    }
+    Ok(backend)
 }

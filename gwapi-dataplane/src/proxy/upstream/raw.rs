@@ -1,5 +1,6 @@
 //! A connection to an endpoint that carries somebody else's bytes.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::connect::{self, ConnectError};
@@ -27,13 +28,18 @@ pub(in crate::proxy) struct RawStream {
     write: Option<WriteHalf>,
     has_ended: bool,
     _slot: Slot,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl RawStream {
     pub(in crate::proxy) fn halves(&mut self) -> (&mut ReadHalf, &mut WriteHalf) {
         let write = self.write.as_mut().expect("it is there until dropped");
         (&mut self.read, write)
+    }
+
+    /// Where it leads; none where that is known by name.
+    pub(in crate::proxy) fn address(&self) -> Option<SocketAddr> {
+        self.lease.endpoint().address()
     }
 
     /// Both ways have ended as they should.
@@ -80,7 +86,7 @@ pub(in crate::proxy) async fn connect_stream(
         match connect::connect(&endpoint.place, client, limits).await {
             Ok((read, write)) => {
                 let write = Some(write);
-                return Ok(RawStream { read, write, has_ended: false, _slot: slot, _lease: lease });
+                return Ok(RawStream { read, write, has_ended: false, _slot: slot, lease });
             }
             Err(ConnectError::Tls(failure)) => {
                 note_tls_failure(worker, backend, &endpoint, &failure);
