@@ -33,6 +33,7 @@ use super::core_state::CoreListener;
 use super::failure;
 use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, Turn};
+use super::frame_joiner::JoinedFrames;
 use super::head_timer::{Arrival, HeadTimer};
 use super::io::{ClientIo, OpenEnd};
 use super::rarely::rarely;
@@ -456,6 +457,7 @@ where
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
     let turn = Turn::default();
+    let io = JoinedFrames::of_client(io);
     let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
     let served = http2::Builder::new(StreamExecutor::new(&limits))
         .timer(TokioTimer::new())

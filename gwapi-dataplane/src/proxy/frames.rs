@@ -25,21 +25,21 @@ const UPDATE_COST: u64 = 8;
 /// were made.
 const RESETS: u32 = 500;
 
-const PREFACE_LENGTH: u32 = 24;
-const HEAD_LENGTH: usize = 9;
-const END_HEADERS: u8 = 4;
+pub(super) const PREFACE_LENGTH: u32 = 24;
+pub(super) const HEAD_LENGTH: usize = 9;
+pub(super) const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
-mod kind {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const PRIORITY: u8 = 2;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PUSH_PROMISE: u8 = 5;
-    pub(super) const PING: u8 = 6;
-    pub(super) const WINDOW_UPDATE: u8 = 8;
-    pub(super) const CONTINUATION: u8 = 9;
+pub(super) mod kind {
+    pub(in crate::proxy) const DATA: u8 = 0;
+    pub(in crate::proxy) const HEADERS: u8 = 1;
+    pub(in crate::proxy) const PRIORITY: u8 = 2;
+    pub(in crate::proxy) const RST_STREAM: u8 = 3;
+    pub(in crate::proxy) const SETTINGS: u8 = 4;
+    pub(in crate::proxy) const PUSH_PROMISE: u8 = 5;
+    pub(in crate::proxy) const PING: u8 = 6;
+    pub(in crate::proxy) const WINDOW_UPDATE: u8 = 8;
+    pub(in crate::proxy) const CONTINUATION: u8 = 9;
 }
 
 /// Why nothing more of a client is wanted.

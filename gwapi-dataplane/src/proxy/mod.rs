@@ -29,6 +29,7 @@ mod filters;
 mod forward;
 mod forwarded;
 mod frame_guard;
+mod frame_joiner;
 mod frames;
 mod gateway;
 mod grpc;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::support::client::Http2Client;
 use super::support::clock::{SHORT, timeouts};
@@ -137,6 +138,66 @@ fn assert_trailers_only(reply: &Reply, status: &str, message: &str, what: &str) 
     assert_eq!(reply.header("grpc-message"), Some(message), "{what}");
     assert_eq!(reply.text(), "", "{what}");
     assert_eq!(reply.trailers, None, "{what}: the status is in the head");
+}
+
+/// Messages of ten bytes; `taken` is told once so many of them were taken.
+struct ShortMessages {
+    left: usize,
+    tell_at: usize,
+    taken: Arc<Notify>,
+}
+
+impl Body for ShortMessages {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        if self.left == self.tell_at {
+            self.taken.notify_one();
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a message.")))))
+    }
+}
+
+/// As many as all windows between client and server hold, and more.
+#[tokio::test]
+async fn many_short_messages_wait_for_a_server_that_is_slow_to_read_them() {
+    const WINDOW: u32 = 65_535;
+    const MESSAGES: usize = 30_000;
+    let taken = Arc::new(Notify::new());
+    let gate = Arc::clone(&taken);
+    let server = Scripted::start(move |stream, _| {
+        let gate = Arc::clone(&gate);
+        let service = service_fn(move |call: Request<Incoming>| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.notified().await;
+                let body = call.into_body().collect().await.expect("nothing breaks it");
+                let length = body.to_bytes().len().to_string();
+                Ok::<_, Infallible>(Response::new(http_body_util::Full::new(Bytes::from(length))))
+            }
+        });
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW * 1000);
+        let serving = server.serve_connection(TokioIo::new(stream), service);
+        async move {
+            let _ = serving.await;
+        }
+    })
+    .await;
+    let proxy = serve(|port| calls_to(port, server.address));
+    let tell_at = MESSAGES - 2 * WINDOW as usize / 10 + 500;
+    let body = ShortMessages { left: MESSAGES, tell_at, taken };
+    let request = Request::post("http://a.example/chat/say").body(body).expect("a request");
+    let reply = Http2Client::connect(proxy.address).await.send(request).await;
+    assert_eq!(reply.text(), (MESSAGES * 10).to_string());
 }
 
 #[tokio::test]

@@ -28,6 +28,10 @@ use crate::proxy::body::RequestBody;
 /// all that they may read ahead: clients that take nothing of their responses hold nobody else up.
 const MAX_STREAMS: u32 = 100;
 
+/// The least window of a connection. What the library counts for short frames that wait may come to half of
+/// it, beyond their bytes, and one more ends the connection. Those that come one by one cannot be joined.
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
 /// Streams that were reset on our side and that hyper goes on to remember. Clients that cancel many
 /// requests must not bring the connection down that others share.
 const MAX_RESET_STREAMS: usize = 16 * 1024;
@@ -143,7 +147,7 @@ pub(super) async fn http2(
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)
-        .initial_connection_window_size(window.saturating_mul(MAX_STREAMS))
+        .initial_connection_window_size(window.saturating_mul(MAX_STREAMS).max(CONNECTION_WINDOW))
         .max_header_list_size(u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX))
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)

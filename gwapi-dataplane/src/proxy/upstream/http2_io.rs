@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::http1::MAX_INFORMATIONAL;
 use super::stream::{ReadHalf, WriteHalf};
+use crate::proxy::frame_joiner::JoinedFrames;
 
 /// The head of a frame, and the first byte of what is in it.
 const LOOKED_AT: usize = 10;
@@ -33,7 +34,7 @@ const MAX_REMEMBERED: usize = 1024;
 
 /// The socket, with an eye on what comes.
 pub(super) struct EndpointIo {
-    read: ReadHalf,
+    read: JoinedFrames<ReadHalf>,
     write: WriteHalf,
     scanner: Scanner,
     /// Told when the endpoint has said how many streams it takes.
@@ -48,6 +49,7 @@ impl EndpointIo {
         settings: Rc<Notify>,
         is_settled: Rc<Cell<bool>>,
     ) -> Self {
+        let read = JoinedFrames::of_server(read);
         Self { read, write, scanner: Scanner::default(), settings, is_settled }
     }
 }

@@ -234,8 +234,8 @@ async fn requests_that_wait_for_a_stream_have_their_turn() {
     }
 }
 
-/// A body without an end.
-struct Endless;
+/// A body without an end, in pieces of so many bytes.
+struct Endless(usize);
 
 impl hyper::body::Body for Endless {
     type Data = Bytes;
@@ -245,12 +245,14 @@ impl hyper::body::Body for Endless {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 * 1024])))))
+        let piece = Bytes::from_static(&[b'x'; 16 * 1024]).slice(..self.0);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
-/// An endpoint over HTTP/2 that takes so many streams at once on a connection. `/endless` has no end, and
-/// everything else is short. It tells of its connections.
+/// An endpoint over HTTP/2 that takes so many streams at once on a connection. `/endless` has no end, nor
+/// have `/messages` and `/words`, which come in short pieces, and everything else is short. It tells of its
+/// connections.
 async fn endless_over_http2(streams: u32) -> (Scripted, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
@@ -259,7 +261,9 @@ async fn endless_over_http2(streams: u32) -> (Scripted, Arc<AtomicUsize>) {
         let service = hyper::service::service_fn(|request: http::Request<_>| async move {
             let _: &http::Request<hyper::body::Incoming> = &request;
             let body = match request.uri().path() {
-                "/endless" => Endless.boxed(),
+                "/endless" => Endless(16 * 1024).boxed(),
+                "/messages" => Endless(10).boxed(),
+                "/words" => Endless(4).boxed(),
                 _ => http_body_util::Full::from("ok").boxed(),
             };
             Ok::<_, Infallible>(http::Response::new(body))
@@ -276,7 +280,11 @@ async fn endless_over_http2(streams: u32) -> (Scripted, Arc<AtomicUsize>) {
 }
 
 /// Responses that a client asks for and takes nothing of, each one on its own stream.
-async fn untaken(proxy: &Proxy, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
+async fn untaken(
+    proxy: &Proxy,
+    path: &str,
+    count: usize,
+) -> Vec<http::Response<hyper::body::Incoming>> {
     let mut held = Vec::new();
     while held.len() < count {
         let stream = TcpStream::connect(proxy.address).await.expect("it accepts");
@@ -287,7 +295,8 @@ async fn untaken(proxy: &Proxy, count: usize) -> Vec<http::Response<hyper::body:
         tokio::spawn(connection);
         // As many as a client may have at once.
         for _ in 0..(count - held.len()).min(100) {
-            let request = http::Request::get("http://a/endless").body(client::Body::default());
+            let request =
+                http::Request::get(format!("http://a{path}")).body(client::Body::default());
             let response = sender.send_request(request.expect("it is a request"));
             held.push(within(response).await.expect("the head of a response"));
         }
@@ -299,12 +308,26 @@ async fn untaken(proxy: &Proxy, count: usize) -> Vec<http::Response<hyper::body:
 async fn clients_that_take_nothing_of_their_responses_hold_up_nobody_else() {
     let (endpoint, connections) = endless_over_http2(1000).await;
     let proxy = serve_h2c(Limits::default(), &endpoint);
-    let held = untaken(&proxy, 90).await;
+    let held = untaken(&proxy, "/endless", 90).await;
     for _ in 0..3 {
         assert_eq!(proxy.get("a", "/").await.text(), "ok");
     }
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     drop(held);
+}
+
+#[tokio::test]
+async fn clients_that_take_none_of_many_short_messages_hold_up_nobody_else() {
+    for (path, count) in [("/messages", 40), ("/words", 5)] {
+        let (endpoint, connections) = endless_over_http2(1000).await;
+        let proxy = serve_h2c(Limits::default(), &endpoint);
+        let held = untaken(&proxy, path, count).await;
+        for _ in 0..3 {
+            assert_eq!(proxy.get("a", "/").await.text(), "ok");
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 1, "{path}");
+        drop(held);
+    }
 }
 
 #[tokio::test]
@@ -316,10 +339,10 @@ async fn streams_that_are_all_taken_make_room_on_another_connection_within_the_l
         ..Limits::default()
     };
     let proxy = serve_h2c(limits, &endpoint);
-    let mut held = untaken(&proxy, 25).await;
+    let mut held = untaken(&proxy, "/endless", 25).await;
     assert_eq!(proxy.get("a", "/").await.text(), "ok");
     assert_eq!(connections.load(Ordering::Relaxed), 3);
-    held.extend(untaken(&proxy, 5).await);
+    held.extend(untaken(&proxy, "/endless", 5).await);
     assert_eq!(proxy.get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(connections.load(Ordering::Relaxed), 3);
 }
