@@ -62,15 +62,14 @@ impl ClientAuth {
         as_strict && !self.refuses_all() && self.authorities.is_superset(&then.authorities)
     }
 
-    /// Whether the certificate of a session that is resumed is still as good as in a handshake. Each
-    /// session leads to the next, and a client could go on for ever with a certificate that has expired.
-    pub(super) fn readmits(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
+    /// Whether a client that showed these certificates, its own first, would be let in by a handshake now.
+    pub(super) fn admits(&self, chain: &[CertificateDer<'_>]) -> bool {
         let Ok(verifier) = self.verifier() else { return false };
         match chain {
-            Some([own, intermediates @ ..]) => {
+            [own, intermediates @ ..] => {
                 verifier.verify_client_cert(own, intermediates, UnixTime::now()).is_ok()
             }
-            Some([]) | None => !verifier.client_auth_mandatory(),
+            [] => !verifier.client_auth_mandatory(),
         }
     }
 

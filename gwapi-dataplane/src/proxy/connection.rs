@@ -16,8 +16,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -327,14 +327,6 @@ impl Accepted {
             }
             Err((error, _)) => return Err(Unshaken { reason: "failed", error }),
         };
-        let session = stream.get_ref().1;
-        if session.handshake_kind() == Some(HandshakeKind::Resumed)
-            && let Some(asked) = &state.client_auth
-            && !asked.readmits(session.peer_certificates())
-        {
-            let error = io::Error::other("the certificate of the session is not valid any more");
-            return Err(Unshaken { reason: "client_certificate", error });
-        }
         Ok((stream, state.listener, state.client_auth))
     }
 

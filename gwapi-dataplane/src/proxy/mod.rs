@@ -58,6 +58,7 @@ mod timers;
 mod tls;
 mod tunnel;
 mod upstream;
+mod verified_tickets;
 mod worker;
 
 use std::collections::BTreeMap;

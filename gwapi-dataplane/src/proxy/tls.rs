@@ -16,6 +16,7 @@ use rustls::{ServerConfig, SignatureScheme};
 
 use super::certificates::{UsableCertificate, provider};
 use super::client_auth::ClientAuth;
+use super::verified_tickets::VerifiedTickets;
 
 /// ALPN of HTTP/2.
 pub(super) const ALPN_H2: &[u8] = b"h2";
@@ -82,12 +83,18 @@ impl ListenerTls {
         if inside == Inside::Http {
             config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         }
-        config.ticketer = Ticketer::new()?;
-        config.session_storage = match client_auth {
-            // Tickets have an end, what is remembered here has none.
-            Some(_) => Arc::new(NoServerSessionStorage {}),
-            None => ServerSessionMemoryCache::new(SESSIONS),
-        };
+        let tickets = Ticketer::new()?;
+        match client_auth {
+            Some(client_auth) => {
+                config.ticketer = Arc::new(VerifiedTickets::new(tickets, Arc::clone(client_auth)));
+                // Tickets are looked at before they are taken, what is remembered here is not.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+            }
+            None => {
+                config.ticketer = tickets;
+                config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+            }
+        }
         let client_auth = client_auth.map(Arc::clone);
         Ok(Self { certificates, client_auth, inside, config: Arc::new(config) })
     }

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use gwapi_translate::ir::{
@@ -15,10 +15,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use rustls::client::{ResolvesClientCert, WantsClientCert};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use rustls::{
+    ClientConfig, ConfigBuilder, HandshakeKind, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::client::{Http2Client, tls_with};
@@ -65,19 +69,26 @@ impl Authority {
 
 /// A client that shows `shown` to whoever asks, whatever authorities are asked for.
 fn config_of(server: &TestCertificate, shown: Option<&Arc<CertifiedKey>>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(server.der.clone().into()).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has them")
-        .with_root_certificates(roots);
+    let builder = config_that_trusts(server, rustls::DEFAULT_VERSIONS);
     Arc::new(match shown {
         Some(shown) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
             CertifiedKey::clone(shown),
         ))),
         None => builder.with_no_client_auth(),
     })
+}
+
+fn config_that_trusts(
+    server: &TestCertificate,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(server.der.clone().into()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("the provider has them")
+        .with_root_certificates(roots)
 }
 
 fn validation(authorities: &[&Authority], mode: ClientValidationMode) -> Option<ClientValidation> {
@@ -288,6 +299,48 @@ async fn sessions_do_not_outlive_the_certificate_however_often_they_are_renewed(
     }
     assert!(resumed > 0);
     assert!(SystemTime::now() > end - Duration::from_secs(1));
+}
+
+/// A client that shows another certificate after a while, as those do whose certificates are short-lived.
+#[derive(Debug)]
+struct Renewing(Mutex<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Renewing {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().expect("no panic")))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_a_new_certificate_is_served_whatever_sessions_it_has() {
+    let authority = Authority::new("ca");
+    let site = Site::new(validation(&[&authority], AllowValidOnly)).await;
+    for versions in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
+        let end = SystemTime::now() + Duration::from_secs(2);
+        let since_1970 = end.duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
+        let first = authority
+            .client_with(|params| params.not_after = date_time_ymd(1970, 1, 1) + since_1970);
+        let shown = Arc::new(Renewing(Mutex::new(first)));
+        let config = config_that_trusts(&site.server, versions);
+        let config = Arc::new(config.with_client_cert_resolver(Arc::clone(&shown) as _));
+        assert_eq!(site.request(&config).await.expect("served"), HandshakeKind::Full);
+        let at_last = end + Duration::from_secs(2);
+        let refused = loop {
+            match site.request(&config).await {
+                Ok(kind) => assert_eq!(kind, HandshakeKind::Resumed),
+                Err(error) => break error,
+            }
+            assert!(SystemTime::now() < at_last);
+        };
+        assert_refused(&Err(refused), &["CertificateExpired"]);
+        *shown.0.lock().expect("no panic") = authority.client();
+        assert_eq!(site.request(&config).await.expect("served"), HandshakeKind::Full);
+        assert_eq!(site.request(&config).await.expect("served"), HandshakeKind::Resumed);
+    }
 }
 
 #[tokio::test]
