@@ -1,21 +1,13 @@
 //! A body on two ways: what is read of it for one is kept until it is sent on the other.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use http_body::Frame;
 use hyper::body::Bytes;
 
-/// The same frame once more; its bytes are shared.
-pub(super) fn twin(frame: &Frame<Bytes>) -> Option<Frame<Bytes>> {
-    match (frame.data_ref(), frame.trailers_ref()) {
-        (Some(data), _) => Some(Frame::data(data.clone())),
-        (None, Some(trailers)) => Some(Frame::trailers(trailers.clone())),
-        (None, None) => None,
-    }
-}
+use super::pieces::Pieces;
 
 /// What a copy has not taken yet.
 #[derive(Debug)]
@@ -23,7 +15,7 @@ struct Queue {
     /// Bytes that the copy may be behind. One that is slower than that is given up: it must hold nobody
     /// back, and memory has an end.
     most: usize,
-    frames: RefCell<VecDeque<Frame<Bytes>>>,
+    pieces: RefCell<Pieces>,
     bytes: Cell<usize>,
     end: Cell<Option<End>>,
     waker: RefCell<Option<Waker>>,
@@ -40,7 +32,7 @@ impl Queue {
     fn new(most: usize) -> Self {
         Self {
             most,
-            frames: RefCell::default(),
+            pieces: RefCell::default(),
             bytes: Cell::new(0),
             end: Cell::new(None),
             waker: RefCell::default(),
@@ -64,14 +56,13 @@ impl Queue {
         if self.end.get().is_some() {
             return;
         }
-        let Some(copy) = twin(frame) else { return };
-        let bytes = self.bytes.get() + copy.data_ref().map_or(0, Bytes::len);
+        let bytes = self.bytes.get() + frame.data_ref().map_or(0, Bytes::len);
         if bytes > self.most {
-            self.frames.borrow_mut().clear();
+            *self.pieces.borrow_mut() = Pieces::default();
             return self.finish(End::Broken);
         }
         self.bytes.set(bytes);
-        self.frames.borrow_mut().push_back(copy);
+        self.pieces.borrow_mut().push(frame);
         self.wake();
     }
 }
@@ -122,7 +113,7 @@ impl BodyCopy {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenCopy>>> {
-        if let Some(frame) = self.queue.frames.borrow_mut().pop_front() {
+        if let Some(frame) = self.queue.pieces.borrow_mut().pop() {
             let length = frame.data_ref().map_or(0, Bytes::len);
             self.queue.bytes.set(self.queue.bytes.get() - length);
             self.left = self.left.map(|left| left.saturating_sub(length as u64));
@@ -139,7 +130,7 @@ impl BodyCopy {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.queue.end.get() == Some(End::Whole) && self.queue.frames.borrow().is_empty()
+        self.queue.end.get() == Some(End::Whole) && self.queue.pieces.borrow().is_empty()
     }
 
     /// Bytes that are left, where that is known.
@@ -170,8 +161,8 @@ mod tests {
         let mut copy = copies.add(Some(5), BEHIND);
         assert!(poll(&mut copy).is_pending());
         copies.push(&data(2));
-        copies.push(&data(3));
         assert!(matches!(poll(&mut copy), Poll::Ready(Some(Ok(2)))));
+        copies.push(&data(3));
         assert_eq!(copy.left(), Some(3));
         copies.complete();
         assert!(!copy.is_end_stream());
@@ -198,6 +189,6 @@ mod tests {
             assert!(matches!(poll(&mut fast), Poll::Ready(Some(Ok(_)))));
         }
         assert!(matches!(poll(&mut slow), Poll::Ready(Some(Err(BrokenCopy)))));
-        assert!(slow.queue.frames.borrow().is_empty());
+        assert!(slow.queue.pieces.borrow().is_empty());
     }
 }

@@ -41,6 +41,7 @@ mod memory;
 mod mirror;
 mod overload;
 mod pace;
+mod pieces;
 mod plan;
 mod present;
 mod rarely;

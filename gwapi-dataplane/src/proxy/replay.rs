@@ -8,42 +8,41 @@ use http_body::Frame;
 use hyper::body::Bytes;
 
 use super::body::{Arriving, BodyFault, BodyProgress};
-use super::copy::twin;
+use super::pieces::Pieces;
 
 /// What was read so far. It is all of it, or none: where more came than may be kept, there is no
 /// second time.
 #[derive(Debug)]
 struct Kept {
-    frames: Vec<Frame<Bytes>>,
+    pieces: Pieces,
     /// Bytes of them.
     bytes: usize,
     most: usize,
-    /// Frames that were read, kept or not.
-    read: usize,
     is_whole: bool,
 }
 
 impl Kept {
     fn new(most: usize) -> Self {
-        Self { frames: Vec::new(), bytes: 0, most, read: 0, is_whole: true }
+        Self { pieces: Pieces::default(), bytes: 0, most, is_whole: true }
     }
 
     fn note(&mut self, frame: &Frame<Bytes>) {
-        self.read += 1;
         self.bytes += frame.data_ref().map_or(0, Bytes::len);
-        match twin(frame).filter(|_| self.is_whole && self.bytes <= self.most) {
-            Some(twin) => self.frames.push(twin),
-            None => self.forget(),
+        if self.is_whole && self.bytes <= self.most {
+            self.pieces.push(frame);
+        } else {
+            self.forget();
         }
+    }
+
+    /// Whether nothing was read yet.
+    fn is_unread(&self) -> bool {
+        self.is_whole && self.pieces.is_empty()
     }
 
     fn forget(&mut self) {
         self.is_whole = false;
-        self.frames = Vec::new();
-    }
-
-    fn frame(&self, position: usize) -> Option<Frame<Bytes>> {
-        self.frames.get(position).and_then(twin)
+        self.pieces = Pieces::default();
     }
 }
 
@@ -51,7 +50,7 @@ impl Kept {
 struct Repeatable {
     arriving: Box<Arriving>,
     kept: Kept,
-    /// The number of the reader that began last.
+    /// The number of the reader that began last, from 1.
     newest: usize,
     /// Wakes the reader that waits.
     waiting: Option<Waker>,
@@ -62,17 +61,20 @@ struct Repeatable {
 pub(super) enum ReadError {
     /// The client's part.
     Client(BodyFault),
-    /// Another reader began after it.
+    /// Another reader began after it, or what it would begin with is not kept.
     Superseded,
 }
+
+/// The number of a reader that came too late.
+const NOBODY: usize = 0;
 
 /// Reads a body from its beginning. The one that began last gets it, and those before nothing more.
 pub(super) struct Reader {
     body: Rc<RefCell<Repeatable>>,
     /// None before it begins.
     number: Option<usize>,
-    /// Frames that it has read.
-    position: usize,
+    /// What was read before it began, and it has not.
+    again: Pieces,
     /// Bytes that it has not read yet, where the length is known.
     left: Option<u64>,
     /// The length of all of it.
@@ -85,7 +87,7 @@ impl Reader {
         let length = arriving.left();
         let kept = Kept::new(most);
         let body = Rc::new(RefCell::new(Repeatable { arriving, kept, newest: 0, waiting: None }));
-        Self { body, number: None, position: 0, left: length, length }
+        Self { body, number: None, again: Pieces::default(), left: length, length }
     }
 
     /// Another reader, from the beginning; none where that is not kept.
@@ -94,9 +96,26 @@ impl Reader {
         is_whole.then(|| Self {
             body: Rc::clone(&self.body),
             number: None,
-            position: 0,
+            again: Pieces::default(),
             left: self.length,
             length: self.length,
+        })
+    }
+
+    /// Begins, so that nobody else reads on: what is kept now is all that was read. Where that is more than
+    /// may be kept it is too late.
+    pub(super) fn begin(&mut self) -> usize {
+        *self.number.get_or_insert_with(|| {
+            let Repeatable { kept, newest, waiting, .. } = &mut *self.body.borrow_mut();
+            if !kept.is_whole {
+                return NOBODY;
+            }
+            *newest += 1;
+            if let Some(waiting) = waiting.take() {
+                waiting.wake();
+            }
+            self.again = kept.pieces.copy();
+            *newest
         })
     }
 
@@ -105,19 +124,13 @@ impl Reader {
         cx: &mut Context<'_>,
         progress: &BodyProgress,
     ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        let number = self.begin();
         let is_last = Rc::strong_count(&self.body) == 1;
         let Repeatable { arriving, kept, newest, waiting } = &mut *self.body.borrow_mut();
-        let number = *self.number.get_or_insert_with(|| {
-            *newest += 1;
-            if let Some(waiting) = waiting.take() {
-                waiting.wake();
-            }
-            *newest
-        });
         if number != *newest {
             return Poll::Ready(Some(Err(ReadError::Superseded)));
         }
-        let frame = match kept.frame(self.position) {
+        let frame = match self.again.pop() {
             Some(frame) => frame,
             None => match arriving.poll(cx, progress) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -134,8 +147,7 @@ impl Reader {
                 }
             },
         };
-        self.position += 1;
-        if is_last && self.position == kept.read {
+        if is_last {
             // Nobody can ask for another one any more.
             kept.forget();
         }
@@ -146,7 +158,11 @@ impl Reader {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let body = self.body.borrow();
-        self.position == body.kept.read && body.arriving.is_end_stream()
+        let is_read = match self.number {
+            Some(_) => self.again.is_empty(),
+            None => body.kept.is_unread(),
+        };
+        is_read && body.arriving.is_end_stream()
     }
 
     /// Bytes that are left, where that is known.
@@ -165,14 +181,20 @@ mod tests {
 
     #[test]
     fn a_body_is_kept_whole_or_not_at_all() {
+        let length = |kept: &mut Kept| {
+            let frame = kept.pieces.copy().pop();
+            frame.and_then(|frame| frame.data_ref().map(Bytes::len))
+        };
         let mut kept = Kept::new(10);
+        assert!(kept.is_unread());
         kept.note(&data(6));
         kept.note(&data(4));
-        assert_eq!((kept.is_whole, kept.frames.len()), (true, 2));
-        assert!(kept.frame(1).is_some() && kept.frame(2).is_none());
-        kept.note(&data(1));
-        assert_eq!((kept.is_whole, kept.frames.len(), kept.read), (false, 0, 3));
-        kept.note(&data(1));
-        assert_eq!((kept.is_whole, kept.frames.len(), kept.read), (false, 0, 4));
+        assert!(kept.is_whole && !kept.is_unread());
+        assert_eq!(length(&mut kept), Some(10));
+        for _ in 0..2 {
+            kept.note(&data(1));
+            assert!(!kept.is_whole && !kept.is_unread());
+            assert_eq!(length(&mut kept), None);
+        }
     }
 }
