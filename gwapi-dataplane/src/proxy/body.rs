@@ -184,6 +184,13 @@ impl RequestBody {
         Some(Self { source, progress: Rc::clone(&self.progress) })
     }
 
+    /// Begins to be read, where it is one of several from the beginning: none of those before reads on.
+    pub(super) fn begin(&mut self) {
+        if let Some(Source::Kept(reader)) = &mut self.source {
+            reader.begin();
+        }
+    }
+
     /// A copy of it, which gets what is read of this one. A copy is not copied once more: it would be
     /// empty.
     pub(super) fn copy(&mut self, limits: &Limits, now: Instant) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::{BackendProtocol, HttpRetry, HttpRule};
 use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -191,4 +191,55 @@ async fn a_body_that_the_first_attempt_did_not_take_is_whole_in_the_second() {
     within(second.recv()).await.expect("another attempt");
     client.write_all(&[b'x'; LENGTH - 1000]).await.expect("it reads");
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200"));
+}
+
+/// An endpoint that answers early may go on to read, and more of the body than is kept goes there.
+#[tokio::test]
+async fn a_second_attempt_has_the_body_from_its_beginning() {
+    const HEAD: &[u8] = b"POST /here HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (answered, mut early) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut second) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, number| {
+        let (answered, sender) = (answered.clone(), sender.clone());
+        async move {
+            read_head(&mut stream).await;
+            let mut body = vec![0; b"4\r\none,".len()];
+            stream.read_exact(&mut body).await.expect("the first piece");
+            if number == 0 {
+                let _ = stream.write_all(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\n").await;
+                answered.send(()).expect("the test waits");
+                // The end of its answer does not come.
+                let _ = stream.read_to_end(&mut body).await;
+                return;
+            }
+            while !body.ends_with(b"0\r\n\r\n") {
+                body.push(stream.read_u8().await.expect("all of it"));
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            sender.send(body).expect("the test waits");
+        }
+    })
+    .await;
+    let limits = Limits { max_retry_body_bytes: 10, ..Limits::default() };
+    let builder = ProxyBuilder::new().limits(limits);
+    let local = std::net::IpAddr::from([127, 0, 0, 1]);
+    let proxy = serve_on_cores(1, local, &builder, |port| {
+        simple_with(port, endpoint.address, |rule| {
+            rule.matches = prefix("/here");
+            let backoff = Some(Duration::from_secs(1));
+            rule.retry = retry(1, &[503]).map(|retry| HttpRetry { backoff, ..retry });
+        })
+    });
+    let mut client = tokio::net::TcpStream::connect(proxy.address).await.expect("it listens");
+    client.write_all(HEAD).await.expect("it reads");
+    client.write_all(b"4\r\none,\r\n").await.expect("it reads");
+    within(early.recv()).await.expect("an answer");
+    // The core has seen that answer when it gives the next one, and waits before the second attempt.
+    assert_eq!(proxy.get("a", "/elsewhere").await.status, StatusCode::NOT_FOUND);
+    client.write_all(b"f\r\ntwo,three,four,\r\n0\r\n\r\n").await.expect("it reads");
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200"));
+    let body = within(second.recv()).await.expect("another attempt");
+    let body = String::from_utf8(body).expect("it is text");
+    let content: String = body.split("\r\n").skip(1).step_by(2).collect();
+    assert_eq!(content, "one,two,three,four,");
 }

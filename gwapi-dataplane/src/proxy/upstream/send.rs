@@ -187,11 +187,16 @@ impl Message {
         }
     }
 
-    /// The same request once more; none where its body is not kept.
+    /// The same request once more; none where its body is not kept. From now on the body is read for this
+    /// one alone: an attempt that is over may not have let go of it.
     pub(super) fn again(&self) -> Option<Self> {
         Some(match self {
             Self::Http1(outgoing) => Self::Http1(outgoing.again()?),
-            Self::Http2(request) => Self::Http2(Box::new(twin(request)?)),
+            Self::Http2(request) => {
+                let mut twin = Box::new(twin(request)?);
+                twin.body_mut().begin();
+                Self::Http2(twin)
+            }
         })
     }
 }

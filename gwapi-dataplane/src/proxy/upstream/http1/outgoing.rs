@@ -136,10 +136,12 @@ impl Outgoing {
     /// The same request once more, for another attempt; of one that was not begun. None where its body
     /// is not kept.
     pub(in crate::proxy::upstream) fn again(&self) -> Option<Box<Self>> {
+        let mut body = self.body.again()?;
+        body.begin();
         let mut again = Box::new(Self {
             method: self.method.clone(),
             spare: HeaderMap::new(),
-            body: self.body.again()?,
+            body,
             framing: self.framing,
             gathered: self.gathered.clone(),
             gathered_sent: 0,
