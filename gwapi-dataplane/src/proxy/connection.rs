@@ -18,7 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, Turn};
 use super::frame_joiner::JoinedFrames;
 use super::head_timer::{Arrival, HeadTimer};
-use super::io::{ClientIo, OpenEnd};
+use super::io::{ClientIo, OpenEnd, Unread};
 use super::rarely::rarely;
 use super::request;
 use super::service::{self, StreamReset};
@@ -101,6 +101,8 @@ pub(super) struct Connection {
     pub(super) congestion: Congestion,
     /// Whether its end would be taken for that of a response.
     pub(super) open_end: OpenEnd,
+    /// Whether its client may send more than anybody reads.
+    pub(super) unread: Unread,
     listener: Rc<CoreListener>,
     /// Time until the connection is ended gently.
     lifetime: Duration,
@@ -136,6 +138,7 @@ impl Connection {
             tls,
             congestion: io.congestion().clone(),
             open_end: io.open_end().clone(),
+            unread: io.unread().clone(),
             listener,
             lifetime,
             leaving: Cell::new(false),
@@ -321,8 +324,10 @@ impl Accepted {
         };
         let stream = match start.into_stream(config).into_fallible().await {
             Ok(stream) => stream,
-            Err((error, io)) if blames_client_certificate(&error) => {
-                linger(io).await;
+            Err((error, mut io)) if blames_client_certificate(&error) => {
+                // It may have sent a request already, and is to learn why it is refused.
+                io.unread().expect();
+                let _ = tokio::time::timeout(LAST_CALL, io.shutdown()).await;
                 return Err(Unshaken { reason: "client_certificate", error });
             }
             Err((error, _)) => return Err(Unshaken { reason: "failed", error }),
@@ -353,22 +358,6 @@ fn blames_client_certificate(error: &io::Error) -> bool {
         cause,
         Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
     )
-}
-
-/// Waits a moment for the client to close. It may have sent a request already, and a connection that is
-/// closed while that waits to be read is reset: the client would not learn why it is refused.
-async fn linger(mut io: ClientIo) {
-    const READS: usize = 32;
-    let _ = io.shutdown().await;
-    let mut rest = [0; 512];
-    let closes = async {
-        for _ in 0..READS {
-            if !matches!(io.read(&mut rest).await, Ok(1..)) {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LAST_CALL, closes).await;
 }
 
 /// A handshake that failed.
@@ -411,6 +400,8 @@ where
 {
     let limits = Rc::clone(&connection.worker.limits);
     let mut phase = connection.worker.phase();
+    // What hyper refuses it answers itself, and reads no more.
+    connection.unread.look_for();
     let served = http1::Builder::new()
         .timer(HeadTimer::new(arrival, &limits))
         .header_read_timeout(limits.idle_timeout)

@@ -26,12 +26,18 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes read ahead to tell the protocol: enough for the head of a usual request.
 const READ_AHEAD: usize = 2048;
 
+/// Bytes that are read at once to be dropped.
+const DROPPED: usize = 16 * 1024;
+
 /// Bytes that are copied into one piece to be written.
 const SHORT: usize = 4096;
 
 thread_local! {
     static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Time for a client to take the last answer and close, while it may be sending what nobody reads.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// A client's socket.
 #[derive(Debug)]
@@ -41,6 +47,10 @@ pub(super) struct ClientIo {
     arrival: Arrival,
     congestion: Congestion,
     open_end: OpenEnd,
+    unread: Unread,
+    /// Until when what still comes is read and dropped, once nothing more is written.
+    linger: Option<Pin<Box<Sleep>>>,
+    is_shut: bool,
     /// None where a write may wait for ever.
     stall_timeout: Option<Duration>,
     pace: Pace,
@@ -64,6 +74,36 @@ impl OpenEnd {
     }
 }
 
+/// Whether the client may send more than anybody reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unread(Arc<UnreadState>);
+
+#[derive(Debug, Default)]
+struct UnreadState {
+    expected: AtomicBool,
+    looked_for: AtomicBool,
+}
+
+impl Unread {
+    /// It may.
+    pub(super) fn expect(&self) {
+        self.0.expected.store(true, Ordering::Relaxed);
+    }
+
+    /// It does where something waits to be read at the end.
+    pub(super) fn look_for(&self) {
+        self.0.looked_for.store(true, Ordering::Relaxed);
+    }
+
+    fn is_expected(&self) -> bool {
+        self.0.expected.load(Ordering::Relaxed)
+    }
+
+    fn is_possible(&self) -> bool {
+        self.is_expected() || self.0.looked_for.load(Ordering::Relaxed)
+    }
+}
+
 /// A write that cannot go on.
 #[derive(Debug)]
 struct Stall {
@@ -79,6 +119,9 @@ impl ClientIo {
             arrival: Arrival::default(),
             congestion: Congestion::default(),
             open_end: OpenEnd::default(),
+            unread: Unread::default(),
+            linger: None,
+            is_shut: false,
             stall_timeout: Some(limits.write_stall_timeout),
             pace: Pace::new(limits, limits.write_stall_timeout),
             stalled: None,
@@ -98,6 +141,11 @@ impl ClientIo {
     /// Where it is noted whether an end now would be taken for that of a response.
     pub(super) fn open_end(&self) -> &OpenEnd {
         &self.open_end
+    }
+
+    /// Where it is noted whether the client may send what nobody reads.
+    pub(super) fn unread(&self) -> &Unread {
+        &self.unread
     }
 
     /// Waits for the first bytes and tells whether they begin HTTP/2. Nothing is consumed.
@@ -235,7 +283,30 @@ impl AsyncWrite for ClientIo {
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
+    /// Ends writing. A client that is still sending gets time to read what was written: a socket that is
+    /// closed with bytes unread resets the connection, and the answer is lost (RFC 9112 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let this = &mut *self;
+        if !this.is_shut {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            this.is_shut = true;
+        }
+        if !this.unread.is_possible() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [const { MaybeUninit::uninit() }; DROPPED];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        match Pin::new(&mut this.socket).poll_read(cx, &mut buffer) {
+            Poll::Pending if !this.unread.is_expected() => return Poll::Ready(Ok(())),
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                this.unread.expect();
+                // Others get their turn, whatever it sends.
+                cx.waker().wake_by_ref();
+            }
+            Poll::Ready(_) => return Poll::Ready(Ok(())),
+        }
+        let linger = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        linger.as_mut().poll(cx).map(Ok)
     }
 }

@@ -54,6 +54,9 @@ pub(super) async fn handle(
             exchange.answer(sent, &connection.worker)
         }
     };
+    if http1 && response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+        connection.unread.expect();
+    }
     if http1 && connection.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

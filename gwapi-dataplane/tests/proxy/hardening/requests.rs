@@ -1,6 +1,8 @@
 //! Requests over HTTP/1: what is refused, what is put right, what goes through as it is.
 
 use gwapi_translate::ir::Hostname;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::*;
 
@@ -544,6 +546,30 @@ async fn a_connection_that_an_answer_ends_is_said_to_end() {
         assert!(answer.contains(&format!(" {status} ")), "{name}: {answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{name}: {answer}");
         assert!(!answer.contains("keep-alive"), "{name}: {answer}");
+    }
+}
+
+/// RFC 9112 9.6: a socket that is closed with bytes unread resets the connection, and the answer is lost.
+#[tokio::test]
+async fn an_answer_reaches_a_client_that_sends_a_long_body_before_it_reads() {
+    let echo = Echo::start("a").await;
+    let proxy =
+        serve(|port| simple_with(port, echo.address, |rule| rule.matches = prefix("/here")));
+    let body = vec![b'x'; 16 * 1024 * 1024];
+    for (name, head, status) in [
+        (
+            "no route",
+            format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len()),
+            404,
+        ),
+        ("not HTTP", "POST / HTTP/1.1\r\nhost : a\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+        within(stream.write_all(head.as_bytes())).await.expect(name);
+        within(stream.write_all(&body)).await.expect(name);
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.expect(name);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
     }
 }
 
