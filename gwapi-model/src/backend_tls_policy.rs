@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
-use crate::{LocalObjectReference, NamespacedName, ObjectMeta};
+use crate::{LocalObjectReference, ObjectMeta};
 
 /// TLS towards Services: what their endpoints have to prove (BT-1 to BT-5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,33 +16,23 @@ pub struct BackendTlsPolicy {
     pub spec: BackendTlsPolicySpec,
 }
 
+const SERVICE: &str = "Service";
+
 impl BackendTlsPolicy {
     /// A policy that no endpoint satisfies, in place of one that cannot be read: whoever asked for TLS
-    /// gets no plaintext (BT-5). It is for every port of the Services among `targets`, which are kinds,
-    /// absent where they cannot be told, and names; `None` where there is no Service.
+    /// gets no plaintext (BT-5). It is for the Services among `targets`; `None` where there is none. By
+    /// `metadata` it is as old as the one that it stands in for, and goes before none that is older (BT-2).
     pub fn unsatisfiable(
-        name: &NamespacedName,
-        targets: impl IntoIterator<Item = (Option<String>, String)>,
+        metadata: ObjectMeta,
+        targets: impl IntoIterator<Item = PolicyTargetReference>,
     ) -> Option<Self> {
-        const SERVICE: &str = "Service";
         let mut target_refs: Vec<PolicyTargetReference> = Vec::new();
-        for (kind, name) in targets {
-            let is_known = target_refs.iter().any(|known| known.name == name);
-            if kind.is_none_or(|kind| kind == SERVICE) && !is_known {
-                target_refs.push(PolicyTargetReference {
-                    group: String::new(),
-                    kind: SERVICE.to_owned(),
-                    name,
-                    section_name: None,
-                });
+        for target in targets {
+            let is_service = target.group.is_empty() && target.kind == SERVICE;
+            if is_service && !target_refs.contains(&target) {
+                target_refs.push(target);
             }
         }
-        let metadata = ObjectMeta {
-            name: name.name.clone(),
-            namespace: name.namespace.clone(),
-            generation: 1,
-            ..ObjectMeta::default()
-        };
         let validation = BackendTlsValidation {
             ca_certificate_refs: Vec::new(),
             well_known_ca_certificates: None,
@@ -80,6 +70,19 @@ pub struct PolicyTargetReference {
     /// Name of a port of the Service; absent means every port (BT-2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section_name: Option<String>,
+}
+
+impl PolicyTargetReference {
+    /// As much of a target as can be read, by the texts of its fields: one whose kind is none is taken for
+    /// a Service, and one whose section is none for all of it.
+    pub fn legible(text: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        Some(Self {
+            group: text("group").unwrap_or_default(),
+            kind: text("kind").unwrap_or_else(|| SERVICE.to_owned()),
+            name: text("name")?,
+            section_name: text("sectionName"),
+        })
+    }
 }
 
 /// What endpoints have to prove (BT-3, BT-4).

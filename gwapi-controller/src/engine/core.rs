@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
-use gwapi_model::{BackendTlsPolicy, Kind, ObjectId, Resource, ResourceEvent, Resources};
+use gwapi_model::{
+    BackendTlsPolicy, Kind, NamespacedName, ObjectId, ObjectMeta, Resource, ResourceEvent,
+    Resources,
+};
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
 use gwapi_translate::wire::ResourceVersions;
@@ -246,14 +249,13 @@ impl Core {
     /// What stands in for an object that nobody could read yet and that must not be passed over: without
     /// its policy a Service would be spoken to in the clear (BT-5).
     fn stand_in(&self, id: &ObjectId, problem: &Unreadable) -> Option<Resource> {
-        let is_known = self.held.contains_key(id) || self.resources().get(id).is_some();
-        if id.kind != Kind::BackendTlsPolicy || is_known {
+        let before = self.unreadable.get(id).and_then(|before| stand_in(id, &before.problem));
+        let known = self.resources().get(id);
+        let is_readable = known.is_some() && known != before;
+        if self.held.contains_key(id) || is_readable {
             return None;
         }
-        let targets = problem.claim.targets.iter().cloned();
-        let mut policy = BackendTlsPolicy::unsatisfiable(&id.namespaced_name(), targets)?;
-        policy.metadata.generation = problem.generation;
-        Some(policy.into())
+        stand_in(id, problem)
     }
 
     fn refuse(&mut self, id: ObjectId, problem: Unreadable) {
@@ -415,6 +417,22 @@ struct Noted<'a> {
     step: &'a mut Step,
     /// Objects that could not be read and now can.
     readable: &'a mut Vec<ObjectId>,
+}
+
+fn stand_in(id: &ObjectId, problem: &Unreadable) -> Option<Resource> {
+    if id.kind != Kind::BackendTlsPolicy {
+        return None;
+    }
+    let NamespacedName { namespace, name } = id.namespaced_name();
+    let metadata = ObjectMeta {
+        name,
+        namespace,
+        creation_timestamp: problem.created,
+        generation: problem.generation,
+        ..ObjectMeta::default()
+    };
+    let targets = problem.claim.targets.iter().cloned();
+    BackendTlsPolicy::unsatisfiable(metadata, targets).map(Resource::from)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use gwapi_model::kubernetes::resource_from_json;
-use gwapi_model::{Kind, ObjectId, Resource};
+use gwapi_model::{Kind, ObjectId, PolicyTargetReference, Resource};
+use jiff::Timestamp;
 use kube::core::DynamicResourceScope;
 use kube::core::gvk::GroupVersionKind;
 use kube::discovery::ApiResource;
@@ -177,6 +178,8 @@ pub(crate) struct Observed {
 pub(crate) struct Unreadable {
     /// Generation of the spec.
     pub(crate) generation: i64,
+    /// When the object was made, where that can be read.
+    pub(crate) created: Option<Timestamp>,
     /// What is wrong, without any value of a Secret.
     pub(crate) message: String,
     /// `spec`, as far as it tells whose object this is.
@@ -190,8 +193,8 @@ pub(crate) struct Claim {
     pub(crate) name: String,
     /// `spec.parentRefs` of a route, as far as they can be read; `spec.parentRef` of a ListenerSet.
     pub(crate) parents: Vec<gwapi_model::ParentReference>,
-    /// `spec.targetRefs` of a policy, as far as they can be read: kinds and names.
-    pub(crate) targets: Vec<(Option<String>, String)>,
+    /// `spec.targetRefs` of a policy, as far as they can be read.
+    pub(crate) targets: Vec<PolicyTargetReference>,
 }
 
 impl Object {
@@ -214,13 +217,15 @@ impl Object {
             }
         }
         let generation = json["metadata"]["generation"].as_i64().unwrap_or_default();
+        let created = &json["metadata"]["creationTimestamp"];
+        let created = created.as_str().and_then(|created| created.parse().ok());
         let claim = Claim::of(kind, &json["spec"]);
         let content = resource_from_json(kind, json).map_err(|error| {
             let mut message = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {
                 message = source.to_string();
             }
-            Unreadable { generation, message, claim }
+            Unreadable { generation, created, message, claim }
         });
         Self { id, resource_version, observed, content }
     }
@@ -265,8 +270,9 @@ impl Claim {
             Kind::BackendTlsPolicy => {
                 let targets = spec["targetRefs"].as_array().into_iter().flatten();
                 let targets = targets.filter_map(|target| {
-                    let text = |field: &str| target[field].as_str().map(str::to_owned);
-                    Some((text("kind"), text("name")?))
+                    PolicyTargetReference::legible(|field| {
+                        target[field].as_str().map(str::to_owned)
+                    })
                 });
                 Self { targets: targets.collect(), ..Self::default() }
             }

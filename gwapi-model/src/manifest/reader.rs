@@ -16,7 +16,8 @@ use super::tree::{Document, Documents, Fault};
 use super::{ForeignObject, Located, Manifest, Problem, Severity};
 use crate::validate::validate;
 use crate::{
-    BackendTlsPolicy, GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName, ObjectId, Resource,
+    BackendTlsPolicy, GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName, ObjectId, ObjectMeta,
+    PolicyTargetReference, Resource,
 };
 
 /// Reads all documents of a text.
@@ -193,11 +194,20 @@ impl<'t> TextReader<'t> {
         let Some(targets) = node.find(&["spec", "targetRefs"]).and_then(Node::items) else {
             return;
         };
+        let text = |node: &Node<'_>| node.text().map(str::to_owned);
         let targets = targets.iter().filter_map(|target| {
-            let text = |field| target.get(field).and_then(Node::text).map(str::to_owned);
-            Some((text("kind"), text("name")?))
+            PolicyTargetReference::legible(|field| target.get(field).and_then(text))
         });
-        if let Some(policy) = BackendTlsPolicy::unsatisfiable(&id.namespaced_name(), targets) {
+        let created = node.find(&["metadata", "creationTimestamp"]).and_then(Node::text);
+        let NamespacedName { namespace, name } = id.namespaced_name();
+        let metadata = ObjectMeta {
+            name,
+            namespace,
+            creation_timestamp: created.and_then(|created| created.parse().ok()),
+            generation: 1,
+            ..ObjectMeta::default()
+        };
+        if let Some(policy) = BackendTlsPolicy::unsatisfiable(metadata, targets) {
             let position = self.positions.at(node.span.start);
             self.manifest.stand_ins.push(Located { resource: policy.into(), position });
         }

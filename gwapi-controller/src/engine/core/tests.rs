@@ -360,6 +360,45 @@ fn a_policy_that_could_never_be_read_has_something_to_stand_in_for_it() {
 }
 
 #[test]
+fn what_stands_in_for_a_policy_is_as_old_as_it_and_for_the_ports_that_it_was_for() {
+    let policy = |generation: i64, service: &str| {
+        let json = json!({
+            "metadata": {
+                "name": "web", "namespace": "default", "generation": generation,
+                "creationTimestamp": "2026-01-31T12:00:00Z",
+            },
+            "spec": {
+                "targetRefs": [
+                    {"group": "", "kind": "Service", "name": service, "sectionName": "https"},
+                    {"group": "example.com", "kind": "Service", "name": "other"},
+                ],
+                "validation": 7,
+            },
+        });
+        let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+        Object::read(Kind::BackendTlsPolicy, raw, "gwapi")
+    };
+    let id = ObjectId::new(Kind::BackendTlsPolicy, "default", "web");
+    let mut test = Test::live(&[]);
+    // What stands in for one version is none that is kept when the next one cannot be read either.
+    for (generation, service) in [(1, "web"), (2, "api")] {
+        test.apply(policy(generation, service));
+        let Some(Resource::BackendTlsPolicy(policy)) = test.core.resources().get(&id) else {
+            panic!("nothing stands in for the policy")
+        };
+        let targets: Vec<_> = policy
+            .spec
+            .target_refs
+            .iter()
+            .map(|target| (&*target.name, target.section_name.as_deref()))
+            .collect();
+        assert_eq!(targets, [(service, Some("https"))]);
+        assert_eq!(policy.metadata.generation, generation);
+        assert_eq!(policy.metadata.creation_timestamp, "2026-01-31T12:00:00Z".parse().ok());
+    }
+}
+
+#[test]
 fn a_route_that_cannot_be_read_is_refused_by_the_gateways_of_ours_that_it_names() {
     let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
     let json = json!({
