@@ -12,8 +12,6 @@ use super::forwarded::{
 };
 use super::present::Present;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
 /// Fields that mean the whole way, whatever `Connection` says: a client must not be able to strip
 /// what the proxy vouches for.
 const END_TO_END: [HeaderName; 8] = [
@@ -47,14 +45,7 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 /// Whether a backend that reads `_` for `-` would take a field of this name for one that frames the
 /// message, belongs to its connection, or is vouched for by the proxy.
 pub(super) fn is_disguised(name: &str) -> bool {
-    name.contains('_') && {
-        let plain = name.replace('_', "-");
-        let same = |field: &HeaderName| field.as_str() == plain;
-        let connection = [CONNECTION, KEEP_ALIVE, TE, TRANSFER_ENCODING, UPGRADE, EXPECT];
-        END_TO_END.iter().chain(&connection).any(same)
-            || plain.starts_with("proxy-")
-            || plain.starts_with("x-forwarded-")
-    }
+    name.contains('_') && Present::named(&name.replace('_', "-")) != Present::default()
 }
 
 /// Removes what belongs to the connection that a request came on (RFC 9110 7.6.1), and what the

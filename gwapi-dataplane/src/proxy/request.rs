@@ -405,6 +405,7 @@ mod tests {
             let request =
                 request.header("x_forwarded-for", "6.6.6.6").header("x_real_ip", "6.6.6.6");
             let request = request.header("content_length", "1").header("proxy_x", "1");
+            let request = request.header("client_cert", ":x:").header("client-cert_chain", ":x:");
             head(request).headers
         };
         let names = |policy| {
