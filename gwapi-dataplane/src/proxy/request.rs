@@ -80,7 +80,10 @@ const FIELD_BYTES: usize = 128;
 /// (RFC 9113 8.1.1).
 pub(super) fn http2_head_bytes<B>(request: &http::Request<B>) -> Option<usize> {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let mut bytes = request.uri().path().len();
+    let part = |length: Option<usize>| length.unwrap_or_default();
+    let uri = request.uri();
+    let mut bytes = part(uri.path_and_query().map(|target| target.as_str().len()))
+        + part(uri.authority().map(|authority| authority.as_str().len()));
     for (name, value) in request.headers() {
         let value = value.as_bytes();
         // RFC 9113 8.2.1: no white space around values. An endpoint would read another value.
@@ -396,6 +399,14 @@ mod tests {
         assert_eq!(reply(get().uri(long)), LocalReply::UriTooLong);
         let many = (0..100).fold(get(), |request, n| request.header(format!("x-{n}"), "1"));
         assert_eq!(reply(many), LocalReply::TooManyHeaders);
+    }
+
+    #[test]
+    fn all_of_a_head_counts_over_http2() {
+        let request = http::Request::get("http://a.example/path?query").header("x", "value");
+        let bytes = http2_head_bytes(&request.body(()).expect("a request"));
+        let expected = "a.example".len() + "/path?query".len() + "xvalue".len() + FIELD_BYTES;
+        assert_eq!(bytes, Some(expected));
     }
 
     #[test]
