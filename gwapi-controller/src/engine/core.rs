@@ -109,6 +109,13 @@ impl Core {
         &self.translator
     }
 
+    /// Whether everything that may have proxies is known: what no Gateway asks for has no use then.
+    /// Nobody can tell what a Gateway asks for that cannot be read.
+    pub(crate) fn knows_all_gateways(&self) -> bool {
+        let mut unreadable = self.unreadable.keys();
+        self.progress.obstacles().is_empty() && !unreadable.any(|id| id.kind == Kind::Gateway)
+    }
+
     /// The status of every object that we have something to say about.
     pub(crate) fn statuses(&self) -> BTreeMap<ObjectId, Option<Status>> {
         let known = self.translator.translation().status.iter();

@@ -303,7 +303,7 @@ impl Engine {
             self.surroundings.status.complete();
         }
         // A cluster whose Gateways cannot be seen is no reason to take down what runs for them.
-        if !leading.is_synced && self.core.progress().obstacles().is_empty() {
+        if !leading.is_synced && self.core.knows_all_gateways() {
             leading.is_synced = true;
             leading.provisioner.synced();
         }

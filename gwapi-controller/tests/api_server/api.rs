@@ -187,6 +187,7 @@ fn resource(kind: &str) -> ApiResource {
         "GatewayClass" => ("gateway.networking.k8s.io", "gatewayclasses"),
         "Gateway" => ("gateway.networking.k8s.io", "gateways"),
         "HTTPRoute" => ("gateway.networking.k8s.io", "httproutes"),
+        "Deployment" => ("apps", "deployments"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "customresourcedefinitions"),
         "Lease" => ("coordination.k8s.io", "leases"),
         "Namespace" => ("", "namespaces"),

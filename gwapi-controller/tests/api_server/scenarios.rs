@@ -26,6 +26,7 @@ scenarios! {
     of_two_replicas_one_writes_and_the_other_takes_over_at_once,
     namespaces_that_are_not_watched_do_not_exist,
     a_broken_object_is_told_of_and_the_rest_goes_on,
+    a_gateway_that_cannot_be_read_keeps_what_runs_for_it_over_a_restart,
     a_second_start_over_many_routes_writes_nothing,
     an_api_server_that_is_killed_is_caught_up_with,
     whoever_hears_nothing_stops_to_lead_and_leads_again_afterwards,
@@ -262,19 +263,13 @@ async fn namespaces_that_are_not_watched_do_not_exist(api: Api) {
 async fn a_broken_object_is_told_of_and_the_rest_goes_on(api: Api) {
     let namespace = api.namespace("broken").await;
     let name = "httproutes.gateway.networking.k8s.io";
-    let crd = api.kind("CustomResourceDefinition", "").get(name).await.expect("a CRD");
-    // A CRD that lets everything pass, as one of a later version may.
-    let mut loose = crd.data["spec"].clone();
-    for version in loose["versions"].as_array_mut().expect("versions") {
-        version["schema"]["openAPIV3Schema"]["properties"]["spec"] =
-            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    }
+    let (strict, loose) = strict_and_loose(&api, name).await;
     api.apply(class("one", CONTROLLER)).await;
     api.apply(gateway(&namespace, "web", "one")).await;
     let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
     api.apply(route(&namespace, "shop", "web")).await;
     accepted(&api, &namespace, "shop", CONTROLLER).await;
-    api.patch("CustomResourceDefinition", "", name, json!({"spec": loose})).await;
+    api.patch("CustomResourceDefinition", "", name, loose).await;
 
     let broken = json!({"spec": {"rules": "many"}});
     api.patch_when_valid("HTTPRoute", &namespace, "shop", broken).await;
@@ -294,7 +289,48 @@ async fn a_broken_object_is_told_of_and_the_rest_goes_on(api: Api) {
     running.until_count("gwapi_controller_objects_unreadable", &[], 1).await;
     api.delete("HTTPRoute", &namespace, "shop").await;
     running.until("/metrics", |_, body| body.contains("objects_unreadable 0")).await;
+    api.patch("CustomResourceDefinition", "", name, strict).await;
+    running.stop().await;
+}
+
+/// A CRD as it is, and as one that lets everything pass, which one of a later version may.
+async fn strict_and_loose(api: &Api, name: &str) -> (Value, Value) {
+    let crd = api.kind("CustomResourceDefinition", "").get(name).await.expect("a CRD");
     let strict = json!({"spec": crd.data["spec"]});
+    let mut loose = strict.clone();
+    for version in loose["spec"]["versions"].as_array_mut().expect("versions") {
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"] =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    }
+    (strict, loose)
+}
+
+async fn a_gateway_that_cannot_be_read_keeps_what_runs_for_it_over_a_restart(api: Api) {
+    let namespace = api.namespace("unread").await;
+    let name = "gateways.gateway.networking.k8s.io";
+    let (strict, loose) = strict_and_loose(&api, name).await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let is_made = |deployment: Option<&Value>| deployment.is_some();
+    let made = api.until("Deployment", &namespace, "web-one", is_made).await;
+    running.stop().await;
+
+    api.patch("CustomResourceDefinition", "", name, loose).await;
+    let broken = json!({"spec": {"listeners": "many"}});
+    api.patch_when_valid("Gateway", &namespace, "web", broken).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    running.until_count("gwapi_controller_objects_unreadable", &[], 1).await;
+    // What is made for this one comes after what had to go.
+    api.apply(gateway(&namespace, "more", "one")).await;
+    api.until("Deployment", &namespace, "more-one", is_made).await;
+    let now = api.until("Deployment", &namespace, "web-one", is_made).await;
+    let uid = |it: &Option<Value>| it.as_ref().map(|it| it["metadata"]["uid"].clone());
+    assert_eq!(uid(&now), uid(&made));
+    assert_eq!(now.expect("it is there")["metadata"]["deletionTimestamp"], Value::Null);
+
+    api.delete("Gateway", &namespace, "web").await;
+    api.until("Deployment", &namespace, "web-one", |it| it.is_none()).await;
     api.patch("CustomResourceDefinition", "", name, strict).await;
     running.stop().await;
 }
