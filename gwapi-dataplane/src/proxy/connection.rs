@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gwapi_translate::ir::{GatewayId, Listener, ListenerKey};
+use gwapi_translate::ir::{GatewayId, Listener, ListenerKey, ListenerProtocol};
 use http::Version;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -345,7 +345,9 @@ impl Accepted {
         let gateway = &port.gateway;
         let listener =
             gateway.table.listener_for_sni(self.socket.port(), server_name.as_deref())?;
-        let state = gateway.listeners.get(&listener.key)?;
+        // It may be for TLSRoutes since the connection came; what is inside then is no HTTP.
+        let is_https = matches!(listener.protocol, ListenerProtocol::Https { .. });
+        let state = gateway.listeners.get(&listener.key).filter(|_| is_https)?;
         let config = Arc::clone(state.tls.as_ref()?);
         Some((state.clone(), config))
     }

@@ -1,9 +1,9 @@
 //! TLSRoutes: the server name chooses, and TLS ends here or there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_model::RouteKind;
 use gwapi_translate::ir::{
     Backend, BackendKey, BackendProtocol, BackendTls, BackendTrust, HttpRule, IrResource,
@@ -296,6 +296,31 @@ async fn https_and_both_modes_of_tls_share_a_port_by_server_name() {
         let mut client = Client::over(stream.expect("TLS")).await;
         assert_eq!(client.get("web.example", "/").await.endpoint(), "w");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_is_not_taken_for_http_once_its_name_is_a_tls_routes() {
+    let certificate = certificate_for(&["a.example"]);
+    let endpoint = greeting("a").await;
+    let resources = |listener| {
+        let mut resources = tcp_backend("app", &[endpoint.address]);
+        resources.push(ir_listener(listener));
+        resources.push(ir_stream(tls_rule("app", &["a.example"], to("app"))));
+        resources.push(certificate.secret("c"));
+        resources
+    };
+    let https = |port| https_listener("web", port, Some("a.example"), &["c"]);
+    let (ip, builder) = (IpAddr::from([127, 0, 0, 1]), ProxyBuilder::new());
+    let mut proxy = serve_on_cores(1, ip, &builder, |port| resources(https(port)));
+    let stream = connect(proxy.address).await;
+    // The one that came before it has been accepted by then.
+    tls(proxy.address, "a.example", &[&certificate], &[]).await.expect("a handshake");
+    let ends = terminate_listener("web", proxy.address.port(), Some("a.example"), "c");
+    proxy.set(resources(ends));
+    let connector = tokio_rustls::TlsConnector::from(tls_config(&[&certificate], &[]));
+    let name = ServerName::try_from("a.example").expect("it is a name");
+    within(connector.connect(name, stream)).await.expect_err("it ends before there is a session");
+    assert_eq!(greeted(proxy.address, "a.example", &[&certificate]).await, "a");
 }
 
 /// A backend whose endpoint has to prove that it is `inner.example`.
