@@ -201,6 +201,17 @@ fn a_demo_answers_for_tcp_beside_udp_and_tells_of_the_rest() {
 }
 
 #[test]
+fn ports_without_names_show_no_hostnames() {
+    let manifests = dns(53);
+    let text = stdout(&gwapi(&["status", manifests.path().to_str().expect("text")]));
+    for row in ["tcp://", "udp://"] {
+        let row = text.lines().find(|line| line.contains(row)).expect("a row");
+        let cells: Vec<_> = row.split_whitespace().skip(2).take(2).collect();
+        assert_eq!(cells, ["1", "Accepted,"], "{text}");
+    }
+}
+
+#[test]
 fn a_service_without_endpoints_is_told_once() {
     let manifests = Manifests::new(&[(
         "tls.yaml",

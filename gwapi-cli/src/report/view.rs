@@ -228,6 +228,9 @@ fn gateway_view(
             Protocol::Http | Protocol::Other(_) => "http",
         };
         let hostname = spec.hostname.as_deref().map(Hostname::parse);
+        // A port of bytes or datagrams knows no hosts.
+        let names_hosts = !matches!(spec.protocol, Protocol::Tcp | Protocol::Udp);
+        let rules = rules.get(&key).filter(|_| names_hosts);
         ListenerView {
             name: spec.name.clone(),
             listener_set: set.map(ToString::to_string),
@@ -236,10 +239,7 @@ fn gateway_view(
             served: reason.is_none(),
             reason,
             urls: urls(scheme, &addresses),
-            hostnames: hostnames(
-                hostname.as_ref(),
-                rules.get(&key).map(Vec::as_slice).unwrap_or_default(),
-            ),
+            hostnames: hostnames(hostname.as_ref(), rules.map(Vec::as_slice).unwrap_or_default()),
             attached_routes: own.map_or(0, |own| own.attached_routes),
         }
     });
