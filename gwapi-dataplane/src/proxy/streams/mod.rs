@@ -93,7 +93,8 @@ pub(super) async fn serve_tls(
         }
         // Without a way there is no handshake either.
         (Err(lost), Ending::Here(_)) => Err(account.lose(lost)),
-        (way, Ending::Here(config)) => {
+        (Ok(way), Ending::Here(config)) => {
+            account.rule = Some(Rc::clone(&way.rule));
             let mut failed = |reason| {
                 account.ended = reason;
                 failed(reason);
@@ -108,7 +109,7 @@ pub(super) async fn serve_tls(
                 failed(if timed_out { "timeout" } else { "failed" });
             })?;
             // Inside TLS a client sees by itself that what it got is not all: it has an end of its own.
-            carry(account, stream, None, way, EndpointTls::AsAsked).await
+            carry(account, stream, None, Ok(way), EndpointTls::AsAsked).await
         }
     }
 }
