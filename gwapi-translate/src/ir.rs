@@ -61,10 +61,10 @@ keys! {
     ListenerKey;
     /// Key of an [`HttpRule`]: `namespace/route/rule`, where `rule` is the rule's name, or a hash
     /// of its matches with a counter: never its position alone. Before the rule of a GRPCRoute
-    /// stands `~grpc/`, and that of a [`StreamRule`] is `~tls`, `~tcp` or `~udp`.
+    /// stands `~grpc/`, and that of a [`StreamRule`] is `~tls`, `~through`, `~tcp` or `~udp`.
     RuleKey;
     /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`. A Service port that
-    /// other routes than HTTPRoutes refer to is another backend, with `/grpc`, `/tls`, `/tcp` or
+    /// other routes than HTTPRoutes refer to is another backend, with `/grpc`, `/tls`, `/through`, `/tcp` or
     /// `/udp` behind.
     BackendKey;
     /// Key of a [`Certificate`]: `namespace/secret`.
