@@ -1,7 +1,7 @@
 //! What objects are, and what is wrong with them.
 
 use gwapi_model::Resource;
-use gwapi_model::manifest::{Position, Severity, parse};
+use gwapi_model::manifest::{Located, Position, Severity, parse};
 
 use super::{GATEWAY, ROUTE, SERVICE, check, help, objects, refused};
 
@@ -557,4 +557,22 @@ fn item(document: &str) -> String {
     let mut lines = document.lines();
     let first = lines.next().map(|line| format!("- {line}\n")).unwrap_or_default();
     first + &lines.map(|line| format!("  {line}\n")).collect::<String>()
+}
+
+#[test]
+fn what_stands_in_for_a_policy_is_as_old_as_it_and_for_the_same_ports() {
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n\
+                metadata: {name: web, namespace: shop, creationTimestamp: '2026-01-31T12:00:00Z'}\n\
+                spec:\n  targetRefs:\n  - {group: '', kind: Service, name: web, sectionName: https}\n  \
+                - {group: example.com, kind: Service, name: other}\n  - {name: api}\n  validation: 7\n";
+    let manifest = parse("policy.yaml", text);
+    let [Located { resource: Resource::BackendTlsPolicy(policy), .. }] = &*manifest.stand_ins
+    else {
+        panic!("one policy: {:?}", manifest.stand_ins)
+    };
+    assert_eq!((&*policy.metadata.namespace, &*policy.metadata.name), ("shop", "web"));
+    assert_eq!(policy.metadata.creation_timestamp, "2026-01-31T12:00:00Z".parse().ok());
+    let targets = policy.spec.target_refs.iter();
+    let targets: Vec<_> = targets.map(|it| (&*it.name, it.section_name.as_deref())).collect();
+    assert_eq!(targets, [("web", Some("https")), ("api", None)]);
 }
