@@ -274,8 +274,24 @@ fn source_of(sources: &[Source], id: &ObjectId) -> Source {
     sources.iter().find(|source| source.holds(id)).cloned().unwrap_or_else(unwatched)
 }
 
+/// Whether an object may have this name. Whoever refers to an object may write any: one that is no name
+/// makes no request, or another one.
+fn is_name(name: &str) -> bool {
+    let is_end = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(is_end)
+            && bytes.last().is_some_and(is_end)
+            && bytes.iter().all(|byte| is_end(byte) || *byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// Reads an object, as often as it takes to get an answer.
 async fn read(client: Client, turns: Arc<Semaphore>, id: ObjectId) -> (ObjectId, Read) {
+    if !is_name(&id.name) || !is_name(&id.namespace) {
+        return (id, Read::Missing);
+    }
     let resource = api_resource(id.kind, "v1");
     let api: Api<RawObject<false>> = Api::namespaced_with(client, &id.namespace, &resource);
     let mut backoff = DefaultBackoff::default();
@@ -342,6 +358,30 @@ mod tests {
             });
             Client::new(service, "default")
         }
+    }
+
+    /// As long as it is not known, nothing is given out after a restart.
+    #[tokio::test(start_paused = true)]
+    async fn what_has_a_name_that_no_object_can_have_is_missing_and_not_asked_for() {
+        let asked = Arc::new(Asked::default());
+        let (references, wanted) = mpsc::unbounded_channel();
+        let (observations, mut observed) = mpsc::channel(10);
+        let watch =
+            ReferencedWatch { client: asked.client(), sources: Vec::new(), wanted, observations };
+        let running = tokio::spawn(watch.run());
+        let names = ["a b", "x?watch=true", "../y", "UPPER", ".", "a..b", "-a"];
+        for name in names {
+            let id = ObjectId::new(Kind::Secret, "shop", name);
+            references.send(Reference::Added(id.clone())).expect("it listens");
+            let told = observed.recv().await.expect("it runs");
+            assert!(
+                matches!(&told, Observation::Fetched(_, known, None) if *known == id),
+                "{told:?}"
+            );
+        }
+        assert!(asked.times.lock().expect("no panic").is_empty());
+        assert!(is_name("a-1.example") && is_name("x"));
+        running.abort();
     }
 
     #[tokio::test(start_paused = true)]
