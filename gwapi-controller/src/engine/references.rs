@@ -3,19 +3,21 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gwapi_model::{Kind, ObjectId, Resource};
+use gwapi_model::{Kind, NamespacedName, ObjectId, Resource};
 use gwapi_translate::references;
 
 use crate::watch::Reference;
 
 /// References of all objects of ours, and how many there are to each object.
 ///
-/// What a Gateway of another controller refers to is none of our business: its references count from
-/// the moment when its class is one of ours.
+/// What a Gateway of another controller refers to is none of our business: its references, and those of
+/// ListenerSets that name it, count from the moment when its class is one of ours.
 #[derive(Debug)]
 pub(super) struct References {
     controller_name: String,
     classes: BTreeSet<Arc<str>>,
+    /// The class of each Gateway.
+    gateways: HashMap<NamespacedName, Arc<str>>,
     owners: HashMap<ObjectId, Owner>,
     users: HashMap<ObjectId, usize>,
     /// Objects that are known as they are, were it only that they do not exist.
@@ -24,10 +26,20 @@ pub(super) struct References {
 
 #[derive(Debug)]
 struct Owner {
-    /// The class on which it depends whether it is ours; none where it always is.
-    class: Option<Arc<str>>,
+    depends_on: DependsOn,
     /// What it refers to.
     targets: Vec<ObjectId>,
+}
+
+/// What decides whether an object is ours.
+#[derive(Debug, PartialEq, Eq)]
+enum DependsOn {
+    /// It always is.
+    Nothing,
+    /// Its class.
+    Class(Arc<str>),
+    /// The Gateway that it names, if it names one.
+    Gateway(Option<NamespacedName>),
 }
 
 impl References {
@@ -36,6 +48,7 @@ impl References {
         Self {
             controller_name: controller_name.to_owned(),
             classes: BTreeSet::new(),
+            gateways: HashMap::new(),
             owners: HashMap::new(),
             users: HashMap::new(),
             loaded: BTreeSet::new(),
@@ -65,18 +78,31 @@ impl References {
         targets.extend(references(resource));
         targets.sort();
         targets.dedup();
-        let class = match resource {
-            Resource::Gateway(gateway) => Some(gateway.spec.gateway_class_name.as_str().into()),
-            _ => None,
+        let depends_on = match resource {
+            Resource::Gateway(gateway) => {
+                DependsOn::Class(gateway.spec.gateway_class_name.as_str().into())
+            }
+            Resource::ListenerSet(set) => DependsOn::Gateway(set.gateway()),
+            _ => DependsOn::Nothing,
         };
-        let owner = (!targets.is_empty()).then_some(Owner { class, targets });
-        self.replace(id, owner)
+        let mut changes = Vec::new();
+        if let DependsOn::Class(class) = &depends_on {
+            changes = self.set_gateway(id.namespaced_name(), Some(class.clone()));
+        }
+        let owner = (!targets.is_empty()).then_some(Owner { depends_on, targets });
+        changes.extend(self.replace(id, owner));
+        changes
     }
 
     /// An object is gone.
     pub(super) fn remove(&mut self, id: &ObjectId) -> Vec<Reference> {
         match id.kind {
             Kind::GatewayClass => self.set_class(&id.name, false),
+            Kind::Gateway => {
+                let mut changes = self.set_gateway(id.namespaced_name(), None);
+                changes.extend(self.replace(id.clone(), None));
+                changes
+            }
             _ => self.replace(id.clone(), None),
         }
     }
@@ -90,7 +116,8 @@ impl References {
         is_used
     }
 
-    /// Whether everything is known that an object refers to; for a class, all of its Gateways.
+    /// Whether everything is known that an object refers to; for a Gateway, with its ListenerSets, and for a
+    /// class, with all of its Gateways.
     pub(super) fn is_loaded(&self, id: &ObjectId) -> bool {
         let is_known = |owner: &Owner| {
             !self.is_ours(owner) || owner.targets.iter().all(|target| self.loaded.contains(target))
@@ -99,8 +126,13 @@ impl References {
             Kind::GatewayClass => self
                 .owners
                 .values()
-                .filter(|owner| owner.class.as_ref() == Some(&id.name))
+                .filter(|owner| self.class(owner) == Some(&id.name))
                 .all(is_known),
+            Kind::Gateway => {
+                let gateway = DependsOn::Gateway(Some(id.namespaced_name()));
+                let mut sets = self.owners.values().filter(|owner| owner.depends_on == gateway);
+                self.owners.get(id).is_none_or(is_known) && sets.all(is_known)
+            }
             _ => self.owners.get(id).is_none_or(is_known),
         }
     }
@@ -110,15 +142,44 @@ impl References {
         self.users.len() == self.loaded.len()
     }
 
+    /// The class on which it depends whether an object is ours, as far as it is known.
+    fn class<'a>(&'a self, owner: &'a Owner) -> Option<&'a Arc<str>> {
+        match &owner.depends_on {
+            DependsOn::Nothing => None,
+            DependsOn::Class(class) => Some(class),
+            DependsOn::Gateway(gateway) => self.gateways.get(gateway.as_ref()?),
+        }
+    }
+
     fn is_ours(&self, owner: &Owner) -> bool {
-        owner.class.as_ref().is_none_or(|class| self.classes.contains(class))
+        owner.depends_on == DependsOn::Nothing
+            || self.class(owner).is_some_and(|class| self.classes.contains(class))
+    }
+
+    /// A Gateway has this class now; none where it is gone.
+    fn set_gateway(&mut self, id: NamespacedName, class: Option<Arc<str>>) -> Vec<Reference> {
+        let is_one_of_ours =
+            |class: Option<&Arc<str>>| class.is_some_and(|class| self.classes.contains(class));
+        let before = is_one_of_ours(self.gateways.get(&id));
+        let now = is_one_of_ours(class.as_ref());
+        match class {
+            Some(class) => self.gateways.insert(id.clone(), class),
+            None => self.gateways.remove(&id),
+        };
+        if before == now {
+            return Vec::new();
+        }
+        let gateway = DependsOn::Gateway(Some(id));
+        let sets = self.owners.values().filter(|owner| owner.depends_on == gateway);
+        let targets = sets.flat_map(|owner| owner.targets.iter().cloned()).collect();
+        if now { self.acquire(targets) } else { self.release(targets) }
     }
 
     fn set_class(&mut self, class: &Arc<str>, is_ours: bool) -> Vec<Reference> {
         if self.classes.contains(class) == is_ours {
             return Vec::new();
         }
-        let owners = self.owners.values().filter(|owner| owner.class.as_ref() == Some(class));
+        let owners = self.owners.values().filter(|owner| self.class(owner) == Some(class));
         let targets: Vec<ObjectId> =
             owners.flat_map(|owner| owner.targets.iter().cloned()).collect();
         if is_ours {
@@ -222,6 +283,37 @@ mod tests {
         assert!(references.is_loaded(&ours.id()));
         assert_eq!(references.set(&gateway("theirs", &["a"])), [Reference::Removed(secret("a"))]);
         assert!(!references.load(&secret("a")), "it was forgotten");
+    }
+
+    #[test]
+    fn what_listener_sets_refer_to_is_wanted_while_their_gateway_is_ours() {
+        let set = |parent: &str| {
+            let text = format!(
+                "{{apiVersion: gateway.networking.k8s.io/v1, kind: ListenerSet, \
+                 metadata: {{name: more}}, spec: {{parentRef: {{name: {parent}}}, listeners: \
+                 [{{name: https, port: 443, protocol: HTTPS, \
+                 tls: {{certificateRefs: [{{name: b}}]}}}}]}}}}"
+            );
+            objects(&text).remove(0)
+        };
+        let mut references = References::new(CONTROLLER_NAME);
+        let ours = class("gwapi", CONTROLLER_NAME);
+        assert_eq!(references.set(&set("web")), []);
+        assert_eq!(references.set(&ours), []);
+        let web = gateway("gwapi", &["a"]);
+        let added = ["b", "a"].map(|name| Reference::Added(secret(name)));
+        assert_eq!(references.set(&web), added);
+        references.load(&secret("a"));
+        assert!(!references.is_loaded(&web.id()), "it is not known what its set refers to");
+        references.load(&secret("b"));
+        assert!(references.is_loaded(&web.id()) && references.is_loaded(&ours.id()));
+        assert_eq!(references.set(&set("other")), [Reference::Removed(secret("b"))]);
+        assert_eq!(references.set(&set("web")), [Reference::Added(secret("b"))]);
+        let removed = ["b", "a"].map(|name| Reference::Removed(secret(name)));
+        assert_eq!(references.remove(&web.id()), removed);
+        assert!(references.are_all_loaded());
+        references.set(&web);
+        assert_eq!(references.remove(&ours.id()).len(), 2);
     }
 
     #[test]
