@@ -110,10 +110,16 @@ impl Core {
     }
 
     /// Whether everything that may have proxies is known: what no Gateway asks for has no use then.
-    /// Nobody can tell what a Gateway asks for that cannot be read.
+    /// Nobody can tell what a Gateway asks for that cannot be read, unless it is of another controller's class.
     pub(crate) fn knows_all_gateways(&self) -> bool {
-        let mut unreadable = self.unreadable.keys();
-        self.progress.obstacles().is_empty() && !unreadable.any(|id| id.kind == Kind::Gateway)
+        let controller_name = &self.translator.options().controller_name;
+        let is_anothers = |broken: &Broken| {
+            let class = NamespacedName::new("", broken.problem.claim.name.as_str());
+            let class = self.resources().gateway_classes.get(&class);
+            class.is_some_and(|class| class.spec.controller_name != *controller_name)
+        };
+        let gateways = self.unreadable.iter().filter(|(id, _)| id.kind == Kind::Gateway);
+        self.progress.obstacles().is_empty() && gateways.map(|(_, broken)| broken).all(is_anothers)
     }
 
     /// The status of every object that we have something to say about.
@@ -247,7 +253,7 @@ impl Core {
                 self.admit(resource, now, noted);
             }
             Err(problem) => {
-                noted.events.extend(self.stand_in(&object.id, &problem).map(ResourceEvent::Apply));
+                noted.events.extend(self.stand_in(&object.id, &problem));
                 self.refuse(object.id, problem);
             }
         }
@@ -255,14 +261,18 @@ impl Core {
 
     /// What stands in for an object that nobody could read yet and that must not be passed over: without
     /// its policy a Service would be spoken to in the clear (BT-5).
-    fn stand_in(&self, id: &ObjectId, problem: &Unreadable) -> Option<Resource> {
+    fn stand_in(&self, id: &ObjectId, problem: &Unreadable) -> Option<ResourceEvent> {
         let before = self.unreadable.get(id).and_then(|before| stand_in(id, &before.problem));
         let known = self.resources().get(id);
         let is_readable = known.is_some() && known != before;
         if self.held.contains_key(id) || is_readable {
             return None;
         }
-        stand_in(id, problem)
+        match stand_in(id, problem) {
+            Some(resource) => Some(ResourceEvent::Apply(resource)),
+            // This version is for no Service, as far as it can be read.
+            None => known.map(|_| ResourceEvent::Delete(id.clone())),
+        }
     }
 
     fn refuse(&mut self, id: ObjectId, problem: Unreadable) {

@@ -369,7 +369,8 @@ fn what_stands_in_for_a_policy_is_as_old_as_it_and_for_the_ports_that_it_was_for
             },
             "spec": {
                 "targetRefs": [
-                    {"group": "", "kind": "Service", "name": service, "sectionName": "https"},
+                    {"group": "", "kind": if service.is_empty() { "Other" } else { "Service" },
+                     "name": service, "sectionName": "https"},
                     {"group": "example.com", "kind": "Service", "name": "other"},
                 ],
                 "validation": 7,
@@ -380,9 +381,14 @@ fn what_stands_in_for_a_policy_is_as_old_as_it_and_for_the_ports_that_it_was_for
     };
     let id = ObjectId::new(Kind::BackendTlsPolicy, "default", "web");
     let mut test = Test::live(&[]);
-    // What stands in for one version is none that is kept when the next one cannot be read either.
-    for (generation, service) in [(1, "web"), (2, "api")] {
+    // What stands in for one version is none that is kept when the next one cannot be read either, not even
+    // where one in between names no Service.
+    for (generation, service) in [(1, "web"), (2, ""), (3, "api")] {
         test.apply(policy(generation, service));
+        if service.is_empty() {
+            assert_eq!(test.core.resources().get(&id), None);
+            continue;
+        }
         let Some(Resource::BackendTlsPolicy(policy)) = test.core.resources().get(&id) else {
             panic!("nothing stands in for the policy")
         };
