@@ -118,6 +118,7 @@ fn what_controllers_of_kubernetes_write_is_not_set_from_infrastructure() {
 #[test]
 fn labels_and_annotations_that_give_pods_and_accounts_more_than_a_gateway_may_are_not_set() {
     let dangerous = [
+        "admission.datadoghq.com/java-lib.custom-image",
         "azure.workload.identity/client-id",
         "cdi.k8s.io/gpu",
         "cni.projectcalico.org/ipAddrs",
@@ -143,12 +144,15 @@ fn labels_and_annotations_that_give_pods_and_accounts_more_than_a_gateway_may_ar
         "kubernetes.io/config.mirror",
         "local.image-policy.k8s.io/ticket",
         "org.systemd.property.CPUWeight",
+        "proxy.istio.io/overrides",
         "run.oci.keep_original_groups",
         "seccomp.security.alpha.kubernetes.io/pod",
         "security.alpha.kubernetes.io/unsafe-sysctls",
+        "sidecar.istio.io/bootstrapOverride",
         "sidecar.istio.io/proxyImage",
         "sidecar.istio.io/userVolumeMount",
         "v1.multus-cni.io/default-network",
+        "vault.hashicorp.com/agent-image",
     ];
     let mut annotations: serde_json::Map<_, _> =
         dangerous.iter().map(|key| ((*key).to_owned(), json!("unconfined"))).collect();

@@ -66,7 +66,7 @@ fn is_owned(key: &str) -> bool {
 /// networks it is in, what is put into it on its way there, and what its ServiceAccount may do in a cloud.
 /// They are for whoever may write pods and accounts, which is more than whoever may write Gateways. Those
 /// that load balancers look for at Services are not among them.
-const POWERFUL: [&str; 22] = [
+const POWERFUL: [&str; 27] = [
     // Profiles, sysctls, devices and classes of resources.
     "security.alpha.kubernetes.io",
     "security.beta.kubernetes.io",
@@ -85,8 +85,13 @@ const POWERFUL: [&str; 22] = [
     // Images that are let in for once, and containers and volumes that others put into a pod.
     "image-policy.k8s.io",
     "inject.istio.io",
-    "config.linkerd.io",
+    "proxy.istio.io",
+    "sidecar.istio.io",
+    "linkerd.io",
     "dapr.io",
+    "consul.hashicorp.com",
+    "vault.hashicorp.com",
+    "admission.datadoghq.com",
     // What accounts and pods may do in clouds.
     "eks.amazonaws.com",
     "iam.amazonaws.com",
@@ -95,12 +100,14 @@ const POWERFUL: [&str; 22] = [
     "azure.workload.identity",
 ];
 
-/// The beginnings of such keys that are not told by their domain: runtimes write theirs in reverse, a node
-/// marks so the pods that it makes of its own files, and of what is said to those who add a sidecar the
-/// wish for none is harmless.
-const POWERFUL_BEGIN: [&str; 12] = [
+/// Keys of these domains that ask for a sidecar as it is, or for none.
+const HARMLESS: [&str; 3] =
+    ["sidecar.istio.io/inject", "linkerd.io/inject", "consul.hashicorp.com/connect-inject"];
+
+/// The beginnings of such keys that are not told by their domain: runtimes write theirs in reverse, and a node
+/// marks so the pods that it makes of its own files.
+const POWERFUL_BEGIN: [&str; 9] = [
     "com.github.containers.",
-    "consul.hashicorp.com/consul-sidecar-user-volume",
     "dev.gvisor.",
     "io.containerd.",
     "io.katacontainers.",
@@ -109,8 +116,6 @@ const POWERFUL_BEGIN: [&str; 12] = [
     "kubernetes.io/config.",
     "org.systemd.property.",
     "run.oci.",
-    "sidecar.istio.io/proxyImage",
-    "sidecar.istio.io/userVolume",
 ];
 
 /// Whether a label or annotation gives a pod or a ServiceAccount more than its Gateway may.
@@ -119,7 +124,9 @@ fn is_powerful(key: &str) -> bool {
         prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     let prefix = key.split_once('/').map(|(prefix, _)| prefix);
-    prefix.is_some_and(|prefix| POWERFUL.iter().any(|domain| is_below(prefix, domain)))
+    let is_of_domain =
+        prefix.is_some_and(|prefix| POWERFUL.iter().any(|domain| is_below(prefix, domain)));
+    is_of_domain && !HARMLESS.contains(&key)
         || POWERFUL_BEGIN.iter().any(|begin| key.starts_with(begin))
 }
 
