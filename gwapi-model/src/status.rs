@@ -68,6 +68,8 @@ names! {
         InvalidParameters,
         /// Some or all listeners are not valid (GW-6, LS-3).
         ListenersNotValid,
+        /// More listeners than a Gateway can have (LS-12).
+        TooManyListeners,
         /// The Gateway does not let the ListenerSet in (LS-1).
         NotAllowed,
         /// The Gateway of the ListenerSet is not accepted (LS-2).

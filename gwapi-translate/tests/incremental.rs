@@ -207,6 +207,66 @@ fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner(
 }
 
 #[test]
+fn redirects_follow_what_a_listener_set_offers_where_ports_are_shifted() {
+    let options = Options { port_offset: 8_000, ..Options::default() };
+    let mut translator = Translator::new(options.clone());
+    let gateway = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "allowedListeners": { "namespaces": { "from": "Same" } },
+            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+        },
+    }));
+    let redirect = object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "r", "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw" }],
+            "rules": [{ "filters": [
+                { "type": "RequestRedirect", "requestRedirect": { "port": 81 } },
+            ] }],
+        },
+    }));
+    let class = base().remove(0);
+    translator.apply_all([class, gateway, redirect].map(ResourceEvent::Apply));
+    let check = |translator: &Translator| {
+        let resources = translator.resources().iter().collect();
+        assert_eq!(*translator.translation(), translate(&resources, &options));
+    };
+    let delta = translator.apply(ResourceEvent::Apply(listener_set("a", "gw", 81)));
+    assert_eq!(keys(&delta).len(), 2, "the listener, and the redirect to it");
+    check(&translator);
+    let gone = ObjectId::new(Kind::ListenerSet, "ns", "a");
+    assert_eq!(keys(&translator.apply(ResourceEvent::Delete(gone))).len(), 2);
+    check(&translator);
+}
+
+#[test]
+fn listeners_beyond_what_a_gateway_can_have_are_refused_in_their_order() {
+    let mut translator = translator(0);
+    let gateway = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "allowedListeners": { "namespaces": { "from": "Same" } },
+            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+        },
+    }));
+    let sets = (0..128).map(|index| listener_set(&format!("s{index:03}"), "gw", 1_000 + index));
+    let _ = translator.apply_all([gateway].into_iter().chain(sets).map(ResourceEvent::Apply));
+    let reason = |name: &str| {
+        let id = ObjectId::new(Kind::ListenerSet, "ns", name);
+        let Some(Status::ListenerSet(status)) = translator.translation().status.get(&id) else {
+            panic!("no status of {name}")
+        };
+        status.listeners[0].conditions[0].reason
+    };
+    assert_eq!(reason("s126"), ConditionReason::Accepted);
+    assert_eq!(reason("s127"), ConditionReason::TooManyListeners);
+    assert_eq!(translator.translation().config[&id()].listeners().count(), 128);
+}
+
+#[test]
 fn an_equal_object_changes_nothing() {
     let mut translator = translator(3);
     for resource in base().into_iter().chain([route(1, "/1")]) {

@@ -1,6 +1,6 @@
 //! A route's parentRef against the listeners of a Gateway or a ListenerSet (RT-1 to RT-5, AR-1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
@@ -39,7 +39,8 @@ enum Stage {
     Attached,
 }
 
-/// The listeners that take a route by a parentRef, or why none does.
+/// The listeners that take a route by a parentRef, each with whether its connections go through as they are, or
+/// why none does.
 pub(super) fn attach(
     parent: &ParentReference,
     holder: &Holder,
@@ -47,7 +48,7 @@ pub(super) fn attach(
     (kind, route): (RouteKind, &NamespacedName),
     hostnames: &[Hostname],
     resources: &Resources,
-) -> Result<BTreeSet<ListenerKey>, Problem> {
+) -> Result<BTreeMap<ListenerKey, bool>, Problem> {
     let judge = |point: &AttachmentPoint| -> Stage {
         let section = parent.section_name.as_deref().filter(|name| !name.is_empty());
         let selected = section.is_none_or(|name| name == point.key.name())
@@ -64,13 +65,13 @@ pub(super) fn attach(
             Stage::Attached
         }
     };
-    let mut attached = BTreeSet::new();
+    let mut attached = BTreeMap::new();
     let mut furthest = Stage::NotSelected;
     for point in points {
         let stage = judge(point);
         furthest = furthest.max(stage);
         if stage == Stage::Attached {
-            attached.insert(point.key.clone());
+            attached.insert(point.key.clone(), point.passthrough);
         }
     }
     match furthest {

@@ -392,8 +392,10 @@ impl Engine {
         let old = old.map_or(&empty, |view| &view.listeners);
         let new = new.map_or(&empty, |view| &view.listeners);
         let holders: BTreeSet<&Holder> = old.keys().chain(new.keys()).collect();
+        // Where ports are shifted, redirects lead to what any listener of the Gateway offers.
+        let concerns_all = self.options.port_offset != 0 && old != new;
         for holder in holders {
-            if old.get(holder) != new.get(holder) {
+            if concerns_all || old.get(holder) != new.get(holder) {
                 for kind in RouteKind::ALL {
                     let routes = self.index.routes_of_holder[kind].of(holder);
                     dirty.routes[kind].extend(routes.cloned());

@@ -26,7 +26,7 @@ use super::conditions::Problem;
 use super::conflicts;
 use super::holder::Holder;
 use super::listener::{self, Admission, ListenerDraft};
-use super::ports::{Claim, Ports, Seniority};
+use super::ports::{Claim, PortNumber, Ports};
 use super::{Feedback, Options, attachment, certificates, parameters};
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey};
@@ -146,6 +146,7 @@ pub(super) fn draft<'a>(
         }
         drafts.push(draft);
     }
+    listener_set::refuse_surplus(&mut listeners);
     conflicts::mark(&mut listeners);
     notes.extend(infrastructure::note(gateway).filter(|_| options.provisioned()));
     let refused = class_refused.is_some() || !problems.is_empty();
@@ -240,12 +241,19 @@ impl GatewayDraft {
 
     /// The ports that the Gateway asks for, where it shares them with others.
     pub(super) fn claim(&self) -> Option<Claim> {
-        let sound = self.listeners.iter().filter(|it| it.is_sound() && self.serves(it));
-        (self.is_served() && self.infrastructure.is_none()).then(|| Claim {
-            seniority: Seniority { created: self.created, gateway: self.id.clone() },
-            addresses: self.addresses.usable.clone(),
-            ports: sound.filter_map(ListenerDraft::port_to_bind).collect(),
-        })
+        if !self.is_served() || self.infrastructure.is_some() {
+            return None;
+        }
+        let mut ports: BTreeMap<PortNumber, i64> = BTreeMap::new();
+        for listener in self.listeners.iter().filter(|it| it.is_sound() && self.serves(it)) {
+            let Some(port) = listener.port_to_bind() else { continue };
+            // A set takes nothing from a Gateway that is older than it.
+            let set = self.sets.iter().find(|set| set.holder() == listener.holder);
+            let created = set.map_or(self.created, |set| set.created.max(self.created));
+            let oldest = ports.entry(port).or_insert(created);
+            *oldest = created.min(*oldest);
+        }
+        Some(Claim { gateway: self.id.clone(), addresses: self.addresses.usable.clone(), ports })
     }
 
     /// TL-7: takes in the certificate that is shown to backends. Without it the Gateway is served all
@@ -289,6 +297,7 @@ impl GatewayDraft {
         let mut view = GatewayView::default();
         let mut judged: BTreeMap<Holder, Vec<JudgedListener>> = BTreeMap::new();
         let mut bound_ports = Vec::new();
+        let mut serves = false;
         let sets = self.sets.iter().map(SetDraft::holder);
         for holder in sets.chain([self.holder()]) {
             view.listeners.entry(holder).or_default();
@@ -301,6 +310,7 @@ impl GatewayDraft {
                 view.config.insert(resource.key(), resource.clone());
             }
             bound_ports.extend(listener.bound_port);
+            serves |= listener.serves;
             judged.entry(draft.holder.clone()).or_default().push(listener);
         }
         let unresolved = self.client_certificate(resources, feedback, &mut view).err();
@@ -310,7 +320,7 @@ impl GatewayDraft {
             .as_ref()
             .map(|plan| Arc::new(infrastructure::with_ports(plan, bound_ports.into_iter())));
         let own = judged.remove(&self.holder()).unwrap_or_default();
-        view.status = self.status(own, unresolved, feedback);
+        view.status = self.status(own, unresolved, serves, feedback);
         for set in &self.sets {
             let listeners = judged.remove(&set.holder()).unwrap_or_default();
             let status = self.status_of_set(set, listeners, &view.status);

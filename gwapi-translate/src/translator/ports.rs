@@ -14,22 +14,28 @@ pub(super) type PortNumber = (TransportProtocol, u16);
 
 /// Which of two Gateways keeps a port: the smaller one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seniority {
+struct Seniority {
     /// Creation in seconds since 1970; 0 where it is not known.
-    pub(super) created: i64,
+    created: i64,
     /// Namespace and name.
-    pub(super) gateway: GatewayId,
+    gateway: GatewayId,
 }
 
 /// What a Gateway asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Precedence.
-    pub(super) seniority: Seniority,
+    /// Who asks.
+    pub(super) gateway: GatewayId,
     /// Addresses.
     pub(super) addresses: Vec<IpAddr>,
-    /// Ports to bind on each of them.
-    pub(super) ports: BTreeSet<PortNumber>,
+    /// Ports to bind on each of them, with the creation of what asks for each: the Gateway, or a ListenerSet.
+    pub(super) ports: BTreeMap<PortNumber, i64>,
+}
+
+impl Claim {
+    fn seniority(&self, created: i64) -> Seniority {
+        Seniority { created, gateway: self.gateway.clone() }
+    }
 }
 
 /// All claims, and who lost what to whom.
@@ -57,16 +63,16 @@ impl Ports {
             return;
         }
         if let Some(old) = self.claims.remove(gateway) {
-            for port in old.ports {
-                if let Some(claimants) = self.by_port.get_mut(&port) {
-                    claimants.remove(&old.seniority);
+            for (port, created) in &old.ports {
+                if let Some(claimants) = self.by_port.get_mut(port) {
+                    claimants.remove(&old.seniority(*created));
                 }
-                self.unsettled.insert(port);
+                self.unsettled.insert(*port);
             }
         }
         if let Some(claim) = claim {
-            for &port in &claim.ports {
-                self.by_port.entry(port).or_default().insert(claim.seniority.clone());
+            for (&port, &created) in &claim.ports {
+                self.by_port.entry(port).or_default().insert(claim.seniority(created));
                 self.unsettled.insert(port);
             }
             self.claims.insert(gateway.clone(), claim);
@@ -148,15 +154,8 @@ mod tests {
     fn claim(created: i64, name: &str, addresses: &[&str], ports: &[u16]) -> (GatewayId, Claim) {
         let gateway = GatewayId::new("ns", name);
         let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-        let seniority = Seniority { created, gateway: gateway.clone() };
-        (
-            gateway,
-            Claim {
-                seniority,
-                addresses,
-                ports: ports.iter().map(|port| (TransportProtocol::Tcp, *port)).collect(),
-            },
-        )
+        let ports = ports.iter().map(|port| ((TransportProtocol::Tcp, *port), created)).collect();
+        (gateway.clone(), Claim { gateway, addresses, ports })
     }
 
     fn settled(claims: &[(GatewayId, Claim)]) -> Ports {

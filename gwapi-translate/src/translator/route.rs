@@ -1,6 +1,6 @@
 //! A route: what it adds to each Gateway, and its status.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gwapi_model::status::{
@@ -72,7 +72,7 @@ pub(super) fn view(
     options: &Options,
 ) -> RouteView {
     let compiled = rule::compile(name, route, lookup);
-    let mut listeners: BTreeMap<GatewayId, BTreeSet<ListenerKey>> = BTreeMap::new();
+    let mut listeners: BTreeMap<GatewayId, BTreeMap<ListenerKey, bool>> = BTreeMap::new();
     let mut statuses = Vec::with_capacity(parents.len());
     for Parent { reference, holder, gateway } in parents {
         let points = gateways[&gateway].listeners.get(&holder).map_or(&[][..], Vec::as_slice);
@@ -89,32 +89,30 @@ pub(super) fn view(
             listeners.entry(gateway).or_default().extend(attached);
         }
     }
-    let serve = |(gateway, listeners): (GatewayId, BTreeSet<ListenerKey>)| {
+    let serve = |(gateway, listeners): (GatewayId, BTreeMap<ListenerKey, bool>)| {
         let points = &gateways[&gateway].listeners;
         let rules = compiled.rules.iter().map(|template| {
             let mut rule = template.clone();
-            rule.listeners = listeners.iter().cloned().collect();
+            rule.listeners = listeners.keys().cloned().collect();
             shift_redirects(&mut rule, points, options.port_offset);
             IrResource::HttpRule(Arc::new(rule))
         });
         let of_way = |passthrough: bool| {
-            let points = points.values().flatten();
-            let points = points.filter(move |point| point.passthrough == passthrough);
-            points.map(|point| &point.key).filter(|key| listeners.contains(*key))
+            let of_way = listeners.iter().filter(move |(_, through)| **through == passthrough);
+            of_way.map(|(key, _)| key)
         };
         let has_way = |passthrough: bool| of_way(passthrough).next().is_some();
         let streams = compiled.streams.iter().filter(|(passthrough, _)| has_way(*passthrough));
         let streams = streams.map(|(passthrough, template)| {
             let mut rule = template.clone();
             rule.listeners = of_way(*passthrough).cloned().collect();
-            rule.listeners.sort_unstable();
             IrResource::StreamRule(Arc::new(rule))
         });
         let rules = rules.chain(streams).collect();
         let backends = compiled.backends.iter().filter(|target| has_way(target.passthrough));
         let backends = backends.cloned().collect();
-        let counted = if compiled.all_broken { BTreeSet::new() } else { listeners };
-        (gateway, Attached { rules, backends, counted: counted.into_iter().collect() })
+        let counted = listeners.into_keys().filter(|_| !compiled.all_broken).collect();
+        (gateway, Attached { rules, backends, counted })
     };
     RouteView {
         gateways: listeners.into_iter().map(serve).collect(),

@@ -471,7 +471,7 @@ mod tests {
     fn generated_events_reach_every_condition() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let mut reached = BTreeSet::new();
-        for _ in 0..1500 {
+        for _ in 0..3000 {
             let steps = steps().new_tree(&mut runner).expect("it generates").current();
             let mut translator = Translator::new(Options::default());
             for step in &steps {

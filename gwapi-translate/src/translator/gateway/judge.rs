@@ -21,6 +21,8 @@ pub(super) struct JudgedListener {
     pub(super) accepted: Option<ConditionReason>,
     /// Whether its references resolve.
     pub(super) resolved: bool,
+    /// Whether those that do are enough to serve it.
+    pub(super) can_serve: bool,
     /// Whether it is served, as far as is known.
     pub(super) programmed: bool,
     /// Status.
@@ -101,6 +103,7 @@ impl GatewayDraft {
             name: draft.key.name().to_owned(),
             accepted: accepted.first().map(|problem| problem.reason),
             resolved: unresolved.is_empty(),
+            can_serve: usable && !draft.supported_kinds.is_empty(),
             programmed: programmed.is_none(),
             status: self.listener_status(draft, &accepted, &unresolved, programmed),
             serves,

@@ -1,6 +1,6 @@
 //! ListenerSets of a Gateway: which it lets in, in which order, and their status (LS-1 to LS-10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionStatus, ConditionType, GatewayStatus, ListenerSetStatus,
@@ -10,7 +10,7 @@ use gwapi_model::{FromNamespaces, Gateway, ListenerSet, NamespacedName, Resource
 use super::super::conditions::{Problem, fails, holds, summary};
 use super::super::created;
 use super::super::holder::Holder;
-use super::super::listener::{self, Admission};
+use super::super::listener::{self, Admission, ListenerDraft};
 use super::GatewayDraft;
 use super::judge::JudgedListener;
 
@@ -20,6 +20,8 @@ pub(super) struct SetDraft {
     /// Which.
     pub(super) name: NamespacedName,
     generation: i64,
+    /// Creation in seconds since 1970; 0 where it is not known.
+    pub(super) created: i64,
     /// Why the Gateway does not let it in (LS-1).
     refused: Option<Problem>,
 }
@@ -28,6 +30,45 @@ impl SetDraft {
     /// The set as the object that holds its listeners.
     pub(super) fn holder(&self) -> Holder {
         Holder::ListenerSet(self.name.clone())
+    }
+}
+
+/// Listeners of a Gateway with its ListenerSets. Each change of one has all of them judged again.
+const MAX_LISTENERS: usize = 1024;
+
+/// Ports of a Gateway with its ListenerSets: there are only so many for the Services of a cluster, and a
+/// Service that asks for more than are left gets none.
+const MAX_PORTS: usize = 128;
+
+/// Refuses the listeners of ListenerSets that are too many, in their order (LS-12). The Gateway's own, which
+/// stand first, are at most 64.
+pub(super) fn refuse_surplus(listeners: &mut [ListenerDraft]) {
+    let mut ports = BTreeSet::new();
+    let mut count = 0;
+    for listener in listeners {
+        let port = (listener.transport(), listener.port);
+        let is_own = matches!(listener.holder, Holder::Gateway(_));
+        let surplus = match () {
+            () if is_own => None,
+            () if count >= MAX_LISTENERS => Some(format!("{MAX_LISTENERS} listeners")),
+            () if ports.len() >= MAX_PORTS && !ports.contains(&port) => {
+                Some(format!("{MAX_PORTS} ports"))
+            }
+            () => None,
+        };
+        match surplus {
+            None => {
+                count += 1;
+                ports.insert(port);
+            }
+            Some(what) => listener.problems.push(Problem::new(
+                ConditionReason::TooManyListeners,
+                format!(
+                    "the Gateway and ListenerSets that come before this one have {what}, which is \
+                     as much as a Gateway can have; use another Gateway"
+                ),
+            )),
+        }
     }
 }
 
@@ -55,7 +96,8 @@ pub(super) fn admission(gateway: &Gateway) -> Result<Admission, Problem> {
 /// Drafts a ListenerSet.
 pub(super) fn draft(name: &NamespacedName, set: &ListenerSet, is_let_in: bool) -> SetDraft {
     let refused = (!is_let_in).then(not_allowed);
-    SetDraft { name: name.clone(), generation: set.metadata.generation, refused }
+    let created = created(&set.metadata);
+    SetDraft { name: name.clone(), generation: set.metadata.generation, created, refused }
 }
 
 /// It tells nothing of the Gateway: whoever may not attach to it may not see it (LS-1).
@@ -133,9 +175,9 @@ impl GatewayDraft {
     }
 }
 
-/// LS-3, LS-10: unlike a Gateway's, an entry whose references do not resolve is not valid.
+/// LS-3, LS-10: unlike a Gateway's, an entry is not valid whose references leave nothing to serve.
 fn is_valid(listener: &JudgedListener) -> bool {
-    listener.accepted.is_none() && listener.resolved
+    listener.accepted.is_none() && listener.can_serve
 }
 
 /// Names the listeners that are not valid.

@@ -15,17 +15,18 @@ use crate::ir::ClientValidationMode;
 const ADDRESSES_LIMIT: usize = 16;
 
 impl GatewayDraft {
-    /// Puts the status together; no route is counted yet.
+    /// Puts the status together, from the Gateway's own listeners; no route is counted yet. `serves` tells
+    /// whether any listener answers, of the Gateway or of a ListenerSet.
     pub(super) fn status(
         &self,
         listeners: Vec<JudgedListener>,
         unresolved: Option<Problem>,
+        serves: bool,
         feedback: &Feedback,
     ) -> GatewayStatus {
         let accepted = self.accepted_condition(&listeners);
         let programmed = self.programmed_condition(&accepted, &listeners, feedback);
         let resolved = self.resolved_condition(unresolved, &listeners);
-        let serves = listeners.iter().any(|listener| listener.serves);
         let mut conditions = vec![accepted, programmed, resolved];
         conditions.extend(self.insecure_condition());
         GatewayStatus {
