@@ -13,6 +13,7 @@ use super::core_state::{CoreBackend, CoreListener, CoreRule};
 use super::cors::Grant;
 use super::forwarded::Client;
 use super::grpc;
+use super::io::Unread;
 use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
 
@@ -106,6 +107,11 @@ impl RequestAccount {
     /// Whether some of the request's body has not come yet.
     pub(super) fn is_unread(&self) -> bool {
         self.body.as_ref().is_some_and(|body| !body.has_ended())
+    }
+
+    /// Whether the client may send more than anybody reads.
+    pub(super) fn unread(&self) -> &Unread {
+        &self.connection.unread
     }
 
     /// Whether it is a call whose answers are those of gRPC.

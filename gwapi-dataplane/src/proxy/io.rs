@@ -95,6 +95,12 @@ impl Unread {
         self.0.looked_for.store(true, Ordering::Relaxed);
     }
 
+    /// It is HTTP no more: whatever comes is read.
+    pub(super) fn forget(&self) {
+        self.0.expected.store(false, Ordering::Relaxed);
+        self.0.looked_for.store(false, Ordering::Relaxed);
+    }
+
     fn is_expected(&self) -> bool {
         self.0.expected.load(Ordering::Relaxed)
     }

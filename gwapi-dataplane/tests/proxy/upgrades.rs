@@ -1,9 +1,14 @@
 //! WebSocket, and the upgrades that are not passed on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use gwapi_translate::ir::IrResource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
+use super::support::clock::{pass, with_clock};
 use super::support::upstream::read_head;
 use super::support::*;
 
@@ -63,6 +68,57 @@ async fn a_websocket_is_a_tunnel_until_either_side_closes() {
     let mut rest = String::new();
     within(stream.read_to_string(&mut rest)).await.expect("it is text");
     assert_eq!(rest, "bye", "what is on its way is still delivered");
+}
+
+/// The end of one way is passed on, and the other goes on.
+#[tokio::test]
+async fn a_tunnel_whose_endpoint_has_said_all_still_carries_what_its_client_sends() {
+    const LENGTH: usize = 64 << 20;
+    let (end, ends) = watch::channel(false);
+    let (go, goes) = watch::channel(false);
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let (mut ends, mut goes, sender) = (ends.clone(), goes.clone(), sender.clone());
+        async move {
+            read_head(&mut stream).await;
+            let agree = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                          upgrade: websocket\r\n\r\n";
+            let _ = stream.write_all(agree).await;
+            let _ = ends.wait_for(|end| *end).await;
+            let _ = stream.shutdown().await;
+            let _ = goes.wait_for(|go| *go).await;
+            let _ = sender.send(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok());
+        }
+    })
+    .await;
+    let silent = Scripted::silent().await;
+    let proxy = serve(|port| with_clock(simple(port, endpoint.address), &silent));
+    let (stream, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let (mut read, mut write) = stream.into_split();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let sending = tokio::spawn(async move {
+        let piece = [b'x'; 64 * 1024];
+        for _ in 0..LENGTH / piece.len() {
+            write.write_all(&piece).await.expect("it reads");
+            count.fetch_add(piece.len(), Ordering::Relaxed);
+        }
+        write.shutdown().await.expect("it is open");
+    });
+    // Until nothing moves any more, since the endpoint reads nothing.
+    let (mut before, mut same) = (0, 0);
+    while same < 3 {
+        pass(&proxy).await;
+        let now = sent.load(Ordering::Relaxed);
+        same = if now == before && now > 0 { same + 1 } else { 0 };
+        before = now;
+    }
+    end.send_replace(true);
+    assert_eq!(within(read.read(&mut [0; 1])).await.expect("it ends"), 0);
+    go.send_replace(true);
+    assert_eq!(within(received.recv()).await, Some(Some(LENGTH as u64)));
+    within(sending).await.expect("all is sent");
 }
 
 #[tokio::test]
