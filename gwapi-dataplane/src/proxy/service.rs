@@ -130,7 +130,7 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
         Ok(message) => {
             Begun::Forwarded(Exchange { way, attempt, upgrade, account, http1 }, message)
         }
-        Err(local) => Begun::Answered(answer(local, account, http1)),
+        Err(local) => Begun::Answered(closing(answer(local, account, http1), unread)),
     }
 }
 
@@ -242,7 +242,10 @@ impl Exchange {
         account.endpoint = answered.lease.endpoint().address();
         let upgrade = match upgrade_of(&answered.response, upgrade) {
             Ok(upgrade) => upgrade,
-            Err(local) => return answer(local, account, http1),
+            Err(local) => {
+                let unread = http1 && account.is_unread();
+                return closing(answer(local, account, http1), unread);
+            }
         };
         let status = answered.response.status();
         account.answered(status);

@@ -522,6 +522,13 @@ async fn a_connection_that_an_answer_ends_is_said_to_end() {
         upstream::read_head(&mut stream).await;
     })
     .await;
+    let switching = Scripted::start(|mut stream, _| async move {
+        upstream::read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+        upstream::read_head(&mut stream).await;
+    })
+    .await;
     let open = Scripted::start(|mut stream, _| async move {
         upstream::read_head(&mut stream).await;
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\nx").await;
@@ -533,6 +540,7 @@ async fn a_connection_that_an_answer_ends_is_said_to_end() {
     for (name, endpoint, request, status) in [
         ("no route", &early, post("/elsewhere"), 404),
         ("an early answer", &early, post("/"), 400),
+        ("an early answer that nobody asked for", &switching, post("/"), 502),
         ("a response whose end is that of the connection", &open, old, 200),
     ] {
         let proxy = serve(|port| {
