@@ -23,9 +23,11 @@ const BATCH: usize = 32 * 1024;
 /// What the library counts for a frame of DATA that is shorter.
 const SHORT: usize = 256;
 
-/// What an empty message of gRPC has. Who sends less at a time makes work alone, and is for the library to
-/// send away.
-const SHORTEST: usize = 5;
+/// What an empty message of gRPC has. A client that sends less at a time makes work alone, and is for the
+/// library to send away.
+const SHORTEST_OF_CLIENT: usize = 5;
+/// Servers are ours: others would pay for what one of them sends.
+const SHORTEST_OF_SERVER: usize = 1;
 
 /// What a frame may hold (RFC 9113 4.2): we do not say that it may be more.
 const MAX_PAYLOAD: usize = 16 * 1024;
@@ -51,14 +53,14 @@ pub(super) struct JoinedFrames<I> {
 impl<I> JoinedFrames<I> {
     /// Of a client, which says a preface before its first frame.
     pub(super) fn of_client(io: I) -> Self {
-        let joiner =
-            FrameJoiner { payload_left: PREFACE_LENGTH as usize, ..FrameJoiner::default() };
+        let mut joiner = FrameJoiner::new(SHORTEST_OF_CLIENT);
+        joiner.payload_left = PREFACE_LENGTH as usize;
         Self { io, joiner, left: BytesMut::new() }
     }
 
     /// Of a server, which begins with a frame.
     pub(super) fn of_server(io: I) -> Self {
-        Self { io, joiner: FrameJoiner::default(), left: BytesMut::new() }
+        Self { io, joiner: FrameJoiner::new(SHORTEST_OF_SERVER), left: BytesMut::new() }
     }
 
     /// Reads once; what of it has no room in `buffer` is left.
@@ -138,8 +140,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for JoinedFrames<I> {
 }
 
 /// Where the frames of a connection begin and end. It neither reads sockets nor clocks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FrameJoiner {
+    /// Bytes of the shortest frame that is joined.
+    shortest: usize,
     /// Bytes of the frame at hand, or of the preface, that are to come.
     payload_left: usize,
     /// The head of a frame that came in two pieces, of which the first was passed on.
@@ -179,6 +183,11 @@ struct ShortFrame {
 }
 
 impl FrameJoiner {
+    fn new(shortest: usize) -> Self {
+        let head = [0; HEAD_LENGTH];
+        Self { shortest, payload_left: 0, head, head_length: 0, block_open: false }
+    }
+
     /// The bytes with their short frames joined; none where there is nothing to join.
     fn join(&mut self, bytes: &[u8], parts: &mut Parts) -> Option<BytesMut> {
         parts.clear();
@@ -200,7 +209,7 @@ impl FrameJoiner {
             } else {
                 let head = Head::read(&bytes[at..]);
                 let end = at + HEAD_LENGTH + head.length;
-                if self.block_open || !head.is_short_data() || end > bytes.len() {
+                if self.block_open || !head.is_short_data(self.shortest) || end > bytes.len() {
                     self.begin(head, parts);
                     at += HEAD_LENGTH;
                     continue;
@@ -238,12 +247,14 @@ impl Head {
         let [high, middle, low, kind, flags, a, b, c, d] =
             *bytes.first_chunk::<HEAD_LENGTH>().expect("there is a whole head");
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        Self { length, kind, flags, stream: u32::from_be_bytes([a, b, c, d]) }
+        // The first bit means nothing (RFC 9113 4.1).
+        let stream = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
+        Self { length, kind, flags, stream }
     }
 
     /// Whether it is one of those that are joined. Padding counts for the windows and has to stay.
-    fn is_short_data(&self) -> bool {
-        let is_short = (SHORTEST..SHORT).contains(&self.length);
+    fn is_short_data(&self, shortest: usize) -> bool {
+        let is_short = (shortest..SHORT).contains(&self.length);
         self.kind == kind::DATA && self.flags & PADDED == 0 && is_short
     }
 }
@@ -339,7 +350,15 @@ mod tests {
         let expected =
             [frame(kind::DATA, END_STREAM, 1, b"firstsecondthird"), data(3, b"othermore.")];
         let (bytes, expected) = (bytes.concat(), expected.concat());
-        assert_eq!(join(&mut FrameJoiner::default(), &bytes), expected);
+        assert_eq!(join(&mut FrameJoiner::new(SHORTEST_OF_CLIENT), &bytes), expected);
+    }
+
+    #[test]
+    fn servers_may_send_less_at_a_time_than_clients() {
+        let bytes = [data(1, b"a"), data(1 << 31 | 1, b"b"), data(1, b"")].concat();
+        assert_eq!(join(&mut FrameJoiner::new(SHORTEST_OF_CLIENT), &bytes), bytes);
+        let joined = [data(1, b"ab"), data(1, b"")].concat();
+        assert_eq!(join(&mut FrameJoiner::new(SHORTEST_OF_SERVER), &bytes), joined);
     }
 
     #[test]
@@ -355,7 +374,7 @@ mod tests {
             ("a long one", data(1, &[b'x'; SHORT])),
         ] {
             let bytes = [data(1, b"short"), between, data(1, b"short")].concat();
-            let joined = join(&mut FrameJoiner::default(), &bytes);
+            let joined = join(&mut FrameJoiner::new(SHORTEST_OF_CLIENT), &bytes);
             // The end of a stream may join what comes before it, and nothing joins the end.
             let expected = match name {
                 "the end" => {
@@ -370,7 +389,7 @@ mod tests {
     #[test]
     fn no_frame_gets_longer_than_it_may_be() {
         let bytes = data(1, &[b'x'; 200]).repeat(100);
-        let joined = join(&mut FrameJoiner::default(), &bytes);
+        let joined = join(&mut FrameJoiner::new(SHORTEST_OF_CLIENT), &bytes);
         let first = Head::read(&joined);
         assert!(first.length <= MAX_PAYLOAD && first.length > MAX_PAYLOAD - 200);
         let second = Head::read(&joined[HEAD_LENGTH + first.length..]);
@@ -412,7 +431,7 @@ mod tests {
         ]
         .concat();
         for pieces in 1..=bytes.len() {
-            let mut joiner = FrameJoiner::default();
+            let mut joiner = FrameJoiner::new(SHORTEST_OF_CLIENT);
             let joined: Vec<u8> =
                 bytes.chunks(pieces).flat_map(|piece| join(&mut joiner, piece)).collect();
             assert_eq!(meaning(&joined), meaning(&bytes), "in pieces of {pieces}");
