@@ -405,7 +405,7 @@ where
     // What hyper refuses it answers itself, and reads no more.
     connection.unread.look_for();
     let served = http1::Builder::new()
-        .timer(HeadTimer::new(arrival, &limits))
+        .timer(HeadTimer::new(arrival, connection.unread.clone(), &limits))
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_head_bytes)
@@ -522,6 +522,7 @@ fn handler(
 {
     service_fn(move |request| {
         let connection = Rc::clone(&connection);
+        connection.unread.take_head();
         async move {
             let _held = if request.version() == Version::HTTP_2 {
                 let Some(bytes) = request::http2_head_bytes(&request) else {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+use super::io::Unread;
 use super::timers::poll_until;
 use crate::Limits;
 
@@ -43,6 +44,7 @@ pub(super) struct HeadTimer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     arrival: Arrival,
+    unread: Unread,
     /// Time for a head once it has begun.
     head_timeout: Duration,
     /// Time for the first byte of the first head.
@@ -54,11 +56,11 @@ struct Shared {
 }
 
 impl HeadTimer {
-    pub(super) fn new(arrival: Arrival, limits: &Limits) -> Self {
+    pub(super) fn new(arrival: Arrival, unread: Unread, limits: &Limits) -> Self {
         let Limits { head_timeout, first_byte_timeout, .. } = *limits;
         let waited = AtomicBool::new(false);
         let sleep = Mutex::default();
-        Self(Arc::new(Shared { arrival, head_timeout, first_byte_timeout, waited, sleep }))
+        Self(Arc::new(Shared { arrival, unread, head_timeout, first_byte_timeout, waited, sleep }))
     }
 }
 
@@ -72,6 +74,7 @@ impl Timer for HeadTimer {
         let first = first.then(|| Instant::now() + self.0.first_byte_timeout);
         let deadline = first.map_or(deadline, |first| first.min(deadline)).into();
         self.0.arrival.clear();
+        self.0.unread.await_head();
         Box::pin(HeadSleep { shared: Arc::clone(&self.0), begun: false, deadline })
     }
 }

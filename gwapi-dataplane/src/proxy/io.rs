@@ -82,6 +82,7 @@ pub(super) struct Unread(Arc<UnreadState>);
 struct UnreadState {
     expected: AtomicBool,
     looked_for: AtomicBool,
+    head_awaited: AtomicBool,
 }
 
 impl Unread {
@@ -93,6 +94,20 @@ impl Unread {
     /// It does where something waits to be read at the end.
     pub(super) fn look_for(&self) {
         self.0.looked_for.store(true, Ordering::Relaxed);
+    }
+
+    /// The head of a request is waited for, and what ends the connection while it comes refuses it.
+    pub(super) fn await_head(&self) {
+        self.0.head_awaited.store(true, Ordering::Relaxed);
+    }
+
+    /// The head is whole, and has become a request.
+    pub(super) fn take_head(&self) {
+        self.0.head_awaited.store(false, Ordering::Relaxed);
+    }
+
+    fn is_head_awaited(&self) -> bool {
+        self.0.head_awaited.load(Ordering::Relaxed)
     }
 
     /// It is HTTP no more: whatever comes is read.
@@ -299,6 +314,10 @@ impl AsyncWrite for ClientIo {
         }
         if !this.unread.is_possible() {
             return Poll::Ready(Ok(()));
+        }
+        if this.unread.is_head_awaited() && this.arrival.is_noted() {
+            // What is refused before it is whole: the rest may be on its way.
+            this.unread.expect();
         }
         let mut bytes = [const { MaybeUninit::uninit() }; DROPPED];
         let mut buffer = ReadBuf::uninit(&mut bytes);

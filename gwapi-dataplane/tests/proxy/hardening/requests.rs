@@ -581,6 +581,28 @@ async fn an_answer_reaches_a_client_that_sends_a_long_body_before_it_reads() {
     }
 }
 
+#[tokio::test]
+async fn what_no_parser_takes_is_answered_while_the_rest_is_on_its_way() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let long = "x".repeat(1024 * 1024);
+    for (head, status) in [
+        ("POST / HTTP/1.1\r\nhost : a\r\n\r\n".to_owned(), 400),
+        (format!("POST / HTTP/1.1\r\nhost: a\r\nx: {long}"), 431),
+        (format!("POST /{long}"), 431),
+    ] {
+        let mut stream = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
+        within(stream.write_all(head.as_bytes())).await.expect("it reads");
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.expect("no reset");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        // One that comes too late for the proxy to have seen it.
+        for _ in 0..64 {
+            within(stream.write_all(&[b'x'; 64 * 1024])).await.expect("no reset");
+        }
+    }
+}
+
 /// RFC 9110 10.1.4: TE is for the next hop alone, and says so.
 #[tokio::test]
 async fn te_goes_on_as_a_field_of_the_connection() {
