@@ -427,10 +427,17 @@ where
     if closing && connection.used.get() {
         served.as_mut().graceful_shutdown();
     }
+    let last_call = async {
+        connection.idle(LAST_CALL).await;
+        if connection.unread.is_expected() {
+            // The last answer is out, and its client has time to take it until all are to go.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        }
+    };
     tokio::select! {
         biased;
         ended = served => ended,
-        () = connection.idle(LAST_CALL) => Ok(()),
+        () = last_call => Ok(()),
     }
 }
 

@@ -116,7 +116,8 @@ impl Unread {
         self.0.looked_for.store(false, Ordering::Relaxed);
     }
 
-    fn is_expected(&self) -> bool {
+    /// Whether it may.
+    pub(super) fn is_expected(&self) -> bool {
         self.0.expected.load(Ordering::Relaxed)
     }
 
