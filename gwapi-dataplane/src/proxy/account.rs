@@ -126,6 +126,10 @@ impl RequestAccount {
     /// What carried more bytes to the client than the body says: a tunnel.
     pub(super) fn tunnelled(&mut self, sent: u64) {
         self.sent = sent;
+    }
+
+    /// All of it went through.
+    pub(super) fn complete(&mut self) {
         self.ended = Ended::Complete;
     }
 

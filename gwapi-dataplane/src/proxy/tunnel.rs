@@ -16,7 +16,7 @@ use super::upstream::{Lease, Upgraded};
 pub(super) fn spawn(
     client: OnUpgrade,
     endpoint: Upgraded,
-    mut account: Box<RequestAccount>,
+    account: Box<RequestAccount>,
     lease: Lease,
     idle_timeout: Duration,
     max_age: Duration,
@@ -24,15 +24,28 @@ pub(super) fn spawn(
     // The end of the endpoint's side says nothing of what the client still sends.
     account.unread().forget();
     tokio::task::spawn_local(async move {
-        let passed = Passed::default();
-        let tunnel = Box::pin(run(client, endpoint, idle_timeout, &passed));
-        match tokio::time::timeout(max_age, tunnel).await {
-            Ok(Ok(())) => account.tunnelled(passed.sent.get()),
+        let mut tunnel = Tunnel { account, passed: Passed::default() };
+        let passed = Box::pin(run(client, endpoint, idle_timeout, &tunnel.passed));
+        match tokio::time::timeout(max_age, passed).await {
+            Ok(Ok(())) => tunnel.account.complete(),
             Ok(Err(error)) => tracing::debug!(%error, "tunnel ended"),
             Err(_) => tracing::debug!("tunnel ended by its age"),
         }
+        drop(tunnel);
         drop(lease);
     });
+}
+
+/// An account that knows what went through, however the tunnel ends.
+struct Tunnel {
+    account: Box<RequestAccount>,
+    passed: Passed,
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.account.tunnelled(self.passed.sent.get());
+    }
 }
 
 async fn run(
