@@ -186,22 +186,34 @@ impl Session {
         self.lease.endpoint().note_refusal();
     }
 
-    /// The socket, which waits for the endpoint's name to be resolved where it has one.
-    async fn socket(&self) -> io::Result<Rc<UdpSocket>> {
+    /// The socket, and what has waited for it: for the endpoint's name to be resolved where it has one.
+    async fn socket(&self) -> io::Result<(Rc<UdpSocket>, Vec<Vec<u8>>)> {
         if let Link::Open(socket) = &*self.link.borrow() {
-            return Ok(Rc::clone(socket));
+            return Ok((Rc::clone(socket), Vec::new()));
         }
         let address = resolve(self.lease.endpoint().place()).await?.next();
         let address = address.ok_or_else(|| io::Error::other("the name has no usable address"))?;
         let socket = connect(address)?;
-        let before = self.link.replace(Link::Open(Rc::clone(&socket)));
-        if let Link::Opening(waiting) = before {
-            for datagram in &waiting {
-                send(&socket, datagram)?;
-                add(&self.passed.received, datagram);
+        let waiting = match self.link.replace(Link::Open(Rc::clone(&socket))) {
+            Link::Opening(waiting) => waiting,
+            Link::Open(_) => Vec::new(),
+        };
+        Ok((socket, waiting))
+    }
+
+    /// Goes on where a datagram was dropped for what it is, or what the kernel has room for.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint takes none.
+    fn bear(&self, error: io::Error, worker: &Worker) -> io::Result<()> {
+        match unsent(&error) {
+            REFUSED => Err(error),
+            reason => {
+                worker.drop_datagram(&self.flow.socket, reason);
+                Ok(())
             }
         }
-        Ok(socket)
     }
 }
 
@@ -248,13 +260,20 @@ fn is_too_long(error: &io::Error) -> bool {
 pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Weak<Listening>) {
     let _told = Told { session: &session, worker: &worker };
     let run = async {
-        let socket = match session.socket().await {
-            Ok(socket) => socket,
+        let (socket, waiting) = match session.socket().await {
+            Ok(opened) => opened,
             Err(error) => {
                 worker.drop_datagram(&session.flow.socket, "connect");
                 return Err(error);
             }
         };
+        for datagram in &waiting {
+            match send(&socket, datagram) {
+                Ok(()) => add(&session.passed.received, datagram),
+                Err(error) => session.bear(error, &worker)?,
+            }
+        }
+        drop(waiting);
         let idle_timeout = worker.limits.udp_session_idle_timeout;
         loop {
             let end = session.last() + idle_timeout;
