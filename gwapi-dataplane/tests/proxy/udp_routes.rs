@@ -340,6 +340,26 @@ async fn an_endpoint_that_refuses_is_left_for_another() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_is_left_for_another() {
+    let endpoint = UdpEcho::start("a").await;
+    // The kernel connects no socket to it that was not made for it.
+    let unreachable = "255.255.255.255:9".parse().expect("an address");
+    let proxy = serve_on_cores(1, LOCAL, &with_metrics(Limits::default()), |port| {
+        udp(port, to("app"), udp_backend("app", &[unreachable, endpoint.address]))
+    });
+    for _ in 0..20 {
+        assert_eq!(ask(&client_of(proxy.address).await, b"x").await.0, "a");
+    }
+    let proxy = serve_on_cores(1, LOCAL, &with_metrics(Limits::default()), |port| {
+        udp(port, to("app"), udp_backend("app", &[unreachable]))
+    });
+    for dropped in 1..=3 {
+        send(&client_of(proxy.address).await, b"x").await;
+        until(&proxy, "gwapi_udp_dropped_datagrams_total", Some("connect"), dropped).await;
+    }
+}
+
+#[tokio::test]
 async fn where_every_endpoint_refuses_it_is_asked_all_the_same() {
     let (_deaf, deaf) = refusing().await;
     let proxy = serve_on_cores(1, LOCAL, &with_metrics(Limits::default()), |port| {

@@ -27,6 +27,7 @@ use super::streams::{Rejection, Way};
 use super::upstream::Lease;
 use super::worker::{Done, Worker};
 use session::End;
+use session::Link;
 pub(super) use session::Session;
 use sessions::Flow;
 pub(super) use sessions::Sessions;
@@ -178,6 +179,9 @@ fn take(listening: &Rc<Listening>, client: SocketAddr, local: IpAddr, datagram: 
         Ok(session) => {
             if let Err(error) = session.send(datagram) {
                 dropped(session::unsent(&error));
+                if session::unsent(&error) == session::REFUSED {
+                    session.note_refusal();
+                }
             }
         }
         Err(rejection) => dropped(rejection.reason()),
@@ -194,19 +198,36 @@ fn begin(
     let worker = &listening.worker;
     let way = Way::find(worker, &port.gateway, &port.first_listener, None);
     let way = way.map_err(|lost| lost.rejection)?;
-    let endpoint = way.backend.endpoint_for_flow().ok_or(Rejection::NoEndpoint)?;
-    let lease = Lease::new(endpoint, &worker.limits);
+    if way.backend.endpoint_count() == 0 {
+        return Err(Rejection::NoEndpoint);
+    }
     let counted = worker.telemetry.udp_session(&port.gateway.id, &port.first_listener.key);
     let place = worker.udp_sessions.make_room(&worker.shared);
     let listener = worker.core.listener(&port.gateway.id, &port.first_listener);
-    let session = Session::begin(flow, listener, way, lease, generation).map_err(|error| {
-        tracing::debug!(client = %flow.client, %error, "no flow");
-        Rejection::Connect
-    })?;
+    let link = open(worker, &way, &flow)?;
+    let session = Session::begin(flow, listener, way, link, generation);
     let session = worker.udp_sessions.add(session, place, counted);
     let run = session::run(Rc::clone(&session), Rc::clone(worker), Rc::downgrade(listening));
     tokio::task::spawn_local(run);
     Ok(session)
+}
+
+/// Chooses an endpoint and opens the way to it. Where there is none to the first one, another is asked.
+fn open(worker: &Worker, way: &Way, flow: &Flow) -> Result<(Lease, Link), Rejection> {
+    for _ in 0..2 {
+        let endpoint = way.backend.endpoint_for_flow().ok_or(Rejection::NoEndpoint)?;
+        let lease = Lease::new(endpoint, &worker.limits);
+        let error = match Link::to(endpoint.place()) {
+            Ok(link) => return Ok((lease, link)),
+            Err(error) => error,
+        };
+        tracing::debug!(client = %flow.client, endpoint = %endpoint.place(), %error, "no flow");
+        if session::is_shortage(&error) {
+            break;
+        }
+        endpoint.note_refusal();
+    }
+    Err(Rejection::Connect)
 }
 
 #[cfg(test)]

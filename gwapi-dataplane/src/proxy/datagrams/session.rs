@@ -81,31 +81,37 @@ impl End {
 }
 
 /// The way to the endpoint.
-enum Link {
+pub(super) enum Link {
     /// There is no socket yet; these datagrams wait for it.
     Opening(Vec<Vec<u8>>),
     Open(Rc<UdpSocket>),
 }
 
-impl Session {
-    /// A flow on its way. Where the endpoint's address is known its socket is there at once: datagrams that
-    /// come together with the first one, as many as they are, do not wait for it.
+impl Link {
+    /// Where the endpoint's address is known its socket is there at once: datagrams that come together with
+    /// the first one, as many as they are, do not wait for it.
     ///
     /// # Errors
     ///
     /// There is no socket to be had, or no way to the endpoint.
+    pub(super) fn to(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::Address(address) => connect(*address).map(Self::Open),
+            Place::Name(..) => Ok(Self::Opening(Vec::new())),
+        }
+    }
+}
+
+impl Session {
+    /// A flow on its way.
     pub(super) fn begin(
         flow: Flow,
         listener: Rc<CoreListener>,
         way: Way,
-        lease: Lease,
+        (lease, link): (Lease, Link),
         generation: u64,
-    ) -> io::Result<Self> {
-        let link = match lease.endpoint().place() {
-            Place::Address(address) => Link::Open(connect(*address)?),
-            Place::Name(..) => Link::Opening(Vec::new()),
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             flow,
             listener,
             way,
@@ -117,7 +123,7 @@ impl Session {
             passed: Passed::default(),
             ended: Notify::new(),
             why: Cell::new(None),
-        })
+        }
     }
 
     /// When something last came, from either side.
@@ -240,8 +246,16 @@ pub(super) fn unsent(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::WouldBlock => "congested",
         _ if is_too_long(error) => "too_long",
+        _ if is_shortage(error) => "congested",
         _ => REFUSED,
     }
+}
+
+/// Whether it is this machine that is short of something: another endpoint would be no better.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let short =
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRINUSE, Errno::AGAIN];
+    short.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// The word for those that the endpoint takes none of, or one that was sent before.
@@ -263,8 +277,13 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
         let (socket, waiting) = match session.socket().await {
             Ok(opened) => opened,
             Err(error) => {
+                let endpoint = session.lease.endpoint().place();
+                tracing::debug!(client = %session.flow.client, %endpoint, %error, "no flow");
+                if !is_shortage(&error) {
+                    session.note_refusal();
+                }
                 worker.drop_datagram(&session.flow.socket, "connect");
-                return Err(error);
+                return Ok(End::Connect);
             }
         };
         for datagram in &waiting {
@@ -280,7 +299,7 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
             tokio::select! {
                 ready = socket.ready(Interest::READABLE | Interest::ERROR) => {
                     if ready?.is_error() {
-                        told(&socket)?;
+                        told(&socket).or_else(|error| session.bear(error, &worker))?;
                     }
                 }
                 () = tokio::time::sleep_until(end) => {
@@ -291,7 +310,8 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
                 }
             }
             let Some(listening) = listening.upgrade() else { return Ok(End::Cut) };
-            pass_on(&session, &socket, &listening)?;
+            let passed_on = pass_on(&session, &socket, &listening);
+            passed_on.or_else(|error| session.bear(error, &worker))?;
             drop(listening);
             tokio::task::yield_now().await;
         }
@@ -304,9 +324,6 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
     let end = ended.unwrap_or_else(|error| {
         let endpoint = session.lease.endpoint().place();
         tracing::debug!(client = %session.flow.client, %endpoint, %error, "flow ended");
-        if error.kind() != io::ErrorKind::ConnectionRefused {
-            return End::Connect;
-        }
         session.note_refusal();
         worker.drop_datagram(&session.flow.socket, REFUSED);
         End::Refused
