@@ -321,7 +321,7 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
         () = session.ended.notified() => Ok(End::Cut),
         ended = run => ended,
     };
-    let end = ended.unwrap_or_else(|error| {
+    let end = ended.unwrap_or_else(|error: io::Error| {
         let endpoint = session.lease.endpoint().place();
         tracing::debug!(client = %session.flow.client, %endpoint, %error, "flow ended");
         session.note_refusal();
