@@ -96,7 +96,7 @@ async fn edits(lab: &Lab, routes: usize, count: usize, page: &mut Page) -> anyho
         .try_for_each(async |()| Ok(()))
         .await?;
     let made = start.elapsed();
-    let mut connection = Connection::open(&address).await?;
+    let mut connection = Connection::first(&address).await?;
     for number in 0..routes {
         connection.until(&host(number), BACKENDS[0]).await?;
     }

@@ -35,6 +35,18 @@ impl Connection {
         Ok(Self { sender, address: address.to_owned() })
     }
 
+    /// Connects as soon as somebody listens: a node learns of a ready proxy a moment after the Gateway's status
+    /// tells of it.
+    pub(crate) async fn first(address: &str) -> anyhow::Result<Self> {
+        let start = Instant::now();
+        loop {
+            match Self::open(address).await {
+                Err(_) if start.elapsed() <= PATIENCE => sleep(PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Asks again and again until a pod of the backend answers.
     pub(crate) async fn until(&mut self, host: &str, backend: &str) -> anyhow::Result<()> {
         let start = Instant::now();
