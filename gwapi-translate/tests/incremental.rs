@@ -141,6 +141,18 @@ fn an_event_derives_what_it_touches_among_thousands_of_routes() {
     assert_eq!((work, delta.is_empty()), (nothing, true));
 }
 
+/// A Gateway that lets ListenerSets of its namespace in.
+fn open_gateway(name: &str, port: u16) -> Resource {
+    object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": name, "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "allowedListeners": { "namespaces": { "from": "Same" } },
+            "listeners": [{ "name": "http", "port": port, "protocol": "HTTP" }],
+        },
+    }))
+}
+
 fn listener_set(name: &str, parent: &str, port: u16) -> Resource {
     object::<gwapi_model::ListenerSet>(json!({
         "metadata": { "name": name, "namespace": "ns" },
@@ -155,18 +167,9 @@ fn listener_set(name: &str, parent: &str, port: u16) -> Resource {
 #[test]
 fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner() {
     let mut translator = translator(3_000);
-    let mut gateway = json!({
-        "metadata": { "name": "gw", "namespace": "ns" },
-        "spec": {
-            "gatewayClassName": "gwapi",
-            "allowedListeners": { "namespaces": { "from": "Same" } },
-            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
-        },
-    });
-    translator.apply(ResourceEvent::Apply(object::<gwapi_model::Gateway>(gateway.clone())));
-    gateway["metadata"]["name"] = json!("other");
-    gateway["spec"]["listeners"][0]["port"] = json!(81);
-    translator.apply(ResourceEvent::Apply(object::<gwapi_model::Gateway>(gateway)));
+    for (name, port) in [("gw", 80), ("other", 81)] {
+        translator.apply(ResourceEvent::Apply(open_gateway(name, port)));
+    }
     for name in ["a", "b"] {
         translator.apply(ResourceEvent::Apply(listener_set(name, "gw", 80)));
     }
@@ -210,14 +213,7 @@ fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner(
 fn redirects_follow_what_a_listener_set_offers_where_ports_are_shifted() {
     let options = Options { port_offset: 8_000, ..Options::default() };
     let mut translator = Translator::new(options.clone());
-    let gateway = object::<gwapi_model::Gateway>(json!({
-        "metadata": { "name": "gw", "namespace": "ns" },
-        "spec": {
-            "gatewayClassName": "gwapi",
-            "allowedListeners": { "namespaces": { "from": "Same" } },
-            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
-        },
-    }));
+    let gateway = open_gateway("gw", 80);
     let redirect = object::<gwapi_model::HttpRoute>(json!({
         "metadata": { "name": "r", "namespace": "ns" },
         "spec": {
@@ -244,14 +240,7 @@ fn redirects_follow_what_a_listener_set_offers_where_ports_are_shifted() {
 #[test]
 fn listeners_beyond_what_a_gateway_can_have_are_refused_in_their_order() {
     let mut translator = translator(0);
-    let gateway = object::<gwapi_model::Gateway>(json!({
-        "metadata": { "name": "gw", "namespace": "ns" },
-        "spec": {
-            "gatewayClassName": "gwapi",
-            "allowedListeners": { "namespaces": { "from": "Same" } },
-            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
-        },
-    }));
+    let gateway = open_gateway("gw", 80);
     let sets = (0..128).map(|index| listener_set(&format!("s{index:03}"), "gw", 1_000 + index));
     let _ = translator.apply_all([gateway].into_iter().chain(sets).map(ResourceEvent::Apply));
     let reason = |name: &str| {

@@ -127,9 +127,8 @@ pub(super) fn draft<'a>(
     let addresses = addresses::resolve(id, gateway, options);
     problems.extend(addresses.unsupported.iter().cloned());
     let holder = Holder::Gateway(id.clone());
-    let generation = gateway.metadata.generation;
     let own = gateway.spec.listeners.iter();
-    let own = own.map(|it| listener::draft(gateway, (&holder, generation), it, options));
+    let own = own.map(|it| listener::draft(gateway, (&holder, &gateway.metadata), it, options));
     let mut listeners: Vec<ListenerDraft> = own.collect();
     let admission = listener_set::admission(gateway).unwrap_or_else(|problem| {
         notes.push(problem.at("spec.allowedListeners.namespaces").message);
@@ -140,7 +139,7 @@ pub(super) fn draft<'a>(
         let is_let_in = attachment::admits(&admission, &holder, &name.namespace, resources);
         let draft = listener_set::draft(name, set, is_let_in);
         if is_let_in {
-            let holder = (&draft.holder(), set.metadata.generation);
+            let holder = (&draft.holder(), &set.metadata);
             let entries = set.spec.listeners.iter();
             listeners.extend(entries.map(|it| listener::draft(gateway, holder, it, options)));
         }
@@ -155,7 +154,7 @@ pub(super) fn draft<'a>(
         .then(|| infrastructure::plan(id, gateway, &addresses, parameters, refused));
     Some(GatewayDraft {
         id: id.clone(),
-        generation,
+        generation: gateway.metadata.generation,
         created: super::created(&gateway.metadata),
         class_refused,
         problems,
@@ -248,8 +247,7 @@ impl GatewayDraft {
         for listener in self.listeners.iter().filter(|it| it.is_sound() && self.serves(it)) {
             let Some(port) = listener.port_to_bind() else { continue };
             // A set takes nothing from a Gateway that is older than it.
-            let set = self.sets.iter().find(|set| set.holder() == listener.holder);
-            let created = set.map_or(self.created, |set| set.created.max(self.created));
+            let created = listener.created.max(self.created);
             let oldest = ports.entry(port).or_insert(created);
             *oldest = created.min(*oldest);
         }

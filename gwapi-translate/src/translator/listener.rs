@@ -4,8 +4,8 @@
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    AllowedNamespaces, FromNamespaces, GATEWAY_GROUP, Gateway, LabelSelector, Listener, Protocol,
-    RouteGroupKind, RouteKind, SecretObjectReference, SelectorOperator, TlsMode,
+    AllowedNamespaces, FromNamespaces, GATEWAY_GROUP, Gateway, LabelSelector, Listener, ObjectMeta,
+    Protocol, RouteGroupKind, RouteKind, SecretObjectReference, SelectorOperator, TlsMode,
 };
 
 use super::client_validation::{self, ClientValidationDraft};
@@ -24,6 +24,8 @@ pub(super) struct ListenerDraft {
     pub(super) holder: Holder,
     /// Generation of the holder.
     pub(super) generation: i64,
+    /// Creation of the holder in seconds since 1970; 0 where it is not known.
+    pub(super) created: i64,
     /// Port as clients see it: the one that conflicts and `parentRef.port` are about.
     pub(super) port: u16,
     /// Port to bind, the offset included; `None` above 65535.
@@ -102,7 +104,7 @@ impl ListenerDraft {
 /// Judges a listener that an object adds to a Gateway: the Gateway itself, or a ListenerSet of it.
 pub(super) fn draft(
     gateway: &Gateway,
-    (holder, generation): (&Holder, i64),
+    (holder, metadata): (&Holder, &ObjectMeta),
     listener: &Listener,
     options: &Options,
 ) -> ListenerDraft {
@@ -162,7 +164,8 @@ pub(super) fn draft(
     ListenerDraft {
         key: holder.key(&listener.name),
         holder: holder.clone(),
-        generation,
+        generation: metadata.generation,
+        created: super::created(metadata),
         port,
         bound_port,
         protocol: listener.protocol.clone(),

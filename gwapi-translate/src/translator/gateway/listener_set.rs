@@ -20,10 +20,8 @@ pub(super) struct SetDraft {
     /// Which.
     pub(super) name: NamespacedName,
     generation: i64,
-    /// Creation in seconds since 1970; 0 where it is not known.
-    pub(super) created: i64,
-    /// Why the Gateway does not let it in (LS-1).
-    refused: Option<Problem>,
+    /// Whether the Gateway lets it in (LS-1).
+    is_let_in: bool,
 }
 
 impl SetDraft {
@@ -95,9 +93,7 @@ pub(super) fn admission(gateway: &Gateway) -> Result<Admission, Problem> {
 
 /// Drafts a ListenerSet.
 pub(super) fn draft(name: &NamespacedName, set: &ListenerSet, is_let_in: bool) -> SetDraft {
-    let refused = (!is_let_in).then(not_allowed);
-    let created = created(&set.metadata);
-    SetDraft { name: name.clone(), generation: set.metadata.generation, created, refused }
+    SetDraft { name: name.clone(), generation: set.metadata.generation, is_let_in }
 }
 
 /// It tells nothing of the Gateway: whoever may not attach to it may not see it (LS-1).
@@ -137,8 +133,8 @@ impl GatewayDraft {
         listeners: &[JudgedListener],
     ) -> Option<(Problem, Problem)> {
         let twice = |problem: Problem| (problem.clone(), problem);
-        if let Some(problem) = &set.refused {
-            return Some(twice(problem.clone()));
+        if !set.is_let_in {
+            return Some(twice(not_allowed()));
         }
         // LS-2.
         if self.is_refused() || !self.serves_sets() {
