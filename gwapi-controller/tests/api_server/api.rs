@@ -136,6 +136,13 @@ impl Api {
         gone.await;
     }
 
+    /// Deletes all objects of a kind in a namespace, so that later tests do not work through them.
+    pub(crate) async fn delete_all(&self, kind: &str, namespace: &str) {
+        let all = (DeleteParams::default(), ListParams::default());
+        let deleted = self.kind(kind, namespace).delete_collection(&all.0, &all.1).await;
+        deleted.unwrap_or_else(|error| panic!("cannot delete each {kind}: {error}"));
+    }
+
     /// All objects of a kind.
     pub(crate) async fn list(&self, kind: &str) -> Vec<DynamicObject> {
         let listed = self.kind(kind, "").list(&ListParams::default()).await;

@@ -372,7 +372,7 @@ async fn a_second_start_over_many_routes_writes_nothing(api: Api) {
         elapsed.as_secs_f32(),
     );
     second.stop().await;
-    api.delete("Namespace", "", &namespace).await;
+    api.delete_all("HTTPRoute", &namespace).await;
 }
 
 /// The API server of the cluster that we are in the network of: a process of that name in the same
