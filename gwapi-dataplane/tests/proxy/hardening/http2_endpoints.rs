@@ -331,6 +331,30 @@ async fn clients_that_take_none_of_many_short_messages_hold_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn frames_with_nothing_in_them_break_no_connection_that_others_share() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    let endpoint = Scripted::start(move |stream, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let answer = |_, stream| {
+                let head = frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "200")]));
+                let nothing = frame(DATA, 0, stream, b"").repeat(3);
+                [head, nothing, frame(DATA, END_STREAM, stream, b"ok")].concat()
+            };
+            let _ = converse(stream, &[], &answer, &AtomicUsize::new(0)).await;
+        }
+    })
+    .await;
+    let proxy = serve_h2c(Limits::default(), &endpoint);
+    // More of them than the HTTP/2 library takes.
+    for _ in 0..50 {
+        assert_eq!(proxy.get("a", "/").await.text(), "ok");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn streams_that_are_all_taken_make_room_on_another_connection_within_the_limits() {
     let (endpoint, connections) = endless_over_http2(10).await;
     let limits = Limits {
