@@ -31,6 +31,11 @@ impl Congestion {
         self.0.full.store(true, Ordering::Relaxed);
     }
 
+    /// Whether something waits for the socket to take it.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.full.load(Ordering::Relaxed)
+    }
+
     /// The socket took something. The body is polled by the task that writes.
     pub(super) fn ended(&self, cx: &Context<'_>) {
         // All of this happens on one thread.

@@ -478,8 +478,8 @@ where
     tokio::select! {
         biased;
         ended = flushed(served, &flusher, &turn) => ended,
-        // A client that neither answers nor goes, though nothing is left to do.
-        () = connection.idle(PING_TIMEOUT.min(silence)) => Ok(()),
+        // A client that neither answers nor goes, nor opens the windows of its last streams.
+        () = connection.idle(limits.write_stall_timeout.min(silence)) => Ok(()),
     }
 }
 
@@ -507,15 +507,17 @@ impl Connection {
         }
     }
 
-    /// Waits until no request was there for `limit`.
+    /// Waits until no request was there for `limit`, nor the rest of an answer that its client is still
+    /// to take.
     async fn idle(&self, limit: Duration) {
         loop {
             let end = self.last_active.get() + limit;
             tokio::time::sleep_until(end).await;
-            if self.active.get() == 0 && self.last_active.get() + limit <= Instant::now() {
+            let is_active = self.active.get() > 0 || self.congestion.is_full();
+            if !is_active && self.last_active.get() + limit <= Instant::now() {
                 return;
             }
-            if self.active.get() > 0 {
+            if is_active {
                 self.last_active.set(Instant::now());
             }
         }

@@ -54,11 +54,11 @@ pub(super) async fn handle(
             exchange.answer(sent, &connection.worker)
         }
     };
-    if http1 && response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
-        connection.unread.expect();
-    }
     if http1 && connection.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if http1 && response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+        connection.unread.expect();
     }
     if version == Version::HTTP_10 && response.headers().contains_key(CONNECTION) {
         // hyper would add `keep-alive` to a `close` of HTTP/1.1.

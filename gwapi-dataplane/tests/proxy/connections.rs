@@ -8,7 +8,9 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::support::brim::Brim;
 use super::support::client::Http2Client;
+use super::support::clock::pass;
 use super::support::upstream::gated;
 use super::support::*;
 
@@ -107,4 +109,18 @@ async fn what_is_in_flight_on_an_old_connection_is_finished_over_both_versions()
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_when_its_client_has_taken_the_last_answer() {
+    let brim = Brim::serve(ageing()).await;
+    let clients = brim.fill("HTTP/1.1").await;
+    // Longer than an old connection waits for another request.
+    for _ in 0..10 {
+        pass(&brim.proxy).await;
+    }
+    for client in clients {
+        let length = client.length;
+        assert_eq!(client.read().await.expect("it ends"), length);
+    }
 }

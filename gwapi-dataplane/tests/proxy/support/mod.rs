@@ -1,6 +1,7 @@
 //! What the tests are written with: configurations, endpoints and clients.
 
 pub(crate) mod authority;
+pub(crate) mod brim;
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod config;
@@ -121,17 +122,14 @@ impl Proxy {
     /// Waits until the metrics have this line. A request counts when its connection is done with it,
     /// a moment after the client is.
     pub(crate) async fn until_metric(&self, line: &str) {
+        within(async { while !self.metrics().await.lines().any(|it| it == line) {} }).await;
+    }
+
+    /// The metrics as they are now.
+    pub(crate) async fn metrics(&self) -> String {
         let admin = self.handle.admin_address().expect("it was asked for");
-        within(async {
-            loop {
-                // A connection of its own each time: one takes no more than a number of requests.
-                let page = Client::connect(admin).await.get("localhost", "/metrics").await;
-                if page.text().lines().any(|it| it == line) {
-                    return;
-                }
-            }
-        })
-        .await;
+        // A connection of its own each time: one takes no more than a number of requests.
+        Client::connect(admin).await.get("localhost", "/metrics").await.text().to_owned()
     }
 
     /// Drains on a thread that may block.
