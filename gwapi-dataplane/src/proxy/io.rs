@@ -55,6 +55,8 @@ pub(super) struct ClientIo {
     stall_timeout: Option<Duration>,
     pace: Pace,
     stalled: Option<Stall>,
+    /// Whether a client that takes too little is given up.
+    is_given_up: bool,
 }
 
 /// Whether a response is under way to an HTTP/1.0 client, which may take the end of the connection for
@@ -147,6 +149,7 @@ impl ClientIo {
             stall_timeout: Some(limits.write_stall_timeout),
             pace: Pace::new(limits, limits.write_stall_timeout),
             stalled: None,
+            is_given_up: false,
         }
     }
 
@@ -217,6 +220,7 @@ impl ClientIo {
             let waited = self.stalled.take().map_or(Duration::ZERO, |stall| stall.since.elapsed());
             let written = written.as_ref().map_or(0, |written| *written);
             if !self.pace.moved(written, waited) {
+                self.is_given_up = true;
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             return write;
@@ -236,7 +240,8 @@ impl ClientIo {
 
 impl Drop for ClientIo {
     fn drop(&mut self) {
-        if self.open_end.0.load(Ordering::Relaxed) {
+        let waits = self.stalled.is_some() || self.is_given_up;
+        if waits || self.open_end.0.load(Ordering::Relaxed) {
             // To close resets the connection then. Where that cannot be had, it closes all the same.
             let _ = self.socket.set_zero_linger();
         }

@@ -1,5 +1,6 @@
 //! Clients that take their time: each is let go, by the one limit that is meant for it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::support::brim::Brim;
 use crate::support::clock::{SHORT, pass, with_clock};
 use crate::support::frames::*;
 use crate::support::upstream::{endless, long, read_head};
@@ -365,5 +367,24 @@ async fn a_client_that_reads_steadily_is_kept() {
     // More than could be on its way.
     for _ in 0..32 * 1024 * 1024 / PIECE {
         within(client.read_exact(&mut buffer)).await.expect("more");
+    }
+}
+
+#[tokio::test]
+async fn a_response_whose_end_its_client_does_not_take_does_not_look_whole() {
+    let limits = Limits { write_stall_timeout: SHORT * 10, ..patient() };
+    for version in ["HTTP/1.0", "HTTP/1.1"] {
+        let brim = Brim::serve(limits.clone()).await;
+        let clients = brim.fill(&format!("{version}\r\nconnection: close")).await;
+        for _ in 0..12 {
+            pass(&brim.proxy).await;
+        }
+        for client in clients {
+            let length = client.length;
+            match client.read().await {
+                Ok(read) => assert_eq!(read, length, "{version}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{version}"),
+            }
+        }
     }
 }
