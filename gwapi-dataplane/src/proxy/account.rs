@@ -14,6 +14,7 @@ use super::cors::Grant;
 use super::forwarded::Client;
 use super::grpc;
 use super::io::Unread;
+use super::relay::Passed;
 use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
 
@@ -39,6 +40,8 @@ pub(super) struct RequestAccount {
     pub(super) body: Option<Rc<BodyProgress>>,
     upstream: Option<Duration>,
     status: u16,
+    /// Beside the request's body.
+    received: u64,
     sent: u64,
     ended: Ended,
 }
@@ -64,6 +67,7 @@ impl RequestAccount {
             body: None,
             upstream: None,
             status: CLIENT_CLOSED_REQUEST,
+            received: 0,
             sent: 0,
             ended: Ended::ClientGone,
         })
@@ -123,14 +127,15 @@ impl RequestAccount {
         self.version == Version::HTTP_10
     }
 
-    /// What carried more bytes to the client than the body says: a tunnel.
-    pub(super) fn tunnelled(&mut self, sent: u64) {
-        self.sent = sent;
+    /// What a tunnel carried: there are no bodies that would have counted it.
+    pub(super) fn tunnelled(&mut self, passed: &Passed) {
+        self.received = passed.received.get();
+        self.sent = passed.sent.get();
     }
 
-    /// All of it went through.
-    pub(super) fn complete(&mut self) {
-        self.ended = Ended::Complete;
+    /// How it ended.
+    pub(super) fn ended(&mut self, ended: Ended) {
+        self.ended = ended;
     }
 
     fn protocol(&self) -> &'static str {
@@ -172,7 +177,7 @@ impl Drop for RequestAccount {
             status: self.status,
             duration: ended_at - self.started,
             upstream_duration: self.upstream,
-            bytes_received: self.body.as_ref().map_or(0, |body| body.received()),
+            bytes_received: self.received + self.body.as_ref().map_or(0, |body| body.received()),
             bytes_sent: self.sent,
             ended: self.ended,
         };

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+use crate::observe::Ended;
+
 /// Bytes that are read at once.
 const BUFFER: usize = 32 * 1024;
 
@@ -38,6 +40,17 @@ pub(super) enum Broken {
     Endpoint(#[source] io::Error),
     #[error("both were silent for too long")]
     Silence,
+}
+
+impl Broken {
+    /// What is told of it.
+    pub(super) fn ended(&self) -> Ended {
+        match self {
+            Self::Client(_) => Ended::ClientGone,
+            Self::Endpoint(_) => Ended::UpstreamError,
+            Self::Silence => Ended::Timeout,
+        }
+    }
 }
 
 /// Copies both ways until both have ended, and counts in `passed`. The end of one way is passed on, and

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use super::account::RequestAccount;
 use super::relay::{Broken, Passed, relay};
 use super::upstream::{Lease, Upgraded};
+use crate::observe::Ended;
 
 /// Starts the tunnel. It ends when either side closes, when both are silent for `idle_timeout`, or when
 /// it is as old as a tunnel may be; with it end the request's account and its hold on the endpoint.
@@ -26,11 +27,18 @@ pub(super) fn spawn(
     tokio::task::spawn_local(async move {
         let mut tunnel = Tunnel { account, passed: Passed::default() };
         let passed = Box::pin(run(client, endpoint, idle_timeout, &tunnel.passed));
-        match tokio::time::timeout(max_age, passed).await {
-            Ok(Ok(())) => tunnel.account.complete(),
-            Ok(Err(error)) => tracing::debug!(%error, "tunnel ended"),
-            Err(_) => tracing::debug!("tunnel ended by its age"),
-        }
+        let ended = match tokio::time::timeout(max_age, passed).await {
+            Ok(Ok(())) => Ended::Complete,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "tunnel ended");
+                error.ended()
+            }
+            Err(_) => {
+                tracing::debug!("tunnel ended by its age");
+                Ended::Timeout
+            }
+        };
+        tunnel.account.ended(ended);
         drop(tunnel);
         drop(lease);
     });
@@ -44,7 +52,7 @@ struct Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.account.tunnelled(self.passed.sent.get());
+        self.account.tunnelled(&self.passed);
     }
 }
 

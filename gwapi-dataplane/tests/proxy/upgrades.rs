@@ -1,8 +1,11 @@
 //! WebSocket, and the upgrades that are not passed on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use gwapi_dataplane::ProxyBuilder;
 use gwapi_translate::ir::IrResource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -184,7 +187,7 @@ async fn an_endpoint_cannot_switch_to_what_nobody_asked_for() {
 async fn a_silent_tunnel_is_closed() {
     let endpoint = websocket().await;
     let limits = gwapi_dataplane::Limits {
-        response_idle_timeout: std::time::Duration::from_millis(100),
+        response_idle_timeout: Duration::from_millis(100),
         ..Default::default()
     };
     let resources = |port| -> Vec<IrResource> { simple(port, endpoint.address) };
@@ -196,12 +199,63 @@ async fn a_silent_tunnel_is_closed() {
     assert_eq!(rest, b"hello");
 }
 
+/// The value of a metric of requests, over all routes.
+async fn requests(proxy: &Proxy, name: &str, label: &str) -> u64 {
+    let metrics = proxy.metrics().await;
+    let lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn what_a_tunnel_carried_both_ways_is_counted_and_who_broke_it_off() {
+    let (endpoint, silent) = (websocket().await, websocket().await);
+    let broken = Scripted::start(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        let agree = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
+                      upgrade: websocket\r\n\r\nhello";
+        let _ = stream.write_all(agree).await;
+        let _ = stream.read_exact(&mut [0; 10]).await;
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+    })
+    .await;
+    for (endpoint, closes, ended) in [
+        (&endpoint, true, "complete"),
+        (&silent, false, "timeout"),
+        (&broken, false, "upstream_error"),
+    ] {
+        let limits = gwapi_dataplane::Limits {
+            response_idle_timeout: Duration::from_secs(1),
+            ..Default::default()
+        };
+        let admin = SocketAddr::from(([127, 0, 0, 1], 0));
+        let builder = ProxyBuilder::new().limits(limits).admin(admin);
+        let proxy = serve_built(admin.ip(), &builder, |port| simple(port, endpoint.address));
+        let (mut tunnel, head) = open(&proxy, ASK).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        expect(&mut tunnel, "hello").await;
+        within(tunnel.write_all(b"ten bytes.")).await.expect("it reads");
+        if closes {
+            within(tunnel.shutdown()).await.expect("it is open");
+        }
+        let _ = within(tunnel.read_to_end(&mut Vec::new())).await;
+        within(async { while requests(&proxy, "gwapi_http_requests_total{", "101").await == 0 {} })
+            .await;
+        let received = requests(&proxy, "gwapi_http_received_bytes_total{", "").await;
+        assert_eq!(received, 10, "{ended}");
+        let incomplete = "gwapi_http_requests_incomplete_total{";
+        let all = requests(&proxy, incomplete, "").await;
+        let reason = requests(&proxy, incomplete, &format!("reason=\"{ended}\"")).await;
+        let expected = u64::from(ended != "complete");
+        assert_eq!((all, reason), (expected, expected), "{ended}");
+    }
+}
+
 #[tokio::test]
 async fn a_tunnel_outlives_the_age_of_connections() {
     let endpoint = websocket().await;
     let limits = gwapi_dataplane::Limits {
-        max_connection_age: std::time::Duration::from_millis(100),
-        idle_timeout: std::time::Duration::from_secs(600),
+        max_connection_age: Duration::from_millis(100),
+        idle_timeout: Duration::from_secs(600),
         ..Default::default()
     };
     let proxy = serve_with(limits, |port| simple(port, endpoint.address));
@@ -220,7 +274,7 @@ async fn a_tunnel_outlives_the_age_of_connections() {
 async fn a_tunnel_ends_by_its_age_however_busy_it_is() {
     let endpoint = websocket().await;
     let limits = gwapi_dataplane::Limits {
-        max_tunnel_age: std::time::Duration::from_millis(200),
+        max_tunnel_age: Duration::from_millis(200),
         ..Default::default()
     };
     let proxy = serve_with(limits, |port| simple(port, endpoint.address));

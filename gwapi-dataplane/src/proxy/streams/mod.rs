@@ -176,13 +176,7 @@ async fn carry(
     let passed = &account.passed;
     let relayed = relay(&mut client_read, &mut client_write, read, write, idle_timeout, passed);
     let relayed = relayed.await;
-    account.ended = match &relayed {
-        Ok(()) => Ended::Complete,
-        Err(Broken::Client(_)) => Ended::ClientGone,
-        Err(Broken::Endpoint(_)) => Ended::UpstreamError,
-        Err(Broken::Silence) => Ended::Timeout,
-    }
-    .as_str();
+    account.ended = relayed.as_ref().map_or_else(Broken::ended, |()| Ended::Complete).as_str();
     relayed.map_err(io::Error::other)?;
     endpoint.end();
     if let Some(reset) = reset {
