@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_model::RouteKind;
-use gwapi_translate::ir::{BackendProtocol, IrResource, Listener, WeightedBackend};
+use gwapi_translate::ir::{BackendProtocol, Endpoints, IrResource, Listener, WeightedBackend};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -60,6 +60,17 @@ async fn client_of(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
     socket.connect(address).await.expect("it is there");
     socket
+}
+
+/// Sends datagrams of 100 bytes as a train, which the kernel may leave together on its way to the proxy,
+/// and which begins a flow.
+async fn send_train(client: &UdpSocket, destination: SocketAddr, train: &[u8]) {
+    let state = quinn_udp::UdpSocketState::new(client.into()).expect("it is a socket");
+    let (contents, segment_size) = (train, Some(100));
+    let transmit =
+        quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+    within(client.writable()).await.expect("it is a socket");
+    state.try_send(client.into(), &transmit).expect("loopback takes it");
 }
 
 async fn send(client: &UdpSocket, datagram: &[u8]) {
@@ -124,18 +135,8 @@ async fn datagrams_that_come_together_stay_apart() {
     let endpoint = UdpEcho::start("a").await;
     let proxy = serve(|port| udp(port, to("app"), udp_backend("app", &[endpoint.address])));
     let client = client_of(proxy.address).await;
-    // As a train, which the kernel may leave together on its way to the proxy, and which begins a flow.
-    let state = quinn_udp::UdpSocketState::new((&client).into()).expect("it is a socket");
     let train: Vec<u8> = (0..60u8).flat_map(|number| [number; 100]).chain([60; 40]).collect();
-    let transmit = quinn_udp::Transmit {
-        destination: proxy.address,
-        ecn: None,
-        contents: &train,
-        segment_size: Some(100),
-        src_ip: None,
-    };
-    within(client.writable()).await.expect("it is a socket");
-    state.try_send((&client).into(), &transmit).expect("loopback takes it");
+    send_train(&client, proxy.address, &train).await;
     for number in 0..60u8 {
         assert_eq!(answer(&client).await.2, [number; 100]);
     }
@@ -357,6 +358,21 @@ async fn an_endpoint_that_cannot_be_reached_is_left_for_another() {
         send(&client_of(proxy.address).await, b"x").await;
         until(&proxy, "gwapi_udp_dropped_datagrams_total", Some("connect"), dropped).await;
     }
+}
+
+#[tokio::test]
+async fn each_datagram_that_waits_for_a_name_in_vain_is_counted() {
+    let proxy = serve_on_cores(1, LOCAL, &with_metrics(Limits::default()), |port| {
+        let mut backend = udp_backend("app", &[]);
+        backend.pop();
+        // Addresses that no name may lead to.
+        let hostnames = vec![("169.254.169.254".to_owned(), 9)];
+        let endpoints = Endpoints { key: key("app"), addresses: Vec::new(), hostnames };
+        backend.push(IrResource::Endpoints(endpoints.into()));
+        udp(port, to("app"), backend)
+    });
+    send_train(&client_of(proxy.address).await, proxy.address, &[b'x'; 1000]).await;
+    until(&proxy, "gwapi_udp_dropped_datagrams_total", Some("connect"), 10).await;
 }
 
 #[tokio::test]

@@ -197,14 +197,42 @@ impl Session {
         if let Link::Open(socket) = &*self.link.borrow() {
             return Ok((Rc::clone(socket), Vec::new()));
         }
-        let address = resolve(self.lease.endpoint().place()).await?.next();
-        let address = address.ok_or_else(|| io::Error::other("the name has no usable address"))?;
-        let socket = connect(address)?;
+        let mut socket = Err(io::Error::other("the name has no usable address"));
+        for address in resolve(self.lease.endpoint().place()).await? {
+            socket = connect(address);
+            if socket.is_ok() {
+                break;
+            }
+        }
+        let socket = socket?;
         let waiting = match self.link.replace(Link::Open(Rc::clone(&socket))) {
             Link::Opening(waiting) => waiting,
             Link::Open(_) => Vec::new(),
         };
         Ok((socket, waiting))
+    }
+
+    /// Sends what has waited for the socket, in order.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint takes none.
+    fn send_what_waited(
+        &self,
+        socket: &UdpSocket,
+        waiting: Vec<Vec<u8>>,
+        worker: &Worker,
+    ) -> io::Result<()> {
+        let mut waiting = waiting.into_iter();
+        while let Some(datagram) = waiting.next() {
+            match send(socket, &datagram) {
+                Ok(()) => add(&self.passed.received, &datagram),
+                Err(error) => self.bear(error, worker).inspect_err(|_| {
+                    waiting.by_ref().for_each(|_| worker.drop_datagram(&self.flow.socket, REFUSED));
+                })?,
+            }
+        }
+        Ok(())
     }
 
     /// Goes on where a datagram was dropped for what it is, or what the kernel has room for.
@@ -282,17 +310,10 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
                 if !is_shortage(&error) {
                     session.note_refusal();
                 }
-                worker.drop_datagram(&session.flow.socket, "connect");
                 return Ok(End::Connect);
             }
         };
-        for datagram in &waiting {
-            match send(&socket, datagram) {
-                Ok(()) => add(&session.passed.received, datagram),
-                Err(error) => session.bear(error, &worker)?,
-            }
-        }
-        drop(waiting);
+        session.send_what_waited(&socket, waiting, &worker)?;
         let idle_timeout = worker.limits.udp_session_idle_timeout;
         loop {
             let end = session.last() + idle_timeout;
@@ -340,6 +361,10 @@ struct Told<'a> {
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         let Session { flow, listener, way, lease, passed, .. } = self.session;
+        if let Link::Opening(waiting) = &*self.session.link.borrow() {
+            // There was no socket in time, for whatever reason.
+            waiting.iter().for_each(|_| self.worker.drop_datagram(&flow.socket, "connect"));
+        }
         self.worker.telemetry.stream(&StreamRecord {
             protocol: "UDP",
             gateway: &listener.gateway,

@@ -60,7 +60,7 @@ pub(crate) fn prefix(path: &str) -> Vec<HttpMatch> {
     vec![HttpMatch { path, ..HttpMatch::default() }]
 }
 
-fn key(name: &str) -> BackendKey {
+pub(crate) fn key(name: &str) -> BackendKey {
     BackendKey::service("default", name, 80)
 }
 
