@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::http2_io::EndpointIo;
+use super::lookup::lookup;
 use super::slots::Slot;
 use super::stream::{self, ReadHalf, WriteHalf};
 use super::tls::{TlsFailure, UpstreamTls};
@@ -106,12 +107,11 @@ pub(in crate::proxy) async fn resolve(
 ) -> io::Result<impl Iterator<Item = SocketAddr> + use<>> {
     let addresses = match place {
         Place::Address(address) => vec![*address],
-        // The name is resolved on a thread that may block. Whoever answers for a name must not reach more
-        // through the proxy than who writes one.
-        Place::Name(name, port) => tokio::net::lookup_host((&**name, *port))
-            .await?
-            .filter(|address| !is_refused_endpoint(address.ip()))
-            .collect(),
+        // Whoever answers for a name must not reach more through the proxy than who writes one.
+        Place::Name(name, port) => {
+            let found = lookup(name, *port).await?;
+            found.iter().copied().filter(|it| !is_refused_endpoint(it.ip())).collect()
+        }
     };
     Ok(addresses.into_iter())
 }

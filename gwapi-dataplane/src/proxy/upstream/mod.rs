@@ -12,6 +12,7 @@ mod discard;
 mod http1;
 mod http2_io;
 mod identity;
+mod lookup;
 mod pool;
 mod raw;
 mod retry;
