@@ -61,6 +61,8 @@ pub(crate) struct Core {
     /// Objects that wait for what they refer to.
     held: BTreeMap<ObjectId, Held>,
     unreadable: BTreeMap<ObjectId, Broken>,
+    /// The BackendTLSPolicies of which a version could be read, which counts until they are gone.
+    policies: BTreeSet<ObjectId>,
     progress: Progress,
     versions: ResourceVersions,
     reports: HashMap<GatewayId, Feedback>,
@@ -88,6 +90,7 @@ impl Core {
             pending: Some(Resources::default()),
             held: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            policies: BTreeSet::new(),
             progress: Progress::new(sources),
             versions: ResourceVersions::default(),
             reports: HashMap::new(),
@@ -259,20 +262,17 @@ impl Core {
         }
     }
 
-    /// What stands in for an object that nobody could read yet and that must not be passed over: without
-    /// its policy a Service would be spoken to in the clear (BT-5).
+    /// What stands in for a policy that nobody could read yet: without one its Services would be spoken to
+    /// in the clear (BT-5).
     fn stand_in(&self, id: &ObjectId, problem: &Unreadable) -> Option<ResourceEvent> {
-        let before = self.unreadable.get(id).and_then(|before| stand_in(id, &before.problem));
-        let known = self.resources().get(id);
-        let is_readable = known.is_some() && known != before;
-        if self.held.contains_key(id) || is_readable {
+        if id.kind != Kind::BackendTlsPolicy || self.policies.contains(id) {
             return None;
         }
-        match stand_in(id, problem) {
-            Some(resource) => Some(ResourceEvent::Apply(resource)),
+        Some(match stand_in(id, problem) {
+            Some(policy) => ResourceEvent::Apply(policy.into()),
             // This version is for no Service, as far as it can be read.
-            None => known.map(|_| ResourceEvent::Delete(id.clone())),
-        }
+            None => ResourceEvent::Delete(id.clone()),
+        })
     }
 
     fn refuse(&mut self, id: ObjectId, problem: Unreadable) {
@@ -292,6 +292,9 @@ impl Core {
     /// Takes an object in, as soon as everything is known that it refers to.
     fn admit(&mut self, resource: Resource, now: Instant, noted: &mut Noted<'_>) {
         let id = resource.id();
+        if id.kind == Kind::BackendTlsPolicy {
+            self.policies.insert(id.clone());
+        }
         noted.step.references.extend(self.references.add(&resource));
         if self.pending.is_some() || self.references.is_loaded(&id) {
             self.held.remove(&id);
@@ -306,6 +309,7 @@ impl Core {
     fn delete(&mut self, id: ObjectId, noted: &mut Noted<'_>) {
         self.held.remove(&id);
         self.unreadable.remove(&id);
+        self.policies.remove(&id);
         noted.step.references.extend(self.references.remove(&id));
         if has_status(id.kind) {
             noted.step.observed.push((id.clone(), None));
@@ -436,10 +440,9 @@ struct Noted<'a> {
     readable: &'a mut Vec<ObjectId>,
 }
 
-fn stand_in(id: &ObjectId, problem: &Unreadable) -> Option<Resource> {
-    if id.kind != Kind::BackendTlsPolicy {
-        return None;
-    }
+/// A policy that nobody can satisfy, for the Services that one names that cannot be read; `None` where it names
+/// none.
+fn stand_in(id: &ObjectId, problem: &Unreadable) -> Option<BackendTlsPolicy> {
     let NamespacedName { namespace, name } = id.namespaced_name();
     let metadata = ObjectMeta {
         name,
@@ -449,7 +452,7 @@ fn stand_in(id: &ObjectId, problem: &Unreadable) -> Option<Resource> {
         ..ObjectMeta::default()
     };
     let targets = problem.claim.targets.iter().cloned();
-    BackendTlsPolicy::unsatisfiable(metadata, targets).map(Resource::from)
+    BackendTlsPolicy::unsatisfiable(metadata, targets)
 }
 
 #[cfg(test)]

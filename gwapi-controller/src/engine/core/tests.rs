@@ -120,6 +120,12 @@ impl Test {
         self.core.step(vec![Input::Observation(observation)], self.now)
     }
 
+    /// Observations that come in one batch.
+    fn observe_all(&mut self, observations: impl IntoIterator<Item = Observation>) -> Step {
+        let inputs = observations.into_iter().map(Input::Observation).collect();
+        self.core.step(inputs, self.now)
+    }
+
     fn fetched(&mut self, id: ObjectId, object: Option<Object>) -> Step {
         self.observe(Observation::Fetched(source(id.kind), id, object))
     }
@@ -339,69 +345,127 @@ fn an_object_that_could_never_be_read_is_told_of_and_holds_up_nothing() {
     assert_eq!(test.core.progress().unreadable, 0);
 }
 
+/// A policy that cannot be read, for the port `https` of a Service; for none where its name is empty.
+fn broken_policy(generation: i64, service: &str) -> Object {
+    let json = json!({
+        "metadata": {
+            "name": "web", "namespace": "default", "generation": generation,
+            "creationTimestamp": "2026-01-31T12:00:00Z",
+        },
+        "spec": {
+            "targetRefs": [
+                {"group": "", "kind": if service.is_empty() { "Other" } else { "Service" },
+                 "name": service, "sectionName": "https"},
+                {"group": "example.com", "kind": "Service", "name": "other"},
+            ],
+            "validation": 7,
+        },
+    });
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    Object::read(Kind::BackendTlsPolicy, raw, "gwapi")
+}
+
+/// The same policy, as it can be read.
+fn sound_policy(service: &str) -> Object {
+    object(&format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {{name: web}}, \
+         spec: {{targetRefs: [{{group: '', kind: Service, name: {service}}}], validation: \
+         {{hostname: web.example.com, wellKnownCACertificates: System}}}}}}"
+    ))
+}
+
+fn policy() -> ObjectId {
+    ObjectId::new(Kind::BackendTlsPolicy, "default", "web")
+}
+
+fn applied(object: Object) -> Observation {
+    Observation::Applied(source(object.id.kind), object)
+}
+
+fn deleted(id: ObjectId) -> Observation {
+    Observation::Deleted(source(id.kind), id, "10".to_owned())
+}
+
+impl Test {
+    /// The Services of the policy that counts, each with its port, and the hostname that it asks for;
+    /// what stands in for a policy asks for none.
+    fn policy(&self) -> Option<(Vec<(String, Option<String>)>, String)> {
+        let Some(Resource::BackendTlsPolicy(policy)) = self.core.resources().get(&policy()) else {
+            return None;
+        };
+        let targets = policy.spec.target_refs.iter();
+        let targets = targets.map(|target| (target.name.clone(), target.section_name.clone()));
+        Some((targets.collect(), policy.spec.validation.hostname.clone()))
+    }
+
+    /// The Services for whose sake something stands in for the policy.
+    fn stand_in(&self) -> Option<Vec<String>> {
+        let (targets, hostname) = self.policy()?;
+        hostname.is_empty().then(|| targets.into_iter().map(|(name, _)| name).collect())
+    }
+}
+
 #[test]
 fn a_policy_that_could_never_be_read_has_something_to_stand_in_for_it() {
-    let json = json!({
-        "metadata": {"name": "web", "namespace": "default", "generation": 2},
-        "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "web"}], "validation": 7},
-    });
-    let id = ObjectId::new(Kind::BackendTlsPolicy, "default", "web");
-    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
     let mut test = Test::live(&[]);
-    test.apply(Object::read(Kind::BackendTlsPolicy, raw, "gwapi"));
+    test.apply(broken_policy(2, "web"));
     assert_eq!(test.core.progress().unreadable, 1);
-    let Some(Resource::BackendTlsPolicy(policy)) = test.core.resources().get(&id) else {
-        panic!("nothing stands in for the policy")
-    };
-    assert_eq!(policy.spec.target_refs[0].name, "web");
-    let gone = Observation::Deleted(source(Kind::BackendTlsPolicy), id.clone(), "10".to_owned());
-    test.observe(gone);
-    assert!(test.core.resources().get(&id).is_none());
+    assert_eq!(test.stand_in(), Some(vec!["web".to_owned()]));
+    test.observe(deleted(policy()));
+    assert_eq!(test.policy(), None);
 }
 
 #[test]
 fn what_stands_in_for_a_policy_is_as_old_as_it_and_for_the_ports_that_it_was_for() {
-    let policy = |generation: i64, service: &str| {
-        let json = json!({
-            "metadata": {
-                "name": "web", "namespace": "default", "generation": generation,
-                "creationTimestamp": "2026-01-31T12:00:00Z",
-            },
-            "spec": {
-                "targetRefs": [
-                    {"group": "", "kind": if service.is_empty() { "Other" } else { "Service" },
-                     "name": service, "sectionName": "https"},
-                    {"group": "example.com", "kind": "Service", "name": "other"},
-                ],
-                "validation": 7,
-            },
-        });
-        let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
-        Object::read(Kind::BackendTlsPolicy, raw, "gwapi")
-    };
-    let id = ObjectId::new(Kind::BackendTlsPolicy, "default", "web");
     let mut test = Test::live(&[]);
     // What stands in for one version is none that is kept when the next one cannot be read either, not even
     // where one in between names no Service.
     for (generation, service) in [(1, "web"), (2, ""), (3, "api")] {
-        test.apply(policy(generation, service));
+        test.apply(broken_policy(generation, service));
         if service.is_empty() {
-            assert_eq!(test.core.resources().get(&id), None);
+            assert_eq!(test.policy(), None);
             continue;
         }
-        let Some(Resource::BackendTlsPolicy(policy)) = test.core.resources().get(&id) else {
+        let Some(Resource::BackendTlsPolicy(found)) = test.core.resources().get(&policy()) else {
             panic!("nothing stands in for the policy")
         };
-        let targets: Vec<_> = policy
-            .spec
-            .target_refs
-            .iter()
-            .map(|target| (&*target.name, target.section_name.as_deref()))
-            .collect();
-        assert_eq!(targets, [(service, Some("https"))]);
-        assert_eq!(policy.metadata.generation, generation);
-        assert_eq!(policy.metadata.creation_timestamp, "2026-01-31T12:00:00Z".parse().ok());
+        assert_eq!(found.metadata.generation, generation);
+        assert_eq!(found.metadata.creation_timestamp, "2026-01-31T12:00:00Z".parse().ok());
+        let https = Some("https".to_owned());
+        assert_eq!(test.policy().map(|it| it.0), Some(vec![(service.to_owned(), https)]));
     }
+}
+
+#[test]
+fn a_policy_that_is_made_anew_and_cannot_be_read_leaves_its_service_to_what_stands_in_for_it() {
+    let mut test = Test::live(&[]);
+    test.apply(sound_policy("web"));
+    test.observe_all([deleted(policy()), applied(broken_policy(1, "web"))]);
+    assert_eq!(test.stand_in(), Some(vec!["web".to_owned()]));
+}
+
+#[test]
+fn what_stands_in_for_the_last_of_two_versions_in_a_batch_is_there_whatever_the_first_was_for() {
+    let mut test = Test::live(&[]);
+    test.apply(broken_policy(1, "web"));
+    test.observe_all([applied(broken_policy(2, "")), applied(broken_policy(3, "web"))]);
+    assert_eq!(test.stand_in(), Some(vec!["web".to_owned()]));
+}
+
+#[test]
+fn what_stands_in_for_a_policy_goes_with_the_batch_whose_last_version_is_for_no_service() {
+    let mut test = Test::live(&[]);
+    test.observe_all([applied(broken_policy(1, "web")), applied(broken_policy(2, ""))]);
+    assert_eq!(test.policy(), None);
+    test.apply(broken_policy(3, "api"));
+    assert_eq!(test.stand_in(), Some(vec!["api".to_owned()]));
+}
+
+#[test]
+fn the_last_version_of_a_policy_that_could_be_read_counts_also_in_the_batch_that_brings_it() {
+    let mut test = Test::live(&[]);
+    test.observe_all([applied(sound_policy("web")), applied(broken_policy(2, "web"))]);
+    assert_eq!(test.policy().map(|it| it.1), Some("web.example.com".to_owned()));
 }
 
 #[test]
