@@ -265,7 +265,7 @@ impl Core {
     /// What stands in for a policy that nobody could read yet: without one its Services would be spoken to
     /// in the clear (BT-5).
     fn stand_in(&self, id: &ObjectId, problem: &Unreadable) -> Option<ResourceEvent> {
-        if id.kind != Kind::BackendTlsPolicy || self.policies.contains(id) {
+        if !has_stand_in(id, &self.policies) {
             return None;
         }
         Some(match stand_in(id, problem) {
@@ -278,11 +278,17 @@ impl Core {
     fn refuse(&mut self, id: ObjectId, problem: Unreadable) {
         let known = self.unreadable.get(&id);
         if known.is_none_or(|known| known.problem != problem) {
+            let outcome = match has_stand_in(&id, &self.policies) {
+                true => "a policy could never be read; requests of its Services fail",
+                false => {
+                    "an object cannot be read; its last version that could be, if any, is served"
+                }
+            };
             tracing::warn!(
                 object = %id,
                 generation = problem.generation,
                 problem = problem.message,
-                "an object cannot be read; what it was before is still served"
+                "{outcome}"
             );
         }
         let told = known.and_then(|known| known.told.clone());
@@ -416,7 +422,8 @@ impl Core {
             for delta in &mut step.deltas {
                 delta.status.remove(id);
             }
-            let status = unreadable::status(id, &broken.problem, &self.translator);
+            let has_stand_in = has_stand_in(id, &self.policies);
+            let status = unreadable::status(id, &broken.problem, has_stand_in, &self.translator);
             if status != broken.told {
                 broken.told.clone_from(&status);
                 told.insert(id.clone(), status);
@@ -438,6 +445,12 @@ struct Noted<'a> {
     step: &'a mut Step,
     /// Objects that could not be read and now can.
     readable: &'a mut Vec<ObjectId>,
+}
+
+/// Whether what cannot be read is a policy of which no version could be read either; `policies` are those of
+/// which one could be.
+fn has_stand_in(id: &ObjectId, policies: &BTreeSet<ObjectId>) -> bool {
+    id.kind == Kind::BackendTlsPolicy && !policies.contains(id)
 }
 
 /// A policy that nobody can satisfy, for the Services that one names that cannot be read; `None` where it names

@@ -12,10 +12,12 @@ use gwapi_translate::Translator;
 
 use crate::watch::Unreadable;
 
-/// Status of an object that cannot be read; `None` where it is not ours.
+/// Status of an object that cannot be read; `None` where it is not ours. `has_stand_in` tells that what is
+/// known of it is no earlier version, but what stands in for one that there never was.
 pub(super) fn status(
     id: &ObjectId,
     unreadable: &Unreadable,
+    has_stand_in: bool,
     translator: &Translator,
 ) -> Option<Status> {
     let judge = Judge { id, unreadable, translator };
@@ -24,7 +26,7 @@ pub(super) fn status(
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
         Kind::ListenerSet => judge.listener_set(before),
-        Kind::BackendTlsPolicy => judge.policy(before),
+        Kind::BackendTlsPolicy => judge.policy(before, has_stand_in),
         kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,
     }
@@ -104,13 +106,19 @@ impl Judge<'_> {
     }
 
     /// A policy that nobody could read yet has something to stand in for it, which has a status where the
-    /// policy would have one.
-    fn policy(&self, before: Option<Status>) -> Option<Status> {
+    /// policy would have one; what is said there of its references is not said of the policy's.
+    fn policy(&self, before: Option<Status>, has_stand_in: bool) -> Option<Status> {
         let Some(Status::Policy(mut status)) = before else { return None };
+        let (others, reason) = ([ConditionType::ResolvedRefs], ConditionReason::Invalid);
         for ancestor in &mut status.ancestors {
             let conditions = std::mem::take(&mut ancestor.conditions);
-            let others = [ConditionType::ResolvedRefs];
-            ancestor.conditions = self.refused(conditions, &others, ConditionReason::Invalid);
+            ancestor.conditions = match has_stand_in {
+                true => {
+                    let outcome = "requests of its Services fail until this is put right";
+                    self.conditions(&[], Some(outcome), &others, reason)
+                }
+                false => self.refused(conditions, &others, reason),
+            };
         }
         Some(Status::Policy(status))
     }
@@ -153,15 +161,23 @@ impl Judge<'_> {
         others: &[ConditionType],
         reason: ConditionReason,
     ) -> Vec<Condition> {
-        let generation = self.unreadable.generation;
         let last_good = before.first().map(|condition| condition.observed_generation);
-        let message = match last_good {
-            Some(last_good) => format!(
-                "cannot be read: {}; generation {last_good} is served until this is put right",
-                self.unreadable.message
-            ),
-            None => format!("cannot be read: {}", self.unreadable.message),
-        };
+        let outcome =
+            last_good.map(|it| format!("generation {it} is served until this is put right"));
+        self.conditions(&before, outcome.as_deref(), others, reason)
+    }
+
+    /// The same with what comes of it, if that can be told.
+    fn conditions(
+        &self,
+        before: &[Condition],
+        outcome: Option<&str>,
+        others: &[ConditionType],
+        reason: ConditionReason,
+    ) -> Vec<Condition> {
+        let generation = self.unreadable.generation;
+        let outcome = outcome.map(|outcome| format!("; {outcome}")).unwrap_or_default();
+        let message = format!("cannot be read: {}{outcome}", self.unreadable.message);
         let accepted = Condition::new(
             ConditionType::Accepted,
             ConditionStatus::False,

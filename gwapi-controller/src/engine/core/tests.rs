@@ -1,6 +1,6 @@
 //! The engine without an API server.
 
-use gwapi_model::status::ConditionType;
+use gwapi_model::status::{Condition, ConditionType};
 use gwapi_model::{Kind, manifest};
 use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::ListenerKey;
@@ -82,6 +82,22 @@ fn namespace(name: &str) -> Object {
 fn source(kind: Kind) -> Source {
     Source { kind, namespace: None }
 }
+
+/// A route to the Service `web`, and that Service.
+const TO_SERVICE: [&str; 2] = [
+    "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec: {parentRefs: [{name: web}], rules: [{backendRefs: [{name: web, port: 443}]}]}
+",
+    "
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{name: https, port: 443}]}
+",
+];
 
 const KINDS: [Kind; 3] = [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute];
 
@@ -181,6 +197,16 @@ fn condition(
     name: &str,
     condition_type: ConditionType,
 ) -> Option<(String, i64)> {
+    let found = whole_condition(step, kind, name, condition_type)?;
+    Some((found.reason.to_string(), found.observed_generation))
+}
+
+fn whole_condition(
+    step: &Step,
+    kind: Kind,
+    name: &str,
+    condition_type: ConditionType,
+) -> Option<Condition> {
     let namespace = if kind.is_namespaced() { "default" } else { "" };
     let id = ObjectId::new(kind, namespace, name);
     let status = step.deltas.iter().rev().find_map(|delta| delta.status.get(&id))?.clone()?;
@@ -191,8 +217,7 @@ fn condition(
         Status::Route(status) => status.parents.first()?.conditions.clone(),
         Status::Policy(status) => status.ancestors.first()?.conditions.clone(),
     };
-    let found = conditions.into_iter().find(|found| found.condition_type == condition_type)?;
-    Some((found.reason.to_string(), found.observed_generation))
+    conditions.into_iter().find(|found| found.condition_type == condition_type)
 }
 
 #[test]
@@ -413,6 +438,29 @@ fn a_policy_that_could_never_be_read_has_something_to_stand_in_for_it() {
     assert_eq!(test.stand_in(), Some(vec!["web".to_owned()]));
     test.observe(deleted(policy()));
     assert_eq!(test.policy(), None);
+}
+
+#[test]
+fn a_policy_that_could_never_be_read_says_that_requests_fail_and_one_that_could_what_is_served() {
+    let told = |first: Option<Object>| {
+        let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+        TO_SERVICE.iter().for_each(|text| _ = test.apply(object(text)));
+        first.into_iter().for_each(|first| _ = test.apply(first));
+        let step = test.apply(broken_policy(2, "web"));
+        [ConditionType::Accepted, ConditionType::ResolvedRefs].map(|condition_type| {
+            let found = whole_condition(&step, Kind::BackendTlsPolicy, "web", condition_type);
+            let found = found.expect("a status for the Gateway");
+            assert_eq!(found.observed_generation, 2);
+            (found.reason.to_string(), found.message)
+        })
+    };
+    let [accepted, resolved] = told(None);
+    assert_eq!(accepted.0, "Invalid");
+    assert!(accepted.1.ends_with("; requests of its Services fail until this is put right"));
+    assert_eq!(resolved.0, "Pending");
+    let [accepted, resolved] = told(Some(sound_policy("web")));
+    assert!(accepted.1.ends_with("; generation 1 is served until this is put right"));
+    assert_eq!((accepted.0.as_str(), resolved.0.as_str()), ("Invalid", "ResolvedRefs"));
 }
 
 #[test]
