@@ -64,10 +64,14 @@ fn secret(name: &str) -> ObjectId {
 
 /// An object as JSON that cannot be read: its listeners are no list.
 fn broken_gateway(generation: i64) -> Object {
+    broken_gateway_of("gwapi", generation)
+}
+
+fn broken_gateway_of(class: &str, generation: i64) -> Object {
     let json = json!({
         "metadata": {"name": "web", "namespace": "default", "generation": generation,
             "resourceVersion": "9"},
-        "spec": {"gatewayClassName": "gwapi", "listeners": "many"},
+        "spec": {"gatewayClassName": class, "listeners": "many"},
     });
     let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
     Object::read(Kind::Gateway, raw, "us")
@@ -368,6 +372,22 @@ fn an_object_that_could_never_be_read_is_told_of_and_holds_up_nothing() {
     let gone = Observation::Deleted(source(Kind::Gateway), web, "10".to_owned());
     test.observe(gone);
     assert_eq!(test.core.progress().unreadable, 0);
+}
+
+#[test]
+fn an_unreadable_gateway_may_ask_for_anything_unless_it_is_of_the_class_of_another_controller() {
+    let theirs = CLASS
+        .replace("name: gwapi", "name: theirs")
+        .replace("gwapi.dev/gateway-controller", "example.com/other");
+    let knows_all = |class: &str| {
+        let mut test = Test::live(&[object(CLASS), object(&theirs)]);
+        assert!(test.core.knows_all_gateways());
+        test.apply(broken_gateway_of(class, 1));
+        test.core.knows_all_gateways()
+    };
+    assert!(!knows_all("gwapi"), "it is ours");
+    assert!(knows_all("theirs"));
+    assert!(!knows_all("unknown"), "it may be ours tomorrow, as it may have been yesterday");
 }
 
 /// A policy that cannot be read, for the port `https` of a Service; for none where its name is empty.
