@@ -63,6 +63,8 @@ pub(crate) struct Core {
     unreadable: BTreeMap<ObjectId, Broken>,
     /// The BackendTLSPolicies of which a version could be read, which counts until they are gone.
     policies: BTreeSet<ObjectId>,
+    /// ListenerSets that cannot be read and that the translation counts, by Gateway (LS-8).
+    miscounts: BTreeMap<ObjectId, i32>,
     progress: Progress,
     versions: ResourceVersions,
     reports: HashMap<GatewayId, Feedback>,
@@ -91,6 +93,7 @@ impl Core {
             held: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             policies: BTreeSet::new(),
+            miscounts: BTreeMap::new(),
             progress: Progress::new(sources),
             versions: ResourceVersions::default(),
             reports: HashMap::new(),
@@ -130,6 +133,11 @@ impl Core {
         let known = self.translator.translation().status.iter();
         let mut statuses: BTreeMap<ObjectId, Option<Status>> =
             known.map(|(id, status)| (id.clone(), Some(status.clone()))).collect();
+        for (id, miscount) in &self.miscounts {
+            if let Some(Some(status)) = statuses.get_mut(id) {
+                unreadable::correct(status, *miscount);
+            }
+        }
         for (id, broken) in &self.unreadable {
             if broken.told.is_some() {
                 statuses.insert(id.clone(), broken.told.clone());
@@ -409,26 +417,44 @@ impl Core {
     }
 
     /// Puts the status of objects that cannot be read in the place of what translation says about
-    /// their last good version, and the latter back where an object can be read again.
+    /// their last good version, and the latter back where an object can be read again. Gateways count no
+    /// ListenerSet that cannot be read (LS-8).
     fn tell_of_unreadable(&mut self, readable: Vec<ObjectId>, step: &mut Step) {
         if self.pending.is_some() {
             return;
         }
+        let miscounts = unreadable::miscounts(self.unreadable.keys(), &self.translator);
+        let correct = |id: &ObjectId, status: &mut Option<Status>| {
+            if let (Some(status), Some(miscount)) = (status, miscounts.get(id)) {
+                unreadable::correct(status, *miscount);
+            }
+        };
+        for (id, status) in step.deltas.iter_mut().flat_map(|delta| &mut delta.status) {
+            correct(id, status);
+        }
+        let gateways = self.miscounts.keys().chain(miscounts.keys());
+        let recounted = gateways.filter(|id| self.miscounts.get(*id) != miscounts.get(*id));
         let mut told = BTreeMap::new();
-        for id in readable {
-            told.insert(id.clone(), self.translator.translation().status.get(&id).cloned());
+        for id in recounted.cloned().chain(readable) {
+            let mut status = self.translator.translation().status.get(&id).cloned();
+            correct(&id, &mut status);
+            told.insert(id, status);
         }
         for (id, broken) in &mut self.unreadable {
             for delta in &mut step.deltas {
                 delta.status.remove(id);
             }
+            told.remove(id);
             let has_stand_in = has_stand_in(id, &self.policies);
-            let status = unreadable::status(id, &broken.problem, has_stand_in, &self.translator);
+            let mut status =
+                unreadable::status(id, &broken.problem, has_stand_in, &self.translator);
+            correct(id, &mut status);
             if status != broken.told {
                 broken.told.clone_from(&status);
                 told.insert(id.clone(), status);
             }
         }
+        self.miscounts = miscounts;
         if !told.is_empty() {
             step.deltas.push(TranslationDelta { status: told, ..TranslationDelta::default() });
         }

@@ -1,6 +1,7 @@
 //! Status of objects that cannot be read. What they were before goes on being served, where it is
 //! known; their conditions say so, under the generation that could not be read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gwapi_model::status::{
@@ -29,6 +30,36 @@ pub(super) fn status(
         Kind::BackendTlsPolicy => judge.policy(before, has_stand_in),
         kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,
+    }
+}
+
+/// How many ListenerSets each Gateway counts that cannot be read: they are not accepted (LS-8).
+pub(super) fn miscounts<'a>(
+    unreadable: impl Iterator<Item = &'a ObjectId>,
+    translator: &Translator,
+) -> BTreeMap<ObjectId, i32> {
+    let mut miscounts = BTreeMap::new();
+    for id in unreadable.filter(|id| id.kind == Kind::ListenerSet) {
+        let Some(Status::ListenerSet(status)) = translator.translation().status.get(id) else {
+            continue;
+        };
+        let is_counted = status.conditions.iter().any(|condition| {
+            condition.condition_type == ConditionType::Accepted
+                && condition.status == ConditionStatus::True
+        });
+        let gateway = translator.gateway_of_listener_set(&id.namespaced_name());
+        if let Some(gateway) = gateway.filter(|_| is_counted) {
+            *miscounts.entry(gateway.object_id(Kind::Gateway)).or_default() += 1;
+        }
+    }
+    miscounts
+}
+
+/// Takes what is miscounted out of the status of a Gateway.
+pub(super) fn correct(status: &mut Status, miscount: i32) {
+    let Status::Gateway(status) = status else { return };
+    if let Some(count) = &mut status.attached_listener_sets {
+        *count -= miscount;
     }
 }
 
@@ -193,7 +224,7 @@ impl Judge<'_> {
                     ConditionType::Programmed,
                     ConditionStatus::False,
                     ConditionReason::Invalid,
-                    "the Gateway is not accepted",
+                    format!("the {} is not accepted", self.id.kind),
                     generation,
                 ),
                 Some(known) => Condition { observed_generation: generation, ..known.clone() },

@@ -390,6 +390,75 @@ fn an_unreadable_gateway_may_ask_for_anything_unless_it_is_of_the_class_of_anoth
     assert!(!knows_all("unknown"), "it may be ours tomorrow, as it may have been yesterday");
 }
 
+/// A Gateway that lets ListenerSets of its namespace in.
+const OPEN_GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: gwapi
+  allowedListeners: {namespaces: {from: Same}}
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+
+const LISTENER_SET: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: more}
+spec:
+  parentRef: {name: web}
+  listeners: [{name: more, port: 81, protocol: HTTP}]
+";
+
+fn broken_listener_set(generation: i64) -> Object {
+    let json = json!({
+        "metadata": {"name": "more", "namespace": "default", "generation": generation},
+        "spec": {"parentRef": {"name": "web"}, "listeners": "many"},
+    });
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    Object::read(Kind::ListenerSet, raw, "us")
+}
+
+fn attached_sets(statuses: &BTreeMap<ObjectId, Option<Status>>) -> Option<i32> {
+    match statuses.get(&ObjectId::new(Kind::Gateway, "default", "web"))? {
+        Some(Status::Gateway(status)) => status.attached_listener_sets,
+        _ => None,
+    }
+}
+
+#[test]
+fn a_listener_set_that_cannot_be_read_is_not_accepted_and_not_counted_and_is_served() {
+    let mut test = Test::live(&[object(CLASS), object(OPEN_GATEWAY)]);
+    let counted = |step: &Step| step.deltas.iter().rev().find_map(|it| attached_sets(&it.status));
+    assert_eq!(counted(&test.apply(object(LISTENER_SET))), Some(1));
+    let step = test.apply(broken_listener_set(2));
+    let programmed = whole_condition(&step, Kind::ListenerSet, "more", ConditionType::Programmed);
+    assert_eq!(programmed.map(|it| it.message).as_deref(), Some("the ListenerSet is not accepted"));
+    let accepted = condition(&step, Kind::ListenerSet, "more", ConditionType::Accepted);
+    assert_eq!(accepted, Some(("Invalid".to_owned(), 2)));
+    assert_eq!(counted(&step), Some(0));
+    let gateway = GatewayId::new("default", "web");
+    let listeners = test.core.translator().translation().config[&gateway].listeners().count();
+    assert_eq!(listeners, 2, "its last good version is served");
+
+    // Neither another change of the Gateway nor one that cannot be read either brings it back.
+    assert_eq!(counted(&test.apply(object(ROUTE))), Some(0));
+    let step = test.apply(broken_gateway(2));
+    assert_eq!(counted(&step), Some(0));
+    assert_eq!(attached_sets(&test.core.statuses()), Some(0));
+    let mut mended = resource(OPEN_GATEWAY);
+    mended.metadata_mut().generation = 3;
+    let step = test.apply(Object { content: Ok(mended), ..object(OPEN_GATEWAY) });
+    assert_eq!(counted(&step), Some(0));
+    assert_eq!(attached_sets(&test.core.statuses()), Some(0));
+
+    assert_eq!(counted(&test.apply(object(LISTENER_SET))), Some(1));
+    test.apply(broken_listener_set(3));
+    let step = test.observe(deleted(ObjectId::new(Kind::ListenerSet, "default", "more")));
+    assert_eq!(counted(&step), None);
+    assert!(condition(&step, Kind::Gateway, "web", ConditionType::Accepted).is_some());
+}
+
 /// A policy that cannot be read, for the port `https` of a Service; for none where its name is empty.
 fn broken_policy(generation: i64, service: &str) -> Object {
     let json = json!({
