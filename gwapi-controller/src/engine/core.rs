@@ -1,6 +1,6 @@
 //! What the engine does, without a runtime: observations and reports in, changes out.
 //!
-//! * Nothing goes out before every kind has been listed, and everything that is referred to has been
+//! * Nothing goes out before every kind has been listed, and everything that was referred to then has been
 //!   read: the first change is the whole state.
 //! * An object that refers to something that has not been read yet waits for it, alone and not for
 //!   long. So a new certificate never shows as one that is missing.
@@ -310,7 +310,7 @@ impl Core {
             self.policies.insert(id.clone());
         }
         noted.step.references.extend(self.references.add(&resource));
-        if self.pending.is_some() || self.references.is_loaded(&id) {
+        if !self.references.is_starting() || self.references.is_loaded(&id) {
             self.held.remove(&id);
             noted.step.references.extend(self.references.set(&resource));
             noted.events.push(ResourceEvent::Apply(resource));
@@ -387,7 +387,7 @@ impl Core {
             return;
         };
         events.into_iter().for_each(|event| pending.apply(event));
-        if self.progress.is_complete() && self.references.are_all_loaded() {
+        if self.progress.is_complete() && self.references.is_start_loaded() {
             let events: Vec<ResourceEvent> = pending.iter().map(ResourceEvent::Apply).collect();
             self.pending = None;
             self.progress.is_live = true;

@@ -1,27 +1,35 @@
 //! Who refers to which Secrets and ConfigMaps, so that only those are read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gwapi_model::{Kind, NamespacedName, ObjectId, Resource};
-use gwapi_translate::references;
+use gwapi_model::{Gateway, Kind, Namespace, NamespacedName, ObjectId, Resource};
+use gwapi_translate::{lets_listener_sets_in, references};
 
 use crate::watch::Reference;
 
 /// References of all objects of ours, and how many there are to each object.
 ///
-/// What a Gateway of another controller refers to is none of our business: its references, and those of
-/// ListenerSets that name it, count from the moment when its class is one of ours.
+/// What a Gateway of another controller refers to is none of our business, and neither is what a ListenerSet
+/// refers to that its Gateway does not let in (LS-1): these references count from the moment when the class
+/// is one of ours, and the Gateway lets the set in.
 #[derive(Debug)]
 pub(super) struct References {
     controller_name: String,
     classes: BTreeSet<Arc<str>>,
-    /// The class of each Gateway.
-    gateways: HashMap<NamespacedName, Arc<str>>,
-    owners: HashMap<ObjectId, Owner>,
+    /// Gateways as they count, and as they will count.
+    gateways: HashMap<NamespacedName, Vec<Arc<Gateway>>>,
+    namespaces: HashMap<Arc<str>, Arc<Namespace>>,
+    /// By kind, namespace and name.
+    owners: BTreeMap<ObjectId, Owner>,
+    sets_of_gateway: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     users: HashMap<ObjectId, usize>,
     /// Objects that are known as they are, were it only that they do not exist.
     loaded: BTreeSet<ObjectId>,
+    /// What others refer to that counts because of an object, for as long as the object does not count itself.
+    stirred: HashMap<ObjectId, BTreeSet<ObjectId>>,
+    /// What was referred to when the start was first asked for and is not known yet.
+    start: Option<BTreeSet<ObjectId>>,
 }
 
 #[derive(Debug)]
@@ -29,12 +37,24 @@ struct Owner {
     depends_on: DependsOn,
     /// What it refers to.
     targets: Vec<ObjectId>,
+    /// Whether that counts.
+    counts: bool,
 }
 
-/// What decides whether an object is ours.
-#[derive(Debug, PartialEq, Eq)]
+impl Owner {
+    /// The Gateway that a ListenerSet names.
+    fn gateway(&self) -> Option<&NamespacedName> {
+        match &self.depends_on {
+            DependsOn::Gateway(gateway) => gateway.as_ref(),
+            DependsOn::Nothing | DependsOn::Class(_) => None,
+        }
+    }
+}
+
+/// What decides whether what an object refers to counts.
+#[derive(Debug)]
 enum DependsOn {
-    /// It always is.
+    /// It always does.
     Nothing,
     /// Its class.
     Class(Arc<str>),
@@ -49,9 +69,13 @@ impl References {
             controller_name: controller_name.to_owned(),
             classes: BTreeSet::new(),
             gateways: HashMap::new(),
-            owners: HashMap::new(),
+            namespaces: HashMap::new(),
+            owners: BTreeMap::new(),
+            sets_of_gateway: HashMap::new(),
             users: HashMap::new(),
             loaded: BTreeSet::new(),
+            stirred: HashMap::new(),
+            start: None,
         }
     }
 
@@ -61,50 +85,75 @@ impl References {
         if let Some(owner) = self.owners.get(&resource.id()) {
             before.clone_from(&owner.targets);
         }
+        if let Resource::Gateway(gateway) = resource {
+            let versions = self.gateways.entry(resource.id().namespaced_name()).or_default();
+            versions.truncate(1);
+            versions.push(gateway.clone());
+        }
         self.note(resource, before)
     }
 
-    /// Takes in what an object refers to, in place of what it referred to before.
+    /// Takes in what an object refers to, in place of what it referred to before: it counts now.
     pub(super) fn set(&mut self, resource: &Resource) -> Vec<Reference> {
-        self.note(resource, Vec::new())
+        let id = resource.id();
+        if let Resource::Gateway(gateway) = resource {
+            self.gateways.insert(id.namespaced_name(), vec![gateway.clone()]);
+        }
+        let changes = self.note(resource, Vec::new());
+        self.stirred.remove(&id);
+        changes
     }
 
     fn note(&mut self, resource: &Resource, mut targets: Vec<ObjectId>) -> Vec<Reference> {
         let id = resource.id();
-        if let Resource::GatewayClass(class) = resource {
-            let is_ours = class.spec.controller_name == self.controller_name;
-            return self.set_class(&id.name, is_ours);
+        match resource {
+            Resource::GatewayClass(class) => {
+                let is_ours = class.spec.controller_name == self.controller_name;
+                return self.set_class(&id, is_ours);
+            }
+            Resource::Namespace(namespace) => {
+                self.namespaces.insert(id.name.clone(), namespace.clone());
+                return self.recount(&id, self.sets_of_namespace(&id.name));
+            }
+            _ => {}
         }
         targets.extend(references(resource));
         targets.sort();
         targets.dedup();
+        let mut changes = Vec::new();
         let depends_on = match resource {
             Resource::Gateway(gateway) => {
+                changes = self.recount(&id, self.sets_of_gateway(&id));
                 DependsOn::Class(gateway.spec.gateway_class_name.as_str().into())
             }
             Resource::ListenerSet(set) => DependsOn::Gateway(set.gateway()),
             _ => DependsOn::Nothing,
         };
-        let mut changes = Vec::new();
-        if let DependsOn::Class(class) = &depends_on {
-            changes = self.set_gateway(id.namespaced_name(), Some(class.clone()));
-        }
-        let owner = (!targets.is_empty()).then_some(Owner { depends_on, targets });
+        let owner = (!targets.is_empty()).then(|| {
+            let counts = self.counts(&id, &depends_on);
+            Owner { depends_on, targets, counts }
+        });
         changes.extend(self.replace(id, owner));
         changes
     }
 
     /// An object is gone.
     pub(super) fn remove(&mut self, id: &ObjectId) -> Vec<Reference> {
-        match id.kind {
-            Kind::GatewayClass => self.set_class(&id.name, false),
-            Kind::Gateway => {
-                let mut changes = self.set_gateway(id.namespaced_name(), None);
-                changes.extend(self.replace(id.clone(), None));
-                changes
+        let mut changes = match id.kind {
+            Kind::GatewayClass => self.set_class(id, false),
+            Kind::Namespace => {
+                self.namespaces.remove(&id.name);
+                self.recount(id, self.sets_of_namespace(&id.name))
             }
-            _ => self.replace(id.clone(), None),
-        }
+            Kind::Gateway => {
+                self.gateways.remove(&id.namespaced_name());
+                self.recount(id, self.sets_of_gateway(id))
+            }
+            _ => Vec::new(),
+        };
+        changes.extend(self.replace(id.clone(), None));
+        self.stirred.remove(id);
+        changes
     }
 
     /// An object that is referred to is known now; tells whether anything refers to it.
@@ -116,96 +165,124 @@ impl References {
         is_used
     }
 
-    /// Whether everything is known that an object refers to; for a Gateway, with its ListenerSets, and for a
-    /// class, with all of its Gateways.
+    /// Whether everything is known that an object refers to, and that others refer to for whom it makes that
+    /// count: ListenerSets that a Gateway or a Namespace has let in, and Gateways of a class. What they refer
+    /// to already, or from then on, is for them to wait for.
     pub(super) fn is_loaded(&self, id: &ObjectId) -> bool {
-        let is_known = |owner: &Owner| {
-            !self.is_ours(owner) || owner.targets.iter().all(|target| self.loaded.contains(target))
-        };
-        match id.kind {
-            Kind::GatewayClass => self
-                .owners
-                .values()
-                .filter(|owner| self.class(owner) == Some(&id.name))
-                .all(is_known),
-            Kind::Gateway => {
-                let gateway = DependsOn::Gateway(Some(id.namespaced_name()));
-                let mut sets = self.owners.values().filter(|owner| owner.depends_on == gateway);
-                self.owners.get(id).is_none_or(is_known) && sets.all(is_known)
+        let is_known = |target: &ObjectId| self.loaded.contains(target);
+        let is_settled = |target: &ObjectId| is_known(target) || !self.users.contains_key(target);
+        self.owners.get(id).is_none_or(|it| !it.counts || it.targets.iter().all(is_known))
+            && self.stirred.get(id).is_none_or(|targets| targets.iter().all(is_settled))
+    }
+
+    /// Whether everything is known that was referred to when this was asked for the first time. It has no
+    /// deadline; so what is referred to later is for those to wait for that do.
+    pub(super) fn is_start_loaded(&mut self) -> bool {
+        let Self { users, loaded, start, .. } = self;
+        let missing = start.get_or_insert_with(|| users.keys().cloned().collect());
+        missing.retain(|target| users.contains_key(target) && !loaded.contains(target));
+        missing.is_empty()
+    }
+
+    /// Whether the start has been asked for.
+    pub(super) fn is_starting(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// Whether what an object refers to counts.
+    fn counts(&self, id: &ObjectId, depends_on: &DependsOn) -> bool {
+        match depends_on {
+            DependsOn::Nothing => true,
+            DependsOn::Class(class) => self.classes.contains(class),
+            DependsOn::Gateway(gateway) => {
+                let versions = gateway.as_ref().and_then(|gateway| self.gateways.get(gateway));
+                let namespace = self.namespaces.get(&id.namespace).map(Arc::as_ref);
+                versions.into_iter().flatten().any(|gateway| {
+                    self.classes.contains(gateway.spec.gateway_class_name.as_str())
+                        && lets_listener_sets_in(gateway, &id.namespace, namespace)
+                })
             }
-            _ => self.owners.get(id).is_none_or(is_known),
         }
     }
 
-    /// Whether everything that is referred to is known.
-    pub(super) fn are_all_loaded(&self) -> bool {
-        self.users.len() == self.loaded.len()
+    fn sets_of_gateway(&self, gateway: &ObjectId) -> Vec<ObjectId> {
+        let sets = self.sets_of_gateway.get(&gateway.namespaced_name());
+        sets.into_iter().flatten().cloned().collect()
     }
 
-    /// The class on which it depends whether an object is ours, as far as it is known.
-    fn class<'a>(&'a self, owner: &'a Owner) -> Option<&'a Arc<str>> {
-        match &owner.depends_on {
-            DependsOn::Nothing => None,
-            DependsOn::Class(class) => Some(class),
-            DependsOn::Gateway(gateway) => self.gateways.get(gateway.as_ref()?),
-        }
+    fn sets_of_namespace(&self, namespace: &Arc<str>) -> Vec<ObjectId> {
+        let first = ObjectId::new(Kind::ListenerSet, namespace.clone(), "");
+        let owners = self.owners.range(first..).map(|(id, _)| id);
+        let is_there = |id: &&ObjectId| id.kind == Kind::ListenerSet && id.namespace == *namespace;
+        owners.take_while(is_there).cloned().collect()
     }
 
-    fn is_ours(&self, owner: &Owner) -> bool {
-        owner.depends_on == DependsOn::Nothing
-            || self.class(owner).is_some_and(|class| self.classes.contains(class))
-    }
-
-    /// A Gateway has this class now; none where it is gone.
-    fn set_gateway(&mut self, id: NamespacedName, class: Option<Arc<str>>) -> Vec<Reference> {
-        let is_one_of_ours =
-            |class: Option<&Arc<str>>| class.is_some_and(|class| self.classes.contains(class));
-        let before = is_one_of_ours(self.gateways.get(&id));
-        let now = is_one_of_ours(class.as_ref());
-        match class {
-            Some(class) => self.gateways.insert(id.clone(), class),
-            None => self.gateways.remove(&id),
+    fn set_class(&mut self, class: &ObjectId, is_ours: bool) -> Vec<Reference> {
+        let is_new = match is_ours {
+            true => self.classes.insert(class.name.clone()),
+            false => self.classes.remove(&class.name),
         };
-        if before == now {
-            return Vec::new();
+        match is_new {
+            true => self.recount(class, self.owners.keys().cloned().collect()),
+            false => Vec::new(),
         }
-        let gateway = DependsOn::Gateway(Some(id));
-        let sets = self.owners.values().filter(|owner| owner.depends_on == gateway);
-        let targets = sets.flat_map(|owner| owner.targets.iter().cloned()).collect();
-        if now { self.acquire(targets) } else { self.release(targets) }
     }
 
-    fn set_class(&mut self, class: &Arc<str>, is_ours: bool) -> Vec<Reference> {
-        if self.classes.contains(class) == is_ours {
-            return Vec::new();
+    /// Looks anew whether what some objects refer to counts, because of another object.
+    fn recount(&mut self, cause: &ObjectId, owners: Vec<ObjectId>) -> Vec<Reference> {
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for id in owners {
+            let Some(owner) = self.owners.get(&id) else { continue };
+            let counts = self.counts(&id, &owner.depends_on);
+            if counts == owner.counts {
+                continue;
+            }
+            let targets = owner.targets.iter().cloned();
+            if counts {
+                wanted.extend(targets)
+            } else {
+                unwanted.extend(targets)
+            }
+            self.owners.entry(id).and_modify(|owner| owner.counts = counts);
         }
-        let owners = self.owners.values().filter(|owner| self.class(owner) == Some(class));
-        let targets: Vec<ObjectId> =
-            owners.flat_map(|owner| owner.targets.iter().cloned()).collect();
-        if is_ours {
-            self.classes.insert(class.clone());
-            self.acquire(targets)
-        } else {
-            self.classes.remove(class);
-            self.release(targets)
+        if !wanted.is_empty() {
+            self.stirred.entry(cause.clone()).or_default().extend(wanted.iter().cloned());
         }
+        let mut changes = self.acquire(wanted);
+        changes.extend(self.release(unwanted));
+        changes
     }
 
     fn replace(&mut self, id: ObjectId, owner: Option<Owner>) -> Vec<Reference> {
-        let targets = |owner: Option<&Owner>, references: &Self| {
-            let owner = owner.filter(|owner| references.is_ours(owner));
+        let targets = |owner: &Option<Owner>| {
+            let owner = owner.as_ref().filter(|owner| owner.counts);
             owner.map(|owner| owner.targets.clone()).unwrap_or_default()
         };
-        let new = targets(owner.as_ref(), self);
+        let new = targets(&owner);
+        let gateway_now = owner.as_ref().and_then(Owner::gateway).cloned();
+        if let Some(gateway) = &gateway_now {
+            self.sets_of_gateway.entry(gateway.clone()).or_default().insert(id.clone());
+        }
         let old = match owner {
-            Some(owner) => self.owners.insert(id, owner),
+            Some(owner) => self.owners.insert(id.clone(), owner),
             None => self.owners.remove(&id),
         };
-        let old = targets(old.as_ref(), self);
+        let gateway_before = old.as_ref().and_then(Owner::gateway);
+        if let Some(gateway) = gateway_before.filter(|it| Some(*it) != gateway_now.as_ref()) {
+            self.forget_set(gateway, &id);
+        }
         // What is needed from now on comes first, so that nothing is let go that is still needed.
         let mut changes = self.acquire(new);
-        changes.extend(self.release(old));
+        changes.extend(self.release(targets(&old)));
         changes
+    }
+
+    fn forget_set(&mut self, gateway: &NamespacedName, set: &ObjectId) {
+        let Some(sets) = self.sets_of_gateway.get_mut(gateway) else { return };
+        sets.remove(set);
+        if sets.is_empty() {
+            self.sets_of_gateway.remove(gateway);
+        }
     }
 
     fn acquire(&mut self, targets: Vec<ObjectId>) -> Vec<Reference> {
@@ -277,7 +354,7 @@ mod tests {
         assert_eq!(references.set(&gateway("gwapi", &["a"])), []);
         assert_eq!(references.set(&class("theirs", "example.com/other")), []);
         let ours = class("gwapi", CONTROLLER_NAME);
-        assert_eq!(references.set(&ours), [Reference::Added(secret("a"))]);
+        assert_eq!(references.add(&ours), [Reference::Added(secret("a"))]);
         assert!(!references.is_loaded(&ours.id()));
         assert!(references.load(&secret("a")));
         assert!(references.is_loaded(&ours.id()));
@@ -285,35 +362,102 @@ mod tests {
         assert!(!references.load(&secret("a")), "it was forgotten");
     }
 
+    fn set(parent: &str, secret: &str) -> Resource {
+        let text = format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: ListenerSet, \
+             metadata: {{name: more}}, spec: {{parentRef: {{name: {parent}}}, listeners: \
+             [{{name: https, port: 443, protocol: HTTPS, \
+             tls: {{certificateRefs: [{{name: {secret}}}]}}}}]}}}}"
+        );
+        objects(&text).remove(0)
+    }
+
+    /// A Gateway that lets ListenerSets in.
+    fn open_gateway(class: &str, secrets: &[&str], allowed: &str) -> Resource {
+        let Resource::Gateway(gateway) = gateway(class, secrets) else { unreachable!() };
+        let mut gateway = Gateway::clone(&gateway);
+        let allowed = format!("{{\"namespaces\": {allowed}}}");
+        gateway.spec.allowed_listeners = serde_json::from_str(&allowed).expect("allowed listeners");
+        gateway.into()
+    }
+
+    const SAME: &str = r#"{"from": "Same"}"#;
+
     #[test]
-    fn what_listener_sets_refer_to_is_wanted_while_their_gateway_is_ours() {
-        let set = |parent: &str| {
-            let text = format!(
-                "{{apiVersion: gateway.networking.k8s.io/v1, kind: ListenerSet, \
-                 metadata: {{name: more}}, spec: {{parentRef: {{name: {parent}}}, listeners: \
-                 [{{name: https, port: 443, protocol: HTTPS, \
-                 tls: {{certificateRefs: [{{name: b}}]}}}}]}}}}"
-            );
-            objects(&text).remove(0)
-        };
+    fn what_listener_sets_refer_to_is_wanted_while_their_gateway_is_ours_and_lets_them_in() {
         let mut references = References::new(CONTROLLER_NAME);
         let ours = class("gwapi", CONTROLLER_NAME);
-        assert_eq!(references.set(&set("web")), []);
+        assert_eq!(references.set(&set("web", "b")), []);
         assert_eq!(references.set(&ours), []);
-        let web = gateway("gwapi", &["a"]);
+        let web = open_gateway("gwapi", &["a"], SAME);
         let added = ["b", "a"].map(|name| Reference::Added(secret(name)));
-        assert_eq!(references.set(&web), added);
+        assert_eq!(references.add(&web), added);
         references.load(&secret("a"));
         assert!(!references.is_loaded(&web.id()), "it is not known what its set refers to");
         references.load(&secret("b"));
         assert!(references.is_loaded(&web.id()) && references.is_loaded(&ours.id()));
-        assert_eq!(references.set(&set("other")), [Reference::Removed(secret("b"))]);
-        assert_eq!(references.set(&set("web")), [Reference::Added(secret("b"))]);
+        assert_eq!(references.set(&web), []);
+        assert_eq!(references.set(&set("other", "b")), [Reference::Removed(secret("b"))]);
+        assert_eq!(references.set(&set("web", "b")), [Reference::Added(secret("b"))]);
+        // What is let in no more is kept until the Gateway counts that says so.
+        let closed = gateway("gwapi", &["a"]);
+        assert_eq!(references.add(&closed), []);
+        assert_eq!(references.set(&closed), [Reference::Removed(secret("b"))]);
+        assert_eq!(references.set(&web), [Reference::Added(secret("b"))]);
         let removed = ["b", "a"].map(|name| Reference::Removed(secret(name)));
         assert_eq!(references.remove(&web.id()), removed);
-        assert!(references.are_all_loaded());
+        assert!(references.users.is_empty() && references.stirred.is_empty());
         references.set(&web);
         assert_eq!(references.remove(&ours.id()).len(), 2);
+    }
+
+    #[test]
+    fn a_gateway_waits_for_nothing_that_its_listener_sets_refer_to_of_themselves() {
+        let mut references = References::new(CONTROLLER_NAME);
+        references.set(&class("gwapi", CONTROLLER_NAME));
+        // One that lets no set in reads nothing for their sake.
+        let closed = gateway("gwapi", &["a"]);
+        references.set(&closed);
+        references.load(&secret("a"));
+        assert_eq!(references.add(&set("web", "b")), []);
+        assert!(references.is_loaded(&closed.id()));
+        assert!(references.is_loaded(&set("web", "b").id()));
+
+        let open = open_gateway("gwapi", &["a"], SAME);
+        assert_eq!(references.add(&open), [Reference::Added(secret("b"))]);
+        assert!(!references.is_loaded(&open.id()), "it lets the set in");
+        references.load(&secret("b"));
+        assert!(references.is_loaded(&open.id()));
+        references.set(&open);
+        for name in ["c", "d"] {
+            references.add(&set("web", name));
+            assert!(!references.is_loaded(&set("web", name).id()), "it waits for itself");
+            references.add(&open);
+            assert!(references.is_loaded(&open.id()), "and an edit of the Gateway does not");
+        }
+    }
+
+    #[test]
+    fn a_namespace_whose_labels_let_listener_sets_in_waits_for_what_they_refer_to() {
+        let namespace = |labels: &str| {
+            let text = format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: default, labels: {labels}}}}}"
+            );
+            objects(&text).remove(0)
+        };
+        let mut references = References::new(CONTROLLER_NAME);
+        references.set(&class("gwapi", CONTROLLER_NAME));
+        let allowed = r#"{"from": "Selector", "selector": {"matchLabels": {"team": "web"}}}"#;
+        references.set(&open_gateway("gwapi", &["a"], allowed));
+        references.set(&set("web", "b"));
+        assert_eq!(references.add(&namespace("{team: other}")), []);
+        let (chosen, added) = (namespace("{team: web}"), [Reference::Added(secret("b"))]);
+        assert_eq!(references.add(&chosen), added);
+        assert!(!references.is_loaded(&chosen.id()));
+        references.load(&secret("b"));
+        assert!(references.is_loaded(&chosen.id()));
+        references.set(&chosen);
+        assert_eq!(references.remove(&chosen.id()), [Reference::Removed(secret("b"))]);
     }
 
     #[test]
@@ -329,6 +473,6 @@ mod tests {
         assert!(references.is_loaded(&new.id()));
         assert_eq!(references.set(&new), [Reference::Removed(secret("a"))]);
         assert_eq!(references.remove(&new.id()), [Reference::Removed(secret("b"))]);
-        assert!(references.are_all_loaded());
+        assert!(references.users.is_empty() && references.loaded.is_empty());
     }
 }

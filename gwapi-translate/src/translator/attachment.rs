@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    GATEWAY_GROUP, Kind, NAMESPACE_NAME_LABEL, NamespacedName, ParentReference, Resources, Route,
-    RouteKind,
+    GATEWAY_GROUP, Kind, NAMESPACE_NAME_LABEL, Namespace, NamespacedName, ParentReference,
+    Resources, Route, RouteKind,
 };
 
 use super::conditions::Problem;
@@ -130,17 +130,27 @@ pub(super) fn admits(
     namespace: &str,
     resources: &Resources,
 ) -> bool {
+    let known = || resources.namespaces.get(&NamespacedName::new("", namespace));
+    admits_namespace(admission, &holder.name().namespace, namespace, || known().map(Arc::as_ref))
+}
+
+/// The same, where the holder is in the namespace `own`.
+pub(super) fn admits_namespace<'r>(
+    admission: &Admission,
+    own: &str,
+    namespace: &str,
+    known: impl FnOnce() -> Option<&'r Namespace>,
+) -> bool {
     match admission {
         Admission::All => true,
-        Admission::Same => *holder.name().namespace == *namespace,
-        Admission::Selected(selector) => selector.matches(&labels(namespace, resources)),
+        Admission::Same => own == namespace,
+        Admission::Selected(selector) => selector.matches(&labels(namespace, known())),
         Admission::Nobody => false,
     }
 }
 
 /// Labels of a Namespace. One that is not known has the label that every Namespace has.
-fn labels(namespace: &str, resources: &Resources) -> BTreeMap<String, String> {
-    let known = resources.namespaces.get(&NamespacedName::new("", namespace));
+fn labels(namespace: &str, known: Option<&Namespace>) -> BTreeMap<String, String> {
     let mut labels = known.map(|it| it.metadata.labels.clone()).unwrap_or_default();
     labels.entry(NAMESPACE_NAME_LABEL.to_owned()).or_insert_with(|| namespace.to_owned());
     labels

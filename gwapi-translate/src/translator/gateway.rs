@@ -32,6 +32,7 @@ use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey};
 use judge::JudgedListener;
 use listener_set::SetDraft;
+pub use listener_set::lets_listener_sets_in;
 
 /// What the Gateway, its class and the options say.
 #[derive(Clone, Debug)]

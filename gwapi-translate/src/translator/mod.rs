@@ -54,6 +54,7 @@ use crate::features::BundleVersion;
 use crate::ir::GatewayId;
 pub use engine::Work;
 use engine::{Dirty, Engine};
+pub use gateway::lets_listener_sets_in;
 pub use index::references;
 pub use options::{AddressPolicy, Feedback, Options};
 pub use translation::{Translation, TranslationDelta};

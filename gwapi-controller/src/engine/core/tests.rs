@@ -296,6 +296,29 @@ fn the_first_state_waits_for_the_secrets_that_are_referred_to() {
 }
 
 #[test]
+fn the_start_does_not_wait_for_what_is_referred_to_once_all_is_listed() {
+    let mut test = Test::live(&[object(CLASS), https("web", "cert")]);
+    test.apply(https("late", "one"));
+    assert!(test.fetched(secret("cert"), None).went_live);
+    assert!(test.serves("web") && !test.serves("late"), "it waits by itself");
+    test.fetched(secret("one"), None);
+    assert!(test.serves("late"));
+}
+
+#[test]
+fn a_gateway_that_lets_no_listener_set_in_waits_for_none() {
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let tls = "protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}";
+    let step = test.apply(object(&LISTENER_SET.replace("protocol: HTTP", tls)));
+    assert_eq!(step.references, []);
+    test.apply(object(&GATEWAY.replace("port: 80", "port: 8080")));
+    assert_eq!(test.core.deadline(), None, "nothing is held");
+    let step = test.apply(object(OPEN_GATEWAY));
+    assert_eq!(step.references, [Reference::Added(secret("cert"))]);
+    assert_eq!(test.core.deadline(), Some(test.now + PATIENCE));
+}
+
+#[test]
 fn a_gateway_waits_for_a_secret_that_is_being_read_and_others_do_not_wait_with_it() {
     let mut test = Test::live(&[object(CLASS)]);
     let step = test.apply(https("slow", "cert"));

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionStatus, ConditionType, GatewayStatus, ListenerSetStatus,
 };
-use gwapi_model::{FromNamespaces, Gateway, ListenerSet, NamespacedName, Resources};
+use gwapi_model::{FromNamespaces, Gateway, ListenerSet, Namespace, NamespacedName, Resources};
 
+use super::super::attachment;
 use super::super::conditions::{Problem, fails, holds, summary};
 use super::super::created;
 use super::super::holder::Holder;
@@ -89,6 +90,17 @@ pub(super) fn admission(gateway: &Gateway) -> Result<Admission, Problem> {
         Some(namespaces) => listener::admission(namespaces, FromNamespaces::None),
         None => Ok(Admission::Nobody),
     }
+}
+
+/// Whether a Gateway lets the ListenerSets of a namespace in (LS-1), given what is known of it: what others
+/// refer to is none of the Gateway's business, and whoever reads it only where it matters needs this.
+pub fn lets_listener_sets_in(
+    gateway: &Gateway,
+    namespace: &str,
+    known: Option<&Namespace>,
+) -> bool {
+    let own = &gateway.metadata.namespace;
+    admission(gateway).is_ok_and(|it| attachment::admits_namespace(&it, own, namespace, || known))
 }
 
 /// Drafts a ListenerSet.
