@@ -15,6 +15,7 @@ mod golden;
 mod httpwg;
 mod links;
 mod manifests;
+mod namesakes;
 mod parameters;
 mod rules;
 mod slow_clients;

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 
 use crate::cluster::golang::{HELM, build};
 use crate::command::output;
-use crate::parameters;
+use crate::{namesakes, parameters};
 
 const CRDS: &str = "deploy/crds";
 const CHART: &str = "deploy/helm/gwapi";
@@ -76,6 +76,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     // With what is written above.
     output(helm().args(["lint", "--strict", "--quiet", CHART]))?;
     check_names(&helm)?;
+    namesakes::check(&helm, CHART, &cluster_role(&helm, RELEASE, NAMESPACE)?)?;
     eprintln!("{} files are as the chart and the CRDs say", wanted.len());
     Ok(())
 }
@@ -92,17 +93,26 @@ const ALIKE: [(&str, &str); 4] = [
 fn check_names(helm: &impl Fn() -> Command) -> anyhow::Result<()> {
     let mut names = BTreeSet::new();
     for (release, namespace) in ALIKE {
-        let only = ["--show-only", "templates/rbac.yaml"];
-        let text =
-            output(helm().args(["template", release, CHART, "--namespace", namespace]).args(only))?;
-        let mut lines = text.lines().skip_while(|line| *line != "kind: ClusterRole");
-        let name = lines.find_map(|line| line.strip_prefix("  name: "));
-        let name = name.context("the chart has no ClusterRole")?;
-        if !names.insert(name.to_owned()) {
+        let name = cluster_role(helm, release, namespace)?;
+        if !names.insert(name.clone()) {
             bail!("release {release} in {namespace} has the ClusterRole of another one: {name}");
         }
     }
     Ok(())
+}
+
+/// The name of the ClusterRole of a release.
+fn cluster_role(
+    helm: &impl Fn() -> Command,
+    release: &str,
+    namespace: &str,
+) -> anyhow::Result<String> {
+    let only = ["--show-only", "templates/rbac.yaml"];
+    let text =
+        output(helm().args(["template", release, CHART, "--namespace", namespace]).args(only))?;
+    let mut lines = text.lines().skip_while(|line| *line != "kind: ClusterRole");
+    let name = lines.find_map(|line| line.strip_prefix("  name: "));
+    Ok(name.context("the chart has no ClusterRole")?.to_owned())
 }
 
 /// The CRDs by file name, in order.

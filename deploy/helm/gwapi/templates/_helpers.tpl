@@ -42,18 +42,19 @@ it. The hash keeps `b-gwapi` in `a` apart from `gwapi` in `a-b`. */}}
 {{- end -}}
 {{- end -}}
 
-{{/* Two controllers of one name would change each other's proxies back for ever. Another release's class
-tells; none is seen where there is no cluster to ask, as with `helm template`. */}}
+{{/* Two controllers of one name would change each other's proxies back for ever. What another one may do in
+the cluster tells: each has a ClusterRole, whoever makes the GatewayClasses. None is seen where there is no cluster
+to ask, as with `helm template`. */}}
 {{- define "gwapi.refuseNamesake" -}}
-{{- if .Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/GatewayClass" -}}
-{{- range (lookup "gateway.networking.k8s.io/v1" "GatewayClass" "" "").items -}}
+{{- range (lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items -}}
 {{- $made := .metadata.annotations | default dict -}}
 {{- $release := index $made "meta.helm.sh/release-name" | default "" -}}
 {{- $namespace := index $made "meta.helm.sh/release-namespace" | default "" -}}
-{{- $isOwn := and (eq $release $.Release.Name) (eq $namespace $.Release.Namespace) -}}
-{{- if and $release (not $isOwn) (eq .spec.controllerName $.Values.controller.name) -}}
-{{- fail (printf "release %s in namespace %s serves GatewayClasses of %s already, %s for one: set controller.name to another" $release $namespace $.Values.controller.name .metadata.name) -}}
-{{- end -}}
+{{- $isOfRelease := and (eq $release $.Release.Name) (eq $namespace $.Release.Namespace) -}}
+{{- $isOwn := or $isOfRelease (eq .metadata.name (include "gwapi.clusterName" $)) -}}
+{{- if and (not $isOwn) (eq (index $made "gwapi.dev/controller-name" | default "") $.Values.controller.name) -}}
+{{- $who := ternary (printf "release %s in namespace %s" $release $namespace) "another installation" (ne $release "") -}}
+{{- fail (printf "%s has a controller of the name %s already, see ClusterRole %s: set controller.name to another" $who $.Values.controller.name .metadata.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
