@@ -238,24 +238,6 @@ fn redirects_follow_what_a_listener_set_offers_where_ports_are_shifted() {
 }
 
 #[test]
-fn listeners_beyond_what_a_gateway_can_have_are_refused_in_their_order() {
-    let mut translator = translator(0);
-    let gateway = open_gateway("gw", 80);
-    let sets = (0..128).map(|index| listener_set(&format!("s{index:03}"), "gw", 1_000 + index));
-    let _ = translator.apply_all([gateway].into_iter().chain(sets).map(ResourceEvent::Apply));
-    let reason = |name: &str| {
-        let id = ObjectId::new(Kind::ListenerSet, "ns", name);
-        let Some(Status::ListenerSet(status)) = translator.translation().status.get(&id) else {
-            panic!("no status of {name}")
-        };
-        status.listeners[0].conditions[0].reason
-    };
-    assert_eq!(reason("s126"), ConditionReason::Accepted);
-    assert_eq!(reason("s127"), ConditionReason::TooManyListeners);
-    assert_eq!(translator.translation().config[&id()].listeners().count(), 128);
-}
-
-#[test]
 fn an_equal_object_changes_nothing() {
     let mut translator = translator(3);
     for resource in base().into_iter().chain([route(1, "/1")]) {

@@ -15,8 +15,9 @@ use crate::ir::{Hostname, ListenerKey, TransportProtocol};
 /// listeners of an object stand together, and those of the object that comes first stand first (LS-4).
 ///
 /// Between objects the first one wins; between the listeners of one object that are left nobody does
-/// (LS-6).
-pub(super) fn mark(listeners: &mut [ListenerDraft]) {
+/// (LS-6). Each of them goes through `admit` when its clashes are known, which may refuse it: what it asks for is
+/// then left to those that come later.
+pub(super) fn mark(listeners: &mut [ListenerDraft], mut admit: impl FnMut(&mut ListenerDraft)) {
     let mut taken = Taken::default();
     let mut start = 0;
     while let Some(first) = listeners.get(start) {
@@ -34,6 +35,7 @@ pub(super) fn mark(listeners: &mut [ListenerDraft]) {
             }
         }
         for index in own {
+            admit(&mut listeners[index]);
             taken.take(index, listeners);
         }
         start += count;

@@ -31,8 +31,8 @@ use super::{Feedback, Options, attachment, certificates, parameters};
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey};
 use judge::JudgedListener;
-use listener_set::SetDraft;
 pub use listener_set::lets_listener_sets_in;
+use listener_set::{Room, SetDraft};
 
 /// What the Gateway, its class and the options say.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub(super) struct GatewayDraft {
     listeners: Vec<ListenerDraft>,
     /// The ListenerSets that name it, in their order (LS-4).
     sets: Vec<SetDraft>,
+    /// Whether their listeners may be served (LS-2).
+    serves_sets: bool,
     /// What has to run, its ports left open; where Gateways are provisioned.
     infrastructure: Option<GatewayInfrastructure>,
 }
@@ -146,8 +148,8 @@ pub(super) fn draft<'a>(
         }
         drafts.push(draft);
     }
-    listener_set::refuse_surplus(&mut listeners);
-    conflicts::mark(&mut listeners);
+    let mut room = Room::default();
+    conflicts::mark(&mut listeners, |listener| room.take(listener));
     notes.extend(infrastructure::note(gateway).filter(|_| options.provisioned()));
     let refused = class_refused.is_some() || !problems.is_empty();
     let infrastructure = options
@@ -162,10 +164,19 @@ pub(super) fn draft<'a>(
         client_certificate_ref: client_certificate_ref(gateway).cloned(),
         notes,
         addresses,
+        serves_sets: serves_sets(&listeners),
         listeners,
         sets: drafts,
         infrastructure,
     })
+}
+
+/// Whether the listeners of ListenerSets may be served: those of a Gateway without a sound listener of its own
+/// are not (LS-2).
+fn serves_sets(listeners: &[ListenerDraft]) -> bool {
+    let mut own =
+        listeners.iter().take_while(|listener| matches!(listener.holder, Holder::Gateway(_)));
+    own.any(|listener| listener.is_sound() && listener.tls_problems.is_empty())
 }
 
 /// What has to run for a Gateway whose class is not there: whatever runs already, as it is. A class that
@@ -198,21 +209,12 @@ impl GatewayDraft {
         !self.is_refused() || self.infrastructure.is_some()
     }
 
-    /// Whether the listeners of ListenerSets may be served: those of a Gateway without a sound listener of
-    /// its own are not (LS-2).
-    fn serves_sets(&self) -> bool {
-        self.listeners.iter().any(|listener| {
-            let is_own = matches!(listener.holder, Holder::Gateway(_));
-            is_own && listener.is_sound() && listener.tls_problems.is_empty()
-        })
-    }
-
     /// Whether a listener may be served, as far as the object that holds it is concerned.
     fn serves(&self, listener: &ListenerDraft) -> bool {
         self.is_served()
             && match listener.holder {
                 Holder::Gateway(_) => true,
-                Holder::ListenerSet(_) => self.serves_sets(),
+                Holder::ListenerSet(_) => self.serves_sets,
             }
     }
 
@@ -332,7 +334,8 @@ impl GatewayDraft {
     /// Secrets and ConfigMaps that are read, there or not.
     fn references(&self, resources: &Resources) -> BTreeSet<ObjectId> {
         let own = self.holder();
-        let certificates = self.listeners.iter().flat_map(|listener| {
+        let examined = || self.listeners.iter().filter(|listener| listener.is_examined);
+        let certificates = examined().flat_map(|listener| {
             listener.certificate_refs.iter().map(|reference| (&listener.holder, reference))
         });
         let client_certificate = self.client_certificate_ref.iter().map(|it| (&own, it));
@@ -340,7 +343,7 @@ impl GatewayDraft {
             .chain(client_certificate)
             .filter_map(|(holder, it)| certificates::permitted_target(holder, it, resources))
             .map(|secret| secret.object_id(Kind::Secret));
-        let validations = self.listeners.iter().filter_map(|it| it.client_validation.as_ref());
+        let validations = examined().filter_map(|it| it.client_validation.as_ref());
         let config_maps = validations
             .flat_map(|it| it.permitted_targets(&own, resources))
             .map(|name| name.object_id(Kind::ConfigMap));

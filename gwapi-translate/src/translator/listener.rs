@@ -56,6 +56,8 @@ pub(super) struct ListenerDraft {
     pub(super) conflict: Option<Problem>,
     /// Listeners whose hostnames overlap this one's over TLS (LI-6).
     pub(super) overlaps: Option<String>,
+    /// Whether it is looked into what it refers to.
+    pub(super) is_examined: bool,
 }
 
 /// Which namespaces a listener admits routes from.
@@ -184,6 +186,7 @@ pub(super) fn draft(
         kinds_problem,
         conflict: None,
         overlaps: None,
+        is_examined: true,
     }
 }
 

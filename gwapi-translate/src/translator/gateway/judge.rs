@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use gwapi_model::status::{ConditionReason, ConditionType, ListenerStatus};
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionStatus, ConditionType, ListenerStatus,
+};
 use gwapi_model::{Protocol, Resources};
 
 use super::super::conditions::{Problem, holds, summary};
@@ -59,7 +61,7 @@ impl GatewayDraft {
                 format!("port {port} cannot be bound: {why}"),
             )
         }));
-        let validation = draft.client_validation.as_ref();
+        let validation = draft.client_validation.as_ref().filter(|_| draft.is_examined);
         let validation = validation.map(|it| it.resolve(&self.holder(), resources));
         accepted.extend(validation.iter().filter_map(|it| it.refused.clone()));
         let (mut certificates, mut unresolved, usable) =
@@ -138,7 +140,7 @@ impl GatewayDraft {
     ) -> (Vec<Arc<Certificate>>, Vec<Problem>, bool) {
         let mut problems = Vec::new();
         let mut certificates: Vec<Arc<Certificate>> = Vec::new();
-        if !draft.ends_tls() {
+        if !draft.ends_tls() || !draft.is_examined {
             return (certificates, problems, true);
         }
         if draft.certificate_refs.is_empty() {
@@ -212,7 +214,10 @@ impl GatewayDraft {
         let mut conditions = vec![
             summary(ConditionType::Accepted, accepted, &[], generation),
             summary(ConditionType::Programmed, &programmed, &[], generation),
-            summary(ConditionType::ResolvedRefs, unresolved, &[], generation),
+            match draft.is_examined {
+                true => summary(ConditionType::ResolvedRefs, unresolved, &[], generation),
+                false => not_examined(generation),
+            },
         ];
         // GW-11, LI-6, ST-4: conditions of negative polarity are written when they hold.
         conditions.extend(draft.conflict.as_ref().map(|conflict| {
@@ -239,4 +244,16 @@ impl GatewayDraft {
             conditions,
         }
     }
+}
+
+/// What is said of the references of a listener that is refused beside so many others that nobody looks at them
+/// (LS-12).
+fn not_examined(generation: i64) -> Condition {
+    Condition::new(
+        ConditionType::ResolvedRefs,
+        ConditionStatus::Unknown,
+        ConditionReason::Pending,
+        "not looked into, because too many listeners of ListenerSets of the Gateway are refused",
+        generation,
+    )
 }

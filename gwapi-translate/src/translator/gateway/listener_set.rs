@@ -12,6 +12,7 @@ use super::super::conditions::{Problem, fails, holds, summary};
 use super::super::created;
 use super::super::holder::Holder;
 use super::super::listener::{self, Admission, ListenerDraft};
+use super::super::ports::PortNumber;
 use super::GatewayDraft;
 use super::judge::JudgedListener;
 
@@ -39,35 +40,50 @@ const MAX_LISTENERS: usize = 1024;
 /// Service that asks for more than are left gets none.
 const MAX_PORTS: usize = 128;
 
-/// Refuses the listeners of ListenerSets that are too many, in their order (LS-12). The Gateway's own, which
-/// stand first, are at most 64.
-pub(super) fn refuse_surplus(listeners: &mut [ListenerDraft]) {
-    let mut ports = BTreeSet::new();
-    let mut count = 0;
-    for listener in listeners {
-        let port = (listener.transport(), listener.port);
+/// What a Gateway has room for, as its listeners and those of its ListenerSets come in their order (LS-12).
+#[derive(Default)]
+pub(super) struct Room {
+    ports: BTreeSet<PortNumber>,
+    listeners: usize,
+    /// Listeners that are refused.
+    without_place: usize,
+}
+
+impl Room {
+    /// Takes in a listener whose clashes with those before it are known. One for which there is no room is
+    /// refused; what is refused for anything else takes none. The Gateway's own, which stand first, are never
+    /// too many.
+    pub(super) fn take(&mut self, listener: &mut ListenerDraft) {
         let is_own = matches!(listener.holder, Holder::Gateway(_));
-        let surplus = match () {
-            () if is_own => None,
-            () if count >= MAX_LISTENERS => Some(format!("{MAX_LISTENERS} listeners")),
-            () if ports.len() >= MAX_PORTS && !ports.contains(&port) => {
-                Some(format!("{MAX_PORTS} ports"))
-            }
-            () => None,
-        };
-        match surplus {
-            None => {
-                count += 1;
-                ports.insert(port);
-            }
-            Some(what) => listener.problems.push(Problem::new(
-                ConditionReason::TooManyListeners,
-                format!(
-                    "the Gateway and ListenerSets that come before this one have {what}, which is \
-                     as much as a Gateway can have; use another Gateway"
-                ),
-            )),
+        let port = (listener.transport(), listener.port);
+        if !is_own && listener.is_sound() {
+            listener.problems.extend(self.surplus(port));
         }
+        if listener.is_sound() {
+            self.listeners += 1;
+            self.ports.insert(port);
+        } else if !is_own {
+            // Nobody may have any number of listeners looked into that are refused anyway.
+            listener.is_examined = self.without_place < MAX_LISTENERS;
+            self.without_place += 1;
+        }
+    }
+
+    fn surplus(&self, port: PortNumber) -> Option<Problem> {
+        let what = match () {
+            () if self.listeners >= MAX_LISTENERS => format!("{MAX_LISTENERS} listeners"),
+            () if self.ports.len() >= MAX_PORTS && !self.ports.contains(&port) => {
+                format!("{MAX_PORTS} ports")
+            }
+            () => return None,
+        };
+        Some(Problem::new(
+            ConditionReason::TooManyListeners,
+            format!(
+                "the Gateway and ListenerSets that come before this one have {what}, which is as much \
+                 as a Gateway can have; use another Gateway"
+            ),
+        ))
     }
 }
 
@@ -149,7 +165,7 @@ impl GatewayDraft {
             return Some(twice(not_allowed()));
         }
         // LS-2.
-        if self.is_refused() || !self.serves_sets() {
+        if self.is_refused() || !self.serves_sets {
             let why = format!("Gateway `{}` is not accepted; see its conditions", self.id);
             return Some((
                 Problem::new(ConditionReason::ParentNotAccepted, why.as_str()),
