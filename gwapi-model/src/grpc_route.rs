@@ -12,7 +12,6 @@ pub struct GrpcRoute {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// What the user asks for.
-    #[serde(default)]
     pub spec: GrpcRouteSpec,
 }
 

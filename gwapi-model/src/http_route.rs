@@ -14,7 +14,6 @@ pub struct HttpRoute {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// What the user asks for.
-    #[serde(default)]
     pub spec: HttpRouteSpec,
 }
 

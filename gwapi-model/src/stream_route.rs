@@ -11,7 +11,6 @@ pub struct TlsRoute {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// What the user asks for.
-    #[serde(default)]
     pub spec: TlsRouteSpec,
 }
 
@@ -39,7 +38,6 @@ pub struct TcpRoute {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// What the user asks for.
-    #[serde(default)]
     pub spec: StreamRouteSpec,
 }
 
@@ -49,7 +47,6 @@ pub struct UdpRoute {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// What the user asks for.
-    #[serde(default)]
     pub spec: StreamRouteSpec,
 }
 

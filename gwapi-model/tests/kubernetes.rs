@@ -354,6 +354,9 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
             json!({"spec": {"targetRefs": [], "validation": {"hostname": "h", "caCertificateRefs": null}}})
         }
         Kind::ReferenceGrant => json!({"spec": {"from": [], "to": []}}),
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
+            json!({"spec": {"parentRefs": null}})
+        }
         Kind::EndpointSlice => json!({"addressType": "IPv4", "endpoints": null, "ports": null}),
         Kind::Endpoints => json!({"subsets": null}),
         _ => json!({"spec": null, "data": null}),

@@ -124,6 +124,21 @@ impl Api {
         created.unwrap_or_else(|error| panic!("cannot create {kind}: {error}"));
     }
 
+    /// Asks whether an object would be made, as kubectl does: fields that are not known are a mistake.
+    pub(crate) async fn try_to_create(&self, object: &Value) -> kube::Result<()> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let namespace = text(&object["metadata"]["namespace"]);
+        let api = self.kind(&text(&object["kind"]), &namespace);
+        let request = http::Request::post(format!(
+            "{}?dryRun=All&fieldValidation=Strict",
+            api.resource_url()
+        ))
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes())
+        .expect("it is a request");
+        self.client.request::<Value>(request).await.map(|_| ())
+    }
+
     /// Deletes an object and waits until it is gone.
     pub(crate) async fn delete(&self, kind: &str, namespace: &str, name: &str) {
         let api = self.kind(kind, namespace);
@@ -193,7 +208,14 @@ fn resource(kind: &str) -> ApiResource {
     let (group, plural) = match kind {
         "GatewayClass" => ("gateway.networking.k8s.io", "gatewayclasses"),
         "Gateway" => ("gateway.networking.k8s.io", "gateways"),
+        "ListenerSet" => ("gateway.networking.k8s.io", "listenersets"),
         "HTTPRoute" => ("gateway.networking.k8s.io", "httproutes"),
+        "GRPCRoute" => ("gateway.networking.k8s.io", "grpcroutes"),
+        "TLSRoute" => ("gateway.networking.k8s.io", "tlsroutes"),
+        "TCPRoute" => ("gateway.networking.k8s.io", "tcproutes"),
+        "UDPRoute" => ("gateway.networking.k8s.io", "udproutes"),
+        "ReferenceGrant" => ("gateway.networking.k8s.io", "referencegrants"),
+        "BackendTLSPolicy" => ("gateway.networking.k8s.io", "backendtlspolicies"),
         "Deployment" => ("apps", "deployments"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "customresourcedefinitions"),
         "Lease" => ("coordination.k8s.io", "leases"),

@@ -10,6 +10,7 @@
 //!
 //! Tests run one after the other. An argument chooses those whose names have it in them.
 
+mod admission;
 mod api;
 mod controller;
 mod scenarios;

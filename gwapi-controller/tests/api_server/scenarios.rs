@@ -7,6 +7,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::Scenario;
+use crate::admission::what_the_server_refuses_is_refused_without_one;
 use crate::api::{Api, class, condition, gateway, is, parent, route};
 use crate::controller::{Running, STATUS_REQUESTS, WRITTEN, settings};
 
@@ -19,6 +20,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    what_the_server_refuses_is_refused_without_one,
     a_class_a_gateway_and_a_route_get_their_status,
     what_others_wrote_into_a_status_survives,
     a_gateway_that_moves_to_another_class_takes_its_routes_along,

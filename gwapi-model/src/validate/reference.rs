@@ -21,39 +21,48 @@ pub(super) fn parents(check: &mut Checker, parents: &[ParentReference]) {
 
 /// References to one parent set the same fields of `sectionName` and `port`, to different values
 /// (RT-1). The standard channel looks at `sectionName` alone and the experimental one at both:
-/// what satisfies either is let through.
+/// what satisfies either, as a whole, is let through.
 fn distinct_parents(check: &mut Checker, parents: &[ParentReference]) {
-    for (index, parent) in parents.iter().enumerate() {
-        let clash = parents[..index].iter().find_map(|earlier| clash(earlier, parent));
-        if let Some(message) = clash {
-            check.field("parentRefs", |check| {
-                check.index(index, |check| {
-                    check.report_with_help(
-                        message,
-                        "give every reference to the parent its own sectionName or port, or keep one",
-                    );
-                });
+    if clashes(parents, |parent| (section(parent), None)).next().is_none() {
+        return;
+    }
+    for (index, message) in clashes(parents, |parent| (section(parent), parent.port)) {
+        check.field("parentRefs", |check| {
+            check.index(index, |check| {
+                check.report_with_help(
+                    message,
+                    "give every reference to the parent its own sectionName or port, or keep one",
+                );
             });
-        }
+        });
     }
 }
 
-fn clash(earlier: &ParentReference, parent: &ParentReference) -> Option<&'static str> {
-    if target(earlier) != target(parent) {
-        return None;
-    }
-    let (earlier_section, earlier_port) = sections(earlier);
-    let (section, port) = sections(parent);
-    let same_section = section == earlier_section;
-    if same_section && port == earlier_port {
-        return Some("names the same parent as an earlier entry");
-    }
-    let same_fields = section.is_some() == earlier_section.is_some()
-        && (!same_section || port.is_some() == earlier_port.is_some());
-    (!same_fields).then_some(
-        "names a parent of an earlier entry, but not by the same fields: expected sectionName \
-         and port to be set in all of them or in none",
-    )
+/// What tells references to one parent apart.
+type Fields<'p> = (Option<&'p str>, Option<Port>);
+
+/// The references that are not told apart from an earlier one, or not by the same fields.
+fn clashes<'p>(
+    parents: &'p [ParentReference],
+    fields: impl Fn(&'p ParentReference) -> Fields<'p>,
+) -> impl Iterator<Item = (usize, &'static str)> {
+    parents.iter().enumerate().filter_map(move |(index, parent)| {
+        let (section, port) = fields(parent);
+        let same = parents[..index].iter().filter(|earlier| target(earlier) == target(parent));
+        let mut earlier = same.map(&fields);
+        earlier.find_map(|earlier| {
+            if earlier == (section, port) {
+                return Some((index, "names the same parent as an earlier entry"));
+            }
+            let same_fields =
+                section.is_some() == earlier.0.is_some() && port.is_some() == earlier.1.is_some();
+            (!same_fields).then_some((
+                index,
+                "names a parent of an earlier entry, but not by the same fields: expected \
+                 sectionName and port to be set in all of them or in none",
+            ))
+        })
+    })
 }
 
 fn target(parent: &ParentReference) -> impl Eq + Hash + '_ {
@@ -65,8 +74,8 @@ fn target(parent: &ParentReference) -> impl Eq + Hash + '_ {
     )
 }
 
-fn sections(parent: &ParentReference) -> (Option<&str>, Option<Port>) {
-    (parent.section_name.as_deref().filter(|name| !name.is_empty()), parent.port)
+fn section(parent: &ParentReference) -> Option<&str> {
+    parent.section_name.as_deref().filter(|name| !name.is_empty())
 }
 
 /// A backend without weight and filters (HB-1).

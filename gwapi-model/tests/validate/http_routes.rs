@@ -66,6 +66,18 @@ fn parents_are_at_most_thirty_two_and_distinct() {
                    reference to the parent its own sectionName or port, or keep one]"],
             ),
             case(
+                "references that fit neither channel as a whole",
+                "/spec/parentRefs",
+                json!([
+                    {"name": "edge", "sectionName": "one", "port": 80},
+                    {"name": "edge", "sectionName": "one", "port": 81},
+                    {"name": "edge", "sectionName": "two"},
+                ]),
+                &["spec.parentRefs[2]: names a parent of an earlier entry, but not by the same \
+                   fields: expected sectionName and port to be set in all of them or in none \
+                   [give every reference to the parent its own sectionName or port, or keep one]"],
+            ),
+            case(
                 "a section for one reference alone",
                 "/spec/parentRefs/1",
                 json!({"name": "edge", "namespace": "infra", "port": 443}),
