@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent};
 use gwapi_translate::features::BundleVersion;
-use gwapi_translate::ir::{CertificateKey, GatewayId, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{CertificateKey, GatewayId, HttpFilter, ListenerKey, ListenerProtocol};
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
 
@@ -235,6 +235,93 @@ fn redirects_follow_what_a_listener_set_offers_where_ports_are_shifted() {
     let gone = ObjectId::new(Kind::ListenerSet, "ns", "a");
     assert_eq!(keys(&translator.apply(ResourceEvent::Delete(gone))).len(), 2);
     check(&translator);
+}
+
+/// A redirect of a route of the Gateway `gw` to a port, where ports are shifted by 8000.
+fn redirected(port: u16, resources: impl IntoIterator<Item = Resource>) -> u16 {
+    let redirect = object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "r", "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw" }],
+            "rules": [{ "filters": [
+                { "type": "RequestRedirect", "requestRedirect": { "port": port } },
+            ] }],
+        },
+    }));
+    let options = Options { port_offset: 8_000, ..Options::default() };
+    let resources = [base().remove(0), redirect].into_iter().chain(resources).collect();
+    let translation = translate(&resources, &options);
+    let rule = translation.config[&id()].http_rules().next().expect("the rule");
+    let [HttpFilter::Redirect(redirect)] = &rule.filters[..] else { panic!("no redirect") };
+    redirect.port.expect("a port")
+}
+
+#[test]
+fn redirects_do_not_follow_what_has_no_place_where_ports_are_shifted() {
+    let refused = |mut set: Value| {
+        set["spec"]["listeners"][0]["protocol"] = json!("example.com/other");
+        object::<gwapi_model::ListenerSet>(set)
+    };
+    let set = json!({
+        "metadata": { "name": "a", "namespace": "ns" },
+        "spec": {
+            "parentRef": { "name": "gw" },
+            "listeners": [{ "name": "l", "port": 81, "protocol": "HTTP" }],
+        },
+    });
+    let sound = object::<gwapi_model::ListenerSet>(set.clone());
+    assert_eq!(redirected(81, [open_gateway("gw", 80), sound.clone()]), 8_081);
+    assert_eq!(redirected(81, [open_gateway("gw", 80), refused(set)]), 81);
+    // No set is served of a Gateway that has no sound listener of its own (LS-2).
+    let unsound = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "allowedListeners": { "namespaces": { "from": "Same" } },
+            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP",
+                "filters": { "requests": [{ "type": "Example" }] } }],
+        },
+    }));
+    assert_eq!(redirected(81, [unsound, sound]), 81);
+    assert_eq!(redirected(80, [open_gateway("gw", 80)]), 8_080);
+}
+
+/// What is not served shows on nobody else (LI-6).
+#[test]
+fn a_listener_of_a_set_that_is_refused_overlaps_none_of_the_gateway() {
+    let listener = |hostname: &str, more: Value| {
+        let mut listener = json!({ "name": "l", "port": 443, "protocol": "HTTPS",
+            "hostname": hostname, "tls": { "certificateRefs": [{ "name": "cert" }] } });
+        let more = more.as_object().expect("fields").clone();
+        listener.as_object_mut().expect("a listener").extend(more);
+        listener
+    };
+    let shows_overlap = |own: Value, entry: Value| {
+        let mut translator = translator(0);
+        let gateway = object::<gwapi_model::Gateway>(json!({
+            "metadata": { "name": "gw", "namespace": "ns" },
+            "spec": {
+                "gatewayClassName": "gwapi",
+                "allowedListeners": { "namespaces": { "from": "Same" } },
+                "listeners": [listener("*.example", own)],
+            },
+        }));
+        let set = object::<gwapi_model::ListenerSet>(json!({
+            "metadata": { "name": "a", "namespace": "ns" },
+            "spec": { "parentRef": { "name": "gw" }, "listeners": [listener("a.example", entry)] },
+        }));
+        let _ = translator.apply_all([gateway, set].map(ResourceEvent::Apply));
+        let id = ObjectId::new(Kind::Gateway, "ns", "gw");
+        let Some(Status::Gateway(status)) = translator.translation().status.get(&id) else {
+            panic!("the Gateway has no status");
+        };
+        let overlap = ConditionType::OverlappingTLSConfig;
+        status.listeners[0].conditions.iter().any(|it| it.condition_type == overlap)
+    };
+    let filters = json!({ "filters": { "requests": [{ "type": "Example" }] } });
+    assert!(shows_overlap(json!({}), json!({})));
+    assert!(!shows_overlap(json!({}), filters.clone()));
+    assert!(!shows_overlap(filters, json!({})), "no set is served then (LS-2)");
 }
 
 #[test]

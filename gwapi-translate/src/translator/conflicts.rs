@@ -8,7 +8,7 @@ use gwapi_model::status::ConditionReason;
 
 use super::conditions::Problem;
 use super::holder::Holder;
-use super::listener::ListenerDraft;
+use super::listener::{self, ListenerDraft};
 use crate::ir::{Hostname, ListenerKey, TransportProtocol};
 
 /// Marks every listener that cannot be told apart from another one, and every overlap over TLS. The
@@ -40,9 +40,12 @@ pub(super) fn mark(listeners: &mut [ListenerDraft], mut admit: impl FnMut(&mut L
         }
         start += count;
     }
-    // What loses against another object is not there: the winner shows nothing of it (LS-5).
-    let is_there = |listener: &ListenerDraft| {
-        listener.conflict.is_none() || matches!(listener.holder, Holder::Gateway(_))
+    // What a set adds and is not served is not there: neither the Gateway nor another set shows anything of
+    // it (LS-5).
+    let serves_sets = listener::serves_sets(listeners);
+    let is_there = |listener: &ListenerDraft| match listener.holder {
+        Holder::Gateway(_) => true,
+        Holder::ListenerSet(_) => serves_sets && listener.is_sound(),
     };
     let there = (0..listeners.len()).filter(|&index| is_there(&listeners[index]));
     for members in by_port(there, listeners).into_values() {

@@ -86,6 +86,8 @@ pub(super) struct AttachmentPoint {
     pub(super) key: ListenerKey,
     /// Port as clients see it.
     pub(super) port: u16,
+    /// The port that is bound in its place, where that is another one and the listener has a place there.
+    pub(super) shifted_port: Option<u16>,
     /// Hostname; none means every host.
     pub(super) hostname: Option<Hostname>,
     /// Whether connections go through as they are (TS-5).
@@ -164,19 +166,11 @@ pub(super) fn draft<'a>(
         client_certificate_ref: client_certificate_ref(gateway).cloned(),
         notes,
         addresses,
-        serves_sets: serves_sets(&listeners),
+        serves_sets: listener::serves_sets(&listeners),
         listeners,
         sets: drafts,
         infrastructure,
     })
-}
-
-/// Whether the listeners of ListenerSets may be served: those of a Gateway without a sound listener of its own
-/// are not (LS-2).
-fn serves_sets(listeners: &[ListenerDraft]) -> bool {
-    let mut own =
-        listeners.iter().take_while(|listener| matches!(listener.holder, Holder::Gateway(_)));
-    own.any(|listener| listener.is_sound() && listener.tls_problems.is_empty())
 }
 
 /// What has to run for a Gateway whose class is not there: whatever runs already, as it is. A class that
@@ -306,7 +300,7 @@ impl GatewayDraft {
         for draft in &self.listeners {
             let listener = self.judge(draft, resources, ports, feedback);
             let points = view.listeners.entry(draft.holder.clone()).or_default();
-            points.push(draft.attachment_point());
+            points.push(self.attachment_point(draft));
             for resource in &listener.config {
                 view.config.insert(resource.key(), resource.clone());
             }
@@ -350,6 +344,25 @@ impl GatewayDraft {
         secrets.chain(config_maps).collect()
     }
 
+    /// A listener as routes see it.
+    fn attachment_point(&self, listener: &ListenerDraft) -> AttachmentPoint {
+        let is_supported = |kind: &RouteKind| {
+            let name = kind.kind().as_str();
+            listener.supported_kinds.iter().any(|supported| supported.kind == name)
+        };
+        let is_bound = listener.is_sound() && self.serves(listener);
+        let shifted_port = listener.bound_port.filter(|it| is_bound && *it != listener.port);
+        AttachmentPoint {
+            key: listener.key.clone(),
+            port: listener.port,
+            shifted_port,
+            hostname: listener.hostname.clone(),
+            passthrough: listener.tls_mode == Some(TlsMode::Passthrough),
+            kinds: RouteKind::ALL.into_iter().filter(is_supported).collect(),
+            admission: listener.admission.clone(),
+        }
+    }
+
     /// The Gateway as the object that holds its own listeners.
     fn holder(&self) -> Holder {
         Holder::Gateway(self.id.clone())
@@ -359,21 +372,4 @@ impl GatewayDraft {
 /// Where a Gateway refers to the certificate that it shows to backends.
 pub(super) fn client_certificate_ref(gateway: &Gateway) -> Option<&SecretObjectReference> {
     gateway.spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()
-}
-
-impl ListenerDraft {
-    fn attachment_point(&self) -> AttachmentPoint {
-        let is_supported = |kind: &RouteKind| {
-            let name = kind.kind().as_str();
-            self.supported_kinds.iter().any(|supported| supported.kind == name)
-        };
-        AttachmentPoint {
-            key: self.key.clone(),
-            port: self.port,
-            hostname: self.hostname.clone(),
-            passthrough: self.tls_mode == Some(TlsMode::Passthrough),
-            kinds: RouteKind::ALL.into_iter().filter(is_supported).collect(),
-            admission: self.admission.clone(),
-        }
-    }
 }

@@ -103,6 +103,14 @@ impl ListenerDraft {
     }
 }
 
+/// Whether the listeners of ListenerSets may be served: those of a Gateway without a sound listener of its own
+/// are not (LS-2).
+pub(super) fn serves_sets(listeners: &[ListenerDraft]) -> bool {
+    let mut own =
+        listeners.iter().take_while(|listener| matches!(listener.holder, Holder::Gateway(_)));
+    own.any(|listener| listener.is_sound() && listener.tls_problems.is_empty())
+}
+
 /// Judges a listener that an object adds to a Gateway: the Gateway itself, or a ListenerSet of it.
 pub(super) fn draft(
     gateway: &Gateway,

@@ -168,8 +168,8 @@ fn conditions(
 }
 
 /// Redirects to a port of this Gateway lead to where the offset has put it; without an offset
-/// they stay as they are, and so do those to a host that no listener of that port takes: they lead
-/// elsewhere. A scheme without port means its well-known port (HF-3).
+/// they stay as they are, and so do those to a host that no listener with a place on that port takes: they
+/// lead elsewhere. A scheme without port means its well-known port (HF-3).
 fn shift_redirects(
     rule: &mut HttpRule,
     points: &BTreeMap<Holder, Vec<AttachmentPoint>>,
@@ -193,12 +193,11 @@ fn shift_redirects(
             (Some(host), Some(hostname)) => hostname.matches(host),
             _ => true,
         };
-        let shifted = port
-            .filter(|port| {
-                let mut points = points.values().flatten();
-                points.any(|point| point.port == *port && takes_host(point))
-            })
-            .and_then(|port| port.checked_add(offset));
+        let shifted = port.and_then(|port| {
+            let points = points.values().flatten();
+            let mut points = points.filter(|point| point.port == port && takes_host(point));
+            points.find_map(|point| point.shifted_port)
+        });
         if shifted.is_some() {
             redirect.port = shifted;
         }
