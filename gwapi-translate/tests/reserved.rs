@@ -135,30 +135,37 @@ fn labels_and_annotations_that_give_pods_and_accounts_more_than_a_gateway_may_ar
         "iam.amazonaws.com/role",
         "iam.gke.io/gcp-service-account",
         "inject.istio.io/templates",
+        "instrumentation.opentelemetry.io/inject-java",
         "io.containerd.cri.runtime-handler",
         "io.katacontainers.config.hypervisor.kernel_params",
         "io.kubernetes.cri-o.Devices",
         "io.kubernetes.cri.untrusted-workload",
         "io.podman.annotations.privileged",
+        "istio.io/rev",
         "k8s.v1.cni.cncf.io/networks",
         "kubernetes.io/config.mirror",
+        "kuma.io/container-patches",
         "local.image-policy.k8s.io/ticket",
         "org.systemd.property.CPUWeight",
         "proxy.istio.io/overrides",
         "run.oci.keep_original_groups",
         "seccomp.security.alpha.kubernetes.io/pod",
+        "secrets-webhook.security.bank-vaults.io/mutate",
         "security.alpha.kubernetes.io/unsafe-sysctls",
         "sidecar.istio.io/bootstrapOverride",
         "sidecar.istio.io/proxyImage",
         "sidecar.istio.io/userVolumeMount",
+        "sidecar.opentelemetry.io/inject",
         "v1.multus-cni.io/default-network",
         "vault.hashicorp.com/agent-image",
+        "vault.security.banzaicloud.io/vault-addr",
     ];
     let mut annotations: serde_json::Map<_, _> =
         dangerous.iter().map(|key| ((*key).to_owned(), json!("unconfined"))).collect();
     // The last three only look alike.
     let harmless = [
         "kubectl.kubernetes.io/default-container",
+        "kuma.io/sidecar-injection",
         "lbipam.cilium.io/ips",
         "linkerd.io/inject",
         "service.beta.kubernetes.io/aws-load-balancer-type",
@@ -174,7 +181,11 @@ fn labels_and_annotations_that_give_pods_and_accounts_more_than_a_gateway_may_ar
             "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}],
             "infrastructure": {
                 "annotations": annotations,
-                "labels": {"azure.workload.identity/use": "true", "sidecar.istio.io/inject": "false"},
+                "labels": {
+                    "azure.workload.identity/use": "true",
+                    "istio.io/rev": "other",
+                    "sidecar.istio.io/inject": "false",
+                },
             },
         }),
         None,
@@ -187,5 +198,8 @@ fn labels_and_annotations_that_give_pods_and_accounts_more_than_a_gateway_may_ar
     assert_eq!(infrastructure.labels, [("sidecar.istio.io/inject".into(), "false".into())].into());
     let told = conditions(&translation);
     assert!(told.contains("Accepted=True"), "{told}");
-    assert!(told.contains(&format!("{} not set, because it says", dangerous.join(", "))), "{told}");
+    assert!(
+        told.contains(&format!("istio.io/rev, {} not set, because it says", dangerous.join(", "))),
+        "{told}"
+    );
 }

@@ -66,7 +66,7 @@ fn is_owned(key: &str) -> bool {
 /// networks it is in, what is put into it on its way there, and what its ServiceAccount may do in a cloud.
 /// They are for whoever may write pods and accounts, which is more than whoever may write Gateways. Those
 /// that load balancers look for at Services are not among them.
-const POWERFUL: [&str; 27] = [
+const POWERFUL: [&str; 31] = [
     // Profiles, sysctls, devices and classes of resources.
     "security.alpha.kubernetes.io",
     "security.beta.kubernetes.io",
@@ -91,7 +91,11 @@ const POWERFUL: [&str; 27] = [
     "dapr.io",
     "consul.hashicorp.com",
     "vault.hashicorp.com",
+    "security.banzaicloud.io",
+    "security.bank-vaults.io",
     "admission.datadoghq.com",
+    "opentelemetry.io",
+    "kuma.io",
     // What accounts and pods may do in clouds.
     "eks.amazonaws.com",
     "iam.amazonaws.com",
@@ -101,18 +105,23 @@ const POWERFUL: [&str; 27] = [
 ];
 
 /// Keys of these domains that ask for a sidecar as it is, or for none.
-const HARMLESS: [&str; 3] =
-    ["sidecar.istio.io/inject", "linkerd.io/inject", "consul.hashicorp.com/connect-inject"];
+const HARMLESS: [&str; 4] = [
+    "sidecar.istio.io/inject",
+    "linkerd.io/inject",
+    "consul.hashicorp.com/connect-inject",
+    "kuma.io/sidecar-injection",
+];
 
-/// The beginnings of such keys that are not told by their domain: runtimes write theirs in reverse, and a node
-/// marks so the pods that it makes of its own files.
-const POWERFUL_BEGIN: [&str; 9] = [
+/// The beginnings of such keys that are not told by their domain: runtimes write theirs in reverse, a node marks
+/// so the pods that it makes of its own files, and a revision of Istio chooses who puts a sidecar in.
+const POWERFUL_BEGIN: [&str; 10] = [
     "com.github.containers.",
     "dev.gvisor.",
     "io.containerd.",
     "io.katacontainers.",
     "io.kubernetes.",
     "io.podman.",
+    "istio.io/rev",
     "kubernetes.io/config.",
     "org.systemd.property.",
     "run.oci.",
