@@ -523,10 +523,13 @@ fn deleted(id: ObjectId) -> Observation {
     Observation::Deleted(source(id.kind), id, "10".to_owned())
 }
 
+/// A Service with a port of it, if only one is meant.
+type Target = (String, Option<String>);
+
 impl Test {
     /// The Services of the policy that counts, each with its port, and the hostname that it asks for;
     /// what stands in for a policy asks for none.
-    fn policy(&self) -> Option<(Vec<(String, Option<String>)>, String)> {
+    fn policy(&self) -> Option<(Vec<Target>, String)> {
         let Some(Resource::BackendTlsPolicy(policy)) = self.core.resources().get(&policy()) else {
             return None;
         };
