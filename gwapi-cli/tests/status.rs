@@ -150,6 +150,29 @@ fn a_route_with_one_parent_of_two_is_served_with_a_warning() {
 }
 
 #[test]
+fn a_route_that_asks_for_default_gateways_is_told_when_there_is_none() {
+    let manifests = good();
+    let parents = "parentRefs:\n    - name: web\n";
+    let asking = route("asking", "/", "web").replace(parents, "useDefaultGateways: All\n");
+    manifests.write("asking.yaml", &asking);
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    let told = "spec.useDefaultGateways: it asks for default Gateways, and there is none";
+    assert!(text.contains(told), "{text}");
+    assert!(text.contains("asking.yaml:6:"), "{text}");
+
+    let default = gateway(8080)
+        .replace("spec:\n  gatewayClassName", "spec:\n  defaultScope: All\n  gatewayClassName");
+    manifests.write("gateway.yaml", &default);
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    assert!(!text.contains("spec.useDefaultGateways"), "{text}");
+    let row = text.lines().find(|line| line.starts_with("default/asking  default/web"));
+    assert!(row.is_some_and(|line| line.contains("Accepted, ResolvedRefs")), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+}
+
+#[test]
 fn files_without_objects_are_no_success() {
     let manifests = Manifests::new(&[("empty.yaml", "# nothing\n")]);
     for more in [&[][..], &["-o", "yaml"], &["-o", "json"]] {

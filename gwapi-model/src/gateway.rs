@@ -36,7 +36,7 @@ pub struct GatewaySpec {
     /// TLS settings of the whole Gateway (TL-4, TL-7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<GatewayTls>,
-    /// Experimental: routes without parents may bind here (RT-16).
+    /// Experimental: routes that ask for default Gateways bind here as well (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_scope: Option<String>,
 }

@@ -8,6 +8,9 @@ use crate::{
     TcpRoute, TlsRoute, UdpRoute,
 };
 
+/// The scope of default Gateways that takes every route which asks for one (RT-16).
+pub const DEFAULT_SCOPE_ALL: &str = "All";
+
 macro_rules! routes {
     ($($(#[$default:meta])* $variant:ident, $type:ident, $field:ident, $kind:literal;)+) => {
         /// The kinds of routes. Each has names of its own: an HTTPRoute and a GRPCRoute may be called the
@@ -36,6 +39,11 @@ macro_rules! routes {
         }
 
         impl<'r> Route<'r> {
+    /// Whether it asks for every default Gateway (RT-16): `All` is the one scope that there is.
+    pub fn asks_for_default_gateways(self) -> bool {
+        self.use_default_gateways() == Some(DEFAULT_SCOPE_ALL)
+    }
+
             /// The route that a resource is, if it is one.
             pub fn of(resource: &'r Resource) -> Option<Self> {
                 match resource {

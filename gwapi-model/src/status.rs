@@ -46,6 +46,8 @@ names! {
         /// Clients without a valid certificate get in where one is asked for (only written when True;
         /// TL-6).
         InsecureFrontendValidationMode,
+        /// The Gateway takes routes that ask for default Gateways (only written when True; RT-16).
+        DefaultGateway,
         /// The class's CRDs are of a version we support (GC-4).
         SupportedVersion,
     }
@@ -132,6 +134,8 @@ names! {
         TargetNotFound,
         /// A backend that does not exist (RT-10).
         BackendNotFound,
+        /// True reason of `DefaultGateway`.
+        DefaultGateway,
         /// True reason of `SupportedVersion`.
         SupportedVersion,
         /// False reason of `SupportedVersion`.

@@ -58,6 +58,8 @@ golden! {
     port_offset = "port-offset";
     /// RT-1 to RT-3, RT-6, RT-8.
     parent_refs = "parent-refs";
+    /// RT-16.
+    default_gateways = "default-gateways";
     /// RT-5, RT-14.
     hostnames = "hostnames";
     /// HM-1 to HM-8, HR-3, HR-5.

@@ -164,6 +164,40 @@ fn listener_set(name: &str, parent: &str, port: u16) -> Resource {
 }
 
 /// The routes of the other listeners are not looked at, and none of them stops being served.
+/// RT-16: among thousands of routes, those that ask for default Gateways are the ones that follow them.
+#[test]
+fn a_gateway_that_becomes_a_default_one_touches_the_routes_that_ask_for_one() {
+    let mut translator = translator(1000);
+    let asking = object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "asking", "namespace": "ns" },
+        "spec": { "useDefaultGateways": "All", "rules": [{}] },
+    }));
+    let id = asking.id();
+    cost(&mut translator, ResourceEvent::Apply(asking));
+    assert_eq!(translator.translation().status.get(&id), None, "there is no default Gateway");
+
+    let gateway = |scope: &str| {
+        let listeners = json!([{ "name": "http", "port": 8080, "protocol": "HTTP" }]);
+        ResourceEvent::Apply(object::<gwapi_model::Gateway>(json!({
+            "metadata": { "name": "other", "namespace": "ns" },
+            "spec": { "gatewayClassName": "gwapi", "defaultScope": scope, "listeners": listeners },
+        })))
+    };
+    for (scope, parents) in [("All", 1), ("None", 0), ("All", 1)] {
+        let (work, _) = cost(&mut translator, gateway(scope));
+        assert_eq!((work.gateways, work.routes), (1, 1), "{scope}");
+        let status = translator.translation().status.get(&id);
+        let count = status.map_or(0, |status| match status {
+            Status::Route(status) => status.parents.len(),
+            _ => 0,
+        });
+        assert_eq!(count, parents, "{scope}");
+    }
+    let gone = NamespacedName::new("ns", "other").object_id(Kind::Gateway);
+    let (_, delta) = cost(&mut translator, ResourceEvent::Delete(gone));
+    assert_eq!(delta.status.get(&id), Some(&None), "nothing is left to say of the route");
+}
+
 #[test]
 fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner() {
     let mut translator = translator(3_000);

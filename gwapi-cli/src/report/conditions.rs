@@ -21,6 +21,7 @@ pub(crate) fn is_good(condition: &Condition) -> bool {
         ConditionType::Accepted
         | ConditionType::Programmed
         | ConditionType::ResolvedRefs
+        | ConditionType::DefaultGateway
         | ConditionType::SupportedVersion => condition.status == ConditionStatus::True,
     }
 }

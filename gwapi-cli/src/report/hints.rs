@@ -1,11 +1,12 @@
 //! What no status tells: objects that nobody claims, Services that nobody answers for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::{
-    CONTROLLER_NAME, GATEWAY_GROUP, GWAPI_GROUP, GatewayParametersSpec, Kind, NamespacedName,
-    ObjectId, ParentReference, Resources, Route, RouteKind,
+    CONTROLLER_NAME, DEFAULT_SCOPE_ALL, GATEWAY_GROUP, GWAPI_GROUP, Gateway, GatewayParametersSpec,
+    Kind, NamespacedName, ObjectId, ParentReference, Resources, Route, RouteKind,
 };
 use gwapi_translate::ir::{BackendKey, GatewayConfig, IrKey, IrResource};
 
@@ -131,7 +132,18 @@ pub(super) fn parents(
     {
         return;
     }
-    if route.parent_refs().is_empty() {
+    let takes_defaults =
+        |gateway: &Arc<Gateway>| gateway.spec.default_scope.as_deref() == Some(DEFAULT_SCOPE_ALL);
+    let asks_for_defaults = route.asks_for_default_gateways();
+    let has_default = asks_for_defaults && source.resources().gateways.values().any(takes_defaults);
+    if asks_for_defaults && !has_default {
+        let message = "it asks for default Gateways, and there is none";
+        let mut issue = Issue::about(Level::Warning, id.clone(), message).with_help(
+            "set spec.defaultScope of a Gateway to All, or name a Gateway in spec.parentRefs",
+        );
+        issue.field = Some("spec.useDefaultGateways".to_owned());
+        all.push(issue);
+    } else if route.parent_refs().is_empty() && !has_default {
         all.push(
             Issue::about(Level::Warning, id.clone(), "not served: it has no parentRefs")
                 .with_help("name the Gateway that is to serve it in spec.parentRefs"),
@@ -140,7 +152,7 @@ pub(super) fn parents(
     // A parent of another kind is somebody else's.
     let is_missing =
         |parent| parent_kind(parent).is_some() && missing_parent(parent, route, source).is_some();
-    let all_missing = route.parent_refs().iter().all(is_missing);
+    let all_missing = !has_default && route.parent_refs().iter().all(is_missing);
     for (index, parent) in route.parent_refs().iter().enumerate() {
         let Some(message) = missing_parent(parent, route, source) else { continue };
         let level = if all_missing { Level::Error } else { Level::Warning };

@@ -36,6 +36,7 @@ pub(super) const OF_GATEWAYS: &[ConditionType] = &[
     ConditionType::Programmed,
     ConditionType::ResolvedRefs,
     ConditionType::InsecureFrontendValidationMode,
+    ConditionType::DefaultGateway,
 ];
 pub(super) const OF_LISTENER_SETS: &[ConditionType] =
     &[ConditionType::Accepted, ConditionType::Programmed];

@@ -42,6 +42,8 @@ pub(super) struct Engine {
     drafts: HashMap<GatewayId, GatewayDraft>,
     ports: Ports,
     gateways: HashMap<GatewayId, GatewayView>,
+    /// Default Gateways of ours (RT-16), each behind when it was made.
+    defaults: BTreeSet<(i64, GatewayId)>,
     /// ListenerSets by name, each with the Gateway of ours that it names.
     pub(super) sets: HashMap<NamespacedName, GatewayId>,
     /// Objects of ours by the Secrets and ConfigMaps that they read.
@@ -388,6 +390,14 @@ impl Engine {
         new: Option<&GatewayView>,
         dirty: &mut Dirty,
     ) {
+        let old_rank = old.and_then(|view| view.default_rank.as_ref());
+        let new_rank = new.and_then(|view| view.default_rank.as_ref());
+        let is_default = old_rank.is_some() || new_rank.is_some();
+        let mut defaults_changed = old_rank != new_rank;
+        if defaults_changed {
+            old_rank.map(|rank| self.defaults.remove(rank));
+            self.defaults.extend(new_rank.cloned());
+        }
         let empty = BTreeMap::new();
         let old = old.map_or(&empty, |view| &view.listeners);
         let new = new.map_or(&empty, |view| &view.listeners);
@@ -400,6 +410,7 @@ impl Engine {
                     let routes = self.index.routes_of_holder[kind].of(holder);
                     dirty.routes[kind].extend(routes.cloned());
                 }
+                defaults_changed |= is_default && matches!(holder, Holder::Gateway(_));
             }
             let Holder::ListenerSet(set) = holder else { continue };
             if new.contains_key(holder) {
@@ -408,6 +419,11 @@ impl Engine {
                 self.sets.remove(set);
             }
             dirty.statuses.insert(holder.clone());
+        }
+        if defaults_changed {
+            for kind in RouteKind::ALL {
+                dirty.routes[kind].extend(self.index.defaulted_routes[kind].iter().cloned());
+            }
         }
     }
 
@@ -557,7 +573,7 @@ impl Engine {
         let object = self.resources.get(&name.object_id(kind.kind()))?;
         self.work.routes += 1;
         let object = Route::of(&object)?;
-        let parents = route::parents(object, |holder| self.gateway_of(holder));
+        let parents = route::parents(object, |holder| self.gateway_of(holder), &self.defaults);
         if parents.is_empty() {
             return None;
         }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, GatewayStatus, ListenerSetStatus};
 use gwapi_model::{
-    Gateway, GatewayParametersSpec, Kind, NamespacedName, ObjectId, Resources, RouteKind,
-    SecretObjectReference, TlsMode,
+    DEFAULT_SCOPE_ALL, Gateway, GatewayParametersSpec, Kind, NamespacedName, ObjectId, Resources,
+    RouteKind, SecretObjectReference, TlsMode,
 };
 
 use super::addresses::{self, Addresses};
@@ -40,6 +40,8 @@ pub(super) struct GatewayDraft {
     id: GatewayId,
     generation: i64,
     created: i64,
+    /// Whether routes that ask for default Gateways are for it (RT-16).
+    is_default: bool,
     /// The class is refused: the Gateway waits (GC-7).
     class_refused: Option<String>,
     /// Why the whole Gateway is not accepted.
@@ -71,6 +73,8 @@ pub(super) struct GatewayView {
     pub(super) status: GatewayStatus,
     /// Status of each ListenerSet that names it, with no route counted yet.
     pub(super) sets: BTreeMap<NamespacedName, ListenerSetStatus>,
+    /// Its place among default Gateways, if it is one (RT-16): when it was made, and its name.
+    pub(super) default_rank: Option<(i64, GatewayId)>,
     /// Secrets and ConfigMaps that it reads, there or not.
     pub(super) references: BTreeSet<ObjectId>,
     /// The certificate that is shown to backends (TL-7).
@@ -123,11 +127,12 @@ pub(super) fn draft<'a>(
         problems.push(problem);
         GatewayParametersSpec::default()
     });
-    if gateway.spec.default_scope.as_deref().is_some_and(|scope| scope != "None") {
-        notes.push(
-            "spec.defaultScope is not supported and has no effect; routes attach by parentRefs"
-                .to_owned(),
-        );
+    let default_scope = gateway.spec.default_scope.as_deref().unwrap_or_default();
+    if !matches!(default_scope, "" | "None" | DEFAULT_SCOPE_ALL) {
+        notes.push(format!(
+            "spec.defaultScope: `{default_scope}` is not a scope that is known, and has no effect; \
+             expected All or None"
+        ));
     }
     let addresses = addresses::resolve(id, gateway, options);
     problems.extend(addresses.unsupported.iter().cloned());
@@ -161,6 +166,7 @@ pub(super) fn draft<'a>(
         id: id.clone(),
         generation: gateway.metadata.generation,
         created: super::created(&gateway.metadata),
+        is_default: default_scope == DEFAULT_SCOPE_ALL,
         class_refused,
         problems,
         client_certificate_ref: client_certificate_ref(gateway).cloned(),
@@ -310,6 +316,7 @@ impl GatewayDraft {
         }
         let unresolved = self.client_certificate(resources, feedback, &mut view).err();
         view.references = self.references(resources);
+        view.default_rank = self.is_default.then(|| (self.created, self.id.clone()));
         view.infrastructure = self
             .infrastructure
             .as_ref()

@@ -37,6 +37,8 @@ pub(super) struct Index {
     pub(super) holders_into: Multimap<Arc<str>, Holder>,
     /// Routes by the Gateways and ListenerSets they refer to.
     pub(super) routes_of_holder: PerKind<Multimap<Holder, NamespacedName>>,
+    /// Routes that ask for default Gateways (RT-16).
+    pub(super) defaulted_routes: PerKind<BTreeSet<NamespacedName>>,
     /// Routes by the Service ports they refer to; of the kind that the Service port names.
     pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
     /// Ports of a Service that routes refer to, and the kind of these routes.
@@ -204,6 +206,10 @@ impl Index {
             if let Some(holder) = attachment::holder(route, parent) {
                 self.routes_of_holder[kind].set(holder, id.clone(), present);
             }
+        }
+        if route.asks_for_default_gateways() {
+            let routes = &mut self.defaulted_routes[kind];
+            let _ = if present { routes.insert(id.clone()) } else { routes.remove(id) };
         }
         for (service, _) in rule::services(route) {
             if service.namespace != id.namespace {

@@ -1,12 +1,13 @@
 //! A route: what it adds to each Gateway, and its status.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionType, RouteParentStatus, RouteStatus,
 };
-use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ParentReference, Route};
+use gwapi_model::{DEFAULT_SCOPE_ALL, GATEWAY_GROUP, Kind, NamespacedName, ParentReference, Route};
 
 use super::backend::ServicePort;
 use super::conditions::{Problem, holds, summary};
@@ -36,30 +37,71 @@ pub(super) struct Attached {
     pub(super) counted: Box<[ListenerKey]>,
 }
 
+/// References of a route that its status has room for (RT-6).
+const PARENTS_LIMIT: usize = 32;
+
 /// What a reference of a route leads to.
 pub(super) struct Parent<'r> {
-    reference: &'r ParentReference,
+    /// As the route has it, or as it could have it (RT-16).
+    reference: Cow<'r, ParentReference>,
     holder: Holder,
     /// The Gateway of ours whose listeners the holder holds.
     gateway: GatewayId,
+    /// Whether it is meant because it is a default Gateway, and not by its name (RT-16).
+    by_default: bool,
 }
 
-/// The Gateways of ours and their ListenerSets that a route refers to (RT-8, LS-9); without any it is none of
-/// our business.
+/// The Gateways of ours and their ListenerSets that a route refers to (RT-8, LS-9), and the default Gateways
+/// that it asks for (RT-16); without any it is none of our business.
 pub(super) fn parents<'r, 'g>(
     route: Route<'r>,
     gateway_of: impl Fn(&Holder) -> Option<&'g GatewayId>,
+    defaults: &BTreeSet<(i64, GatewayId)>,
 ) -> Vec<Parent<'r>> {
     let mut parents: Vec<Parent<'_>> = Vec::new();
     for reference in route.parent_refs() {
         let Some(holder) = attachment::holder(route, reference) else { continue };
         let Some(gateway) = gateway_of(&holder).cloned() else { continue };
         // RT-6: one entry per reference.
-        if parents.iter().all(|other| other.reference != reference) {
-            parents.push(Parent { reference, holder, gateway });
+        if parents.iter().all(|other| *other.reference != *reference) {
+            let reference = Cow::Borrowed(reference);
+            parents.push(Parent { reference, holder, gateway, by_default: false });
         }
     }
+    if route.asks_for_default_gateways() {
+        add_defaults(&mut parents, defaults);
+    }
     parents
+}
+
+/// RT-16: the default Gateways that a route does not name itself, as far as its status can tell of them. The
+/// oldest come first: no new one takes the place of one that serves the route.
+fn add_defaults(parents: &mut Vec<Parent<'_>>, defaults: &BTreeSet<(i64, GatewayId)>) {
+    for (_, gateway) in defaults {
+        if parents.len() >= PARENTS_LIMIT {
+            return;
+        }
+        let holder = Holder::Gateway(gateway.clone());
+        let is_whole = |reference: &ParentReference| {
+            reference.section_name.is_none() && reference.port.is_none()
+        };
+        if !parents.iter().any(|it| it.holder == holder && is_whole(&it.reference)) {
+            let reference = Cow::Owned(whole_gateway(gateway));
+            parents.push(Parent { reference, holder, gateway: gateway.clone(), by_default: true });
+        }
+    }
+}
+
+/// The reference to all listeners of a Gateway.
+fn whole_gateway(gateway: &GatewayId) -> ParentReference {
+    ParentReference {
+        group: None,
+        kind: None,
+        namespace: Some(gateway.namespace.to_string()),
+        name: gateway.name.to_string(),
+        section_name: None,
+        port: None,
+    }
 }
 
 /// Derives a route with at least one parent of ours.
@@ -74,16 +116,16 @@ pub(super) fn view(
     let compiled = rule::compile(name, route, lookup);
     let mut listeners: BTreeMap<GatewayId, BTreeMap<ListenerKey, bool>> = BTreeMap::new();
     let mut statuses = Vec::with_capacity(parents.len());
-    for Parent { reference, holder, gateway } in parents {
+    for Parent { reference, holder, gateway, by_default } in parents {
         let points = gateways[&gateway].listeners.get(&holder).map_or(&[][..], Vec::as_slice);
         let hostnames = &compiled.hostnames;
         let id = (route.kind(), name);
         let attached =
-            attachment::attach(reference, &holder, points, id, hostnames, lookup.resources);
+            attachment::attach(&reference, &holder, points, id, hostnames, lookup.resources);
         statuses.push(RouteParentStatus {
-            parent_ref: written_out(reference),
+            parent_ref: written_out(reference.into_owned()),
             controller_name: options.controller_name.clone(),
-            conditions: conditions(route, &compiled, attached.as_ref().err()),
+            conditions: conditions(route, &compiled, attached.as_ref().err(), by_default),
         });
         if let Ok(attached) = attached {
             listeners.entry(gateway).or_default().extend(attached);
@@ -121,8 +163,7 @@ pub(super) fn view(
 }
 
 /// RT-6: the reference as written, with group and kind.
-fn written_out(parent: &ParentReference) -> ParentReference {
-    let mut parent = parent.clone();
+fn written_out(mut parent: ParentReference) -> ParentReference {
     parent.group.get_or_insert_with(|| GATEWAY_GROUP.to_owned());
     parent.kind.get_or_insert_with(|| Kind::Gateway.as_str().to_owned());
     parent
@@ -133,15 +174,19 @@ fn conditions(
     route: Route<'_>,
     compiled: &CompiledRoute,
     refusal: Option<&Problem>,
+    by_default: bool,
 ) -> Vec<Condition> {
     let generation = route.metadata().generation;
     let mut notes = Vec::new();
-    if route.use_default_gateways().is_some_and(|scope| scope != "None") {
-        notes.push(
-            "spec.useDefaultGateways is not supported and has no effect; name every Gateway in \
-             parentRefs"
-                .to_owned(),
-        );
+    if by_default {
+        notes.push("the route asks for default Gateways, and this is one".to_owned());
+    } else if let Some(scope) = route.use_default_gateways()
+        && !matches!(scope, "" | "None" | DEFAULT_SCOPE_ALL)
+    {
+        notes.push(format!(
+            "spec.useDefaultGateways: `{scope}` is not a scope that is known, and has no effect; \
+             expected All or None"
+        ));
     }
     notes.extend(compiled.rule_notes.iter().cloned());
     let problems: Vec<&Problem> = match refusal {

@@ -237,6 +237,8 @@ fn gateway() -> impl Strategy<Value = Value> {
                 "caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c","namespace":"b"},
                 {"group":"","kind":"Secret","name":"t"}]}},"perPort":[{"port":443,"tls":{}}]}}}"#,
             r#"{"defaultScope":"All"}"#,
+            r#"{"defaultScope":"All"}"#,
+            r#"{"defaultScope":"Some"}"#,
         ]),
     );
     (class, listeners(), vec(address, 0..2), allowed_listeners, extra).prop_map(
@@ -352,7 +354,7 @@ fn route(rule: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
             }))
         });
     let hostnames = vec(select(vec!["*.x", "a.x", "b.y", "q.z", "10.0.0.1"]), 0..3);
-    let default_gateways = weighted(0.05, Just("All"));
+    let default_gateways = weighted(0.2, select(vec!["All", "All", "None", "Some"]));
     (vec(parent, 0..3), hostnames, vec(rule, 0..3), default_gateways).prop_map(
         |(parents, hostnames, rules, default_gateways)| {
             json!({ "spec": without_nulls(json!({

@@ -29,6 +29,7 @@ impl GatewayDraft {
         let resolved = self.resolved_condition(unresolved, &listeners);
         let mut conditions = vec![accepted, programmed, resolved];
         conditions.extend(self.insecure_condition());
+        conditions.extend(self.default_condition());
         GatewayStatus {
             addresses: self.status_addresses(serves, feedback),
             conditions,
@@ -165,6 +166,14 @@ impl GatewayDraft {
         let condition_type = ConditionType::InsecureFrontendValidationMode;
         let reason = ConditionReason::ConfigurationChanged;
         (!insecure.is_empty()).then(|| holds(condition_type, reason, message, self.generation))
+    }
+
+    /// RT-16: routes that ask for default Gateways need to find which they are.
+    fn default_condition(&self) -> Option<Condition> {
+        let (condition_type, reason) =
+            (ConditionType::DefaultGateway, ConditionReason::DefaultGateway);
+        let message = "the Gateway takes routes of scope All, as far as its listeners allow them";
+        self.is_default.then(|| holds(condition_type, reason, message, self.generation))
     }
 
     fn pending(&self, condition_type: ConditionType, message: impl Into<String>) -> Condition {
