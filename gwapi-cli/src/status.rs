@@ -6,7 +6,10 @@ use comfy_table::Table;
 use gwapi_dataplane::TranslatedFolder;
 use gwapi_model::manifest::render::{to_json, to_yaml};
 use gwapi_model::status::{Condition, ListenerStatus, Status};
-use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta, Resource, RouteKind};
+use gwapi_model::{
+    EXPERIMENTAL_GROUP, GATEWAY_GROUP, Kind, NamespacedName, ObjectId, ObjectMeta, Resource,
+    RouteKind,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -62,7 +65,8 @@ fn objects(
     source: &TranslatedFolder<CommandLine>,
 ) -> impl Iterator<Item = (Resource, Option<Status>)> + '_ {
     let now = now();
-    let kinds = Kind::ALL.iter().filter(|kind| kind.group() == GATEWAY_GROUP);
+    let kinds =
+        Kind::ALL.iter().filter(|kind| [GATEWAY_GROUP, EXPERIMENTAL_GROUP].contains(&kind.group()));
     kinds.flat_map(|kind| source.files().ids(*kind)).filter_map(move |id| {
         let resource = source.files().get(&id)?;
         let mut status = source.translation().status.get(&id).cloned();
@@ -133,7 +137,7 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
     }
     let routes = RouteKind::ALL.map(|kind| routes(source, kind, paint));
     let tables = [classes(source, paint), listeners(source, paint)].into_iter().chain(routes);
-    let tables = tables.chain([policies(source, paint)]);
+    let tables = tables.chain([policies(source, paint), traffic_policies(source, paint)]);
     for table in tables.into_iter().flatten() {
         print(&table);
         print("");
@@ -285,20 +289,61 @@ fn routes(source: &TranslatedFolder<CommandLine>, kind: RouteKind, paint: Paint)
 }
 
 fn policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
-    let policies = &source.resources().backend_tls_policies;
-    if policies.is_empty() {
-        return None;
-    }
     let titles = ["BACKENDTLSPOLICY", "TARGETS", "HOSTNAME", "GATEWAY", "CONDITIONS"];
-    let mut table = plain(titles, paint);
-    for (name, policy) in policies {
+    let policies = source.resources().backend_tls_policies.iter().map(|(name, policy)| {
         let targets = policy.spec.target_refs.iter().map(|target| match &target.section_name {
             Some(section) => format!("{}:{section}", target.name),
             None => target.name.clone(),
         });
-        let targets = some_of(&targets.collect::<Vec<_>>(), 3);
         let hostname = policy.spec.validation.hostname.clone();
-        let id = name.object_id(Kind::BackendTlsPolicy);
+        PolicyRow {
+            id: name.object_id(Kind::BackendTlsPolicy),
+            targets: targets.collect(),
+            asked: hostname,
+        }
+    });
+    table_of_policies(source, paint, titles, policies)
+}
+
+fn traffic_policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let titles = ["XBACKENDTRAFFICPOLICY", "TARGETS", "RETRIES", "GATEWAY", "CONDITIONS"];
+    let policies = source.resources().backend_traffic_policies.iter().map(|(name, policy)| {
+        let retries = match &policy.spec.retry_constraint {
+            Some(constraint) => {
+                let budget = constraint.budget.as_ref();
+                format!("{}%", budget.and_then(|budget| budget.percent).unwrap_or(20))
+            }
+            None => "-".to_owned(),
+        };
+        PolicyRow {
+            id: name.object_id(Kind::BackendTrafficPolicy),
+            targets: policy.spec.target_refs.iter().map(|target| target.name.clone()).collect(),
+            asked: retries,
+        }
+    });
+    table_of_policies(source, paint, titles, policies)
+}
+
+/// What a table shows of a policy.
+struct PolicyRow {
+    id: ObjectId,
+    targets: Vec<String>,
+    /// What it asks for, in a word.
+    asked: String,
+}
+
+/// Policies of a kind, with a line for each Gateway that they have a status for.
+fn table_of_policies(
+    source: &TranslatedFolder<CommandLine>,
+    paint: Paint,
+    titles: [&'static str; 5],
+    policies: impl Iterator<Item = PolicyRow>,
+) -> Option<String> {
+    let mut policies = policies.peekable();
+    policies.peek()?;
+    let mut table = plain(titles, paint);
+    for PolicyRow { id, targets, asked } in policies {
+        let (name, targets) = (id.namespaced_name(), some_of(&targets, 3));
         let ancestors = match source.translation().status.get(&id) {
             Some(Status::Policy(status)) => &*status.ancestors,
             _ => &[],
@@ -308,7 +353,7 @@ fn policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<Stri
             table.add_row(vec![
                 name.to_string().into(),
                 targets.into(),
-                hostname.into(),
+                asked.into(),
                 none,
                 "".into(),
             ]);
@@ -319,7 +364,7 @@ fn policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<Stri
             table.add_row(vec![
                 first(&name.to_string()),
                 first(&targets),
-                first(&hostname),
+                first(&asked),
                 parent_name(&ancestor.ancestor_ref, &name.namespace),
                 conditions(&ancestor.conditions),
             ]);

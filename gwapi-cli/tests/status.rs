@@ -173,6 +173,32 @@ fn a_route_that_asks_for_default_gateways_is_told_when_there_is_none() {
 }
 
 #[test]
+fn a_budget_of_retries_has_a_row_with_what_it_cannot_do() {
+    let manifests = good();
+    let policy = "\
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata:
+  name: web
+spec:
+  targetRefs:
+    - {group: '', kind: Service, name: web}
+  retryConstraint: {}
+  sessionPersistence: {type: Cookie, cookie: {name: session}}
+";
+    manifests.write("policy.yaml", policy);
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    let row = text.lines().skip_while(|line| !line.starts_with("XBACKENDTRAFFICPOLICY")).nth(1);
+    let words: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(words, ["default/web", "web", "20%", "default/web", "Accepted"], "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let output = gwapi(&["status", manifests.path().to_str().expect("text"), "-o", "yaml"]);
+    let text = stdout(&output);
+    assert!(text.contains("spec.sessionPersistence is not supported here"), "{text}");
+}
+
+#[test]
 fn files_without_objects_are_no_success() {
     let manifests = Manifests::new(&[("empty.yaml", "# nothing\n")]);
     for more in [&[][..], &["-o", "yaml"], &["-o", "json"]] {

@@ -86,8 +86,12 @@ fn resources_with_backend(port: u16, endpoint: SocketAddr) -> Vec<IrResource> {
         trust: BackendTrust::System,
         client_certificate: None,
     };
-    let backend =
-        Backend { key: key.clone(), protocol: BackendProtocol::Http1, tls: Some(Arc::new(tls)) };
+    let backend = Backend {
+        key: key.clone(),
+        protocol: BackendProtocol::Http1,
+        tls: Some(Arc::new(tls)),
+        retry_budget: None,
+    };
     let addresses = vec![endpoint];
     let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
     let mut resources = resources(port);

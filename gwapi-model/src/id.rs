@@ -65,6 +65,9 @@ pub enum Kind {
     /// `gateway.networking.k8s.io` BackendTLSPolicy.
     #[serde(rename = "BackendTLSPolicy")]
     BackendTlsPolicy,
+    /// `gateway.networking.x-k8s.io` XBackendTrafficPolicy.
+    #[serde(rename = "XBackendTrafficPolicy")]
+    BackendTrafficPolicy,
     /// `gateway.networking.k8s.io` ReferenceGrant.
     ReferenceGrant,
     /// `gwapi.dev` GatewayParameters.
@@ -95,6 +98,7 @@ impl Kind {
         Kind::TcpRoute,
         Kind::UdpRoute,
         Kind::BackendTlsPolicy,
+        Kind::BackendTrafficPolicy,
         Kind::ReferenceGrant,
         Kind::GatewayParameters,
         Kind::Namespace,
@@ -117,6 +121,7 @@ impl Kind {
             Kind::TcpRoute => "TCPRoute",
             Kind::UdpRoute => "UDPRoute",
             Kind::BackendTlsPolicy => "BackendTLSPolicy",
+            Kind::BackendTrafficPolicy => "XBackendTrafficPolicy",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::GatewayParameters => "GatewayParameters",
             Kind::Namespace => "Namespace",
@@ -141,6 +146,7 @@ impl Kind {
             | Kind::UdpRoute
             | Kind::BackendTlsPolicy
             | Kind::ReferenceGrant => crate::GATEWAY_GROUP,
+            Kind::BackendTrafficPolicy => crate::EXPERIMENTAL_GROUP,
             Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",
             _ => "",
@@ -150,7 +156,7 @@ impl Kind {
     /// Version that gwapi reads and prints.
     pub fn version(self) -> &'static str {
         match self {
-            Kind::GatewayParameters => "v1alpha1",
+            Kind::GatewayParameters | Kind::BackendTrafficPolicy => "v1alpha1",
             _ => "v1",
         }
     }

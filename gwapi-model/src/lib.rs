@@ -41,6 +41,7 @@
 //! kinds.
 
 mod backend_tls_policy;
+mod backend_traffic_policy;
 mod base64;
 mod core;
 mod gateway;
@@ -71,6 +72,7 @@ pub mod validate;
 
 pub use crate::core::*;
 pub use backend_tls_policy::*;
+pub use backend_traffic_policy::*;
 pub use gateway::*;
 pub use gateway_class::*;
 pub use gateway_parameters::*;
@@ -92,6 +94,9 @@ pub use stream_route::*;
 
 /// API group of the Gateway API's kinds.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+
+/// API group of kinds that the Gateway API tries out.
+pub const EXPERIMENTAL_GROUP: &str = "gateway.networking.x-k8s.io";
 
 /// API group of gwapi's own kinds.
 pub const GWAPI_GROUP: &str = "gwapi.dev";

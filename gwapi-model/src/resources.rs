@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
-    GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace, NamespacedName,
-    ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute,
+    BackendTlsPolicy, BackendTrafficPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway,
+    GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace,
+    NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute,
+    UdpRoute,
 };
 
 /// One change of the ground state.
@@ -123,6 +124,7 @@ resources! {
     TcpRoute, TcpRoute, tcp_routes, "TCPRoutes.";
     UdpRoute, UdpRoute, udp_routes, "UDPRoutes.";
     BackendTlsPolicy, BackendTlsPolicy, backend_tls_policies, "BackendTLSPolicies.";
+    BackendTrafficPolicy, BackendTrafficPolicy, backend_traffic_policies, "XBackendTrafficPolicies.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";
     GatewayParameters, GatewayParameters, gateway_parameters, "GatewayParameters.";
     Namespace, Namespace, namespaces, "Namespaces.";

@@ -72,6 +72,8 @@ golden! {
     cors = "cors";
     /// HF-7.
     mirrors = "mirrors";
+    /// X-1, SP-3.
+    backend_traffic_policies = "backend-traffic";
     /// TS-1 to TS-7, L4-1 to L4-5, BT-8.
     stream_routes = "stream-routes";
     /// TS-5, BT-5, BT-9.

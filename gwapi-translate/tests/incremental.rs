@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent};
 use gwapi_translate::features::BundleVersion;
-use gwapi_translate::ir::{CertificateKey, GatewayId, HttpFilter, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{CertificateKey, GatewayId, HttpFilter, IrResource, ListenerKey, ListenerProtocol};
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
 
@@ -657,6 +657,44 @@ fn a_policy_and_its_config_map_touch_the_ports_of_its_service_alone() {
 }
 
 /// BT-9: what no route of ours refers to is none of our business.
+/// a bound on retries concerns the ports of its Service, and the policies that are for it as well.
+#[test]
+fn a_traffic_policy_touches_the_ports_of_its_service_and_frees_it_for_the_next() {
+    let mut translator = translator(1000);
+    let policy = |name: &str, percent: i32| {
+        ResourceEvent::Apply(object::<gwapi_model::BackendTrafficPolicy>(json!({
+            "metadata": { "name": name, "namespace": "ns" },
+            "spec": {
+                "targetRefs": [{ "group": "", "kind": "Service", "name": "web" }],
+                "retryConstraint": { "budget": { "percent": percent } },
+            },
+        })))
+    };
+    let id = |name: &str| NamespacedName::new("ns", name).object_id(Kind::BackendTrafficPolicy);
+    let percent = |translator: &Translator| {
+        let config = &translator.translation().config[&self::id()];
+        config.0.values().find_map(|resource| match resource {
+            IrResource::Backend(backend) => Some(backend.retry_budget.map(|it| it.percent)),
+            _ => None,
+        })
+    };
+    for (event, expected) in [
+        (policy("a", 5), Some(5)),
+        (policy("b", 7), Some(5)),
+        (policy("a", 6), Some(6)),
+        (ResourceEvent::Delete(id("a")), Some(7)),
+        (ResourceEvent::Delete(id("b")), None),
+    ] {
+        let (work, delta) = cost(&mut translator, event);
+        assert_eq!((work.gateways, work.backends, work.routes), (0, 1, 0), "{expected:?}");
+        assert_eq!(percent(&translator), Some(expected));
+        let others: Vec<_> =
+            delta.status.keys().filter(|it| it.kind != Kind::BackendTrafficPolicy).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+    assert_eq!(translator.translation().status.get(&id("b")), None);
+}
+
 #[test]
 fn a_policy_has_a_status_while_a_route_sends_requests_to_its_service() {
     let mut translator = translator(0);

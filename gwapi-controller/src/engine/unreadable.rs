@@ -27,7 +27,9 @@ pub(super) fn status(
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
         Kind::ListenerSet => judge.listener_set(before),
-        Kind::BackendTlsPolicy => judge.policy(before, has_stand_in),
+        Kind::BackendTlsPolicy => judge.policy(before, has_stand_in, &[ConditionType::ResolvedRefs]),
+        // Nobody needs to be kept from anything by one that nobody could read yet.
+        Kind::BackendTrafficPolicy => judge.policy(before, false, &[]),
         kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,
     }
@@ -138,17 +140,22 @@ impl Judge<'_> {
 
     /// A policy that nobody could read yet has something to stand in for it, which has a status where the
     /// policy would have one; what is said there of its references is not said of the policy's.
-    fn policy(&self, before: Option<Status>, has_stand_in: bool) -> Option<Status> {
+    fn policy(
+        &self,
+        before: Option<Status>,
+        has_stand_in: bool,
+        others: &[ConditionType],
+    ) -> Option<Status> {
         let Some(Status::Policy(mut status)) = before else { return None };
-        let (others, reason) = ([ConditionType::ResolvedRefs], ConditionReason::Invalid);
+        let reason = ConditionReason::Invalid;
         for ancestor in &mut status.ancestors {
             let conditions = std::mem::take(&mut ancestor.conditions);
             ancestor.conditions = match has_stand_in {
                 true => {
                     let outcome = "requests of its Services fail until this is put right";
-                    self.conditions(&[], Some(outcome), &others, reason)
+                    self.conditions(&[], Some(outcome), others, reason)
                 }
-                false => self.refused(conditions, &others, reason),
+                false => self.refused(conditions, others, reason),
             };
         }
         Some(Status::Policy(status))

@@ -70,7 +70,7 @@ pub fn withdraw(
 /// The field in which each controller has entries of its own.
 fn entries_of(kind: Kind) -> &'static str {
     match kind {
-        Kind::BackendTlsPolicy => "ancestors",
+        Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy => "ancestors",
         _ => "parents",
     }
 }

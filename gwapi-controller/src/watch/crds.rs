@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gwapi_model::{GATEWAY_GROUP, GWAPI_GROUP};
+use gwapi_model::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, GWAPI_GROUP};
 use gwapi_translate::features::{BUNDLE_VERSION_ANNOTATION, BundleVersion, SUPPORTED_BUNDLES};
 use kube::core::gvk::GroupVersionKind;
 use kube::discovery::ApiResource;
@@ -158,7 +158,7 @@ fn crd(raw: RawObject<true>) -> Crd {
 
 fn concerns_us(name: &str) -> bool {
     let group = name.split_once('.').map(|(_, group)| group);
-    matches!(group, Some(GATEWAY_GROUP | GWAPI_GROUP))
+    matches!(group, Some(GATEWAY_GROUP | EXPERIMENTAL_GROUP | GWAPI_GROUP))
 }
 
 #[cfg(test)]
@@ -193,6 +193,18 @@ mod tests {
 
         note(&sender, Seen::Deleted(crd(GATEWAYS, "v1.7.0")));
         assert_eq!(crds.borrow().define(&gateways), Some(false));
+    }
+
+    /// what is tried out has a group of its own.
+    #[test]
+    fn kinds_of_the_experimental_group_come_and_go_as_well() {
+        let (sender, crds) = watch::channel(Crds::default());
+        let policies = api_resource(Kind::BackendTrafficPolicy, "v1alpha1");
+        note(&sender, listed(&[crd(GATEWAYS, "v1.7.0")]));
+        assert_eq!(crds.borrow().define(&policies), Some(false));
+        let name = "xbackendtrafficpolicies.gateway.networking.x-k8s.io";
+        note(&sender, Seen::Applied(crd(name, "v1.7.0")));
+        assert_eq!(crds.borrow().define(&policies), Some(true));
     }
 
     #[test]

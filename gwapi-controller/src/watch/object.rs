@@ -128,6 +128,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::TcpRoute => "tcproutes",
         Kind::UdpRoute => "udproutes",
         Kind::BackendTlsPolicy => "backendtlspolicies",
+        Kind::BackendTrafficPolicy => "xbackendtrafficpolicies",
         Kind::ReferenceGrant => "referencegrants",
         Kind::GatewayParameters => "gatewayparameters",
         Kind::Namespace => "namespaces",
@@ -142,9 +143,9 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
 
 /// Whether objects of a kind have a status that we write.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    use Kind::{BackendTlsPolicy, Gateway, GatewayClass, ListenerSet};
-    matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy)
-        || kind.route_kind().is_some()
+    use Kind::{BackendTlsPolicy, BackendTrafficPolicy, Gateway, GatewayClass, ListenerSet};
+    let policy = matches!(kind, BackendTlsPolicy | BackendTrafficPolicy);
+    matches!(kind, GatewayClass | Gateway | ListenerSet) || policy || kind.route_kind().is_some()
 }
 
 /// An object that was read.

@@ -78,6 +78,7 @@ pub(super) struct Shard {
     pub(super) rejections: SharedSeries<RejectionLabels, Count>,
     pub(super) upstream_tls: SharedSeries<BackendLabels, Count>,
     pub(super) mirrors: SharedSeries<BackendLabels, Count>,
+    pub(super) refused_retries: SharedSeries<BackendLabels, Count>,
     pub(super) rejected_connections: SharedSeries<FailureLabels, Count>,
     pub(super) udp_sessions: SharedSeries<ConnectionLabels, ConnectionSeries>,
     pub(super) dropped_datagrams: SharedSeries<FailureLabels, Count>,
@@ -185,6 +186,7 @@ pub(crate) struct WorkerTelemetry {
     rejections: RefCell<Index<RejectionLabels, Count>>,
     upstream_tls: RefCell<Index<BackendLabels, Count>>,
     mirrors: RefCell<Index<BackendLabels, Count>>,
+    refused_retries: RefCell<Index<BackendLabels, Count>>,
     rejected_connections: RefCell<Index<FailureLabels, Count>>,
     udp_sessions: RefCell<Index<ConnectionLabels, ConnectionSeries>>,
     dropped_datagrams: RefCell<Index<FailureLabels, Count>>,
@@ -202,6 +204,7 @@ impl WorkerTelemetry {
             rejections: RefCell::default(),
             upstream_tls: RefCell::default(),
             mirrors: RefCell::default(),
+            refused_retries: RefCell::default(),
             rejected_connections: RefCell::default(),
             udp_sessions: RefCell::default(),
             dropped_datagrams: RefCell::default(),
@@ -305,6 +308,12 @@ impl WorkerTelemetry {
     /// Counts a copy of a request that a mirror did not answer. The reason is one of a fixed few words.
     pub(crate) fn mirror_failed(&self, backend: &BackendKey, reason: &'static str) {
         count_of_backend(&self.mirrors, &self.shard.mirrors, backend, reason);
+    }
+
+    /// Counts a retry that a rule wanted and that the budget of its backend did not let it make.
+    pub(crate) fn retry_refused(&self, backend: &BackendKey) {
+        let shared = &self.shard.refused_retries;
+        count_of_backend(&self.refused_retries, shared, backend, "budget");
     }
 
     /// Counts a connection that ended because of what its client sent, or did not send or read in

@@ -17,7 +17,7 @@ use gwapi_translate::weighted::WeightedChoice;
 
 use super::filters::Filters;
 use super::snapshot::{BackendEntry, ConfigMap};
-use super::upstream::{Endpoint, Place, Pool};
+use super::upstream::{Endpoint, Place, Pool, RetryBudget};
 use crate::observe::KnownSeries;
 
 /// Parts of the configuration that are not served any more.
@@ -126,6 +126,11 @@ impl CoreBackend {
 
     pub(super) fn protocol(&self) -> BackendProtocol {
         self.entry.backend.protocol
+    }
+
+    /// How many retries there may be; none where nothing bounds them.
+    pub(super) fn retry_budget(&self) -> Option<&RetryBudget> {
+        self.entry.retry_budget.as_deref()
     }
 
     pub(super) fn endpoint_count(&self) -> usize {
@@ -304,9 +309,15 @@ mod tests {
             (0..endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
         let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
         let entry = BackendEntry {
-            backend: Arc::new(Backend { key, protocol: BackendProtocol::Http1, tls: None }),
+            backend: Arc::new(Backend {
+                key,
+                protocol: BackendProtocol::Http1,
+                tls: None,
+                retry_budget: None,
+            }),
             endpoints: Some(Arc::new(endpoints)),
             tls: None,
+            retry_budget: None,
         };
         let pool = Pool::new(Arc::default(), Rc::new(Limits::default()));
         CoreState::default().backend(&pool, &Arc::new(entry))

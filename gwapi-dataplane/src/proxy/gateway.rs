@@ -6,8 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use gwapi_translate::RouteTable;
 use gwapi_translate::ir::{
-    BackendKey, ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource, Listener, ListenerKey,
-    ListenerProtocol,
+    Backend, BackendKey, ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource, Listener,
+    ListenerKey, ListenerProtocol,
 };
 
 use super::certificates::Certificates;
@@ -15,7 +15,7 @@ use super::client_auth::ClientAuth;
 use super::core_state::{Forgotten, address};
 use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
 use super::tls::{Inside, ListenerTls};
-use super::upstream::UpstreamTlsClients;
+use super::upstream::{RetryBudget, UpstreamTlsClients};
 
 /// A Gateway's configuration, and everything that is made of it.
 pub(super) struct Gateway {
@@ -186,7 +186,17 @@ impl Gateway {
             let shown = shown.and_then(|key| self.certificates.usable(key));
             clients.of(asked, backend.protocol, shown)
         });
-        Some(BackendEntry { backend, endpoints, tls })
+        let retry_budget = self.retry_budget(&backend);
+        Some(BackendEntry { backend, endpoints, tls, retry_budget })
+    }
+
+    /// The budget of a backend. It goes on counting across configurations that hold it to the same.
+    fn retry_budget(&self, backend: &Backend) -> Option<Arc<RetryBudget>> {
+        let settings = backend.retry_budget?;
+        let before = self.state.backends.get(&backend.key);
+        let before = before.and_then(|entry| entry.retry_budget.as_ref());
+        let same = before.filter(|budget| budget.settings() == settings);
+        Some(same.map_or_else(|| Arc::new(RetryBudget::new(settings)), Arc::clone))
     }
 
     fn listener_states(

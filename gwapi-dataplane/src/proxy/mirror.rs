@@ -61,7 +61,8 @@ fn reason(failure: Failure) -> &'static str {
     match failure {
         Failure::Connect => "connect",
         Failure::Tls => "tls",
-        Failure::Overflow => "overflow",
+        // Copies are not sent again.
+        Failure::Overflow | Failure::RetryBudget => "overflow",
         Failure::Timeout => "timeout",
         Failure::Upstream => "endpoint",
         // The copy is too far behind, or the client broke off.

@@ -43,6 +43,9 @@ pub(super) async fn handle(
         Begun::Forwarded(exchange, message) => {
             let Exchange { way, attempt, .. } = &exchange;
             let worker = &connection.worker;
+            if let Some(budget) = way.backend.retry_budget() {
+                budget.note_request();
+            }
             let sent = match &way.rule.rule.retry {
                 None => send(&way.backend, message, *attempt, &[], worker).await,
                 // In a box: its future would make that of every request larger.
@@ -284,6 +287,7 @@ fn local_reply(failure: Failure) -> LocalReply {
         Failure::Connect => LocalReply::Unavailable(CONNECT_FAILED),
         Failure::Tls => LocalReply::BadGateway("TLS with the backend failed"),
         Failure::Overflow => LocalReply::Unavailable("too many requests wait for the backend"),
+        Failure::RetryBudget => LocalReply::Unavailable("the backend has no retries left"),
         Failure::Timeout => LocalReply::GatewayTimeout,
         Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),
         Failure::Client(BodyFault::Stalled) => LocalReply::RequestTimeout,

@@ -10,7 +10,7 @@ use gwapi_translate::ir::{Backend, BackendKey, Endpoints, GatewayId, Listener, L
 use rustls::ServerConfig;
 
 use super::client_auth::ClientAuth;
-use super::upstream::UpstreamTls;
+use super::upstream::{RetryBudget, UpstreamTls};
 
 /// A map whose keys come from the configuration, never from clients.
 pub(super) type ConfigMap<K, V> = HashMap<K, V, RandomState>;
@@ -83,4 +83,6 @@ pub(super) struct BackendEntry {
     pub(super) endpoints: Option<Arc<Endpoints>>,
     /// What connections to them are made with; none where those are in the clear.
     pub(super) tls: Option<Arc<UpstreamTls>>,
+    /// How many retries there may be, by what there was; none where nothing bounds them.
+    pub(super) retry_budget: Option<Arc<RetryBudget>>,
 }

@@ -293,7 +293,12 @@ mod tests {
     use super::*;
 
     fn backend(name: &str, protocol: BackendProtocol) -> IrResource {
-        IrResource::Backend(Arc::new(Backend { key: BackendKey::new(name), protocol, tls: None }))
+        IrResource::Backend(Arc::new(Backend {
+            key: BackendKey::new(name),
+            protocol,
+            tls: None,
+            retry_budget: None,
+        }))
     }
 
     fn delta(upserts: Vec<IrResource>, removals: &[&str]) -> TranslationDelta {

@@ -17,6 +17,7 @@ mod http2;
 mod limits;
 mod mirrors;
 mod retries;
+mod retry_budgets;
 mod routing;
 mod sockets;
 mod support;

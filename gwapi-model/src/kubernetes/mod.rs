@@ -49,9 +49,9 @@ use serde_json::Value;
 
 use crate::validate::FieldPath;
 use crate::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass,
-    GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace, ReferenceGrant,
-    Resource, Service, TcpRoute, TlsRoute, UdpRoute,
+    BackendTlsPolicy, BackendTrafficPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway,
+    GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace,
+    ReferenceGrant, Resource, Service, TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -107,6 +107,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::TcpRoute => parse::<TcpRoute>(object),
         Kind::UdpRoute => parse::<UdpRoute>(object),
         Kind::BackendTlsPolicy => parse::<BackendTlsPolicy>(object),
+        Kind::BackendTrafficPolicy => parse::<BackendTrafficPolicy>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),
         Kind::GatewayParameters => parse::<GatewayParameters>(object),
         Kind::Namespace => parse::<Namespace>(object),

@@ -1,7 +1,7 @@
 //! What an object is, told from its `apiVersion` and `kind`.
 
 use crate::validate::suggest::closest;
-use crate::{GATEWAY_GROUP, GWAPI_GROUP, Kind};
+use crate::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, GWAPI_GROUP, Kind};
 
 /// Group of the API before it moved to [`GATEWAY_GROUP`].
 const FIRST_GROUP: &str = "networking.x-k8s.io";
@@ -35,6 +35,7 @@ pub(super) fn meaning(api_version: &str, kind: &str) -> Meaning {
             help: format!("write `apiVersion: {}`", named.api_version()),
         },
         None if group == GATEWAY_GROUP => misspelt(kind, group, "the Gateway API"),
+        None if group == EXPERIMENTAL_GROUP => misspelt(kind, group, "the Gateway API"),
         None if group == GWAPI_GROUP => misspelt(kind, group, "gwapi"),
         _ => Meaning::Foreign,
     }
@@ -99,6 +100,12 @@ mod tests {
                 Kind::BackendTlsPolicy,
                 true,
             ),
+            (
+                "gateway.networking.x-k8s.io/v1alpha1",
+                "XBackendTrafficPolicy",
+                Kind::BackendTrafficPolicy,
+                false,
+            ),
             ("v1", "Service", Kind::Service, false),
             ("discovery.k8s.io/v1beta1", "EndpointSlice", Kind::EndpointSlice, true),
             ("gwapi.dev/v1alpha1", "GatewayParameters", Kind::GatewayParameters, false),
@@ -116,6 +123,7 @@ mod tests {
             ("networking.istio.io/v1", "Gateway"),
             ("serving.knative.dev/v1", "Service"),
             ("gateway.networking.k8s.io/v1alpha1", "MeshPolicy"),
+            ("gateway.networking.x-k8s.io/v1alpha1", "XMesh"),
         ] {
             assert_eq!(meaning(api_version, kind), Meaning::Foreign, "{api_version} {kind}");
         }
@@ -139,6 +147,16 @@ mod tests {
                 "write `apiVersion: gateway.networking.k8s.io/v1`",
             ),
             ("v1beta1", "Service", "write `apiVersion: v1`"),
+            (
+                "gateway.networking.k8s.io/v1",
+                "XBackendTrafficPolicy",
+                "write `apiVersion: gateway.networking.x-k8s.io/v1alpha1`",
+            ),
+            (
+                "gateway.networking.x-k8s.io/v1alpha1",
+                "BackendTrafficPolicy",
+                "did you mean `XBackendTrafficPolicy`?",
+            ),
             ("gwapi.dev/v1alpha1", "GatewayParameter", "did you mean `GatewayParameters`?"),
             ("gwapi.dev/v1", "GatewayParameters", "write `apiVersion: gwapi.dev/v1alpha1`"),
         ] {

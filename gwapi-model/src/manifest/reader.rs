@@ -411,6 +411,7 @@ fn resource(
         Kind::TcpRoute => read::<crate::TcpRoute>,
         Kind::UdpRoute => read::<crate::UdpRoute>,
         Kind::BackendTlsPolicy => read::<crate::BackendTlsPolicy>,
+        Kind::BackendTrafficPolicy => read::<crate::BackendTrafficPolicy>,
         Kind::ReferenceGrant => read::<crate::ReferenceGrant>,
         Kind::GatewayParameters => read::<crate::GatewayParameters>,
         Kind::Namespace => read::<crate::Namespace>,

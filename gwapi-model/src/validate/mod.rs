@@ -30,6 +30,7 @@
 //! carry.
 
 mod backend_tls_policy;
+mod backend_traffic_policy;
 mod checker;
 mod core;
 mod experimental;
@@ -122,6 +123,9 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::UdpRoute(route) => stream_route::udp_route(&mut check, route),
         Resource::BackendTlsPolicy(policy) => {
             backend_tls_policy::backend_tls_policy(&mut check, policy);
+        }
+        Resource::BackendTrafficPolicy(policy) => {
+            backend_traffic_policy::backend_traffic_policy(&mut check, policy);
         }
         Resource::ReferenceGrant(grant) => reference_grant::reference_grant(&mut check, grant),
         Resource::GatewayParameters(parameters) => {

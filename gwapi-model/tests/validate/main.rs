@@ -1,6 +1,7 @@
 //! Every check of `validate`: a valid object, one change, and what is then reported.
 
 mod backend_tls_policies;
+mod backend_traffic_policies;
 mod core_kinds;
 mod filters;
 mod gateway_parameters;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,22 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS around it, where the Service port has a BackendTLSPolicy.
     pub tls: Option<Arc<BackendTls>>,
+    /// How many retries there may be, where the Service has an XBackendTrafficPolicy that says so.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// A bound on retries: they are a share of all requests of a while at most, or so many in a while,
+/// whichever lets there be more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryBudget {
+    /// Retries among 100 requests, themselves counted; 100 at most.
+    pub percent: u8,
+    /// Requests that began this long ago count.
+    pub interval: Duration,
+    /// Retries that there may be however few requests there are.
+    pub min_count: u32,
+    /// Within this time.
+    pub min_interval: Duration,
 }
 
 /// [`Backend`] as it is serialised.
@@ -27,6 +44,8 @@ pub struct Backend {
 struct SerialBackend {
     key: BackendKey,
     protocol: SerialBackendProtocol,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_budget: Option<RetryBudget>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +60,7 @@ enum SerialBackendProtocol {
 }
 
 impl From<SerialBackend> for Backend {
-    fn from(SerialBackend { key, protocol }: SerialBackend) -> Self {
+    fn from(SerialBackend { key, protocol, retry_budget }: SerialBackend) -> Self {
         let (protocol, tls) = match protocol {
             SerialBackendProtocol::Http1 => (BackendProtocol::Http1, None),
             SerialBackendProtocol::H2c => (BackendProtocol::H2c, None),
@@ -51,12 +70,12 @@ impl From<SerialBackend> for Backend {
             SerialBackendProtocol::TcpOverTls(tls) => (BackendProtocol::Tcp, Some(tls)),
             SerialBackendProtocol::Udp => (BackendProtocol::Udp, None),
         };
-        Self { key, protocol, tls }
+        Self { key, protocol, tls, retry_budget }
     }
 }
 
 impl From<Backend> for SerialBackend {
-    fn from(Backend { key, protocol, tls }: Backend) -> Self {
+    fn from(Backend { key, protocol, tls, retry_budget }: Backend) -> Self {
         let protocol = match (protocol, tls) {
             (BackendProtocol::Http1, None) => SerialBackendProtocol::Http1,
             (BackendProtocol::H2c, None) => SerialBackendProtocol::H2c,
@@ -67,7 +86,7 @@ impl From<Backend> for SerialBackend {
             // There is no TLS around datagrams.
             (BackendProtocol::Udp, _) => SerialBackendProtocol::Udp,
         };
-        Self { key, protocol }
+        Self { key, protocol, retry_budget }
     }
 }
 

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    AddressFamily, BackendTlsPolicy, EndpointPort, EndpointSlice, IntOrString, NamespacedName,
-    Resources, RouteKind, Service, ServicePort as ModelPort, ServiceType,
+    AddressFamily, BackendTlsPolicy, BackendTrafficPolicy, EndpointPort, EndpointSlice,
+    IntOrString, NamespacedName, Resources, RouteKind, Service, ServicePort as ModelPort,
+    ServiceType,
 };
 
 use super::conditions::Problem;
-use super::{Options, backend_tls, syntax};
+use super::{Options, backend_tls, backend_traffic, policy, syntax};
 use crate::ir::{
-    Backend, BackendKey, BackendProtocol, Endpoints, TransportProtocol, is_refused_endpoint,
+    Backend, BackendKey, BackendProtocol, Endpoints, RetryBudget, TransportProtocol,
+    is_refused_endpoint,
 };
 
 /// A port of a Service, whether it exists or not.
@@ -39,6 +41,11 @@ impl ServicePort {
             true => BackendKey::for_passthrough(namespace, name, self.port),
             false => BackendKey::for_routes(self.routes, namespace, name, self.port),
         }
+    }
+
+    /// Whether requests are sent to it, which an XBackendTrafficPolicy has a say in.
+    pub(super) fn takes_requests(&self) -> bool {
+        matches!(self.routes, RouteKind::Http | RouteKind::Grpc)
     }
 
     /// Whether a BackendTLSPolicy has a say in what is sent to it: TLS of ours is put around requests, and
@@ -75,16 +82,30 @@ pub(super) struct BackendFacts {
     pub(super) refused: BTreeSet<IpAddr>,
 }
 
-/// Judges a Service port. `slices` are the EndpointSlices of the Service, and `policies` the
-/// BackendTLSPolicies that are for it.
+/// The policies that are for a Service.
+pub(super) struct Policies<'a, 'p> {
+    pub(super) tls: &'a [&'p Arc<BackendTlsPolicy>],
+    pub(super) traffic: &'a [&'p Arc<BackendTrafficPolicy>],
+}
+
+impl Policies<'_, '_> {
+    /// routes of HTTP alone ask for retries.
+    fn retry_budget(&self, target: &ServicePort, port: &ModelPort) -> Option<RetryBudget> {
+        let policy = policy::of_port(self.traffic, &target.service, port)?;
+        backend_traffic::retry_budget(policy).filter(|_| target.routes.is_http())
+    }
+}
+
+/// Judges a Service port. `slices` are the EndpointSlices of the Service, and `policies` those that are
+/// for it.
 pub(super) fn view<'a>(
     target: &ServicePort,
     slices: impl Iterator<Item = &'a Arc<EndpointSlice>> + Clone,
-    policies: &[&Arc<BackendTlsPolicy>],
+    policies: &Policies<'_, '_>,
     resources: &'a Resources,
     options: &Options,
 ) -> BackendView {
-    match judge(target, policies, resources, options) {
+    match judge(target, policies.tls, resources, options) {
         Err(problem) => BackendView {
             served: None,
             facts: BackendFacts {
@@ -95,6 +116,7 @@ pub(super) fn view<'a>(
         },
         Ok(Judged { service, port, protocol, policy }) => {
             let tls = policy.map(|policy| backend_tls::tls(policy, resources).map(Arc::new));
+            let retry_budget = policies.retry_budget(target, port);
             let mut found = Found::of(transport(target.routes));
             if service.spec.service_type == Some(ServiceType::ExternalName) {
                 found.external_name(service, port);
@@ -116,9 +138,10 @@ pub(super) fn view<'a>(
                     refused: found.refused,
                 },
                 // BT-5: a policy that cannot be honoured is no reason to go without.
-                served: tls
-                    .map_or(Some(None), |tls| tls.map(Some))
-                    .map(|tls| (Arc::new(Backend { key, protocol, tls }), Arc::new(endpoints))),
+                served: tls.map_or(Some(None), |tls| tls.map(Some)).map(|tls| {
+                    let backend = Backend { key, protocol, tls, retry_budget };
+                    (Arc::new(backend), Arc::new(endpoints))
+                }),
             }
         }
     }
@@ -184,7 +207,7 @@ fn judge<'r, 'p>(
             ))
         })?;
     let written = port.app_protocol.as_deref().unwrap_or_default();
-    let policy = target.takes_policies().then(|| backend_tls::of_port(policies, name, port));
+    let policy = target.takes_policies().then(|| policy::of_port(policies, name, port));
     let policy = policy.flatten();
     let protocol = protocol(written, target.routes, policy.is_some()).ok_or_else(|| {
         if is_over_tls(written, target.routes) {

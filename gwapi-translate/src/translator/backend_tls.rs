@@ -1,36 +1,20 @@
-//! BackendTLSPolicies: which one holds for a Service port, what it asks of endpoints, and its status
-//! (BT-1 to BT-10).
+//! BackendTLSPolicies: what one asks of endpoints, and its status (BT-1 to BT-10).
 //!
 //! A policy never makes traffic less safe than was asked for: one that cannot be honoured takes the
 //! Service port down (BT-5), and one that loses against an older policy leaves that one in place.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gwapi_model::status::{
-    Condition, ConditionReason, ConditionType, PolicyAncestorStatus, PolicyStatus,
-};
+use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
 use gwapi_model::{
-    BackendTlsPolicy, BackendTlsValidation, GATEWAY_GROUP, Kind, LocalObjectReference,
-    NamespacedName, ObjectId, ParentReference, PolicyTargetReference, Resources,
-    SYSTEM_CA_CERTIFICATES, Service, ServicePort as ModelPort, SubjectAltName as WrittenName,
+    BackendTlsPolicy, BackendTlsValidation, Kind, LocalObjectReference, NamespacedName, ObjectId,
+    Resources, SYSTEM_CA_CERTIFICATES, ServicePort as ModelPort, SubjectAltName as WrittenName,
     SubjectAltNameType,
 };
 
 use super::conditions::{Problem, summary};
-use super::{Options, ca_certificates, created, syntax};
-use crate::ir::{BackendTls, BackendTrust, GatewayId, SubjectAltName};
-
-/// The Service that a target names; `None` where it names something else (BT-1).
-fn service(policy: &BackendTlsPolicy, target: &PolicyTargetReference) -> Option<NamespacedName> {
-    (target.group.is_empty() && target.kind == Kind::Service.as_str())
-        .then(|| NamespacedName::new(policy.metadata.namespace.clone(), target.name.as_str()))
-}
-
-/// The Services that a policy is for, there or not.
-pub(super) fn services(policy: &BackendTlsPolicy) -> impl Iterator<Item = NamespacedName> + '_ {
-    policy.spec.target_refs.iter().filter_map(|target| service(policy, target))
-}
+use super::{ca_certificates, policy, syntax};
+use crate::ir::{BackendTls, BackendTrust, SubjectAltName};
 
 /// The ConfigMaps that a policy refers to, there or not.
 pub(super) fn references(policy: &BackendTlsPolicy) -> impl Iterator<Item = ObjectId> + '_ {
@@ -46,46 +30,6 @@ fn config_map(
 ) -> Option<NamespacedName> {
     let LocalObjectReference { group, kind, name } = reference;
     ca_certificates::target(&policy.metadata.namespace, group, kind, name)
-}
-
-fn section(target: &PolicyTargetReference) -> Option<&str> {
-    target.section_name.as_deref().filter(|name| !name.is_empty())
-}
-
-/// Whether the first policy goes before the second where both are for the same (BT-2).
-fn seniority(policy: &BackendTlsPolicy) -> impl Ord + use<> {
-    let NamespacedName { namespace, name } = name(policy);
-    (created(&policy.metadata), namespace, name)
-}
-
-fn name(policy: &BackendTlsPolicy) -> NamespacedName {
-    NamespacedName::new(policy.metadata.namespace.clone(), policy.metadata.name.clone())
-}
-
-/// The policy that holds for exactly this target: the oldest of those that name it.
-fn holder<'a>(
-    policies: &[&'a Arc<BackendTlsPolicy>],
-    of: &NamespacedName,
-    of_section: Option<&str>,
-) -> Option<&'a Arc<BackendTlsPolicy>> {
-    let names = |policy: &&&Arc<BackendTlsPolicy>| {
-        policy.spec.target_refs.iter().any(|target| {
-            service(policy, target).as_ref() == Some(of) && section(target) == of_section
-        })
-    };
-    policies.iter().copied().filter(|policy| names(&policy)).min_by_key(|it| seniority(it))
-}
-
-/// The policy that holds for a port of a Service, out of those that are for the Service: one that names
-/// the port goes before one that does not (BT-2).
-pub(super) fn of_port<'a>(
-    policies: &[&'a Arc<BackendTlsPolicy>],
-    service: &NamespacedName,
-    port: &ModelPort,
-) -> Option<&'a Arc<BackendTlsPolicy>> {
-    let named = port.name.as_deref().filter(|name| !name.is_empty());
-    let named = named.and_then(|name| holder(policies, service, Some(name)));
-    named.or_else(|| holder(policies, service, None))
 }
 
 /// What a policy asks for, as far as it can be told from the policy and its ConfigMaps.
@@ -229,103 +173,33 @@ fn subject_alt_name(written: &WrittenName) -> Result<SubjectAltName, String> {
     }
 }
 
-/// Tells the Gateways of ours that send requests to some ports of a Service.
-type Users<'a> = &'a dyn Fn(&NamespacedName, &dyn Fn(u16) -> bool) -> BTreeSet<GatewayId>;
-
 /// What the status of a policy is made of, beside the policy itself.
-pub(super) struct Surroundings<'a> {
-    pub(super) resources: &'a Resources,
-    pub(super) options: &'a Options,
-    /// All policies that are for a Service.
-    pub(super) policies: &'a dyn Fn(&NamespacedName) -> Vec<&'a Arc<BackendTlsPolicy>>,
-    pub(super) users: Users<'a>,
-}
+pub(super) type Surroundings<'a> = policy::Surroundings<'a, BackendTlsPolicy>;
 
 /// The status of a policy: an entry for each Gateway of ours that sends requests to what the policy is
 /// for; without any it is none of our business (BT-9).
 pub(super) fn status(policy: &BackendTlsPolicy, around: &Surroundings<'_>) -> Option<PolicyStatus> {
-    let mut gateways = BTreeSet::new();
+    let (gateways, of_targets) = policy::effect(policy, around)?;
     let Verdict { mut refused, unresolved, .. } = judge(policy, around.resources);
-    for (index, target) in policy.spec.target_refs.iter().enumerate() {
-        let of_target = self::target(policy, target, around, &mut gateways);
-        refused.extend(of_target.map(|problem| problem.at(format!("targetRefs[{index}]"))));
-    }
-    if gateways.is_empty() {
-        return None;
-    }
+    refused.extend(of_targets);
     let notes: &[String] = match policy.spec.options.is_empty() {
         true => &[],
         false => &["spec.options are not known, and have no effect".to_owned()],
     };
     let generation = policy.metadata.generation;
-    let conditions: Vec<Condition> = vec![
+    let conditions = [
         summary(ConditionType::Accepted, &refused, notes, generation),
         summary(ConditionType::ResolvedRefs, &unresolved, &[], generation),
     ];
-    let ancestors = gateways.into_iter().map(|gateway| PolicyAncestorStatus {
-        ancestor_ref: ParentReference {
-            group: Some(GATEWAY_GROUP.to_owned()),
-            kind: Some(Kind::Gateway.as_str().to_owned()),
-            namespace: Some(gateway.namespace.to_string()),
-            name: gateway.name.to_string(),
-            section_name: None,
-            port: None,
-        },
-        controller_name: around.options.controller_name.clone(),
-        conditions: conditions.clone(),
-    });
-    Some(PolicyStatus { ancestors: ancestors.collect() })
+    Some(policy::status(gateways, &conditions, around.options))
 }
 
-/// What keeps a policy from one of its targets, and the Gateways that send requests there.
-fn target(
-    policy: &BackendTlsPolicy,
-    target: &PolicyTargetReference,
-    around: &Surroundings<'_>,
-    gateways: &mut BTreeSet<GatewayId>,
-) -> Option<Problem> {
-    let Some(service) = service(policy, target) else {
-        let what = syntax::kind_of_group(&target.kind, &target.name, &target.group);
-        return Some(Problem::new(
-            ConditionReason::Invalid,
-            format!("{what} is no Service, and the policy has no effect on it"),
-        ));
-    };
-    let not_found = |message: String| Some(Problem::new(ConditionReason::TargetNotFound, message));
-    let Some(object) = around.resources.services.get(&service) else {
-        gateways.extend((around.users)(&service, &|_| true));
-        return not_found(format!("Service `{service}` does not exist"));
-    };
-    let ports = ports(object, section(target));
-    if ports.is_empty() {
-        gateways.extend((around.users)(&service, &|_| true));
-        let section = section(target).unwrap_or_default();
-        return not_found(format!("Service `{service}` has no port named `{section}`"));
-    }
-    let is_meant = |number: u16| ports.iter().any(|port| port.port.get() == number);
-    gateways.extend((around.users)(&service, &is_meant));
-    // BT-8.
-    if ports.iter().all(|port| port.protocol.as_deref() == Some("UDP")) {
-        return Some(Problem::new(
+/// BT-8: what keeps TLS from being spoken to ports of a Service.
+pub(super) fn unfit(service: &NamespacedName, ports: &[&ModelPort]) -> Option<Problem> {
+    ports.iter().all(|port| port.protocol.as_deref() == Some("UDP")).then(|| {
+        Problem::new(
             ConditionReason::Invalid,
             format!("TLS cannot be spoken to Service `{service}`: the port is a UDP port"),
-        ));
-    }
-    let holder = holder(&(around.policies)(&service), &service, section(target))?;
-    (name(holder) != name(policy)).then(|| {
-        let holder = name(holder);
-        Problem::new(
-            ConditionReason::Conflicted,
-            format!(
-                "BackendTLSPolicy `{holder}`, which is older or comes first by name, is for the \
-                 same; remove one of the two"
-            ),
         )
     })
-}
-
-/// The ports that a section means: that of its name, or all of them.
-fn ports<'s>(service: &'s Service, section: Option<&str>) -> Vec<&'s ModelPort> {
-    let is_meant = |port: &&ModelPort| section.is_none_or(|it| port.name.as_deref() == Some(it));
-    service.spec.ports.iter().filter(is_meant).collect()
 }

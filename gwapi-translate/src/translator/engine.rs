@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::{ListenerStatus, RouteStatus, Status};
 use gwapi_model::{
-    BackendTlsPolicy, Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources, Route,
-    RouteKind,
+    BackendTlsPolicy, BackendTrafficPolicy, Kind, NamespacedName, ObjectId, Resource,
+    ResourceEvent, Resources, Route, RouteKind,
 };
 
 use super::backend::{self, BackendView, ServicePort};
@@ -27,7 +27,7 @@ use super::ports::Ports;
 use super::route::{self, RouteView};
 use super::rule::Lookup;
 use super::translation::{Staged, Translation, TranslationDelta};
-use super::{Feedback, HashMap, Options, backend_tls, class};
+use super::{Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy};
 use crate::features::BundleVersion;
 use crate::ir::{Backend, BackendTls, GatewayId, IrKey, IrResource, ListenerKey};
 
@@ -80,8 +80,8 @@ pub(super) struct Dirty {
     classes: BTreeSet<NamespacedName>,
     gateways: BTreeSet<GatewayId>,
     services: BTreeSet<NamespacedName>,
-    /// BackendTLSPolicies whose status has to be put together again.
-    policies: BTreeSet<NamespacedName>,
+    /// Policies whose status has to be put together again.
+    policies: BTreeSet<ObjectId>,
     /// In any order, and some of them more than once.
     routes: PerKind<Vec<NamespacedName>>,
     /// Gateways and ListenerSets whose status has to be put together again.
@@ -177,9 +177,16 @@ impl Engine {
             Resource::BackendTlsPolicy(_) => {
                 for side in [old, new].into_iter().flatten() {
                     let Resource::BackendTlsPolicy(policy) = side else { continue };
-                    dirty.services.extend(backend_tls::services(policy));
+                    dirty.services.extend(policy::services(&**policy));
                 }
-                dirty.policies.insert(id);
+                dirty.policies.insert(any.id());
+            }
+            Resource::BackendTrafficPolicy(_) => {
+                for side in [old, new].into_iter().flatten() {
+                    let Resource::BackendTrafficPolicy(policy) = side else { continue };
+                    dirty.services.extend(policy::services(&**policy));
+                }
+                dirty.policies.insert(any.id());
             }
             Resource::ReferenceGrant(_) => {
                 let holders = self.index.holders_into.of(&id.namespace);
@@ -226,9 +233,7 @@ impl Engine {
                 dirty.gateways.extend(self.gateways_of(holders));
                 for policy in self.index.policies_of_reference.of(&object) {
                     let known = self.resources.backend_tls_policies.get(policy);
-                    dirty
-                        .services
-                        .extend(known.into_iter().flat_map(|it| backend_tls::services(it)));
+                    dirty.services.extend(known.into_iter().flat_map(|it| policy::services(&**it)));
                 }
             }
         }
@@ -309,7 +314,10 @@ impl Engine {
             }
         }
         for policy in std::mem::take(&mut dirty.policies) {
-            self.settle_policy(&policy, &mut staged);
+            match policy.kind {
+                Kind::BackendTrafficPolicy => self.settle_traffic_policy(policy, &mut staged),
+                _ => self.settle_policy(&policy.namespaced_name(), &mut staged),
+            }
         }
         for holder in std::mem::take(&mut dirty.statuses) {
             self.settle_status(&holder, &mut staged);
@@ -443,7 +451,7 @@ impl Engine {
 
     /// Looks at every port of a Service that routes of ours refer to.
     fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
-        dirty.policies.extend(self.index.policies_of_service.of(service).cloned());
+        self.note_policies(service, dirty);
         let ports: Vec<_> = self.index.ports_of_service.of(service).cloned().collect();
         for target in ports {
             if !self.backends.contains_key(&target) {
@@ -471,13 +479,45 @@ impl Engine {
             .filter_map(|name| self.resources.endpoint_slices.get(name));
         self.work.backends += 1;
         let policies = self.policies_of(&target.service);
+        let traffic_policies = self.traffic_policies_of(&target.service);
+        let policies = backend::Policies { tls: &policies, traffic: &traffic_policies };
         backend::view(target, slices, &policies, &self.resources, &self.options)
+    }
+
+    /// Marks the policies that are for a Service: what their status says may have changed.
+    fn note_policies(&self, service: &NamespacedName, dirty: &mut Dirty) {
+        let tls = self.index.policies_of_service.of(service);
+        dirty.policies.extend(tls.map(|name| name.object_id(Kind::BackendTlsPolicy)));
+        let traffic = self.index.traffic_policies_of_service.of(service);
+        dirty.policies.extend(traffic.map(|name| name.object_id(Kind::BackendTrafficPolicy)));
     }
 
     /// The BackendTLSPolicies that are for a Service.
     fn policies_of(&self, service: &NamespacedName) -> Vec<&Arc<BackendTlsPolicy>> {
         let names = self.index.policies_of_service.of(service);
         names.filter_map(|name| self.resources.backend_tls_policies.get(name)).collect()
+    }
+
+    /// The XBackendTrafficPolicies that are for a Service.
+    fn traffic_policies_of(&self, service: &NamespacedName) -> Vec<&Arc<BackendTrafficPolicy>> {
+        let names = self.index.traffic_policies_of_service.of(service);
+        names.filter_map(|name| self.resources.backend_traffic_policies.get(name)).collect()
+    }
+
+    /// Puts the status of an XBackendTrafficPolicy together.
+    fn settle_traffic_policy(&self, id: ObjectId, staged: &mut Staged) {
+        let object = self.resources.backend_traffic_policies.get(&id.namespaced_name());
+        let around = backend_traffic::Surroundings {
+            resources: &self.resources,
+            options: &self.options,
+            policies: &|service| self.traffic_policies_of(service),
+            users: &|service, is_meant| {
+                self.users_of(service, &|target| target.takes_requests() && is_meant(target.port))
+            },
+            unfit: &|_, _| None,
+        };
+        let status = object.and_then(|policy| backend_traffic::status(policy, &around));
+        staged.status(id, status.map(Status::Policy));
     }
 
     /// Puts the status of a BackendTLSPolicy together. One that has an effect reads its ConfigMaps.
@@ -487,7 +527,10 @@ impl Engine {
             resources: &self.resources,
             options: &self.options,
             policies: &|service| self.policies_of(service),
-            users: &|service, is_meant| self.users_of(service, is_meant),
+            users: &|service, is_meant| {
+                self.users_of(service, &|target| target.takes_policies() && is_meant(target.port))
+            },
+            unfit: &backend_tls::unfit,
         };
         let status = object.as_ref().and_then(|policy| backend_tls::status(policy, &around));
         let reader = name.object_id(Kind::BackendTlsPolicy);
@@ -503,14 +546,14 @@ impl Engine {
         }
     }
 
-    /// The Gateways that send requests to some ports of a Service.
+    /// The Gateways that send something to some ports of a Service.
     fn users_of(
         &self,
         service: &NamespacedName,
-        is_meant: &dyn Fn(u16) -> bool,
+        is_meant: &dyn Fn(&ServicePort) -> bool,
     ) -> BTreeSet<GatewayId> {
         let ports = self.index.ports_of_service.of(service);
-        let ports = ports.filter(|target| target.takes_policies() && is_meant(target.port));
+        let ports = ports.filter(|target| is_meant(target));
         let users = ports.filter_map(|target| self.users.get(target));
         users.flat_map(BTreeMap::keys).cloned().collect()
     }
@@ -613,7 +656,7 @@ impl Engine {
         let uses = users.entry(gateway.clone()).or_default();
         *uses += 1;
         if *uses == 1 {
-            dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
+            self.note_policies(&target.service, dirty);
             self.stage_backend(staged, gateway, target, self.backends.get(target));
         }
     }
@@ -635,7 +678,7 @@ impl Engine {
         if users.is_empty() {
             self.users.remove(target);
         }
-        dirty.policies.extend(self.index.policies_of_service.of(&target.service).cloned());
+        self.note_policies(&target.service, dirty);
         self.stage_backend(staged, gateway, target, None);
     }
 

@@ -16,7 +16,8 @@ use gwapi_model::{
 use super::backend::ServicePort;
 use super::holder::Holder;
 use super::{
-    HashMap, attachment, backend_tls, certificates, client_validation, gateway, parameters, rule,
+    HashMap, attachment, backend_tls, certificates, client_validation, gateway, parameters, policy,
+    rule,
 };
 use crate::ir::GatewayId;
 
@@ -47,6 +48,8 @@ pub(super) struct Index {
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
     /// BackendTLSPolicies by the Services they are for.
     pub(super) policies_of_service: Multimap<NamespacedName, NamespacedName>,
+    /// XBackendTrafficPolicies by the Services they are for.
+    pub(super) traffic_policies_of_service: Multimap<NamespacedName, NamespacedName>,
     /// BackendTLSPolicies by the ConfigMaps they refer to.
     pub(super) policies_of_reference: Multimap<ObjectId, NamespacedName>,
     /// EndpointSlices by their Service.
@@ -150,11 +153,16 @@ impl Index {
                 self.update_references(&holder, certificate_refs(&set.spec.listeners), present);
             }
             Resource::BackendTlsPolicy(policy) => {
-                for service in backend_tls::services(policy) {
+                for service in policy::services(&**policy) {
                     self.policies_of_service.set(service, id.clone(), present);
                 }
                 for reference in backend_tls::references(policy) {
                     self.policies_of_reference.set(reference, id.clone(), present);
+                }
+            }
+            Resource::BackendTrafficPolicy(policy) => {
+                for service in policy::services(&**policy) {
+                    self.traffic_policies_of_service.set(service, id.clone(), present);
                 }
             }
             Resource::EndpointSlice(slice) => {

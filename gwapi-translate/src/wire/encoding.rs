@@ -280,7 +280,7 @@ mod tests {
     fn tls_to_backends_is_a_protocol_of_its_own() {
         let backend = |protocol, tls| {
             let key = BackendKey::service("shop", "web", 443);
-            IrResource::Backend(Arc::new(Backend { key, protocol, tls }))
+            IrResource::Backend(Arc::new(Backend { key, protocol, tls, retry_budget: None }))
         };
         let tls = Arc::new(BackendTls {
             hostname: "web.internal".into(),

@@ -11,7 +11,8 @@ use gwapi_translate::ir::{
     Backend, BackendKey, BackendProtocol, BackendTarget, Certificate, CertificateKey, Endpoints,
     HeaderChanges, HeaderMatch, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
     IrResource, Listener, ListenerKey, ListenerProtocol, Mirror, PathMatch, PathRewrite,
-    QueryParamMatch, Redirect, RuleKey, RuleOrder, UrlRewrite, ValueMatch, WeightedBackend,
+    QueryParamMatch, Redirect, RetryBudget, RuleKey, RuleOrder, UrlRewrite, ValueMatch,
+    WeightedBackend,
 };
 use gwapi_translate::wire::{decode, encode, name_of};
 use serde_json::{Map, Value};
@@ -43,11 +44,18 @@ fn resources() -> Vec<IrResource> {
             key: service("shop"),
             protocol: BackendProtocol::Http1,
             tls: None,
+            retry_budget: Some(RetryBudget {
+                percent: 20,
+                interval: Duration::from_secs(10),
+                min_count: 10,
+                min_interval: Duration::from_secs(1),
+            }),
         })),
         IrResource::Backend(Arc::new(Backend {
             key: service("rpc"),
             protocol: BackendProtocol::H2c,
             tls: None,
+            retry_budget: None,
         })),
         IrResource::Endpoints(Arc::new(Endpoints {
             key: service("shop"),

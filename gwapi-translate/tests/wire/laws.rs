@@ -74,7 +74,12 @@ fn resource(key: usize, value: u16) -> Option<IrResource> {
         })),
         (_, 1) => {
             let protocol = if value == 1 { BackendProtocol::Http1 } else { BackendProtocol::H2c };
-            IrResource::Backend(Arc::new(Backend { key: name, protocol, tls: None }))
+            IrResource::Backend(Arc::new(Backend {
+                key: name,
+                protocol,
+                tls: None,
+                retry_budget: None,
+            }))
         }
         _ => IrResource::Certificate(Arc::new(Certificate {
             key: CertificateKey::secret("default", &format!("s{key}")),

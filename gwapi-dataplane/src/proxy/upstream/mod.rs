@@ -7,6 +7,7 @@
 //! ```
 
 mod body;
+mod budget;
 mod connect;
 mod discard;
 mod http1;
@@ -22,6 +23,7 @@ mod stream;
 mod tls;
 
 pub(super) use body::UpstreamBody;
+pub(super) use budget::RetryBudget;
 pub(super) use connect::{Place, resolve};
 pub(super) use discard::discard;
 pub(super) use http1::{HeadWriter, Http1, Outgoing, Upgraded};

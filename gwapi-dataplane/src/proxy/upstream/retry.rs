@@ -61,6 +61,13 @@ pub(in crate::proxy) async fn send_with_retries(
             tokio::time::sleep_until(deadline).await;
             return Err((Failure::Timeout, failed.pop()));
         }
+        // whatever the attempt came to, what its client gets is 503.
+        if let Some(budget) = backend.retry_budget().filter(|budget| !budget.take_retry()) {
+            let percent = budget.settings().percent;
+            tracing::debug!(backend = %backend.key(), percent, "no retry is left");
+            worker.telemetry.retry_refused(backend.key());
+            return Err((Failure::RetryBudget, failed.pop()));
+        }
         tokio::time::sleep_until(resumed).await;
         attempt.begun = Some(Instant::now());
     }
@@ -80,7 +87,10 @@ fn is_retried(sent: &Sent, retry: &HttpRetry, method: &Method, attempt: Attempt)
             attempt.each.is_some() && !is_over && may
         }
         // It may have been processed; and more of it would only add to what is too much already.
-        Err((Failure::Upstream | Failure::Overflow | Failure::Client(_), _)) => false,
+        Err((
+            Failure::Upstream | Failure::Overflow | Failure::RetryBudget | Failure::Client(_),
+            _,
+        )) => false,
     }
 }
 

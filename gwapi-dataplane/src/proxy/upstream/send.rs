@@ -60,6 +60,8 @@ pub(in crate::proxy) enum Failure {
     Tls,
     /// As many connections as the limits allow are busy, and too many requests wait for one.
     Overflow,
+    /// It failed, and there may be no more retries for now.
+    RetryBudget,
     /// A timeout passed.
     Timeout,
     /// The endpoint broke off, or what it sent is not HTTP.

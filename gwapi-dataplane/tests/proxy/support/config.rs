@@ -85,7 +85,12 @@ pub(crate) fn backend_speaking(
     let mut addresses = addresses.to_vec();
     addresses.sort();
     vec![
-        IrResource::Backend(Arc::new(Backend { key: key(name), protocol, tls: None })),
+        IrResource::Backend(Arc::new(Backend {
+            key: key(name),
+            protocol,
+            tls: None,
+            retry_budget: None,
+        })),
         IrResource::Endpoints(Arc::new(Endpoints {
             key: key(name),
             addresses,

@@ -253,7 +253,7 @@ pub fn well_formed(
         let object = resources.get(id);
         ensure!(object.is_some(), "{id} has a status and does not exist");
         let generation = object.map(|object| object.metadata().generation);
-        let (lists, summaries) = condition_lists(status);
+        let (lists, summaries) = condition_lists(id.kind, status);
         for conditions in lists {
             ensure!(conditions.len() <= 8, "{id}: {conditions:?}");
             let types: BTreeSet<_> = conditions.iter().map(|it| it.condition_type).collect();
@@ -354,7 +354,7 @@ fn missing_backends_are_told(
             config.0.contains_key(&IrKey::Backend(key.clone())) || has_policy(key, resources)
         });
         let resolved = translation.status.get(&id).is_some_and(|status| {
-            let conditions = condition_lists(status).0.into_iter().flatten();
+            let conditions = condition_lists(id.kind, status).0.into_iter().flatten();
             conditions.into_iter().all(|it| {
                 it.condition_type != ConditionType::ResolvedRefs
                     || it.status == ConditionStatus::True
@@ -430,7 +430,7 @@ fn config_is_well_formed(
 }
 
 /// The lists of conditions of a status, and the types that each of them must have.
-fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
+fn condition_lists(kind: Kind, status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
     use ConditionType::{Accepted, Programmed, ResolvedRefs};
     match status {
         Status::GatewayClass(status) => (vec![&status.conditions], vec![Accepted]),
@@ -446,7 +446,11 @@ fn condition_lists(status: &Status) -> (Vec<&[Condition]>, Vec<ConditionType>) {
         }
         Status::Policy(status) => {
             let lists = status.ancestors.iter().map(|it| it.conditions.as_slice()).collect();
-            (lists, vec![Accepted, ResolvedRefs])
+            match kind {
+                // It refers to nothing but its targets.
+                Kind::BackendTrafficPolicy => (lists, vec![Accepted]),
+                _ => (lists, vec![Accepted, ResolvedRefs]),
+            }
         }
         Status::Route(status) => {
             let lists = status.parents.iter().map(|it| it.conditions.as_slice()).collect();
@@ -476,8 +480,8 @@ mod tests {
             let mut translator = Translator::new(Options::default());
             for step in &steps {
                 let _ = take(&mut translator, step);
-                for status in translator.translation().status.values() {
-                    for condition in condition_lists(status).0.into_iter().flatten() {
+                for (id, status) in &translator.translation().status {
+                    for condition in condition_lists(id.kind, status).0.into_iter().flatten() {
                         let Condition { condition_type, status, reason, .. } = condition;
                         reached.insert(format!("{condition_type} {status} {reason}"));
                     }

@@ -31,6 +31,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::Endpoints => &["a/x", "a/y"],
         Kind::Secret => &["a/t", "b/t"],
         Kind::BackendTlsPolicy => &["a/u", "a/v", "b/u"],
+        Kind::BackendTrafficPolicy => &["a/u", "a/w", "b/u"],
         Kind::ReferenceGrant => &["a/p", "b/p"],
         Kind::GatewayParameters => &["a/q", "b/q"],
         Kind::ConfigMap => &["a/c", "b/c"],
@@ -59,6 +60,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         1 => object(Kind::Endpoints, endpoints()),
         2 => secret(),
         2 => object(Kind::BackendTlsPolicy, backend_tls_policy()),
+        2 => object(Kind::BackendTrafficPolicy, backend_traffic_policy()),
         1 => object(Kind::ConfigMap, config_map()),
         1 => object(Kind::GatewayParameters, parameters()),
     ]
@@ -156,6 +158,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::TcpRoute => typed::<gwapi_model::TcpRoute>(value),
         Kind::UdpRoute => typed::<gwapi_model::UdpRoute>(value),
         Kind::BackendTlsPolicy => typed::<gwapi_model::BackendTlsPolicy>(value),
+        Kind::BackendTrafficPolicy => typed::<gwapi_model::BackendTrafficPolicy>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
         Kind::GatewayParameters => typed::<gwapi_model::GatewayParameters>(value),
         Kind::Namespace => typed::<gwapi_model::Namespace>(value),
@@ -527,6 +530,30 @@ fn parameters() -> impl Strategy<Value = Value> {
         r#"{"spec":{"service":{"nodePorts":[{"port":80,"nodePort":30080}]}}}"#,
         r#"{"spec":{"workload":{"autoscaling":{"minReplicas":3,"maxReplicas":1}}}}"#,
     ])
+}
+
+fn backend_traffic_policy() -> impl Strategy<Value = Value> {
+    let target = prop_oneof![
+        6 => select(vec!["x", "x", "y", "z"])
+            .prop_map(|name| json!({ "group": "", "kind": "Service", "name": name })),
+        1 => Just(json!({ "group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": "x" })),
+    ];
+    let constraint = of(one_of(&[
+        r#"{}"#,
+        r#"{"budget":{"percent":0},"minRetryRate":{"count":1,"interval":"5s"}}"#,
+        r#"{"budget":{"percent":50,"interval":"1m"}}"#,
+        r#"{"budget":{"percent":101}}"#,
+        r#"{"budget":{"interval":"10ms"}}"#,
+        r#"{"minRetryRate":{"count":0}}"#,
+    ]));
+    let persistence = weighted(0.2, one_of(&[r#"{"type":"Cookie","cookie":{}}"#]));
+    (vec(target, 1..3), constraint, persistence).prop_map(|(targets, constraint, persistence)| {
+        json!({ "spec": without_nulls(json!({
+            "targetRefs": targets,
+            "retryConstraint": constraint,
+            "sessionPersistence": persistence,
+        })) })
+    })
 }
 
 fn backend_tls_policy() -> impl Strategy<Value = Value> {

@@ -1,0 +1,65 @@
+//! XBackendTrafficPolicies: how many retries one lets there be, and its status.
+
+use std::time::Duration;
+
+use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
+use gwapi_model::{BackendTrafficPolicy, GatewayDuration, RetryConstraint};
+
+use super::conditions::{Problem, summary};
+use super::policy;
+use crate::ir::RetryBudget;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many retries there may be; `None` where the policy sets no bound, or one that makes no sense.
+pub(super) fn retry_budget(policy: &BackendTrafficPolicy) -> Option<RetryBudget> {
+    budget(policy.spec.retry_constraint.as_ref()?).ok()
+}
+
+fn budget(constraint: &RetryConstraint) -> Result<RetryBudget, Problem> {
+    let share = constraint.budget.clone().unwrap_or_default();
+    let rate = constraint.min_retry_rate.clone().unwrap_or_default();
+    let percent = share.percent.unwrap_or(20);
+    let percent = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
+    let count = rate.count.unwrap_or(10);
+    let count = u32::try_from(count).ok().filter(|count| (1..=1_000_000).contains(count));
+    let length = |interval: Option<GatewayDuration>, default: u64| {
+        interval.map_or(Duration::from_secs(default), |interval| interval.get())
+    };
+    let (interval, min_interval) = (length(share.interval, 10), length(rate.interval, 1));
+    let invalid = |what: &str| {
+        let message = format!("retryConstraint.{what}; the policy has no effect on retries");
+        Problem::new(ConditionReason::Invalid, message)
+    };
+    Ok(RetryBudget {
+        percent: percent.ok_or_else(|| invalid("budget.percent is not from 0 to 100"))?,
+        interval: Some(interval)
+            .filter(|length| (Duration::from_secs(1)..=HOUR).contains(length))
+            .ok_or_else(|| invalid("budget.interval is not from 1s to 1h"))?,
+        min_count: count.ok_or_else(|| invalid("minRetryRate.count is not from 1 to 1000000"))?,
+        min_interval: Some(min_interval)
+            .filter(|length| !length.is_zero() && *length <= HOUR)
+            .ok_or_else(|| invalid("minRetryRate.interval is zero, or longer than 1h"))?,
+    })
+}
+
+/// What the status of a policy is made of, beside the policy itself.
+pub(super) type Surroundings<'a> = policy::Surroundings<'a, BackendTrafficPolicy>;
+
+/// The status of a policy: an entry for each Gateway of ours that sends requests to what the policy is
+/// for; without any it is none of our business (BT-9).
+pub(super) fn status(
+    policy: &BackendTrafficPolicy,
+    around: &Surroundings<'_>,
+) -> Option<PolicyStatus> {
+    let (gateways, of_targets) = policy::effect(policy, around)?;
+    let mut refused: Vec<Problem> =
+        policy.spec.retry_constraint.iter().filter_map(|it| budget(it).err()).collect();
+    refused.extend(of_targets);
+    // SP-3: deprecated, and what it asks for must not look granted.
+    let note = "spec.sessionPersistence is not supported here, and has no effect".to_owned();
+    let notes = policy.spec.session_persistence.as_ref().map(|_| note);
+    let generation = policy.metadata.generation;
+    let accepted = summary(ConditionType::Accepted, &refused, notes.as_slice(), generation);
+    Some(policy::status(gateways, &[accepted], around.options))
+}

@@ -1,0 +1,217 @@
+//! What policies for Services have in common: what they are for, which one of several holds, and what their
+//! status says of whom (BT-1, BT-2, BT-9, X-1).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use gwapi_model::status::{Condition, ConditionReason, PolicyAncestorStatus, PolicyStatus};
+use gwapi_model::{
+    BackendTlsPolicy, BackendTrafficPolicy, GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta,
+    ParentReference, Resources, Service, ServicePort as ModelPort,
+};
+
+use super::conditions::Problem;
+use super::{Options, created, syntax};
+use crate::ir::GatewayId;
+
+/// What a policy is for: an object in its own namespace, or a part of it.
+pub(super) struct Target<'a> {
+    group: &'a str,
+    kind: &'a str,
+    name: &'a str,
+    /// Name of a port of the Service; none means all of it.
+    section: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn service(&self, namespace: &Arc<str>) -> Option<NamespacedName> {
+        (self.group.is_empty() && self.kind == Kind::Service.as_str())
+            .then(|| NamespacedName::new(namespace.clone(), self.name))
+    }
+
+    /// The ports that are meant: that of the section's name, or all of them.
+    fn ports<'s>(&self, service: &'s Service) -> Vec<&'s ModelPort> {
+        let is_meant =
+            |port: &&ModelPort| self.section.is_none_or(|it| port.name.as_deref() == Some(it));
+        service.spec.ports.iter().filter(is_meant).collect()
+    }
+}
+
+/// A policy that is for Services of its namespace.
+pub(super) trait ServicePolicy {
+    /// Its kind.
+    const KIND: Kind;
+
+    fn metadata(&self) -> &ObjectMeta;
+
+    fn targets(&self) -> impl Iterator<Item = Target<'_>>;
+}
+
+impl ServicePolicy for BackendTlsPolicy {
+    const KIND: Kind = Kind::BackendTlsPolicy;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn targets(&self) -> impl Iterator<Item = Target<'_>> {
+        self.spec.target_refs.iter().map(|target| Target {
+            group: &target.group,
+            kind: &target.kind,
+            name: &target.name,
+            section: target.section_name.as_deref().filter(|name| !name.is_empty()),
+        })
+    }
+}
+
+impl ServicePolicy for BackendTrafficPolicy {
+    const KIND: Kind = Kind::BackendTrafficPolicy;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn targets(&self) -> impl Iterator<Item = Target<'_>> {
+        self.spec.target_refs.iter().map(|target| Target {
+            group: &target.group,
+            kind: &target.kind,
+            name: &target.name,
+            section: None,
+        })
+    }
+}
+
+/// The Services that a policy is for, there or not.
+pub(super) fn services<P: ServicePolicy>(policy: &P) -> impl Iterator<Item = NamespacedName> + '_ {
+    policy.targets().filter_map(|target| target.service(&policy.metadata().namespace))
+}
+
+/// Whether the first policy goes before the second where both are for the same (BT-2).
+fn seniority<P: ServicePolicy>(policy: &P) -> (i64, Arc<str>, Arc<str>) {
+    let NamespacedName { namespace, name } = name(policy);
+    (created(policy.metadata()), namespace, name)
+}
+
+fn name(policy: &impl ServicePolicy) -> NamespacedName {
+    NamespacedName::new(policy.metadata().namespace.clone(), policy.metadata().name.clone())
+}
+
+/// The policy that holds for exactly this target: the oldest of those that name it.
+fn holder<'a, P: ServicePolicy>(
+    policies: &[&'a Arc<P>],
+    of: &NamespacedName,
+    of_section: Option<&str>,
+) -> Option<&'a Arc<P>> {
+    let names = |policy: &&&Arc<P>| {
+        policy.targets().any(|target| {
+            target.section == of_section
+                && target.service(&policy.metadata().namespace).as_ref() == Some(of)
+        })
+    };
+    policies.iter().copied().filter(|policy| names(&policy)).min_by_key(|it| seniority(&***it))
+}
+
+/// The policy that holds for a port of a Service, out of those that are for the Service: one that names
+/// the port goes before one that does not (BT-2).
+pub(super) fn of_port<'a, P: ServicePolicy>(
+    policies: &[&'a Arc<P>],
+    service: &NamespacedName,
+    port: &ModelPort,
+) -> Option<&'a Arc<P>> {
+    let named = port.name.as_deref().filter(|name| !name.is_empty());
+    let named = named.and_then(|name| holder(policies, service, Some(name)));
+    named.or_else(|| holder(policies, service, None))
+}
+
+/// Tells the Gateways of ours that send requests to some ports of a Service.
+type Users<'a> = &'a dyn Fn(&NamespacedName, &dyn Fn(u16) -> bool) -> BTreeSet<GatewayId>;
+
+/// What the status of a policy is made of, beside the policy itself.
+pub(super) struct Surroundings<'a, P> {
+    pub(super) resources: &'a Resources,
+    pub(super) options: &'a Options,
+    /// All policies of the kind that are for a Service.
+    pub(super) policies: &'a dyn Fn(&NamespacedName) -> Vec<&'a Arc<P>>,
+    pub(super) users: Users<'a>,
+    /// What keeps a policy from ports of a Service that are there.
+    pub(super) unfit: &'a dyn Fn(&NamespacedName, &[&ModelPort]) -> Option<Problem>,
+}
+
+/// The Gateways of ours that send requests to what a policy is for, and what keeps it from its targets; none
+/// where there is no such Gateway, and the policy none of our business (BT-9).
+pub(super) fn effect<P: ServicePolicy>(
+    policy: &P,
+    around: &Surroundings<'_, P>,
+) -> Option<(BTreeSet<GatewayId>, Vec<Problem>)> {
+    let mut gateways = BTreeSet::new();
+    let mut problems = Vec::new();
+    for (index, target) in policy.targets().enumerate() {
+        let problem = self::target(policy, &target, around, &mut gateways);
+        problems.extend(problem.map(|problem| problem.at(format!("targetRefs[{index}]"))));
+    }
+    (!gateways.is_empty()).then_some((gateways, problems))
+}
+
+/// The same conditions for each of some Gateways (BT-9).
+pub(super) fn status(
+    gateways: BTreeSet<GatewayId>,
+    conditions: &[Condition],
+    options: &Options,
+) -> PolicyStatus {
+    let ancestors = gateways.into_iter().map(|gateway| PolicyAncestorStatus {
+        ancestor_ref: ParentReference {
+            group: Some(GATEWAY_GROUP.to_owned()),
+            kind: Some(Kind::Gateway.as_str().to_owned()),
+            namespace: Some(gateway.namespace.to_string()),
+            name: gateway.name.to_string(),
+            section_name: None,
+            port: None,
+        },
+        controller_name: options.controller_name.clone(),
+        conditions: conditions.to_vec(),
+    });
+    PolicyStatus { ancestors: ancestors.collect() }
+}
+
+/// What keeps a policy from one of its targets, and the Gateways that send requests there.
+fn target<P: ServicePolicy>(
+    policy: &P,
+    target: &Target<'_>,
+    around: &Surroundings<'_, P>,
+    gateways: &mut BTreeSet<GatewayId>,
+) -> Option<Problem> {
+    let Some(service) = target.service(&policy.metadata().namespace) else {
+        let what = syntax::kind_of_group(target.kind, target.name, target.group);
+        return Some(Problem::new(
+            ConditionReason::Invalid,
+            format!("{what} is no Service, and the policy has no effect on it"),
+        ));
+    };
+    let not_found = |message: String| Some(Problem::new(ConditionReason::TargetNotFound, message));
+    let Some(object) = around.resources.services.get(&service) else {
+        gateways.extend((around.users)(&service, &|_| true));
+        return not_found(format!("Service `{service}` does not exist"));
+    };
+    let ports = target.ports(object);
+    if ports.is_empty() {
+        gateways.extend((around.users)(&service, &|_| true));
+        let section = target.section.unwrap_or_default();
+        return not_found(format!("Service `{service}` has no port named `{section}`"));
+    }
+    let is_meant = |number: u16| ports.iter().any(|port| port.port.get() == number);
+    gateways.extend((around.users)(&service, &is_meant));
+    if let Some(problem) = (around.unfit)(&service, &ports) {
+        return Some(problem);
+    }
+    let holder = holder(&(around.policies)(&service), &service, target.section)?;
+    (name(&**holder) != name(policy)).then(|| {
+        let (kind, holder) = (P::KIND, name(&**holder));
+        Problem::new(
+            ConditionReason::Conflicted,
+            format!(
+                "{kind} `{holder}`, which is older or comes first by name, is for the same; remove \
+                 one of the two"
+            ),
+        )
+    })
+}
