@@ -170,6 +170,7 @@ pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool)
         allow_external_name: arguments.allow_external_name,
         underscore_headers: arguments.underscore_headers == Underscores::Keep,
         installed_bundle: None,
+        cluster_trust_bundles: true,
     }
 }
 

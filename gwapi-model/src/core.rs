@@ -224,6 +224,27 @@ pub struct Secret {
     pub data: BTreeMap<String, SecretBytes>,
 }
 
+/// CA certificates for everybody in a cluster (TL-9, BT-13).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterTrustBundle {
+    /// Metadata; it lives in no namespace.
+    pub metadata: ObjectMeta,
+    /// What it holds.
+    pub spec: ClusterTrustBundleSpec,
+}
+
+/// Spec of a [`ClusterTrustBundle`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterTrustBundleSpec {
+    /// The signer whose certificates these are, if they are those of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer_name: Option<String>,
+    /// CA certificates, as PEM.
+    #[serde(default)]
+    pub trust_bundle: String,
+}
+
 /// A ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigMap {

@@ -84,6 +84,8 @@ pub enum Kind {
     Secret,
     /// Core ConfigMap.
     ConfigMap,
+    /// `certificates.k8s.io` ClusterTrustBundle, cluster-scoped.
+    ClusterTrustBundle,
 }
 
 impl Kind {
@@ -107,6 +109,7 @@ impl Kind {
         Kind::Endpoints,
         Kind::Secret,
         Kind::ConfigMap,
+        Kind::ClusterTrustBundle,
     ];
 
     /// The kind as written in manifests.
@@ -130,6 +133,7 @@ impl Kind {
             Kind::Endpoints => "Endpoints",
             Kind::Secret => "Secret",
             Kind::ConfigMap => "ConfigMap",
+            Kind::ClusterTrustBundle => "ClusterTrustBundle",
         }
     }
 
@@ -149,6 +153,7 @@ impl Kind {
             Kind::BackendTrafficPolicy => crate::EXPERIMENTAL_GROUP,
             Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",
+            Kind::ClusterTrustBundle => "certificates.k8s.io",
             _ => "",
         }
     }
@@ -171,7 +176,7 @@ impl Kind {
 
     /// Whether objects of this kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
-        !matches!(self, Kind::GatewayClass | Kind::Namespace)
+        !matches!(self, Kind::GatewayClass | Kind::Namespace | Kind::ClusterTrustBundle)
     }
 }
 

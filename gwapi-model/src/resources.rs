@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    BackendTlsPolicy, BackendTrafficPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway,
-    GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace,
-    NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute,
-    UdpRoute,
+    BackendTlsPolicy, BackendTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
+    Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet,
+    Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute,
+    TlsRoute, UdpRoute,
 };
 
 /// One change of the ground state.
@@ -133,6 +133,7 @@ resources! {
     Endpoints, Endpoints, endpoints, "Endpoints.";
     Secret, Secret, secrets, "Secrets.";
     ConfigMap, ConfigMap, config_maps, "ConfigMaps.";
+    ClusterTrustBundle, ClusterTrustBundle, cluster_trust_bundles, "ClusterTrustBundles.";
 }
 
 impl Resource {

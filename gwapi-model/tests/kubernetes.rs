@@ -360,6 +360,7 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
             json!({"spec": {"parentRefs": null}})
         }
+        Kind::ClusterTrustBundle => json!({"spec": {"trustBundle": null}}),
         Kind::EndpointSlice => json!({"addressType": "IPv4", "endpoints": null, "ports": null}),
         Kind::Endpoints => json!({"subsets": null}),
         _ => json!({"spec": null, "data": null}),

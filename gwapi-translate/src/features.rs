@@ -22,6 +22,8 @@ pub struct Feature {
     pub formerly: &'static [&'static str],
     /// Whether it is about what is made in a cluster, and so there only.
     pub in_clusters: bool,
+    /// Whether it is a matter of ClusterTrustBundles, and not claimed where there are none (GC-10).
+    pub trust_bundles: bool,
 }
 
 /// Major, minor and patch number of a version.
@@ -31,6 +33,7 @@ pub type Number = (u16, u16, u16);
 pub const FEATURES: &[Feature] = &[
     everywhere("BackendTLSPolicy"),
     everywhere("BackendTLSPolicySANValidation"),
+    Feature { since: (1, 7, 0), trust_bundles: true, ..everywhere("ClusterTrustBundle") },
     everywhere("GRPCRoute"),
     everywhere("GRPCRouteNamedRouteRule"),
     Feature { since: (1, 7, 0), ..everywhere("GRPCRouteRequestHeaderModifier") },
@@ -92,15 +95,22 @@ pub const FEATURES: &[Feature] = &[
 
 /// A feature that every supported version has, with a cluster or without.
 const fn everywhere(name: &'static str) -> Feature {
-    Feature { name, since: (1, 6, 0), formerly: &[], in_clusters: false }
+    Feature { name, since: (1, 6, 0), formerly: &[], in_clusters: false, trust_bundles: false }
 }
 
 /// Names of the features that a class claims, sorted: those that the CRDs of this version know, by
 /// the names that they have there. Without a version all of them.
-pub fn claimed(bundle: Option<&BundleVersion>, in_cluster: bool) -> Vec<&'static str> {
+pub fn claimed(
+    bundle: Option<&BundleVersion>,
+    in_cluster: bool,
+    trust_bundles: bool,
+) -> Vec<&'static str> {
     let number = bundle.and_then(BundleVersion::number);
     let mut names = Vec::with_capacity(FEATURES.len());
-    for feature in FEATURES.iter().filter(|feature| in_cluster || !feature.in_clusters) {
+    let is_claimed = |feature: &&Feature| {
+        (in_cluster || !feature.in_clusters) && (trust_bundles || !feature.trust_bundles)
+    };
+    for feature in FEATURES.iter().filter(is_claimed) {
         match number {
             Some(number) if number < feature.since => names.extend(feature.formerly),
             _ => names.push(feature.name),
@@ -148,7 +158,7 @@ mod tests {
     #[test]
     fn features_are_sorted_and_within_the_limit() {
         for bundle in [None, Some(BundleVersion::new("v1.6.1"))] {
-            let names = claimed(bundle.as_ref(), true);
+            let names = claimed(bundle.as_ref(), true, true);
             assert!(names.is_sorted(), "{names:?}");
             assert!(names.len() <= 64);
             assert!(!names.iter().any(|name| name.starts_with("Mesh")));
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn features_have_the_names_that_the_installed_version_knows() {
-        let claimed = |version: &str| claimed(Some(&BundleVersion::new(version)), true);
+        let claimed = |version: &str| claimed(Some(&BundleVersion::new(version)), true, true);
         let has = |version: &str, name: &str| claimed(version).contains(&name);
         assert!(has("v1.7.0", "HTTPRouteBackendURLRewrite"));
         assert!(!has("v1.6.3", "HTTPRouteBackendURLRewrite"));
@@ -167,8 +177,11 @@ mod tests {
         assert!(!has("v1.6.1", "GatewayInfrastructure"));
         assert!(has("v1.6.3", "HTTPRouteRetry") && has("v1.6.3", "HTTPRouteRetryBackendTimeout"));
         assert!(has("v1.7.0", "HTTPRouteRetryCodes") && !has("v1.7.0", "HTTPRouteRetry"));
-        let without_cluster = super::claimed(None, false);
+        let without_cluster = super::claimed(None, false, true);
         assert!(!without_cluster.contains(&"GatewayInfrastructure"));
+        assert!(without_cluster.contains(&"ClusterTrustBundle"));
+        assert!(!super::claimed(None, true, false).contains(&"ClusterTrustBundle"));
+        assert!(!has("v1.6.3", "ClusterTrustBundle"));
     }
 
     #[test]

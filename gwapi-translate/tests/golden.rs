@@ -72,6 +72,10 @@ golden! {
     cors = "cors";
     /// HF-7.
     mirrors = "mirrors";
+    /// TL-9, BT-13, RG-4.
+    trust_bundles = "trust-bundles";
+    /// TL-9, BT-13: where there is no such kind.
+    trust_bundles_that_are_not_served = "trust-bundles-not-served";
     /// X-1, SP-3.
     backend_traffic_policies = "backend-traffic";
     /// TS-1 to TS-7, L4-1 to L4-5, BT-8.
@@ -189,6 +193,7 @@ fn options(text: &str) -> Options {
             ("allow-external-name", _) => options.allow_external_name = true,
             ("underscore-headers", _) => options.underscore_headers = true,
             ("bundle", value) => options.installed_bundle = Some(BundleVersion::new(value)),
+            ("no-trust-bundles", _) => options.cluster_trust_bundles = false,
             ("provisioned", _) => options.addresses = AddressPolicy::Provisioned,
             ("port-offset", value) => options.port_offset = value.parse().expect("a number"),
             (key, value) => {

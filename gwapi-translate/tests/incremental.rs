@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent};
 use gwapi_translate::features::BundleVersion;
-use gwapi_translate::ir::{CertificateKey, GatewayId, HttpFilter, IrResource, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{
+    BackendTrust, CertificateKey, GatewayId, HttpFilter, IrResource, ListenerKey, ListenerProtocol,
+};
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
 
@@ -770,5 +772,81 @@ fn authorities_of_clients_and_their_grant_are_followed_as_they_come_change_and_g
         let after = translator.work();
         assert_eq!(after.routes, before.routes, "{event:?}");
         assert!(after.gateways <= before.gateways + 1, "{event:?}");
+    }
+}
+
+/// TL-9, BT-13: a trust bundle is followed as it comes, changes and goes, and so is whether there are any.
+#[test]
+fn trust_bundles_touch_who_refers_to_them_and_are_never_remembered() {
+    let mut translator = translator(1000);
+    let reference =
+        json!({ "group": "certificates.k8s.io", "kind": "ClusterTrustBundle", "name": "ca" });
+    let validated = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "listeners": [
+                { "name": "http", "port": 80, "protocol": "HTTP" },
+                { "name": "https", "port": 443, "protocol": "HTTPS",
+                  "tls": { "certificateRefs": [{ "name": "cert" }] } },
+            ],
+            "tls": { "frontend": { "default": { "validation": {
+                "caCertificateRefs": [reference.clone()],
+            } } } },
+        },
+    }));
+    let _ = translator.apply(ResourceEvent::Apply(validated));
+    let _ = translator.apply(ResourceEvent::Apply(policy(&json!({
+        "hostname": "web.example.com", "caCertificateRefs": [reference],
+    }))));
+    let bundle = |pem: &str| {
+        ResourceEvent::Apply(object::<gwapi_model::ClusterTrustBundle>(json!({
+            "metadata": { "name": "ca" }, "spec": { "trustBundle": pem },
+        })))
+    };
+    let (first, second) =
+        (include_str!("../src/testing/pem/one.crt"), include_str!("../src/testing/pem/two.crt"));
+    let gone = ResourceEvent::Delete(ObjectId::new(Kind::ClusterTrustBundle, "", "ca"));
+    let asked = |translator: &Translator| {
+        let config = &translator.translation().config[&id()];
+        let clients = config.listeners().find_map(|listener| match &listener.protocol {
+            ListenerProtocol::Https { client_validation, .. } => client_validation.clone(),
+            _ => None,
+        });
+        let of_backend = config.0.values().find_map(|resource| match resource {
+            IrResource::Backend(backend) => backend.tls.clone(),
+            _ => None,
+        });
+        let backend = of_backend.map(|tls| match &tls.trust {
+            BackendTrust::Certificates(pem) => pem.to_string(),
+            BackendTrust::System => "System".to_owned(),
+        });
+        (clients.expect("it never goes without").ca_certificates.to_string(), backend)
+    };
+    let both = |pem: &str| (pem.to_owned(), Some(pem.to_owned()));
+    let none = (String::new(), None);
+    let classes = |delta: &TranslationDelta| {
+        delta.status.keys().filter(|it| it.kind == Kind::GatewayClass).count()
+    };
+    for (event, expected) in [
+        (bundle(first), both(first)),
+        (bundle(second), both(second)),
+        (gone, none.clone()),
+        (bundle(first), both(first)),
+    ] {
+        let (work, delta) = cost(&mut translator, event.clone());
+        assert_eq!(asked(&translator), expected, "{event:?}");
+        assert_eq!((work.gateways, work.backends, work.routes), (1, 1, 0), "{event:?}");
+        assert_eq!((classes(&delta), delta.references.len()), (0, 0), "{event:?}");
+    }
+    for (are_served, expected) in [(false, none), (true, both(first))] {
+        let before = translator.work();
+        let delta = translator.set_cluster_trust_bundles(are_served);
+        assert_eq!(asked(&translator), expected);
+        assert_eq!(classes(&delta), 1, "it claims the feature, or does not");
+        let mut options = Options::default();
+        options.cluster_trust_bundles = are_served;
+        assert_eq!(*translator.translation(), translate(translator.resources(), &options));
+        assert_eq!(translator.work().routes, before.routes);
     }
 }

@@ -183,9 +183,20 @@ impl Core {
         step
     }
 
+    /// TL-9: not every cluster has ClusterTrustBundles, and whoever refers to one is told.
+    fn note_served(&mut self, source: &Source, is_served: bool, noted: &mut Noted<'_>) {
+        if source.kind == Kind::ClusterTrustBundle {
+            let delta = self.translator.set_cluster_trust_bundles(is_served);
+            if !delta.is_empty() {
+                noted.step.deltas.push(delta);
+            }
+        }
+    }
+
     fn observe(&mut self, observation: Observation, now: Instant, noted: &mut Noted<'_>) {
         match observation {
             Observation::Listed(source, objects, version) => {
+                self.note_served(&source, true, noted);
                 self.list(&source, objects, now, noted);
                 self.versions.complete(&source.to_string(), &version);
                 self.progress.set(source, SourceState::Listed);
@@ -204,6 +215,7 @@ impl Core {
                 self.progress.set(source, SourceState::Listed);
             }
             Observation::Absent(source) => {
+                self.note_served(&source, false, noted);
                 self.list(&source, Vec::new(), now, noted);
                 self.progress.set(source, SourceState::Absent);
             }

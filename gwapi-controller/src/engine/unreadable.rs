@@ -27,7 +27,9 @@ pub(super) fn status(
         Kind::GatewayClass => judge.class(before),
         Kind::Gateway => judge.gateway(before),
         Kind::ListenerSet => judge.listener_set(before),
-        Kind::BackendTlsPolicy => judge.policy(before, has_stand_in, &[ConditionType::ResolvedRefs]),
+        Kind::BackendTlsPolicy => {
+            judge.policy(before, has_stand_in, &[ConditionType::ResolvedRefs])
+        }
         // Nobody needs to be kept from anything by one that nobody could read yet.
         Kind::BackendTrafficPolicy => judge.policy(before, false, &[]),
         kind if kind.route_kind().is_some() => judge.route(before),

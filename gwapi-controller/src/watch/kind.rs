@@ -69,6 +69,12 @@ enum Step {
 }
 
 impl Missing {
+    /// Whether nothing but time tells that a kind is gone: there is no CRD for what API servers bring
+    /// themselves, and what its absence has stopped (TL-9) must not be so for one that starts.
+    fn may_be_back(self, kind: Kind) -> bool {
+        kind == Kind::ClusterTrustBundle && matches!(self, Self::Lost(_))
+    }
+
     /// `definition` tells whether there is a CRD for it, where that is known.
     fn step(&mut self, definition: Option<bool>, now: Instant) -> Step {
         let is_gone = match (*self, definition) {
@@ -124,6 +130,7 @@ impl KindWatch {
                 }
             }
             let definition = self.crds.borrow().define(&api_resource(self.source.kind, "v1"));
+            let definition = definition.filter(|_| !missing.may_be_back(self.source.kind));
             let told = match missing.step(definition, Instant::now()) {
                 Step::Tell => self.tell(Observation::Absent(self.source.clone())).await,
                 Step::Explain => {
@@ -217,6 +224,15 @@ mod tests {
         assert_eq!(missing.step(Some(true), then), Step::Explain);
         assert_eq!(missing.step(Some(true), then + PATIENCE / 2), Step::Explain);
         assert_eq!(missing.step(Some(true), then + PATIENCE), Step::Tell);
+    }
+
+    /// TL-9: there is no CRD whose absence would tell.
+    #[test]
+    fn trust_bundles_that_were_served_are_waited_for_and_others_are_not() {
+        let lost = Missing::Lost(Instant::now());
+        assert!(lost.may_be_back(Kind::ClusterTrustBundle));
+        assert!(!lost.may_be_back(Kind::Gateway));
+        assert!(!Missing::SoFar.may_be_back(Kind::ClusterTrustBundle), "nobody waits at the start");
     }
 
     #[test]

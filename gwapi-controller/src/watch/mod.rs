@@ -54,6 +54,8 @@ const FOLLOWED: &[(Kind, &[&str])] = &[
     (Kind::Namespace, &["v1"]),
     (Kind::Service, &["v1"]),
     (Kind::EndpointSlice, &["v1"]),
+    // Not in every cluster, and at first as a beta (TL-9).
+    (Kind::ClusterTrustBundle, &["v1", "v1beta1"]),
 ];
 
 /// Kinds of which only those objects are read that others refer to.

@@ -137,6 +137,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::Endpoints => "endpoints",
         Kind::Secret => "secrets",
         Kind::ConfigMap => "configmaps",
+        Kind::ClusterTrustBundle => "clustertrustbundles",
     };
     ApiResource::from_gvk_with_plural(&kind_name, plural)
 }

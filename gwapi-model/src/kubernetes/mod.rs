@@ -49,9 +49,9 @@ use serde_json::Value;
 
 use crate::validate::FieldPath;
 use crate::{
-    BackendTlsPolicy, BackendTrafficPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway,
-    GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet, Namespace,
-    ReferenceGrant, Resource, Service, TcpRoute, TlsRoute, UdpRoute,
+    BackendTlsPolicy, BackendTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
+    Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet,
+    Namespace, ReferenceGrant, Resource, Service, TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -116,6 +116,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::Endpoints => parse::<Endpoints>(object),
         Kind::Secret => return secret::from_json(object),
         Kind::ConfigMap => parse::<ConfigMap>(object),
+        Kind::ClusterTrustBundle => parse::<ClusterTrustBundle>(object),
     }
     .map_err(|source| ConversionError::Unreadable { kind, source })
 }

@@ -55,6 +55,7 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
         GATEWAY_GROUP if kind == Kind::ListenerSet => &[],
         GATEWAY_GROUP => &["v1beta1", "v1alpha2"],
         "discovery.k8s.io" => &["v1beta1"],
+        "certificates.k8s.io" => &["v1beta1", "v1alpha1"],
         _ => &[],
     };
     if version == kind.version() || old.contains(&version) {
@@ -107,6 +108,8 @@ mod tests {
                 false,
             ),
             ("v1", "Service", Kind::Service, false),
+            ("certificates.k8s.io/v1", "ClusterTrustBundle", Kind::ClusterTrustBundle, false),
+            ("certificates.k8s.io/v1beta1", "ClusterTrustBundle", Kind::ClusterTrustBundle, true),
             ("discovery.k8s.io/v1beta1", "EndpointSlice", Kind::EndpointSlice, true),
             ("gwapi.dev/v1alpha1", "GatewayParameters", Kind::GatewayParameters, false),
         ] {
@@ -120,6 +123,7 @@ mod tests {
         for (api_version, kind) in [
             ("apps/v1", "Deployment"),
             ("v1", "Pod"),
+            ("certificates.k8s.io/v1", "CertificateSigningRequest"),
             ("networking.istio.io/v1", "Gateway"),
             ("serving.knative.dev/v1", "Service"),
             ("gateway.networking.k8s.io/v1alpha1", "MeshPolicy"),

@@ -420,6 +420,7 @@ fn resource(
         Kind::Endpoints => read::<crate::Endpoints>,
         Kind::Secret => read::<crate::Secret>,
         Kind::ConfigMap => read::<crate::ConfigMap>,
+        Kind::ClusterTrustBundle => read::<crate::ClusterTrustBundle>,
     };
     read(node, context, findings)
 }

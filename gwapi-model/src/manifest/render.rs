@@ -108,6 +108,7 @@ fn document<F: Format>(resource: &Resource, status: Option<&Status>, format: F) 
         Resource::EndpointSlice(object) => write!(&**object),
         Resource::Endpoints(object) => write!(&**object),
         Resource::ConfigMap(object) => write!(&**object),
+        Resource::ClusterTrustBundle(object) => write!(&**object),
         Resource::Secret(secret) => write!(&RedactedSecret::new(secret)),
     }
 }

@@ -6,8 +6,9 @@ use super::syntax::{
     QUALIFIED_NAME,
 };
 use crate::{
-    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, IntOrString,
-    Kind, ObjectMeta, Secret, Service, ServicePort, ServiceSpec, ServiceType,
+    AddressFamily, ClusterTrustBundle, ConfigMap, EndpointPort, EndpointSlice, EndpointSubset,
+    Endpoints, IntOrString, Kind, ObjectMeta, Secret, Service, ServicePort, ServiceSpec,
+    ServiceType,
 };
 
 /// Sum of what the annotations of an object may hold, in bytes.
@@ -26,7 +27,10 @@ pub(super) fn metadata(check: &mut Checker, kind: Kind, metadata: &ObjectMeta) {
         _ => &NAME,
     };
     check.field("metadata", |check| {
-        check.text("name", &metadata.name, name);
+        // That of a trust bundle has its signer in front, see `cluster_trust_bundle`.
+        if kind != Kind::ClusterTrustBundle {
+            check.text("name", &metadata.name, name);
+        }
         if kind.is_namespaced() && !metadata.namespace.is_empty() {
             check.text("namespace", &metadata.namespace, &LABEL_NAME);
         }
@@ -196,6 +200,26 @@ pub(super) fn secret(check: &mut Checker, secret: &Secret) {
             }
         }
     }
+}
+
+/// It holds at least one certificate, and bears the name of its signer (TL-9).
+pub(super) fn cluster_trust_bundle(check: &mut Checker, bundle: &ClusterTrustBundle) {
+    check.field("spec", |check| {
+        if !bundle.spec.trust_bundle.contains("-----BEGIN CERTIFICATE-----") {
+            check.field("trustBundle", |check| {
+                check.report("holds no certificate: expected at least one, as PEM");
+            });
+        }
+    });
+    let name = &*bundle.metadata.name;
+    let signer = bundle.spec.signer_name.as_deref().filter(|signer| !signer.is_empty());
+    let prefix = signer.map(|signer| format!("{}:", signer.replace('/', ":"))).unwrap_or_default();
+    check.field("metadata", |check| match name.strip_prefix(&prefix) {
+        Some(rest) => check.text("name", rest, &NAME),
+        None => check.field("name", |check| {
+            check.report(format!("is {name}: expected that of its signer in front, `{prefix}`"));
+        }),
+    });
 }
 
 /// Keys and size.

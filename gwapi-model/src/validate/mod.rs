@@ -136,6 +136,7 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::EndpointSlice(slice) => core::endpoint_slice(&mut check, slice),
         Resource::Endpoints(endpoints) => core::endpoints(&mut check, endpoints),
         Resource::Secret(secret) => core::secret(&mut check, secret),
+        Resource::ClusterTrustBundle(bundle) => core::cluster_trust_bundle(&mut check, bundle),
         Resource::ConfigMap(config_map) => core::config_map(&mut check, config_map),
     }
     check.finish()

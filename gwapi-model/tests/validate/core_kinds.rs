@@ -402,3 +402,51 @@ fn a_large_secret_is_refused_without_showing_it() {
     assert_eq!(violations[0].path.to_string(), "data");
     assert_eq!(violations[0].message, "holds 1048577 bytes in all: expected at most 1048576");
 }
+
+#[test]
+fn a_trust_bundle_holds_certificates_and_bears_the_name_of_its_signer() {
+    // TL-9.
+    let valid = json!({
+        "metadata": {"name": "example.com:clients:all"},
+        "spec": {
+            "signerName": "example.com/clients",
+            "trustBundle": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n",
+        },
+    });
+    check::<gwapi_model::ClusterTrustBundle>(
+        &valid,
+        vec![
+            case(
+                "nothing in it",
+                "/spec/trustBundle",
+                json!(""),
+                &["spec.trustBundle: holds no certificate: expected at least one, as PEM"],
+            ),
+            case(
+                "another signer",
+                "/spec/signerName",
+                json!("example.com/servers"),
+                &[
+                    "metadata.name: is example.com:clients:all: expected that of its signer in front, \
+                   `example.com:servers:`",
+                ],
+            ),
+            case(
+                "no name behind the signer's",
+                "/metadata/name",
+                json!("example.com:clients:a_b"),
+                &[
+                    "metadata.name: `a_b` is not a name: expected lower-case letters, digits, `-` and \
+                   `.`, with a letter or digit at both ends of every label",
+                ],
+            ),
+            case(
+                "no signer",
+                "/spec/signerName",
+                Value::Null,
+                &["metadata.name: `example.com:clients:all` is not a name: expected lower-case \
+                   letters, digits, `-` and `.`, with a letter or digit at both ends of every label"],
+            ),
+        ],
+    );
+}

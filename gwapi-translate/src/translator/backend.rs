@@ -115,7 +115,8 @@ pub(super) fn view<'a>(
             },
         },
         Ok(Judged { service, port, protocol, policy }) => {
-            let tls = policy.map(|policy| backend_tls::tls(policy, resources).map(Arc::new));
+            let tls =
+                policy.map(|policy| backend_tls::tls(policy, resources, options).map(Arc::new));
             let retry_budget = policies.retry_budget(target, port);
             let mut found = Found::of(transport(target.routes));
             if service.spec.service_type == Some(ServiceType::ExternalName) {

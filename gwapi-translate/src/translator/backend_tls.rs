@@ -7,27 +7,22 @@ use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
 use gwapi_model::{
-    BackendTlsPolicy, BackendTlsValidation, Kind, LocalObjectReference, NamespacedName, ObjectId,
+    BackendTlsPolicy, BackendTlsValidation, LocalObjectReference, NamespacedName, ObjectId,
     Resources, SYSTEM_CA_CERTIFICATES, ServicePort as ModelPort, SubjectAltName as WrittenName,
     SubjectAltNameType,
 };
 
 use super::conditions::{Problem, summary};
-use super::{ca_certificates, policy, syntax};
+use super::{Options, ca_certificates, policy, syntax};
 use crate::ir::{BackendTls, BackendTrust, SubjectAltName};
 
-/// The ConfigMaps that a policy refers to, there or not.
+/// The ConfigMaps and ClusterTrustBundles that a policy refers to, there or not.
 pub(super) fn references(policy: &BackendTlsPolicy) -> impl Iterator<Item = ObjectId> + '_ {
     let references = policy.spec.validation.ca_certificate_refs.iter();
-    references
-        .filter_map(|reference| config_map(policy, reference))
-        .map(|name| name.object_id(Kind::ConfigMap))
+    references.filter_map(|reference| authorities(policy, reference))
 }
 
-fn config_map(
-    policy: &BackendTlsPolicy,
-    reference: &LocalObjectReference,
-) -> Option<NamespacedName> {
+fn authorities(policy: &BackendTlsPolicy, reference: &LocalObjectReference) -> Option<ObjectId> {
     let LocalObjectReference { group, kind, name } = reference;
     ca_certificates::target(&policy.metadata.namespace, group, kind, name)
 }
@@ -43,14 +38,18 @@ struct Verdict {
 }
 
 /// What endpoints have to prove; `None` where the policy cannot be honoured.
-pub(super) fn tls(policy: &BackendTlsPolicy, resources: &Resources) -> Option<BackendTls> {
-    judge(policy, resources).tls
+pub(super) fn tls(
+    policy: &BackendTlsPolicy,
+    resources: &Resources,
+    options: &Options,
+) -> Option<BackendTls> {
+    judge(policy, resources, options).tls
 }
 
-fn judge(policy: &BackendTlsPolicy, resources: &Resources) -> Verdict {
+fn judge(policy: &BackendTlsPolicy, resources: &Resources, options: &Options) -> Verdict {
     let validation = &policy.spec.validation;
     let mut verdict = Verdict::default();
-    let trust = match trust(policy, resources, &mut verdict.unresolved) {
+    let trust = match trust(policy, (resources, options), &mut verdict.unresolved) {
         Ok(trust) => Some(trust),
         Err(problem) => {
             verdict.refused.push(problem);
@@ -76,7 +75,7 @@ fn judge(policy: &BackendTlsPolicy, resources: &Resources) -> Verdict {
 /// BT-4, BT-5: those references that are good count.
 fn trust(
     policy: &BackendTlsPolicy,
-    resources: &Resources,
+    (resources, options): (&Resources, &Options),
     unresolved: &mut Vec<Problem>,
 ) -> Result<BackendTrust, Problem> {
     let validation = &policy.spec.validation;
@@ -107,19 +106,23 @@ fn trust(
     let mut certificates: Vec<Arc<str>> = Vec::new();
     for (index, reference) in references.iter().enumerate() {
         let place = format!("caCertificateRefs[{index}]");
-        match config_map(policy, reference) {
+        let named = authorities(policy, reference);
+        match named.filter(|it| ca_certificates::is_served(it.kind, options)) {
             None => {
                 let LocalObjectReference { group, kind, name } = reference;
                 let what = syntax::kind_of_group(kind, name, group);
                 unresolved.push(
                     Problem::new(
                         ConditionReason::InvalidKind,
-                        format!("{what} holds no CA certificates; refer to a ConfigMap"),
+                        format!(
+                            "{what} holds no CA certificates; refer to {}",
+                            ca_certificates::kinds(options)
+                        ),
                     )
                     .at(place),
                 );
             }
-            Some(name) => match ca_certificates::read(&name, resources) {
+            Some(object) => match ca_certificates::read(&object, resources) {
                 Ok(pem) => certificates.push(pem),
                 Err(message) => unresolved.push(
                     Problem::new(ConditionReason::InvalidCACertificateRef, message).at(place),
@@ -180,7 +183,7 @@ pub(super) type Surroundings<'a> = policy::Surroundings<'a, BackendTlsPolicy>;
 /// for; without any it is none of our business (BT-9).
 pub(super) fn status(policy: &BackendTlsPolicy, around: &Surroundings<'_>) -> Option<PolicyStatus> {
     let (gateways, of_targets) = policy::effect(policy, around)?;
-    let Verdict { mut refused, unresolved, .. } = judge(policy, around.resources);
+    let Verdict { mut refused, unresolved, .. } = judge(policy, around.resources, around.options);
     refused.extend(of_targets);
     let notes: &[String] = match policy.spec.options.is_empty() {
         true => &[],

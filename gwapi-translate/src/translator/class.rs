@@ -72,7 +72,11 @@ pub(super) fn status(
     let accepted = summary(ConditionType::Accepted, &parameters.problem, &notes, generation);
     let version = options.installed_bundle.as_ref().map(|it| supported_version(it, generation));
     let conditions = std::iter::once(accepted).chain(version).collect();
-    let features = features::claimed(options.installed_bundle.as_ref(), options.provisioned());
+    let features = features::claimed(
+        options.installed_bundle.as_ref(),
+        options.provisioned(),
+        options.cluster_trust_bundles,
+    );
     Some(Status::GatewayClass(Box::new(GatewayClassStatus {
         conditions,
         supported_features: features

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    FrontendTls, FrontendTlsValidation, Gateway, Kind, NamespacedName, ObjectReference, Resources,
+    FrontendTls, FrontendTlsValidation, Gateway, Kind, NamespacedName, ObjectId, ObjectReference,
+    Resources,
 };
 
 use super::conditions::Problem;
 use super::grants::Reference;
 use super::holder::Holder;
-use super::{ca_certificates, syntax};
+use super::{Options, ca_certificates, syntax};
 use crate::ir::{ClientValidation, ClientValidationMode};
 
 /// What the Gateway asks of clients of a listener.
@@ -21,6 +22,9 @@ pub(super) struct ClientValidationDraft {
     place: String,
     references: Vec<ObjectReference>,
     pub(super) mode: ClientValidationMode,
+    /// Whether there are ClusterTrustBundles, and what else a reference may name.
+    has_trust_bundles: bool,
+    kinds: &'static str,
 }
 
 /// What comes of it.
@@ -37,6 +41,7 @@ pub(super) struct Resolved {
 pub(super) fn draft(
     gateway: &Gateway,
     port: u16,
+    options: &Options,
 ) -> Option<Result<ClientValidationDraft, Problem>> {
     let frontend = gateway.spec.tls.as_ref()?.frontend.as_ref()?;
     let (place, validation) = for_port(frontend, port)?;
@@ -51,7 +56,9 @@ pub(super) fn draft(
         }
     };
     let references = validation.ca_certificate_refs.clone();
-    Some(Ok(ClientValidationDraft { place, references, mode }))
+    let (has_trust_bundles, kinds) =
+        (options.cluster_trust_bundles, ca_certificates::kinds(options));
+    Some(Ok(ClientValidationDraft { place, references, mode, has_trust_bundles, kinds }))
 }
 
 /// Where a port is named twice, which an API server refuses, the entry that asks for more counts.
@@ -68,8 +75,8 @@ fn for_port(frontend: &FrontendTls, port: u16) -> Option<(String, &FrontendTlsVa
     })
 }
 
-/// The ConfigMaps that a Gateway names for any port, permitted or not, there or not.
-pub(super) fn targets(gateway: &Gateway) -> impl Iterator<Item = NamespacedName> {
+/// The ConfigMaps and ClusterTrustBundles that a Gateway names for any port, permitted or not, there or not.
+pub(super) fn targets(gateway: &Gateway) -> impl Iterator<Item = ObjectId> {
     let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
     let configs = frontend.into_iter().flat_map(|frontend| {
         let per_port = frontend.per_port.iter().map(|entry| &entry.tls);
@@ -89,7 +96,9 @@ impl ClientValidationDraft {
     ) -> impl Iterator<Item = NamespacedName> {
         let own_namespace = &gateway.name().namespace;
         let targets = self.references.iter().filter_map(|it| target(own_namespace, it));
-        targets
+        let config_maps = targets.filter(|it| it.kind == Kind::ConfigMap);
+        config_maps
+            .map(|it| it.namespaced_name())
             .filter(|to| Reference::of_holder(gateway, Kind::ConfigMap, to).is_permitted(resources))
     }
 
@@ -98,7 +107,7 @@ impl ClientValidationDraft {
         let mut unresolved = Vec::new();
         let mut found: Vec<Arc<str>> = Vec::new();
         for (index, reference) in self.references.iter().enumerate() {
-            match resolve(gateway, reference, resources) {
+            match self.authorities(gateway, reference, resources) {
                 Ok(pem) if found.contains(&pem) => {}
                 Ok(pem) => found.push(pem),
                 Err(problem) => unresolved
@@ -107,7 +116,7 @@ impl ClientValidationDraft {
         }
         let refused = found.is_empty().then(|| {
             let what = match self.references.is_empty() {
-                true => "names no CA certificate: add a ConfigMap to caCertificateRefs",
+                true => "names no CA certificate: add a ConfigMap or a ClusterTrustBundle to caCertificateRefs",
                 false => "leads to no CA certificate, see ResolvedRefs",
             };
             Problem::new(
@@ -122,33 +131,39 @@ impl ClientValidationDraft {
         };
         Resolved { validation, unresolved, refused }
     }
+
+    /// Follows one reference. Whether it is granted comes first, so that the answer does not tell whether an
+    /// ungranted ConfigMap exists (RG-4, RG-5); what lives in no namespace needs no grant (TL-9).
+    fn authorities(
+        &self,
+        gateway: &Holder,
+        reference: &ObjectReference,
+        resources: &Resources,
+    ) -> Result<Arc<str>, Problem> {
+        let object = target(&gateway.name().namespace, reference)
+            .filter(|it| it.kind != Kind::ClusterTrustBundle || self.has_trust_bundles);
+        let Some(object) = object else {
+            let what = syntax::kind_of_group(&reference.kind, &reference.name, &reference.group);
+            return Err(Problem::new(
+                ConditionReason::InvalidCACertificateKind,
+                format!(
+                    "{what} is not supported as a source of CA certificates; refer to {}",
+                    self.kinds
+                ),
+            ));
+        };
+        if object.kind.is_namespaced() {
+            let name = object.namespaced_name();
+            Reference::of_holder(gateway, object.kind, &name).check(resources)?;
+        }
+        ca_certificates::read(&object, resources)
+            .map_err(|message| Problem::new(ConditionReason::InvalidCACertificateRef, message))
+    }
 }
 
-/// The ConfigMap that a reference names; `None` where it names something else.
-fn target(gateway_namespace: &str, reference: &ObjectReference) -> Option<NamespacedName> {
+/// The ConfigMap or ClusterTrustBundle that a reference names; `None` where it names something else.
+fn target(gateway_namespace: &str, reference: &ObjectReference) -> Option<ObjectId> {
     let ObjectReference { group, kind, name, namespace } = reference;
     let namespace = namespace.as_deref().unwrap_or(gateway_namespace);
     ca_certificates::target(namespace, group, kind, name)
-}
-
-/// Follows one reference. Whether it is granted comes first, so that the answer does not tell whether an
-/// ungranted ConfigMap exists (RG-4, RG-5).
-fn resolve(
-    gateway: &Holder,
-    reference: &ObjectReference,
-    resources: &Resources,
-) -> Result<Arc<str>, Problem> {
-    let Some(name) = target(&gateway.name().namespace, reference) else {
-        let what = syntax::kind_of_group(&reference.kind, &reference.name, &reference.group);
-        return Err(Problem::new(
-            ConditionReason::InvalidCACertificateKind,
-            format!(
-                "{what} is not supported as a source of CA certificates; refer to a ConfigMap of \
-                 the core group"
-            ),
-        ));
-    };
-    Reference::of_holder(gateway, Kind::ConfigMap, &name).check(resources)?;
-    ca_certificates::read(&name, resources)
-        .map_err(|message| Problem::new(ConditionReason::InvalidCACertificateRef, message))
 }

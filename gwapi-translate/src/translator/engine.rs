@@ -227,15 +227,19 @@ impl Engine {
                     _ => None,
                 }));
             }
-            Resource::Secret(_) | Resource::ConfigMap(_) => {
-                let object = any.id();
-                let holders = self.index.holders_of_reference.of(&object);
-                dirty.gateways.extend(self.gateways_of(holders));
-                for policy in self.index.policies_of_reference.of(&object) {
-                    let known = self.resources.backend_tls_policies.get(policy);
-                    dirty.services.extend(known.into_iter().flat_map(|it| policy::services(&**it)));
-                }
+            Resource::Secret(_) | Resource::ConfigMap(_) | Resource::ClusterTrustBundle(_) => {
+                self.mark_readers(&any.id(), dirty);
             }
+        }
+    }
+
+    /// Marks what reads a Secret, a ConfigMap or a ClusterTrustBundle.
+    fn mark_readers(&self, object: &ObjectId, dirty: &mut Dirty) {
+        let holders = self.index.holders_of_reference.of(object);
+        dirty.gateways.extend(self.gateways_of(holders));
+        for policy in self.index.policies_of_reference.of(object) {
+            let known = self.resources.backend_tls_policies.get(policy);
+            dirty.services.extend(known.into_iter().flat_map(|it| policy::services(&**it)));
         }
     }
 
@@ -288,6 +292,23 @@ impl Engine {
         if self.options.installed_bundle != bundle {
             self.options.installed_bundle = bundle;
             dirty.classes = self.resources.gateway_classes.keys().cloned().collect();
+        }
+        dirty
+    }
+
+    /// Replaces whether there are ClusterTrustBundles: classes claim it, and who refers to one hears of it
+    /// (TL-9, BT-13, GC-10).
+    pub(super) fn set_cluster_trust_bundles(&mut self, are_served: bool) -> Dirty {
+        let mut dirty = Dirty::default();
+        if self.options.cluster_trust_bundles != are_served {
+            self.options.cluster_trust_bundles = are_served;
+            dirty.classes = self.resources.gateway_classes.keys().cloned().collect();
+            let (of_holders, of_policies) =
+                (self.index.holders_of_reference.keys(), self.index.policies_of_reference.keys());
+            let bundles = of_holders.chain(of_policies);
+            for object in bundles.filter(|it| it.kind == Kind::ClusterTrustBundle) {
+                self.mark_readers(object, &mut dirty);
+            }
         }
         dirty
     }
@@ -535,7 +556,9 @@ impl Engine {
         let status = object.as_ref().and_then(|policy| backend_tls::status(policy, &around));
         let reader = name.object_id(Kind::BackendTlsPolicy);
         let references = match (&object, &status) {
-            (Some(policy), Some(_)) => backend_tls::references(policy).collect(),
+            (Some(policy), Some(_)) => {
+                backend_tls::references(policy).filter(index::is_read_alone).collect()
+            }
             _ => BTreeSet::new(),
         };
         staged.status(reader.clone(), status.map(Status::Policy));

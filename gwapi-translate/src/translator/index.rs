@@ -91,6 +91,11 @@ impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
         self.0.get(key).into_iter().flatten()
     }
 
+    /// The keys that have values, in no order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.keys()
+    }
+
     /// Whether a key has any value.
     pub(super) fn contains(&self, key: &K) -> bool {
         self.0.contains_key(key)
@@ -179,8 +184,8 @@ impl Index {
         let certificates = certificate_refs(&gateway.spec.listeners)
             .chain(gateway::client_certificate_ref(gateway));
         self.update_references(&holder, certificates, present);
-        for config_map in client_validation::targets(gateway) {
-            self.update_reference(&holder, config_map.object_id(Kind::ConfigMap), present);
+        for object in client_validation::targets(gateway) {
+            self.update_reference(&holder, object, present);
         }
         if let Some(parameters) = parameters::target_of_gateway(gateway) {
             self.gateways_of_parameters.set(parameters, id.clone(), present);
@@ -202,7 +207,8 @@ impl Index {
     }
 
     fn update_reference(&mut self, holder: &Holder, object: ObjectId, present: bool) {
-        if object.namespace != holder.name().namespace {
+        // What lives in no namespace needs no grant (RG-4).
+        if object.kind.is_namespaced() && object.namespace != holder.name().namespace {
             self.holders_into.set(object.namespace.clone(), holder.clone(), present);
         }
         self.holders_of_reference.set(object, holder.clone(), present);
@@ -255,6 +261,12 @@ fn certificate_refs(listeners: &[Listener]) -> impl Iterator<Item = &SecretObjec
     listeners.iter().filter_map(|it| it.tls.as_ref()).flat_map(|tls| &tls.certificate_refs)
 }
 
+/// Whether objects of the kind are read one by one, by those who do not hold all of them in memory.
+/// ClusterTrustBundles are few, and hold no secrets.
+pub(super) fn is_read_alone(object: &ObjectId) -> bool {
+    matches!(object.kind, Kind::Secret | Kind::ConfigMap)
+}
+
 /// The Secrets and ConfigMaps that an object refers to, permitted or not: whoever does not hold all
 /// of them in memory needs these.
 pub fn references(resource: &Resource) -> Vec<ObjectId> {
@@ -266,12 +278,14 @@ pub fn references(resource: &Resource) -> Vec<ObjectId> {
         Resource::Gateway(gateway) => certificate_refs(&gateway.spec.listeners)
             .chain(gateway::client_certificate_ref(gateway))
             .filter_map(secret)
-            .chain(client_validation::targets(gateway).map(|it| it.object_id(Kind::ConfigMap)))
+            .chain(client_validation::targets(gateway).filter(is_read_alone))
             .collect(),
         Resource::ListenerSet(set) => {
             certificate_refs(&set.spec.listeners).filter_map(secret).collect()
         }
-        Resource::BackendTlsPolicy(policy) => backend_tls::references(policy).collect(),
+        Resource::BackendTlsPolicy(policy) => {
+            backend_tls::references(policy).filter(is_read_alone).collect()
+        }
         _ => Vec::new(),
     }
 }

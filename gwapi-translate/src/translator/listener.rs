@@ -132,7 +132,7 @@ pub(super) fn draft(
         tls_problems = self::tls_problems(listener);
     }
     if listener.protocol == Protocol::Https {
-        match client_validation::draft(gateway, listener.port.get()).transpose() {
+        match client_validation::draft(gateway, listener.port.get(), options).transpose() {
             Ok(draft) => client_validation = draft,
             Err(problem) => tls_problems.push(problem),
         }

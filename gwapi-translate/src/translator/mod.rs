@@ -128,6 +128,13 @@ impl Translator {
         self.engine.settle(dirty)
     }
 
+    /// Replaces one option, whether there are ClusterTrustBundles, at the cost of the classes and of what
+    /// refers to one.
+    pub fn set_cluster_trust_bundles(&mut self, are_served: bool) -> TranslationDelta {
+        let dirty = self.engine.set_cluster_trust_bundles(are_served);
+        self.engine.settle(dirty)
+    }
+
     /// Whether a Secret or ConfigMap is read; all others need not be kept.
     pub fn refers_to(&self, kind: Kind, name: &NamespacedName) -> bool {
         self.engine.translation.references.contains(&name.object_id(kind))

@@ -38,6 +38,8 @@ pub struct Options {
     /// Version of the Gateway API's CRDs that are installed: GatewayClasses say whether it is
     /// supported (GC-4), and claim the features that it knows (GC-10). Without CRDs there is none.
     pub installed_bundle: Option<BundleVersion>,
+    /// There are ClusterTrustBundles to refer to (TL-9): not every cluster has that kind.
+    pub cluster_trust_bundles: bool,
 }
 
 /// Which addresses Gateways get.
@@ -92,6 +94,7 @@ impl Default for Options {
             allow_external_name: false,
             underscore_headers: false,
             installed_bundle: None,
+            cluster_trust_bundles: true,
         }
     }
 }

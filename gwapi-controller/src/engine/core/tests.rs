@@ -1,6 +1,6 @@
 //! The engine without an API server.
 
-use gwapi_model::status::{Condition, ConditionType};
+use gwapi_model::status::{Condition, ConditionType, Status};
 use gwapi_model::{Kind, manifest};
 use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::ListenerKey;
@@ -665,4 +665,39 @@ fn reports_of_proxies_and_of_infrastructure_do_not_wipe_each_other() {
     test.list(Kind::Gateway, &[]);
     test.core.step(vec![Input::Infrastructure(gateway.clone(), report)], test.now);
     assert_eq!(test.core.report(&gateway), Feedback::default());
+}
+
+/// TL-9, GC-10: what is claimed, and what a Gateway that refers to a trust bundle is told, follows whether the
+/// API server has the kind.
+#[test]
+fn trust_bundles_are_claimed_and_used_while_the_cluster_has_the_kind() {
+    let gateway = object(
+        "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: web}, spec: \
+         {gatewayClassName: gwapi, listeners: [{name: https, port: 443, protocol: HTTPS, tls: \
+         {certificateRefs: [{name: cert}]}}], tls: {frontend: {default: {validation: \
+         {caCertificateRefs: [{group: certificates.k8s.io, kind: ClusterTrustBundle, name: ca}]}}}}}}",
+    );
+    let mut test =
+        Test::new(KINDS.into_iter().chain([Kind::ClusterTrustBundle]).map(source).collect());
+    for kind in KINDS {
+        test.list(kind, &[object(CLASS), gateway.clone()]);
+    }
+    assert!(!test.serves("web"), "the kind has not been looked for");
+    let told = |test: &Test, what: &str| {
+        let status = &test.core.translator().translation().status;
+        let class = &status[&ObjectId::new(Kind::GatewayClass, "", "gwapi")];
+        let Status::GatewayClass(class) = class else { panic!("{class:?}") };
+        let claimed = class.supported_features.iter().any(|it| it.name == "ClusterTrustBundle");
+        let gateway = &status[&ObjectId::new(Kind::Gateway, "default", "web")];
+        let Status::Gateway(gateway) = gateway else { panic!("{gateway:?}") };
+        let conditions = &gateway.listeners[0].conditions;
+        (claimed, conditions.iter().any(|condition| condition.message.contains(what)))
+    };
+    test.observe(Observation::Absent(source(Kind::ClusterTrustBundle)));
+    test.fetched(secret("cert"), None);
+    assert_eq!(told(&test, "the cluster has no ClusterTrustBundles"), (false, true));
+    test.list(Kind::ClusterTrustBundle, &[]);
+    assert_eq!(told(&test, "ClusterTrustBundle `ca` does not exist"), (true, true));
+    test.observe(Observation::Absent(source(Kind::ClusterTrustBundle)));
+    assert_eq!(told(&test, "the cluster has no ClusterTrustBundles"), (false, true));
 }

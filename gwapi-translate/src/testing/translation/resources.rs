@@ -35,6 +35,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::ReferenceGrant => &["a/p", "b/p"],
         Kind::GatewayParameters => &["a/q", "b/q"],
         Kind::ConfigMap => &["a/c", "b/c"],
+        Kind::ClusterTrustBundle => &["ca", "example.com:signer:ca"],
     };
     select(names).prop_map(|text| match text.split_once('/') {
         Some((namespace, name)) => NamespacedName::new(namespace, name),
@@ -61,6 +62,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         2 => secret(),
         2 => object(Kind::BackendTlsPolicy, backend_tls_policy()),
         2 => object(Kind::BackendTrafficPolicy, backend_traffic_policy()),
+        2 => object(Kind::ClusterTrustBundle, cluster_trust_bundle()),
         1 => object(Kind::ConfigMap, config_map()),
         1 => object(Kind::GatewayParameters, parameters()),
     ]
@@ -167,6 +169,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::Endpoints => typed::<gwapi_model::Endpoints>(value),
         Kind::Secret => typed::<Secret>(value),
         Kind::ConfigMap => typed::<gwapi_model::ConfigMap>(value),
+        Kind::ClusterTrustBundle => typed::<gwapi_model::ClusterTrustBundle>(value),
     }
 }
 
@@ -239,6 +242,8 @@ fn gateway() -> impl Strategy<Value = Value> {
             r#"{"tls":{"frontend":{"default":{"validation":{"mode":"AllowInsecureFallback",
                 "caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c","namespace":"b"},
                 {"group":"","kind":"Secret","name":"t"}]}},"perPort":[{"port":443,"tls":{}}]}}}"#,
+            r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":
+                [{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"ca"}]}}}}}"#,
             r#"{"defaultScope":"All"}"#,
             r#"{"defaultScope":"All"}"#,
             r#"{"defaultScope":"Some"}"#,
@@ -576,10 +581,17 @@ fn backend_tls_policy() -> impl Strategy<Value = Value> {
         r#"{"hostname":"a.example","wellKnownCACertificates":"System",
             "subjectAltNames":[{"type":"Hostname","hostname":"*.b.example"},{"type":"Email"}]}"#,
         r#"{"hostname":"no name","wellKnownCACertificates":"System"}"#,
+        r#"{"hostname":"a.example","caCertificateRefs":
+            [{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"ca"}]}"#,
     ]);
     (vec(target, 1..3), validation).prop_map(|(targets, validation)| {
         json!({ "spec": { "targetRefs": targets, "validation": validation } })
     })
+}
+
+fn cluster_trust_bundle() -> impl Strategy<Value = Value> {
+    let pem = prop_oneof![4 => select(&CHAINS[..]), 1 => Just("no PEM at all"), 1 => Just("")];
+    pem.prop_map(|pem| json!({ "spec": { "trustBundle": pem } }))
 }
 
 fn config_map() -> impl Strategy<Value = Value> {

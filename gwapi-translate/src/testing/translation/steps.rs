@@ -178,6 +178,7 @@ pub fn show(resource: &Resource) -> String {
         Resource::EndpointSlice(object) => serde_json::to_value(&**object),
         Resource::Endpoints(object) => serde_json::to_value(&**object),
         Resource::ConfigMap(object) => serde_json::to_value(&**object),
+        Resource::ClusterTrustBundle(object) => serde_json::to_value(&**object),
         Resource::Secret(object) => {
             return format!("{} {:?} {:?}", resource.id(), object.secret_type, object.data);
         }
