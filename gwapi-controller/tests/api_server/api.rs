@@ -205,7 +205,12 @@ impl Api {
 
 /// Where objects of a kind are.
 fn resource(kind: &str) -> ApiResource {
+    let mut version = "v1";
     let (group, plural) = match kind {
+        "ClusterTrustBundle" => {
+            version = "v1beta1";
+            ("certificates.k8s.io", "clustertrustbundles")
+        }
         "GatewayClass" => ("gateway.networking.k8s.io", "gatewayclasses"),
         "Gateway" => ("gateway.networking.k8s.io", "gateways"),
         "ListenerSet" => ("gateway.networking.k8s.io", "listenersets"),
@@ -224,7 +229,7 @@ fn resource(kind: &str) -> ApiResource {
         "Service" => ("", "services"),
         other => panic!("the tests have no {other}"),
     };
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural)
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
 /// A GatewayClass of a controller.

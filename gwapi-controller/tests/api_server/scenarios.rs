@@ -30,6 +30,7 @@ scenarios! {
     a_broken_object_is_told_of_and_the_rest_goes_on,
     a_gateway_that_cannot_be_read_keeps_what_runs_for_it_over_a_restart,
     a_second_start_over_many_routes_writes_nothing,
+    trust_bundles_are_followed_as_they_come_and_go,
     an_api_server_that_is_killed_is_caught_up_with,
     whoever_hears_nothing_stops_to_lead_and_leads_again_afterwards,
     without_crds_the_controller_waits_and_starts_by_itself,
@@ -396,6 +397,49 @@ fn signal(process: u32, signal: &str) {
         .args([&format!("-{signal}"), &process.to_string()])
         .status();
     assert!(sent.is_ok_and(|status| status.success()), "kill -{signal} {process}");
+}
+
+/// TL-9: by the version that the API server has, which may be a beta.
+async fn trust_bundles_are_followed_as_they_come_and_go(api: Api) {
+    const NAME: &str = "gwapi-test-clients";
+    let namespace = api.namespace("trust").await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    api.apply(class("one", CONTROLLER)).await;
+    let mut web = gateway(&namespace, "web", "one");
+    web["spec"]["listeners"] = json!([{
+        "name": "https", "port": 443, "protocol": "HTTPS",
+        "tls": {"certificateRefs": [{"name": "none"}]},
+    }]);
+    web["spec"]["tls"] = json!({"frontend": {"default": {"validation": {"caCertificateRefs": [
+        {"group": "certificates.k8s.io", "kind": "ClusterTrustBundle", "name": NAME},
+    ]}}}});
+    api.apply(web).await;
+    let is_missing = |gateway: Option<&Value>, expected: bool| {
+        let listener = gateway.map(|it| &it["status"]["listeners"][0]);
+        let resolved = listener.map(|it| condition(it, "ResolvedRefs")).filter(|it| !it.is_null());
+        resolved.is_some_and(|resolved| {
+            let message = resolved["message"].as_str().unwrap_or_default();
+            message.contains(&format!("ClusterTrustBundle `{NAME}` does not exist")) == expected
+        })
+    };
+    api.until("Gateway", &namespace, "web", |it| is_missing(it, true)).await;
+    for _ in 0..2 {
+        let pem = include_str!("../../../gwapi-translate/src/testing/pem/one.crt");
+        api.apply(json!({
+            "apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle",
+            "metadata": {"name": NAME},
+            "spec": {"trustBundle": pem},
+        }))
+        .await;
+        api.until("Gateway", &namespace, "web", |it| is_missing(it, false)).await;
+        api.delete("ClusterTrustBundle", "", NAME).await;
+        api.until("Gateway", &namespace, "web", |it| is_missing(it, true)).await;
+    }
+    let ours = api.kind("GatewayClass", "").get("one").await.expect("it is there");
+    let ours = serde_json::to_value(ours).expect("JSON");
+    let features = ours["status"]["supportedFeatures"].as_array().expect("features");
+    assert!(features.iter().any(|feature| feature["name"] == "ClusterTrustBundle"));
+    running.stop().await;
 }
 
 async fn an_api_server_that_is_killed_is_caught_up_with(api: Api) {
