@@ -844,8 +844,7 @@ fn trust_bundles_touch_who_refers_to_them_and_are_never_remembered() {
         let delta = translator.set_cluster_trust_bundles(are_served);
         assert_eq!(asked(&translator), expected);
         assert_eq!(classes(&delta), 1, "it claims the feature, or does not");
-        let mut options = Options::default();
-        options.cluster_trust_bundles = are_served;
+        let options = Options { cluster_trust_bundles: are_served, ..Options::default() };
         assert_eq!(*translator.translation(), translate(translator.resources(), &options));
         assert_eq!(translator.work().routes, before.routes);
     }

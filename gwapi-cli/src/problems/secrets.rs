@@ -6,8 +6,10 @@
 use std::ops::Range;
 
 /// Kinds whose objects refer to Secrets and never hold values of them.
-const WITHOUT_VALUES: [&str; 13] = [
+const WITHOUT_VALUES: [&str; 15] = [
     "BackendTLSPolicy",
+    "XBackendTrafficPolicy",
+    "ClusterTrustBundle",
     "GatewayClass",
     "Gateway",
     "HTTPRoute",
