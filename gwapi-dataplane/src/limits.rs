@@ -91,6 +91,13 @@ pub struct Limits {
     /// Bytes that a mirror's copy of a request's body may be behind the original; a copy that is further
     /// behind is given up.
     pub max_mirror_behind_bytes: usize,
+    /// Time for the whole answer of an authorization service; then the request is denied with 504.
+    pub auth_timeout: Duration,
+    /// Bytes of a request's body that an authorization service is shown at most, whatever a filter says;
+    /// a longer one answers 413.
+    pub max_auth_body_bytes: usize,
+    /// Bytes of the body of an authorization service's answer; more answer 502.
+    pub max_auth_answer_bytes: usize,
     /// Time after which a tunnel is closed.
     pub max_tunnel_age: Duration,
     /// Connections to an endpoint, per core. Requests beyond wait for one that gets free.
@@ -149,6 +156,9 @@ impl Default for Limits {
             max_upstream_stream_bytes: 64 * 1024,
             max_retry_body_bytes: 64 * 1024,
             max_mirror_behind_bytes: 1024 * 1024,
+            auth_timeout: Duration::from_secs(5),
+            max_auth_body_bytes: 1024 * 1024,
+            max_auth_answer_bytes: 64 * 1024,
             max_tunnel_age: Duration::from_secs(24 * 3600),
             max_connections_per_endpoint_per_core: 1024,
             max_connections_per_endpoint: 4096,

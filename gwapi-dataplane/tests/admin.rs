@@ -30,6 +30,7 @@ fn listener(port: u16, protocol: ListenerProtocol) -> Listener {
         port,
         protocol,
         hostname: None,
+        filters: Vec::new(),
     }
 }
 

@@ -38,6 +38,7 @@ fn resources(port: u16) -> Vec<IrResource> {
         port,
         protocol: ListenerProtocol::Http,
         hostname: None,
+        filters: Vec::new(),
     };
     let redirect = Redirect {
         scheme: None,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
-use crate::{LocalObjectReference, ObjectMeta, ObjectReference, Port, SecretObjectReference};
+use crate::{
+    HttpExternalAuthFilter, LocalObjectReference, ObjectMeta, ObjectReference, Port,
+    SecretObjectReference,
+};
 
 /// Addresses and listeners through which traffic enters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,13 +327,38 @@ pub struct FrontendTlsValidation {
     pub mode: Option<String>,
 }
 
-/// Experimental filters of a listener; gwapi refuses listeners that carry any (LF-2).
+/// Experimental filters of a listener, which run before routes are matched (LF-4).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerFilters {
-    /// Filters on requests.
+    /// Filters on requests, up to 16, in the order in which they run (LF-1, LF-3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub requests: Vec<serde_json::Value>,
+    pub requests: Vec<ListenerFilter>,
+}
+
+/// A step before routes are matched. The member that fits the type is set, no other (LF-2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerFilter {
+    /// Type.
+    #[serde(rename = "type")]
+    pub filter_type: ListenerFilterType,
+    /// Of `ExternalAuth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_auth: Option<Box<HttpExternalAuthFilter>>,
+    /// Of `ExtensionRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension_ref: Option<LocalObjectReference>,
+}
+
+open_enum! {
+    /// Type of a filter of a listener.
+    pub enum ListenerFilterType {
+        /// Asks an authorization service.
+        ExternalAuth = "ExternalAuth",
+        /// An implementation's own filter.
+        ExtensionRef = "ExtensionRef",
+    }
 }
 
 #[cfg(test)]

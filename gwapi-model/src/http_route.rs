@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
 use crate::{
-    BackendObjectReference, GatewayDuration, LocalObjectReference, ObjectMeta, ParentReference,
-    Port,
+    BackendObjectReference, GatewayDuration, HttpExternalAuthFilter, LocalObjectReference,
+    ObjectMeta, ParentReference, Port,
 };
 
 /// Rules by which HTTP requests of some hostnames reach backends.
@@ -191,7 +191,7 @@ pub struct HttpRouteFilter {
     pub cors: Option<HttpCorsFilter>,
     /// Of `ExternalAuth`, experimental (HF-9).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_auth: Option<serde_json::Value>,
+    pub external_auth: Option<Box<HttpExternalAuthFilter>>,
     /// Of `ExtensionRef` (HF-10).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension_ref: Option<LocalObjectReference>,

@@ -116,6 +116,8 @@ names! {
         ConfigurationChanged,
         /// A listener filter that cannot be there (LF-1).
         InvalidListenerFilter,
+        /// A listener filter that refers to nothing that it can ask (LF-7).
+        InvalidListenerFilterRef,
         /// Hostnames of TLS listeners overlap (LI-6).
         OverlappingHostnames,
         /// No listener allows the route (RT-3).

@@ -154,7 +154,7 @@ fn listener_sets_have_a_counterpart_and_take_none_that_they_would_lose() {
     assert_eq!(theirs.spec.parent_ref.name, "edge");
     assert_eq!(theirs.spec.listeners.len(), 3);
     let mut lossy = set;
-    lossy["spec"]["listeners"][0]["filters"] = json!({"requests": [{}]});
+    lossy["spec"]["listeners"][0]["filters"] = json!({"requests": [{"type": "ExtensionRef"}]});
     let field = lost_field::<ListenerSet, listenersets::ListenerSet>(lossy);
     assert_eq!(field, "spec.listeners[0].filters");
 }
@@ -164,7 +164,11 @@ fn what_a_gateway_would_lose_is_named() {
     for (pointer, value, field) in [
         ("/spec/defaultScope", json!("All"), "spec.defaultScope"),
         ("/spec/addresses/1/routability", json!("Cluster"), "spec.addresses[1].routability"),
-        ("/spec/listeners/0/filters", json!({"requests": [{}]}), "spec.listeners[0].filters"),
+        (
+            "/spec/listeners/0/filters",
+            json!({"requests": [{"type": "ExtensionRef"}]}),
+            "spec.listeners[0].filters",
+        ),
     ] {
         let mut object = gateway();
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
@@ -294,7 +298,7 @@ fn what_an_http_route_would_lose_is_named() {
         ),
         (
             "/spec/rules/0/filters/0/externalAuth",
-            json!({"protocol": "HTTP"}),
+            json!({"protocol": "HTTP", "backendRef": {"name": "a", "port": 80}}),
             "spec.rules[0].filters[0].externalAuth",
         ),
     ] {

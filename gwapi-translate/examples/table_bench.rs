@@ -82,6 +82,7 @@ impl Shape {
             port: 80,
             protocol: ListenerProtocol::Http,
             hostname: None,
+            filters: Vec::new(),
         };
         let listener = IrResource::Listener(Arc::new(listener));
         let resources = (0..self.rules).map(|index| self.rule(index)).chain([listener]);

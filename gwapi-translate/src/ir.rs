@@ -114,6 +114,12 @@ impl BackendKey {
         Self::new(format!("{namespace}/{name}:{port}/through"))
     }
 
+    /// The key of a Service port that is asked for authorization by gRPC, whatever the kind of the routes
+    /// (EA-3).
+    pub fn for_authorization(namespace: &str, name: &str, port: u16) -> Self {
+        Self::new(format!("{namespace}/{name}:{port}/authz"))
+    }
+
     /// Namespace and name of the Service, and its port.
     pub fn service_port(&self) -> Option<(&str, &str, &str)> {
         let (service, port) = self.0.rsplit_once(':')?;
@@ -395,6 +401,17 @@ impl HttpRule {
             _ => None,
         })
     }
+
+    /// The backends that are asked about its requests (HF-9).
+    pub fn authorizers(&self) -> impl Iterator<Item = &BackendKey> {
+        let of_backends = self.backends.iter().flat_map(|backend| &backend.filters);
+        self.filters.iter().chain(of_backends).filter_map(|filter| match filter {
+            HttpFilter::ExternalAuth(ExternalAuth {
+                target: BackendTarget::Backend(key), ..
+            }) => Some(key),
+            _ => None,
+        })
+    }
 }
 
 /// Conditions that must all hold.
@@ -479,6 +496,49 @@ pub enum HttpFilter {
     Cors(Cors),
     /// Sends a copy of the request to one endpoint more, and nobody waits for the answer (HF-7).
     Mirror(Mirror),
+    /// Asks a service whether the request may go on (HF-9).
+    ExternalAuth(ExternalAuth),
+}
+
+/// External authorization: a service is asked about each request, and whatever is not its consent denies
+/// the request (EA-1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalAuth {
+    /// The service. Where it leads nowhere requests are answered with 500, as those for a backend.
+    pub target: BackendTarget,
+    /// What it is asked, and how.
+    pub protocol: ExternalAuthProtocol,
+    /// Bytes of the longest body that it is shown; a request with a longer one is denied (EA-4). 0 means
+    /// that it is shown none.
+    pub max_body_bytes: u32,
+}
+
+/// How a service is asked for authorization. Names of headers are valid and lower-case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExternalAuthProtocol {
+    /// By a request with the method, the host and the path of the client's; 200 is its only consent (EA-2).
+    Http {
+        /// What is put before the path: canonical, and without trailing slash.
+        path_prefix: String,
+        /// Headers that it is told besides those that it always is.
+        request_headers: Vec<String>,
+        /// Headers of its consent that the request goes on with.
+        response_headers: HeaderNames,
+    },
+    /// By Envoy's `ext_authz` (EA-3).
+    Grpc {
+        /// Headers that it is told.
+        request_headers: HeaderNames,
+    },
+}
+
+/// Some names of headers, or all that may be passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeaderNames {
+    /// All.
+    All,
+    /// These.
+    Only(Vec<String>),
 }
 
 /// Where copies of requests go, and of how many of them.

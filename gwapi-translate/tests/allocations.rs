@@ -16,6 +16,7 @@ fn listener(key: &str, hostname: Option<&str>) -> IrResource {
         port: 80,
         protocol: ListenerProtocol::Http,
         hostname: hostname.map(Hostname::parse),
+        filters: Vec::new(),
     }))
 }
 

@@ -72,6 +72,10 @@ golden! {
     cors = "cors";
     /// HF-7.
     mirrors = "mirrors";
+    /// HF-9, EA-1 to EA-5.
+    external_auth = "external-auth";
+    /// LF-1 to LF-7, LS-10, LS-14.
+    listener_filters = "listener-filters";
     /// TL-9, BT-13, RG-4.
     trust_bundles = "trust-bundles";
     /// TL-9, BT-13: where there is no such kind.

@@ -3,7 +3,9 @@
 
 use gwapi_model::status::{Condition, ConditionReason, Status};
 use gwapi_model::{Kind, ObjectId, Resource, Resources};
-use gwapi_translate::ir::{BackendTarget, GatewayConfig, HttpRule, ListenerProtocol};
+use gwapi_translate::ir::{
+    BackendTarget, GatewayConfig, HttpRule, ListenerFilter, ListenerProtocol,
+};
 use gwapi_translate::{Options, Translation, translate};
 use serde_json::{Value, json};
 
@@ -166,10 +168,6 @@ fn a_listener_never_serves_less_than_it_asks_for() {
         (json!({ "protocol": "HTTPS", "tls": { "mode": "Mixed" } }), "tls.mode `Mixed`"),
         (json!({ "protocol": "HTTP", "hostname": "10.0.0.1" }), "is no DNS name"),
         (
-            json!({ "protocol": "HTTP", "filters": { "requests": [{ "type": "ExternalAuth" }] } }),
-            "of type `ExternalAuth`",
-        ),
-        (
             json!({ "protocol": "HTTP", "allowedRoutes": { "namespaces": { "from": "None" } } }),
             "from `None`",
         ),
@@ -193,6 +191,36 @@ fn a_listener_never_serves_less_than_it_asks_for() {
         match listener["protocol"].as_str() {
             Some("HTTPS") => assert_eq!(kept, [&reserved], "{listener} is served"),
             _ => assert!(kept.is_empty(), "{listener} is served"),
+        }
+    }
+}
+
+#[test]
+fn a_listener_whose_filters_cannot_be_had_refuses_every_request() {
+    let refused = "Accepted=False UnsupportedValue";
+    let cases = [
+        ("HTTP", json!({ "type": "ExternalAuth" }), refused, "[0]: externalAuth is not set"),
+        ("HTTP", json!({ "type": "CORS" }), refused, "[0]: type `CORS` is not supported"),
+        // LF-7.
+        (
+            "HTTP",
+            json!({ "type": "ExtensionRef" }),
+            "ResolvedRefs=False InvalidListenerFilterRef",
+            "[0]: extensionRef is not set",
+        ),
+        // LF-1, LS-14: it is told, and the listener has no place.
+        ("TCP", json!({ "type": "ExtensionRef" }), "Accepted=False InvalidListenerFilter", "TCP"),
+    ];
+    for (protocol, filter, condition, expected) in cases {
+        let filters = json!({ "requests": [filter] });
+        let listener = json!({ "name": "l", "port": 80, "protocol": protocol, "filters": filters });
+        let translation = run(gateway(json!([listener])));
+        let found = listeners(&translation).remove(0);
+        assert!(found.contains(condition) && found.contains(expected), "{listener}: {found}");
+        let kept: Vec<_> = config(&translation).listeners().map(|it| &it.filters[..]).collect();
+        match protocol {
+            "TCP" => assert!(kept.is_empty(), "{kept:?}"),
+            _ => assert!(matches!(kept[..], [[ListenerFilter::Refuse(_)]]), "{kept:?}"),
         }
     }
 }
@@ -257,6 +285,10 @@ fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
     let headers =
         |value: Value| json!({ "type": "RequestHeaderModifier", "requestHeaderModifier": value });
     let exact = json!([{ "path": { "type": "Exact", "value": "/a" } }]);
+    let auth = |mut value: Value| {
+        value["backendRef"] = json!({ "name": "auth", "port": 80 });
+        json!({ "filters": [{ "type": "ExternalAuth", "externalAuth": value }] })
+    };
     let cases = [
         (
             json!({ "filters": [redirect, rewrite(json!({}))] }),
@@ -283,7 +315,56 @@ fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
         (
             json!({ "filters": [{ "type": "ExternalAuth" }] }),
             "UnsupportedValue",
-            "type `ExternalAuth`",
+            "externalAuth is not set",
+        ),
+        (auth(json!({ "protocol": "HTTP" })), "UnsupportedValue", "externalAuth.http is not set"),
+        (
+            auth(json!({ "protocol": "GRPC", "http": {} })),
+            "UnsupportedValue",
+            "externalAuth.grpc is not set",
+        ),
+        (auth(json!({ "protocol": "SPOE" })), "UnsupportedValue", "protocol `SPOE`"),
+        // EA-2: an API server would have let none of them through.
+        (
+            auth(json!({ "protocol": "HTTP", "http": { "path": "/a?b" } })),
+            "UnsupportedValue",
+            "no path that a request can begin with",
+        ),
+        (
+            auth(json!({ "protocol": "HTTP", "http": { "path": "/%zz" } })),
+            "UnsupportedValue",
+            "no path that a request can begin with",
+        ),
+        (
+            auth(json!({ "protocol": "HTTP", "http": { "path": "/a\r\nx: y" } })),
+            "UnsupportedValue",
+            "no path that a request can begin with",
+        ),
+        (
+            auth(json!({ "protocol": "HTTP", "http": { "allowedHeaders": ["a b"] } })),
+            "UnsupportedValue",
+            "externalAuth.http.allowedHeaders: `a b` is no header name",
+        ),
+        (
+            auth(json!({ "protocol": "GRPC", "grpc": { "allowedHeaders": ["Connection"] } })),
+            "UnsupportedValue",
+            "externalAuth.grpc.allowedHeaders: header `connection`",
+        ),
+        (
+            auth(json!({ "protocol": "HTTP", "http": { "allowedResponseHeaders": ["Host"] } })),
+            "UnsupportedValue",
+            "externalAuth.http.allowedResponseHeaders: header `host`",
+        ),
+        (
+            auth(json!({ "protocol": "HTTP",
+                "http": { "allowedResponseHeaders": ["X-Forwarded-For"] } })),
+            "UnsupportedValue",
+            "header `x-forwarded-for` is the proxy's own",
+        ),
+        (
+            auth(json!({ "protocol": "HTTP", "http": {}, "forwardBody": { "maxSize": -1 } })),
+            "UnsupportedValue",
+            "maxSize -1 is negative",
         ),
         (
             json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": { "scheme": "ftp" } }] }),

@@ -177,6 +177,7 @@ mod tests {
             port: 8443,
             protocol,
             hostname: listener_host.map(Hostname::parse),
+            filters: Vec::new(),
         };
         let shown = ListenerView {
             listener_set: None,

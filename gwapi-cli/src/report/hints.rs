@@ -238,14 +238,14 @@ fn namespace_of<'r>(parent: &'r ParentReference, route: Route<'r>) -> &'r str {
 }
 
 /// Services that routes send something to and that have no endpoint: requests are answered 503 (HB-4),
-/// and copies of them are not sent (HF-7); connections are closed, and datagrams dropped (TS-4, L4-4).
+/// and copies of them are not sent (HF-7); nobody consents to any (EA-1); connections are closed, and datagrams dropped (TS-4, L4-4).
 pub(super) fn services_without_endpoints(
     source: &TranslatedFolder<CommandLine>,
     all: &mut Vec<Issue>,
 ) {
     const DROPS: &str = "drops its datagrams";
     let mut empty: BTreeMap<_, BTreeSet<ObjectId>> = BTreeMap::new();
-    for config in source.translation().config.values() {
+    for (gateway, config) in &source.translation().config {
         let bare = backends_without_endpoints(config);
         // This is asked after every edit: as long as all is well, no rule is looked at.
         if bare.is_empty() {
@@ -255,9 +255,19 @@ pub(super) fn services_without_endpoints(
             let served = rule.targets().filter(|(_, weight)| *weight > 0);
             let served = served.map(|(key, _)| (key, "answers 503"));
             let copied = rule.mirrors().map(|key| (key, "sends no copies there"));
-            for (key, effect) in served.chain(copied).filter(|(key, _)| bare.contains(*key)) {
+            let asked =
+                rule.authorizers().map(|key| (key, "asks it for authorization, and answers 503"));
+            let named = served.chain(copied).chain(asked);
+            for (key, effect) in named.filter(|(key, _)| bare.contains(*key)) {
                 let routes = empty.entry((key.service_port(), effect)).or_default();
                 routes.insert(rule.route.object_id(rule.route_kind.kind()));
+            }
+        }
+        for listener in config.listeners() {
+            for key in listener.authorizers().filter(|key| bare.contains(*key)) {
+                let effect = "asks it for authorization, and answers 503";
+                let routes = empty.entry((key.service_port(), effect)).or_default();
+                routes.insert(gateway.object_id(Kind::Gateway));
             }
         }
         for rule in config.stream_rules() {

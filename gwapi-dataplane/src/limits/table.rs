@@ -168,6 +168,12 @@ rows! {
         "a request body that is kept for retries of its rule", "not retried";
     max_mirror_behind_bytes: Bytes, 0, GIB,
         "how far a mirror's copy of a request body may be behind", "the copy is given up and counted";
+    auth_timeout: Time, 1, LONG,
+        "the whole answer of an authorization service, connecting included", "504";
+    max_auth_body_bytes: Bytes, 0, GIB,
+        "a request body that an authorization service is shown, whatever `maxSize` says", "413";
+    max_auth_answer_bytes: Bytes, KIB, GIB,
+        "the body of an authorization service's answer", "502";
     max_tunnel_age: Time, 1, LONG,
         "a tunnel, such as that of a WebSocket", "closed";
     max_connections_per_endpoint_per_core: Count, 1, 100 * MILLION,

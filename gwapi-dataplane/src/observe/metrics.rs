@@ -46,6 +46,8 @@ const UPSTREAM_TLS_FAILURES: Name =
     Name("upstream_tls_failures", "Connections to endpoints on which TLS failed, by reason");
 const MIRROR_FAILURES: Name =
     Name("mirror_failures", "Copies of requests that a mirror did not answer, by reason");
+const AUTHORIZATIONS: Name =
+    Name("authorizations", "Questions to authorization services, by what came of them");
 const REFUSED_RETRIES: Name =
     Name("refused_retries", "Retries that a rule wanted and that were not made, by reason");
 const REJECTED_CONNECTIONS: Name = Name(
@@ -91,6 +93,7 @@ pub(super) struct Snapshot {
     pub(super) rejections: BTreeMap<RejectionLabels, u64>,
     pub(super) upstream_tls: BTreeMap<BackendLabels, u64>,
     pub(super) mirrors: BTreeMap<BackendLabels, u64>,
+    pub(super) authorizations: BTreeMap<BackendLabels, u64>,
     pub(super) refused_retries: BTreeMap<BackendLabels, u64>,
     pub(super) rejected_connections: BTreeMap<FailureLabels, u64>,
     pub(super) udp_sessions: BTreeMap<ConnectionLabels, (u64, u64)>,
@@ -132,6 +135,9 @@ impl Snapshot {
         }
         for (labels, count) in shard.mirrors.list() {
             *self.mirrors.entry(labels).or_default() += count.value();
+        }
+        for (labels, count) in shard.authorizations.list() {
+            *self.authorizations.entry(labels).or_default() += count.value();
         }
         for (labels, count) in shard.refused_retries.list() {
             *self.refused_retries.entry(labels).or_default() += count.value();
@@ -250,15 +256,16 @@ impl Snapshot {
             names.push(("reason", labels.reason.to_owned()));
             counter(&mut failures, &names, *count)?;
         }
-        for (name, series) in [
-            (UPSTREAM_TLS_FAILURES, &self.upstream_tls),
-            (MIRROR_FAILURES, &self.mirrors),
-            (REFUSED_RETRIES, &self.refused_retries),
+        for (name, label, series) in [
+            (UPSTREAM_TLS_FAILURES, "reason", &self.upstream_tls),
+            (MIRROR_FAILURES, "reason", &self.mirrors),
+            (AUTHORIZATIONS, "outcome", &self.authorizations),
+            (REFUSED_RETRIES, "reason", &self.refused_retries),
         ] {
             let mut failures = page.metric(name, None, MetricType::Counter)?;
             for (labels, count) in series {
                 let backend = labels.backend.as_ref().map(ToString::to_string).unwrap_or_default();
-                let labels = vec![("backend", backend), ("reason", labels.reason.to_owned())];
+                let labels = vec![("backend", backend), (label, labels.reason.to_owned())];
                 counter(&mut failures, &labels, *count)?;
             }
         }

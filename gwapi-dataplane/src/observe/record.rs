@@ -122,6 +122,8 @@ pub(crate) struct RequestRecord<'a> {
     pub(crate) bytes_received: u64,
     /// Bytes of the response's body.
     pub(crate) bytes_sent: u64,
+    /// `allowed`, `denied` or `failed`, where an authorization service was asked.
+    pub(crate) authorization: Option<&'static str>,
     /// How it ended.
     pub(crate) ended: Ended,
 }

@@ -184,6 +184,7 @@ impl Telemetry {
             rejections: BTreeMap::new(),
             upstream_tls: BTreeMap::new(),
             mirrors: BTreeMap::new(),
+            authorizations: BTreeMap::new(),
             refused_retries: BTreeMap::new(),
             rejected_connections: BTreeMap::new(),
             udp_sessions: BTreeMap::new(),

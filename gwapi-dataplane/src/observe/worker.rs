@@ -78,6 +78,7 @@ pub(super) struct Shard {
     pub(super) rejections: SharedSeries<RejectionLabels, Count>,
     pub(super) upstream_tls: SharedSeries<BackendLabels, Count>,
     pub(super) mirrors: SharedSeries<BackendLabels, Count>,
+    pub(super) authorizations: SharedSeries<BackendLabels, Count>,
     pub(super) refused_retries: SharedSeries<BackendLabels, Count>,
     pub(super) rejected_connections: SharedSeries<FailureLabels, Count>,
     pub(super) udp_sessions: SharedSeries<ConnectionLabels, ConnectionSeries>,
@@ -186,6 +187,7 @@ pub(crate) struct WorkerTelemetry {
     rejections: RefCell<Index<RejectionLabels, Count>>,
     upstream_tls: RefCell<Index<BackendLabels, Count>>,
     mirrors: RefCell<Index<BackendLabels, Count>>,
+    authorizations: RefCell<Index<BackendLabels, Count>>,
     refused_retries: RefCell<Index<BackendLabels, Count>>,
     rejected_connections: RefCell<Index<FailureLabels, Count>>,
     udp_sessions: RefCell<Index<ConnectionLabels, ConnectionSeries>>,
@@ -204,6 +206,7 @@ impl WorkerTelemetry {
             rejections: RefCell::default(),
             upstream_tls: RefCell::default(),
             mirrors: RefCell::default(),
+            authorizations: RefCell::default(),
             refused_retries: RefCell::default(),
             rejected_connections: RefCell::default(),
             udp_sessions: RefCell::default(),
@@ -302,18 +305,24 @@ impl WorkerTelemetry {
     /// Counts a connection to an endpoint of a backend on which TLS failed. The reason is one of a fixed
     /// few words.
     pub(crate) fn upstream_tls_failed(&self, backend: &BackendKey, reason: &'static str) {
-        count_of_backend(&self.upstream_tls, &self.shard.upstream_tls, backend, reason);
+        count_of_backend(&self.upstream_tls, &self.shard.upstream_tls, Some(backend), reason);
     }
 
     /// Counts a copy of a request that a mirror did not answer. The reason is one of a fixed few words.
     pub(crate) fn mirror_failed(&self, backend: &BackendKey, reason: &'static str) {
-        count_of_backend(&self.mirrors, &self.shard.mirrors, backend, reason);
+        count_of_backend(&self.mirrors, &self.shard.mirrors, Some(backend), reason);
+    }
+
+    /// Counts a question to an authorization service, which is absent where the reference to it leads
+    /// nowhere. The outcome is one of a fixed few words.
+    pub(crate) fn authorization(&self, backend: Option<&BackendKey>, outcome: &'static str) {
+        count_of_backend(&self.authorizations, &self.shard.authorizations, backend, outcome);
     }
 
     /// Counts a retry that a rule wanted and that the budget of its backend did not let it make.
     pub(crate) fn retry_refused(&self, backend: &BackendKey) {
         let shared = &self.shard.refused_retries;
-        count_of_backend(&self.refused_retries, shared, backend, "budget");
+        count_of_backend(&self.refused_retries, shared, Some(backend), "budget");
     }
 
     /// Counts a connection that ended because of what its client sent, or did not send or read in
@@ -394,11 +403,10 @@ fn count_one(
 fn count_of_backend(
     index: &RefCell<Index<BackendLabels, Count>>,
     shared: &SharedSeries<BackendLabels, Count>,
-    backend: &BackendKey,
+    mut backend: Option<&BackendKey>,
     reason: &'static str,
 ) {
     let mut index = index.borrow_mut();
-    let mut backend = Some(backend);
     loop {
         let hash = index.hasher.hash_one((backend, reason));
         let same =
@@ -449,6 +457,7 @@ mod tests {
             upstream_duration: None,
             bytes_received: 0,
             bytes_sent: 0,
+            authorization: None,
             ended: Ended::Complete,
         };
         worker.request(&record, known);

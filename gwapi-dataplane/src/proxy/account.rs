@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
+use super::authorize::{Added, Outcome};
 use super::body::{BodyFault, BodyProgress};
 use super::congestion::Outlet;
 use super::connection::Connection;
@@ -35,6 +36,10 @@ pub(super) struct RequestAccount {
     pub(super) rule: Option<Rc<CoreRule>>,
     /// What its answer, whoever gives it, says to other origins.
     pub(super) cors: Option<Grant>,
+    /// What came of asking authorization services; the last one counts.
+    pub(super) authorization: Option<Outcome>,
+    /// What they want of its answer.
+    pub(super) added: Added,
     pub(super) backend: Option<Rc<CoreBackend>>,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) body: Option<Rc<BodyProgress>>,
@@ -62,6 +67,8 @@ impl RequestAccount {
             listener: None,
             rule: None,
             cors: None,
+            authorization: None,
+            added: Added::default(),
             backend: None,
             endpoint: None,
             body: None,
@@ -116,6 +123,15 @@ impl RequestAccount {
     /// Whether the client may send more than anybody reads.
     pub(super) fn unread(&self) -> &Unread {
         &self.connection.unread
+    }
+
+    /// Changes an answer that no endpoint gave: what it says to other origins, and what authorization
+    /// services want of it.
+    pub(super) fn change_response(&self, headers: &mut HeaderMap) {
+        if let Some(cors) = &self.cors {
+            cors.change_response(headers);
+        }
+        self.added.apply(headers);
     }
 
     /// Whether it is a call whose answers are those of gRPC.
@@ -179,6 +195,7 @@ impl Drop for RequestAccount {
             upstream_duration: self.upstream,
             bytes_received: self.received + self.body.as_ref().map_or(0, |body| body.received()),
             bytes_sent: self.sent,
+            authorization: self.authorization.map(Outcome::in_short),
             ended: self.ended,
         };
         let known = self.rule.as_ref().map(|rule| &rule.series);

@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::Instant;
@@ -133,6 +136,53 @@ enum Source {
     /// The client, and what was read of it before.
     Kept(Reader),
     Copy(BodyCopy),
+    Whole(Whole),
+}
+
+/// A body that is here as a whole; it may be read as often as anybody likes.
+struct Whole {
+    bytes: Bytes,
+    trailers: Option<HeaderMap>,
+    /// What was not read yet.
+    left: Option<Bytes>,
+    trailers_left: bool,
+}
+
+impl Whole {
+    fn new(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        let left = (!bytes.is_empty()).then(|| bytes.clone());
+        Self { trailers_left: trailers.is_some(), bytes, trailers, left }
+    }
+
+    fn again(&self) -> Self {
+        Self::new(self.bytes.clone(), self.trailers.clone())
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        if let Some(bytes) = self.left.take() {
+            return Some(Frame::data(bytes));
+        }
+        let is_left = std::mem::take(&mut self.trailers_left);
+        self.trailers.clone().filter(|_| is_left).map(Frame::trailers)
+    }
+
+    fn is_end(&self) -> bool {
+        self.left.is_none() && !self.trailers_left
+    }
+
+    fn left(&self) -> u64 {
+        self.left.as_ref().map_or(0, |left| left.len() as u64)
+    }
+}
+
+/// What came of reading a body before it is sent on.
+pub(super) enum Gathered {
+    /// All of it.
+    Whole(Bytes),
+    /// It is longer than it may be.
+    TooLong,
+    /// The client broke off.
+    Broken(BodyFault),
 }
 
 /// A body that is on its way from the client.
@@ -163,6 +213,38 @@ impl RequestBody {
         Self { progress: BodyProgress::begin(now, source.is_none()), source }
     }
 
+    /// One that is known from the beginning.
+    pub(super) fn whole(bytes: Bytes, now: Instant) -> Self {
+        let progress = BodyProgress::begin(now, true);
+        let source = (!bytes.is_empty()).then(|| Source::Whole(Whole::new(bytes, None)));
+        Self { source, progress }
+    }
+
+    /// Reads all of it, where it has no more than so many bytes, before anything is done with it; from
+    /// then on it is here as a whole.
+    pub(super) async fn gather(&mut self, most: usize) -> Gathered {
+        let is_short = |length: u64| usize::try_from(length).is_ok_and(|length| length <= most);
+        if !is_short(self.size_hint().lower()) {
+            return Gathered::TooLong;
+        }
+        if let Some(Source::Whole(whole)) = &self.source {
+            return Gathered::Whole(whole.bytes.clone());
+        }
+        let (mut bytes, mut trailers) = (BytesMut::new(), None);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) if bytes.len() + data.len() > most => return Gathered::TooLong,
+                Ok(Ok(data)) => bytes.extend_from_slice(&data),
+                Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+                Err(BodyError(fault)) => return Gathered::Broken(fault),
+            }
+        }
+        let bytes = bytes.freeze();
+        let whole = Whole::new(bytes.clone(), trailers);
+        self.source = (!whole.is_end()).then_some(Source::Whole(whole));
+        Gathered::Whole(bytes)
+    }
+
     /// Keeps what is read of it, up to so many bytes, for it to be sent once more.
     pub(super) fn keep(&mut self, most: usize) {
         self.source = self.source.take().map(|source| match source {
@@ -178,6 +260,7 @@ impl RequestBody {
         }
         let source = match &self.source {
             Some(Source::Kept(reader)) => Some(Source::Kept(reader.again()?)),
+            Some(Source::Whole(whole)) => Some(Source::Whole(whole.again())),
             _ if self.is_end_stream() => None,
             _ => return None,
         };
@@ -199,6 +282,7 @@ impl RequestBody {
                 let length = arriving.left();
                 Some(Source::Copy(arriving.copies.add(length, limits.max_mirror_behind_bytes)))
             }
+            Some(Source::Whole(whole)) => Some(Source::Whole(whole.again())),
             Some(Source::Kept(_) | Source::Copy(_)) | None => None,
         };
         Self { progress: BodyProgress::begin(now, source.is_none()), source }
@@ -300,6 +384,7 @@ impl Body for RequestBody {
                 }
             }
             Some(Source::Copy(copy)) => std::task::ready!(poll_copy(copy, cx, &this.progress)),
+            Some(Source::Whole(whole)) => return Poll::Ready(whole.next().map(Ok)),
         };
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|fault| {
@@ -316,6 +401,7 @@ impl Body for RequestBody {
             Some(Source::Client(arriving)) => arriving.incoming.is_end_stream(),
             Some(Source::Kept(reader)) => reader.is_end_stream(),
             Some(Source::Copy(copy)) => copy.is_end_stream(),
+            Some(Source::Whole(whole)) => whole.is_end(),
         }
     }
 
@@ -325,6 +411,7 @@ impl Body for RequestBody {
             Some(Source::Client(arriving)) => return arriving.incoming.size_hint(),
             Some(Source::Kept(reader)) => reader.left(),
             Some(Source::Copy(copy)) => copy.left(),
+            Some(Source::Whole(whole)) => Some(whole.left()),
         };
         left.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
@@ -369,6 +456,10 @@ impl ProxyBody {
 
     pub(super) fn text(text: String) -> Self {
         Self::local(Content::Text(text.into()))
+    }
+
+    pub(super) fn bytes(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::empty() } else { Self::local(Content::Text(bytes)) }
     }
 
     fn local(content: Content) -> Self {

@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gwapi_translate::ir::{
-    BackendKey, BackendProtocol, Endpoints, GatewayId, HttpRule, Listener, ListenerKey, RuleKey,
-    StreamRule, WeightedBackend,
+    BackendKey, BackendProtocol, Endpoints, GatewayId, HttpRule, Listener, ListenerFilter,
+    ListenerKey, RuleKey, StreamRule, WeightedBackend,
 };
 use gwapi_translate::weighted::WeightedChoice;
 
+use super::authorize::Authorizer;
 use super::filters::Filters;
 use super::snapshot::{BackendEntry, ConfigMap};
 use super::upstream::{Endpoint, Place, Pool, RetryBudget};
@@ -48,6 +49,8 @@ pub(super) struct CoreState {
 pub(super) struct CoreListener {
     pub(super) gateway: GatewayId,
     pub(super) key: ListenerKey,
+    /// What runs before routes are matched; none of a service that cannot be asked at all.
+    pub(super) filters: Vec<Option<Authorizer>>,
     _object: Arc<Listener>,
 }
 
@@ -171,6 +174,13 @@ impl CoreBackend {
     }
 }
 
+fn authorizer(filter: &ListenerFilter) -> Option<Authorizer> {
+    match filter {
+        ListenerFilter::ExternalAuth(filter) => Some(Authorizer::new(filter)),
+        ListenerFilter::Refuse(_) => None,
+    }
+}
+
 fn places(endpoints: &Endpoints) -> impl Iterator<Item = Place> {
     let addresses = endpoints.addresses.iter().map(|address| Place::Address(*address));
     let name = |(name, port): &(String, u16)| Place::Name(name.as_str().into(), *port);
@@ -188,6 +198,7 @@ impl CoreState {
             Rc::new(CoreListener {
                 gateway: gateway.clone(),
                 key: listener.key.clone(),
+                filters: listener.filters.iter().map(authorizer).collect(),
                 _object: Arc::clone(listener),
             })
         });

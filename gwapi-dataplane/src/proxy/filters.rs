@@ -9,14 +9,17 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::authorize::Authorizer;
 use super::cors::Cors;
 use super::mirror::Mirror;
 
 /// The filters of a rule, or of one of its backends.
 ///
-/// The kinds do not touch each other: headers, a redirect that ends the chain, host and path. So
+/// Most kinds do not touch each other: headers, a redirect that ends the chain, host and path. So
 /// within a kind they run in their order, and between kinds there is none to keep. Of responses CORS
-/// comes first: who changes its headers on purpose has the last word.
+/// comes first: who changes its headers on purpose has the last word. External authorization reads
+/// headers and writes them, and so it has its place among their changes, and before the redirect or after
+/// it; of host and path it is told what the client asked for, wherever a rewrite stands.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     pub(super) request_headers: Vec<CompiledChanges>,
@@ -25,6 +28,16 @@ pub(super) struct Filters {
     pub(super) rewrite: Option<UrlRewrite>,
     pub(super) cors: Option<Rc<Cors>>,
     pub(super) mirrors: Vec<Mirror>,
+    /// Services to ask, among the changes of request headers.
+    pub(super) auth: Vec<Guard>,
+}
+
+/// A service to ask before the request goes on (HF-9).
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) authorizer: Authorizer,
+    /// How many of the changes of request headers come before it.
+    pub(super) after: usize,
 }
 
 impl Filters {
@@ -45,6 +58,12 @@ impl Filters {
                 HttpFilter::UrlRewrite(rewrite) => compiled.rewrite = Some(rewrite.clone()),
                 HttpFilter::Cors(cors) => compiled.cors = Some(Rc::new(Cors::new(cors))),
                 HttpFilter::Mirror(mirror) => compiled.mirrors.push(Mirror::new(mirror)),
+                // What a redirect has answered is over.
+                HttpFilter::ExternalAuth(_) if compiled.redirect.is_some() => {}
+                HttpFilter::ExternalAuth(filter) => compiled.auth.push(Guard {
+                    authorizer: Authorizer::new(filter),
+                    after: compiled.request_headers.len(),
+                }),
             }
         }
         compiled

@@ -20,6 +20,8 @@ pub(super) struct Fields<'a> {
     pub(super) head: Parts,
     pub(super) present: Present,
     pub(super) way: &'a Forward,
+    /// Whether the fields are those that filters made already, with what the proxy says of the client.
+    pub(super) settled: bool,
 }
 
 /// Who a request comes from, as the proxy answers for it.
@@ -35,7 +37,15 @@ impl Fields<'_> {
         let mut head = self.head.clone();
         head.headers.remove(EXPECT);
         let present = self.present.without(Present::EXPECT);
-        Fields { head, present, way }
+        Fields { head, present, way, settled: self.settled }
+    }
+
+    /// The head of a copy whose fields are others.
+    pub(super) fn copy_with<'b>(&self, headers: &HeaderMap, way: &'b Forward) -> Fields<'b> {
+        let mut copy = self.copy(way);
+        copy.head.headers = headers.clone();
+        copy.head.headers.remove(EXPECT);
+        copy
     }
 
     /// For an endpoint that speaks HTTP/1.1: in origin-form.
@@ -49,7 +59,8 @@ impl Fields<'_> {
         let mut head = HeadWriter::new(&self.head.method, &self.way.target);
         // Where no filter may change what the proxy says of the client, it need not be in the map.
         let wire = vouched.connection.client.wire(vouched.client);
-        let written = match wire.filter(|_| self.changes().next().is_none()) {
+        let plain = !self.settled && self.changes().next().is_none();
+        let written = match wire.filter(|_| plain) {
             Some(wire) => {
                 head.field(HOST.as_str(), self.host().as_bytes());
                 head.raw(wire);
@@ -127,6 +138,10 @@ impl Fields<'_> {
     /// Sets what the proxy says of the client, then lets the filters change it (HF-1).
     fn vouch(&mut self, vouched: Vouched<'_>) {
         let host = self.host().clone();
+        if self.settled {
+            self.head.headers.insert(HOST, host);
+            return;
+        }
         let mut fields = std::mem::take(&mut self.head.headers);
         vouched.connection.client.set(&mut fields, &self.way.authority, vouched.client);
         fields.insert(HOST, host);

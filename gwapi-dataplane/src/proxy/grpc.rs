@@ -4,10 +4,11 @@
 //! head, which is called trailers-only: status 200, one frame of headers, no body. The access log and
 //! the metrics go on telling the status of HTTP that the answer stands for.
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Response, StatusCode, Version, request};
 
 use super::body::ProxyBody;
+use super::headers::remove_where;
 use super::reply::LocalReply;
 
 /// Status codes of gRPC.
@@ -15,9 +16,12 @@ use super::reply::LocalReply;
 enum Code {
     Unknown = 2,
     DeadlineExceeded = 4,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// Whether a request is a call: over HTTP/2, with the content type of gRPC or one of its subtypes.
@@ -36,12 +40,23 @@ pub(super) fn is_call(head: &request::Parts) -> bool {
 
 /// The answer to a call.
 pub(super) fn answer(local: LocalReply) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::empty());
-    let headers = response.headers_mut();
+    trailers_only(code(local), local.text(), HeaderMap::new())
+}
+
+/// The answer to a call that an authorization service denies: the fields of what it says are kept, its
+/// body is for others (HF-9).
+pub(super) fn denied(status: StatusCode, mut headers: HeaderMap) -> Response<ProxyBody> {
+    remove_where(&mut headers, |name| name.starts_with("content-") || name.starts_with("grpc-"));
+    trailers_only(of_status(status), "not authorized", headers)
+}
+
+fn trailers_only(code: Code, text: &'static str, mut headers: HeaderMap) -> Response<ProxyBody> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(code(local) as u16));
+    headers.insert("grpc-status", HeaderValue::from(code as u16));
     // All of these texts are of plain letters, so that nothing needs an escape.
-    headers.insert("grpc-message", HeaderValue::from_static(local.text()));
+    headers.insert("grpc-message", HeaderValue::from_static(text));
+    let mut response = Response::new(ProxyBody::empty());
+    *response.headers_mut() = headers;
     response
 }
 
@@ -49,15 +64,28 @@ pub(super) fn answer(local: LocalReply) -> Response<ProxyBody> {
 /// HTTP holds.
 fn code(local: LocalReply) -> Code {
     match local {
-        LocalReply::GatewayTimeout | LocalReply::RequestTimeout => Code::DeadlineExceeded,
+        LocalReply::GatewayTimeout
+        | LocalReply::AuthorizationTimeout
+        | LocalReply::RequestTimeout => Code::DeadlineExceeded,
+        LocalReply::ContentTooLarge => Code::ResourceExhausted,
         // GR-5: 500 of HTTP, and so unknown by the table.
         LocalReply::NoBackend(_) => Code::Unavailable,
-        _ => match local.status() {
-            StatusCode::BAD_REQUEST => Code::Internal,
-            StatusCode::NOT_FOUND => Code::Unimplemented, // GR-6
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-            _ => Code::Unknown,
-        },
+        _ => of_status(local.status()),
+    }
+}
+
+/// The table of the documentation.
+fn of_status(status: StatusCode) -> Code {
+    match status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented, // GR-6
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
     }
 }
 

@@ -13,6 +13,7 @@
 mod accept;
 mod account;
 mod apply;
+mod authorize;
 mod body;
 mod certificates;
 mod client_auth;

@@ -11,17 +11,33 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 use super::account::RequestAccount;
+use super::authorize::{Asked, Guards, ListenerGuards};
 use super::connection::Connection;
-use super::core_state::{CoreBackend, CoreRule};
+use super::core_state::{CoreBackend, CoreListener, CoreRule};
 use super::cors;
 use super::filters::{Filters, Redirected, location, rewrite_path};
 use super::present::Present;
 use super::reply::LocalReply;
 use super::request::{self, Target};
+use super::service::end_of_request;
 use super::snapshot::{Carried, GatewayState, Snapshot};
 use super::worker::Worker;
+
+/// What to do with a request, once everybody has consented who has to.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    /// Those who have to (HF-9).
+    pub(super) guards: Option<Box<Guards>>,
+}
+
+impl From<Plan> for Planned {
+    fn from(plan: Plan) -> Self {
+        Self { plan, guards: None }
+    }
+}
 
 /// What to do with a request.
 pub(super) enum Plan {
@@ -67,18 +83,35 @@ impl Forward {
     }
 }
 
-/// Decides where a request goes. What is found on the way is noted in the account.
+/// Why a request is not planned.
+pub(super) enum Unplanned {
+    /// It is answered so.
+    Answer(LocalReply),
+    /// Filters of its listener come first (LF-4).
+    Filtered(Box<ListenerGuards>),
+}
+
+impl From<LocalReply> for Unplanned {
+    fn from(local: LocalReply) -> Self {
+        Self::Answer(local)
+    }
+}
+
+/// Decides where a request goes. What is found on the way is noted in the account. Filters of the listener
+/// run once: where they did, they are `passed`, and the listener is the same as it was (LF-5), since neither
+/// the host nor the configuration is another one.
 pub(super) fn plan(
     connection: &Connection,
     snapshot: &Snapshot,
     head: &Parts,
     present: Present,
+    passed: bool,
     account: &mut RequestAccount,
-) -> Result<Plan, LocalReply> {
+) -> Result<Planned, Unplanned> {
     let core = &connection.worker.core;
     let target = Target::read(head, present, &connection.worker.limits)?;
     let Some(port) = snapshot.ports.get(&connection.socket) else {
-        return Err(LocalReply::NotFound("nothing is served here any more"));
+        return Err(LocalReply::NotFound("nothing is served here any more").into());
     };
     let is_of_this_kind = match port.carried {
         Carried::Http => connection.tls.is_none(),
@@ -89,11 +122,16 @@ pub(super) fn plan(
         // The connection came when the listener was of the other kind: what is meant for TLS must not
         // go in the clear.
         connection.leave();
-        return Err(LocalReply::Misdirected);
+        return Err(LocalReply::Misdirected.into());
     }
     let gateway = &*port.gateway;
     let listener = choose_listener(connection, gateway, &target)?;
-    account.listener = Some(core.listener(&gateway.id, listener));
+    let core_listener = core.listener(&gateway.id, listener);
+    account.listener = Some(Rc::clone(&core_listener));
+    if !passed && !core_listener.filters.is_empty() {
+        let guards = listener_guards(connection, gateway, core_listener, head, &target)?;
+        return Err(Unplanned::Filtered(guards));
+    }
     let request = RequestHead {
         host: &target.host,
         path: &target.path,
@@ -108,7 +146,7 @@ pub(super) fn plan(
         let rule = gateway.table.route(listener, &asked);
         let rule = rule.map(|matched| core.rule(&gateway.id, matched.rule));
         if let Some(answer) = rule.and_then(|rule| preflight(rule, head, account)) {
-            return Ok(answer);
+            return Ok(answer.into());
         }
     }
     // HR-6.
@@ -121,23 +159,25 @@ pub(super) fn plan(
     if asked_method.is_some()
         && let Some(answer) = preflight(Rc::clone(&rule), head, account)
     {
-        return Ok(answer);
+        return Ok(answer.into());
     }
     let grant = |filters: &Filters| filters.cors.as_ref().map(|cors| cors.grant(&head.headers));
     account.cors = grant(&rule.filters);
     let path_match = &matched.http_match().path;
     let url = Url { connection, target: &target, path_match };
+    let started = account.started().into();
+    let guards = |choice| guards(connection, gateway, (&rule, choice), head, &target, started);
 
-    if let Some(redirect) = url.redirect(&[&rule.filters], account)? {
-        return Ok(redirect);
+    if let Some(plan) = url.redirect(&[&rule.filters], account)? {
+        return Ok(Planned { plan, guards: guards(None)? });
     }
     let choice = rule.pick().ok_or(LocalReply::NoBackend("the route has no backend"))?;
     let filters = [&rule.filters, &rule.backend_filters[choice]];
     if let Some(own) = grant(filters[1]) {
         account.cors = Some(own);
     }
-    if let Some(redirect) = url.redirect(&filters, account)? {
-        return Ok(redirect);
+    if let Some(plan) = url.redirect(&filters, account)? {
+        return Ok(Planned { plan, guards: guards(Some(choice))? });
     }
     let backend = match &rule.rule.backends[choice].target {
         BackendTarget::Backend(key) => gateway.backends.get(key),
@@ -148,9 +188,10 @@ pub(super) fn plan(
     let backend = core.backend(&connection.worker.pool, backend);
     account.backend = Some(Rc::clone(&backend));
     if backend.endpoint_count() == 0 {
-        return Err(LocalReply::Unavailable("the backend has no endpoints")); // HB-4
+        return Err(LocalReply::Unavailable("the backend has no endpoints").into()); // HB-4
     }
-    Ok(Plan::Forward(Forward {
+    let guards = guards(Some(choice))?;
+    let plan = Plan::Forward(Forward {
         target: url.forwarded(head, filters)?,
         authority: authority(head, &target)?,
         host: rewritten_host(filters)?,
@@ -158,7 +199,59 @@ pub(super) fn plan(
         rule,
         choice: Some(choice),
         backend,
+    });
+    Ok(Planned { plan, guards })
+}
+
+/// The services that have to consent to a request of a rule, and to the backend that was chosen. Without
+/// any nothing is allocated.
+fn guards(
+    connection: &Connection,
+    gateway: &GatewayState,
+    (rule, choice): (&Rc<CoreRule>, Option<usize>),
+    head: &Parts,
+    target: &Target<'_>,
+    started: Instant,
+) -> Result<Option<Box<Guards>>, LocalReply> {
+    let of_backend = choice.map(|choice| &rule.backend_filters[choice]);
+    let filters = std::iter::once(&rule.filters).chain(of_backend);
+    let mut guards = filters.flat_map(|filters| &filters.auth).peekable();
+    if guards.peek().is_none() {
+        return Ok(None);
+    }
+    let Worker { core, pool, .. } = &*connection.worker;
+    let service = |key| Some(core.backend(pool, gateway.backends.get(key)?));
+    Ok(Some(Box::new(Guards {
+        rule: Rc::clone(rule),
+        choice,
+        services: guards.map(|guard| guard.authorizer.key().and_then(service)).collect(),
+        asked: Asked { authority: authority(head, target)?, target: canonical(head, target)? },
+        deadline: end_of_request(&rule.rule.timeouts, started),
+    })))
+}
+
+/// The services that have to consent to every request of a listener.
+#[cold]
+fn listener_guards(
+    connection: &Connection,
+    gateway: &GatewayState,
+    listener: Rc<CoreListener>,
+    head: &Parts,
+    target: &Target<'_>,
+) -> Result<Box<ListenerGuards>, LocalReply> {
+    let Worker { core, pool, .. } = &*connection.worker;
+    let service = |key| Some(core.backend(pool, gateway.backends.get(key)?));
+    let services = listener.filters.iter().map(|filter| service(filter.as_ref()?.key()?));
+    Ok(Box::new(ListenerGuards {
+        services: services.collect(),
+        asked: Asked { authority: authority(head, target)?, target: canonical(head, target)? },
+        listener,
     }))
+}
+
+/// Path and query as they were matched.
+fn canonical(head: &Parts, target: &Target<'_>) -> Result<PathAndQuery, LocalReply> {
+    path_and_query(head, target, Cow::Borrowed(&*target.path))
 }
 
 /// The answer to a preflight by the CORS of a rule; none where it has none, and a backend is asked. Which
@@ -243,17 +336,26 @@ impl Url<'_> {
             Some(rewrite) => Cow::Owned(rewrite_path(rewrite, self.path_match, &self.target.path)),
             None => Cow::Borrowed(&*self.target.path),
         };
-        // A target without a path, such as `http://a?q`, has one here: the slash is added.
-        let same = |it: &&PathAndQuery| it.as_str().starts_with('/') && it.path() == path;
-        if let Some(unchanged) = head.uri.path_and_query().filter(same) {
-            return Ok(unchanged.clone());
-        }
-        let text = match self.target.query {
-            Some(query) => format!("{path}?{query}"),
-            None => path.into_owned(),
-        };
-        PathAndQuery::try_from(text).map_err(|_| LocalReply::BadRequest("malformed path"))
+        path_and_query(head, self.target, path)
     }
+}
+
+/// A path with the query of the request.
+fn path_and_query(
+    head: &Parts,
+    target: &Target<'_>,
+    path: Cow<'_, str>,
+) -> Result<PathAndQuery, LocalReply> {
+    // A target without a path, such as `http://a?q`, has one here: the slash is added.
+    let same = |it: &&PathAndQuery| it.as_str().starts_with('/') && it.path() == path;
+    if let Some(unchanged) = head.uri.path_and_query().filter(same) {
+        return Ok(unchanged.clone());
+    }
+    let text = match target.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.into_owned(),
+    };
+    PathAndQuery::try_from(text).map_err(|_| LocalReply::BadRequest("malformed path"))
 }
 
 /// The mirrors whose turn it is and that have endpoints (HF-7). Without any of them nothing is

@@ -42,6 +42,10 @@ pub(super) enum LocalReply {
     Overloaded,
     /// A timeout of the rule or of the proxy passed (TO-2).
     GatewayTimeout,
+    /// An authorization service took too long (EA-1).
+    AuthorizationTimeout,
+    /// The body is longer than an authorization service may be shown (EA-4).
+    ContentTooLarge,
 }
 
 impl LocalReply {
@@ -59,7 +63,8 @@ impl LocalReply {
             Self::NoBackend(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
             Self::Unavailable(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::GatewayTimeout | Self::AuthorizationTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
 
@@ -79,6 +84,8 @@ impl LocalReply {
             Self::Options => "",
             Self::Overloaded => "overloaded, try again later",
             Self::GatewayTimeout => "the backend took too long to answer",
+            Self::AuthorizationTimeout => "the authorization service took too long to answer",
+            Self::ContentTooLarge => "the body is too long to be authorized",
         }
     }
 
@@ -87,7 +94,7 @@ impl LocalReply {
         match self {
             Self::BadRequest(_) | Self::RequestTimeout => Ended::ClientError,
             Self::BadGateway(_) => Ended::UpstreamError,
-            Self::GatewayTimeout => Ended::Timeout,
+            Self::GatewayTimeout | Self::AuthorizationTimeout => Ended::Timeout,
             Self::Unavailable(text) if text == CONNECT_FAILED => Ended::ConnectFailed,
             _ => Ended::Complete,
         }
@@ -119,12 +126,14 @@ impl LocalReply {
             Self::Misdirected => "misdirected",
             Self::TooManyHeaders => "too_many_headers",
             Self::Overloaded => "overloaded",
+            Self::ContentTooLarge => "content_too_large",
             Self::NotFound(_)
             | Self::Options
             | Self::NoBackend(_)
             | Self::BadGateway(_)
             | Self::Unavailable(_)
-            | Self::GatewayTimeout => return None,
+            | Self::GatewayTimeout
+            | Self::AuthorizationTimeout => return None,
         })
     }
 

@@ -1,10 +1,12 @@
 //! One request, from its head to the head of its response.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, UPGRADE};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::ext::ReasonPhrase;
@@ -12,16 +14,18 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::account::{RequestAccount, ResponseAccount};
+use super::authorize::{Denial, Guards, ListenerGuards, Settled};
 use super::body::{BodyFault, ProxyBody, RequestBody};
 use super::connection::Connection;
 use super::forward::{Fields, Vouched};
 use super::grpc;
 use super::headers;
 use super::mirror;
-use super::plan::{Forward, Plan, plan};
+use super::plan::{Forward, Plan, Planned, Unplanned, plan};
 use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
+use super::snapshot::Snapshot;
 use super::tunnel;
 use super::upstream::{
     Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, UpstreamBody, send, send_with_retries,
@@ -38,7 +42,12 @@ pub(super) async fn handle(
 ) -> Response<ProxyBody> {
     let version = request.version();
     let http1 = version != Version::HTTP_2;
-    let mut response = match begin(connection, request) {
+    let begun = match begin(connection, request) {
+        Ok(begun) => begun,
+        // In a box, like all that few requests need.
+        Err(guarded) => Box::pin(settle(*guarded, connection)).await,
+    };
+    let mut response = match begun {
         Begun::Answered(response) => response,
         Begun::Forwarded(exchange, message) => {
             let Exchange { way, attempt, .. } = &exchange;
@@ -70,12 +79,68 @@ pub(super) async fn handle(
     response
 }
 
-/// What was done with a request at once.
+/// What was done with a request before there is an endpoint to wait for.
 enum Begun {
     /// The proxy answers itself.
     Answered(Response<ProxyBody>),
     /// It goes to a backend, in this form.
     Forwarded(Exchange, Message),
+}
+
+/// A request that came, and what was found out about it.
+pub(super) struct Arrived {
+    pub(super) head: Parts,
+    pub(super) present: Present,
+    pub(super) body: RequestBody,
+    upgrade: Option<OnUpgrade>,
+    pub(super) account: Box<RequestAccount>,
+    /// Whether it came over HTTP/1.
+    http1: bool,
+}
+
+/// A request that authorization services have to consent to.
+enum Guarded {
+    /// Those of its listener, before routes are matched; of the configuration that it sees (LF-4).
+    Unrouted(Arrived, Box<ListenerGuards>, Arc<Snapshot>),
+    /// Those of its rule (HF-9).
+    Routed(Arrived, Plan, Box<Guards>),
+}
+
+/// Asks whoever has to consent, and does with the request what they say.
+async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
+    let (mut arrived, plan, guards) = match guarded {
+        Guarded::Routed(arrived, plan, guards) => (arrived, plan, guards),
+        Guarded::Unrouted(mut arrived, guards, snapshot) => {
+            if let Err(denial) = guards.settle(connection, &mut arrived).await {
+                return Begun::Answered(denied(denial, arrived));
+            }
+            let Arrived { head, present, account, .. } = &mut arrived;
+            match plan(connection, &snapshot, head, *present, true, account) {
+                Ok(Planned { plan, guards: Some(guards) }) => (arrived, plan, guards),
+                Ok(Planned { plan, guards: None }) => {
+                    return go_on(connection, arrived, plan, None);
+                }
+                Err(unplanned) => return Begun::Answered(unrouted(unplanned, arrived)),
+            }
+        }
+    };
+    let copied = matches!(&plan, Plan::Forward(way) if !way.mirrors.is_empty());
+    match guards.settle(connection, &mut arrived, copied).await {
+        Ok(settled) => go_on(connection, arrived, plan, Some(settled)),
+        Err(denial) => Begun::Answered(denied(denial, arrived)),
+    }
+}
+
+/// The answer to a request that goes nowhere once the filters of its listener are done with it.
+fn unrouted(unplanned: Unplanned, arrived: Arrived) -> Response<ProxyBody> {
+    let Arrived { account, http1, .. } = arrived;
+    let local = match unplanned {
+        Unplanned::Answer(local) => local,
+        // They have passed.
+        Unplanned::Filtered(_) => LocalReply::NoBackend("the listener has other filters"),
+    };
+    let unread = http1 && account.is_unread();
+    closing(answer(local, account, http1), unread)
 }
 
 /// A request on its way to a backend.
@@ -89,8 +154,12 @@ struct Exchange {
 }
 
 /// All that is done with a request before there is anything to wait for. The head is not needed any
-/// longer then, so the future of the request neither has room for it nor moves it about.
-fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
+/// longer then, so the future of the request neither has room for it nor moves it about. An error where
+/// somebody has to consent first.
+fn begin(
+    connection: &Rc<Connection>,
+    mut request: Request<Incoming>,
+) -> Result<Begun, Box<Guarded>> {
     let present = Present::of(request.headers());
     let upgrade = downstream_upgrade(&mut request, present);
     let (mut head, body) = request.into_parts();
@@ -104,30 +173,67 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
     let unread = http1 && !body.is_end_stream();
     let planned = if shared.overload.is_active() {
         connection.leave();
-        Err(LocalReply::Overloaded)
+        Err(LocalReply::Overloaded.into())
     } else {
-        settled.and_then(|()| {
-            plan(connection, &connection.worker.snapshot(), &head, present, &mut account)
+        settled.map_err(Unplanned::from).and_then(|()| {
+            let snapshot = connection.worker.snapshot();
+            plan(connection, &snapshot, &head, present, false, &mut account)
         })
     };
-    let way = match planned {
-        Ok(Plan::Forward(way)) => way,
-        Ok(Plan::Answer { status, headers }) => {
-            account.local(status, 0, Ended::Complete);
-            return Begun::Answered(closing(reply::without_body(status, headers), unread));
+    let Planned { plan, guards } = match planned {
+        Ok(planned) => planned,
+        Err(Unplanned::Answer(local)) => {
+            return Ok(Begun::Answered(closing(answer(local, account, http1), unread)));
         }
-        Err(local) => return Begun::Answered(closing(answer(local, account, http1), unread)),
+        Err(Unplanned::Filtered(guards)) => {
+            let Worker { limits, timers, .. } = &*connection.worker;
+            let body = RequestBody::new(body, limits, timers, account.started().into());
+            account.body = Some(Rc::clone(body.progress()));
+            let arrived = Arrived { head, present, body, upgrade, account, http1 };
+            let snapshot = Arc::clone(&connection.worker.snapshot());
+            return Err(Box::new(Guarded::Unrouted(arrived, guards, snapshot)));
+        }
+    };
+    let plan = match (plan, &guards) {
+        (Plan::Answer { status, headers }, None) => {
+            return Ok(Begun::Answered(planned_answer(status, headers, account, unread)));
+        }
+        (plan, _) => plan,
     };
     let Worker { limits, timers, .. } = &*connection.worker;
-    let protocol = way.backend.protocol();
-    let upgrade = upgrade.filter(|_| protocol == BackendProtocol::Http1);
-    let mut body = RequestBody::new(body, limits, timers, account.started().into());
+    let body = RequestBody::new(body, limits, timers, account.started().into());
     account.body = Some(Rc::clone(body.progress()));
+    let arrived = Arrived { head, present, body, upgrade, account, http1 };
+    match guards {
+        None => Ok(go_on(connection, arrived, plan, None)),
+        Some(guards) => Err(Box::new(Guarded::Routed(arrived, plan, guards))),
+    }
+}
+
+/// Does with a request what was planned. Where services consented, filters have changed its fields already.
+fn go_on(
+    connection: &Rc<Connection>,
+    arrived: Arrived,
+    plan: Plan,
+    settled: Option<Settled>,
+) -> Begun {
+    let Arrived { head, present, mut body, upgrade, account, http1 } = arrived;
+    let unread = http1 && account.is_unread();
+    let way = match plan {
+        Plan::Forward(way) => way,
+        Plan::Answer { status, headers } => {
+            return Begun::Answered(planned_answer(status, headers, account, unread));
+        }
+    };
+    let limits = &connection.worker.limits;
+    let upgrade = upgrade.filter(|_| way.backend.protocol() == BackendProtocol::Http1);
     let client = Vouched { connection, client: &account.client };
-    let fields = Fields { head, present, way: &way };
-    let attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
+    let fields = Fields { head, present, way: &way, settled: settled.is_some() };
+    let mut attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
+    attempt.begun = settled.is_some().then(Instant::now);
     if !way.mirrors.is_empty() && upgrade.is_none() {
-        send_copies(&fields, &mut body, client, attempt);
+        let for_copies = settled.as_ref().and_then(|settled| settled.for_copies.as_ref());
+        send_copies(&fields, for_copies, &mut body, client, attempt);
     }
     match message(fields, client, body, upgrade.is_some()) {
         Ok(message) => {
@@ -135,6 +241,42 @@ fn begin(connection: &Rc<Connection>, mut request: Request<Incoming>) -> Begun {
         }
         Err(local) => Begun::Answered(closing(answer(local, account, http1), unread)),
     }
+}
+
+/// A redirect, or the answer to a preflight.
+fn planned_answer(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    mut account: Box<RequestAccount>,
+    unread: bool,
+) -> Response<ProxyBody> {
+    account.added.apply(&mut headers);
+    account.local(status, 0, Ended::Complete);
+    closing(reply::without_body(status, headers), unread)
+}
+
+/// The answer to a request that somebody does not consent to.
+fn denied(denial: Denial, arrived: Arrived) -> Response<ProxyBody> {
+    let Arrived { mut account, http1, .. } = arrived;
+    let unread = http1 && account.is_unread();
+    let local = match denial {
+        Denial::Relayed(relayed) => {
+            let status = relayed.status;
+            let mut response = match account.is_grpc() {
+                true => grpc::denied(status, relayed.headers),
+                false => relayed.into_response(),
+            };
+            account.change_response(response.headers_mut());
+            let length = response.body().size_hint().exact().unwrap_or_default();
+            account.local(status, length, Ended::Complete);
+            return closing(response, unread);
+        }
+        Denial::Failed(failed) => failed.reply(),
+        Denial::TooLong => LocalReply::ContentTooLarge,
+        Denial::Client(fault) => local_reply(Failure::Client(fault)),
+        Denial::Deadline => LocalReply::GatewayTimeout,
+    };
+    closing(answer(local, account, http1), unread)
 }
 
 /// A request in the form that its backend reads.
@@ -156,12 +298,22 @@ fn message(
 
 /// Sends copies to the mirrors of the way (HF-7).
 #[cold]
-fn send_copies(fields: &Fields<'_>, body: &mut RequestBody, client: Vouched<'_>, attempt: Attempt) {
+fn send_copies(
+    fields: &Fields<'_>,
+    headers: Option<&HeaderMap>,
+    body: &mut RequestBody,
+    client: Vouched<'_>,
+    attempt: Attempt,
+) {
     for mirror in &fields.way.mirrors {
         let way = fields.way.copy_to(mirror);
+        let copied = match headers {
+            Some(headers) => fields.copy_with(headers, &way),
+            None => fields.copy(&way),
+        };
         let copy = body.copy(&client.connection.worker.limits, Instant::now());
         // What no backend could read is told where it matters: of the request itself.
-        if let Ok(message) = message(fields.copy(&way), client, copy, false) {
+        if let Ok(message) = message(copied, client, copy, false) {
             mirror::dispatch(way, message, attempt, &client.connection.worker);
         }
     }
@@ -212,9 +364,7 @@ fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> R
         account.rejected(reason);
     }
     let mut response = if account.is_grpc() { grpc::answer(local) } else { local.response(http1) };
-    if let Some(cors) = &account.cors {
-        cors.change_response(response.headers_mut());
-    }
+    account.change_response(response.headers_mut());
     let length = response.body().size_hint().exact().unwrap_or_default();
     account.local(local.status(), length, local.ended());
     response
@@ -271,15 +421,25 @@ impl Exchange {
 /// The limits in time of a request to a backend (TO-1 to TO-3): where the rule sets none, the
 /// proxy's limit on the head of the response holds.
 fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attempt {
-    let some = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
     let unset = timeouts.request.is_none() && timeouts.backend_request.is_none();
     Attempt {
-        deadline: some(timeouts.request).map(|timeout| started + timeout),
+        deadline: end_of_request(timeouts, started),
         each: some(timeouts.backend_request),
         head: unset.then_some(limits.response_head_timeout),
         begun: None,
         endpoints: MAX_ENDPOINTS,
     }
+}
+
+/// When the time of the whole request is over, where the rule sets one (TO-2): all that happens before,
+/// such as questions for authorization, is part of it.
+pub(super) fn end_of_request(timeouts: &HttpTimeouts, started: Instant) -> Option<Instant> {
+    some(timeouts.request).map(|timeout| started + timeout)
+}
+
+/// TO-1: zero is none.
+fn some(timeout: Option<Duration>) -> Option<Duration> {
+    timeout.filter(|timeout| !timeout.is_zero())
 }
 
 fn local_reply(failure: Failure) -> LocalReply {
@@ -340,6 +500,7 @@ fn downstream_response(
     if let Some(filters) = way.backend_filters() {
         filters.change_response(&mut fields);
     }
+    account.added.apply(&mut fields);
     let body = match (upgrade, incoming) {
         (Some(client), UpstreamBody::Http1(endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

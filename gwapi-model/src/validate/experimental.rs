@@ -1,9 +1,10 @@
-//! Fields of the experimental channel that the model keeps as they were written.
+//! Fields of the experimental channel.
 
 use serde_json::Value;
 
 use super::checker::{Checker, Member};
-use crate::{ListenerFilters, Protocol};
+use super::{external_auth, reference};
+use crate::{ListenerFilterType, ListenerFilters, Protocol};
 
 /// Scopes of default Gateways (RT-16).
 pub(super) const DEFAULT_SCOPES: &[&str] = &["All", "None"];
@@ -19,30 +20,19 @@ pub(super) fn listener_filters(
         check.report(format!("protocol {protocol} takes no filters: expected HTTP or HTTPS"));
     }
     check.list("requests", &filters.requests, 0..=16, |check, filter| {
-        typed_union(
-            check,
-            filter,
-            "type",
-            None,
-            &[("ExternalAuth", "externalAuth"), ("ExtensionRef", "extensionRef")],
+        let of_type = filter.filter_type.as_str();
+        check.one_of("type", of_type, ListenerFilterType::KNOWN);
+        let member = |of_type, field, is_set| Member { of_type, field, is_set };
+        check.union(
+            of_type,
+            &[
+                member("ExternalAuth", "externalAuth", filter.external_auth.is_some()),
+                member("ExtensionRef", "extensionRef", filter.extension_ref.is_some()),
+            ],
         );
-        if let Some(external_auth_filter) = filter.get("externalAuth") {
-            check.field("externalAuth", |check| external_auth(check, external_auth_filter));
-        }
+        check.optional("externalAuth", filter.external_auth.as_deref(), external_auth::filter);
+        check.optional("extensionRef", filter.extension_ref.as_ref(), reference::local);
     });
-}
-
-/// ExternalAuth: the settings are those of the protocol (EA-2, EA-3).
-pub(super) fn external_auth(check: &mut Checker, filter: &Value) {
-    typed_union(check, filter, "protocol", None, &[("HTTP", "http"), ("GRPC", "grpc")]);
-    if filter.get("backendRef").is_none() {
-        check.report("`backendRef` is missing: it names the authorization service");
-    }
-    if let Some(size) = filter.pointer("/forwardBody/maxSize").and_then(Value::as_i64) {
-        check.field("forwardBody", |check| {
-            check.number("maxSize", Some(size), 0..=i64::from(i32::MAX)); // EA-4
-        });
-    }
 }
 
 /// Session persistence of a rule (SP-1, SP-2).

@@ -2,7 +2,7 @@
 
 use super::checker::{Checker, Member, quote};
 use super::syntax::{CORS_ORIGIN, HEADER_NAME, HEADER_VALUE, PRECISE_HOSTNAME, any};
-use super::{experimental, reference};
+use super::{external_auth, reference};
 use crate::{
     GrpcRouteRule, HttpCorsFilter, HttpHeader, HttpHeaderFilter, HttpMethod, HttpPathModifier,
     HttpRequestMirrorFilter, HttpRequestRedirectFilter, HttpRouteFilter, HttpRouteFilterType,
@@ -105,7 +105,7 @@ fn filter(check: &mut Checker, filter: &HttpRouteFilter, known: Filters) {
         self::rewrite(check, rewrite, replacement);
     });
     check.optional("cors", filter.cors.as_ref(), cors);
-    check.optional("externalAuth", filter.external_auth.as_ref(), experimental::external_auth);
+    check.optional("externalAuth", filter.external_auth.as_deref(), external_auth::filter);
     check.optional("extensionRef", filter.extension_ref.as_ref(), reference::local);
 }
 

@@ -34,6 +34,7 @@ mod backend_traffic_policy;
 mod checker;
 mod core;
 mod experimental;
+mod external_auth;
 mod filter;
 mod gateway;
 mod gateway_parameters;

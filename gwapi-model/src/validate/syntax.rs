@@ -227,6 +227,14 @@ pub(super) const GRPC_METHOD: Grammar = Grammar::new(
 pub(super) const QUERY_PARAM_VALUE: Grammar =
     Grammar::new("a parameter value", "some text", 1024, |text| !text.is_empty());
 
+/// What is put before a path (EA-2): the characters of a path, escapes among them.
+pub(super) const AUTH_PATH: Grammar = Grammar::new(
+    "a path",
+    "the characters of a path, others escaped as in %20",
+    1024,
+    is_escaped_path,
+);
+
 /// Value that a header is given (HF-1). The CRD of the standard channel lets control characters
 /// through; the experimental one does not, and no header can carry them.
 pub(super) const HEADER_VALUE: Grammar =
@@ -309,6 +317,20 @@ pub(super) const IPV6: Grammar =
 /// Any text up to a length.
 pub(super) const fn any(what: &'static str, limit: usize) -> Grammar {
     Grammar::new(what, "text", limit, |_| true)
+}
+
+/// Letters, digits, `/`, what RFC 3986 lets stand in a path besides, and escapes.
+fn is_escaped_path(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(&byte);
+    let mut pieces = text.split('%');
+    let first = pieces.next().unwrap_or_default();
+    let is_escape = |piece: &str| {
+        let digits = piece.as_bytes().get(..2);
+        digits.is_some_and(|it| it.iter().all(u8::is_ascii_hexdigit))
+    };
+    !text.is_empty()
+        && first.bytes().all(plain)
+        && pieces.all(|piece| is_escape(piece) && piece.bytes().skip(2).all(plain))
 }
 
 fn is_ip(text: &str) -> bool {

@@ -40,6 +40,10 @@ fn every_filter() -> Value {
             "protocol": "GRPC", "grpc": {}, "backendRef": {"name": "auth", "port": 9000},
             "forwardBody": {"maxSize": 0},
         }},
+        {"type": "ExternalAuth", "externalAuth": {
+            "protocol": "HTTP", "backendRef": {"name": "auth", "port": 80},
+            "http": {"path": "/a%20b/", "allowedHeaders": ["Cookie"]},
+        }},
     ])
 }
 
@@ -63,7 +67,9 @@ fn every_type_of_filter_has_its_own_member_and_no_other() {
         );
         let content = match member {
             "requestMirror" => json!({"backendRef": {"name": "m", "port": 80}}),
-            "externalAuth" => json!({"protocol": "HTTP", "http": {}, "backendRef": {}}),
+            "externalAuth" => {
+                json!({"protocol": "HTTP", "http": {}, "backendRef": {"name": "a", "port": 80}})
+            }
             "extensionRef" => json!({"group": "", "kind": "K", "name": "n"}),
             _ => json!({}),
         };
@@ -98,7 +104,7 @@ fn filters_are_sixteen_at_most_and_most_types_occur_once() {
                 "a type twice",
                 "/spec/rules/0/filters/-",
                 json!({"type": "CORS", "cors": {}}),
-                &["spec.rules[0].filters[9].type: an earlier filter is of type CORS too"],
+                &["spec.rules[0].filters[10].type: an earlier filter is of type CORS too"],
             ),
             case(
                 "a type twice on a backend",
@@ -564,11 +570,41 @@ fn external_authorization_names_a_backend_and_settings_of_its_protocol() {
                    expected HTTP or GRPC [did you mean HTTP?]"],
             ),
             case(
-                "EA-1: no backend",
-                "/spec/rules/0/filters/8/externalAuth/backendRef",
+                "EA-1: a Service without a port",
+                "/spec/rules/0/filters/8/externalAuth/backendRef/port",
                 Value::Null,
-                &["spec.rules[0].filters[8].externalAuth: `backendRef` is missing: it names the \
-                   authorization service"],
+                &[
+                    "spec.rules[0].filters[8].externalAuth.backendRef: `port` is missing: a Service \
+                   is named together with a port [add the port of the Service, such as `port: 80`]",
+                ],
+            ),
+            case(
+                "EA-3: one header twice",
+                "/spec/rules/0/filters/8/externalAuth/grpc/allowedHeaders",
+                json!(["a", "a"]),
+                &["spec.rules[0].filters[8].externalAuth.grpc.allowedHeaders[1]: `a` is listed \
+                   twice"],
+            ),
+            case(
+                "EA-3: sixty-five headers",
+                "/spec/rules/0/filters/8/externalAuth/grpc/allowedHeaders",
+                times(65, |n| json!(format!("h{n}"))),
+                &["spec.rules[0].filters[8].externalAuth.grpc.allowedHeaders: has 65 entries: \
+                   expected at most 64"],
+            ),
+            case(
+                "EA-2: a path with a query",
+                "/spec/rules/0/filters/9/externalAuth/http/path",
+                json!("/check?a"),
+                &["spec.rules[0].filters[9].externalAuth.http.path: `/check?a` is not a path: \
+                   expected the characters of a path, others escaped as in %20"],
+            ),
+            case(
+                "EA-2: half an escape",
+                "/spec/rules/0/filters/9/externalAuth/http/path",
+                json!("/a%2"),
+                &["spec.rules[0].filters[9].externalAuth.http.path: `/a%2` is not a path: \
+                   expected the characters of a path, others escaped as in %20"],
             ),
             case(
                 "EA-4: a negative size",

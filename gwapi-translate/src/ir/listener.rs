@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateKey, Hostname, ListenerKey};
+use super::{BackendKey, BackendTarget, CertificateKey, ExternalAuth, Hostname, ListenerKey};
 
 /// A listener that holds its place on its port. Listeners that have no place there (a clash, a port
 /// that another Gateway keeps, a protocol that is not supported) are not in the IR.
+///
+/// In its serialised form filters make another protocol: who does not know them must not serve the listener
+/// without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SerialListener", into = "SerialListener")]
 pub struct Listener {
     /// Key; the listener's name, and the ListenerSet that adds it.
     pub key: ListenerKey,
@@ -22,6 +26,31 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// Hostname; none means every host. TCP and UDP have none.
     pub hostname: Option<Hostname>,
+    /// What runs on every request before routes are matched, in this order (LF-3, LF-4). HTTP and HTTPS
+    /// alone have any.
+    pub filters: Vec<ListenerFilter>,
+}
+
+impl Listener {
+    /// The backends that are asked about its requests.
+    pub fn authorizers(&self) -> impl Iterator<Item = &BackendKey> {
+        self.filters.iter().filter_map(|filter| match filter {
+            ListenerFilter::ExternalAuth(ExternalAuth {
+                target: BackendTarget::Backend(key),
+                ..
+            }) => Some(key),
+            _ => None,
+        })
+    }
+}
+
+/// A step before routes are matched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenerFilter {
+    /// Asks a service whether the request may go on.
+    ExternalAuth(ExternalAuth),
+    /// What was asked for cannot be had: every request is answered with 500. The text says why (LF-2, LF-7).
+    Refuse(String),
 }
 
 /// A transport protocol. Sockets of one port and of different protocols are different sockets.
@@ -56,7 +85,7 @@ impl fmt::Display for TransportProtocol {
 /// HTTPS that validates clients is a variant of its own where it is serialised: who does not know it must
 /// not serve the listener without the validation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "SerialProtocol", into = "SerialProtocol")]
+#[serde(try_from = "SerialProtocol", into = "SerialProtocol")]
 pub enum ListenerProtocol {
     /// Clear-text HTTP/1.1, and HTTP/2 by prior knowledge.
     Http,
@@ -130,9 +159,44 @@ pub enum ClientValidationMode {
     AllowInsecureFallback,
 }
 
+/// [`Listener`] as it is serialised.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Listener")]
+struct SerialListener {
+    key: ListenerKey,
+    addresses: Vec<IpAddr>,
+    port: u16,
+    protocol: SerialProtocol,
+    hostname: Option<Hostname>,
+}
+
+impl From<SerialListener> for Listener {
+    fn from(serial: SerialListener) -> Self {
+        let SerialListener { key, addresses, port, protocol, hostname } = serial;
+        let (protocol, filters) = protocol.parts();
+        Self { key, addresses, port, protocol, hostname, filters }
+    }
+}
+
+impl From<Listener> for SerialListener {
+    fn from(listener: Listener) -> Self {
+        let Listener { key, addresses, port, protocol, hostname, filters } = listener;
+        let protocol = SerialProtocol::from(protocol);
+        let protocol = match filters.is_empty() {
+            true => protocol,
+            false => SerialProtocol::Filtered { protocol: Box::new(protocol), filters },
+        };
+        Self { key, addresses, port, protocol, hostname }
+    }
+}
+
 /// [`ListenerProtocol`] as it is serialised.
 #[derive(Serialize, Deserialize)]
 enum SerialProtocol {
+    Filtered {
+        protocol: Box<SerialProtocol>,
+        filters: Vec<ListenerFilter>,
+    },
     Http,
     Https {
         certificates: Vec<CertificateKey>,
@@ -149,20 +213,37 @@ enum SerialProtocol {
     Udp,
 }
 
-impl From<SerialProtocol> for ListenerProtocol {
-    fn from(protocol: SerialProtocol) -> Self {
-        match protocol {
-            SerialProtocol::Http => Self::Http,
-            SerialProtocol::Https { certificates } => {
-                Self::Https { certificates, client_validation: None }
+impl SerialProtocol {
+    fn parts(self) -> (ListenerProtocol, Vec<ListenerFilter>) {
+        let protocol = match self {
+            Self::Filtered { protocol, filters } => {
+                let (protocol, mut all) = protocol.parts();
+                all.extend(filters);
+                return (protocol, all);
             }
-            SerialProtocol::HttpsValidatingClients { certificates, client_validation } => {
-                Self::Https { certificates, client_validation: Some(client_validation) }
+            Self::Http => ListenerProtocol::Http,
+            Self::Https { certificates } => {
+                ListenerProtocol::Https { certificates, client_validation: None }
             }
-            SerialProtocol::TlsTerminate { certificates } => Self::TlsTerminate { certificates },
-            SerialProtocol::TlsPassthrough => Self::TlsPassthrough,
-            SerialProtocol::Tcp => Self::Tcp,
-            SerialProtocol::Udp => Self::Udp,
+            Self::HttpsValidatingClients { certificates, client_validation } => {
+                ListenerProtocol::Https { certificates, client_validation: Some(client_validation) }
+            }
+            Self::TlsTerminate { certificates } => ListenerProtocol::TlsTerminate { certificates },
+            Self::TlsPassthrough => ListenerProtocol::TlsPassthrough,
+            Self::Tcp => ListenerProtocol::Tcp,
+            Self::Udp => ListenerProtocol::Udp,
+        };
+        (protocol, Vec::new())
+    }
+}
+
+impl TryFrom<SerialProtocol> for ListenerProtocol {
+    type Error = &'static str;
+
+    fn try_from(protocol: SerialProtocol) -> Result<Self, Self::Error> {
+        match protocol.parts() {
+            (protocol, filters) if filters.is_empty() => Ok(protocol),
+            _ => Err("a protocol has no filters; a listener has"),
         }
     }
 }

@@ -112,6 +112,7 @@ pub enum Authority<'t> {
 ///     port: 80,
 ///     protocol: ListenerProtocol::Http,
 ///     hostname: Some(Hostname::parse("*.example.com")),
+///     filters: Vec::new(),
 /// };
 /// let rule = HttpRule {
 ///     key: RuleKey::new("default/shop/cart"),

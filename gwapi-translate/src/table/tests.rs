@@ -15,6 +15,7 @@ fn listener(key: &str, port: u16, hostname: Option<&str>) -> IrResource {
         port,
         protocol: ListenerProtocol::Http,
         hostname: hostname.map(Hostname::parse),
+        filters: Vec::new(),
     }))
 }
 

@@ -322,6 +322,7 @@ fn all_listeners() -> Vec<Listener> {
         port,
         protocol: ListenerProtocol::Http,
         hostname: (!host.is_empty()).then(|| Hostname::parse(host)),
+        filters: Vec::new(),
     };
     LISTENERS.into_iter().map(listener).collect()
 }

@@ -26,20 +26,39 @@ pub(super) struct ServicePort {
     pub(super) service: NamespacedName,
     /// Its port.
     pub(super) port: u16,
-    /// The kind of the routes that refer to it, which says what is spoken to it where the port does
-    /// not.
+    /// The kind of the routes that refer to it; listeners that do count as HTTPRoutes.
     pub(super) routes: RouteKind,
-    /// Whether their connections go through as they are: no policy is about that (TS-5).
-    pub(super) passthrough: bool,
+    /// What they need it for.
+    pub(super) purpose: Purpose,
+}
+
+/// What a Service port is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    /// To be sent what routes take: the kind of the routes says what is spoken where the port does not.
+    Traffic,
+    /// To be sent connections as they are: no policy is about that (TS-5).
+    Passthrough,
+    /// To be asked by `ext_authz`, which is gRPC whatever the kind of the route (EA-3).
+    Authorization,
 }
 
 impl ServicePort {
     /// The key of the backend.
     pub(super) fn key(&self) -> BackendKey {
         let NamespacedName { namespace, name } = &self.service;
-        match self.passthrough {
-            true => BackendKey::for_passthrough(namespace, name, self.port),
-            false => BackendKey::for_routes(self.routes, namespace, name, self.port),
+        match self.purpose {
+            Purpose::Traffic => BackendKey::for_routes(self.routes, namespace, name, self.port),
+            Purpose::Passthrough => BackendKey::for_passthrough(namespace, name, self.port),
+            Purpose::Authorization => BackendKey::for_authorization(namespace, name, self.port),
+        }
+    }
+
+    /// The kind of routes whose backends speak what this one is spoken to.
+    fn spoken(&self) -> RouteKind {
+        match self.purpose {
+            Purpose::Authorization => RouteKind::Grpc,
+            Purpose::Traffic | Purpose::Passthrough => self.routes,
         }
     }
 
@@ -51,7 +70,8 @@ impl ServicePort {
     /// Whether a BackendTLSPolicy has a say in what is sent to it: TLS of ours is put around requests, and
     /// around what was inside TLS that ended here (BT-8).
     pub(super) fn takes_policies(&self) -> bool {
-        !self.passthrough && !matches!(self.routes, RouteKind::Tcp | RouteKind::Udp)
+        self.purpose != Purpose::Passthrough
+            && !matches!(self.routes, RouteKind::Tcp | RouteKind::Udp)
     }
 }
 
@@ -118,7 +138,7 @@ pub(super) fn view<'a>(
             let tls =
                 policy.map(|policy| backend_tls::tls(policy, resources, options).map(Arc::new));
             let retry_budget = policies.retry_budget(target, port);
-            let mut found = Found::of(transport(target.routes));
+            let mut found = Found::of(transport(target.spoken()));
             if service.spec.service_type == Some(ServiceType::ExternalName) {
                 found.external_name(service, port);
             } else {
@@ -199,7 +219,7 @@ fn judge<'r, 'p>(
             target.port
         )));
     }
-    let transport = transport(target.routes);
+    let transport = transport(target.spoken());
     let port =
         same_number.find(|port| is_of(transport, port.protocol.as_deref())).ok_or_else(|| {
             unsupported(format!(
@@ -210,15 +230,18 @@ fn judge<'r, 'p>(
     let written = port.app_protocol.as_deref().unwrap_or_default();
     let policy = target.takes_policies().then(|| policy::of_port(policies, name, port));
     let policy = policy.flatten();
-    let protocol = protocol(written, target.routes, policy.is_some()).ok_or_else(|| {
-        if is_over_tls(written, target.routes) {
+    let protocol = protocol(written, target.spoken(), policy.is_some()).ok_or_else(|| {
+        if is_over_tls(written, target.spoken()) {
             return unsupported(format!(
                 "port {} of Service `{name}` has the appProtocol `{written}`, and no \
                  BackendTLSPolicy says whom to trust there",
                 target.port
             ));
         }
-        let supported = match target.routes {
+        let supported = match target.spoken() {
+            _ if target.purpose == Purpose::Authorization => {
+                "authorization by gRPC takes http, grpc and kubernetes.io/h2c"
+            }
             RouteKind::Http => "http, kubernetes.io/h2c and kubernetes.io/ws are",
             _ => "a GRPCRoute takes http, grpc and kubernetes.io/h2c",
         };

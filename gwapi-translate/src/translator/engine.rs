@@ -150,6 +150,7 @@ impl Engine {
         if let Some(route) = old.and_then(Route::of) {
             dirty.orphans.extend(index::backends(route));
         }
+        dirty.orphans.extend(old.into_iter().flat_map(index::backends_of_listeners));
         let id = any.id().namespaced_name();
         match any {
             Resource::GatewayClass(_) => {
@@ -326,6 +327,8 @@ impl Engine {
         for service in std::mem::take(&mut dirty.services) {
             self.settle_service(&service, &mut dirty, &mut staged);
         }
+        // Those whose listeners have something to say about a Service port that has changed.
+        self.settle_gateways(&mut dirty, &mut staged);
         for kind in RouteKind::ALL {
             let mut routes = std::mem::take(&mut dirty.routes[kind]);
             routes.sort_unstable();
@@ -345,7 +348,7 @@ impl Engine {
         }
         // Only now: a Service port may have changed hands between routes.
         for target in dirty.orphans {
-            if !self.index.routes_of_backend.contains(&target) {
+            if !self.index.refers_to(&target) {
                 self.backends.remove(&target);
             }
         }
@@ -374,10 +377,21 @@ impl Engine {
         let no_feedback = Feedback::default();
         for id in gateways {
             self.work.gateways += 1;
+            if self.drafts.contains_key(&id) {
+                self.derive_asked(&id);
+            }
             let feedback = self.feedback.get(&id).unwrap_or(&no_feedback);
+            let facts = |target: &ServicePort| {
+                self.backends.get(target).map(|view| view.facts.clone()).unwrap_or_default()
+            };
             let draft = self.drafts.get(&id);
-            let new = draft.map(|draft| draft.complete(&self.resources, &self.ports, feedback));
+            let new =
+                draft.map(|draft| draft.complete(&self.resources, &self.ports, feedback, &facts));
             let old = self.gateways.remove(&id);
+            let backends = |view: Option<&GatewayView>| {
+                view.map(|view| view.backends.clone()).unwrap_or_default()
+            };
+            let (needed, needless) = (backends(new.as_ref()), backends(old.as_ref()));
             self.note_listeners(&id, old.as_ref(), new.as_ref(), dirty);
             let references = |view: Option<&GatewayView>| {
                 view.map(|view| view.references.clone()).unwrap_or_default()
@@ -402,11 +416,32 @@ impl Engine {
                 }
                 self.gateways.insert(id.clone(), new);
             }
+            for target in needed.difference(&needless) {
+                self.acquire(&id, target, dirty, staged);
+            }
+            for target in needless.difference(&needed) {
+                self.release(&id, target, dirty, staged);
+            }
             if has_other_certificate {
                 self.stage_backends_over_tls(&id, staged);
             }
             staged.gateway(&id);
             dirty.statuses.insert(Holder::Gateway(id));
+        }
+    }
+
+    /// Derives the Service ports that filters of a Gateway's listeners may need.
+    fn derive_asked(&mut self, gateway: &GatewayId) {
+        let sets = self.index.sets_of_gateway.of(gateway).cloned().map(Holder::ListenerSet);
+        let holders = sets.chain([Holder::Gateway(gateway.clone())]);
+        let objects = holders.filter_map(|holder| self.resources.get(&holder.object_id()));
+        let targets: Vec<_> =
+            objects.flat_map(|object| index::backends_of_listeners(&object)).collect();
+        for target in targets {
+            if !self.backends.contains_key(&target) {
+                let view = self.backend(&target);
+                self.backends.insert(target, view);
+            }
         }
     }
 
@@ -482,6 +517,8 @@ impl Engine {
             if self.backends[&target].facts != view.facts {
                 let names = self.index.routes_of_backend.of(&target);
                 dirty.routes[target.routes].extend(names.cloned());
+                let holders = self.index.holders_of_backend.of(&target);
+                dirty.gateways.extend(self.gateways_of(holders));
             }
             self.backends.insert(target.clone(), view);
             let users = self.users.get(&target).into_iter().flat_map(BTreeMap::keys);

@@ -5,16 +5,17 @@
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    GrpcRouteRule, HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestMirrorFilter,
-    HttpRequestRedirectFilter, HttpRouteFilter, HttpRouteFilterType as Type, HttpUrlRewriteFilter,
-    PathModifierType, RouteKind,
+    BackendObjectReference, GrpcRouteRule, HttpHeader, HttpHeaderFilter, HttpPathModifier,
+    HttpRequestMirrorFilter, HttpRequestRedirectFilter, HttpRouteFilter,
+    HttpRouteFilterType as Type, HttpUrlRewriteFilter, PathModifierType, RouteKind,
 };
 use http::{HeaderName, HeaderValue};
 
 use super::conditions::Problem;
-use super::{cors, rule, syntax};
+use super::{cors, external_auth, rule, syntax};
 use crate::ir::{
-    HeaderChanges, HttpFilter, HttpMatch, Mirror, PathMatch, PathRewrite, Redirect, UrlRewrite,
+    BackendTarget, HeaderChanges, HttpFilter, HttpMatch, Mirror, PathMatch, PathRewrite, Redirect,
+    UrlRewrite,
 };
 
 /// What became of a list of filters.
@@ -43,22 +44,28 @@ const OWNED_HEADERS: &[&str] = &[
 
 /// Which way a message goes whose headers are changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Request,
     Response,
 }
 
-/// What becomes of a mirror: it is none where nothing is to be copied, or its reference does not
-/// resolve, of which the route takes note.
-pub(super) type Mirrored = Result<Option<Mirror>, Problem>;
+/// Who is spoken to by way of a reference of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A backend like those of the route.
+    AsTheRoute,
+    /// A service that is asked by gRPC (EA-3).
+    ByGrpc,
+}
 
 /// Compiles a list of filters of a route of that kind; `matches` are those of the rule, which a replaced prefix refers to.
-/// `mirror` finds out where copies go; it is told the place of the filter.
+/// `refer` finds out where a reference leads, and takes note where that is nowhere; it is told the place
+/// of the filter.
 pub(super) fn compile(
     written: &[HttpRouteFilter],
     kind: RouteKind,
     matches: &[HttpMatch],
-    mut mirror: impl FnMut(&HttpRequestMirrorFilter, &str) -> Mirrored,
+    mut refer: impl FnMut(&BackendObjectReference, Asked, &str) -> BackendTarget,
 ) -> Filters {
     let mut result = Filters { filters: Vec::new(), refused: None, unresolved: Vec::new() };
     let mut refuse = |problem: Problem| {
@@ -70,15 +77,25 @@ pub(super) fn compile(
             result.unresolved.push(extension_problem(filter, kind).at(place));
             continue;
         }
-        let compiled = match (&filter.filter_type, &filter.request_mirror) {
-            (Type::RequestMirror, Some(written)) => {
-                mirror(written, &place).map(|mirror| mirror.map(HttpFilter::Mirror))
-            }
-            _ if !is_of(kind, &filter.filter_type) => Err(Problem::unsupported(format!(
-                "type `{}` is not supported on a {}",
-                filter.filter_type,
+        let mut refer = |reference: &_, asked| refer(reference, asked, &place);
+        let compiled = match &filter.filter_type {
+            other if !is_of(kind, other) => Err(Problem::unsupported(format!(
+                "type `{other}` is not supported on a {}",
                 kind.kind()
             ))),
+            Type::RequestMirror => {
+                let written = filter.request_mirror.as_ref();
+                let written = written.ok_or_else(|| missing("requestMirror"));
+                written.and_then(|written| mirror(written, refer))
+            }
+            Type::ExternalAuth => {
+                let written = filter.external_auth.as_deref();
+                let written = written.ok_or_else(|| missing("externalAuth"));
+                let compiled = written.and_then(|written| {
+                    external_auth::compile(written, |asked| refer(&written.backend_ref, asked))
+                });
+                compiled.map(|compiled| Some(HttpFilter::ExternalAuth(compiled)))
+            }
             _ => compile_filter(filter, matches).map(Some),
         };
         match compiled {
@@ -130,8 +147,11 @@ fn combination_problem(written: &[HttpRouteFilter]) -> Option<Problem> {
     })
 }
 
+fn missing(member: &str) -> Problem {
+    Problem::unsupported(format!("{member} is not set"))
+}
+
 fn compile_filter(filter: &HttpRouteFilter, matches: &[HttpMatch]) -> Result<HttpFilter, Problem> {
-    let missing = |member: &str| Problem::unsupported(format!("{member} is not set"));
     match &filter.filter_type {
         Type::RequestHeaderModifier => {
             let changes = filter.request_header_modifier.as_ref();
@@ -157,13 +177,26 @@ fn compile_filter(filter: &HttpRouteFilter, matches: &[HttpMatch]) -> Result<Htt
             let written = filter.cors.as_ref();
             cors::compile(written.ok_or_else(|| missing("cors"))?).map(HttpFilter::Cors)
         }
-        Type::RequestMirror => Err(missing("requestMirror")),
         other => Err(Problem::unsupported(format!("type `{other}` is not supported"))),
     }
 }
 
+/// HF-7. There is none where nothing is to be copied, or the reference leads nowhere.
+fn mirror(
+    written: &HttpRequestMirrorFilter,
+    mut refer: impl FnMut(&BackendObjectReference, Asked) -> BackendTarget,
+) -> Result<Option<HttpFilter>, Problem> {
+    let (numerator, denominator) = mirrored_share(written)?;
+    Ok(match refer(&written.backend_ref, Asked::AsTheRoute) {
+        BackendTarget::Backend(backend) if numerator > 0 => {
+            Some(HttpFilter::Mirror(Mirror { backend, numerator, denominator }))
+        }
+        BackendTarget::Backend(_) | BackendTarget::Invalid(_) => None,
+    })
+}
+
 /// How many requests of how many are copied (HF-7).
-pub(super) fn mirrored_share(written: &HttpRequestMirrorFilter) -> Result<(u32, u32), Problem> {
+fn mirrored_share(written: &HttpRequestMirrorFilter) -> Result<(u32, u32), Problem> {
     let (numerator, denominator) = match (written.percent, &written.fraction) {
         (None, None) => (100, 100),
         (Some(percent), None) => (percent, 100),
@@ -222,7 +255,7 @@ fn removable_name(text: &str, direction: Direction) -> Result<String, Problem> {
     Ok(name)
 }
 
-fn header_name(text: &str, direction: Direction) -> Result<String, Problem> {
+pub(super) fn header_name(text: &str, direction: Direction) -> Result<String, Problem> {
     let name = HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| Problem::unsupported(format!("`{text}` is no header name")))?;
     let name = name.as_str();

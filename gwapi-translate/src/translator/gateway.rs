@@ -21,6 +21,7 @@ use gwapi_model::{
 };
 
 use super::addresses::{self, Addresses};
+use super::backend::{BackendFacts, ServicePort};
 use super::class::{self, ClassVerdict};
 use super::conditions::Problem;
 use super::conflicts;
@@ -79,6 +80,8 @@ pub(super) struct GatewayView {
     pub(super) references: BTreeSet<ObjectId>,
     /// The certificate that is shown to backends (TL-7).
     pub(super) client_certificate: Option<CertificateKey>,
+    /// Service ports that filters of its listeners need.
+    pub(super) backends: BTreeSet<ServicePort>,
     /// What has to run for it, where Gateways are provisioned.
     pub(super) infrastructure: Option<Arc<GatewayInfrastructure>>,
 }
@@ -294,6 +297,7 @@ impl GatewayDraft {
         resources: &Resources,
         ports: &Ports,
         feedback: &Feedback,
+        facts: &dyn Fn(&ServicePort) -> BackendFacts,
     ) -> GatewayView {
         let mut view = GatewayView::default();
         let mut judged: BTreeMap<Holder, Vec<JudgedListener>> = BTreeMap::new();
@@ -304,13 +308,14 @@ impl GatewayDraft {
             view.listeners.entry(holder).or_default();
         }
         for draft in &self.listeners {
-            let listener = self.judge(draft, resources, ports, feedback);
+            let listener = self.judge(draft, resources, ports, feedback, facts);
             let points = view.listeners.entry(draft.holder.clone()).or_default();
             points.push(self.attachment_point(draft));
             for resource in &listener.config {
                 view.config.insert(resource.key(), resource.clone());
             }
             bound_ports.extend(listener.bound_port);
+            view.backends.extend(listener.backends.iter().cloned());
             serves |= listener.serves;
             judged.entry(draft.holder.clone()).or_default().push(listener);
         }

@@ -13,11 +13,11 @@ use gwapi_model::{
     SERVICE_NAME_LABEL, SecretObjectReference,
 };
 
-use super::backend::ServicePort;
+use super::backend::{Purpose, ServicePort};
 use super::holder::Holder;
 use super::{
-    HashMap, attachment, backend_tls, certificates, client_validation, gateway, parameters, policy,
-    rule,
+    HashMap, attachment, backend_tls, certificates, client_validation, gateway, listener_filters,
+    parameters, policy, rule,
 };
 use crate::ir::GatewayId;
 
@@ -42,7 +42,9 @@ pub(super) struct Index {
     pub(super) defaulted_routes: PerKind<BTreeSet<NamespacedName>>,
     /// Routes by the Service ports they refer to; of the kind that the Service port names.
     pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
-    /// Ports of a Service that routes refer to, and the kind of these routes.
+    /// Gateways and ListenerSets by the Service ports that filters of their listeners refer to.
+    pub(super) holders_of_backend: Multimap<ServicePort, Holder>,
+    /// Ports of a Service that routes and listeners refer to.
     pub(super) ports_of_service: Multimap<NamespacedName, ServicePort>,
     /// Routes by the other namespaces they refer into: grants there concern them.
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
@@ -156,6 +158,7 @@ impl Index {
                 }
                 let holder = Holder::ListenerSet(id);
                 self.update_references(&holder, certificate_refs(&set.spec.listeners), present);
+                self.update_filters(&holder, &set.spec.listeners, present);
             }
             Resource::BackendTlsPolicy(policy) => {
                 for service in policy::services(&**policy) {
@@ -184,6 +187,7 @@ impl Index {
         let certificates = certificate_refs(&gateway.spec.listeners)
             .chain(gateway::client_certificate_ref(gateway));
         self.update_references(&holder, certificates, present);
+        self.update_filters(&holder, &gateway.spec.listeners, present);
         for object in client_validation::targets(gateway) {
             self.update_reference(&holder, object, present);
         }
@@ -225,27 +229,61 @@ impl Index {
             let routes = &mut self.defaulted_routes[kind];
             let _ = if present { routes.insert(id.clone()) } else { routes.remove(id) };
         }
-        for (service, _) in rule::services(route) {
+        for rule::Referred { service, .. } in rule::services(route) {
             if service.namespace != id.namespace {
                 self.routes_into[kind].set(service.namespace, id.clone(), present);
             }
         }
         for target in backends(route) {
             self.routes_of_backend.set(target.clone(), id.clone(), present);
-            let referred_to = self.routes_of_backend.contains(&target);
-            self.ports_of_service.set(target.service.clone(), target, referred_to);
+            self.update_port(target);
         }
     }
+
+    fn update_filters(&mut self, holder: &Holder, listeners: &[Listener], present: bool) {
+        let own = &holder.name().namespace;
+        for (service, ..) in listener_filters::services(listeners, own) {
+            if service.namespace != *own {
+                self.holders_into.set(service.namespace, holder.clone(), present);
+            }
+        }
+        for target in listener_filters::backends(listeners, own) {
+            self.holders_of_backend.set(target.clone(), holder.clone(), present);
+            self.update_port(target);
+        }
+    }
+
+    fn update_port(&mut self, target: ServicePort) {
+        let is_referred_to = self.refers_to(&target);
+        self.ports_of_service.set(target.service.clone(), target, is_referred_to);
+    }
+
+    /// Whether anything refers to a Service port.
+    pub(super) fn refers_to(&self, target: &ServicePort) -> bool {
+        self.routes_of_backend.contains(target) || self.holders_of_backend.contains(target)
+    }
+}
+
+/// The Service ports that filters of an object's listeners refer to, permitted or not.
+pub(super) fn backends_of_listeners(resource: &Resource) -> Vec<ServicePort> {
+    let own = &resource.metadata().namespace;
+    let listeners = match resource {
+        Resource::Gateway(gateway) => &gateway.spec.listeners,
+        Resource::ListenerSet(set) => &set.spec.listeners,
+        _ => return Vec::new(),
+    };
+    listener_filters::backends(listeners, own).collect()
 }
 
 /// The Service ports that a route refers to, permitted or not.
 pub(super) fn backends(route: Route<'_>) -> impl Iterator<Item = ServicePort> {
     let routes = route.kind();
-    let named = rule::services(route).filter_map(|(service, port)| Some((service, port?.get())));
-    named.flat_map(move |(service, port)| {
-        rule::ways(routes).iter().map(move |&passthrough| {
+    let named = rule::services(route).filter_map(|it| Some((it.service, it.port?.get(), it.asked)));
+    named.flat_map(move |(service, port, asked)| {
+        let ways = if asked { &[Purpose::Authorization] } else { rule::ways(routes) };
+        ways.iter().map(move |&purpose| {
             let service = service.clone();
-            ServicePort { service, port, routes, passthrough }
+            ServicePort { service, port, routes, purpose }
         })
     })
 }

@@ -11,6 +11,7 @@ use gwapi_model::{
 use super::client_validation::{self, ClientValidationDraft};
 use super::conditions::Problem;
 use super::holder::Holder;
+use super::listener_filters::{self, FilterDraft};
 use super::ports::PortNumber;
 use super::{Options, syntax};
 use crate::ir::{Hostname, ListenerKey, TransportProtocol};
@@ -50,6 +51,11 @@ pub(super) struct ListenerDraft {
     /// handshake, but keeps its hostname to itself, so that no other listener answers for it
     /// without what was asked for.
     pub(super) tls_problems: Vec<Problem>,
+    /// What runs on its requests before routes are matched.
+    pub(super) filters: Vec<FilterDraft>,
+    /// Filters that cannot be honoured: the listener is not accepted and answers 500, and keeps its hostname
+    /// to itself, so that no other listener answers for it without what was asked for.
+    pub(super) filter_problems: Vec<Problem>,
     /// What is wrong with its kinds: a matter of ResolvedRefs (AR-3).
     pub(super) kinds_problem: Option<Problem>,
     /// Clash with other listeners of the same Gateway and its ListenerSets (GW-5, LS-5).
@@ -77,6 +83,11 @@ impl ListenerDraft {
     /// Whether the listener has a place on its port as far as its own Gateway can tell.
     pub(super) fn is_sound(&self) -> bool {
         self.problems.is_empty() && self.conflict.is_none()
+    }
+
+    /// Whether what it asks of TLS and of filters can be had.
+    pub(super) fn is_honoured(&self) -> bool {
+        self.tls_problems.is_empty() && self.filter_problems.is_empty()
     }
 
     /// Whether its connections begin with a TLS handshake, whoever ends it.
@@ -108,7 +119,7 @@ impl ListenerDraft {
 pub(super) fn serves_sets(listeners: &[ListenerDraft]) -> bool {
     let mut own =
         listeners.iter().take_while(|listener| matches!(listener.holder, Holder::Gateway(_)));
-    own.any(|listener| listener.is_sound() && listener.tls_problems.is_empty())
+    own.any(|listener| listener.is_sound() && listener.is_honoured())
 }
 
 /// Judges a listener that an object adds to a Gateway: the Gateway itself, or a ListenerSet of it.
@@ -171,6 +182,11 @@ pub(super) fn draft(
         ));
     }
     let (supported_kinds, kinds_problem) = kinds(listener);
+    let (filters, filter_problems) = match listener.protocol {
+        Protocol::Http | Protocol::Https => listener_filters::draft(listener),
+        // LF-1: there are none; the listener has no place where it asks for some.
+        _ => Default::default(),
+    };
     ListenerDraft {
         key: holder.key(&listener.name),
         holder: holder.clone(),
@@ -191,6 +207,8 @@ pub(super) fn draft(
         client_validation,
         problems,
         tls_problems,
+        filters,
+        filter_problems,
         kinds_problem,
         conflict: None,
         overlaps: None,
@@ -198,7 +216,7 @@ pub(super) fn draft(
     }
 }
 
-/// GW-8, GW-9, LF-1, LF-2: what the protocol asks for that is not there.
+/// GW-8, GW-9, LF-1: what the protocol asks for that is not there.
 fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
     match &listener.protocol {
         Protocol::Http if listener.tls.is_some() => problems.push(Problem::unsupported(
@@ -225,12 +243,16 @@ fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
             return;
         }
     }
-    let filters = listener.filters.iter().flat_map(|filters| &filters.requests).enumerate();
-    for (index, filter) in filters {
-        let kind = filter.get("type").and_then(|kind| kind.as_str()).unwrap_or("unknown");
-        problems.push(Problem::unsupported(format!(
-            "filters.requests[{index}] of type `{kind}`: listener filters are not supported"
-        )));
+    let is_http = matches!(listener.protocol, Protocol::Http | Protocol::Https);
+    if !is_http && listener.filters.as_ref().is_some_and(|filters| !filters.requests.is_empty()) {
+        problems.push(Problem::new(
+            ConditionReason::InvalidListenerFilter,
+            format!(
+                "`filters` are set on a listener of protocol {}, which sees no requests; HTTP and \
+                 HTTPS have some",
+                listener.protocol
+            ),
+        ));
     }
 }
 

@@ -9,7 +9,7 @@ use gwapi_model::status::{
 };
 use gwapi_model::{DEFAULT_SCOPE_ALL, GATEWAY_GROUP, Kind, NamespacedName, ParentReference, Route};
 
-use super::backend::ServicePort;
+use super::backend::{Purpose, ServicePort};
 use super::conditions::{Problem, holds, summary};
 use super::gateway::{AttachmentPoint, GatewayView};
 use super::holder::Holder;
@@ -151,7 +151,10 @@ pub(super) fn view(
             IrResource::StreamRule(Arc::new(rule))
         });
         let rules = rules.chain(streams).collect();
-        let backends = compiled.backends.iter().filter(|target| has_way(target.passthrough));
+        let backends = compiled
+            .backends
+            .iter()
+            .filter(|target| has_way(target.purpose == Purpose::Passthrough));
         let backends = backends.cloned().collect();
         let counted = listeners.into_keys().filter(|_| !compiled.all_broken).collect();
         (gateway, Attached { rules, backends, counted })

@@ -16,21 +16,22 @@
 //! 500, and the rule is as good as any (HB-3, RT-10).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    BackendName, GatewayDuration, GrpcRouteRule, HttpRequestMirrorFilter, HttpRouteRule, Kind,
+    BackendName, BackendObjectReference, GatewayDuration, GrpcRouteRule, HttpRouteRule, Kind,
     NamespacedName, Port, Resources, Route, RouteKind, RouteRule, RuleBackend,
 };
 
-use super::backend::{BackendFacts, ServicePort};
+use super::backend::{BackendFacts, Purpose, ServicePort};
 use super::conditions::Problem;
+use super::external_auth::asks_by_grpc;
+use super::filters::Asked;
 use super::grants::Reference;
 use super::{created, filters, matches, syntax};
 use crate::ir::{
     BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
-    Mirror, RuleKey, RuleOrder, StreamRule, WeightedBackend,
+    RuleKey, RuleOrder, StreamRule, WeightedBackend,
 };
 
 /// A route compiled without regard to what it attaches to.
@@ -121,7 +122,7 @@ pub(super) fn compile(
             place,
             matches: &matches,
             lookup,
-            passthrough: false,
+            purpose: Purpose::Traffic,
             backends: BTreeSet::new(),
             compiled: &mut compiled,
         };
@@ -169,13 +170,14 @@ fn compile_stream(
         return;
     };
     compiled.all_broken = !compiled.broken.is_empty();
-    for &passthrough in ways(route.kind()) {
+    for &purpose in ways(route.kind()) {
+        let passthrough = purpose == Purpose::Passthrough;
         let mut compiler = RuleCompiler {
             route,
             place: "rules[0]".to_owned(),
             matches: &[],
             lookup,
-            passthrough,
+            purpose,
             backends: BTreeSet::new(),
             compiled,
         };
@@ -205,8 +207,11 @@ fn compile_stream(
 
 /// The ways that connections of a route can go: what comes to a TLSRoute may go through as it is (TS-5),
 /// and a listener says whether it does.
-pub(super) fn ways(kind: RouteKind) -> &'static [bool] {
-    if kind == RouteKind::Tls { &[false, true] } else { &[false] }
+pub(super) fn ways(kind: RouteKind) -> &'static [Purpose] {
+    match kind {
+        RouteKind::Tls => &[Purpose::Traffic, Purpose::Passthrough],
+        _ => &[Purpose::Traffic],
+    }
 }
 
 /// Precedence of a rule among equals (HR-2, TS-3, L4-3).
@@ -279,8 +284,8 @@ struct RuleCompiler<'a> {
     place: String,
     matches: &'a [HttpMatch],
     lookup: &'a Lookup<'a>,
-    /// Whether its connections go through as they are.
-    passthrough: bool,
+    /// What its backends are needed for.
+    purpose: Purpose,
     /// Service ports that the rule refers to.
     backends: BTreeSet<ServicePort>,
     compiled: &'a mut CompiledRoute,
@@ -298,8 +303,8 @@ struct RuleAction {
 impl RuleCompiler<'_> {
     fn compile(&mut self, rule: RouteRule<'_>) -> RuleAction {
         let (kind, matches) = (self.route.kind(), self.matches);
-        let filters = filters::compile(rule.filters(), kind, matches, |written, place| {
-            self.mirror(written, place)
+        let filters = filters::compile(rule.filters(), kind, matches, |reference, asked, place| {
+            self.referred(reference, asked, place)
         });
         let mut refused = unsupported_feature(rule).or(filters.refused);
         let redirects = filters.filters.iter().any(|it| matches!(it, HttpFilter::Redirect(_)));
@@ -345,14 +350,14 @@ impl RuleCompiler<'_> {
         place: &str,
     ) -> Result<WeightedBackend, Problem> {
         let (kind, matches) = (self.route.kind(), self.matches);
-        let filters = filters::compile(written.filters, kind, matches, |mirror, of_filter| {
-            self.mirror(mirror, &format!("{place}: {of_filter}"))
+        let filters = filters::compile(written.filters, kind, matches, |reference, asked, it| {
+            self.referred(reference, asked, &format!("{place}: {it}"))
         });
         if let Some(problem) = filters.refused {
             return Err(problem);
         }
         let extension = filters.unresolved.into_iter().next();
-        let target = match (extension, self.target(written.name, place)) {
+        let target = match (extension, self.target(written.name, self.purpose, place)) {
             (None, Ok(key)) => BackendTarget::Backend(key),
             (Some(problem), _) | (None, Err(problem)) => {
                 let message = problem.message.clone();
@@ -367,19 +372,14 @@ impl RuleCompiler<'_> {
 
     /// Where a reference leads: an error where it is wrong by itself. A Service that is missing is
     /// not: the rule stays as it is, and finds the backend as soon as there is one.
-    fn target(&mut self, written: BackendName<'_>, place: &str) -> Result<BackendKey, Problem> {
+    fn target(
+        &mut self,
+        written: BackendName<'_>,
+        purpose: Purpose,
+        place: &str,
+    ) -> Result<BackendKey, Problem> {
         let Some(service) = service(written, self.route) else {
-            return Err(Problem::new(
-                ConditionReason::InvalidKind,
-                format!(
-                    "{} is no backend; refer to a Service of the core group",
-                    syntax::kind_of_group(
-                        written.kind.unwrap_or("Service"),
-                        written.name,
-                        written.group.unwrap_or_default()
-                    )
-                ),
-            ));
+            return Err(Problem::new(ConditionReason::InvalidKind, no_backend(written)));
         };
         let namespace = &self.route.metadata().namespace;
         let from_kind = self.route.kind().kind();
@@ -397,12 +397,7 @@ impl RuleCompiler<'_> {
                 format!("port is not set; name a port of Service `{service}`"),
             ));
         };
-        let target = ServicePort {
-            service,
-            port: port.get(),
-            routes: self.route.kind(),
-            passthrough: self.passthrough,
-        };
+        let target = ServicePort { service, port: port.get(), routes: self.route.kind(), purpose };
         let facts = (self.lookup.facts)(&target);
         if let Some(problem) = facts.problem {
             self.unresolved(problem.at(place));
@@ -423,16 +418,24 @@ impl RuleCompiler<'_> {
         Ok(key)
     }
 
-    /// HF-7: a reference that does not resolve takes nothing but the copies away.
-    fn mirror(&mut self, written: &HttpRequestMirrorFilter, place: &str) -> filters::Mirrored {
-        let (numerator, denominator) = filters::mirrored_share(written)?;
-        match self.target(BackendName::from(&written.backend_ref), place) {
-            Ok(backend) => {
-                Ok((numerator > 0).then_some(Mirror { backend, numerator, denominator }))
-            }
+    /// Where a filter's reference leads. One that is wrong by itself takes nothing but the copies of a
+    /// mirror away (HF-7); nothing goes on that was to be authorized there (EA-1).
+    fn referred(
+        &mut self,
+        written: &BackendObjectReference,
+        asked: Asked,
+        place: &str,
+    ) -> BackendTarget {
+        let purpose = match asked {
+            Asked::ByGrpc => Purpose::Authorization,
+            Asked::AsTheRoute => self.purpose,
+        };
+        match self.target(BackendName::from(written), purpose, place) {
+            Ok(key) => BackendTarget::Backend(key),
             Err(problem) => {
+                let message = problem.message.clone();
                 self.unresolved(problem.at(place));
-                Ok(None)
+                BackendTarget::Invalid(message)
             }
         }
     }
@@ -447,28 +450,55 @@ impl RuleCompiler<'_> {
 
 /// The Service that a reference to a backend names; `None` where it names something else (HB-1).
 fn service(written: BackendName<'_>, route: Route<'_>) -> Option<NamespacedName> {
-    let group = written.group.unwrap_or_default();
-    let kind = written.kind.unwrap_or("Service");
-    (group.is_empty() && kind == "Service").then(|| {
-        let own = &route.metadata().namespace;
-        let namespace = written.namespace.map_or_else(|| own.clone(), Arc::from);
-        NamespacedName::new(namespace, written.name)
-    })
+    service_in(written, &route.metadata().namespace)
 }
 
-/// The Services that a route refers to, permitted or not, with the ports that it names.
-pub(super) fn services(
-    route: Route<'_>,
-) -> impl Iterator<Item = (NamespacedName, Option<Port>)> + use<'_> {
-    let backends = route.rules().flat_map(RouteRule::backends).map(|backend| backend.name);
+/// The same for a reference of an object in this namespace.
+pub(super) fn service_in(written: BackendName<'_>, own: &str) -> Option<NamespacedName> {
+    let group = written.group.unwrap_or_default();
+    let kind = written.kind.unwrap_or("Service");
+    let namespace = written.namespace.unwrap_or(own);
+    (group.is_empty() && kind == "Service").then(|| NamespacedName::new(namespace, written.name))
+}
+
+/// What is wrong with a reference to something else.
+pub(super) fn no_backend(written: BackendName<'_>) -> String {
+    format!(
+        "{} is no backend; refer to a Service of the core group",
+        syntax::kind_of_group(
+            written.kind.unwrap_or("Service"),
+            written.name,
+            written.group.unwrap_or_default()
+        )
+    )
+}
+
+/// A Service that a route refers to, permitted or not.
+pub(super) struct Referred {
+    pub(super) service: NamespacedName,
+    /// The port that it names.
+    pub(super) port: Option<Port>,
+    /// Whether it is asked by gRPC for authorization (EA-3).
+    pub(super) asked: bool,
+}
+
+/// The Services that a route refers to, permitted or not.
+pub(super) fn services(route: Route<'_>) -> impl Iterator<Item = Referred> + use<'_> {
+    let backends = route.rules().flat_map(RouteRule::backends).map(|backend| (backend.name, false));
     let filters = route.rules().flat_map(|rule| {
         let of_backends = rule.backends().flat_map(|backend| backend.filters);
         rule.filters().iter().chain(of_backends)
     });
-    let mirrors = filters.filter_map(|filter| filter.request_mirror.as_ref());
-    let mirrors = mirrors.map(|mirror| BackendName::from(&mirror.backend_ref));
-    let names = backends.chain(mirrors);
-    names.filter_map(move |name| Some((service(name, route)?, name.port)))
+    let referred = filters.flat_map(|filter| {
+        let mirror = filter.request_mirror.as_ref().map(|it| (&it.backend_ref, false));
+        let authorizer = filter.external_auth.as_ref();
+        let authorizer = authorizer.map(|it| (&it.backend_ref, asks_by_grpc(it)));
+        mirror.into_iter().chain(authorizer)
+    });
+    let referred = referred.map(|(reference, asked)| (BackendName::from(reference), asked));
+    backends.chain(referred).filter_map(move |(name, asked)| {
+        Some(Referred { service: service(name, route)?, port: name.port, asked })
+    })
 }
 
 /// What clients get whose requests cannot be sent where they were meant to go (HB-3, GR-5).

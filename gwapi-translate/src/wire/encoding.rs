@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::ir::{
         Backend, BackendKey, BackendProtocol, BackendTls, BackendTrust, ClientValidation,
-        ClientValidationMode, ListenerProtocol, SubjectAltName,
+        ClientValidationMode, ListenerFilter, ListenerProtocol, SubjectAltName,
     };
 
     fn certificate() -> IrResource {
@@ -252,14 +252,36 @@ mod tests {
         assert!(error.starts_with("it cannot be read: unknown variant `Http9`"), "{error}");
     }
 
+    fn listener(protocol: ListenerProtocol, filters: Vec<ListenerFilter>) -> Listener {
+        let (key, hostname) = (ListenerKey::new("web"), None);
+        Listener { key, addresses: Vec::new(), port: 443, protocol, hostname, filters }
+    }
+
+    /// The same holds for what a listener asks before it lets anybody in.
+    #[test]
+    fn filters_of_a_listener_are_a_protocol_of_its_own() {
+        let refuses = || vec![ListenerFilter::Refuse("no service".to_owned())];
+        let https = ListenerProtocol::Https { certificates: Vec::new(), client_validation: None };
+        for (protocol, inside) in
+            [(ListenerProtocol::Http, r#""Http""#), (https, r#"{"Https":{"certificates":[]}}"#)]
+        {
+            let with = IrResource::Listener(Arc::new(listener(protocol, refuses())));
+            let encoded = encode(&with);
+            let text = std::str::from_utf8(&encoded).unwrap();
+            let expected = format!(
+                r#""protocol":{{"Filtered":{{"protocol":{inside},"filters":[{{"Refuse":"no service"}}]}}}}"#
+            );
+            assert!(text.contains(&expected), "{text}");
+            assert_eq!(decode("Listener/web", &encoded), Ok(with));
+        }
+    }
+
     /// What is not known must not be served without: it is no field that could be passed over.
     #[test]
     fn validation_of_clients_is_a_variant_of_its_own() {
         let listener = |client_validation| {
             let protocol = ListenerProtocol::Https { certificates: Vec::new(), client_validation };
-            let (key, hostname) = (ListenerKey::new("web"), None);
-            let listener = Listener { key, addresses: Vec::new(), port: 443, protocol, hostname };
-            IrResource::Listener(Arc::new(listener))
+            IrResource::Listener(Arc::new(listener(protocol, Vec::new())))
         };
         let without = encode(&listener(None));
         let text = std::str::from_utf8(&without).unwrap();

@@ -9,10 +9,10 @@ use std::time::Duration;
 use gwapi_model::{NamespacedName, SecretBytes};
 use gwapi_translate::ir::{
     Backend, BackendKey, BackendProtocol, BackendTarget, Certificate, CertificateKey, Endpoints,
-    HeaderChanges, HeaderMatch, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
-    IrResource, Listener, ListenerKey, ListenerProtocol, Mirror, PathMatch, PathRewrite,
-    QueryParamMatch, Redirect, RetryBudget, RuleKey, RuleOrder, UrlRewrite, ValueMatch,
-    WeightedBackend,
+    ExternalAuth, ExternalAuthProtocol, HeaderChanges, HeaderMatch, HeaderNames, Hostname,
+    HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts, IrResource, Listener, ListenerFilter,
+    ListenerKey, ListenerProtocol, Mirror, PathMatch, PathRewrite, QueryParamMatch, Redirect,
+    RetryBudget, RuleKey, RuleOrder, UrlRewrite, ValueMatch, WeightedBackend,
 };
 use gwapi_translate::wire::{decode, encode, name_of};
 use serde_json::{Map, Value};
@@ -28,6 +28,7 @@ fn resources() -> Vec<IrResource> {
             port: 443,
             protocol,
             hostname: Some(Hostname::parse("*.example.com")),
+            filters: Vec::new(),
         }))
     };
     vec![
@@ -39,6 +40,7 @@ fn resources() -> Vec<IrResource> {
                 client_validation: None,
             },
         ),
+        IrResource::Listener(Arc::new(filtered_listener())),
         IrResource::HttpRule(Arc::new(rule())),
         IrResource::Backend(Arc::new(Backend {
             key: service("shop"),
@@ -137,12 +139,13 @@ fn rule() -> HttpRule {
                 numerator: 1,
                 denominator: 10,
             }),
+            asks_by_http(),
         ],
         backends: vec![
             WeightedBackend {
                 weight: 9,
                 target,
-                filters: vec![HttpFilter::ResponseHeaders(changes)],
+                filters: vec![HttpFilter::ResponseHeaders(changes), asks_by_grpc()],
             },
             WeightedBackend {
                 weight: 1,
@@ -160,6 +163,44 @@ fn rule() -> HttpRule {
             backoff: Some(Duration::from_millis(100)),
         }),
     }
+}
+
+fn filtered_listener() -> Listener {
+    Listener {
+        key: ListenerKey::new("guarded"),
+        addresses: vec![IrAddr::V4.into()],
+        port: 80,
+        protocol: ListenerProtocol::Http,
+        hostname: None,
+        filters: vec![
+            ListenerFilter::ExternalAuth(question_by_http()),
+            ListenerFilter::Refuse("no such filter".to_owned()),
+        ],
+    }
+}
+
+fn asks_by_http() -> HttpFilter {
+    HttpFilter::ExternalAuth(question_by_http())
+}
+
+fn question_by_http() -> ExternalAuth {
+    ExternalAuth {
+        target: BackendTarget::Backend(BackendKey::service("default", "auth", 80)),
+        protocol: ExternalAuthProtocol::Http {
+            path_prefix: "/check".to_owned(),
+            request_headers: vec!["cookie".to_owned()],
+            response_headers: HeaderNames::Only(vec!["x-user".to_owned()]),
+        },
+        max_body_bytes: 8192,
+    }
+}
+
+fn asks_by_grpc() -> HttpFilter {
+    HttpFilter::ExternalAuth(ExternalAuth {
+        target: BackendTarget::Backend(BackendKey::for_authorization("default", "auth", 9000)),
+        protocol: ExternalAuthProtocol::Grpc { request_headers: HeaderNames::All },
+        max_body_bytes: 0,
+    })
 }
 
 fn folder() -> PathBuf {

@@ -14,7 +14,7 @@ use crate::observe::RequestRecord;
 /// 127.0.0.1 - - [2026-01-31T12:00:00.000Z] "GET /a?b=c HTTP/1.1" 200 512 host="example.com"
 ///   peer=127.0.0.1:40000 duration_ms=1.500 upstream_ms=1.250 received=0 gateway=default/web listener=http
 ///   route=default/site rule=default/site/api backend=default/api:80 endpoint=10.0.0.1:8080
-///   ended=complete
+///   auth=allowed ended=complete
 /// ```
 pub(super) fn text(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp) {
     number(out, format_args!("{} - - [{at:.3}] \"", record.client));
@@ -34,7 +34,8 @@ pub(super) fn text(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Timestamp)
     }
     number(out, format_args!(" received={}", record.bytes_received));
     text_names(out, names(record));
-    number(out, format_args!(" ended={}\n", record.ended.as_str()));
+    let authorization = record.authorization.unwrap_or("-");
+    number(out, format_args!(" auth={authorization} ended={}\n", record.ended.as_str()));
 }
 
 /// Writes one JSON object and a line break. Its `event` tells it from other lines of a program.
@@ -72,6 +73,10 @@ pub(super) fn json_line(out: &mut Vec<u8>, record: &RequestRecord<'_>, at: Times
         ),
     );
     json_names(out, names(record));
+    match record.authorization {
+        Some(authorization) => number(out, format_args!(",\"auth\":\"{authorization}\"")),
+        None => out.extend_from_slice(b",\"auth\":null"),
+    }
     number(out, format_args!(",\"ended\":\"{}\"}}\n", record.ended.as_str()));
 }
 
@@ -156,6 +161,7 @@ mod tests {
             upstream_duration: Some(Duration::from_micros(1250)),
             bytes_received: 3,
             bytes_sent: 512,
+            authorization: Some("allowed"),
             ended: Ended::Complete,
         };
         change(&mut record);
@@ -173,7 +179,7 @@ mod tests {
             "203.0.113.9 - - [2026-01-31T12:00:00.000Z] \"GET /a?b=c HTTP/1.1\" 200 512 \
              host=\"example.com\" peer=192.0.2.7:40000 duration_ms=1.500 upstream_ms=1.250 received=3 \
              gateway=default/web listener=http route=shop/site rule=shop/site/api \
-             backend=shop/api:80 endpoint=[::1]:8080 ended=complete\n"
+             backend=shop/api:80 endpoint=[::1]:8080 auth=allowed ended=complete\n"
         );
     }
 
@@ -189,7 +195,7 @@ mod tests {
                 "duration_ms": 1.5, "upstream_ms": 1.25, "bytes_received": 3, "bytes_sent": 512,
                 "gateway": "default/web", "listener": "http", "route": "shop/site",
                 "rule": "shop/site/api", "backend": "shop/api:80", "endpoint": "[::1]:8080",
-                "ended": "complete",
+                "auth": "allowed", "ended": "complete",
             })
         );
     }

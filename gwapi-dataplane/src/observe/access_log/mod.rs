@@ -189,6 +189,7 @@ mod tests {
             upstream_duration: None,
             bytes_received: 0,
             bytes_sent: 0,
+            authorization: None,
             ended: Ended::Complete,
         });
     }

@@ -178,6 +178,7 @@ mod tests {
             port: 80,
             protocol: ListenerProtocol::Http,
             hostname: None,
+            filters: Vec::new(),
         };
         let page = served([IrResource::Listener(listener.into())]);
         let page: Value = serde_json::from_str(&json(&page)).unwrap();

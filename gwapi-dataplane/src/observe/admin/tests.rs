@@ -218,6 +218,7 @@ fn metrics_add_up_over_workers_and_are_well_formed() {
         upstream_duration: None,
         bytes_received: 5,
         bytes_sent: 7,
+        authorization: None,
         ended: Ended::Complete,
     };
     let workers = [telemetry.worker(), telemetry.worker()];

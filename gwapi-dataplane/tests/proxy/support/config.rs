@@ -17,6 +17,7 @@ pub(crate) fn listener(name: &str, port: u16) -> Listener {
         port,
         protocol: ListenerProtocol::Http,
         hostname: None,
+        filters: Vec::new(),
     }
 }
 

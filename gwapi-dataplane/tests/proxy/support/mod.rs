@@ -1,6 +1,7 @@
 //! What the tests are written with: configurations, endpoints and clients.
 
 pub(crate) mod authority;
+pub(crate) mod authorizer;
 pub(crate) mod brim;
 pub(crate) mod client;
 pub(crate) mod clock;

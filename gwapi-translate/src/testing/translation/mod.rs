@@ -342,7 +342,8 @@ fn missing_backends_are_told(
     translation: &Translation,
 ) -> Result<(), String> {
     let http = config.http_rules().map(|rule| {
-        let named = rule.targets().map(|(key, _)| key).chain(rule.mirrors());
+        let named = rule.targets().map(|(key, _)| key);
+        let named = named.chain(rule.mirrors()).chain(rule.authorizers());
         (&rule.key, rule.route.object_id(rule.route_kind.kind()), named.collect::<Vec<_>>())
     });
     let streams = config.stream_rules().map(|rule| {
@@ -398,6 +399,10 @@ fn config_is_well_formed(
             ensure!(config.0.contains_key(&key), "{listener:?} has no {key}");
             used.insert(key);
         }
+        for key in listener.authorizers() {
+            used.insert(IrKey::Backend(key.clone()));
+            used.insert(IrKey::Endpoints(key.clone()));
+        }
     }
     for rule in config.stream_rules() {
         used.insert(IrKey::StreamRule(rule.key.clone()));
@@ -411,7 +416,8 @@ fn config_is_well_formed(
         used.insert(IrKey::HttpRule(rule.key.clone()));
         ensure!(!rule.matches.is_empty(), "{rule:?}");
         ensure!(!rule.listeners.is_empty() && rule.listeners.is_sorted(), "{rule:?}");
-        for key in rule.targets().map(|(key, _)| key).chain(rule.mirrors()) {
+        let named = rule.targets().map(|(key, _)| key);
+        for key in named.chain(rule.mirrors()).chain(rule.authorizers()) {
             used.insert(IrKey::Backend(key.clone()));
             used.insert(IrKey::Endpoints(key.clone()));
         }
@@ -495,6 +501,7 @@ mod tests {
         for wanted in [
             "Accepted False HostnameConflict",
             "Accepted False IncompatibleFilters",
+            "Accepted False InvalidListenerFilter",
             "Accepted False InvalidParameters",
             "Accepted False ListenersNotValid",
             "Accepted False NoMatchingListenerHostname",
@@ -522,6 +529,7 @@ mod tests {
             "ResolvedRefs False BackendNotFound",
             "ResolvedRefs False InvalidCertificateRef",
             "ResolvedRefs False InvalidKind",
+            "ResolvedRefs False InvalidListenerFilterRef",
             "ResolvedRefs False InvalidRouteKinds",
             "ResolvedRefs False ListenersNotResolved",
             "ResolvedRefs False RefNotPermitted",

@@ -321,8 +321,17 @@ fn listener() -> impl Strategy<Value = Value> {
             r#"[{"kind":"TCPRoute"},{"kind":"UDPRoute"}]"#,
         ]),
     );
-    (select(vec![80, 81, 443]), protocol, hostname(), namespaces, kinds).prop_map(
-        |(port, (protocol, tls), hostname, namespaces, kinds)| {
+    let filters = weighted(
+        0.25,
+        one_of(&[
+            r#"{"requests":[{"type":"ExternalAuth","externalAuth":{"protocol":"HTTP","http":{},"backendRef":{"name":"x","port":80}}}]}"#,
+            r#"{"requests":[{"type":"ExternalAuth","externalAuth":{"protocol":"GRPC","grpc":{},"backendRef":{"name":"y","namespace":"b","port":80}}}]}"#,
+            r#"{"requests":[{"type":"ExternalAuth","externalAuth":{"protocol":"GRPC","grpc":{},"backendRef":{"name":"x","port":80}}},{"type":"ExtensionRef","extensionRef":{"group":"e","kind":"K","name":"n"}}]}"#,
+            r#"{"requests":[{"type":"Other"}]}"#,
+        ]),
+    );
+    (select(vec![80, 81, 443]), protocol, hostname(), namespaces, kinds, filters).prop_map(
+        |(port, (protocol, tls), hostname, namespaces, kinds, filters)| {
             let allowed = without_nulls(json!({ "namespaces": namespaces, "kinds": kinds }));
             without_nulls(json!({
                 "name": "",
@@ -331,6 +340,7 @@ fn listener() -> impl Strategy<Value = Value> {
                 "tls": tls,
                 "hostname": hostname,
                 "allowedRoutes": allowed,
+                "filters": filters,
             }))
         },
     )
@@ -393,13 +403,21 @@ fn rule() -> impl Strategy<Value = Value> {
         r#"{"type":"CORS","cors":{}}"#,
         r#"{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"x","port":80}}}"#,
         r#"{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"y","namespace":"b","port":80},"percent":10}}"#,
+        r#"{"type":"ExternalAuth","externalAuth":{"protocol":"HTTP","http":{"path":"/a"},"backendRef":{"name":"x","port":80}}}"#,
+        r#"{"type":"ExternalAuth","externalAuth":{"protocol":"GRPC","grpc":{},"backendRef":{"name":"y","namespace":"b","port":80}}}"#,
         r#"{"type":"ExtensionRef","extensionRef":{"group":"e","kind":"K","name":"n"}}"#,
     ]);
+    // Two that exclude each other meet too seldom by chance.
+    let clashing = ["RequestRedirect", "URLRewrite"].map(|of_type| json!({ "type": of_type }));
     let timeouts = weighted(0.2, one_of(&[r#"{"request":"1s"}"#, r#"{"backendRequest":"0s"}"#]));
     (
         weighted(0.3, select(vec!["one", "two"])),
         vec(matching, 0..3),
-        prop_oneof![3 => Just(Vec::new()), 1 => vec(filter, 1..3)],
+        prop_oneof![
+            30 => Just(Vec::new()),
+            10 => vec(filter, 1..3),
+            1 => Just(clashing.to_vec()),
+        ],
         vec(backend_ref(), 0..3),
         timeouts,
         weighted(0.2, one_of(&[r#"{"attempts":0}"#, r#"{"codes":[503,500],"backoff":"1s"}"#])),

@@ -7,13 +7,15 @@ use gwapi_model::status::{
 };
 use gwapi_model::{Protocol, Resources};
 
+use super::super::backend::{BackendFacts, ServicePort};
 use super::super::conditions::{Problem, holds, summary};
 use super::super::holder::Holder;
 use super::super::listener::ListenerDraft;
+use super::super::listener_filters::{self, Resolved};
 use super::super::ports::{PortNumber, Ports};
 use super::super::{Feedback, certificates};
 use super::GatewayDraft;
-use crate::ir::{Certificate, IrResource, Listener, ListenerProtocol};
+use crate::ir::{Certificate, IrResource, Listener, ListenerFilter, ListenerProtocol};
 
 /// A listener with its conditions.
 pub(super) struct JudgedListener {
@@ -35,6 +37,8 @@ pub(super) struct JudgedListener {
     pub(super) bound_port: Option<PortNumber>,
     /// What it brings into the configuration.
     pub(super) config: Vec<IrResource>,
+    /// Service ports that it needs.
+    pub(super) backends: Vec<ServicePort>,
 }
 
 impl GatewayDraft {
@@ -45,6 +49,7 @@ impl GatewayDraft {
         resources: &Resources,
         ports: &Ports,
         feedback: &Feedback,
+        facts: &dyn Fn(&ServicePort) -> BackendFacts,
     ) -> JudgedListener {
         // GW-2, GW-5: of several problems a conflict gives the reason.
         let mut accepted: Vec<Problem> = draft.conflict.iter().cloned().collect();
@@ -53,6 +58,7 @@ impl GatewayDraft {
         let has_place =
             accepted.is_empty() && self.serves(draft) && !self.addresses.usable.is_empty();
         accepted.extend(draft.tls_problems.iter().cloned());
+        accepted.extend(draft.filter_problems.iter().cloned());
         // GW-9; the listener stays in the configuration so that the data plane tries again.
         accepted.extend(feedback.unbound.get(&draft.key).map(|why| {
             let port = draft.bound_port.unwrap_or(draft.port);
@@ -67,6 +73,14 @@ impl GatewayDraft {
         let (mut certificates, mut unresolved, usable) =
             self.certificates(draft, resources, feedback);
         unresolved.extend(validation.iter().flat_map(|it| it.unresolved.iter().cloned()));
+        let Resolved { mut filters, unresolved: unresolved_filters, mut backends } =
+            listener_filters::resolve(&draft.holder, &draft.filters, resources, facts);
+        unresolved.extend(unresolved_filters);
+        if let Some(problem) = draft.filter_problems.first() {
+            // LF-3: nobody is asked where one of them is missing.
+            filters = vec![ListenerFilter::Refuse(problem.message.clone())];
+            backends.clear();
+        }
         unresolved.extend(draft.kinds_problem.clone());
         if !draft.tls_problems.is_empty() {
             certificates.clear();
@@ -74,7 +88,8 @@ impl GatewayDraft {
         let mut config = Vec::new();
         let refuses_all = validation.as_ref().is_some_and(|it| it.refused.is_some());
         let ends_tls = !certificates.is_empty() && !refuses_all;
-        let serves = has_place && (!draft.ends_tls() || ends_tls);
+        let serves =
+            has_place && (!draft.ends_tls() || ends_tls) && draft.filter_problems.is_empty();
         let bound_port = draft.port_to_bind().filter(|_| has_place);
         if let Some((_, port)) = bound_port {
             let keys = certificates.iter().map(|it| it.key.clone()).collect();
@@ -97,8 +112,11 @@ impl GatewayDraft {
                 port,
                 protocol,
                 hostname: draft.hostname.clone(),
+                filters,
             })));
             config.extend(certificates.into_iter().map(IrResource::Certificate));
+        } else {
+            backends.clear();
         }
         let programmed = self.programmed(draft, &accepted, usable, feedback);
         JudgedListener {
@@ -111,6 +129,7 @@ impl GatewayDraft {
             serves,
             bound_port,
             config,
+            backends,
         }
     }
 
