@@ -41,7 +41,8 @@ const KINDS: [&str; 10] = [
 ];
 
 /// What is refused beyond the schemas, on purpose (see `gwapi_model::validate`).
-const OURS: [&str; 3] = ["matchLabels", "matchExpressions", "`10.0.0.1` is not a hostname"];
+const OURS: [&str; 4] =
+    ["matchLabels", "matchExpressions", "`10.0.0.1` is not a hostname", "is not an address type"];
 
 /// What the standard channel lets through, whose word counts then, and the experimental one does not.
 const EXPERIMENTAL: &str = "sectionName or port must be specified";

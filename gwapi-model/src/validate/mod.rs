@@ -24,10 +24,10 @@
 //! object (a field that never changes) is not checked either.
 //!
 //! Where the channels of the Gateway API differ over a field that both have, the more permissive
-//! one is applied; what only the experimental channel has is held to its rules. Three checks go
+//! one is applied; what only the experimental channel has is held to its rules. Four checks go
 //! beyond both: a hostname that is an IP address (RT-14, prose alone), a label selector that
-//! Kubernetes could not apply, and a header value with control characters, which no message can
-//! carry.
+//! Kubernetes could not apply, a header value with control characters, which no message can
+//! carry, and a type of address with more around it, which the pattern of the CRDs lets through.
 
 mod backend_tls_policy;
 mod backend_traffic_policy;
