@@ -138,6 +138,7 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
     let routes = RouteKind::ALL.map(|kind| routes(source, kind, paint));
     let tables = [classes(source, paint), listeners(source, paint)].into_iter().chain(routes);
     let tables = tables.chain([policies(source, paint), traffic_policies(source, paint)]);
+    let tables = tables.chain([telemetry_policies(source, paint)]);
     for table in tables.into_iter().flatten() {
         print(&table);
         print("");
@@ -319,6 +320,19 @@ fn traffic_policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Opt
             id: name.object_id(Kind::BackendTrafficPolicy),
             targets: policy.spec.target_refs.iter().map(|target| target.name.clone()).collect(),
             asked: retries,
+        }
+    });
+    table_of_policies(source, paint, titles, policies)
+}
+
+fn telemetry_policies(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let titles = ["XTELEMETRYPOLICY", "TARGETS", "TRACING", "GATEWAY", "CONDITIONS"];
+    let policies = source.resources().telemetry_policies.iter().map(|(name, policy)| {
+        let mode = policy.spec.tracing.as_ref().and_then(|tracing| tracing.mode.clone());
+        PolicyRow {
+            id: name.object_id(Kind::TelemetryPolicy),
+            targets: policy.spec.target_refs.iter().map(|target| target.name.clone()).collect(),
+            asked: mode.unwrap_or_else(|| "-".to_owned()),
         }
     });
     table_of_policies(source, paint, titles, policies)

@@ -173,6 +173,34 @@ fn a_route_that_asks_for_default_gateways_is_told_when_there_is_none() {
 }
 
 #[test]
+fn a_telemetry_policy_has_a_row_for_each_gateway() {
+    let manifests = good();
+    let policy = "\
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XTelemetryPolicy
+metadata:
+  name: traces
+spec:
+  targetRefs:
+    - {group: gateway.networking.k8s.io, kind: Gateway, name: web}
+  tracing:
+    mode: Enabled
+    provider: {backendRef: {name: web, port: 80}}
+    attributes:
+      - {name: db, sourceType: Attribute, attributeKey: db.system}
+";
+    manifests.write("policy.yaml", policy);
+    let output = gwapi(&["status", manifests.path().to_str().expect("text")]);
+    let text = stdout(&output);
+    let row = text.lines().skip_while(|line| !line.starts_with("XTELEMETRYPOLICY")).nth(1);
+    let words: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
+    let expected = ["default/traces", "web", "Enabled", "default/web", "Accepted,", "ResolvedRefs"];
+    assert_eq!(words, expected, "{text}");
+    let output = gwapi(&["status", manifests.path().to_str().expect("text"), "-o", "yaml"]);
+    assert!(stdout(&output).contains("`db.system` is not supported"), "{}", stdout(&output));
+}
+
+#[test]
 fn a_budget_of_retries_has_a_row_with_what_it_cannot_do() {
     let manifests = good();
     let policy = "\

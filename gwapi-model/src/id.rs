@@ -68,6 +68,9 @@ pub enum Kind {
     /// `gateway.networking.x-k8s.io` XBackendTrafficPolicy.
     #[serde(rename = "XBackendTrafficPolicy")]
     BackendTrafficPolicy,
+    /// `gateway.networking.x-k8s.io` XTelemetryPolicy.
+    #[serde(rename = "XTelemetryPolicy")]
+    TelemetryPolicy,
     /// `gateway.networking.k8s.io` ReferenceGrant.
     ReferenceGrant,
     /// `gwapi.dev` GatewayParameters.
@@ -101,6 +104,7 @@ impl Kind {
         Kind::UdpRoute,
         Kind::BackendTlsPolicy,
         Kind::BackendTrafficPolicy,
+        Kind::TelemetryPolicy,
         Kind::ReferenceGrant,
         Kind::GatewayParameters,
         Kind::Namespace,
@@ -125,6 +129,7 @@ impl Kind {
             Kind::UdpRoute => "UDPRoute",
             Kind::BackendTlsPolicy => "BackendTLSPolicy",
             Kind::BackendTrafficPolicy => "XBackendTrafficPolicy",
+            Kind::TelemetryPolicy => "XTelemetryPolicy",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::GatewayParameters => "GatewayParameters",
             Kind::Namespace => "Namespace",
@@ -150,7 +155,7 @@ impl Kind {
             | Kind::UdpRoute
             | Kind::BackendTlsPolicy
             | Kind::ReferenceGrant => crate::GATEWAY_GROUP,
-            Kind::BackendTrafficPolicy => crate::EXPERIMENTAL_GROUP,
+            Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => crate::EXPERIMENTAL_GROUP,
             Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",
             Kind::ClusterTrustBundle => "certificates.k8s.io",
@@ -161,7 +166,9 @@ impl Kind {
     /// Version that gwapi reads and prints.
     pub fn version(self) -> &'static str {
         match self {
-            Kind::GatewayParameters | Kind::BackendTrafficPolicy => "v1alpha1",
+            Kind::GatewayParameters | Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => {
+                "v1alpha1"
+            }
             _ => "v1",
         }
     }

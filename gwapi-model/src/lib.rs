@@ -69,6 +69,7 @@ pub mod schema;
 mod secret_bytes;
 pub mod status;
 mod stream_route;
+mod telemetry_policy;
 pub mod validate;
 
 pub use crate::core::*;
@@ -93,6 +94,7 @@ pub use route::*;
 pub use scalar::*;
 pub use secret_bytes::SecretBytes;
 pub use stream_route::*;
+pub use telemetry_policy::*;
 
 /// API group of the Gateway API's kinds.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

@@ -7,7 +7,7 @@ use crate::{
     BackendTlsPolicy, BackendTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
     Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet,
     Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute,
-    TlsRoute, UdpRoute,
+    TelemetryPolicy, TlsRoute, UdpRoute,
 };
 
 /// One change of the ground state.
@@ -125,6 +125,7 @@ resources! {
     UdpRoute, UdpRoute, udp_routes, "UDPRoutes.";
     BackendTlsPolicy, BackendTlsPolicy, backend_tls_policies, "BackendTLSPolicies.";
     BackendTrafficPolicy, BackendTrafficPolicy, backend_traffic_policies, "XBackendTrafficPolicies.";
+    TelemetryPolicy, TelemetryPolicy, telemetry_policies, "XTelemetryPolicies.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";
     GatewayParameters, GatewayParameters, gateway_parameters, "GatewayParameters.";
     Namespace, Namespace, namespaces, "Namespaces.";

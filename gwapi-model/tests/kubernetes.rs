@@ -360,6 +360,9 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
         Kind::BackendTrafficPolicy => {
             json!({"spec": {"targetRefs": [], "retryConstraint": {"budget": null}}})
         }
+        Kind::TelemetryPolicy => {
+            json!({"spec": {"targetRefs": [], "tracing": {"mode": null, "attributes": null}}})
+        }
         Kind::ReferenceGrant => json!({"spec": {"from": [], "to": []}}),
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
             json!({"spec": {"parentRefs": null}})

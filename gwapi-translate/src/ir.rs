@@ -13,6 +13,7 @@
 mod backend;
 mod listener;
 mod stream;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use backend::*;
 pub use listener::*;
 pub use stream::StreamRule;
+pub use tracing::*;
 
 /// Name of a Gateway; every configuration belongs to one.
 pub type GatewayId = NamespacedName;
@@ -226,6 +228,8 @@ pub enum IrKey {
     Endpoints(BackendKey),
     /// A certificate.
     Certificate(CertificateKey),
+    /// What is traced; a Gateway has one such resource at most.
+    Tracing,
 }
 
 impl fmt::Display for IrKey {
@@ -237,6 +241,7 @@ impl fmt::Display for IrKey {
             Self::Backend(key) => write!(f, "Backend {key}"),
             Self::Endpoints(key) => write!(f, "Endpoints {key}"),
             Self::Certificate(key) => write!(f, "Certificate {key}"),
+            Self::Tracing => f.write_str("Tracing"),
         }
     }
 }
@@ -256,6 +261,8 @@ pub enum IrResource {
     Endpoints(Arc<Endpoints>),
     /// A certificate.
     Certificate(Arc<Certificate>),
+    /// What is traced.
+    Tracing(Arc<Tracing>),
 }
 
 impl IrResource {
@@ -268,6 +275,7 @@ impl IrResource {
             Self::Backend(backend) => IrKey::Backend(backend.key.clone()),
             Self::Endpoints(endpoints) => IrKey::Endpoints(endpoints.key.clone()),
             Self::Certificate(certificate) => IrKey::Certificate(certificate.key.clone()),
+            Self::Tracing(_) => IrKey::Tracing,
         }
     }
 }

@@ -82,6 +82,8 @@ golden! {
     trust_bundles_that_are_not_served = "trust-bundles-not-served";
     /// X-1, SP-3.
     backend_traffic_policies = "backend-traffic";
+    /// RG-4.
+    telemetry_policies = "telemetry";
     /// TS-1 to TS-7, L4-1 to L4-5, BT-8.
     stream_routes = "stream-routes";
     /// TS-5, BT-5, BT-9.

@@ -658,7 +658,62 @@ fn a_policy_and_its_config_map_touch_the_ports_of_its_service_alone() {
     assert_eq!(delta.status[&gone], None);
 }
 
-/// BT-9: what no route of ours refers to is none of our business.
+/// one policy holds for a Gateway, and the collector is the Gateway's while it does.
+#[test]
+fn a_telemetry_policy_touches_its_gateway_alone_and_frees_it_for_the_next() {
+    let mut translator = translator(1000);
+    let policy = |name: &str, service: &str| {
+        ResourceEvent::Apply(object::<gwapi_model::TelemetryPolicy>(json!({
+            "metadata": { "name": name, "namespace": "ns" },
+            "spec": {
+                "targetRefs": [{
+                    "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": id().name,
+                }],
+                "tracing": {
+                    "mode": "Enabled",
+                    "serviceName": name,
+                    "provider": { "backendRef": { "name": service, "port": 4317 } },
+                },
+            },
+        })))
+    };
+    let service = |port: u16| {
+        ResourceEvent::Apply(object::<gwapi_model::Service>(json!({
+            "metadata": { "name": "collector", "namespace": "ns" },
+            "spec": { "ports": [{ "port": port }] },
+        })))
+    };
+    let policy_id = |name: &str| NamespacedName::new("ns", name).object_id(Kind::TelemetryPolicy);
+    let traced = |translator: &Translator| {
+        let config = &translator.translation().config[&id()];
+        let collectors =
+            config.0.keys().filter(|key| key.to_string().contains("collector")).count();
+        let service = config.0.values().find_map(|resource| match resource {
+            IrResource::Tracing(tracing) => Some(tracing.service_name.to_string()),
+            _ => None,
+        });
+        (service, collectors)
+    };
+    for (event, name, collectors) in [
+        (policy("a", "collector"), None, 0),
+        (service(4317), Some("a"), 2),
+        (policy("b", "collector"), Some("a"), 2),
+        (service(4318), None, 0),
+        (service(4317), Some("a"), 2),
+        (policy("a", "elsewhere"), None, 0),
+        (ResourceEvent::Delete(policy_id("a")), Some("b"), 2),
+        (ResourceEvent::Delete(policy_id("b")), None, 0),
+    ] {
+        let (work, delta) = cost(&mut translator, event);
+        assert_eq!((work.gateways, work.routes), (0, 0), "{name:?}");
+        assert_eq!(traced(&translator), (name.map(str::to_owned), collectors));
+        let others: Vec<_> =
+            delta.status.keys().filter(|it| it.kind != Kind::TelemetryPolicy).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+    assert_eq!(translator.translation().status.get(&policy_id("b")), None);
+}
+
 /// a bound on retries concerns the ports of its Service, and the policies that are for it as well.
 #[test]
 fn a_traffic_policy_touches_the_ports_of_its_service_and_frees_it_for_the_next() {
@@ -697,6 +752,7 @@ fn a_traffic_policy_touches_the_ports_of_its_service_and_frees_it_for_the_next()
     assert_eq!(translator.translation().status.get(&id("b")), None);
 }
 
+/// BT-9: what no route of ours refers to is none of our business.
 #[test]
 fn a_policy_has_a_status_while_a_route_sends_requests_to_its_service() {
     let mut translator = translator(0);

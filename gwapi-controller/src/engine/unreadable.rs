@@ -32,6 +32,7 @@ pub(super) fn status(
         }
         // Nobody needs to be kept from anything by one that nobody could read yet.
         Kind::BackendTrafficPolicy => judge.policy(before, false, &[]),
+        Kind::TelemetryPolicy => judge.policy(before, false, &[ConditionType::ResolvedRefs]),
         kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,
     }

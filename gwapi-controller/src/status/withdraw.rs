@@ -70,7 +70,7 @@ pub fn withdraw(
 /// The field in which each controller has entries of its own.
 fn entries_of(kind: Kind) -> &'static str {
     match kind {
-        Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy => "ancestors",
+        Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => "ancestors",
         _ => "parents",
     }
 }

@@ -49,6 +49,7 @@ const FOLLOWED: &[(Kind, &[&str])] = &[
     (Kind::UdpRoute, &["v1"]),
     (Kind::BackendTlsPolicy, &["v1"]),
     (Kind::BackendTrafficPolicy, &["v1alpha1"]),
+    (Kind::TelemetryPolicy, &["v1alpha1"]),
     (Kind::ReferenceGrant, &["v1", "v1beta1"]),
     (Kind::GatewayParameters, &["v1alpha1"]),
     (Kind::Namespace, &["v1"]),

@@ -129,6 +129,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::UdpRoute => "udproutes",
         Kind::BackendTlsPolicy => "backendtlspolicies",
         Kind::BackendTrafficPolicy => "xbackendtrafficpolicies",
+        Kind::TelemetryPolicy => "xtelemetrypolicies",
         Kind::ReferenceGrant => "referencegrants",
         Kind::GatewayParameters => "gatewayparameters",
         Kind::Namespace => "namespaces",
@@ -144,8 +145,9 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
 
 /// Whether objects of a kind have a status that we write.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    use Kind::{BackendTlsPolicy, BackendTrafficPolicy, Gateway, GatewayClass, ListenerSet};
-    let policy = matches!(kind, BackendTlsPolicy | BackendTrafficPolicy);
+    use Kind::{BackendTlsPolicy, BackendTrafficPolicy, TelemetryPolicy};
+    use Kind::{Gateway, GatewayClass, ListenerSet};
+    let policy = matches!(kind, BackendTlsPolicy | BackendTrafficPolicy | TelemetryPolicy);
     matches!(kind, GatewayClass | Gateway | ListenerSet) || policy || kind.route_kind().is_some()
 }
 

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
+use gwapi_translate::ir::GatewayId;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -11,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::record::Ended;
 use super::series::{BOUNDS_MICROS, ConnectionSeries, DurationTotals, RequestTotals};
+use super::spans::SpanCounts;
 use super::telemetry::{ConfigState, MemoryState};
 use super::worker::{
     BackendLabels, ConnectionLabels, FailureLabels, HandshakeLabels, RejectionLabels,
@@ -74,6 +78,8 @@ const ACCESS_LOG_DROPPED: Name =
     Name("access_log_dropped_lines", "Lines that the access log could not write");
 const READY: Name = Name("ready", "Whether traffic should be sent here");
 const START_TIME: Name = Name("start_timestamp", "When the proxy started");
+const EXPORTED_SPANS: Name = Name("exported_spans", "Spans that a collector took");
+const DROPPED_SPANS: Name = Name("dropped_spans", "Spans that no collector took, by reason");
 const BUILD: Name = Name("build", "What was built");
 
 const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
@@ -100,6 +106,8 @@ pub(super) struct Snapshot {
     pub(super) dropped_datagrams: BTreeMap<FailureLabels, u64>,
     pub(super) memory: MemoryState,
     pub(super) config: ConfigState,
+    /// By Gateway, where requests are or were traced.
+    pub(super) spans: BTreeMap<GatewayId, Arc<SpanCounts>>,
     /// Lines taken and lines dropped, where there is an access log.
     pub(super) access_log: Option<(u64, u64)>,
     pub(super) ready: bool,
@@ -179,6 +187,7 @@ impl Collector for Snapshot {
         self.encode_durations(&mut page)?;
         self.encode_connections(&mut page)?;
         self.encode_streams(&mut page)?;
+        self.encode_spans(&mut page)?;
         self.encode_config(&mut page)?;
         self.encode_process(&mut page)
     }
@@ -267,6 +276,26 @@ impl Snapshot {
                 let backend = labels.backend.as_ref().map(ToString::to_string).unwrap_or_default();
                 let labels = vec![("backend", backend), (label, labels.reason.to_owned())];
                 counter(&mut failures, &labels, *count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_spans(&self, page: &mut Page<'_>) -> fmt::Result {
+        let gateway = |id: &GatewayId| ("gateway", id.to_string());
+        let mut exported = page.metric(EXPORTED_SPANS, None, MetricType::Counter)?;
+        for (id, counts) in &self.spans {
+            counter(&mut exported, &vec![gateway(id)], counts.exported.load(Relaxed))?;
+        }
+        let mut dropped = page.metric(DROPPED_SPANS, None, MetricType::Counter)?;
+        for (id, counts) in &self.spans {
+            for (reason, count) in [
+                ("overflow", &counts.overflowed),
+                ("export", &counts.failed),
+                ("refused", &counts.refused),
+            ] {
+                let labels = vec![gateway(id), ("reason", reason.to_owned())];
+                counter(&mut dropped, &labels, count.load(Relaxed))?;
             }
         }
         Ok(())

@@ -15,11 +15,13 @@ mod admin;
 mod metrics;
 mod record;
 mod series;
+mod spans;
 mod telemetry;
 mod worker;
 
 pub(crate) use access_log::AccessLog;
 pub(crate) use admin::{AdminServer, Served};
 pub(crate) use record::{Ended, RequestRecord, StreamRecord};
+pub(crate) use spans::SpanCounts;
 pub(crate) use telemetry::{ConfigApplied, Readiness, Telemetry};
 pub(crate) use worker::{KnownSeries, OpenConnection, WorkerTelemetry};

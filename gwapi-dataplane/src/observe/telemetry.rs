@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use gwapi_translate::ir::GatewayId;
+
 use super::access_log::AccessLog;
 use super::metrics::{self, Snapshot};
 use super::series::{DurationTotals, Durations};
+use super::spans::SpanCounts;
 use tokio::sync::watch;
 
 use super::worker::{Shard, WorkerTelemetry};
@@ -84,6 +87,7 @@ pub(crate) struct Telemetry {
     readiness: watch::Sender<Readiness>,
     memory: Memory,
     access_log: Option<Arc<AccessLog>>,
+    spans: Mutex<BTreeMap<GatewayId, Arc<SpanCounts>>>,
     started_at: SystemTime,
 }
 
@@ -97,6 +101,7 @@ impl Telemetry {
             readiness: watch::Sender::new(Readiness::Starting),
             memory: Memory::default(),
             access_log: access_log.map(Arc::new),
+            spans: Mutex::default(),
             started_at: SystemTime::now(),
         })
     }
@@ -106,6 +111,11 @@ impl Telemetry {
         let shard = Arc::new(Shard::default());
         lock(&self.shards).push(shard.clone());
         WorkerTelemetry::new(shard, self.access_log.clone())
+    }
+
+    /// Where the spans of a Gateway are counted.
+    pub(crate) fn spans(&self, gateway: &GatewayId) -> Arc<SpanCounts> {
+        Arc::clone(lock(&self.spans).entry(gateway.clone()).or_default())
     }
 
     /// Notes that every worker serves a new configuration. The first one makes the proxy ready.
@@ -196,6 +206,7 @@ impl Telemetry {
                 overloads: self.memory.overloads.load(Ordering::Relaxed),
             },
             config,
+            spans: lock(&self.spans).clone(),
             access_log: self.access_log.as_ref().map(|log| (log.queued(), log.dropped())),
             ready: self.readiness() == Readiness::Ready,
             started_at: self.started_at,

@@ -16,6 +16,7 @@ use super::forwarded::Client;
 use super::grpc;
 use super::io::Unread;
 use super::relay::Passed;
+use super::traces::{Beside, RequestTrace};
 use super::upstream::{Http1, Lease};
 use crate::observe::{Ended, RequestRecord};
 
@@ -40,6 +41,8 @@ pub(super) struct RequestAccount {
     pub(super) authorization: Option<Outcome>,
     /// What they want of its answer.
     pub(super) added: Added,
+    /// Its place in a trace, where its Gateway has one made.
+    pub(super) trace: Option<Box<RequestTrace>>,
     pub(super) backend: Option<Rc<CoreBackend>>,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) body: Option<Rc<BodyProgress>>,
@@ -69,6 +72,7 @@ impl RequestAccount {
             cors: None,
             authorization: None,
             added: Added::default(),
+            trace: None,
             backend: None,
             endpoint: None,
             body: None,
@@ -173,6 +177,7 @@ impl Drop for RequestAccount {
         if self.ended == Ended::ClientGone && self.connection.worker.is_stopped() {
             self.ended = Ended::Cut;
         }
+        let trace = self.trace.take();
         // A request that came before its listener was known counts for the first of its port.
         let listener = self.listener.as_ref().unwrap_or(self.connection.listener());
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
@@ -200,6 +205,10 @@ impl Drop for RequestAccount {
         };
         let known = self.rule.as_ref().map(|rule| &rule.series);
         self.connection.worker.telemetry.request(&record, known);
+        if let Some(trace) = trace {
+            let scheme = if self.connection.tls.is_some() { "https" } else { "http" };
+            trace.finish(&Beside { record: &record, scheme, local: self.connection.socket });
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::gateway::Gateway;
 use super::shared::Shared;
 use super::snapshot::{Carried, Port, Snapshot};
 use super::sockets::{Failure, SocketChanges, SocketKey, Sockets};
+use super::traces::Exporter;
 use super::upstream::UpstreamTlsClients;
 use super::worker::{Command, WorkerHandle, wait_done};
 use super::{ApplyReport, BoundListener, ConfigUpdate};
@@ -28,6 +29,7 @@ pub(super) struct Applier {
     sockets: Sockets,
     feedback: BTreeMap<GatewayId, Feedback>,
     upstream_tls: UpstreamTlsClients,
+    exporter: Exporter,
 }
 
 /// Who has a socket.
@@ -56,7 +58,7 @@ impl Applier {
         let began = Instant::now();
         let named: BTreeSet<GatewayId> = update.gateways.keys().cloned().collect();
         let changes_nothing = self.changes_nothing(&update);
-        let forgotten = self.take_in(update);
+        let forgotten = self.take_in(update, shared);
         let wanted = self.wanted();
         let keys = wanted.owners.keys().copied().collect();
         let changes = self.sockets.follow(&keys, workers.len());
@@ -81,6 +83,11 @@ impl Applier {
         ApplyReport { generation: self.generation, feedback }
     }
 
+    /// Brings away the last spans: no request is under way any more.
+    pub(super) fn finish_traces(&mut self) {
+        self.exporter.finish();
+    }
+
     /// Whether an update only asks to try unbound ports again.
     fn changes_nothing(&self, update: &ConfigUpdate) -> bool {
         let known = |(id, delta): (&GatewayId, &ConfigDelta)| {
@@ -91,7 +98,7 @@ impl Applier {
             && update.gateways.iter().all(known)
     }
 
-    fn take_in(&mut self, update: ConfigUpdate) -> Forgotten {
+    fn take_in(&mut self, update: ConfigUpdate, shared: &Shared) -> Forgotten {
         let mut forgotten = Forgotten::default();
         for id in &update.removed_gateways {
             if let Some(gateway) = self.gateways.remove(id) {
@@ -102,7 +109,8 @@ impl Applier {
         for (id, delta) in &update.gateways {
             let gateway =
                 self.gateways.entry(id.clone()).or_insert_with(|| Gateway::new(id.clone()));
-            gateway.apply(delta, &mut self.upstream_tls, &mut forgotten);
+            let (clients, exporter) = (&mut self.upstream_tls, &mut self.exporter);
+            gateway.apply(delta, clients, exporter, shared, &mut forgotten);
         }
         forgotten
     }

@@ -13,8 +13,10 @@ use gwapi_translate::ir::{
 use super::certificates::Certificates;
 use super::client_auth::ClientAuth;
 use super::core_state::{Forgotten, address};
+use super::shared::Shared;
 use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
 use super::tls::{Inside, ListenerTls};
+use super::traces::{Exporter, Traced};
 use super::upstream::{RetryBudget, UpstreamTlsClients};
 
 /// A Gateway's configuration, and everything that is made of it.
@@ -25,6 +27,7 @@ pub(super) struct Gateway {
     /// By name. The configuration has them too, among everything else.
     listeners: BTreeMap<ListenerKey, Arc<Listener>>,
     counts: Counts,
+    traced: Option<Traced>,
     state: Arc<GatewayState>,
 }
 
@@ -42,6 +45,7 @@ impl Gateway {
             id,
             table: RouteTable::default(),
             backends: BackendMap::with_hasher(RandomState::default()),
+            tracer: None,
             listeners: Arc::default(),
         };
         Self {
@@ -50,6 +54,7 @@ impl Gateway {
             tls: ConfigMap::default(),
             listeners: BTreeMap::new(),
             counts: Counts::default(),
+            traced: None,
             state: Arc::new(state),
         }
     }
@@ -80,6 +85,8 @@ impl Gateway {
         &mut self,
         delta: &ConfigDelta,
         clients: &mut UpstreamTlsClients,
+        exporter: &mut Exporter,
+        shared: &Shared,
         forgotten: &mut Forgotten,
     ) {
         let upserted = delta.upserts.iter().map(IrResource::key);
@@ -103,12 +110,33 @@ impl Gateway {
         }));
         // Certificates come first: some are shown to backends.
         let listeners = self.listener_states(&changed);
+        let backends = self.backends(&changed, clients);
+        self.trace(&backends, exporter, shared);
         self.state = Arc::new(GatewayState {
             id: self.state.id.clone(),
             table: self.state.table.apply(delta),
-            backends: self.backends(&changed, clients),
+            backends,
+            tracer: self.traced.as_ref().map(|traced| Arc::clone(&traced.tracer)),
             listeners,
         });
+    }
+
+    /// Traces requests as the configuration says. Spans that wait go where they were meant to.
+    fn trace(&mut self, backends: &BackendMap, exporter: &mut Exporter, shared: &Shared) {
+        let Some(IrResource::Tracing(settings)) = self.config.0.get(&IrKey::Tracing) else {
+            self.traced = None;
+            return;
+        };
+        if self.traced.as_ref().is_none_or(|traced| !traced.is_by(settings)) {
+            let counts = shared.telemetry.spans(&self.state.id);
+            self.traced = exporter
+                .trace(settings, counts, &shared.limits)
+                .inspect_err(|error| tracing::error!(gateway = %self.state.id, %error, "no traces"))
+                .ok();
+        }
+        if let Some(traced) = &self.traced {
+            traced.lead_to(backends.get(&settings.collector));
+        }
     }
 
     /// The backends that one of these certificates is shown to (BT-11).
@@ -131,7 +159,10 @@ impl Gateway {
                 IrKey::HttpRule(_) => change(&mut self.counts.http_rules),
                 IrKey::StreamRule(_) => change(&mut self.counts.stream_rules),
                 IrKey::Backend(_) => change(&mut self.counts.backends),
-                IrKey::Listener(_) | IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
+                IrKey::Listener(_)
+                | IrKey::Endpoints(_)
+                | IrKey::Certificate(_)
+                | IrKey::Tracing => {}
             }
         }
     }

@@ -166,10 +166,11 @@ impl ProxyHandle {
         drain::drain(&self.shared, &self.workers, Instant::now())
     }
 
-    /// Stops what was drained, and lets the access log write what it still holds.
+    /// Stops what was drained, and lets the last spans and lines of the access log go out.
     pub(crate) fn finish(self) {
-        let Self { shared, workers, admin, .. } = self;
+        let Self { shared, workers, admin, applier, .. } = self;
         drop(workers);
+        lock(&applier).finish_traces();
         shared.telemetry.flush(LOG_FLUSH);
         drop(admin);
     }

@@ -58,6 +58,7 @@ mod stall;
 mod streams;
 mod timers;
 mod tls;
+mod traces;
 mod tunnel;
 mod upstream;
 mod verified_tickets;

@@ -128,6 +128,10 @@ pub(super) fn plan(
     let listener = choose_listener(connection, gateway, &target)?;
     let core_listener = core.listener(&gateway.id, listener);
     account.listener = Some(Rc::clone(&core_listener));
+    // It stays in the trace where it is planned again.
+    if let (None, Some(tracer)) = (&account.trace, &gateway.tracer) {
+        account.trace = Some(tracer.begin(&head.headers));
+    }
     if !passed && !core_listener.filters.is_empty() {
         let guards = listener_guards(connection, gateway, core_listener, head, &target)?;
         return Err(Unplanned::Filtered(guards));

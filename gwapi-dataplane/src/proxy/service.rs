@@ -180,6 +180,10 @@ fn begin(
             plan(connection, &snapshot, &head, present, false, &mut account)
         })
     };
+    // Before filters, of which some may say otherwise.
+    if let Some(trace) = &account.trace {
+        trace.propagate(&mut head.headers);
+    }
     let Planned { plan, guards } = match planned {
         Ok(planned) => planned,
         Err(Unplanned::Answer(local)) => {
@@ -402,6 +406,9 @@ impl Exchange {
         };
         let status = answered.response.status();
         account.answered(status);
+        if let Some(trace) = &mut account.trace {
+            trace.answered(answered.response.headers());
+        }
         let (unread, http10) = (account.is_unread(), account.is_http10());
         let response = downstream_response(answered, &way, upgrade, account, worker);
         if !http1 {

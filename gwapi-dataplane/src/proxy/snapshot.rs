@@ -10,6 +10,7 @@ use gwapi_translate::ir::{Backend, BackendKey, Endpoints, GatewayId, Listener, L
 use rustls::ServerConfig;
 
 use super::client_auth::ClientAuth;
+use super::traces::Tracer;
 use super::upstream::{RetryBudget, UpstreamTls};
 
 /// A map whose keys come from the configuration, never from clients.
@@ -62,6 +63,8 @@ pub(super) struct GatewayState {
     pub(super) id: GatewayId,
     pub(super) table: RouteTable,
     pub(super) backends: BackendMap,
+    /// What its requests are traced by; none where nobody asks for it.
+    pub(super) tracer: Option<Arc<Tracer>>,
     /// Shared with the configurations before that had the same listeners and certificates.
     pub(super) listeners: Arc<ConfigMap<ListenerKey, ListenerState>>,
 }

@@ -27,5 +27,6 @@ mod tcp_routes;
 mod timeouts;
 mod tls;
 mod tls_routes;
+mod traces;
 mod udp_routes;
 mod upgrades;

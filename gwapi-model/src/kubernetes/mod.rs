@@ -51,7 +51,7 @@ use crate::validate::FieldPath;
 use crate::{
     BackendTlsPolicy, BackendTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
     Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet,
-    Namespace, ReferenceGrant, Resource, Service, TcpRoute, TlsRoute, UdpRoute,
+    Namespace, ReferenceGrant, Resource, Service, TcpRoute, TelemetryPolicy, TlsRoute, UdpRoute,
 };
 
 /// Why an object has no counterpart in the other crate's types.
@@ -108,6 +108,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::UdpRoute => parse::<UdpRoute>(object),
         Kind::BackendTlsPolicy => parse::<BackendTlsPolicy>(object),
         Kind::BackendTrafficPolicy => parse::<BackendTrafficPolicy>(object),
+        Kind::TelemetryPolicy => parse::<TelemetryPolicy>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),
         Kind::GatewayParameters => parse::<GatewayParameters>(object),
         Kind::Namespace => parse::<Namespace>(object),

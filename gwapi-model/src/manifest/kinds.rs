@@ -107,6 +107,12 @@ mod tests {
                 Kind::BackendTrafficPolicy,
                 false,
             ),
+            (
+                "gateway.networking.x-k8s.io/v1alpha1",
+                "XTelemetryPolicy",
+                Kind::TelemetryPolicy,
+                false,
+            ),
             ("v1", "Service", Kind::Service, false),
             ("certificates.k8s.io/v1", "ClusterTrustBundle", Kind::ClusterTrustBundle, false),
             ("certificates.k8s.io/v1beta1", "ClusterTrustBundle", Kind::ClusterTrustBundle, true),

@@ -412,6 +412,7 @@ fn resource(
         Kind::UdpRoute => read::<crate::UdpRoute>,
         Kind::BackendTlsPolicy => read::<crate::BackendTlsPolicy>,
         Kind::BackendTrafficPolicy => read::<crate::BackendTrafficPolicy>,
+        Kind::TelemetryPolicy => read::<crate::TelemetryPolicy>,
         Kind::ReferenceGrant => read::<crate::ReferenceGrant>,
         Kind::GatewayParameters => read::<crate::GatewayParameters>,
         Kind::Namespace => read::<crate::Namespace>,

@@ -101,6 +101,7 @@ fn document<F: Format>(resource: &Resource, status: Option<&Status>, format: F) 
         Resource::UdpRoute(object) => write!(&**object),
         Resource::BackendTlsPolicy(object) => write!(&**object),
         Resource::BackendTrafficPolicy(object) => write!(&**object),
+        Resource::TelemetryPolicy(object) => write!(&**object),
         Resource::ReferenceGrant(object) => write!(&**object),
         Resource::GatewayParameters(object) => write!(&**object),
         Resource::Namespace(object) => write!(&**object),

@@ -46,6 +46,7 @@ mod route;
 mod stream_route;
 pub(crate) mod suggest;
 mod syntax;
+mod telemetry_policy;
 
 use std::fmt;
 
@@ -127,6 +128,9 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         }
         Resource::BackendTrafficPolicy(policy) => {
             backend_traffic_policy::backend_traffic_policy(&mut check, policy);
+        }
+        Resource::TelemetryPolicy(policy) => {
+            telemetry_policy::telemetry_policy(&mut check, policy);
         }
         Resource::ReferenceGrant(grant) => reference_grant::reference_grant(&mut check, grant),
         Resource::GatewayParameters(parameters) => {

@@ -242,6 +242,34 @@ pub(super) const HEADER_VALUE: Grammar =
         !text.is_empty() && !text.chars().any(|char| char.is_control() && char != '\t')
     });
 
+/// Name of an attribute of spans.
+pub(super) const ATTRIBUTE_NAME: Grammar =
+    Grammar::new("a name", "letters, digits, `-`, `_`, `.`, `:` and `/`", 256, is_attribute_name);
+
+/// Name of a service that spans are of.
+pub(super) const SERVICE_NAME: Grammar = Grammar { limit: 253, ..ATTRIBUTE_NAME };
+
+/// Name of spans.
+pub(super) const SPAN_NAME: Grammar = Grammar::new(
+    "a name",
+    "words of letters, digits, `-`, `_`, `.`, `:` and `/`, with one space between them",
+    256,
+    |text| text.split(' ').all(is_attribute_name),
+);
+
+/// Key of the semantic conventions.
+pub(super) const ATTRIBUTE_KEY: Grammar =
+    Grammar::new("a key", "lower-case letters, digits, `_`, `.` and `-`", 256, |text| {
+        let known = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.' | b'-')
+        };
+        !text.is_empty() && text.bytes().all(known)
+    });
+
+/// Value of an attribute.
+pub(super) const LITERAL_VALUE: Grammar =
+    Grammar::new("a value", "some text", 1024, |text| !text.is_empty());
+
 /// An origin, or `*` (CO-1).
 pub(super) const CORS_ORIGIN: Grammar = Grammar::new(
     "an origin",
@@ -343,6 +371,12 @@ fn is_label(text: &str) -> bool {
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+fn is_attribute_name(text: &str) -> bool {
+    let known =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/');
+    !text.is_empty() && text.bytes().all(known)
 }
 
 /// Labels joined by dots.

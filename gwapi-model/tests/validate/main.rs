@@ -9,6 +9,7 @@ mod gateways;
 mod grpc_routes;
 mod http_routes;
 mod reference_grants;
+mod telemetry_policies;
 
 use gwapi_model::{Resource, validate::validate};
 use serde::de::DeserializeOwned;

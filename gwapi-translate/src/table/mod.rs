@@ -180,7 +180,10 @@ impl RouteTable {
                 IrKey::Listener(key) => listeners.push((key, None)),
                 IrKey::HttpRule(key) => rules.push((key, None)),
                 IrKey::StreamRule(key) => streams.push((key, None)),
-                IrKey::Backend(_) | IrKey::Endpoints(_) | IrKey::Certificate(_) => {}
+                IrKey::Backend(_)
+                | IrKey::Endpoints(_)
+                | IrKey::Certificate(_)
+                | IrKey::Tracing => {}
             }
         }
         for resource in &delta.upserts {
@@ -188,7 +191,10 @@ impl RouteTable {
                 IrResource::Listener(listener) => listeners.push((&listener.key, Some(listener))),
                 IrResource::HttpRule(rule) => rules.push((&rule.key, Some(rule))),
                 IrResource::StreamRule(rule) => streams.push((&rule.key, Some(rule))),
-                IrResource::Backend(_) | IrResource::Endpoints(_) | IrResource::Certificate(_) => {}
+                IrResource::Backend(_)
+                | IrResource::Endpoints(_)
+                | IrResource::Certificate(_)
+                | IrResource::Tracing(_) => {}
             }
         }
         let listeners: BTreeMap<_, _> = listeners.into_iter().collect();

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use gwapi_model::status::{ListenerStatus, RouteStatus, Status};
 use gwapi_model::{
     BackendTlsPolicy, BackendTrafficPolicy, Kind, NamespacedName, ObjectId, Resource,
-    ResourceEvent, Resources, Route, RouteKind,
+    ResourceEvent, Resources, Route, RouteKind, TelemetryPolicy,
 };
 
-use super::backend::{self, BackendView, ServicePort};
+use super::backend::{self, BackendFacts, BackendView, ServicePort};
 use super::gateway::{self, GatewayDraft, GatewayView};
 use super::holder::Holder;
 use super::index::{self, Index, Multimap, PerKind};
@@ -27,7 +27,7 @@ use super::ports::Ports;
 use super::route::{self, RouteView};
 use super::rule::Lookup;
 use super::translation::{Staged, Translation, TranslationDelta};
-use super::{Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy};
+use super::{Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy, telemetry};
 use crate::features::BundleVersion;
 use crate::ir::{Backend, BackendTls, GatewayId, IrKey, IrResource, ListenerKey};
 
@@ -50,9 +50,11 @@ pub(super) struct Engine {
     readers: Multimap<ObjectId, ObjectId>,
     /// Service ports that routes of ours refer to.
     backends: HashMap<ServicePort, BackendView>,
-    /// How many routes make a Gateway need a Service port.
+    /// How many routes and policies make a Gateway need a Service port.
     users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
     routes: PerKind<HashMap<NamespacedName, RouteView>>,
+    /// Service ports that take the spans of Gateways.
+    collectors: HashMap<GatewayId, ServicePort>,
     /// ConfigMaps that BackendTLSPolicies read, there or not.
     policy_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     /// The status that was derived last, see [`Engine::share_status`].
@@ -80,6 +82,8 @@ pub(super) struct Dirty {
     classes: BTreeSet<NamespacedName>,
     gateways: BTreeSet<GatewayId>,
     services: BTreeSet<NamespacedName>,
+    /// Gateways whose tracing has to be derived again.
+    tracing: BTreeSet<GatewayId>,
     /// Policies whose status has to be put together again.
     policies: BTreeSet<ObjectId>,
     /// In any order, and some of them more than once.
@@ -189,7 +193,16 @@ impl Engine {
                 }
                 dirty.policies.insert(any.id());
             }
+            Resource::TelemetryPolicy(_) => {
+                for side in [old, new].into_iter().flatten() {
+                    let Resource::TelemetryPolicy(policy) = side else { continue };
+                    dirty.tracing.extend(telemetry::gateways(policy));
+                    dirty.orphans.extend(telemetry::collector(policy));
+                }
+                dirty.policies.insert(any.id());
+            }
             Resource::ReferenceGrant(_) => {
+                self.note_telemetry(self.index.telemetry_into.of(&id.namespace), dirty);
                 let holders = self.index.holders_into.of(&id.namespace);
                 dirty.gateways.extend(self.gateways_of(holders));
                 for kind in RouteKind::ALL {
@@ -278,10 +291,13 @@ impl Engine {
             let names = self.resources.route_names(kind, &NamespacedName::new("", ""));
             routes[kind] = names.cloned().collect();
         }
+        let telemetry = self.resources.telemetry_policies.keys();
         Dirty {
             classes: self.resources.gateway_classes.keys().cloned().collect(),
             gateways: self.resources.gateways.keys().cloned().collect(),
             services: self.backends.keys().map(|target| target.service.clone()).collect(),
+            // Some are for Gateways that do not exist.
+            policies: telemetry.map(|name| name.object_id(Kind::TelemetryPolicy)).collect(),
             routes,
             ..Dirty::default()
         }
@@ -337,8 +353,12 @@ impl Engine {
                 self.settle_route(kind, &name, &mut dirty, &mut staged);
             }
         }
+        for gateway in std::mem::take(&mut dirty.tracing) {
+            self.settle_tracing(&gateway, &mut dirty, &mut staged);
+        }
         for policy in std::mem::take(&mut dirty.policies) {
             match policy.kind {
+                Kind::TelemetryPolicy => self.settle_telemetry_policy(policy, &mut staged),
                 Kind::BackendTrafficPolicy => self.settle_traffic_policy(policy, &mut staged),
                 _ => self.settle_policy(&policy.namespaced_name(), &mut staged),
             }
@@ -426,6 +446,7 @@ impl Engine {
                 self.stage_backends_over_tls(&id, staged);
             }
             staged.gateway(&id);
+            dirty.tracing.insert(id.clone());
             dirty.statuses.insert(Holder::Gateway(id));
         }
     }
@@ -505,6 +526,74 @@ impl Engine {
         }
     }
 
+    /// Marks XTelemetryPolicies, and the Gateways that they are for.
+    fn note_telemetry<'a>(
+        &self,
+        names: impl Iterator<Item = &'a NamespacedName>,
+        dirty: &mut Dirty,
+    ) {
+        for name in names {
+            let policy = self.resources.telemetry_policies.get(name);
+            dirty.tracing.extend(policy.into_iter().flat_map(|it| telemetry::gateways(it)));
+            dirty.policies.insert(name.object_id(Kind::TelemetryPolicy));
+        }
+    }
+
+    /// The XTelemetryPolicies that are for a Gateway.
+    fn telemetry_of(&self, gateway: &GatewayId) -> Vec<&Arc<TelemetryPolicy>> {
+        let names = self.index.telemetry_of_gateway.of(gateway);
+        names.filter_map(|name| self.resources.telemetry_policies.get(name)).collect()
+    }
+
+    /// Derives what a Gateway has traced, and marks the policies that are for it.
+    fn settle_tracing(&mut self, gateway: &GatewayId, dirty: &mut Dirty, staged: &mut Staged) {
+        let policies = self.index.telemetry_of_gateway.of(gateway);
+        dirty.policies.extend(policies.map(|name| name.object_id(Kind::TelemetryPolicy)));
+        let is_ours = self.gateways.contains_key(gateway);
+        let holder = telemetry::holder(self.telemetry_of(gateway).into_iter()).cloned();
+        let holder = holder.filter(|_| is_ours);
+        if let Some(target) = holder.as_ref().and_then(|policy| telemetry::collector(policy)) {
+            self.know(&target);
+        }
+        let traced = holder.and_then(|policy| {
+            telemetry::tracing(&policy, gateway, &self.resources, &|target| self.facts(target))
+        });
+        let before = self.collectors.remove(gateway);
+        match traced {
+            Some((tracing, target)) => {
+                self.acquire(gateway, &target, dirty, staged);
+                self.collectors.insert(gateway.clone(), target);
+                staged.upsert(gateway, IrResource::Tracing(Arc::new(tracing)));
+            }
+            None => staged.remove(gateway, IrKey::Tracing),
+        }
+        if let Some(target) = before {
+            self.release(gateway, &target, dirty, staged);
+        }
+    }
+
+    /// Puts the status of an XTelemetryPolicy together.
+    fn settle_telemetry_policy(&mut self, id: ObjectId, staged: &mut Staged) {
+        let object = self.resources.telemetry_policies.get(&id.namespaced_name()).cloned();
+        if let Some(target) = object.as_ref().and_then(|policy| telemetry::collector(policy)) {
+            self.know(&target);
+        }
+        let around = telemetry::Surroundings {
+            resources: &self.resources,
+            options: &self.options,
+            policies: &|gateway| self.telemetry_of(gateway),
+            is_ours: &|gateway| self.gateways.contains_key(gateway),
+            facts: &|target| self.facts(target),
+        };
+        let status = object.as_ref().and_then(|policy| telemetry::status(policy, &around));
+        staged.status(id, status.map(Status::Policy));
+    }
+
+    /// What is known of a Service port.
+    fn facts(&self, target: &ServicePort) -> BackendFacts {
+        self.backends.get(target).map(|view| view.facts.clone()).unwrap_or_default()
+    }
+
     /// Looks at every port of a Service that routes of ours refer to.
     fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
         self.note_policies(service, dirty);
@@ -519,6 +608,7 @@ impl Engine {
                 dirty.routes[target.routes].extend(names.cloned());
                 let holders = self.index.holders_of_backend.of(&target);
                 dirty.gateways.extend(self.gateways_of(holders));
+                self.note_telemetry(self.index.telemetry_of_collector.of(&target), dirty);
             }
             self.backends.insert(target.clone(), view);
             let users = self.users.get(&target).into_iter().flat_map(BTreeMap::keys);
@@ -681,20 +771,23 @@ impl Engine {
             return None;
         }
         for target in index::backends(object) {
-            if !self.backends.contains_key(&target) {
-                let view = self.backend(&target);
-                self.backends.insert(target, view);
-            }
+            self.know(&target);
         }
-        let facts = |target: &ServicePort| {
-            self.backends.get(target).map(|view| view.facts.clone()).unwrap_or_default()
-        };
+        let facts = |target: &ServicePort| self.facts(target);
         let lookup = Lookup {
             resources: &self.resources,
             facts: &facts,
             underscore_headers: self.options.underscore_headers,
         };
         Some(route::view(name, object, parents, &self.gateways, &lookup, &self.options))
+    }
+
+    /// Derives a Service port that was not asked for before.
+    fn know(&mut self, target: &ServicePort) {
+        if !self.backends.contains_key(target) {
+            let view = self.backend(target);
+            self.backends.insert(target.clone(), view);
+        }
     }
 
     /// The Gateway of ours whose listeners an object holds.

@@ -33,7 +33,8 @@ impl<'a> Reference<'a> {
             return Ok(());
         }
         let Self { from_kind, from_namespace, to_kind, to } = self;
-        let article = if *from_kind == Kind::HttpRoute { "an" } else { "a" };
+        let is_spelt = matches!(from_kind, Kind::HttpRoute | Kind::TelemetryPolicy);
+        let article = if is_spelt { "an" } else { "a" };
         Err(Problem::new(
             ConditionReason::RefNotPermitted,
             format!(

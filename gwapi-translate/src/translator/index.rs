@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use gwapi_model::{
     EndpointSlice, Gateway, Kind, Listener, NamespacedName, ObjectId, Resource, Route, RouteKind,
-    SERVICE_NAME_LABEL, SecretObjectReference,
+    SERVICE_NAME_LABEL, SecretObjectReference, TelemetryPolicy,
 };
 
 use super::backend::{Purpose, ServicePort};
 use super::holder::Holder;
 use super::{
     HashMap, attachment, backend_tls, certificates, client_validation, gateway, listener_filters,
-    parameters, policy, rule,
+    parameters, policy, rule, telemetry,
 };
 use crate::ir::GatewayId;
 
@@ -44,7 +44,7 @@ pub(super) struct Index {
     pub(super) routes_of_backend: Multimap<ServicePort, NamespacedName>,
     /// Gateways and ListenerSets by the Service ports that filters of their listeners refer to.
     pub(super) holders_of_backend: Multimap<ServicePort, Holder>,
-    /// Ports of a Service that routes and listeners refer to.
+    /// Ports of a Service that routes, listeners and policies refer to.
     pub(super) ports_of_service: Multimap<NamespacedName, ServicePort>,
     /// Routes by the other namespaces they refer into: grants there concern them.
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
@@ -54,6 +54,12 @@ pub(super) struct Index {
     pub(super) traffic_policies_of_service: Multimap<NamespacedName, NamespacedName>,
     /// BackendTLSPolicies by the ConfigMaps they refer to.
     pub(super) policies_of_reference: Multimap<ObjectId, NamespacedName>,
+    /// XTelemetryPolicies by the Gateways they are for.
+    pub(super) telemetry_of_gateway: Multimap<GatewayId, NamespacedName>,
+    /// XTelemetryPolicies by the Service ports that take their spans.
+    pub(super) telemetry_of_collector: Multimap<ServicePort, NamespacedName>,
+    /// XTelemetryPolicies by the other namespaces they refer into: grants there concern them.
+    pub(super) telemetry_into: Multimap<Arc<str>, NamespacedName>,
     /// EndpointSlices by their Service.
     pub(super) slices_of_service: Multimap<NamespacedName, NamespacedName>,
 }
@@ -173,6 +179,7 @@ impl Index {
                     self.traffic_policies_of_service.set(service, id.clone(), present);
                 }
             }
+            Resource::TelemetryPolicy(policy) => self.update_telemetry(&id, policy, present),
             Resource::EndpointSlice(slice) => {
                 if let Some(service) = service_of(slice) {
                     self.slices_of_service.set(service, id, present);
@@ -218,6 +225,19 @@ impl Index {
         self.holders_of_reference.set(object, holder.clone(), present);
     }
 
+    fn update_telemetry(&mut self, id: &NamespacedName, policy: &TelemetryPolicy, present: bool) {
+        for gateway in telemetry::gateways(policy) {
+            self.telemetry_of_gateway.set(gateway, id.clone(), present);
+        }
+        let Some(target) = telemetry::collector(policy) else { return };
+        let namespace = &target.service.namespace;
+        if *namespace != id.namespace {
+            self.telemetry_into.set(namespace.clone(), id.clone(), present);
+        }
+        self.telemetry_of_collector.set(target.clone(), id.clone(), present);
+        self.update_port(target);
+    }
+
     fn update_route(&mut self, id: &NamespacedName, route: Route<'_>, present: bool) {
         let kind = route.kind();
         for parent in route.parent_refs() {
@@ -260,7 +280,9 @@ impl Index {
 
     /// Whether anything refers to a Service port.
     pub(super) fn refers_to(&self, target: &ServicePort) -> bool {
-        self.routes_of_backend.contains(target) || self.holders_of_backend.contains(target)
+        self.routes_of_backend.contains(target)
+            || self.holders_of_backend.contains(target)
+            || self.telemetry_of_collector.contains(target)
     }
 }
 

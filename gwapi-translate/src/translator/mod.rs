@@ -50,6 +50,7 @@ mod ports;
 mod route;
 mod rule;
 mod syntax;
+mod telemetry;
 mod translation;
 
 use gwapi_model::{Kind, NamespacedName, ObjectMeta, ResourceEvent, Resources};

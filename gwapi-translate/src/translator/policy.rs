@@ -86,10 +86,9 @@ pub(super) fn services<P: ServicePolicy>(policy: &P) -> impl Iterator<Item = Nam
     policy.targets().filter_map(|target| target.service(&policy.metadata().namespace))
 }
 
-/// Whether the first policy goes before the second where both are for the same (BT-2).
-fn seniority<P: ServicePolicy>(policy: &P) -> (i64, Arc<str>, Arc<str>) {
-    let NamespacedName { namespace, name } = name(policy);
-    (created(policy.metadata()), namespace, name)
+/// What orders policies that are for the same: the smallest holds (BT-2, X-6).
+pub(super) fn seniority_of(metadata: &ObjectMeta) -> (i64, Arc<str>, Arc<str>) {
+    (created(metadata), metadata.namespace.clone(), metadata.name.clone())
 }
 
 fn name(policy: &impl ServicePolicy) -> NamespacedName {
@@ -108,7 +107,11 @@ fn holder<'a, P: ServicePolicy>(
                 && target.service(&policy.metadata().namespace).as_ref() == Some(of)
         })
     };
-    policies.iter().copied().filter(|policy| names(&policy)).min_by_key(|it| seniority(&***it))
+    policies
+        .iter()
+        .copied()
+        .filter(|policy| names(&policy))
+        .min_by_key(|it| seniority_of(it.metadata()))
 }
 
 /// The policy that holds for a port of a Service, out of those that are for the Service: one that names
@@ -159,18 +162,23 @@ pub(super) fn status(
     options: &Options,
 ) -> PolicyStatus {
     let ancestors = gateways.into_iter().map(|gateway| PolicyAncestorStatus {
-        ancestor_ref: ParentReference {
-            group: Some(GATEWAY_GROUP.to_owned()),
-            kind: Some(Kind::Gateway.as_str().to_owned()),
-            namespace: Some(gateway.namespace.to_string()),
-            name: gateway.name.to_string(),
-            section_name: None,
-            port: None,
-        },
+        ancestor_ref: ancestor(&gateway),
         controller_name: options.controller_name.clone(),
         conditions: conditions.to_vec(),
     });
     PolicyStatus { ancestors: ancestors.collect() }
+}
+
+/// How a status names a Gateway.
+pub(super) fn ancestor(gateway: &GatewayId) -> ParentReference {
+    ParentReference {
+        group: Some(GATEWAY_GROUP.to_owned()),
+        kind: Some(Kind::Gateway.as_str().to_owned()),
+        namespace: Some(gateway.namespace.to_string()),
+        name: gateway.name.to_string(),
+        section_name: None,
+        port: None,
+    }
 }
 
 /// What keeps a policy from one of its targets, and the Gateways that send requests there.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ir::{
     Backend, BackendKey, Certificate, CertificateKey, Endpoints, HttpRule, IrKey, IrResource,
-    Listener, ListenerKey, RuleKey, StreamRule,
+    Listener, ListenerKey, RuleKey, StreamRule, Tracing,
 };
 
 /// The name of a resource: its kind and its key, as `HttpRule/default/shop/checkout`.
@@ -23,6 +23,7 @@ pub fn name_of(key: &IrKey) -> String {
         IrKey::Backend(key) => format!("Backend/{key}"),
         IrKey::Endpoints(key) => format!("Endpoints/{key}"),
         IrKey::Certificate(key) => format!("Certificate/{key}"),
+        IrKey::Tracing => "Tracing/".to_owned(),
     }
 }
 
@@ -36,6 +37,7 @@ pub fn key_of(name: &str) -> Option<IrKey> {
         "Backend" => IrKey::Backend(BackendKey::new(key)),
         "Endpoints" => IrKey::Endpoints(BackendKey::new(key)),
         "Certificate" => IrKey::Certificate(CertificateKey::new(key)),
+        "Tracing" if key.is_empty() => IrKey::Tracing,
         _ => return None,
     })
 }
@@ -116,6 +118,7 @@ pub(super) enum Outgoing<'a> {
     Backend(&'a Backend),
     Endpoints(&'a Endpoints),
     Certificate(OutgoingCertificate<'a>),
+    Tracing(&'a Tracing),
 }
 
 #[derive(Serialize)]
@@ -139,6 +142,7 @@ impl<'a> From<&'a IrResource> for Outgoing<'a> {
                 chain: &certificate.chain,
                 private_key: &certificate.private_key,
             }),
+            IrResource::Tracing(tracing) => Self::Tracing(tracing),
         }
     }
 }
@@ -152,6 +156,7 @@ pub(super) enum Incoming {
     Backend(Arc<Backend>),
     Endpoints(Arc<Endpoints>),
     Certificate(IncomingCertificate),
+    Tracing(Arc<Tracing>),
 }
 
 #[derive(Deserialize)]
@@ -173,6 +178,7 @@ impl From<Incoming> for IrResource {
             Incoming::Certificate(IncomingCertificate { key, chain, private_key }) => {
                 Self::Certificate(Arc::new(Certificate { key, chain, private_key }))
             }
+            Incoming::Tracing(tracing) => Self::Tracing(tracing),
         }
     }
 }
@@ -215,6 +221,7 @@ mod tests {
             IrKey::Backend(BackendKey::service("default", "shop", 80)),
             IrKey::Endpoints(BackendKey::service("default", "shop", 80)),
             IrKey::Certificate(CertificateKey::secret("default", "tls")),
+            IrKey::Tracing,
         ] {
             assert_eq!(key_of(&name_of(&key)), Some(key));
         }

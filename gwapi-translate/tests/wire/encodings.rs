@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gwapi_model::{NamespacedName, SecretBytes};
+use gwapi_model::{NamespacedName, RouteKind, SecretBytes};
 use gwapi_translate::ir::{
-    Backend, BackendKey, BackendProtocol, BackendTarget, Certificate, CertificateKey, Endpoints,
-    ExternalAuth, ExternalAuthProtocol, HeaderChanges, HeaderMatch, HeaderNames, Hostname,
-    HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts, IrResource, Listener, ListenerFilter,
-    ListenerKey, ListenerProtocol, Mirror, PathMatch, PathRewrite, QueryParamMatch, Redirect,
-    RetryBudget, RuleKey, RuleOrder, UrlRewrite, ValueMatch, WeightedBackend,
+    AttributeSource, Backend, BackendKey, BackendProtocol, BackendTarget, Certificate,
+    CertificateKey, Endpoints, ExportHeader, ExternalAuth, ExternalAuthProtocol, HeaderChanges,
+    HeaderMatch, HeaderNames, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
+    IrResource, KnownAttribute, Listener, ListenerFilter, ListenerKey, ListenerProtocol, Mirror,
+    PathMatch, PathRewrite, QueryParamMatch, Redirect, RetryBudget, RuleKey, RuleOrder,
+    SamplingRate, SpanAttribute, Tracing, UrlRewrite, ValueMatch, WeightedBackend,
 };
 use gwapi_translate::wire::{decode, encode, name_of};
 use serde_json::{Map, Value};
@@ -66,6 +67,24 @@ fn resources() -> Vec<IrResource> {
                 SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 8080)),
             ],
             hostnames: vec![("shop.example.com".to_owned(), 443)],
+        })),
+        IrResource::Tracing(Arc::new(Tracing {
+            collector: BackendKey::for_routes(RouteKind::Grpc, "default", "collector", 4317),
+            headers: vec![ExportHeader { name: "x-token".into(), value: "t".into() }],
+            sampling: SamplingRate { numerator: 5, denominator: 100 },
+            parent_based: Some(SamplingRate::ALL),
+            service_name: "shop".into(),
+            span_name: Some("ingress".into()),
+            attributes: vec![
+                SpanAttribute {
+                    name: "user".into(),
+                    source: AttributeSource::Header("x-user".into()),
+                },
+                SpanAttribute {
+                    name: "peer".into(),
+                    source: AttributeSource::Known(KnownAttribute::PeerAddress),
+                },
+            ],
         })),
         IrResource::Certificate(Arc::new(Certificate {
             key: certificate,

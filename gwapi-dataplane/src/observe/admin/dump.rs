@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gwapi_translate::ir::{Certificate, GatewayConfig, GatewayId, IrResource};
+use gwapi_translate::ir::{Certificate, GatewayConfig, GatewayId, IrResource, Tracing};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -53,10 +53,17 @@ pub(super) fn json(served: &Served) -> String {
 }
 
 fn gateway_json(config: &GatewayConfig) -> Value {
-    let mut groups: BTreeMap<&str, Vec<Value>> =
-        ["listeners", "http_rules", "stream_rules", "backends", "endpoints", "certificates"]
-            .map(|name| (name, Vec::new()))
-            .into();
+    let mut groups: BTreeMap<&str, Vec<Value>> = [
+        "listeners",
+        "http_rules",
+        "stream_rules",
+        "backends",
+        "endpoints",
+        "certificates",
+        "tracing",
+    ]
+    .map(|name| (name, Vec::new()))
+    .into();
     for resource in config.0.values() {
         let (group, value) = match resource {
             IrResource::Listener(listener) => ("listeners", plain(&**listener)),
@@ -65,6 +72,7 @@ fn gateway_json(config: &GatewayConfig) -> Value {
             IrResource::Backend(backend) => ("backends", plain(&**backend)),
             IrResource::Endpoints(endpoints) => ("endpoints", plain(&**endpoints)),
             IrResource::Certificate(certificate) => ("certificates", certificate_json(certificate)),
+            IrResource::Tracing(tracing) => ("tracing", tracing_json(tracing)),
         };
         groups.entry(group).or_default().push(value);
     }
@@ -86,6 +94,16 @@ fn certificate_json(certificate: &Certificate) -> Value {
         "certificates": certificate.chain.matches("-----BEGIN CERTIFICATE-----").count(),
         "private_key": REDACTED,
     })
+}
+
+/// What is traced, without the values of the headers that the collector gets: they are there for
+/// credentials.
+fn tracing_json(tracing: &Tracing) -> Value {
+    let mut value = plain(tracing);
+    for header in value["headers"].as_array_mut().into_iter().flatten() {
+        header["value"] = REDACTED.into();
+    }
+    value
 }
 
 /// Takes out the values of headers and query parameters that look like credentials: `set` and

@@ -74,7 +74,7 @@ impl fmt::Display for Place {
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(in crate::proxy) enum ConnectError {
     /// The endpoint takes none.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -85,7 +85,7 @@ pub(super) enum ConnectError {
 
 /// A connection to an endpoint, inside TLS where that is asked for: it has proved who it is then. All of
 /// that takes no longer than a connection may.
-pub(super) async fn connect(
+pub(in crate::proxy) async fn connect(
     place: &Place,
     tls: Option<&UpstreamTls>,
     limits: &Limits,

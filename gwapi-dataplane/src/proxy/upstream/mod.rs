@@ -24,7 +24,7 @@ mod tls;
 
 pub(super) use body::UpstreamBody;
 pub(super) use budget::RetryBudget;
-pub(super) use connect::{Place, resolve};
+pub(super) use connect::{ConnectError, Place, connect, resolve};
 pub(super) use discard::discard;
 pub(super) use http1::{HeadWriter, Http1, Outgoing, Upgraded};
 pub(super) use pool::{Endpoint, Lease, Pool};

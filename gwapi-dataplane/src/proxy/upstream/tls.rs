@@ -75,7 +75,7 @@ impl UpstreamTls {
 
 /// Why there is no client.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Unusable {
+pub(in crate::proxy) enum Unusable {
     #[error("the server name {0:?} is not a DNS name")]
     Name(Arc<str>),
     #[error("the CA certificates are not PEM: {0}")]
@@ -198,7 +198,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, Unusable> {
 
 /// Why a connection that TCP made was not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsFailure {
+pub(in crate::proxy) enum TlsFailure {
     #[error(transparent)]
     Unusable(Unusable),
     #[error("the handshake took too long")]

@@ -5,6 +5,7 @@ pub(crate) mod authorizer;
 pub(crate) mod brim;
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod collector;
 pub(crate) mod config;
 pub(crate) mod frames;
 pub(crate) mod streams;

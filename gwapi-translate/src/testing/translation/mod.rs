@@ -422,6 +422,11 @@ fn config_is_well_formed(
             used.insert(IrKey::Endpoints(key.clone()));
         }
     }
+    if let Some(IrResource::Tracing(tracing)) = config.0.get(&IrKey::Tracing) {
+        used.insert(IrKey::Tracing);
+        used.insert(IrKey::Backend(tracing.collector.clone()));
+        used.insert(IrKey::Endpoints(tracing.collector.clone()));
+    }
     for (key, resource) in &config.0 {
         ensure!(*key == resource.key(), "{key} holds {}", resource.key());
         ensure!(used.contains(key), "nothing uses {key}");

@@ -32,6 +32,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::Secret => &["a/t", "b/t"],
         Kind::BackendTlsPolicy => &["a/u", "a/v", "b/u"],
         Kind::BackendTrafficPolicy => &["a/u", "a/w", "b/u"],
+        Kind::TelemetryPolicy => &["a/u", "a/v", "b/u"],
         Kind::ReferenceGrant => &["a/p", "b/p"],
         Kind::GatewayParameters => &["a/q", "b/q"],
         Kind::ConfigMap => &["a/c", "b/c"],
@@ -63,6 +64,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         2 => object(Kind::BackendTlsPolicy, backend_tls_policy()),
         2 => object(Kind::BackendTrafficPolicy, backend_traffic_policy()),
         2 => object(Kind::ClusterTrustBundle, cluster_trust_bundle()),
+        2 => object(Kind::TelemetryPolicy, telemetry_policy()),
         1 => object(Kind::ConfigMap, config_map()),
         1 => object(Kind::GatewayParameters, parameters()),
     ]
@@ -161,6 +163,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::UdpRoute => typed::<gwapi_model::UdpRoute>(value),
         Kind::BackendTlsPolicy => typed::<gwapi_model::BackendTlsPolicy>(value),
         Kind::BackendTrafficPolicy => typed::<gwapi_model::BackendTrafficPolicy>(value),
+        Kind::TelemetryPolicy => typed::<gwapi_model::TelemetryPolicy>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
         Kind::GatewayParameters => typed::<gwapi_model::GatewayParameters>(value),
         Kind::Namespace => typed::<gwapi_model::Namespace>(value),
@@ -493,11 +496,15 @@ fn backend_ref() -> impl Strategy<Value = Value> {
 }
 
 fn grant() -> impl Strategy<Value = Value> {
-    let from = (select(vec!["HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway"]), select(vec!["a", "b"])).prop_map(
-        |(kind, namespace)| {
-            json!({ "group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace })
-        },
-    );
+    let kinds =
+        vec!["HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway", "XTelemetryPolicy"];
+    let from = (select(kinds), select(vec!["a", "b"])).prop_map(|(kind, namespace)| {
+        let group = match kind {
+            "XTelemetryPolicy" => gwapi_model::EXPERIMENTAL_GROUP,
+            _ => gwapi_model::GATEWAY_GROUP,
+        };
+        json!({ "group": group, "kind": kind, "namespace": namespace })
+    });
     let to = one_of(&[
         r#"{"group":"","kind":"Service"}"#,
         r#"{"group":"","kind":"Service","name":"x"}"#,
@@ -553,6 +560,35 @@ fn parameters() -> impl Strategy<Value = Value> {
         r#"{"spec":{"service":{"nodePorts":[{"port":80,"nodePort":30080}]}}}"#,
         r#"{"spec":{"workload":{"autoscaling":{"minReplicas":3,"maxReplicas":1}}}}"#,
     ])
+}
+
+fn telemetry_policy() -> impl Strategy<Value = Value> {
+    let target = prop_oneof![
+        6 => select(vec!["g", "g", "h", "none"]).prop_map(
+            |name| json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": name })
+        ),
+        1 => Just(json!({ "group": "", "kind": "Service", "name": "x" })),
+    ];
+    let tracing = one_of(&[
+        r#"{"mode":"Disabled"}"#,
+        r#"{"mode":"Enabled","provider":{"backendRef":{"name":"x","port":80}}}"#,
+        r#"{"mode":"Enabled","provider":{"backendRef":{"name":"x","port":80,"namespace":"b"}}}"#,
+        r#"{"mode":"Enabled","provider":{"backendRef":{"name":"y","port":81},
+            "headers":[{"name":"Authorization","value":"Bearer 1"}]},"serviceName":"web",
+            "samplingRate":{"numerator":1},"parentBasedSampling":{"mode":"Enabled"},
+            "attributes":[{"name":"a","sourceType":"Header","headerName":"X-User"},
+                {"name":"b","sourceType":"Attribute","attributeKey":"db.system"}]}"#,
+        r#"{"mode":"Enabled","provider":{"backendRef":{"name":"none","port":80}}}"#,
+        r#"{"mode":"Enabled","provider":{"backendRef":{"name":"x"}}}"#,
+        r#"{"mode":"Enabled","provider":{"backendRef":{"group":"example.com","kind":"Sink","name":"x"}}}"#,
+        r#"{"mode":"Enabled","samplingRate":{"numerator":3,"denominator":2},
+            "provider":{"backendRef":{"name":"x","port":80}}}"#,
+        r#"{"mode":"Enabled"}"#,
+        r#"{"mode":"Sometimes"}"#,
+    ]);
+    (vec(target, 1..3), weighted(0.95, tracing)).prop_map(|(targets, tracing)| {
+        json!({ "spec": without_nulls(json!({ "targetRefs": targets, "tracing": tracing })) })
+    })
 }
 
 fn backend_traffic_policy() -> impl Strategy<Value = Value> {

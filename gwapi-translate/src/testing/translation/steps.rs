@@ -172,6 +172,7 @@ pub fn show(resource: &Resource) -> String {
         Resource::GatewayParameters(object) => serde_json::to_value(&**object),
         Resource::BackendTlsPolicy(object) => serde_json::to_value(&**object),
         Resource::BackendTrafficPolicy(object) => serde_json::to_value(&**object),
+        Resource::TelemetryPolicy(object) => serde_json::to_value(&**object),
         Resource::ReferenceGrant(object) => serde_json::to_value(&**object),
         Resource::Namespace(object) => serde_json::to_value(&**object),
         Resource::Service(object) => serde_json::to_value(&**object),
