@@ -354,10 +354,10 @@ fn a_listener_of_a_set_that_is_refused_overlaps_none_of_the_gateway() {
         let overlap = ConditionType::OverlappingTLSConfig;
         status.listeners[0].conditions.iter().any(|it| it.condition_type == overlap)
     };
-    let filters = json!({ "filters": { "requests": [{ "type": "Example" }] } });
+    let refused = json!({ "allowedRoutes": { "namespaces": { "from": "Example" } } });
     assert!(shows_overlap(json!({}), json!({})));
-    assert!(!shows_overlap(json!({}), filters.clone()));
-    assert!(!shows_overlap(filters, json!({})), "no set is served then (LS-2)");
+    assert!(!shows_overlap(json!({}), refused.clone()));
+    assert!(!shows_overlap(refused, json!({})), "no set is served then (LS-2)");
 }
 
 #[test]
