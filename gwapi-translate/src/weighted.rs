@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(picked, [1, 1, 1], "of a million phases exactly one picks it, at each pick");
     }
 
+    /// HB-9
     #[test]
     fn a_canary_gets_its_share_give_or_take_one_a_worker() {
         for workers in 1..=64 {

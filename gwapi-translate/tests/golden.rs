@@ -34,11 +34,11 @@ golden! {
     gateway_classes_of_others = "gateway-class-of-others";
     /// GW-6, GW-8, GW-9, AR-3.
     listeners = "listeners";
-    /// GW-1 to GW-5.
+    /// GW-1 to GW-5, GW-11.
     listener_conflicts = "listener-conflicts";
-    /// LS-1 to LS-11.
+    /// LS-1 to LS-6, LS-8 to LS-11, LS-13.
     listener_sets = "listener-sets";
-    /// AR-1 to AR-5.
+    /// AR-1 to AR-5, RT-13.
     allowed_routes = "allowed-routes";
     /// TL-1, TL-2, TL-4, TL-7, TL-8, LI-6, GW-12.
     tls = "tls";
@@ -56,7 +56,7 @@ golden! {
     shared_ports = "shared-ports";
     /// Ports moved by an offset, and redirects that follow them.
     port_offset = "port-offset";
-    /// RT-1 to RT-3, RT-6, RT-8.
+    /// RT-1 to RT-4, RT-6, RT-8, RT-9.
     parent_refs = "parent-refs";
     /// RT-16.
     default_gateways = "default-gateways";
@@ -102,7 +102,7 @@ golden! {
     unsupported = "unsupported";
     /// GR-1 to GR-10.
     grpc_routes = "grpc";
-    /// BT-1 to BT-10, GR-12.
+    /// BT-1 to BT-10, GR-12, ST-10.
     backend_tls_policies = "backend-tls";
     /// What the conformance suite asks of Gateways: GW-6, GW-8, AR-3, AR-4, TL-1, AD-2, IN-1, IN-3.
     gateways_of_the_conformance_suite = "suite-gateways";

@@ -200,6 +200,7 @@ fn a_gateway_that_becomes_a_default_one_touches_the_routes_that_ask_for_one() {
     assert_eq!(delta.status.get(&id), Some(&None), "nothing is left to say of the route");
 }
 
+/// LS-7
 #[test]
 fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner() {
     let mut translator = translator(3_000);

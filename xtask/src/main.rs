@@ -50,8 +50,13 @@ enum Task {
     },
     /// Checks that golden files come in pairs and that no snapshot waits for review
     Golden,
-    /// Checks that the links of the documentation lead somewhere, and rule ids to a rule
+    /// Checks that the links of the documentation lead somewhere, rule ids to a rule, and rules to a test
     Links,
+    /// Prints each rule of the Gateway API with the test that names it, or why there is none
+    Rules {
+        /// These only, with all of their tests
+        ids: Vec<String>,
+    },
     /// Writes what comes of the chart and the CRDs: the chart's copies, and deploy/install.yaml
     Manifests {
         /// Only tells what is not up to date
@@ -129,7 +134,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Deps => deps::run(&root),
         Task::Crds { check } => crds::run(&root, check),
         Task::Golden => golden::run(&root),
-        Task::Links => links::run(&root).and_then(|()| rules::run(&root)),
+        Task::Links => links::run(&root).and_then(|()| rules::check(&root)),
+        Task::Rules { ids } => rules::print(&root, &ids),
         Task::Manifests { check } => manifests::run(&root, check),
         Task::Examples => examples::run(&root),
         Task::Httpwg => httpwg::run(&root),

@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(withdraw(&stored, Kind::Gateway, &owned(), US), None);
     }
 
+    /// ST-6
     #[test]
     fn of_a_route_go_the_entries_with_our_name() {
         let stored = json!({"parents": [

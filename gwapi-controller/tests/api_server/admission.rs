@@ -85,7 +85,7 @@ const ODD: [&str; 34] = [
     "{}",
 ];
 
-/// The same verdict of both on each of a number of objects.
+/// The same verdict of both on each of a number of objects: what GW-7 and RG-6 ask for, and the like.
 pub(crate) async fn what_the_server_refuses_is_refused_without_one(api: Api) {
     let namespace = api.namespace("admission").await;
     let seeds = seeds();

@@ -76,6 +76,7 @@ async fn a_class_a_gateway_and_a_route_get_their_status(api: Api) {
     let conditions = web["status"]["conditions"].as_array().expect("conditions");
     assert!(conditions.iter().all(|it| !it["lastTransitionTime"].to_string().contains("1970")));
 
+    // ST-8, on a machine that may be busy.
     let started = Instant::now();
     api.apply(route(&namespace, "shop", "web")).await;
     let shop = accepted(&api, &namespace, "shop", CONTROLLER).await;

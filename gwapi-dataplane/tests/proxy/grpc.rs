@@ -290,6 +290,7 @@ async fn an_authority_with_capitals_and_underscores_is_as_good_as_any() {
     assert_eq!((reply.status, reply.text()), (StatusCode::OK, "message"));
 }
 
+/// LI-3, GR-6
 #[tokio::test]
 async fn a_call_that_no_route_takes_is_unimplemented() {
     let address = server("0").await;

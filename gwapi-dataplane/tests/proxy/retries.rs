@@ -104,6 +104,7 @@ async fn another_endpoint_is_asked_than_the_one_that_failed() {
     }
 }
 
+/// RY-4
 #[tokio::test]
 async fn the_timeout_of_the_request_bounds_all_attempts() {
     let bad = Scripted::answering(b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n").await;

@@ -49,6 +49,7 @@ async fn requests_are_routed_by_host_and_path() {
         let reply = client.get(host, path).await;
         match endpoint {
             Some(endpoint) => assert_eq!(reply.endpoint(), endpoint, "{host} {path}"),
+            // HR-6
             None => assert_eq!(reply.status, StatusCode::NOT_FOUND, "{host} {path}"),
         }
     }

@@ -39,6 +39,7 @@ async fn the_server_may_speak_first() {
     assert_eq!(read(&mut client, 6).await, b"HELO\r\n");
 }
 
+/// L4-7
 #[tokio::test]
 async fn the_end_of_one_way_is_passed_on_and_the_other_way_goes_on() {
     // Reads to the end, tells how much that was, and closes.

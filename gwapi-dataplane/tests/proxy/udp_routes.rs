@@ -103,6 +103,7 @@ fn with_metrics(limits: Limits) -> ProxyBuilder {
     ProxyBuilder::new().limits(limits).admin(SocketAddr::new(LOCAL, 0))
 }
 
+/// L4-6
 #[tokio::test]
 async fn each_client_has_a_flow_of_its_own_that_stays_where_it_is() {
     let endpoint = UdpEcho::start("a").await;
@@ -143,6 +144,7 @@ async fn datagrams_that_come_together_stay_apart() {
     assert_eq!(answer(&client).await.2, [60; 40]);
 }
 
+/// L4-6
 #[tokio::test]
 async fn answers_come_from_the_address_that_was_asked() {
     let endpoint = UdpEcho::start("a").await;

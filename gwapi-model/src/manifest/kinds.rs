@@ -88,6 +88,7 @@ fn misspelt(kind: &str, group: &str, owner: &str) -> Meaning {
 mod tests {
     use super::*;
 
+    /// BT-12
     #[test]
     fn present_and_old_versions_of_our_kinds_are_served() {
         for (api_version, kind, expected, is_old) in [

@@ -259,6 +259,7 @@ fn hr_2_paths_come_before_methods_before_headers_before_query_params() {
     );
 }
 
+/// RT-15: both routes have their place.
 #[test]
 fn hr_2_ties_go_to_the_older_route_then_by_name_rule_and_match() {
     let aged = |key: &str, created, route: &str, rule_index| HttpRule {

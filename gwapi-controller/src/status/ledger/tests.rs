@@ -210,6 +210,7 @@ fn what_the_server_refuses_is_not_tried_again_until_something_changes() {
     assert_eq!(test.next_write(), pair("good", "1"));
 }
 
+/// ST-7
 #[test]
 fn entries_of_ours_from_an_earlier_life_go_when_all_is_known_and_not_before() {
     let mut test = Test::new();

@@ -40,6 +40,7 @@ fn merged(status: &Value, ours: &Status) -> Option<Value> {
     merge(stored(status, 1), ours, US, now()).status
 }
 
+/// ST-6
 #[test]
 fn what_a_gateway_was_said_to_let_in_goes_when_it_does_no_more() {
     // TL-6, LS-8.
@@ -55,6 +56,7 @@ fn what_a_gateway_was_said_to_let_in_goes_when_it_does_no_more() {
     assert_eq!(after, json!({"conditions": []}));
 }
 
+/// ST-12
 #[test]
 fn a_listener_set_keeps_what_others_said_of_it() {
     let stored = json!({
@@ -81,6 +83,7 @@ fn a_listener_set_keeps_what_others_said_of_it() {
     assert_eq!(merged(&stored, &ours), Some(expected));
 }
 
+/// ST-9
 #[test]
 fn defaults_of_the_crd_are_replaced_and_the_time_of_1970_with_them() {
     let defaults = json!({"conditions": [{
@@ -99,6 +102,7 @@ fn defaults_of_the_crd_are_replaced_and_the_time_of_1970_with_them() {
     );
 }
 
+/// ST-3
 #[test]
 fn the_time_moves_with_the_status_and_with_nothing_else() {
     let stored = json!({"conditions": [{
@@ -143,6 +147,7 @@ fn an_object_of_a_newer_generation_is_left_to_the_newer_answer() {
     assert!(write(1).is_some());
 }
 
+/// ST-5
 #[test]
 fn a_full_list_leaves_ours_out_and_says_so() {
     let foreign: Vec<Value> = (0..7).map(|n| json!({"type": format!("example.com/{n}")})).collect();
@@ -156,6 +161,7 @@ fn a_full_list_leaves_ours_out_and_says_so() {
     assert_eq!(conditions[7]["type"], "Accepted");
 }
 
+/// ST-5
 #[test]
 fn a_message_ends_where_the_api_lets_none_go_on() {
     let mut ours = condition(ConditionType::Accepted, 1);
@@ -403,6 +409,7 @@ fn within_limits(status: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
+    /// ST-1
     #[test]
     fn what_is_foreign_stays_as_it_is_and_limits_are_kept((before, ours) in a_case()) {
         let Some(after) = merged_at_2(&before, &ours) else { return Ok(()) };

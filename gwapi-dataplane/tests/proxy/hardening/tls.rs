@@ -231,6 +231,7 @@ async fn a_connection_that_http2_clients_share_between_hosts_answers_421() {
     }
 }
 
+/// TL-3
 #[tokio::test]
 async fn certificates_rotate_under_load_without_a_failure() {
     const ROTATIONS: usize = 50;
