@@ -204,6 +204,12 @@ pub(crate) struct ServingArgs {
     /// The client is the first entry from the right of X-Forwarded-For that is in none of them.
     #[arg(long, value_name = "CIDR", value_parser = proxy_network)]
     pub(crate) trusted_cidr: Vec<IpNet>,
+    /// Keys that the tokens of sessions are sealed with: 64 hexadecimal digits per line, the first one seals
+    ///
+    /// Sessions go on after a restart, and at every gateway with the same file. Without one they end with
+    /// the process.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) session_key_file: Option<PathBuf>,
     /// After SIGTERM: cut what is still in flight after this time [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_timeout: Option<Duration>,

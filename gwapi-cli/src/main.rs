@@ -12,6 +12,7 @@ mod problems;
 mod queue;
 mod report;
 mod run;
+mod session_keys;
 mod signals;
 mod status;
 

@@ -19,6 +19,7 @@ use crate::overlay::CommandLine;
 use crate::paint::Paint;
 use crate::queue::{LAST_WORD, LineQueue};
 use crate::report::reporter::{Printer, Reporter};
+use crate::session_keys;
 use crate::signals::Signals;
 
 /// Port of the admin server where nobody asks for another.
@@ -87,6 +88,8 @@ fn serve_and_report(
     if let Err(error) = raise_open_files_limit() {
         tracing::info!(%error, "the limit on open files stays as it is");
     }
+    let session_keys = service.serving.session_key_file.as_deref().map(session_keys::read);
+    let session_keys = session_keys.transpose()?;
     let signals = listen_for_signals(printer).context("cannot listen for signals")?;
     if let (Some(preface), Output::Text) = (&service.preface, service.serving.output) {
         printer.line(preface);
@@ -109,6 +112,7 @@ fn serve_and_report(
         overlay = overlay.with_echoes();
     }
     let options = options(service.translation, service.port_offset, service.demo);
+    let options = Options { session_keys, ..options };
     let mut source = TranslatedFolder::open(service.paths.clone(), options, overlay);
     let mut reporter = Reporter::new(printer.clone(), service.paths.clone(), service.commands);
     reporter.prepare(&source);
@@ -170,6 +174,7 @@ pub(crate) fn options(arguments: &TranslationArgs, port_offset: u16, demo: bool)
         allow_external_name: arguments.allow_external_name,
         underscore_headers: arguments.underscore_headers == Underscores::Keep,
         installed_bundle: None,
+        session_keys: None,
         cluster_trust_bundles: true,
     }
 }

@@ -138,7 +138,7 @@ fn table(source: &TranslatedFolder<CommandLine>, issues: &[Issue], paint: Paint)
     let routes = RouteKind::ALL.map(|kind| routes(source, kind, paint));
     let tables = [classes(source, paint), listeners(source, paint)].into_iter().chain(routes);
     let tables = tables.chain([policies(source, paint), traffic_policies(source, paint)]);
-    let tables = tables.chain([telemetry_policies(source, paint)]);
+    let tables = tables.chain([telemetry_policies(source, paint), x_backends(source, paint)]);
     for table in tables.into_iter().flatten() {
         print(&table);
         print("");
@@ -379,6 +379,46 @@ fn table_of_policies(
                 first(&name.to_string()),
                 first(&targets),
                 first(&asked),
+                parent_name(&ancestor.ancestor_ref, &name.namespace),
+                conditions(&ancestor.conditions),
+            ]);
+        }
+    }
+    Some(table.trim_fmt())
+}
+
+fn x_backends(source: &TranslatedFolder<CommandLine>, paint: Paint) -> Option<String> {
+    let backends = &source.resources().x_backends;
+    if backends.is_empty() {
+        return None;
+    }
+    let mut table = plain(["XBACKEND", "LEADS TO", "PORT", "GATEWAY", "CONDITIONS"], paint);
+    for (name, backend) in backends {
+        let spec = &backend.spec;
+        let target = match (&spec.external_hostname, &spec.endpoint_selector) {
+            (Some(external), _) => external.hostname.clone(),
+            (None, selector) => {
+                let labels = selector.iter().flat_map(|selector| &selector.match_labels);
+                some_of(&labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(), 3)
+            }
+        };
+        let port = spec.port.number.map(|port| port.get().to_string()).unwrap_or_default();
+        let ancestors = match source.translation().status.get(&name.object_id(Kind::XBackend)) {
+            Some(Status::Policy(status)) => &*status.ancestors,
+            _ => &[],
+        };
+        if ancestors.is_empty() {
+            let none = coloured("none".into(), comfy_table::Color::Yellow, paint);
+            let name = name.to_string();
+            table.add_row(vec![name.into(), target.into(), port.into(), none, "".into()]);
+            continue;
+        }
+        for (index, ancestor) in ancestors.iter().enumerate() {
+            let first = |text: &str| if index == 0 { text.to_owned() } else { String::new() };
+            table.add_row(vec![
+                first(&name.to_string()),
+                first(&target),
+                first(&port),
                 parent_name(&ancestor.ancestor_ref, &name.namespace),
                 conditions(&ancestor.conditions),
             ]);

@@ -198,6 +198,7 @@ async fn start(
         is_leading,
         provision: provision(settings),
         bootstrap,
+        session_keys: certificates.session_keys,
         progress,
         metrics,
     };

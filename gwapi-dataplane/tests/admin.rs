@@ -59,6 +59,7 @@ fn redirect() -> HttpRule {
         }],
         timeouts: HttpTimeouts::default(),
         retry: None,
+        session: None,
     }
 }
 

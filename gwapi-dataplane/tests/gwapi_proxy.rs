@@ -60,6 +60,7 @@ fn resources(port: u16) -> Vec<IrResource> {
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
         retry: None,
+        session: None,
     };
     vec![IrResource::Listener(Arc::new(listener)), IrResource::HttpRule(Arc::new(rule))]
 }
@@ -91,10 +92,12 @@ fn resources_with_backend(port: u16, endpoint: SocketAddr) -> Vec<IrResource> {
         key: key.clone(),
         protocol: BackendProtocol::Http1,
         tls: Some(Arc::new(tls)),
+        session: None,
         retry_budget: None,
     };
     let addresses = vec![endpoint];
-    let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
+    let endpoints =
+        Endpoints { key: key.clone(), addresses, hostnames: Vec::new(), external: Vec::new() };
     let mut resources = resources(port);
     for resource in &mut resources {
         if let IrResource::HttpRule(rule) = resource {

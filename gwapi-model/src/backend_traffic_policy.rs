@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GatewayDuration, ObjectMeta};
+use crate::{GatewayDuration, ObjectMeta, SessionPersistence};
 
 /// How traffic goes to Services: how much of it may be retries. Experimental.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +22,9 @@ pub struct BackendTrafficPolicySpec {
     /// How many retries there may be; absent means as many as routes ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_constraint: Option<RetryConstraint>,
-    /// Session persistence (SP-3), as it was written; deprecated in favour of other places.
+    /// Session persistence (SP-3); deprecated in favour of other places.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<Box<serde_json::Value>>,
+    pub session_persistence: Option<Box<SessionPersistence>>,
 }
 
 /// An object in the policy's namespace as a whole.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HttpBackendRef, HttpHeaderMatch, HttpRouteFilter, ObjectMeta, ParentReference, ValueMatchType,
+    HttpBackendRef, HttpHeaderMatch, HttpRouteFilter, ObjectMeta, ParentReference,
+    SessionPersistence, ValueMatchType,
 };
 
 /// Rules by which gRPC calls to some hostnames reach backends.
@@ -51,7 +52,7 @@ pub struct GrpcRouteRule {
     pub backend_refs: Vec<HttpBackendRef>,
     /// Experimental: session persistence (SP-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<Box<serde_json::Value>>,
+    pub session_persistence: Option<Box<SessionPersistence>>,
 }
 
 impl GrpcRouteRule {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::open_enum::open_enum;
 use crate::{
     BackendObjectReference, GatewayDuration, HttpExternalAuthFilter, LocalObjectReference,
-    ObjectMeta, ParentReference, Port,
+    ObjectMeta, ParentReference, Port, SessionPersistence,
 };
 
 /// Rules by which HTTP requests of some hostnames reach backends.
@@ -59,7 +59,7 @@ pub struct HttpRouteRule {
     pub retry: Option<Box<HttpRouteRetry>>,
     /// Experimental: session persistence (SP-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<Box<serde_json::Value>>,
+    pub session_persistence: Option<Box<SessionPersistence>>,
 }
 
 /// Conditions that must all hold (HM-8).

@@ -65,6 +65,8 @@ pub enum Kind {
     /// `gateway.networking.k8s.io` BackendTLSPolicy.
     #[serde(rename = "BackendTLSPolicy")]
     BackendTlsPolicy,
+    /// `gateway.networking.x-k8s.io` XBackend.
+    XBackend,
     /// `gateway.networking.x-k8s.io` XBackendTrafficPolicy.
     #[serde(rename = "XBackendTrafficPolicy")]
     BackendTrafficPolicy,
@@ -103,6 +105,7 @@ impl Kind {
         Kind::TcpRoute,
         Kind::UdpRoute,
         Kind::BackendTlsPolicy,
+        Kind::XBackend,
         Kind::BackendTrafficPolicy,
         Kind::TelemetryPolicy,
         Kind::ReferenceGrant,
@@ -128,6 +131,7 @@ impl Kind {
             Kind::TcpRoute => "TCPRoute",
             Kind::UdpRoute => "UDPRoute",
             Kind::BackendTlsPolicy => "BackendTLSPolicy",
+            Kind::XBackend => "XBackend",
             Kind::BackendTrafficPolicy => "XBackendTrafficPolicy",
             Kind::TelemetryPolicy => "XTelemetryPolicy",
             Kind::ReferenceGrant => "ReferenceGrant",
@@ -155,7 +159,9 @@ impl Kind {
             | Kind::UdpRoute
             | Kind::BackendTlsPolicy
             | Kind::ReferenceGrant => crate::GATEWAY_GROUP,
-            Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => crate::EXPERIMENTAL_GROUP,
+            Kind::BackendTrafficPolicy | Kind::TelemetryPolicy | Kind::XBackend => {
+                crate::EXPERIMENTAL_GROUP
+            }
             Kind::GatewayParameters => crate::GWAPI_GROUP,
             Kind::EndpointSlice => "discovery.k8s.io",
             Kind::ClusterTrustBundle => "certificates.k8s.io",
@@ -166,9 +172,10 @@ impl Kind {
     /// Version that gwapi reads and prints.
     pub fn version(self) -> &'static str {
         match self {
-            Kind::GatewayParameters | Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => {
-                "v1alpha1"
-            }
+            Kind::GatewayParameters
+            | Kind::BackendTrafficPolicy
+            | Kind::TelemetryPolicy
+            | Kind::XBackend => "v1alpha1",
             _ => "v1",
         }
     }

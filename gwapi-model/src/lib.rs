@@ -67,10 +67,12 @@ mod scalar;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod secret_bytes;
+mod session_persistence;
 pub mod status;
 mod stream_route;
 mod telemetry_policy;
 pub mod validate;
+mod x_backend;
 
 pub use crate::core::*;
 pub use backend_tls_policy::*;
@@ -93,8 +95,10 @@ pub use resources::*;
 pub use route::*;
 pub use scalar::*;
 pub use secret_bytes::SecretBytes;
+pub use session_persistence::*;
 pub use stream_route::*;
 pub use telemetry_policy::*;
+pub use x_backend::*;
 
 /// API group of the Gateway API's kinds.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

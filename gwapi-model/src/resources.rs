@@ -7,7 +7,7 @@ use crate::{
     BackendTlsPolicy, BackendTrafficPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice,
     Endpoints, Gateway, GatewayClass, GatewayParameters, GrpcRoute, HttpRoute, Kind, ListenerSet,
     Namespace, NamespacedName, ObjectId, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute,
-    TelemetryPolicy, TlsRoute, UdpRoute,
+    TelemetryPolicy, TlsRoute, UdpRoute, XBackend,
 };
 
 /// One change of the ground state.
@@ -124,6 +124,7 @@ resources! {
     TcpRoute, TcpRoute, tcp_routes, "TCPRoutes.";
     UdpRoute, UdpRoute, udp_routes, "UDPRoutes.";
     BackendTlsPolicy, BackendTlsPolicy, backend_tls_policies, "BackendTLSPolicies.";
+    XBackend, XBackend, x_backends, "XBackends.";
     BackendTrafficPolicy, BackendTrafficPolicy, backend_traffic_policies, "XBackendTrafficPolicies.";
     TelemetryPolicy, TelemetryPolicy, telemetry_policies, "XTelemetryPolicies.";
     ReferenceGrant, ReferenceGrant, reference_grants, "ReferenceGrants.";

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BackendName, GrpcRoute, GrpcRouteRule, HttpRoute, HttpRouteFilter, HttpRouteRule, Kind,
-    NamespacedName, ObjectId, ObjectMeta, ParentReference, Resource, Resources, StreamRouteRule,
-    TcpRoute, TlsRoute, UdpRoute,
+    NamespacedName, ObjectId, ObjectMeta, ParentReference, Resource, Resources, SessionPersistence,
+    StreamRouteRule, TcpRoute, TlsRoute, UdpRoute,
 };
 
 /// The scope of default Gateways that takes every route which asks for one (RT-16).
@@ -214,7 +214,7 @@ impl<'r> RouteRule<'r> {
     }
 
     /// Session persistence.
-    pub fn session_persistence(self) -> Option<&'r serde_json::Value> {
+    pub fn session_persistence(self) -> Option<&'r SessionPersistence> {
         match self {
             Self::Http(rule) => rule.session_persistence.as_deref(),
             Self::Grpc(rule) => rule.session_persistence.as_deref(),

@@ -363,6 +363,9 @@ fn every_kind_is_read_from_json_with_nulls_as_absent() {
         Kind::TelemetryPolicy => {
             json!({"spec": {"targetRefs": [], "tracing": {"mode": null, "attributes": null}}})
         }
+        Kind::XBackend => {
+            json!({"spec": {"type": "EndpointSelector", "port": {"number": 80}, "tls": null}})
+        }
         Kind::ReferenceGrant => json!({"spec": {"from": [], "to": []}}),
         Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
             json!({"spec": {"parentRefs": null}})

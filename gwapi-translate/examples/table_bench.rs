@@ -72,6 +72,7 @@ impl Shape {
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
             retry: None,
+            session: None,
         }))
     }
 

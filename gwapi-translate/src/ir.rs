@@ -12,6 +12,7 @@
 
 mod backend;
 mod listener;
+mod session;
 mod stream;
 mod tracing;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backend::*;
 pub use listener::*;
+pub use session::*;
 pub use stream::StreamRule;
 pub use tracing::*;
 
@@ -65,7 +67,8 @@ keys! {
     /// of its matches with a counter: never its position alone. Before the rule of a GRPCRoute
     /// stands `~grpc/`, and that of a [`StreamRule`] is `~tls`, `~through`, `~tcp` or `~udp`.
     RuleKey;
-    /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`. A Service port that
+    /// Key of a [`Backend`] and of its [`Endpoints`]: `namespace/service:port`, or `namespace/name.xbackend`
+    /// of an XBackend. What
     /// other routes than HTTPRoutes refer to is another backend, with `/grpc`, `/tls`, `/through`, `/tcp` or
     /// `/udp` behind.
     BackendKey;
@@ -100,14 +103,25 @@ impl BackendKey {
 
     /// The key of a Service port for routes of a kind, which says what is spoken to it.
     pub fn for_routes(kind: RouteKind, namespace: &str, name: &str, port: u16) -> Self {
-        let suffix = match kind {
+        let suffix = Self::suffix(kind);
+        Self::new(format!("{namespace}/{name}:{port}{suffix}"))
+    }
+
+    /// The key of an XBackend for routes of a kind, whose connections may go through as they are. No Service
+    /// has a dot in its name.
+    pub fn x_backend(kind: RouteKind, passthrough: bool, namespace: &str, name: &str) -> Self {
+        let suffix = if passthrough { "/through" } else { Self::suffix(kind) };
+        Self::new(format!("{namespace}/{name}.xbackend{suffix}"))
+    }
+
+    fn suffix(kind: RouteKind) -> &'static str {
+        match kind {
             RouteKind::Http => "",
             RouteKind::Grpc => "/grpc",
             RouteKind::Tls => "/tls",
             RouteKind::Tcp => "/tcp",
             RouteKind::Udp => "/udp",
-        };
-        Self::new(format!("{namespace}/{name}:{port}{suffix}"))
+        }
     }
 
     /// The key of a Service port for connections of TLSRoutes that go through as they are: no TLS of ours
@@ -230,6 +244,8 @@ pub enum IrKey {
     Certificate(CertificateKey),
     /// What is traced; a Gateway has one such resource at most.
     Tracing,
+    /// The keys of sessions.
+    SessionKeys,
 }
 
 impl fmt::Display for IrKey {
@@ -242,6 +258,7 @@ impl fmt::Display for IrKey {
             Self::Endpoints(key) => write!(f, "Endpoints {key}"),
             Self::Certificate(key) => write!(f, "Certificate {key}"),
             Self::Tracing => f.write_str("Tracing"),
+            Self::SessionKeys => f.write_str("SessionKeys"),
         }
     }
 }
@@ -263,6 +280,8 @@ pub enum IrResource {
     Certificate(Arc<Certificate>),
     /// What is traced.
     Tracing(Arc<Tracing>),
+    /// The keys of sessions; without them each process has its own.
+    SessionKeys(Arc<SessionKeys>),
 }
 
 impl IrResource {
@@ -276,6 +295,7 @@ impl IrResource {
             Self::Endpoints(endpoints) => IrKey::Endpoints(endpoints.key.clone()),
             Self::Certificate(certificate) => IrKey::Certificate(certificate.key.clone()),
             Self::Tracing(_) => IrKey::Tracing,
+            Self::SessionKeys(_) => IrKey::SessionKeys,
         }
     }
 }
@@ -393,6 +413,9 @@ pub struct HttpRule {
     pub timeouts: HttpTimeouts,
     /// Retries; none means those alone that every data plane makes of requests that nobody has seen.
     pub retry: Option<HttpRetry>,
+    /// Session persistence; goes before that of its backends (SP-3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<SessionPersistence>>,
 }
 
 impl HttpRule {

@@ -34,6 +34,7 @@ fn rule(key: &str, hostnames: &[&str], matches: Vec<HttpMatch>) -> IrResource {
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
         retry: None,
+        session: None,
     }))
 }
 

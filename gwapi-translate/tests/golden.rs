@@ -96,10 +96,16 @@ golden! {
     timeouts = "timeouts";
     /// RY-1 to RY-3.
     retries = "retries";
+    /// SP-1 to SP-5.
+    sessions = "sessions";
     /// HM-5, where the data plane keeps them.
     headers_with_underscores_match = "underscore-headers";
     /// RT-11, RT-12, and what is refused.
     unsupported = "unsupported";
+    ///
+    x_backends = "x-backends";
+    /// X-2, where names of any host may be routed to.
+    x_backends_inside = "x-backends-inside";
     /// GR-1 to GR-10.
     grpc_routes = "grpc";
     /// BT-1 to BT-10, GR-12, ST-10.

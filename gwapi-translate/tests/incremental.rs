@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
-use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent};
+use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, SecretBytes};
 use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::{
     BackendTrust, CertificateKey, GatewayId, HttpFilter, IrResource, ListenerKey, ListenerProtocol,
+    SessionKeys,
 };
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
@@ -563,6 +564,28 @@ fn another_version_of_the_installed_crds_changes_the_status_of_classes_alone() {
 }
 
 #[test]
+fn other_keys_of_sessions_change_what_each_gateway_has_and_no_route() {
+    let mut translator = translator(3);
+    let before = translator.work();
+    let keys = |byte| Some(SessionKeys { keys: vec![SecretBytes::new(vec![byte; 32])] });
+    for byte in [1, 2] {
+        let delta = translator.set_session_keys(keys(byte));
+        assert!(
+            delta
+                .config
+                .values()
+                .all(|delta| matches!(delta.upserts[..], [IrResource::SessionKeys(_)]))
+        );
+        assert!(!delta.config.is_empty());
+        let options = Options { session_keys: keys(byte), ..Options::default() };
+        assert_eq!(*translator.translation(), translate(translator.resources(), &options));
+    }
+    let work = translator.work();
+    assert_eq!((work.routes, work.backends), (before.routes, before.backends));
+    assert!(translator.set_session_keys(keys(2)).is_empty());
+}
+
+#[test]
 fn a_secret_is_told_to_be_read_by_the_first_gateway_and_not_by_the_last_one() {
     let gateway = |name: &str, secrets: &[&str]| {
         let references: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
@@ -904,5 +927,67 @@ fn trust_bundles_touch_who_refers_to_them_and_are_never_remembered() {
         let options = Options { cluster_trust_bundles: are_served, ..Options::default() };
         assert_eq!(*translator.translation(), translate(translator.resources(), &options));
         assert_eq!(translator.work().routes, before.routes);
+    }
+}
+
+/// TL-9, X-2: an XBackend follows a trust bundle as a policy does.
+#[test]
+fn x_backends_follow_trust_bundles_without_a_look_at_routes() {
+    let mut translator = translator(100);
+    let group = "gateway.networking.x-k8s.io";
+    let _ = translator.apply(ResourceEvent::Apply(object::<gwapi_model::XBackend>(json!({
+        "metadata": { "name": "outside", "namespace": "ns" },
+        "spec": {
+            "type": "ExternalHostname",
+            "externalHostname": { "hostname": "api.example.com" },
+            "port": { "number": 443 },
+            "tls": { "mode": "ServerOnly", "validation": {
+                "hostname": "api.example.com",
+                "caCertificateRefs": [
+                    { "group": "certificates.k8s.io", "kind": "ClusterTrustBundle", "name": "ca" },
+                ],
+            } },
+        },
+    }))));
+    let _ = translator.apply(ResourceEvent::Apply(object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "outside", "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw", "sectionName": "http" }],
+            "rules": [{
+                "backendRefs": [{ "group": group, "kind": "XBackend", "name": "outside" }],
+            }],
+        },
+    }))));
+    let trusted = |translator: &Translator| {
+        let config = &translator.translation().config[&id()];
+        config.0.values().find_map(|resource| match resource {
+            IrResource::Backend(backend) => match &backend.tls.as_ref()?.trust {
+                BackendTrust::Certificates(pem) => Some(pem.to_string()),
+                BackendTrust::System => None,
+            },
+            _ => None,
+        })
+    };
+    let pem = include_str!("../src/testing/pem/one.crt");
+    let bundle = object::<gwapi_model::ClusterTrustBundle>(json!({
+        "metadata": { "name": "ca" }, "spec": { "trustBundle": pem },
+    }));
+    let there = ResourceEvent::Apply(bundle);
+    let gone = ResourceEvent::Delete(ObjectId::new(Kind::ClusterTrustBundle, "", "ca"));
+    for (event, expected) in [(there.clone(), Some(pem)), (gone, None), (there, Some(pem))] {
+        let (work, delta) = cost(&mut translator, event.clone());
+        assert_eq!(trusted(&translator).as_deref(), expected, "{event:?}");
+        assert_eq!((work.gateways, work.backends), (0, 1), "{event:?}");
+        assert!(delta.references.is_empty(), "a bundle is never asked for: {event:?}");
+        assert_eq!(
+            *translator.translation(),
+            translate(translator.resources(), &Options::default())
+        );
+    }
+    for (are_served, expected) in [(false, None), (true, Some(pem))] {
+        let _ = translator.set_cluster_trust_bundles(are_served);
+        assert_eq!(trusted(&translator).as_deref(), expected);
+        let options = Options { cluster_trust_bundles: are_served, ..Options::default() };
+        assert_eq!(*translator.translation(), translate(translator.resources(), &options));
     }
 }

@@ -404,7 +404,52 @@ fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
         (
             json!({ "sessionPersistence": {} }),
             "UnsupportedValue",
-            "sessionPersistence is not supported",
+            "sessionPersistence: type Cookie needs the settings of its name, and no others",
+        ),
+        (
+            json!({ "sessionPersistence": { "type": "Magic", "cookie": {} } }),
+            "UnsupportedValue",
+            "type `Magic` is not known",
+        ),
+        (
+            json!({ "sessionPersistence": { "cookie": {}, "header": { "name": "a" } } }),
+            "UnsupportedValue",
+            "both cookie and header are set",
+        ),
+        (
+            json!({ "sessionPersistence": { "cookie": { "lifetimeType": "Permanent" } } }),
+            "UnsupportedValue",
+            "a permanent cookie needs an absoluteTimeout",
+        ),
+        (
+            json!({ "sessionPersistence": { "cookie": {}, "absoluteTimeout": "999ms" } }),
+            "UnsupportedValue",
+            "shorter than a second",
+        ),
+        (
+            json!({ "sessionPersistence": { "cookie": { "name": "a;b" } } }),
+            "UnsupportedValue",
+            "is no name of a cookie",
+        ),
+        (
+            json!({ "sessionPersistence": { "cookie": { "path": "/; Domain=example.com" } } }),
+            "UnsupportedValue",
+            "is no path that a cookie can have",
+        ),
+        (
+            json!({ "sessionPersistence": { "cookie": { "name": "__Host-s", "path": "/a" } } }),
+            "UnsupportedValue",
+            "has the path `/`",
+        ),
+        (
+            json!({ "sessionPersistence": { "type": "Header", "header": { "name": "Content-Length" } } }),
+            "UnsupportedValue",
+            "has another meaning already",
+        ),
+        (
+            json!({ "sessionPersistence": { "type": "Header", "header": { "name": "x_s" } } }),
+            "UnsupportedValue",
+            "headers with `_` in their name do not get as far",
         ),
     ];
     for (rule, reason, expected) in cases {

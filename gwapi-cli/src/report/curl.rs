@@ -159,6 +159,7 @@ mod tests {
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
             retry: None,
+            session: None,
         }
     }
 

@@ -15,7 +15,7 @@ use gwapi_model::{
     Resources,
 };
 use gwapi_translate::infrastructure::InfrastructureReport;
-use gwapi_translate::ir::GatewayId;
+use gwapi_translate::ir::{GatewayId, SessionKeys};
 use gwapi_translate::wire::ResourceVersions;
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator};
 
@@ -36,6 +36,8 @@ pub(crate) enum Input {
     Proxies(GatewayId, Feedback),
     /// From whoever provisions Gateways.
     Infrastructure(GatewayId, InfrastructureReport),
+    /// The keys of sessions are others now.
+    SessionKeys(SessionKeys),
 }
 
 /// What came of some inputs.
@@ -169,6 +171,12 @@ impl Core {
                 Input::Infrastructure(gateway, infrastructure) => {
                     let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
                     report.infrastructure = infrastructure;
+                }
+                Input::SessionKeys(keys) => {
+                    let delta = self.translator.set_session_keys(Some(keys));
+                    if !delta.is_empty() {
+                        step.deltas.push(delta);
+                    }
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gwapi_model::status::Status;
 use gwapi_model::{Kind, NamespacedName, ObjectId};
 use gwapi_translate::infrastructure::InfrastructureReport;
-use gwapi_translate::ir::GatewayId;
+use gwapi_translate::ir::{GatewayId, SessionKeys};
 use gwapi_translate::{Options, TranslationDelta, Translator};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -41,16 +41,18 @@ pub(crate) struct Surroundings {
     pub(crate) is_leading: watch::Receiver<bool>,
     pub(crate) provision: ProvisionSettings,
     pub(crate) bootstrap: watch::Receiver<Option<Bootstrap>>,
+    pub(crate) session_keys: watch::Receiver<SessionKeys>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) metrics: Metrics,
 }
 
 /// Runs the engine until nothing can be heard of any more, or `stop` changes.
 pub(crate) async fn run(
-    options: Options,
-    surroundings: Surroundings,
+    mut options: Options,
+    mut surroundings: Surroundings,
     mut stop: watch::Receiver<bool>,
 ) {
+    options.session_keys = Some(surroundings.session_keys.borrow_and_update().clone());
     let core = Core::new(options, surroundings.watches.sources.clone());
     let mut engine = Engine { core, leading: None, connected: BTreeMap::new(), surroundings };
     let mut quiet_until = Instant::now();
@@ -135,6 +137,10 @@ impl Engine {
             }
             Ok(()) = surroundings.is_leading.changed() => {
                 Heard::Leading(*surroundings.is_leading.borrow_and_update())
+            }
+            Ok(()) = surroundings.session_keys.changed() => {
+                let keys = surroundings.session_keys.borrow_and_update().clone();
+                Heard::Input(Input::SessionKeys(keys))
             }
             () = later => Heard::Time,
         }

@@ -20,7 +20,9 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 
 use gwapi_model::SecretBytes;
+use gwapi_translate::ir::SessionKeys;
 
+use super::session_keys::KeyRing;
 use super::settings::ServingCertificate;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -51,6 +53,9 @@ pub(super) struct Material {
     /// Signs no longer, and is still trusted.
     retired: Vec<Retired>,
     server: ServerCertificate,
+    /// Those of sessions, which have nothing to do with certificates but the place where they are kept.
+    #[serde(default)]
+    sessions: KeyRing,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +90,8 @@ impl Material {
     pub(super) fn new(names: &[String], now: Timestamp) -> Result<Self, MakeError> {
         let authority = Authority::new(now)?;
         let server = authority.sign(names, now)?;
-        Ok(Self { authority, next: None, retired: Vec::new(), server })
+        let sessions = KeyRing::default().renewed(now);
+        Ok(Self { authority, next: None, retired: Vec::new(), server, sessions })
     }
 
     /// What it has become time for; `None` where all can stay as it is.
@@ -96,9 +102,11 @@ impl Material {
     ) -> Result<Option<Self>, MakeError> {
         if self.authority.expires <= now {
             // Nobody renewed anything for so long that there is nothing left to be careful with.
-            return Self::new(names, now).map(Some);
+            let sessions = self.sessions.renewed(now);
+            return Self::new(names, now).map(|new| Some(Self { sessions, ..new }));
         }
         let mut new = self.clone();
+        new.sessions = self.sessions.renewed(now);
         new.retired.retain(|retired| retired.trusted_until > now);
         match &self.next {
             Some(next) if next.signs_from <= now => {
@@ -125,6 +133,11 @@ impl Material {
         let next = self.next.iter().map(|next| &next.authority.certificate);
         let retired = self.retired.iter().map(|retired| &retired.certificate);
         std::iter::once(&self.authority.certificate).chain(next).chain(retired).cloned().collect()
+    }
+
+    /// The keys of sessions, as proxies get them.
+    pub(super) fn session_keys(&self, now: Timestamp) -> SessionKeys {
+        self.sessions.keys(now)
     }
 
     /// What the server shows.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gwapi_translate::ir::SessionKeys;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -45,6 +46,8 @@ pub struct Certificates {
     pub serving: watch::Receiver<Arc<ServingCertificate>>,
     /// What proxies have to trust, PEM. An authority comes into it a day before it signs.
     pub bundle: watch::Receiver<String>,
+    /// Keys of sessions. One comes into them a day before it seals.
+    pub session_keys: watch::Receiver<SessionKeys>,
 }
 
 /// Keeps certificates on the current tokio runtime, as long as somebody holds what it returns. The
@@ -62,21 +65,23 @@ pub async fn keep_certificates(
     let first = keeper.next().await;
     let (serving, serving_receiver) = watch::channel(Arc::new(first.serving()));
     let (bundle, bundle_receiver) = watch::channel(first.bundle());
+    let (keys, session_keys) = watch::channel(first.session_keys(Timestamp::now()));
     tokio::spawn(async move {
         let keep = async {
             loop {
                 tokio::time::sleep(INTERVAL).await;
                 let material = keeper.next().await;
                 replace(&bundle, material.bundle());
+                replace(&keys, material.session_keys(Timestamp::now()));
                 replace(&serving, Arc::new(material.serving()));
             }
         };
         tokio::select! {
             () = keep => {}
-            () = async { tokio::join!(serving.closed(), bundle.closed()); } => {}
+            () = async { tokio::join!(serving.closed(), bundle.closed(), keys.closed()); } => {}
         }
     });
-    Certificates { serving: serving_receiver, bundle: bundle_receiver }
+    Certificates { serving: serving_receiver, bundle: bundle_receiver, session_keys }
 }
 
 fn replace<T: PartialEq>(sender: &watch::Sender<T>, new: T) {

@@ -25,6 +25,7 @@ mod keeper;
 mod listen;
 mod report;
 mod service;
+mod session_keys;
 mod settings;
 mod stream;
 

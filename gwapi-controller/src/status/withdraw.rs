@@ -70,7 +70,10 @@ pub fn withdraw(
 /// The field in which each controller has entries of its own.
 fn entries_of(kind: Kind) -> &'static str {
     match kind {
-        Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => "ancestors",
+        Kind::BackendTlsPolicy
+        | Kind::BackendTrafficPolicy
+        | Kind::TelemetryPolicy
+        | Kind::XBackend => "ancestors",
         _ => "parents",
     }
 }

@@ -48,6 +48,7 @@ const FOLLOWED: &[(Kind, &[&str])] = &[
     (Kind::TcpRoute, &["v1"]),
     (Kind::UdpRoute, &["v1"]),
     (Kind::BackendTlsPolicy, &["v1"]),
+    (Kind::XBackend, &["v1alpha1"]),
     (Kind::BackendTrafficPolicy, &["v1alpha1"]),
     (Kind::TelemetryPolicy, &["v1alpha1"]),
     (Kind::ReferenceGrant, &["v1", "v1beta1"]),

@@ -128,6 +128,7 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
         Kind::TcpRoute => "tcproutes",
         Kind::UdpRoute => "udproutes",
         Kind::BackendTlsPolicy => "backendtlspolicies",
+        Kind::XBackend => "xbackends",
         Kind::BackendTrafficPolicy => "xbackendtrafficpolicies",
         Kind::TelemetryPolicy => "xtelemetrypolicies",
         Kind::ReferenceGrant => "referencegrants",
@@ -145,10 +146,11 @@ pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
 
 /// Whether objects of a kind have a status that we write.
 pub(crate) fn has_status(kind: Kind) -> bool {
-    use Kind::{BackendTlsPolicy, BackendTrafficPolicy, TelemetryPolicy};
+    use Kind::{BackendTlsPolicy, BackendTrafficPolicy, TelemetryPolicy, XBackend};
     use Kind::{Gateway, GatewayClass, ListenerSet};
-    let policy = matches!(kind, BackendTlsPolicy | BackendTrafficPolicy | TelemetryPolicy);
-    matches!(kind, GatewayClass | Gateway | ListenerSet) || policy || kind.route_kind().is_some()
+    matches!(kind, Gateway | GatewayClass | ListenerSet)
+        || matches!(kind, BackendTlsPolicy | BackendTrafficPolicy | TelemetryPolicy | XBackend)
+        || kind.route_kind().is_some()
 }
 
 /// An object that was read.

@@ -6,6 +6,7 @@
 //! longer served go with [`CoreState::forget`].
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use gwapi_translate::weighted::WeightedChoice;
 
 use super::authorize::Authorizer;
 use super::filters::Filters;
+use super::sessions::Persistence;
 use super::snapshot::{BackendEntry, ConfigMap};
 use super::upstream::{Endpoint, Place, Pool, RetryBudget};
 use crate::observe::KnownSeries;
@@ -62,6 +64,8 @@ pub(super) struct CoreRule {
     pub(super) backend_filters: Vec<Filters>,
     /// Where its requests are counted.
     pub(super) series: KnownSeries,
+    /// What binds clients to endpoints of whatever backend they get.
+    pub(super) session: Option<Rc<Persistence>>,
     choice: Option<Rc<Choice>>,
 }
 
@@ -118,6 +122,8 @@ fn pick(choice: Option<&Choice>, backends: &[WeightedBackend]) -> Option<usize> 
 /// A backend with the endpoints that this core has connections to.
 pub(super) struct CoreBackend {
     pub(super) entry: Arc<BackendEntry>,
+    /// What binds clients to its endpoints, where their rule says nothing of it.
+    pub(super) session: Option<Rc<Persistence>>,
     endpoints: Vec<Rc<Endpoint>>,
     next: Cell<usize>,
 }
@@ -138,6 +144,11 @@ impl CoreBackend {
 
     pub(super) fn endpoint_count(&self) -> usize {
         self.endpoints.len()
+    }
+
+    /// The endpoint at an address.
+    pub(super) fn endpoint_at(&self, address: SocketAddr) -> Option<&Rc<Endpoint>> {
+        self.endpoints.iter().find(|endpoint| endpoint.address() == Some(address))
     }
 
     /// The endpoint with the fewest requests in flight on this core, in turn among equals; none
@@ -184,7 +195,9 @@ fn authorizer(filter: &ListenerFilter) -> Option<Authorizer> {
 fn places(endpoints: &Endpoints) -> impl Iterator<Item = Place> {
     let addresses = endpoints.addresses.iter().map(|address| Place::Address(*address));
     let name = |(name, port): &(String, u16)| Place::Name(name.as_str().into(), *port);
-    addresses.chain(endpoints.hostnames.iter().map(name))
+    let external = |(name, port): &(String, u16)| Place::External(format!("{name}.").into(), *port);
+    let names = endpoints.hostnames.iter().map(name);
+    addresses.chain(names).chain(endpoints.external.iter().map(external))
 }
 
 impl CoreState {
@@ -212,6 +225,7 @@ impl CoreState {
                 filters: Filters::new(&rule.filters),
                 backend_filters: rule.backends.iter().map(|b| Filters::new(&b.filters)).collect(),
                 series: KnownSeries::default(),
+                session: rule.session.as_deref().and_then(Persistence::new),
                 choice: self.choice(gateway, &rule.key, &rule.backends),
                 rule: Arc::clone(rule),
             })
@@ -262,7 +276,9 @@ impl CoreState {
             // Cores that all start with the first endpoint would load it most.
             let next =
                 if endpoints.is_empty() { 0 } else { rand::random_range(0..endpoints.len()) };
-            Rc::new(CoreBackend { entry: Arc::clone(entry), endpoints, next: Cell::new(next) })
+            let session = entry.backend.session.as_deref().and_then(Persistence::new);
+            let next = Cell::new(next);
+            Rc::new(CoreBackend { entry: Arc::clone(entry), session, endpoints, next })
         });
         Rc::clone(backend)
     }
@@ -283,8 +299,6 @@ impl CoreState {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use gwapi_translate::ir::{Backend, BackendTarget, HttpTimeouts, RuleOrder};
 
     use super::*;
@@ -310,6 +324,7 @@ mod tests {
             backends: vec![backend("a"), backend("b")],
             timeouts: HttpTimeouts::default(),
             retry: None,
+            session: None,
         })
     }
 
@@ -318,12 +333,14 @@ mod tests {
         let key = BackendKey::service("default", "a", 80);
         let addresses =
             (0..endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-        let endpoints = Endpoints { key: key.clone(), addresses, hostnames: Vec::new() };
+        let endpoints =
+            Endpoints { key: key.clone(), addresses, hostnames: Vec::new(), external: Vec::new() };
         let entry = BackendEntry {
             backend: Arc::new(Backend {
                 key,
                 protocol: BackendProtocol::Http1,
                 tls: None,
+                session: None,
                 retry_budget: None,
             }),
             endpoints: Some(Arc::new(endpoints)),

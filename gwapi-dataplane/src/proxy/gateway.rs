@@ -13,6 +13,7 @@ use gwapi_translate::ir::{
 use super::certificates::Certificates;
 use super::client_auth::ClientAuth;
 use super::core_state::{Forgotten, address};
+use super::sessions::Sealer;
 use super::shared::Shared;
 use super::snapshot::{BackendEntry, BackendMap, ConfigMap, GatewayState, ListenerState};
 use super::tls::{Inside, ListenerTls};
@@ -47,6 +48,7 @@ impl Gateway {
             backends: BackendMap::with_hasher(RandomState::default()),
             tracer: None,
             listeners: Arc::default(),
+            sealer: Arc::new(Sealer::random()),
         };
         Self {
             config: GatewayConfig::default(),
@@ -117,6 +119,7 @@ impl Gateway {
             table: self.state.table.apply(delta),
             backends,
             tracer: self.traced.as_ref().map(|traced| Arc::clone(&traced.tracer)),
+            sealer: self.sealer(&changed),
             listeners,
         });
     }
@@ -162,7 +165,8 @@ impl Gateway {
                 IrKey::Listener(_)
                 | IrKey::Endpoints(_)
                 | IrKey::Certificate(_)
-                | IrKey::Tracing => {}
+                | IrKey::Tracing
+                | IrKey::SessionKeys => {}
             }
         }
     }
@@ -189,6 +193,21 @@ impl Gateway {
         let http = self.config.http_rules().map(|rule| &rule.key);
         let streams = self.config.stream_rules().map(|rule| &rule.key);
         forgotten.rules.extend(http.chain(streams).map(|rule| (id.clone(), rule.clone())));
+    }
+
+    /// What seals the tokens of sessions; without keys that can be used, one that nobody else can read.
+    fn sealer(&self, changed: &BTreeSet<IrKey>) -> Arc<Sealer> {
+        if !changed.contains(&IrKey::SessionKeys) {
+            return Arc::clone(&self.state.sealer);
+        }
+        let Some(IrResource::SessionKeys(keys)) = self.config.0.get(&IrKey::SessionKeys) else {
+            return Arc::new(Sealer::random());
+        };
+        let sealer = Sealer::new(keys).unwrap_or_else(|| {
+            tracing::error!(gateway = %self.state.id, "the keys of sessions cannot be used");
+            Sealer::random()
+        });
+        Arc::new(sealer)
     }
 
     fn backends(&self, changed: &BTreeSet<IrKey>, clients: &mut UpstreamTlsClients) -> BackendMap {

@@ -46,7 +46,7 @@ impl Mirror {
 pub(super) fn dispatch(way: Forward, message: Message, attempt: Attempt, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let sent = send(&way.backend, message, attempt, &[], &worker).await;
+        let sent = send(&way.backend, message, attempt, None, &[], &worker).await;
         match sent {
             Ok(Answer { response, lease, .. }) => discard(response.into_body(), lease, &worker),
             Err((failure, _)) => {

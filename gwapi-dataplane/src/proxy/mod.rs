@@ -51,6 +51,7 @@ mod replay;
 mod reply;
 mod request;
 mod service;
+mod sessions;
 mod shared;
 mod snapshot;
 mod sockets;

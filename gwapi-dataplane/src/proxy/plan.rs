@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use gwapi_translate::ir::{BackendTarget, Listener, PathMatch};
+use gwapi_translate::ir::{Listener, PathMatch};
 use gwapi_translate::table::{Authority, RequestHead};
 use http::header::{HOST, HeaderMap, LOCATION};
 use http::request::Parts;
@@ -23,6 +23,7 @@ use super::present::Present;
 use super::reply::LocalReply;
 use super::request::{self, Target};
 use super::service::end_of_request;
+use super::sessions::{self, Persistence, Visit};
 use super::snapshot::{Carried, GatewayState, Snapshot};
 use super::worker::Worker;
 
@@ -53,6 +54,8 @@ pub(super) struct Forward {
     /// Position of the backend in the rule; none of a copy, which goes elsewhere.
     pub(super) choice: Option<usize>,
     pub(super) backend: Rc<CoreBackend>,
+    /// The session that it belongs to.
+    pub(super) session: Option<Box<Visit>>,
     /// Where copies go (HF-7).
     pub(super) mirrors: Vec<Rc<CoreBackend>>,
     /// Path and query that the backend sees.
@@ -75,6 +78,7 @@ impl Forward {
             rule: Rc::clone(&self.rule),
             choice: None,
             backend: Rc::clone(mirror),
+            session: None,
             mirrors: Vec::new(),
             target: self.target.clone(),
             authority: self.authority.clone(),
@@ -183,11 +187,8 @@ pub(super) fn plan(
     if let Some(plan) = url.redirect(&filters, account)? {
         return Ok(Planned { plan, guards: guards(Some(choice))? });
     }
-    let backend = match &rule.rule.backends[choice].target {
-        BackendTarget::Backend(key) => gateway.backends.get(key),
-        BackendTarget::Invalid(_) => None,
-    };
     // HB-3: the share of an invalid backend stays its own.
+    let backend = gateway.backend(&rule.rule.backends[choice].target);
     let backend = backend.ok_or(LocalReply::NoBackend("the backend of the route is invalid"))?;
     let backend = core.backend(&connection.worker.pool, backend);
     account.backend = Some(Rc::clone(&backend));
@@ -200,6 +201,10 @@ pub(super) fn plan(
         authority: authority(head, &target)?,
         host: rewritten_host(filters)?,
         mirrors: mirrors(connection, gateway, filters),
+        session: session(&rule, choice, &backend, gateway).map(|persistence| {
+            let (sealer, now) = (&gateway.sealer, sessions::now());
+            Box::new(Visit::begin(&persistence, sealer, &backend, &head.headers, now))
+        }),
         rule,
         choice: Some(choice),
         backend,
@@ -374,6 +379,29 @@ fn mirrors(
     let backends = due.filter_map(|mirror| gateway.backends.get(&mirror.backend));
     let backends = backends.map(|backend| core.backend(pool, backend));
     backends.filter(|backend| backend.endpoint_count() > 0).collect()
+}
+
+/// What binds a client to an endpoint of the backend that was drawn (SP-4). The rule has its say first
+/// (SP-3). Of several backends of the rule whose tokens would travel under one name, the first has it, and
+/// the others are balanced as if they had none (SP-5).
+fn session(
+    rule: &CoreRule,
+    choice: usize,
+    backend: &CoreBackend,
+    gateway: &GatewayState,
+) -> Option<Rc<Persistence>> {
+    if let Some(of_rule) = &rule.session {
+        return Some(Rc::clone(of_rule));
+    }
+    let own = backend.session.as_ref()?;
+    let carrier = &backend.entry.backend.session.as_ref()?.carrier;
+    let earlier = rule.rule.backends[..choice].iter().filter(|it| it.weight > 0);
+    let is_taken = earlier.filter_map(|it| gateway.backend(&it.target)).any(|earlier| {
+        let theirs = earlier.backend.session.as_ref();
+        earlier.backend.key != *backend.key()
+            && theirs.is_some_and(|theirs| theirs.carrier.clashes_with(carrier))
+    });
+    (!is_taken).then(|| Rc::clone(own))
 }
 
 fn rewritten_host(filters: [&Filters; 2]) -> Result<Option<HeaderValue>, LocalReply> {

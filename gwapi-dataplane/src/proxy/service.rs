@@ -25,6 +25,7 @@ use super::plan::{Forward, Plan, Planned, Unplanned, plan};
 use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
+use super::sessions;
 use super::snapshot::Snapshot;
 use super::tunnel;
 use super::upstream::{
@@ -52,14 +53,16 @@ pub(super) async fn handle(
         Begun::Forwarded(exchange, message) => {
             let Exchange { way, attempt, .. } = &exchange;
             let worker = &connection.worker;
+            let wanted = way.session.as_ref().and_then(|session| session.endpoint());
             if let Some(budget) = way.backend.retry_budget() {
                 budget.note_request();
             }
             let sent = match &way.rule.rule.retry {
-                None => send(&way.backend, message, *attempt, &[], worker).await,
+                None => send(&way.backend, message, *attempt, wanted, &[], worker).await,
                 // In a box: its future would make that of every request larger.
                 Some(retry) => {
-                    let sending = send_with_retries(&way.backend, message, *attempt, retry, worker);
+                    let sending =
+                        send_with_retries(&way.backend, message, *attempt, retry, wanted, worker);
                     Box::pin(sending).await
                 }
             };
@@ -410,7 +413,7 @@ impl Exchange {
             trace.answered(answered.response.headers());
         }
         let (unread, http10) = (account.is_unread(), account.is_http10());
-        let response = downstream_response(answered, &way, upgrade, account, worker);
+        let response = downstream_response(answered, way, upgrade, account, worker);
         if !http1 {
             return response;
         }
@@ -482,7 +485,7 @@ fn upgrade_of(
 /// The response as the client gets it.
 fn downstream_response(
     answered: Answer,
-    way: &Forward,
+    way: Forward,
     upgrade: Option<OnUpgrade>,
     account: Box<RequestAccount>,
     worker: &Worker,
@@ -508,6 +511,10 @@ fn downstream_response(
         filters.change_response(&mut fields);
     }
     account.added.apply(&mut fields);
+    // After the filters: whoever drops the cookies of an endpoint does not mean ours.
+    if let Some(session) = way.session {
+        session.end(lease.endpoint().address(), &mut fields, sessions::now());
+    }
     let body = match (upgrade, incoming) {
         (Some(client), UpstreamBody::Http1(endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use gwapi_translate::RouteTable;
-use gwapi_translate::ir::{Backend, BackendKey, Endpoints, GatewayId, Listener, ListenerKey};
+use gwapi_translate::ir::{
+    Backend, BackendKey, BackendTarget, Endpoints, GatewayId, Listener, ListenerKey,
+};
 use rustls::ServerConfig;
 
 use super::client_auth::ClientAuth;
+use super::sessions::Sealer;
 use super::traces::Tracer;
 use super::upstream::{RetryBudget, UpstreamTls};
 
@@ -65,8 +68,20 @@ pub(super) struct GatewayState {
     pub(super) backends: BackendMap,
     /// What its requests are traced by; none where nobody asks for it.
     pub(super) tracer: Option<Arc<Tracer>>,
+    /// Seals the tokens of sessions.
+    pub(super) sealer: Arc<Sealer>,
     /// Shared with the configurations before that had the same listeners and certificates.
     pub(super) listeners: Arc<ConfigMap<ListenerKey, ListenerState>>,
+}
+
+impl GatewayState {
+    /// The backend that a share leads to; none where it is invalid.
+    pub(super) fn backend(&self, target: &BackendTarget) -> Option<&Arc<BackendEntry>> {
+        match target {
+            BackendTarget::Backend(key) => self.backends.get(key),
+            BackendTarget::Invalid(_) => None,
+        }
+    }
 }
 
 /// A listener with what is made of its certificates.

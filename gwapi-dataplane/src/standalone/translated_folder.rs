@@ -297,6 +297,7 @@ mod tests {
             key: BackendKey::new(name),
             protocol,
             tls: None,
+            session: None,
             retry_budget: None,
         }))
     }

@@ -264,7 +264,7 @@ async fn an_endpoint_may_be_a_name() {
         let mut resources = simple(port, echo.address);
         let key = BackendKey::service("default", "app", 80);
         let hostnames = vec![("localhost".to_owned(), echo.address.port())];
-        let named = Endpoints { key, addresses: Vec::new(), hostnames };
+        let named = Endpoints { key, addresses: Vec::new(), hostnames, external: Vec::new() };
         resources.retain(|resource| !matches!(resource, IrResource::Endpoints(_)));
         resources.push(IrResource::Endpoints(named.into()));
         resources

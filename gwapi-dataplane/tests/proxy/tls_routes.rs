@@ -336,6 +336,7 @@ fn proving(name: &str, address: SocketAddr, authority: &Authority) -> Vec<IrReso
         key: BackendKey::service("default", name, 80),
         protocol: BackendProtocol::Tcp,
         tls: Some(Arc::new(tls)),
+        session: None,
         retry_budget: None,
     }));
     resources

@@ -369,7 +369,8 @@ async fn each_datagram_that_waits_for_a_name_in_vain_is_counted() {
         backend.pop();
         // Addresses that no name may lead to.
         let hostnames = vec![("169.254.169.254".to_owned(), 9)];
-        let endpoints = Endpoints { key: key("app"), addresses: Vec::new(), hostnames };
+        let endpoints =
+            Endpoints { key: key("app"), addresses: Vec::new(), hostnames, external: Vec::new() };
         backend.push(IrResource::Endpoints(endpoints.into()));
         udp(port, to("app"), backend)
     });

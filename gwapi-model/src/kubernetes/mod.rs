@@ -107,6 +107,7 @@ pub fn resource_from_json(kind: Kind, mut object: Value) -> Result<Resource, Con
         Kind::TcpRoute => parse::<TcpRoute>(object),
         Kind::UdpRoute => parse::<UdpRoute>(object),
         Kind::BackendTlsPolicy => parse::<BackendTlsPolicy>(object),
+        Kind::XBackend => parse::<crate::XBackend>(object),
         Kind::BackendTrafficPolicy => parse::<BackendTrafficPolicy>(object),
         Kind::TelemetryPolicy => parse::<TelemetryPolicy>(object),
         Kind::ReferenceGrant => parse::<ReferenceGrant>(object),

@@ -411,6 +411,7 @@ fn resource(
         Kind::TcpRoute => read::<crate::TcpRoute>,
         Kind::UdpRoute => read::<crate::UdpRoute>,
         Kind::BackendTlsPolicy => read::<crate::BackendTlsPolicy>,
+        Kind::XBackend => read::<crate::XBackend>,
         Kind::BackendTrafficPolicy => read::<crate::BackendTrafficPolicy>,
         Kind::TelemetryPolicy => read::<crate::TelemetryPolicy>,
         Kind::ReferenceGrant => read::<crate::ReferenceGrant>,

@@ -100,6 +100,7 @@ fn document<F: Format>(resource: &Resource, status: Option<&Status>, format: F) 
         Resource::TcpRoute(object) => write!(&**object),
         Resource::UdpRoute(object) => write!(&**object),
         Resource::BackendTlsPolicy(object) => write!(&**object),
+        Resource::XBackend(object) => write!(&**object),
         Resource::BackendTrafficPolicy(object) => write!(&**object),
         Resource::TelemetryPolicy(object) => write!(&**object),
         Resource::ReferenceGrant(object) => write!(&**object),

@@ -49,7 +49,7 @@ fn distinct_targets(check: &mut Checker, policy: &BackendTlsPolicy) {
     }
 }
 
-fn validation(check: &mut Checker, validation: &BackendTlsValidation) {
+pub(super) fn validation(check: &mut Checker, validation: &BackendTlsValidation) {
     let BackendTlsValidation {
         ca_certificate_refs,
         well_known_ca_certificates,

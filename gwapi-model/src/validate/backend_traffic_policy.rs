@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::checker::Checker;
-use super::{experimental, reference};
+use super::reference;
+use super::session_persistence::session_persistence;
 use crate::{BackendTrafficPolicy, GatewayDuration, RequestRate, RetryBudgetDetails};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,11 +29,8 @@ pub(super) fn backend_traffic_policy(check: &mut Checker, policy: &BackendTraffi
                 }
             });
         }
-        if let Some(settings) = &spec.session_persistence {
-            check.field("sessionPersistence", |check| {
-                experimental::session_persistence(check, settings);
-            });
-        }
+        let persistence = spec.session_persistence.as_deref();
+        check.optional("sessionPersistence", persistence, session_persistence);
     });
 }
 

@@ -1,7 +1,5 @@
 //! Fields of the experimental channel.
 
-use serde_json::Value;
-
 use super::checker::{Checker, Member};
 use super::{external_auth, reference};
 use crate::{ListenerFilterType, ListenerFilters, Protocol};
@@ -33,34 +31,4 @@ pub(super) fn listener_filters(
         check.optional("externalAuth", filter.external_auth.as_deref(), external_auth::filter);
         check.optional("extensionRef", filter.extension_ref.as_ref(), reference::local);
     });
-}
-
-/// Session persistence of a rule (SP-1, SP-2).
-pub(super) fn session_persistence(check: &mut Checker, settings: &Value) {
-    let members = [("Cookie", "cookie"), ("Header", "header")];
-    typed_union(check, settings, "type", Some("Cookie"), &members);
-    let lifetime = settings.pointer("/cookie/lifetimeType").and_then(Value::as_str);
-    if lifetime == Some("Permanent") && settings.get("absoluteTimeout").is_none() {
-        check.report("`absoluteTimeout` is missing: a permanent cookie needs it");
-    }
-}
-
-fn typed_union(
-    check: &mut Checker,
-    value: &Value,
-    discriminator: &'static str,
-    default: Option<&'static str>,
-    members: &[(&'static str, &'static str)],
-) {
-    let Some(chosen) = value.get(discriminator).map_or(default, Value::as_str) else {
-        check.report(format!("`{discriminator}` is missing: expected a text"));
-        return;
-    };
-    let types: Vec<&str> = members.iter().map(|(of_type, _)| *of_type).collect();
-    check.one_of(discriminator, chosen, &types);
-    let members: Vec<Member> = members
-        .iter()
-        .map(|&(of_type, field)| Member { of_type, field, is_set: value.get(field).is_some() })
-        .collect();
-    check.union(chosen, &members);
 }

@@ -3,7 +3,7 @@
 use super::checker::Checker;
 use super::filter::{self, Filters};
 use super::syntax::{GRPC_METHOD, GRPC_SERVICE, NAME, any};
-use super::{experimental, route};
+use super::{route, session_persistence};
 use crate::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, Route, ValueMatchType};
 
 pub(super) fn grpc_route(check: &mut Checker, grpc_route: &GrpcRoute) {
@@ -27,7 +27,7 @@ fn rule(check: &mut Checker, rule: &GrpcRouteRule) {
     filter::filters(check, &rule.filters, Filters::OfGrpc);
     route::backend_refs(check, &rule.backend_refs, Filters::OfGrpc);
     let persistence = rule.session_persistence.as_deref();
-    check.optional("sessionPersistence", persistence, experimental::session_persistence);
+    check.optional("sessionPersistence", persistence, session_persistence::session_persistence);
 }
 
 /// GR-3.

@@ -3,7 +3,7 @@
 use super::checker::{Checker, quote};
 use super::filter::{self, Filters, PrefixReplacement};
 use super::syntax::{HEADER_NAME, NAME, QUERY_PARAM_VALUE, any};
-use super::{experimental, route};
+use super::{route, session_persistence};
 use crate::{
     HttpMethod, HttpPathMatch, HttpQueryParamMatch, HttpRoute, HttpRouteMatch, HttpRouteRetry,
     HttpRouteRule, HttpRouteTimeouts, PathMatchType, Route,
@@ -35,7 +35,7 @@ fn rule(check: &mut Checker, rule: &HttpRouteRule) {
     check.optional("timeouts", rule.timeouts.as_deref(), timeouts);
     check.optional("retry", rule.retry.as_deref(), retry);
     let persistence = rule.session_persistence.as_deref();
-    check.optional("sessionPersistence", persistence, experimental::session_persistence);
+    check.optional("sessionPersistence", persistence, session_persistence::session_persistence);
 }
 
 /// Whether there is exactly one match and it is a prefix, by default or by type: what

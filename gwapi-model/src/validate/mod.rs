@@ -43,10 +43,12 @@ mod http_route;
 mod reference;
 mod reference_grant;
 mod route;
+mod session_persistence;
 mod stream_route;
 pub(crate) mod suggest;
 mod syntax;
 mod telemetry_policy;
+mod x_backend;
 
 use std::fmt;
 
@@ -126,6 +128,7 @@ pub fn validate(resource: &Resource) -> Vec<Violation> {
         Resource::BackendTlsPolicy(policy) => {
             backend_tls_policy::backend_tls_policy(&mut check, policy);
         }
+        Resource::XBackend(backend) => x_backend::x_backend(&mut check, backend),
         Resource::BackendTrafficPolicy(policy) => {
             backend_traffic_policy::backend_traffic_policy(&mut check, policy);
         }

@@ -5,8 +5,8 @@ use std::hash::Hash;
 use super::checker::Checker;
 use super::syntax::{GROUP, KIND, LABEL_NAME, NAME, REFERRED_NAME};
 use crate::{
-    BackendName, GATEWAY_GROUP, LocalObjectReference, ObjectReference, ParametersReference,
-    ParentReference, Port, SecretObjectReference,
+    BackendName, EXPERIMENTAL_GROUP, GATEWAY_GROUP, LocalObjectReference, ObjectReference,
+    ParametersReference, ParentReference, Port, SecretObjectReference,
 };
 
 /// `parentRefs` of a route: at most 32, distinct (RT-1).
@@ -97,7 +97,7 @@ pub(super) fn backend_port(
             "`port` is missing: a Service is named together with a port",
             "add the port of the Service, such as `port: 80`",
         ),
-        ("gateway.networking.x-k8s.io", "XBackend") if port.is_some() => {
+        (EXPERIMENTAL_GROUP, "XBackend") if port.is_some() => {
             check.field("port", |check| check.report("an XBackend is named without a port"));
         }
         _ => {}

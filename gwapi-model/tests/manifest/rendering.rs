@@ -100,6 +100,16 @@ spec:
   validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}], hostname: h.example.com, subjectAltNames: [{type: URI, uri: "spiffe://a/b"}]}
   options: {example.com/a: b}
 ---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: rich, namespace: shop}
+spec:
+  type: ExternalHostname
+  externalHostname: {hostname: api.example.com}
+  port: {number: 443}
+  protocol: WSS
+  tls: {mode: ClientAndServer, clientCertificateRef: {name: c}, validation: {wellKnownCACertificates: System, hostname: h.example.com}}
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: ReferenceGrant
 metadata: {name: rich, namespace: other}
@@ -141,7 +151,7 @@ metadata: {name: rich, labels: {a: b}}
 #[test]
 fn every_kind_comes_back_as_it_was() {
     let manifest = check(RICH, &[]);
-    assert_eq!(manifest.objects.len(), 10);
+    assert_eq!(manifest.objects.len(), 11);
     for object in manifest.objects {
         let yaml = render::to_yaml(&object.resource, None);
         let again = check(&yaml, &[]);

@@ -10,6 +10,7 @@ mod grpc_routes;
 mod http_routes;
 mod reference_grants;
 mod telemetry_policies;
+mod x_backends;
 
 use gwapi_model::{Resource, validate::validate};
 use serde::de::DeserializeOwned;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendKey, CertificateKey, Hostname};
+use super::{BackendKey, CertificateKey, Hostname, SessionPersistence};
 
 /// A Service port that requests, connections or datagrams can be sent to.
 ///
@@ -20,6 +20,8 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS around it, where the Service port has a BackendTLSPolicy.
     pub tls: Option<Arc<BackendTls>>,
+    /// Session persistence over its endpoints, where it is an XBackend (SP-3).
+    pub session: Option<Box<SessionPersistence>>,
     /// How many retries there may be, where the Service has an XBackendTrafficPolicy that says so.
     pub retry_budget: Option<RetryBudget>,
 }
@@ -45,6 +47,8 @@ struct SerialBackend {
     key: BackendKey,
     protocol: SerialBackendProtocol,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<Box<SessionPersistence>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_budget: Option<RetryBudget>,
 }
 
@@ -60,7 +64,7 @@ enum SerialBackendProtocol {
 }
 
 impl From<SerialBackend> for Backend {
-    fn from(SerialBackend { key, protocol, retry_budget }: SerialBackend) -> Self {
+    fn from(SerialBackend { key, protocol, session, retry_budget }: SerialBackend) -> Self {
         let (protocol, tls) = match protocol {
             SerialBackendProtocol::Http1 => (BackendProtocol::Http1, None),
             SerialBackendProtocol::H2c => (BackendProtocol::H2c, None),
@@ -70,12 +74,12 @@ impl From<SerialBackend> for Backend {
             SerialBackendProtocol::TcpOverTls(tls) => (BackendProtocol::Tcp, Some(tls)),
             SerialBackendProtocol::Udp => (BackendProtocol::Udp, None),
         };
-        Self { key, protocol, tls, retry_budget }
+        Self { key, protocol, tls, session, retry_budget }
     }
 }
 
 impl From<Backend> for SerialBackend {
-    fn from(Backend { key, protocol, tls, retry_budget }: Backend) -> Self {
+    fn from(Backend { key, protocol, tls, session, retry_budget }: Backend) -> Self {
         let protocol = match (protocol, tls) {
             (BackendProtocol::Http1, None) => SerialBackendProtocol::Http1,
             (BackendProtocol::H2c, None) => SerialBackendProtocol::H2c,
@@ -86,7 +90,7 @@ impl From<Backend> for SerialBackend {
             // There is no TLS around datagrams.
             (BackendProtocol::Udp, _) => SerialBackendProtocol::Udp,
         };
-        Self { key, protocol, retry_budget }
+        Self { key, protocol, session, retry_budget }
     }
 }
 
@@ -150,6 +154,33 @@ pub struct Endpoints {
     /// ExternalName, where those are allowed (HB-7).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostnames: Vec<(String, u16)>,
+    /// The same for hosts outside: addresses that are not public count as none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<(String, u16)>,
+}
+
+/// Whether an address is one of the public internet. Whoever writes the name of a host outside, or answers
+/// for it, shall not reach through the gateway what only the gateway can.
+pub fn is_public_endpoint(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            let is_special = v4.is_private()
+                || v4.is_loopback()
+                || v4.is_documentation()
+                || matches!(
+                    (a, b, c),
+                    (0 | 240.., ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _)
+                );
+            !is_special && !is_refused_endpoint(address)
+        }
+        IpAddr::V6(v6) => {
+            // Global unicast, but for documentation and for what has an address of IPv4 in it.
+            let [a, b, ..] = v6.segments();
+            (0x2000..0x4000).contains(&a)
+                && !matches!((a, b), (0x2001, 0 | 0xdb8) | (0x2002, _) | (0x3fff, _))
+        }
+    }
 }
 
 /// Whether no backend may live at an address: link-local ones lead to metadata services, the
@@ -160,5 +191,53 @@ pub fn is_refused_endpoint(address: IpAddr) -> bool {
             v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
         }
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_within_a_network_or_a_machine_is_not_public() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        for text in [
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::7f00:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "3fff::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public_endpoint(address(text)), "{text}");
+        }
+        for text in ["1.1.1.1", "100.63.0.1", "172.32.0.1", "198.20.0.1", "2606:4700::1111"] {
+            assert!(is_public_endpoint(address(text)), "{text}");
+        }
     }
 }

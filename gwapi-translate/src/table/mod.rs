@@ -127,6 +127,7 @@ pub enum Authority<'t> {
 ///     backends: vec![],
 ///     timeouts: HttpTimeouts::default(),
 ///     retry: None,
+///     session: None,
 /// };
 /// let table = RouteTable::default().apply(&ConfigDelta {
 ///     upserts: vec![IrResource::Listener(Arc::new(listener)), IrResource::HttpRule(Arc::new(rule))],
@@ -183,7 +184,8 @@ impl RouteTable {
                 IrKey::Backend(_)
                 | IrKey::Endpoints(_)
                 | IrKey::Certificate(_)
-                | IrKey::Tracing => {}
+                | IrKey::Tracing
+                | IrKey::SessionKeys => {}
             }
         }
         for resource in &delta.upserts {
@@ -194,7 +196,8 @@ impl RouteTable {
                 IrResource::Backend(_)
                 | IrResource::Endpoints(_)
                 | IrResource::Certificate(_)
-                | IrResource::Tracing(_) => {}
+                | IrResource::Tracing(_)
+                | IrResource::SessionKeys(_) => {}
             }
         }
         let listeners: BTreeMap<_, _> = listeners.into_iter().collect();

@@ -361,6 +361,7 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
         retry: None,
+        session: None,
     })
 }
 
@@ -649,6 +650,7 @@ mod tests {
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
             retry: None,
+            session: None,
         };
         let resource = IrResource::HttpRule(Arc::new(rule));
         let config = GatewayConfig([(resource.key(), resource)].into());

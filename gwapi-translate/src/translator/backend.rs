@@ -30,6 +30,8 @@ pub(super) struct ServicePort {
     pub(super) routes: RouteKind,
     /// What they need it for.
     pub(super) purpose: Purpose,
+    /// Whether it is an XBackend that has the name of the Service; the port is 0 then.
+    pub(super) x_backend: bool,
 }
 
 /// What a Service port is needed for.
@@ -47,6 +49,10 @@ impl ServicePort {
     /// The key of the backend.
     pub(super) fn key(&self) -> BackendKey {
         let NamespacedName { namespace, name } = &self.service;
+        if self.x_backend {
+            let passthrough = self.purpose == Purpose::Passthrough;
+            return BackendKey::x_backend(self.routes, passthrough, namespace, name);
+        }
         match self.purpose {
             Purpose::Traffic => BackendKey::for_routes(self.routes, namespace, name, self.port),
             Purpose::Passthrough => BackendKey::for_passthrough(namespace, name, self.port),
@@ -70,14 +76,18 @@ impl ServicePort {
     /// Whether a BackendTLSPolicy has a say in what is sent to it: TLS of ours is put around requests, and
     /// around what was inside TLS that ended here (BT-8).
     pub(super) fn takes_policies(&self) -> bool {
-        self.purpose != Purpose::Passthrough
+        !self.x_backend
+            && self.purpose != Purpose::Passthrough
             && !matches!(self.routes, RouteKind::Tcp | RouteKind::Udp)
     }
 }
 
 impl fmt::Display for ServicePort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.service, self.port)
+        match self.x_backend {
+            true => write!(f, "{}", self.service),
+            false => write!(f, "{}:{}", self.service, self.port),
+        }
     }
 }
 
@@ -151,6 +161,7 @@ pub(super) fn view<'a>(
                 key: key.clone(),
                 addresses: found.addresses.into_iter().collect(),
                 hostnames: found.hostnames,
+                external: Vec::new(),
             };
             BackendView {
                 facts: BackendFacts {
@@ -160,7 +171,7 @@ pub(super) fn view<'a>(
                 },
                 // BT-5: a policy that cannot be honoured is no reason to go without.
                 served: tls.map_or(Some(None), |tls| tls.map(Some)).map(|tls| {
-                    let backend = Backend { key, protocol, tls, retry_budget };
+                    let backend = Backend { key, protocol, tls, session: None, retry_budget };
                     (Arc::new(backend), Arc::new(endpoints))
                 }),
             }
@@ -282,7 +293,7 @@ fn is_over_tls(app_protocol: &str, routes: RouteKind) -> bool {
 }
 
 /// The transport that routes of a kind need.
-fn transport(routes: RouteKind) -> TransportProtocol {
+pub(super) fn transport(routes: RouteKind) -> TransportProtocol {
     match routes {
         RouteKind::Udp => TransportProtocol::Udp,
         _ => TransportProtocol::Tcp,
@@ -295,15 +306,15 @@ fn is_of(transport: TransportProtocol, written: Option<&str>) -> bool {
 }
 
 /// Addresses on their way into [`Endpoints`].
-struct Found {
+pub(super) struct Found {
     transport: TransportProtocol,
-    addresses: BTreeSet<SocketAddr>,
+    pub(super) addresses: BTreeSet<SocketAddr>,
     hostnames: Vec<(String, u16)>,
-    refused: BTreeSet<IpAddr>,
+    pub(super) refused: BTreeSet<IpAddr>,
 }
 
 impl Found {
-    fn of(transport: TransportProtocol) -> Self {
+    pub(super) fn of(transport: TransportProtocol) -> Self {
         Self {
             transport,
             addresses: BTreeSet::new(),
@@ -315,7 +326,7 @@ impl Found {
     /// EndpointSlices of every family and number, else the Endpoints object (HB-7).
     fn endpoints<'a>(
         &mut self,
-        port_name: &str,
+        port_name: &'a str,
         slices: impl Iterator<Item = &'a Arc<EndpointSlice>> + Clone,
         endpoints: impl FnOnce() -> Option<&'a Arc<gwapi_model::Endpoints>>,
     ) {
@@ -336,8 +347,27 @@ impl Found {
     /// they terminate, as kube-proxy does it.
     fn slices<'a>(
         &mut self,
-        port_name: &str,
+        port_name: &'a str,
         slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+    ) {
+        let transport = self.transport;
+        let ports = |slice: &'a EndpointSlice| matching_ports(transport, port_name, &slice.ports);
+        self.endpoints_of(slices, ports);
+    }
+
+    /// The same with one port for all of them, whatever the slices say.
+    pub(super) fn pods<'a>(
+        &mut self,
+        slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+        port: u16,
+    ) {
+        self.endpoints_of(slices, |_| std::iter::once(port));
+    }
+
+    fn endpoints_of<'a, P: Iterator<Item = u16>>(
+        &mut self,
+        slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
+        ports: impl Fn(&'a EndpointSlice) -> P,
     ) {
         let mut terminating = Vec::new();
         let mut any_ready = false;
@@ -345,7 +375,7 @@ impl Found {
             if !matches!(slice.address_type, AddressFamily::Ipv4 | AddressFamily::Ipv6) {
                 continue;
             }
-            for port in matching_ports(self.transport, port_name, &slice.ports) {
+            for port in ports(slice) {
                 for endpoint in &slice.endpoints {
                     let Some(address) = endpoint.addresses.first() else { continue };
                     let conditions = endpoint.conditions.clone().unwrap_or_default();

@@ -18,23 +18,31 @@ use crate::ir::{BackendTls, BackendTrust, SubjectAltName};
 
 /// The ConfigMaps and ClusterTrustBundles that a policy refers to, there or not.
 pub(super) fn references(policy: &BackendTlsPolicy) -> impl Iterator<Item = ObjectId> + '_ {
-    let references = policy.spec.validation.ca_certificate_refs.iter();
-    references.filter_map(|reference| authorities(policy, reference))
+    authorities(&policy.metadata.namespace, &policy.spec.validation)
 }
 
-fn authorities(policy: &BackendTlsPolicy, reference: &LocalObjectReference) -> Option<ObjectId> {
+/// The ConfigMaps and ClusterTrustBundles that a validation of a namespace refers to, there or not.
+pub(super) fn authorities<'a>(
+    namespace: &'a str,
+    validation: &'a BackendTlsValidation,
+) -> impl Iterator<Item = ObjectId> + 'a {
+    let references = validation.ca_certificate_refs.iter();
+    references.filter_map(move |reference| authority(namespace, reference))
+}
+
+fn authority(namespace: &str, reference: &LocalObjectReference) -> Option<ObjectId> {
     let LocalObjectReference { group, kind, name } = reference;
-    ca_certificates::target(&policy.metadata.namespace, group, kind, name)
+    ca_certificates::target(namespace, group, kind, name)
 }
 
 /// What a policy asks for, as far as it can be told from the policy and its ConfigMaps.
 #[derive(Debug, Default)]
-struct Verdict {
-    tls: Option<BackendTls>,
+pub(super) struct Verdict {
+    pub(super) tls: Option<BackendTls>,
     /// Why it is not accepted.
-    refused: Vec<Problem>,
+    pub(super) refused: Vec<Problem>,
     /// References that do not resolve.
-    unresolved: Vec<Problem>,
+    pub(super) unresolved: Vec<Problem>,
 }
 
 /// What endpoints have to prove; `None` where the policy cannot be honoured.
@@ -43,13 +51,23 @@ pub(super) fn tls(
     resources: &Resources,
     options: &Options,
 ) -> Option<BackendTls> {
-    judge(policy, resources, options).tls
+    judge_policy(policy, resources, options).tls
 }
 
-fn judge(policy: &BackendTlsPolicy, resources: &Resources, options: &Options) -> Verdict {
-    let validation = &policy.spec.validation;
+fn judge_policy(policy: &BackendTlsPolicy, resources: &Resources, options: &Options) -> Verdict {
+    judge(&policy.metadata.namespace, &policy.spec.validation, resources, options)
+}
+
+/// Judges what an object of a namespace asks of endpoints.
+pub(super) fn judge(
+    namespace: &str,
+    validation: &BackendTlsValidation,
+    resources: &Resources,
+    options: &Options,
+) -> Verdict {
     let mut verdict = Verdict::default();
-    let trust = match trust(policy, (resources, options), &mut verdict.unresolved) {
+    let sources = (resources, options);
+    let trust = match trust(namespace, validation, sources, &mut verdict.unresolved) {
         Ok(trust) => Some(trust),
         Err(problem) => {
             verdict.refused.push(problem);
@@ -74,11 +92,11 @@ fn judge(policy: &BackendTlsPolicy, resources: &Resources, options: &Options) ->
 
 /// BT-4, BT-5: those references that are good count.
 fn trust(
-    policy: &BackendTlsPolicy,
+    namespace: &str,
+    validation: &BackendTlsValidation,
     (resources, options): (&Resources, &Options),
     unresolved: &mut Vec<Problem>,
 ) -> Result<BackendTrust, Problem> {
-    let validation = &policy.spec.validation;
     let invalid = |message: String| Err(Problem::new(ConditionReason::Invalid, message));
     let references = &validation.ca_certificate_refs;
     match validation.well_known_ca_certificates.as_deref().filter(|name| !name.is_empty()) {
@@ -106,7 +124,7 @@ fn trust(
     let mut certificates: Vec<Arc<str>> = Vec::new();
     for (index, reference) in references.iter().enumerate() {
         let place = format!("caCertificateRefs[{index}]");
-        let named = authorities(policy, reference);
+        let named = authority(namespace, reference);
         match named.filter(|it| ca_certificates::is_served(it.kind, options)) {
             None => {
                 let LocalObjectReference { group, kind, name } = reference;
@@ -183,7 +201,8 @@ pub(super) type Surroundings<'a> = policy::Surroundings<'a, BackendTlsPolicy>;
 /// for; without any it is none of our business (BT-9).
 pub(super) fn status(policy: &BackendTlsPolicy, around: &Surroundings<'_>) -> Option<PolicyStatus> {
     let (gateways, of_targets) = policy::effect(policy, around)?;
-    let Verdict { mut refused, unresolved, .. } = judge(policy, around.resources, around.options);
+    let judged = judge_policy(policy, around.resources, around.options);
+    let Verdict { mut refused, unresolved, .. } = judged;
     refused.extend(of_targets);
     let notes: &[String] = match policy.spec.options.is_empty() {
         true => &[],

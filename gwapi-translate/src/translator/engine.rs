@@ -16,7 +16,7 @@ use std::sync::Arc;
 use gwapi_model::status::{ListenerStatus, RouteStatus, Status};
 use gwapi_model::{
     BackendTlsPolicy, BackendTrafficPolicy, Kind, NamespacedName, ObjectId, Resource,
-    ResourceEvent, Resources, Route, RouteKind, TelemetryPolicy,
+    ResourceEvent, Resources, Route, RouteKind, Service, TelemetryPolicy,
 };
 
 use super::backend::{self, BackendFacts, BackendView, ServicePort};
@@ -27,9 +27,11 @@ use super::ports::Ports;
 use super::route::{self, RouteView};
 use super::rule::Lookup;
 use super::translation::{Staged, Translation, TranslationDelta};
-use super::{Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy, telemetry};
+use super::{
+    Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy, telemetry, x_backend,
+};
 use crate::features::BundleVersion;
-use crate::ir::{Backend, BackendTls, GatewayId, IrKey, IrResource, ListenerKey};
+use crate::ir::{Backend, BackendTls, GatewayId, IrKey, IrResource, ListenerKey, SessionKeys};
 
 /// All units, and what they were derived from.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +59,8 @@ pub(super) struct Engine {
     collectors: HashMap<GatewayId, ServicePort>,
     /// ConfigMaps that BackendTLSPolicies read, there or not.
     policy_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
+    /// The same of XBackends.
+    x_backend_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     /// The status that was derived last, see [`Engine::share_status`].
     last_status: RouteStatus,
     pub(super) work: Work,
@@ -86,6 +90,9 @@ pub(super) struct Dirty {
     tracing: BTreeSet<GatewayId>,
     /// Policies whose status has to be put together again.
     policies: BTreeSet<ObjectId>,
+    x_backends: BTreeSet<NamespacedName>,
+    /// XBackends whose status has to be put together again.
+    x_statuses: BTreeSet<NamespacedName>,
     /// In any order, and some of them more than once.
     routes: PerKind<Vec<NamespacedName>>,
     /// Gateways and ListenerSets whose status has to be put together again.
@@ -201,6 +208,9 @@ impl Engine {
                 }
                 dirty.policies.insert(any.id());
             }
+            Resource::XBackend(_) => {
+                dirty.x_backends.insert(id);
+            }
             Resource::ReferenceGrant(_) => {
                 self.note_telemetry(self.index.telemetry_into.of(&id.namespace), dirty);
                 let holders = self.index.holders_into.of(&id.namespace);
@@ -231,15 +241,25 @@ impl Engine {
                     }
                 }
             }
-            Resource::Service(_) | Resource::Endpoints(_) => {
+            Resource::Service(_) => {
+                for side in [old, new].into_iter().flatten() {
+                    let Resource::Service(service) = side else { continue };
+                    self.mark_x_backends(&id.namespace, service, dirty);
+                }
+                dirty.services.insert(id);
+            }
+            Resource::Endpoints(_) => {
                 dirty.services.insert(id);
             }
             Resource::EndpointSlice(_) => {
-                let sides = [old, new].into_iter().flatten();
-                dirty.services.extend(sides.filter_map(|side| match side {
-                    Resource::EndpointSlice(slice) => index::service_of(slice),
-                    _ => None,
-                }));
+                for side in [old, new].into_iter().flatten() {
+                    let Resource::EndpointSlice(slice) = side else { continue };
+                    let Some(name) = index::service_of(slice) else { continue };
+                    if let Some(service) = self.resources.services.get(&name) {
+                        self.mark_x_backends(&name.namespace, service, dirty);
+                    }
+                    dirty.services.insert(name);
+                }
             }
             Resource::Secret(_) | Resource::ConfigMap(_) | Resource::ClusterTrustBundle(_) => {
                 self.mark_readers(&any.id(), dirty);
@@ -247,10 +267,21 @@ impl Engine {
         }
     }
 
+    /// Marks the XBackends that have their pods from a Service.
+    fn mark_x_backends(&self, namespace: &str, service: &Service, dirty: &mut Dirty) {
+        if service.spec.selector.is_empty() {
+            return;
+        }
+        let all = x_backend::in_namespace(&self.resources, namespace);
+        let selecting = all.filter(|(_, backend)| x_backend::selects(backend, service));
+        dirty.x_backends.extend(selecting.map(|(name, _)| name.clone()));
+    }
+
     /// Marks what reads a Secret, a ConfigMap or a ClusterTrustBundle.
     fn mark_readers(&self, object: &ObjectId, dirty: &mut Dirty) {
         let holders = self.index.holders_of_reference.of(object);
         dirty.gateways.extend(self.gateways_of(holders));
+        dirty.x_backends.extend(self.index.x_backends_of_reference.of(object).cloned());
         for policy in self.index.policies_of_reference.of(object) {
             let known = self.resources.backend_tls_policies.get(policy);
             dirty.services.extend(known.into_iter().flat_map(|it| policy::services(&**it)));
@@ -298,6 +329,7 @@ impl Engine {
             services: self.backends.keys().map(|target| target.service.clone()).collect(),
             // Some are for Gateways that do not exist.
             policies: telemetry.map(|name| name.object_id(Kind::TelemetryPolicy)).collect(),
+            x_backends: self.resources.x_backends.keys().cloned().collect(),
             routes,
             ..Dirty::default()
         }
@@ -313,6 +345,16 @@ impl Engine {
         dirty
     }
 
+    /// Replaces the keys of sessions; Gateways alone depend on them.
+    pub(super) fn set_session_keys(&mut self, keys: Option<SessionKeys>) -> Dirty {
+        let mut dirty = Dirty::default();
+        if self.options.session_keys != keys {
+            self.options.session_keys = keys;
+            dirty.gateways = self.resources.gateways.keys().cloned().collect();
+        }
+        dirty
+    }
+
     /// Replaces whether there are ClusterTrustBundles: classes claim it, and who refers to one hears of it
     /// (TL-9, BT-13, GC-10).
     pub(super) fn set_cluster_trust_bundles(&mut self, are_served: bool) -> Dirty {
@@ -320,9 +362,11 @@ impl Engine {
         if self.options.cluster_trust_bundles != are_served {
             self.options.cluster_trust_bundles = are_served;
             dirty.classes = self.resources.gateway_classes.keys().cloned().collect();
-            let (of_holders, of_policies) =
-                (self.index.holders_of_reference.keys(), self.index.policies_of_reference.keys());
-            let bundles = of_holders.chain(of_policies);
+            let index = &self.index;
+            let of_holders = index.holders_of_reference.keys();
+            let of_policies = index.policies_of_reference.keys();
+            let of_x_backends = index.x_backends_of_reference.keys();
+            let bundles = of_holders.chain(of_policies).chain(of_x_backends);
             for object in bundles.filter(|it| it.kind == Kind::ClusterTrustBundle) {
                 self.mark_readers(object, &mut dirty);
             }
@@ -343,6 +387,11 @@ impl Engine {
         for service in std::mem::take(&mut dirty.services) {
             self.settle_service(&service, &mut dirty, &mut staged);
         }
+        for backend in std::mem::take(&mut dirty.x_backends) {
+            let targets = self.index.targets_of_x_backend.of(&backend).cloned().collect();
+            self.settle_backends(targets, &mut dirty, &mut staged);
+            dirty.x_statuses.insert(backend);
+        }
         // Those whose listeners have something to say about a Service port that has changed.
         self.settle_gateways(&mut dirty, &mut staged);
         for kind in RouteKind::ALL {
@@ -362,6 +411,9 @@ impl Engine {
                 Kind::BackendTrafficPolicy => self.settle_traffic_policy(policy, &mut staged),
                 _ => self.settle_policy(&policy.namespaced_name(), &mut staged),
             }
+        }
+        for backend in std::mem::take(&mut dirty.x_statuses) {
+            self.settle_x_backend(&backend, &mut staged);
         }
         for holder in std::mem::take(&mut dirty.statuses) {
             self.settle_status(&holder, &mut staged);
@@ -405,8 +457,10 @@ impl Engine {
                 self.backends.get(target).map(|view| view.facts.clone()).unwrap_or_default()
             };
             let draft = self.drafts.get(&id);
-            let new =
-                draft.map(|draft| draft.complete(&self.resources, &self.ports, feedback, &facts));
+            let new = draft.map(|draft| {
+                let keys = self.options.session_keys.as_ref();
+                draft.complete(&self.resources, &self.ports, feedback, &facts, keys)
+            });
             let old = self.gateways.remove(&id);
             let backends = |view: Option<&GatewayView>| {
                 view.map(|view| view.backends.clone()).unwrap_or_default()
@@ -597,8 +651,17 @@ impl Engine {
     /// Looks at every port of a Service that routes of ours refer to.
     fn settle_service(&mut self, service: &NamespacedName, dirty: &mut Dirty, staged: &mut Staged) {
         self.note_policies(service, dirty);
-        let ports: Vec<_> = self.index.ports_of_service.of(service).cloned().collect();
-        for target in ports {
+        let ports = self.index.ports_of_service.of(service).cloned().collect();
+        self.settle_backends(ports, dirty, staged);
+    }
+
+    fn settle_backends(
+        &mut self,
+        targets: Vec<ServicePort>,
+        dirty: &mut Dirty,
+        staged: &mut Staged,
+    ) {
+        for target in targets {
             if !self.backends.contains_key(&target) {
                 continue;
             }
@@ -620,12 +683,15 @@ impl Engine {
 
     /// Derives a Service port.
     fn backend(&mut self, target: &ServicePort) -> BackendView {
-        let slices = self
-            .index
-            .slices_of_service
-            .of(&target.service)
-            .filter_map(|name| self.resources.endpoint_slices.get(name));
         self.work.backends += 1;
+        let slices = |service: &NamespacedName| {
+            let names = self.index.slices_of_service.of(service);
+            names.filter_map(|name| self.resources.endpoint_slices.get(name))
+        };
+        if target.x_backend {
+            return x_backend::view(target, slices, &self.resources, &self.options);
+        }
+        let slices = slices(&target.service);
         let policies = self.policies_of(&target.service);
         let traffic_policies = self.traffic_policies_of(&target.service);
         let policies = backend::Policies { tls: &policies, traffic: &traffic_policies };
@@ -644,6 +710,25 @@ impl Engine {
     fn policies_of(&self, service: &NamespacedName) -> Vec<&Arc<BackendTlsPolicy>> {
         let names = self.index.policies_of_service.of(service);
         names.filter_map(|name| self.resources.backend_tls_policies.get(name)).collect()
+    }
+
+    /// Puts the status of an XBackend together. One that is sent to reads its ConfigMaps.
+    fn settle_x_backend(&mut self, name: &NamespacedName, staged: &mut Staged) {
+        let targets = self.index.targets_of_x_backend.of(name);
+        let users = targets.filter_map(|target| self.users.get(target));
+        let users: BTreeSet<GatewayId> = users.flat_map(BTreeMap::keys).cloned().collect();
+        let object = self.resources.x_backends.get(name).filter(|_| !users.is_empty());
+        let references = object.into_iter().flat_map(|it| x_backend::references(it));
+        let references: BTreeSet<_> = references.filter(index::is_read_alone).collect();
+        let status =
+            object.and_then(|it| x_backend::status(it, users, &self.resources, &self.options));
+        let reader = x_backend::id(name);
+        staged.status(reader.clone(), status.map(Status::Policy));
+        let before = self.x_backend_references.remove(name).unwrap_or_default();
+        self.follow(&reader, &before, &references, staged);
+        if !references.is_empty() {
+            self.x_backend_references.insert(name.clone(), references);
+        }
     }
 
     /// The XBackendTrafficPolicies that are for a Service.
@@ -809,7 +894,7 @@ impl Engine {
         let uses = users.entry(gateway.clone()).or_default();
         *uses += 1;
         if *uses == 1 {
-            self.note_policies(&target.service, dirty);
+            self.mark_users(target, dirty);
             self.stage_backend(staged, gateway, target, self.backends.get(target));
         }
     }
@@ -831,8 +916,17 @@ impl Engine {
         if users.is_empty() {
             self.users.remove(target);
         }
-        self.note_policies(&target.service, dirty);
+        self.mark_users(target, dirty);
         self.stage_backend(staged, gateway, target, None);
+    }
+
+    /// Marks the status of whatever tells who sends to a target.
+    fn mark_users(&self, target: &ServicePort, dirty: &mut Dirty) {
+        if target.x_backend {
+            dirty.x_statuses.insert(target.service.clone());
+        } else {
+            self.note_policies(&target.service, dirty);
+        }
     }
 
     /// A Gateway needs a Service port (`Some`, which may be unable to serve) or no longer (`None`).
@@ -851,8 +945,8 @@ impl Engine {
         let view = self.gateways.get(gateway);
         let certificate = view.and_then(|view| view.client_certificate.as_ref());
         let backend = match (&backend.tls, certificate) {
-            // BT-11: each Gateway shows its own.
-            (Some(tls), Some(certificate)) => {
+            // BT-11: each Gateway shows its own; an XBackend says itself whether one is shown.
+            (Some(tls), Some(certificate)) if !target.x_backend => {
                 let mut tls = BackendTls::clone(tls);
                 tls.client_certificate = Some(certificate.clone());
                 Arc::new(Backend { tls: Some(Arc::new(tls)), ..Backend::clone(backend) })

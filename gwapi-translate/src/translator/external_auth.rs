@@ -11,9 +11,12 @@ use crate::path;
 /// Fields of a client that a data plane answers for: no service's answer changes them.
 const VOUCHED_HEADERS: &[&str] = &["forwarded", "x-real-ip", "client-cert", "client-cert-chain"];
 
-/// Whether the service is asked by gRPC.
-pub(super) fn asks_by_grpc(written: &HttpExternalAuthFilter) -> bool {
-    written.protocol == Protocol::Grpc
+/// How the service is asked.
+pub(super) fn asked(written: &HttpExternalAuthFilter) -> Asked {
+    match written.protocol {
+        Protocol::Grpc => Asked::ByGrpc,
+        Protocol::Http | Protocol::Other(_) => Asked::ByHttp,
+    }
 }
 
 /// Compiles a filter; `refer` finds out where its reference leads.
@@ -21,15 +24,15 @@ pub(super) fn compile(
     written: &HttpExternalAuthFilter,
     refer: impl FnOnce(Asked) -> BackendTarget,
 ) -> Result<ExternalAuth, Problem> {
-    let (asked, protocol) = match &written.protocol {
+    let protocol = match &written.protocol {
         Protocol::Http => {
             let settings = written.http.as_ref().ok_or_else(|| missing("http"))?;
-            (Asked::AsTheRoute, http(settings)?)
+            http(settings)?
         }
         Protocol::Grpc => {
             let settings = written.grpc.as_ref().ok_or_else(|| missing("grpc"))?;
             let names = names(&settings.allowed_headers, "grpc.allowedHeaders", told_name)?;
-            (Asked::ByGrpc, ExternalAuthProtocol::Grpc { request_headers: all_or(names) })
+            ExternalAuthProtocol::Grpc { request_headers: all_or(names) }
         }
         Protocol::Other(other) => {
             return Err(Problem::unsupported(format!(
@@ -41,7 +44,7 @@ pub(super) fn compile(
     let max_body_bytes = u32::try_from(max_size).map_err(|_| {
         Problem::unsupported(format!("externalAuth.forwardBody.maxSize {max_size} is negative"))
     })?;
-    Ok(ExternalAuth { target: refer(asked), protocol, max_body_bytes })
+    Ok(ExternalAuth { target: refer(asked(written)), protocol, max_body_bytes })
 }
 
 fn missing(member: &str) -> Problem {

@@ -54,6 +54,8 @@ pub(super) enum Direction {
 pub(super) enum Asked {
     /// A backend like those of the route.
     AsTheRoute,
+    /// A service that is asked by HTTP (EA-2); it is a Service in any case.
+    ByHttp,
     /// A service that is asked by gRPC (EA-3).
     ByGrpc,
 }

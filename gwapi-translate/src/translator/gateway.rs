@@ -30,7 +30,7 @@ use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, PortNumber, Ports};
 use super::{Feedback, Options, attachment, certificates, parameters};
 use crate::infrastructure::GatewayInfrastructure;
-use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey};
+use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey, SessionKeys};
 use judge::JudgedListener;
 pub use listener_set::lets_listener_sets_in;
 use listener_set::{Room, SetDraft};
@@ -298,8 +298,13 @@ impl GatewayDraft {
         ports: &Ports,
         feedback: &Feedback,
         facts: &dyn Fn(&ServicePort) -> BackendFacts,
+        session_keys: Option<&SessionKeys>,
     ) -> GatewayView {
         let mut view = GatewayView::default();
+        if let Some(keys) = session_keys {
+            let keys = IrResource::SessionKeys(Arc::new(keys.of_gateway(&self.id)));
+            view.config.insert(keys.key(), keys);
+        }
         let mut judged: BTreeMap<Holder, Vec<JudgedListener>> = BTreeMap::new();
         let mut bound_ports = Vec::new();
         let mut serves = false;

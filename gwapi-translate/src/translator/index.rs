@@ -17,7 +17,7 @@ use super::backend::{Purpose, ServicePort};
 use super::holder::Holder;
 use super::{
     HashMap, attachment, backend_tls, certificates, client_validation, gateway, listener_filters,
-    parameters, policy, rule, telemetry,
+    parameters, policy, rule, telemetry, x_backend,
 };
 use crate::ir::GatewayId;
 
@@ -46,6 +46,10 @@ pub(super) struct Index {
     pub(super) holders_of_backend: Multimap<ServicePort, Holder>,
     /// Ports of a Service that routes, listeners and policies refer to.
     pub(super) ports_of_service: Multimap<NamespacedName, ServicePort>,
+    /// What routes refer to of an XBackend, by its name.
+    pub(super) targets_of_x_backend: Multimap<NamespacedName, ServicePort>,
+    /// XBackends by the ConfigMaps they refer to.
+    pub(super) x_backends_of_reference: Multimap<ObjectId, NamespacedName>,
     /// Routes by the other namespaces they refer into: grants there concern them.
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
     /// BackendTLSPolicies by the Services they are for.
@@ -95,7 +99,7 @@ impl<K, V> Default for Multimap<K, V> {
 
 impl<K: Hash + Eq, V: Ord> Multimap<K, V> {
     /// The values of a key, in order.
-    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &V> + Clone {
+    pub(super) fn of<'a>(&'a self, key: &K) -> impl Iterator<Item = &'a V> + Clone + use<'a, K, V> {
         self.0.get(key).into_iter().flatten()
     }
 
@@ -172,6 +176,11 @@ impl Index {
                 }
                 for reference in backend_tls::references(policy) {
                     self.policies_of_reference.set(reference, id.clone(), present);
+                }
+            }
+            Resource::XBackend(backend) => {
+                for reference in x_backend::references(backend) {
+                    self.x_backends_of_reference.set(reference, id.clone(), present);
                 }
             }
             Resource::BackendTrafficPolicy(policy) => {
@@ -275,7 +284,11 @@ impl Index {
 
     fn update_port(&mut self, target: ServicePort) {
         let is_referred_to = self.refers_to(&target);
-        self.ports_of_service.set(target.service.clone(), target, is_referred_to);
+        let targets = match target.x_backend {
+            true => &mut self.targets_of_x_backend,
+            false => &mut self.ports_of_service,
+        };
+        targets.set(target.service.clone(), target, is_referred_to);
     }
 
     /// Whether anything refers to a Service port.
@@ -300,12 +313,15 @@ pub(super) fn backends_of_listeners(resource: &Resource) -> Vec<ServicePort> {
 /// The Service ports that a route refers to, permitted or not.
 pub(super) fn backends(route: Route<'_>) -> impl Iterator<Item = ServicePort> {
     let routes = route.kind();
-    let named = rule::services(route).filter_map(|it| Some((it.service, it.port?.get(), it.asked)));
-    named.flat_map(move |(service, port, asked)| {
-        let ways = if asked { &[Purpose::Authorization] } else { rule::ways(routes) };
+    let named = rule::services(route).filter_map(move |it| {
+        let ways = if it.asked { &[Purpose::Authorization] } else { rule::ways(routes) };
+        Some((it.service, it.port?.get(), false, ways))
+    });
+    let x_backends = rule::x_backends(route).map(move |name| (name, 0, true, rule::ways(routes)));
+    named.chain(x_backends).flat_map(move |(service, port, x_backend, ways)| {
         ways.iter().map(move |&purpose| {
             let service = service.clone();
-            ServicePort { service, port, routes, purpose }
+            ServicePort { service, port, routes, purpose, x_backend }
         })
     })
 }
@@ -345,6 +361,9 @@ pub fn references(resource: &Resource) -> Vec<ObjectId> {
         }
         Resource::BackendTlsPolicy(policy) => {
             backend_tls::references(policy).filter(is_read_alone).collect()
+        }
+        Resource::XBackend(backend) => {
+            x_backend::references(backend).filter(is_read_alone).collect()
         }
         _ => Vec::new(),
     }

@@ -69,7 +69,7 @@ fn judge(filter: &Written) -> Result<What, Problem> {
 
 fn purpose_of(asked: Asked) -> Purpose {
     match asked {
-        Asked::AsTheRoute => Purpose::Traffic,
+        Asked::AsTheRoute | Asked::ByHttp => Purpose::Traffic,
         Asked::ByGrpc => Purpose::Authorization,
     }
 }
@@ -162,7 +162,13 @@ fn target(
     let port = written
         .port
         .ok_or_else(|| invalid(format!("port is not set; name a port of Service `{service}`")))?;
-    Ok(ServicePort { service, port: port.get(), routes: RouteKind::Http, purpose })
+    Ok(ServicePort {
+        service,
+        port: port.get(),
+        routes: RouteKind::Http,
+        purpose,
+        x_backend: false,
+    })
 }
 
 /// The Services that listeners in a namespace refer to, permitted or not, with the ports that they name.
@@ -174,10 +180,7 @@ pub(super) fn services<'l>(
     let asked = filters.flat_map(|filters| &filters.requests);
     asked.filter_map(|filter| filter.external_auth.as_deref()).filter_map(move |auth| {
         let written = BackendName::from(&auth.backend_ref);
-        let purpose = match external_auth::asks_by_grpc(auth) {
-            true => Purpose::Authorization,
-            false => Purpose::Traffic,
-        };
+        let purpose = purpose_of(external_auth::asked(auth));
         Some((rule::service_in(written, namespace)?, written.port, purpose))
     })
 }
@@ -188,6 +191,12 @@ pub(super) fn backends<'l>(
     namespace: &'l str,
 ) -> impl Iterator<Item = ServicePort> + 'l {
     services(listeners, namespace).filter_map(|(service, port, purpose)| {
-        Some(ServicePort { service, port: port?.get(), routes: RouteKind::Http, purpose })
+        Some(ServicePort {
+            service,
+            port: port?.get(),
+            routes: RouteKind::Http,
+            purpose,
+            x_backend: false,
+        })
     })
 }

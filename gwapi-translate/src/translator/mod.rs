@@ -49,14 +49,16 @@ mod policy;
 mod ports;
 mod route;
 mod rule;
+mod sessions;
 mod syntax;
 mod telemetry;
 mod translation;
+mod x_backend;
 
 use gwapi_model::{Kind, NamespacedName, ObjectMeta, ResourceEvent, Resources};
 
 use crate::features::BundleVersion;
-use crate::ir::GatewayId;
+use crate::ir::{GatewayId, SessionKeys};
 pub use engine::Work;
 use engine::{Dirty, Engine};
 pub use gateway::lets_listener_sets_in;
@@ -131,6 +133,12 @@ impl Translator {
         self.engine.settle(dirty)
     }
 
+    /// Replaces one option, the keys of sessions, at the cost of the Gateways alone.
+    pub fn set_session_keys(&mut self, keys: Option<SessionKeys>) -> TranslationDelta {
+        let dirty = self.engine.set_session_keys(keys);
+        self.engine.settle(dirty)
+    }
+
     /// Replaces one option, whether there are ClusterTrustBundles, at the cost of the classes and of what
     /// refers to one.
     pub fn set_cluster_trust_bundles(&mut self, are_served: bool) -> TranslationDelta {
@@ -172,4 +180,11 @@ impl Translator {
 /// Creation of an object in seconds since 1970; 0, the oldest, where it is not known.
 fn created(metadata: &ObjectMeta) -> i64 {
     metadata.creation_timestamp.map(|timestamp| timestamp.as_second()).unwrap_or_default()
+}
+
+/// FNV-1a: small, and the same in every version and on every machine.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -7,7 +7,7 @@ use gwapi_model::CONTROLLER_NAME;
 
 use crate::features::BundleVersion;
 use crate::infrastructure::InfrastructureReport;
-use crate::ir::{CertificateKey, GatewayId, ListenerKey};
+use crate::ir::{CertificateKey, GatewayId, ListenerKey, SessionKeys};
 
 /// What translation depends on besides the resources.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,9 @@ pub struct Options {
     /// Version of the Gateway API's CRDs that are installed: GatewayClasses say whether it is
     /// supported (GC-4), and claim the features that it knows (GC-10). Without CRDs there is none.
     pub installed_bundle: Option<BundleVersion>,
+    /// Keys of sessions, of which each Gateway gets its own. Without them every proxy makes up one, and no
+    /// session outlives it.
+    pub session_keys: Option<SessionKeys>,
     /// There are ClusterTrustBundles to refer to (TL-9): not every cluster has that kind.
     pub cluster_trust_bundles: bool,
 }
@@ -94,6 +97,7 @@ impl Default for Options {
             allow_external_name: false,
             underscore_headers: false,
             installed_bundle: None,
+            session_keys: None,
             cluster_trust_bundles: true,
         }
     }

@@ -157,7 +157,7 @@ pub(super) fn effect<P: ServicePolicy>(
 
 /// The same conditions for each of some Gateways (BT-9).
 pub(super) fn status(
-    gateways: BTreeSet<GatewayId>,
+    gateways: impl IntoIterator<Item = GatewayId>,
     conditions: &[Condition],
     options: &Options,
 ) -> PolicyStatus {

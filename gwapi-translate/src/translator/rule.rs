@@ -16,22 +16,23 @@
 //! 500, and the rule is as good as any (HB-3, RT-10).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
-    BackendName, BackendObjectReference, GatewayDuration, GrpcRouteRule, HttpRouteRule, Kind,
-    NamespacedName, Port, Resources, Route, RouteKind, RouteRule, RuleBackend,
+    BackendName, BackendObjectReference, EXPERIMENTAL_GROUP, GatewayDuration, GrpcRouteRule,
+    HttpRouteRule, Kind, NamespacedName, Port, Resources, Route, RouteKind, RouteRule, RuleBackend,
 };
 
 use super::backend::{BackendFacts, Purpose, ServicePort};
 use super::conditions::Problem;
-use super::external_auth::asks_by_grpc;
+use super::external_auth::asked;
 use super::filters::Asked;
 use super::grants::Reference;
-use super::{created, filters, matches, syntax};
+use super::{created, filters, fnv1a, matches, sessions, syntax};
 use crate::ir::{
     BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
-    RuleKey, RuleOrder, StreamRule, WeightedBackend,
+    RuleKey, RuleOrder, SessionPersistence, StreamRule, WeightedBackend,
 };
 
 /// A route compiled without regard to what it attaches to.
@@ -126,9 +127,11 @@ pub(super) fn compile(
             backends: BTreeSet::new(),
             compiled: &mut compiled,
         };
-        let RuleAction { filters, backends, timeouts, retry } = compiler.compile(rule);
+        let key = keys.make(rule);
+        let action = compiler.compile(rule, &key);
+        let RuleAction { filters, backends, timeouts, retry, session } = action;
         compiled.rules.push(HttpRule {
-            key: keys.make(rule),
+            key,
             route: name.clone(),
             route_kind: route.kind(),
             name: rule.name().map(str::to_owned),
@@ -140,6 +143,7 @@ pub(super) fn compile(
             backends,
             timeouts,
             retry,
+            session,
         });
     }
     compiled.all_broken = compiled.broken.len() == rules.len();
@@ -181,18 +185,19 @@ fn compile_stream(
             backends: BTreeSet::new(),
             compiled,
         };
-        let RuleAction { backends, .. } = compiler.compile(rule);
-        if compiled.all_broken {
-            return;
-        }
         let key = match (route.kind(), passthrough) {
             (RouteKind::Udp, _) => "~udp",
             (RouteKind::Tcp, _) => "~tcp",
             (_, false) => "~tls",
             (_, true) => "~through",
         };
+        let key = RuleKey::new(format!("{name}/{key}"));
+        let RuleAction { backends, .. } = compiler.compile(rule, &key);
+        if compiled.all_broken {
+            return;
+        }
         let rule = StreamRule {
-            key: RuleKey::new(format!("{name}/{key}")),
+            key,
             route: name.clone(),
             route_kind: route.kind(),
             name: rule.name().map(str::to_owned),
@@ -271,13 +276,6 @@ impl<'a> KeyMaker<'a> {
     }
 }
 
-/// FNV-1a: small, and the same in every version and on every machine.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 /// Compiles one rule with readable matches; problems go to the route.
 struct RuleCompiler<'a> {
     route: Route<'a>,
@@ -298,15 +296,23 @@ struct RuleAction {
     backends: Vec<WeightedBackend>,
     timeouts: HttpTimeouts,
     retry: Option<HttpRetry>,
+    session: Option<Box<SessionPersistence>>,
 }
 
 impl RuleCompiler<'_> {
-    fn compile(&mut self, rule: RouteRule<'_>) -> RuleAction {
+    fn compile(&mut self, rule: RouteRule<'_>, key: &RuleKey) -> RuleAction {
         let (kind, matches) = (self.route.kind(), self.matches);
         let filters = filters::compile(rule.filters(), kind, matches, |reference, asked, place| {
             self.referred(reference, asked, place)
         });
-        let mut refused = unsupported_feature(rule).or(filters.refused);
+        let session = rule.session_persistence().map(|written| {
+            sessions::compile(written, key.to_string(), self.lookup.underscore_headers)
+        });
+        let (session, refused) = match session.transpose() {
+            Ok(session) => (session.map(Box::new), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let mut refused = refused.or(filters.refused);
         let redirects = filters.filters.iter().any(|it| matches!(it, HttpFilter::Redirect(_)));
         if redirects && rule.backends().len() > 0 {
             let message = "RequestRedirect cannot be combined with backendRefs";
@@ -340,7 +346,7 @@ impl RuleCompiler<'_> {
             RouteRule::Http(rule) => (timeouts(rule), retry(rule)),
             RouteRule::Grpc(_) | RouteRule::Stream(_) => Default::default(),
         };
-        RuleAction { filters: filters.filters, backends, timeouts, retry }
+        RuleAction { filters: filters.filters, backends, timeouts, retry, session }
     }
 
     /// One backend of the rule; an error where one of its filters is refused.
@@ -357,7 +363,7 @@ impl RuleCompiler<'_> {
             return Err(problem);
         }
         let extension = filters.unresolved.into_iter().next();
-        let target = match (extension, self.target(written.name, self.purpose, place)) {
+        let target = match (extension, self.target(written.name, Asked::AsTheRoute, place)) {
             (None, Ok(key)) => BackendTarget::Backend(key),
             (Some(problem), _) | (None, Err(problem)) => {
                 let message = problem.message.clone();
@@ -375,11 +381,23 @@ impl RuleCompiler<'_> {
     fn target(
         &mut self,
         written: BackendName<'_>,
-        purpose: Purpose,
+        asked: Asked,
         place: &str,
     ) -> Result<BackendKey, Problem> {
+        let named = x_backend(written, self.route);
+        if let Some(name) = named.filter(|_| asked == Asked::AsTheRoute) {
+            return self.x_backend(name, written.port, place);
+        }
+        let purpose = match asked {
+            Asked::ByGrpc => Purpose::Authorization,
+            Asked::ByHttp | Asked::AsTheRoute => self.purpose,
+        };
         let Some(service) = service(written, self.route) else {
-            return Err(Problem::new(ConditionReason::InvalidKind, no_backend(written)));
+            let message = match asked {
+                Asked::AsTheRoute => format!("{}, or to an XBackend", no_backend(written)),
+                Asked::ByHttp | Asked::ByGrpc => no_backend(written),
+            };
+            return Err(Problem::new(ConditionReason::InvalidKind, message));
         };
         let namespace = &self.route.metadata().namespace;
         let from_kind = self.route.kind().kind();
@@ -397,7 +415,47 @@ impl RuleCompiler<'_> {
                 format!("port is not set; name a port of Service `{service}`"),
             ));
         };
-        let target = ServicePort { service, port: port.get(), routes: self.route.kind(), purpose };
+        let target = ServicePort {
+            service,
+            port: port.get(),
+            routes: self.route.kind(),
+            purpose,
+            x_backend: false,
+        };
+        Ok(self.refer(target, place))
+    }
+
+    /// an XBackend is for routes of its namespace, and has its port itself.
+    fn x_backend(
+        &mut self,
+        name: NamespacedName,
+        port: Option<Port>,
+        place: &str,
+    ) -> Result<BackendKey, Problem> {
+        if name.namespace != self.route.metadata().namespace {
+            return Err(Problem::new(
+                ConditionReason::RefNotPermitted,
+                format!("XBackend `{name}` is for routes of its own namespace alone"),
+            ));
+        }
+        if port.is_some() {
+            return Err(Problem::new(
+                ConditionReason::BackendNotFound,
+                format!("port is set, and XBackend `{name}` has a port of its own"),
+            ));
+        }
+        let target = ServicePort {
+            service: name,
+            port: 0,
+            routes: self.route.kind(),
+            purpose: self.purpose,
+            x_backend: true,
+        };
+        Ok(self.refer(target, place))
+    }
+
+    /// Takes a reference down that is good by itself.
+    fn refer(&mut self, target: ServicePort, place: &str) -> BackendKey {
         let facts = (self.lookup.facts)(&target);
         if let Some(problem) = facts.problem {
             self.unresolved(problem.at(place));
@@ -405,7 +463,8 @@ impl RuleCompiler<'_> {
         if !facts.refused.is_empty() {
             let addresses: Vec<String> = facts.refused.iter().map(ToString::to_string).collect();
             let note = format!(
-                "endpoints of Service `{}` are left out because no backend may live there: {}",
+                "endpoints of {} `{}` are left out because no backend may live there: {}",
+                if target.x_backend { Kind::XBackend } else { Kind::Service },
                 target.service,
                 addresses.join(", ")
             );
@@ -415,7 +474,7 @@ impl RuleCompiler<'_> {
         }
         let key = facts.key.unwrap_or_else(|| target.key());
         self.backends.insert(target);
-        Ok(key)
+        key
     }
 
     /// Where a filter's reference leads. One that is wrong by itself takes nothing but the copies of a
@@ -426,11 +485,7 @@ impl RuleCompiler<'_> {
         asked: Asked,
         place: &str,
     ) -> BackendTarget {
-        let purpose = match asked {
-            Asked::ByGrpc => Purpose::Authorization,
-            Asked::AsTheRoute => self.purpose,
-        };
-        match self.target(BackendName::from(written), purpose, place) {
+        match self.target(BackendName::from(written), asked, place) {
             Ok(key) => BackendTarget::Backend(key),
             Err(problem) => {
                 let message = problem.message.clone();
@@ -482,23 +537,48 @@ pub(super) struct Referred {
     pub(super) asked: bool,
 }
 
+/// The XBackend that a reference to a backend names; `None` where it names something else.
+fn x_backend(written: BackendName<'_>, route: Route<'_>) -> Option<NamespacedName> {
+    let is_one =
+        written.group == Some(EXPERIMENTAL_GROUP) && written.kind == Some(Kind::XBackend.as_str());
+    is_one.then(|| {
+        let own = &route.metadata().namespace;
+        let namespace = written.namespace.map_or_else(|| own.clone(), Arc::from);
+        NamespacedName::new(namespace, written.name)
+    })
+}
+
+/// The XBackends that a route refers to as it may, there or not.
+pub(super) fn x_backends(route: Route<'_>) -> impl Iterator<Item = NamespacedName> + use<'_> {
+    let named =
+        names(route).filter(|(name, asked)| name.port.is_none() && *asked == Asked::AsTheRoute);
+    let named = named.filter_map(move |(name, _)| x_backend(name, route));
+    named.filter(move |name| name.namespace == route.metadata().namespace)
+}
+
 /// The Services that a route refers to, permitted or not.
 pub(super) fn services(route: Route<'_>) -> impl Iterator<Item = Referred> + use<'_> {
-    let backends = route.rules().flat_map(RouteRule::backends).map(|backend| (backend.name, false));
+    names(route).filter_map(move |(name, asked)| {
+        let service = service(name, route)?;
+        Some(Referred { service, port: name.port, asked: asked == Asked::ByGrpc })
+    })
+}
+
+/// What a route names as a backend, and how it is spoken to.
+fn names(route: Route<'_>) -> impl Iterator<Item = (BackendName<'_>, Asked)> + use<'_> {
+    let backends = route.rules().flat_map(RouteRule::backends);
+    let backends = backends.map(|backend| (backend.name, Asked::AsTheRoute));
     let filters = route.rules().flat_map(|rule| {
         let of_backends = rule.backends().flat_map(|backend| backend.filters);
         rule.filters().iter().chain(of_backends)
     });
     let referred = filters.flat_map(|filter| {
-        let mirror = filter.request_mirror.as_ref().map(|it| (&it.backend_ref, false));
-        let authorizer = filter.external_auth.as_ref();
-        let authorizer = authorizer.map(|it| (&it.backend_ref, asks_by_grpc(it)));
+        let mirror = filter.request_mirror.as_ref();
+        let mirror = mirror.map(|it| (&it.backend_ref, Asked::AsTheRoute));
+        let authorizer = filter.external_auth.as_ref().map(|it| (&it.backend_ref, asked(it)));
         mirror.into_iter().chain(authorizer)
     });
-    let referred = referred.map(|(reference, asked)| (BackendName::from(reference), asked));
-    backends.chain(referred).filter_map(move |(name, asked)| {
-        Some(Referred { service: service(name, route)?, port: name.port, asked })
-    })
+    backends.chain(referred.map(|(reference, asked)| (BackendName::from(reference), asked)))
 }
 
 /// What clients get whose requests cannot be sent where they were meant to go (HB-3, GR-5).
@@ -516,12 +596,6 @@ fn answers_500(why: String) -> RuleAction {
     let backend =
         WeightedBackend { weight: 1, target: BackendTarget::Invalid(why), filters: Vec::new() };
     RuleAction { backends: vec![backend], ..RuleAction::default() }
-}
-
-/// Stanzas of a rule that are not supported.
-fn unsupported_feature(rule: RouteRule<'_>) -> Option<Problem> {
-    rule.session_persistence()?;
-    Some(Problem::unsupported("sessionPersistence is not supported"))
 }
 
 /// RY-1: without a number there is one retry. The schema bounds codes and attempts from below.

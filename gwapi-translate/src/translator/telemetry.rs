@@ -63,6 +63,7 @@ pub(super) fn collector(policy: &TelemetryPolicy) -> Option<ServicePort> {
         // OTLP is gRPC.
         routes: RouteKind::Grpc,
         purpose: Purpose::Traffic,
+        x_backend: false,
     })
 }
 
@@ -290,8 +291,13 @@ fn refused(
         return Some(invalid("tracing.provider is not set; mode Enabled needs it"));
     }
     let service = NamespacedName::new(gateway.namespace.clone(), "");
-    let nowhere =
-        ServicePort { service, port: 0, routes: RouteKind::Grpc, purpose: Purpose::Traffic };
+    let nowhere = ServicePort {
+        service,
+        port: 0,
+        routes: RouteKind::Grpc,
+        purpose: Purpose::Traffic,
+        x_backend: false,
+    };
     compile(config, gateway, &nowhere, notes).err()
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ir::{
     Backend, BackendKey, Certificate, CertificateKey, Endpoints, HttpRule, IrKey, IrResource,
-    Listener, ListenerKey, RuleKey, StreamRule, Tracing,
+    Listener, ListenerKey, RuleKey, SessionKeys, StreamRule, Tracing,
 };
 
 /// The name of a resource: its kind and its key, as `HttpRule/default/shop/checkout`.
@@ -24,6 +24,7 @@ pub fn name_of(key: &IrKey) -> String {
         IrKey::Endpoints(key) => format!("Endpoints/{key}"),
         IrKey::Certificate(key) => format!("Certificate/{key}"),
         IrKey::Tracing => "Tracing/".to_owned(),
+        IrKey::SessionKeys => "SessionKeys/".to_owned(),
     }
 }
 
@@ -38,6 +39,7 @@ pub fn key_of(name: &str) -> Option<IrKey> {
         "Endpoints" => IrKey::Endpoints(BackendKey::new(key)),
         "Certificate" => IrKey::Certificate(CertificateKey::new(key)),
         "Tracing" if key.is_empty() => IrKey::Tracing,
+        "SessionKeys" if key.is_empty() => IrKey::SessionKeys,
         _ => return None,
     })
 }
@@ -68,7 +70,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<IrResource, String> {
 /// certificates say no more than where it was.
 fn readable(key: &IrKey, error: &serde_json::Error) -> String {
     match key {
-        IrKey::Certificate(_) => {
+        IrKey::Certificate(_) | IrKey::SessionKeys => {
             format!("it cannot be read: something unexpected at column {}", error.column())
         }
         _ => format!("it cannot be read: {error}"),
@@ -119,6 +121,13 @@ pub(super) enum Outgoing<'a> {
     Endpoints(&'a Endpoints),
     Certificate(OutgoingCertificate<'a>),
     Tracing(&'a Tracing),
+    SessionKeys(OutgoingSessionKeys),
+}
+
+#[derive(Serialize)]
+pub(super) struct OutgoingSessionKeys {
+    /// In base64.
+    keys: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -143,6 +152,9 @@ impl<'a> From<&'a IrResource> for Outgoing<'a> {
                 private_key: &certificate.private_key,
             }),
             IrResource::Tracing(tracing) => Self::Tracing(tracing),
+            IrResource::SessionKeys(keys) => Self::SessionKeys(OutgoingSessionKeys {
+                keys: keys.keys.iter().map(|key| STANDARD.encode(key.expose())).collect(),
+            }),
         }
     }
 }
@@ -157,7 +169,16 @@ pub(super) enum Incoming {
     Endpoints(Arc<Endpoints>),
     Certificate(IncomingCertificate),
     Tracing(Arc<Tracing>),
+    SessionKeys(IncomingSessionKeys),
 }
+
+#[derive(Deserialize)]
+pub(super) struct IncomingSessionKeys {
+    keys: Vec<IncomingKey>,
+}
+
+#[derive(Deserialize)]
+struct IncomingKey(#[serde(deserialize_with = "secret_from_base64")] SecretBytes);
 
 #[derive(Deserialize)]
 pub(super) struct IncomingCertificate {
@@ -179,6 +200,10 @@ impl From<Incoming> for IrResource {
                 Self::Certificate(Arc::new(Certificate { key, chain, private_key }))
             }
             Incoming::Tracing(tracing) => Self::Tracing(tracing),
+            Incoming::SessionKeys(IncomingSessionKeys { keys }) => {
+                let keys = keys.into_iter().map(|IncomingKey(key)| key).collect();
+                Self::SessionKeys(Arc::new(SessionKeys { keys }))
+            }
         }
     }
 }
@@ -201,7 +226,8 @@ mod tests {
     use super::*;
     use crate::ir::{
         Backend, BackendKey, BackendProtocol, BackendTls, BackendTrust, ClientValidation,
-        ClientValidationMode, ListenerFilter, ListenerProtocol, SubjectAltName,
+        ClientValidationMode, ListenerFilter, ListenerProtocol, SessionCarrier, SessionPersistence,
+        SubjectAltName,
     };
 
     fn certificate() -> IrResource {
@@ -222,6 +248,7 @@ mod tests {
             IrKey::Endpoints(BackendKey::service("default", "shop", 80)),
             IrKey::Certificate(CertificateKey::secret("default", "tls")),
             IrKey::Tracing,
+            IrKey::SessionKeys,
         ] {
             assert_eq!(key_of(&name_of(&key)), Some(key));
         }
@@ -236,6 +263,44 @@ mod tests {
         assert_eq!(decode("Certificate/default/tls", &encoded), Ok(certificate.clone()));
         let dump = serde_json::to_string(&certificate).unwrap();
         assert!(!dump.contains("aHVudGVyMv8="), "{dump}");
+    }
+
+    #[test]
+    fn keys_of_sessions_cross_the_wire_and_no_dump() {
+        let key = |byte| SecretBytes::new(vec![byte; SessionKeys::KEY_BYTES]);
+        let keys = IrResource::SessionKeys(Arc::new(SessionKeys { keys: vec![key(1), key(2)] }));
+        let encoded = encode(&keys);
+        assert_eq!(decode("SessionKeys/", &encoded), Ok(keys.clone()));
+        let dump = serde_json::to_string(&keys).unwrap();
+        assert!(!dump.contains("AQEB"), "{dump}");
+        let error = decode("SessionKeys/", br#"{"SessionKeys":{"keys":["hunter2!"]}}"#);
+        assert!(!error.unwrap_err().contains("hunter2"));
+    }
+
+    /// A proxy that does not know of sessions serves the rule without.
+    #[test]
+    fn sessions_are_a_field_that_may_be_passed_over() {
+        let carrier = SessionCarrier::Header("x-session".to_owned());
+        let session = SessionPersistence {
+            scope: "shop/web".to_owned(),
+            carrier,
+            absolute_timeout: Some(std::time::Duration::from_secs(60)),
+        };
+        let backend = |session| {
+            let (key, protocol) = (BackendKey::service("shop", "web", 80), BackendProtocol::Http1);
+            IrResource::Backend(Arc::new(Backend {
+                key,
+                protocol,
+                tls: None,
+                session,
+                retry_budget: None,
+            }))
+        };
+        let with = backend(Some(Box::new(session)));
+        assert_eq!(decode("Backend/shop/web:80", &encode(&with)), Ok(with.clone()));
+        let without = encode(&backend(None));
+        let without = std::str::from_utf8(&without).unwrap();
+        assert_eq!(without, r#"{"Backend":{"key":"shop/web:80","protocol":"Http1"}}"#);
     }
 
     #[test]
@@ -309,7 +374,13 @@ mod tests {
     fn tls_to_backends_is_a_protocol_of_its_own() {
         let backend = |protocol, tls| {
             let key = BackendKey::service("shop", "web", 443);
-            IrResource::Backend(Arc::new(Backend { key, protocol, tls, retry_budget: None }))
+            IrResource::Backend(Arc::new(Backend {
+                key,
+                protocol,
+                tls,
+                session: None,
+                retry_budget: None,
+            }))
         };
         let tls = Arc::new(BackendTls {
             hostname: "web.internal".into(),

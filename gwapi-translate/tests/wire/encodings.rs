@@ -47,6 +47,7 @@ fn resources() -> Vec<IrResource> {
             key: service("shop"),
             protocol: BackendProtocol::Http1,
             tls: None,
+            session: None,
             retry_budget: Some(RetryBudget {
                 percent: 20,
                 interval: Duration::from_secs(10),
@@ -58,6 +59,7 @@ fn resources() -> Vec<IrResource> {
             key: service("rpc"),
             protocol: BackendProtocol::H2c,
             tls: None,
+            session: None,
             retry_budget: None,
         })),
         IrResource::Endpoints(Arc::new(Endpoints {
@@ -67,6 +69,7 @@ fn resources() -> Vec<IrResource> {
                 SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 8080)),
             ],
             hostnames: vec![("shop.example.com".to_owned(), 443)],
+            external: Vec::new(),
         })),
         IrResource::Tracing(Arc::new(Tracing {
             collector: BackendKey::for_routes(RouteKind::Grpc, "default", "collector", 4317),
@@ -181,6 +184,7 @@ fn rule() -> HttpRule {
             attempts: 2,
             backoff: Some(Duration::from_millis(100)),
         }),
+        session: None,
     }
 }
 

@@ -71,6 +71,7 @@ fn resource(key: usize, value: u16) -> Option<IrResource> {
             key: name,
             addresses: vec![SocketAddr::from(([192, 0, 2, 1], value))],
             hostnames: Vec::new(),
+            external: Vec::new(),
         })),
         (_, 1) => {
             let protocol = if value == 1 { BackendProtocol::Http1 } else { BackendProtocol::H2c };
@@ -78,6 +79,7 @@ fn resource(key: usize, value: u16) -> Option<IrResource> {
                 key: name,
                 protocol,
                 tls: None,
+                session: None,
                 retry_budget: None,
             }))
         }

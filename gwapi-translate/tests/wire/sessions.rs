@@ -22,6 +22,7 @@ fn endpoints(index: usize, addresses: usize) -> IrResource {
         key: key(index),
         addresses: (0..addresses).map(address).collect(),
         hostnames: Vec::new(),
+        external: Vec::new(),
     }))
 }
 

@@ -73,6 +73,9 @@ fn gateway_json(config: &GatewayConfig) -> Value {
             IrResource::Endpoints(endpoints) => ("endpoints", plain(&**endpoints)),
             IrResource::Certificate(certificate) => ("certificates", certificate_json(certificate)),
             IrResource::Tracing(tracing) => ("tracing", tracing_json(tracing)),
+            IrResource::SessionKeys(keys) => {
+                ("session_keys", json!({ "keys": keys.keys.len(), "key": REDACTED }))
+            }
         };
         groups.entry(group).or_default().push(value);
     }
@@ -185,6 +188,7 @@ mod tests {
             backends: Vec::new(),
             timeouts: HttpTimeouts::default(),
             retry: None,
+            session: None,
         }
     }
 

@@ -142,7 +142,7 @@ async fn exchange(
         begun: None,
         endpoints: MAX_ENDPOINTS,
     };
-    let sent = send(service, message, attempt, &[], worker).await;
+    let sent = send(service, message, attempt, None, &[], worker).await;
     sent.map_err(|(failure, _)| Failed::from(failure).into())
 }
 

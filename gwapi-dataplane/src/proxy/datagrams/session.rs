@@ -97,7 +97,7 @@ impl Link {
     pub(super) fn to(place: &Place) -> io::Result<Self> {
         match place {
             Place::Address(address) => connect(*address).map(Self::Open),
-            Place::Name(..) => Ok(Self::Opening(Vec::new())),
+            Place::Name(..) | Place::External(..) => Ok(Self::Opening(Vec::new())),
         }
     }
 }
@@ -161,6 +161,10 @@ impl Session {
             Place::Address(address) => endpoints.addresses.contains(address),
             Place::Name(name, port) => {
                 endpoints.hostnames.iter().any(|(known, at)| **known == **name && at == port)
+            }
+            Place::External(name, port) => {
+                let name = name.trim_end_matches('.');
+                endpoints.external.iter().any(|(known, at)| known == name && at == port)
             }
         }
     }

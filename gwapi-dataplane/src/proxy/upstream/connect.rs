@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use gwapi_translate::ir::is_refused_endpoint;
+use gwapi_translate::ir::{is_public_endpoint, is_refused_endpoint};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -61,13 +61,16 @@ pub(in crate::proxy) enum Place {
     Address(SocketAddr),
     /// A DNS name and a port: whatever addresses it resolves to when a connection is made.
     Name(Rc<str>, u16),
+    /// The same for a host outside: only such addresses count as are public. Its name has a dot
+    /// behind, so that no search list makes another one of it.
+    External(Rc<str>, u16),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Name(name, port) | Self::External(name, port) => write!(f, "{name}:{port}"),
         }
     }
 }
@@ -111,6 +114,10 @@ pub(in crate::proxy) async fn resolve(
         Place::Name(name, port) => {
             let found = lookup(name, *port).await?;
             found.iter().copied().filter(|it| !is_refused_endpoint(it.ip())).collect()
+        }
+        Place::External(name, port) => {
+            let found = lookup(name, *port).await?;
+            found.iter().copied().filter(|it| is_public_endpoint(it.ip())).collect()
         }
     };
     Ok(addresses.into_iter())

@@ -137,7 +137,7 @@ impl Endpoint {
     pub(in crate::proxy) fn address(&self) -> Option<SocketAddr> {
         match self.place {
             Place::Address(address) => Some(address),
-            Place::Name(..) => None,
+            Place::Name(..) | Place::External(..) => None,
         }
     }
 

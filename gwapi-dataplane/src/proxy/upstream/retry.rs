@@ -28,12 +28,13 @@ pub(in crate::proxy) async fn send_with_retries(
     mut message: Message,
     mut attempt: Attempt,
     retry: &HttpRetry,
+    wanted: Option<&Rc<Endpoint>>,
     worker: &Rc<Worker>,
 ) -> Sent {
     // Each endpoint that is asked counts as an attempt.
     attempt.endpoints = 1;
     if retry.attempts == 0 {
-        return send(backend, message, attempt, &[], worker).await;
+        return send(backend, message, attempt, wanted, &[], worker).await;
     }
     message.keep_body(worker.limits.max_retry_body_bytes);
     let original = message;
@@ -46,7 +47,7 @@ pub(in crate::proxy) async fn send_with_retries(
         if failed.len() >= backend.endpoint_count() {
             failed.clear();
         }
-        let sent = send(backend, message, attempt, &failed, worker).await;
+        let sent = send(backend, message, attempt, wanted, &failed, worker).await;
         if left == 0 || !is_retried(&sent, retry, original.method(), attempt) {
             return sent;
         }

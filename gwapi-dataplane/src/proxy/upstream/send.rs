@@ -73,7 +73,8 @@ pub(in crate::proxy) enum Failure {
 /// What became of a request; with a failure, the endpoint that was asked last.
 pub(in crate::proxy) type Sent = Result<Answer, (Failure, Option<Rc<Endpoint>>)>;
 
-/// Sends a request to an endpoint of a backend, which has some beside those to be `avoided`.
+/// Sends a request to an endpoint of a backend, which has some beside those to be `avoided`: to the one that
+/// is `wanted`, where that is none of them.
 ///
 /// An endpoint that cannot be connected to, or does not prove who it is, is left for another one. A
 /// connection that was kept and turns out to be closed is replaced by the next, provided that nothing was
@@ -84,6 +85,7 @@ pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
     mut message: Message,
     attempt: Attempt,
+    wanted: Option<&Rc<Endpoint>>,
     avoided: &[Rc<Endpoint>],
     worker: &Worker,
 ) -> Sent {
@@ -92,7 +94,10 @@ pub(in crate::proxy) async fn send(
     let mut tried: Vec<Rc<Endpoint>> = avoided.to_vec();
     let mut last = Failure::Connect;
     while tried.len() < avoided.len() + attempt.endpoints {
-        let Some(endpoint) = backend.endpoint(&tried).map(Rc::clone) else { break };
+        let is_tried = |it: &Rc<Endpoint>| tried.iter().any(|tried| Rc::ptr_eq(tried, it));
+        let wanted = wanted.filter(|wanted| !is_tried(wanted));
+        let chosen = wanted.or_else(|| backend.endpoint(&tried));
+        let Some(endpoint) = chosen.map(Rc::clone) else { break };
         let lease = Lease::new(&endpoint, limits);
         let each = attempt.each.map(|each| Instant::now() + each);
         let deadline = match (attempt.deadline, each) {

@@ -53,6 +53,7 @@ pub(crate) fn rule(name: &str) -> HttpRule {
         backends: Vec::new(),
         timeouts: HttpTimeouts::default(),
         retry: None,
+        session: None,
     }
 }
 
@@ -90,12 +91,14 @@ pub(crate) fn backend_speaking(
             key: key(name),
             protocol,
             tls: None,
+            session: None,
             retry_budget: None,
         })),
         IrResource::Endpoints(Arc::new(Endpoints {
             key: key(name),
             addresses,
             hostnames: Vec::new(),
+            external: Vec::new(),
         })),
     ]
 }

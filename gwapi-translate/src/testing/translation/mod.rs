@@ -258,7 +258,11 @@ pub fn well_formed(
             ensure!(conditions.len() <= 8, "{id}: {conditions:?}");
             let types: BTreeSet<_> = conditions.iter().map(|it| it.condition_type).collect();
             ensure!(types.len() == conditions.len(), "{id} repeats a condition");
-            for summary in &summaries {
+            // of an XBackend there is no more to say than whether it is accepted.
+            let is_x_backend = id.kind == Kind::XBackend;
+            let summaries =
+                summaries.iter().filter(|it| !is_x_backend || **it == ConditionType::Accepted);
+            for summary in summaries {
                 ensure!(types.contains(summary), "{id} lacks {summary}");
             }
             for condition in conditions {
@@ -427,6 +431,7 @@ fn config_is_well_formed(
         used.insert(IrKey::Backend(tracing.collector.clone()));
         used.insert(IrKey::Endpoints(tracing.collector.clone()));
     }
+    used.insert(IrKey::SessionKeys);
     for (key, resource) in &config.0 {
         ensure!(*key == resource.key(), "{key} holds {}", resource.key());
         ensure!(used.contains(key), "nothing uses {key}");

@@ -31,6 +31,7 @@ pub fn name(kind: Kind) -> impl Strategy<Value = NamespacedName> {
         Kind::Endpoints => &["a/x", "a/y"],
         Kind::Secret => &["a/t", "b/t"],
         Kind::BackendTlsPolicy => &["a/u", "a/v", "b/u"],
+        Kind::XBackend => &["a/x", "a/z", "b/x"],
         Kind::BackendTrafficPolicy => &["a/u", "a/w", "b/u"],
         Kind::TelemetryPolicy => &["a/u", "a/v", "b/u"],
         Kind::ReferenceGrant => &["a/p", "b/p"],
@@ -62,6 +63,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         1 => object(Kind::Endpoints, endpoints()),
         2 => secret(),
         2 => object(Kind::BackendTlsPolicy, backend_tls_policy()),
+        2 => object(Kind::XBackend, x_backend()),
         2 => object(Kind::BackendTrafficPolicy, backend_traffic_policy()),
         2 => object(Kind::ClusterTrustBundle, cluster_trust_bundle()),
         2 => object(Kind::TelemetryPolicy, telemetry_policy()),
@@ -162,6 +164,7 @@ fn read(kind: Kind, value: Value) -> Resource {
         Kind::TcpRoute => typed::<gwapi_model::TcpRoute>(value),
         Kind::UdpRoute => typed::<gwapi_model::UdpRoute>(value),
         Kind::BackendTlsPolicy => typed::<gwapi_model::BackendTlsPolicy>(value),
+        Kind::XBackend => typed::<gwapi_model::XBackend>(value),
         Kind::BackendTrafficPolicy => typed::<gwapi_model::BackendTrafficPolicy>(value),
         Kind::TelemetryPolicy => typed::<gwapi_model::TelemetryPolicy>(value),
         Kind::ReferenceGrant => typed::<gwapi_model::ReferenceGrant>(value),
@@ -459,7 +462,7 @@ fn grpc_rule() -> impl Strategy<Value = Value> {
         vec(matching, 0..3),
         prop_oneof![3 => Just(Vec::new()), 1 => vec(filter, 1..3)],
         vec(backend_ref(), 0..3),
-        weighted(0.1, Just(json!({ "type": "Cookie" }))),
+        weighted(0.2, session_persistence()),
     )
         .prop_map(|(name, matches, filters, backends, persistence)| {
             without_nulls(json!({
@@ -472,6 +475,16 @@ fn grpc_rule() -> impl Strategy<Value = Value> {
         })
 }
 
+/// Some of it can be honoured.
+fn session_persistence() -> impl Strategy<Value = Value> {
+    one_of(&[
+        r#"{"type":"Cookie"}"#,
+        r#"{"cookie":{"name":"s","lifetimeType":"Permanent"},"absoluteTimeout":"1h"}"#,
+        r#"{"cookie":{"path":"/a"}}"#,
+        r#"{"type":"Header","header":{"name":"X-Session"}}"#,
+    ])
+}
+
 fn stream_rule() -> impl Strategy<Value = Value> {
     vec(backend_ref(), 0..3).prop_map(|backends| json!({ "backendRefs": backends }))
 }
@@ -482,17 +495,44 @@ fn backend_ref() -> impl Strategy<Value = Value> {
         weighted(0.4, select(vec!["a", "b"])),
         weighted(0.95, select(vec![80, 80, 8080])),
         weighted(0.2, select(vec![0, 5])),
-        weighted(0.05, Just("Bucket")),
+        weighted(0.2, select(vec!["Bucket", "XBackend", "XBackend", "XBackend"])),
     )
         .prop_map(|(name, namespace, port, weight, kind)| {
+            let is_x_backend = kind == Some("XBackend");
             without_nulls(json!({
                 "name": name,
                 "namespace": namespace,
-                "port": port,
+                "port": port.filter(|port| !is_x_backend || *port == 8080),
                 "weight": weight,
                 "kind": kind,
+                "group": is_x_backend.then_some("gateway.networking.x-k8s.io"),
             }))
         })
+}
+
+fn x_backend() -> impl Strategy<Value = Value> {
+    let target = one_of(&[
+        r#"{"type":"EndpointSelector","endpointSelector":{"matchLabels":{"app":"x"}}}"#,
+        r#"{"type":"EndpointSelector","endpointSelector":{"matchLabels":{"app":"x"}},"sessionPersistence":{"cookie":{}}}"#,
+        r#"{"type":"EndpointSelector","endpointSelector":{"matchLabels":{"app":"none"}}}"#,
+        r#"{"type":"ExternalHostname","externalHostname":{"hostname":"api.example.com"}}"#,
+        r#"{"type":"ExternalHostname","externalHostname":{"hostname":"localhost"}}"#,
+        r#"{"type":"ExternalHostname"}"#,
+    ]);
+    let tls = one_of(&[
+        r#"{"mode":"None"}"#,
+        r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
+        r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c"}]}}"#,
+        r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"ca"}]}}"#,
+        r#"{"mode":"ClientAndServer"}"#,
+    ]);
+    let protocol = select(vec!["TCP", "HTTP", "HTTP2", "H2C", "GRPC", "WSS"]);
+    (target, weighted(0.4, tls), weighted(0.4, protocol)).prop_map(|(mut spec, tls, protocol)| {
+        spec["port"] = json!({ "number": 80 });
+        spec["tls"] = json!(tls);
+        spec["protocol"] = json!(protocol);
+        json!({ "spec": without_nulls(spec) })
+    })
 }
 
 fn grant() -> impl Strategy<Value = Value> {
@@ -520,6 +560,7 @@ fn service() -> impl Strategy<Value = Value> {
         r#"{"spec":{"ports":[{"port":80,"name":"http"},{"port":8080,"name":"h2","appProtocol":"kubernetes.io/h2c"}]}}"#,
         r#"{"spec":{"ports":[{"port":80,"appProtocol":"example.com/own"}]}}"#,
         r#"{"spec":{"ports":[{"port":80,"protocol":"UDP"}]}}"#,
+        r#"{"spec":{"selector":{"app":"x"},"ports":[{"port":80}]}}"#,
         r#"{"spec":{"type":"ExternalName","externalName":"a.example","ports":[{"port":80}]}}"#,
         r#"{"spec":{"type":"ExternalName","externalName":"169.254.169.254","ports":[{"port":80}]}}"#,
     ])

@@ -171,6 +171,7 @@ pub fn show(resource: &Resource) -> String {
         Resource::UdpRoute(object) => serde_json::to_value(&**object),
         Resource::GatewayParameters(object) => serde_json::to_value(&**object),
         Resource::BackendTlsPolicy(object) => serde_json::to_value(&**object),
+        Resource::XBackend(object) => serde_json::to_value(&**object),
         Resource::BackendTrafficPolicy(object) => serde_json::to_value(&**object),
         Resource::TelemetryPolicy(object) => serde_json::to_value(&**object),
         Resource::ReferenceGrant(object) => serde_json::to_value(&**object),

@@ -1,0 +1,295 @@
+//! XBackends: what routes send to where no Service is named, and their status (X-2).
+//!
+//! An XBackend that cannot be honoured in full is not accepted, and takes nothing: whoever asked for TLS,
+//! or for sessions, gets no traffic without.
+//!
+//! The pods of an `endpointSelector` are those of the Services of its namespace with the very same
+//! selector, whose EndpointSlices say which of them are ready. What the Services call their ports does not
+//! matter: the port is the XBackend's own.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
+use gwapi_model::{
+    EndpointSlice, Kind, NamespacedName, ObjectId, Resources, RouteKind, Service, XBackend,
+    XBackendProtocol, XBackendTlsMode, XBackendType,
+};
+
+use super::backend::{BackendFacts, BackendView, Found, Purpose, ServicePort, transport};
+use super::conditions::{Problem, summary};
+use super::{Options, backend_tls, policy, sessions, syntax};
+use crate::ir::{
+    Backend, BackendProtocol, BackendTls, Endpoints, GatewayId, SessionPersistence,
+    TransportProtocol,
+};
+
+/// Ends of names that lie within a cluster or a machine, wherever they are asked for.
+const INTERNAL: [&str; 5] = ["local", "localhost", "svc", "internal", "arpa"];
+
+/// Whether a Service has the pods of an XBackend.
+pub(super) fn selects(backend: &XBackend, service: &Service) -> bool {
+    let selector = backend.spec.endpoint_selector.as_ref();
+    selector.is_some_and(|selector| {
+        !selector.match_labels.is_empty() && selector.match_labels == service.spec.selector
+    })
+}
+
+/// All XBackends of a namespace.
+pub(super) fn in_namespace<'r>(
+    resources: &'r Resources,
+    namespace: &str,
+) -> impl Iterator<Item = (&'r NamespacedName, &'r Arc<XBackend>)> {
+    let namespace: Arc<str> = namespace.into();
+    let first = NamespacedName::new(namespace.clone(), "");
+    resources.x_backends.range(first..).take_while(move |(name, _)| name.namespace == namespace)
+}
+
+/// The ConfigMaps and ClusterTrustBundles that an XBackend refers to, there or not.
+pub(super) fn references(backend: &XBackend) -> impl Iterator<Item = ObjectId> + '_ {
+    let tls = backend.spec.tls.iter().filter_map(|tls| tls.validation.as_deref());
+    tls.flat_map(|it| backend_tls::authorities(&backend.metadata.namespace, it))
+}
+
+/// What an XBackend amounts to, for routes of every kind.
+#[derive(Default)]
+struct Verdict {
+    tls: Option<Arc<BackendTls>>,
+    session: Option<Box<SessionPersistence>>,
+    /// Why it is not accepted.
+    refused: Vec<Problem>,
+    /// What is worth knowing where it is.
+    notes: Vec<String>,
+}
+
+fn judge(backend: &XBackend, resources: &Resources, options: &Options) -> Verdict {
+    let mut verdict = Verdict::default();
+    let spec = &backend.spec;
+    let unsupported = |message: String| Problem::unsupported(message);
+    match (&spec.backend_type, &spec.endpoint_selector, &spec.external_hostname) {
+        (XBackendType::EndpointSelector, Some(selector), None) => {
+            if selector.match_labels.is_empty() {
+                verdict.refused.push(unsupported("endpointSelector selects nothing".to_owned()));
+            } else if services(backend, resources).next().is_none() {
+                verdict.notes.push(
+                    "no Service of the namespace has this selector, so that it has no endpoints"
+                        .to_owned(),
+                );
+            }
+        }
+        (XBackendType::ExternalHostname, None, Some(external)) => {
+            verdict.refused.extend(refused_hostname(&external.hostname, options));
+            if spec.session_persistence.is_some() {
+                verdict.refused.push(unsupported(
+                    "sessionPersistence belongs to type EndpointSelector alone".to_owned(),
+                ));
+            }
+        }
+        (XBackendType::Other(other), ..) => {
+            verdict.refused.push(unsupported(format!("type `{other}` is not known")));
+        }
+        (known, ..) => verdict.refused.push(unsupported(format!(
+            "type {known} needs the settings of its name, and no others"
+        ))),
+    }
+    if spec.port.number.is_none() {
+        verdict.refused.push(unsupported("port.number is not set".to_owned()));
+    }
+    if let Some(XBackendProtocol::Other(other)) = &spec.protocol {
+        verdict.refused.push(unsupported(format!("protocol `{other}` is not known")));
+    }
+    tls(backend, resources, options, &mut verdict);
+    let is_over_tls = verdict.tls.is_some();
+    match &spec.protocol {
+        Some(XBackendProtocol::H2c) if is_over_tls => verdict.refused.push(unsupported(
+            "protocol H2C is spoken without TLS, and tls asks for it".to_owned(),
+        )),
+        Some(protocol @ (XBackendProtocol::Http2 | XBackendProtocol::Wss))
+            if !is_over_tls && verdict.refused.is_empty() =>
+        {
+            let message = format!("protocol {protocol} is spoken over TLS, and tls asks for none");
+            verdict.refused.push(unsupported(message));
+        }
+        _ => {}
+    }
+    if let Some(written) = &spec.session_persistence {
+        let scope = format!("XBackend {}", backend.name());
+        match sessions::compile(written, scope, options.underscore_headers) {
+            Ok(session) => verdict.session = Some(Box::new(session)),
+            Err(problem) => verdict.refused.push(problem),
+        }
+    }
+    verdict
+}
+
+/// Why a host is none that an XBackend may name. What a name resolves to is looked at when a connection is
+/// made; this tells those who mean well.
+fn refused_hostname(hostname: &str, options: &Options) -> Option<Problem> {
+    let refuse = |why: &str| {
+        let place = "externalHostname.hostname";
+        Some(Problem::unsupported(format!("`{hostname}` {why}")).at(place))
+    };
+    let name = hostname.trim_end_matches('.').to_ascii_lowercase();
+    if name.parse::<IpAddr>().is_ok() || !syntax::is_dns_name(&name) {
+        return refuse("is no DNS name");
+    }
+    if name.ends_with(".cluster.local") {
+        return refuse("lies within the cluster: refer to a Service, or select its pods");
+    }
+    if options.allow_external_name {
+        return None;
+    }
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if !name.contains('.') || INTERNAL.contains(&last) {
+        return refuse(
+            "is no name of the public DNS; gwapi run --allow-external-name takes such names too",
+        );
+    }
+    None
+}
+
+fn tls(backend: &XBackend, resources: &Resources, options: &Options, verdict: &mut Verdict) {
+    let Some(tls) = &backend.spec.tls else { return };
+    let place = |problem: Problem| problem.at("tls");
+    match (&tls.mode, &tls.validation, &tls.client_certificate_ref) {
+        (XBackendTlsMode::None, None, None) => {}
+        (XBackendTlsMode::ServerOnly, Some(validation), None) => {
+            let namespace = &backend.metadata.namespace;
+            let of_validation = backend_tls::judge(namespace, validation, resources, options);
+            verdict.refused.extend(of_validation.refused.into_iter().map(place));
+            let unresolved = of_validation.unresolved.into_iter();
+            verdict.notes.extend(unresolved.map(|problem| format!("tls: {}", problem.message)));
+            verdict.tls = of_validation.tls.map(Arc::new);
+        }
+        (XBackendTlsMode::ClientAndServer, ..) => {
+            verdict.refused.push(place(Problem::unsupported(
+                "mode ClientAndServer is not supported: a certificate is shown to Services with a \
+                 BackendTLSPolicy alone, by spec.tls.backend of the Gateway",
+            )));
+        }
+        (XBackendTlsMode::Other(other), ..) => {
+            verdict
+                .refused
+                .push(place(Problem::unsupported(format!("mode `{other}` is not known"))));
+        }
+        (mode, ..) => verdict.refused.push(place(Problem::unsupported(format!(
+            "mode {mode} needs the settings that belong to it, and no others"
+        )))),
+    }
+}
+
+/// The Services that have the pods of an XBackend.
+fn services<'r>(
+    backend: &'r XBackend,
+    resources: &'r Resources,
+) -> impl Iterator<Item = &'r NamespacedName> {
+    let namespace = backend.metadata.namespace.clone();
+    let first = NamespacedName::new(namespace.clone(), "");
+    let services = resources.services.range(first..);
+    let services = services.take_while(move |(name, _)| name.namespace == namespace);
+    services.filter(|(_, service)| selects(backend, service)).map(|(name, _)| name)
+}
+
+/// What is spoken to an XBackend by routes of a kind; none where it speaks something else.
+fn protocol(written: Option<&XBackendProtocol>, routes: RouteKind) -> Option<BackendProtocol> {
+    use XBackendProtocol::{Grpc, H2c, Http, Http2, Http11, Mcp, Tcp, Wss};
+    match (routes, written) {
+        (RouteKind::Http, None | Some(Http | Http11 | Mcp | Wss)) => Some(BackendProtocol::Http1),
+        (RouteKind::Http | RouteKind::Grpc, Some(Http2 | H2c | Grpc)) => Some(BackendProtocol::H2c),
+        (RouteKind::Grpc, None | Some(Http)) => Some(BackendProtocol::H2c),
+        // What is inside is not ours to know.
+        (RouteKind::Tls | RouteKind::Tcp, None | Some(Tcp)) => Some(BackendProtocol::Tcp),
+        (RouteKind::Tls | RouteKind::Tcp, Some(_)) => Some(BackendProtocol::Tcp),
+        _ => None,
+    }
+}
+
+/// Judges an XBackend that routes refer to. `slices` are the EndpointSlices of a Service.
+pub(super) fn view<'a, S: Iterator<Item = &'a Arc<EndpointSlice>> + Clone>(
+    target: &ServicePort,
+    slices: impl Fn(&NamespacedName) -> S,
+    resources: &'a Resources,
+    options: &Options,
+) -> BackendView {
+    let key = target.key();
+    let unserved = |problem: Problem| BackendView {
+        served: None,
+        facts: BackendFacts {
+            key: Some(key.clone()),
+            problem: Some(problem),
+            ..BackendFacts::default()
+        },
+    };
+    let name = &target.service;
+    let Some(backend) = resources.x_backends.get(name) else {
+        let message = format!("XBackend `{name}` does not exist");
+        return unserved(Problem::new(ConditionReason::BackendNotFound, message));
+    };
+    let verdict = judge(backend, resources, options);
+    if let Some(problem) = verdict.refused.first() {
+        let message = format!("XBackend `{name}` is not accepted: {}", problem.message);
+        return unserved(Problem::new(ConditionReason::BackendNotFound, message));
+    }
+    let written = backend.spec.protocol.as_ref();
+    let Some(protocol) = protocol(written, target.routes) else {
+        let written = written.map_or("TCP", XBackendProtocol::as_str);
+        let kind = target.routes.kind();
+        return unserved(Problem::new(
+            ConditionReason::UnsupportedProtocol,
+            format!("XBackend `{name}` speaks {written}, which is nothing for a {kind}"),
+        ));
+    };
+    let port = backend.spec.port.number.map(gwapi_model::Port::get).unwrap_or_default();
+    let mut endpoints =
+        Endpoints { key: key.clone(), addresses: vec![], hostnames: vec![], external: vec![] };
+    let mut found = Found::of(transport(target.routes));
+    if let Some(external) = &backend.spec.external_hostname {
+        let name = external.hostname.trim_end_matches('.').to_ascii_lowercase();
+        match options.allow_external_name {
+            true => endpoints.hostnames.push((name, port)),
+            false => endpoints.external.push((name, port)),
+        }
+    } else {
+        let services: Vec<_> = services(backend, resources).collect();
+        let all = services.iter().flat_map(|service| slices(service)).collect::<Vec<_>>();
+        found.pods(all.into_iter(), port);
+    }
+    endpoints.addresses = found.addresses.into_iter().collect::<Vec<SocketAddr>>();
+    // TS-5: what comes by passthrough has TLS of its own.
+    let tls = verdict.tls.filter(|_| target.purpose != Purpose::Passthrough);
+    let session = verdict.session.filter(|_| transport(target.routes) == TransportProtocol::Tcp);
+    let session = session.filter(|_| matches!(target.routes, RouteKind::Http | RouteKind::Grpc));
+    BackendView {
+        served: Some((
+            Arc::new(Backend { key: key.clone(), protocol, tls, session, retry_budget: None }),
+            Arc::new(endpoints),
+        )),
+        facts: BackendFacts { key: Some(key.clone()), problem: None, refused: found.refused },
+    }
+}
+
+/// The status of an XBackend: an entry for each Gateway of ours that sends requests to it; without any it
+/// is none of our business.
+pub(super) fn status(
+    backend: &XBackend,
+    gateways: BTreeSet<GatewayId>,
+    resources: &Resources,
+    options: &Options,
+) -> Option<PolicyStatus> {
+    if gateways.is_empty() {
+        return None;
+    }
+    let Verdict { refused, notes, .. } = judge(backend, resources, options);
+    let generation = backend.metadata.generation;
+    let accepted = summary(ConditionType::Accepted, &refused, &notes, generation);
+    Some(policy::status(gateways.into_iter().take(MAX_ANCESTORS), &[accepted], options))
+}
+
+/// Entries of a status.
+const MAX_ANCESTORS: usize = 32;
+
+/// The XBackend by its kind.
+pub(super) fn id(name: &NamespacedName) -> ObjectId {
+    name.object_id(Kind::XBackend)
+}
