@@ -25,6 +25,10 @@ const END_TO_END: [HeaderName; 8] = [
     X_REAL_IP,
 ];
 
+/// What `Connection` says of the connection itself, or of fields that are read as such.
+const OF_THE_CONNECTION: [&str; 6] =
+    ["close", "keep-alive", "upgrade", "te", "transfer-encoding", "connection"];
+
 /// Whether a message asks for an upgrade to WebSocket, the one protocol that is passed on.
 pub(super) fn wants_websocket(headers: &HeaderMap, present: Present) -> bool {
     let upgrade = present.any(Present::UPGRADE) && headers.get(UPGRADE).is_some_and(is_websocket);
@@ -46,6 +50,31 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 /// message, belongs to its connection, or is vouched for by the proxy.
 pub(super) fn is_disguised(name: &str) -> bool {
     name.contains('_') && Present::named(&name.replace('_', "-")) != Present::default()
+}
+
+/// Removes the fields that `Connection` names, before anything is decided by them: they go no further
+/// (RFC 9110 7.6.1). Their names go with them, so that what the proxy, a filter or a service sets by the
+/// same name later is not the client's to remove.
+pub(super) fn strip_named(headers: &mut HeaderMap, present: Present) {
+    if !present.any(Present::CONNECTION) || only_says_how_it_ends(headers) {
+        return;
+    }
+    let (mut named, mut kept) = (Vec::new(), Vec::new());
+    for token in tokens(headers, &CONNECTION) {
+        if OF_THE_CONNECTION.iter().any(|known| token.eq_ignore_ascii_case(known.as_bytes())) {
+            kept.push(token);
+        } else if let Ok(name) = HeaderName::from_bytes(token) {
+            named.push(name);
+        }
+    }
+    let kept = HeaderValue::from_bytes(&kept.join(&b", "[..]));
+    for name in named.iter().filter(|name| !END_TO_END.contains(name)) {
+        headers.remove(name);
+    }
+    match kept {
+        Ok(kept) if !kept.is_empty() => _ = headers.insert(CONNECTION, kept),
+        _ => _ = headers.remove(CONNECTION),
+    }
 }
 
 /// Removes what belongs to the connection that a request came on (RFC 9110 7.6.1), and what the

@@ -102,14 +102,13 @@ impl From<LocalReply> for Unplanned {
 }
 
 /// Decides where a request goes. What is found on the way is noted in the account. Filters of the listener
-/// run once: where they did, they are `passed`, and the listener is the same as it was (LF-5), since neither
-/// the host nor the configuration is another one.
+/// run once: they have `passed` where it is their listener (LF-5).
 pub(super) fn plan(
     connection: &Connection,
     snapshot: &Snapshot,
     head: &Parts,
     present: Present,
-    passed: bool,
+    passed: Option<&Rc<CoreListener>>,
     account: &mut RequestAccount,
 ) -> Result<Planned, Unplanned> {
     let core = &connection.worker.core;
@@ -136,7 +135,8 @@ pub(super) fn plan(
     if let (None, Some(tracer)) = (&account.trace, &gateway.tracer) {
         account.trace = Some(tracer.begin(&head.headers));
     }
-    if !passed && !core_listener.filters.is_empty() {
+    let has_passed = passed.is_some_and(|passed| Rc::ptr_eq(passed, &core_listener));
+    if !has_passed && !core_listener.filters.is_empty() {
         let guards = listener_guards(connection, gateway, core_listener, head, &target)?;
         return Err(Unplanned::Filtered(guards));
     }

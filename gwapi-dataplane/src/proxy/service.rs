@@ -1,7 +1,6 @@
 //! One request, from its head to the head of its response.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
@@ -26,7 +25,6 @@ use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::sessions;
-use super::snapshot::Snapshot;
 use super::tunnel;
 use super::upstream::{
     Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, UpstreamBody, send, send_with_retries,
@@ -103,8 +101,8 @@ pub(super) struct Arrived {
 
 /// A request that authorization services have to consent to.
 enum Guarded {
-    /// Those of its listener, before routes are matched; of the configuration that it sees (LF-4).
-    Unrouted(Arrived, Box<ListenerGuards>, Arc<Snapshot>),
+    /// Those of its listener, before routes are matched (LF-4).
+    Unrouted(Arrived, Box<ListenerGuards>),
     /// Those of its rule (HF-9).
     Routed(Arrived, Plan, Box<Guards>),
 }
@@ -113,37 +111,34 @@ enum Guarded {
 async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
     let (mut arrived, plan, guards) = match guarded {
         Guarded::Routed(arrived, plan, guards) => (arrived, plan, guards),
-        Guarded::Unrouted(mut arrived, guards, snapshot) => {
+        Guarded::Unrouted(mut arrived, mut guards) => loop {
             if let Err(denial) = guards.settle(connection, &mut arrived).await {
                 return Begun::Answered(denied(denial, arrived));
             }
             let Arrived { head, present, account, .. } = &mut arrived;
-            match plan(connection, &snapshot, head, *present, true, account) {
-                Ok(Planned { plan, guards: Some(guards) }) => (arrived, plan, guards),
+            // What is served may have changed meanwhile. Where the listener has, its services are asked.
+            let snapshot = connection.worker.snapshot();
+            let passed = Some(&guards.listener);
+            match plan(connection, &snapshot, head, *present, passed, account) {
+                Ok(Planned { plan, guards: Some(guards) }) => break (arrived, plan, guards),
                 Ok(Planned { plan, guards: None }) => {
+                    drop(snapshot);
                     return go_on(connection, arrived, plan, None);
                 }
-                Err(unplanned) => return Begun::Answered(unrouted(unplanned, arrived)),
+                Err(Unplanned::Filtered(others)) => guards = others,
+                Err(Unplanned::Answer(local)) => {
+                    let Arrived { account, http1, .. } = arrived;
+                    let unread = http1 && account.is_unread();
+                    return Begun::Answered(closing(answer(local, account, http1), unread));
+                }
             }
-        }
+        },
     };
     let copied = matches!(&plan, Plan::Forward(way) if !way.mirrors.is_empty());
     match guards.settle(connection, &mut arrived, copied).await {
         Ok(settled) => go_on(connection, arrived, plan, Some(settled)),
         Err(denial) => Begun::Answered(denied(denial, arrived)),
     }
-}
-
-/// The answer to a request that goes nowhere once the filters of its listener are done with it.
-fn unrouted(unplanned: Unplanned, arrived: Arrived) -> Response<ProxyBody> {
-    let Arrived { account, http1, .. } = arrived;
-    let local = match unplanned {
-        Unplanned::Answer(local) => local,
-        // They have passed.
-        Unplanned::Filtered(_) => LocalReply::NoBackend("the listener has other filters"),
-    };
-    let unread = http1 && account.is_unread();
-    closing(answer(local, account, http1), unread)
 }
 
 /// A request on its way to a backend.
@@ -170,6 +165,7 @@ fn begin(
     let mut account = RequestAccount::open(connection, &head);
     let shared = &connection.worker.shared;
     account.client = connection.client.admit(&mut head.headers, present, &shared.trusted_proxies);
+    headers::strip_named(&mut head.headers, present);
     let settled =
         request::settle_underscores(&mut head.headers, present, shared.underscore_headers);
     // The one configuration that this request sees.
@@ -180,7 +176,7 @@ fn begin(
     } else {
         settled.map_err(Unplanned::from).and_then(|()| {
             let snapshot = connection.worker.snapshot();
-            plan(connection, &snapshot, &head, present, false, &mut account)
+            plan(connection, &snapshot, &head, present, None, &mut account)
         })
     };
     // Before filters, of which some may say otherwise.
@@ -197,8 +193,7 @@ fn begin(
             let body = RequestBody::new(body, limits, timers, account.started().into());
             account.body = Some(Rc::clone(body.progress()));
             let arrived = Arrived { head, present, body, upgrade, account, http1 };
-            let snapshot = Arc::clone(&connection.worker.snapshot());
-            return Err(Box::new(Guarded::Unrouted(arrived, guards, snapshot)));
+            return Err(Box::new(Guarded::Unrouted(arrived, guards)));
         }
     };
     let plan = match (plan, &guards) {

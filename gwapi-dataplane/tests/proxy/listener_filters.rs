@@ -1,13 +1,18 @@
 //! Filters of listeners, which run before routes are matched (LF-2 to LF-7).
 
+use std::sync::Arc;
+
 use gwapi_translate::ir::{
     BackendKey, BackendTarget, ExternalAuth, ExternalAuthProtocol, HeaderMatch, HeaderNames,
     HttpFilter, HttpMatch, HttpRule, IrResource, Listener, ListenerFilter, ValueMatch,
 };
 use http::{Request, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
 use super::support::authorizer::{Authorizer, OkResponse, allowed, answer, checked, field, status};
 use super::support::client::{Body, get};
+use super::support::upstream::read_head;
 use super::support::*;
 
 fn to_service(name: &str, protocol: ExternalAuthProtocol) -> ExternalAuth {
@@ -161,4 +166,77 @@ async fn a_filter_that_is_added_holds_for_the_next_request_of_a_connection() {
     resources.push(ir_listener(Listener { filters, ..listener("web", proxy.address.port()) }));
     proxy.set(resources);
     assert_eq!(client.get("a", "/").await.status.as_u16(), 500);
+}
+
+/// `Connection` names fields of the client's own: not what a service says, nor what routes are matched by.
+#[tokio::test]
+async fn a_client_neither_takes_back_what_a_service_says_nor_hides_a_field_from_it() {
+    let echo = Echo::start("app").await;
+    let says_red = Authorizer::http(|_| answer(200, &[("x-tenant", "red")])).await;
+    let denies_red = Authorizer::http(|question| match question.headers("x-tenant")[..] {
+        ["red"] => answer(403, &[]),
+        _ => answer(200, &[]),
+    })
+    .await;
+    let silent = ExternalAuthProtocol::Http {
+        path_prefix: String::new(),
+        request_headers: vec!["x-tenant".to_owned()],
+        response_headers: HeaderNames::Only(Vec::new()),
+    };
+    let hidden = Request::get("/").header("host", "a").header("connection", "close, X-Tenant");
+    let hidden = hidden.header("x-tenant", "red").body(Body::default()).expect("a request");
+    for (auth, filter, status) in [
+        (&says_red, http("auth"), StatusCode::OK),
+        (&denies_red, to_service("auth", silent), StatusCode::NOT_FOUND),
+    ] {
+        let proxy = serve(|port| {
+            let mut resources = red_only(port, &echo, &[ask(filter.clone())]);
+            resources.extend(backend("auth", &[auth.address]));
+            resources
+        });
+        let reply = proxy.client().await.send(hidden.clone()).await;
+        assert_eq!(reply.status, status);
+    }
+    assert_eq!(echo.only_request().headers("x-tenant"), ["red"]);
+}
+
+#[tokio::test]
+async fn a_request_goes_by_what_is_served_when_a_service_has_consented() {
+    let (before, after) = (Echo::start("before").await, Echo::start("after").await);
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (Arc::clone(&asked), Arc::clone(&go));
+    let auth = Scripted::start(move |mut stream, _| {
+        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+        async move {
+            while !read_head(&mut stream).await.is_empty() {
+                tell.notify_one();
+                wait.notified().await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let resources = |port, app: &Echo, filters: Vec<ListenerFilter>| {
+        let mut resources = backend("app", &[app.address]);
+        resources.extend(backend("auth", &[auth.address]));
+        resources.push(ir_listener(Listener { filters, ..listener("web", port) }));
+        resources.push(ir(HttpRule { backends: to("app"), ..rule("app") }));
+        resources
+    };
+    let mut proxy = serve(|port| resources(port, &before, vec![ask(http("auth"))]));
+    let port = proxy.address.port();
+    // The listener stays as it is, and then it asks somebody who is not there.
+    for (filter, endpoint) in [(http("auth"), Some("after")), (grpc("none"), None)] {
+        let mut client = proxy.client().await;
+        let reply = tokio::spawn(async move { client.get("a", "/").await });
+        within(asked.notified()).await;
+        proxy.set(resources(port, &after, vec![ask(filter)]));
+        go.notify_one();
+        let reply = within(reply).await.expect("no panic");
+        match endpoint {
+            Some(endpoint) => assert_eq!(reply.endpoint(), endpoint),
+            None => assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+    assert!(before.requests().is_empty());
 }

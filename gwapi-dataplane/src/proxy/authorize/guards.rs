@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use ::http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
+use ::http::header::{COOKIE, EXPECT, HOST, HeaderMap, HeaderValue};
 use ::http::uri::PathAndQuery;
 use hyper::body::Bytes;
 use tokio::time::Instant;
@@ -193,6 +193,7 @@ impl Asking<'_> {
         };
         if shown.is_some() {
             // The client was told to go on.
+            arrived.head.headers.remove(EXPECT);
             arrived.present = arrived.present.without(Present::EXPECT);
         }
         let question = Question {
