@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// A name and a port.
 type Key = (Rc<str>, u16);
@@ -23,6 +23,9 @@ struct Failed {
     kind: io::ErrorKind,
     reason: Rc<str>,
 }
+
+/// Lookups at one time in the whole process, each of which takes a thread.
+static AT_ONCE: Semaphore = Semaphore::const_new(64);
 
 thread_local! {
     static UNDER_WAY: RefCell<HashMap<Key, watch::Receiver<Found>>> = RefCell::default();
@@ -48,6 +51,8 @@ fn begin(key: &Key) -> watch::Receiver<Found> {
     let under_way = UnderWay(key.clone());
     tokio::task::spawn_local(async move {
         let (name, port) = &under_way.0;
+        // Nobody closes it. Who waits for a place is at most one for each name.
+        let _place = AT_ONCE.acquire().await;
         let found = tokio::net::lookup_host((&**name, *port)).await;
         let found = found
             .map(Iterator::collect)
