@@ -10,7 +10,6 @@ mod cors;
 mod drain;
 mod edits;
 mod external_auth;
-mod external_hosts;
 mod failures;
 mod filters;
 mod grpc;

@@ -168,6 +168,8 @@ pub fn is_public_endpoint(address: IpAddr) -> bool {
             let is_special = v4.is_private()
                 || v4.is_loopback()
                 || v4.is_documentation()
+                // Of Azure's hosts, which hands out what their machines start with.
+                || v4.octets() == [168, 63, 129, 16]
                 || matches!(
                     (a, b, c),
                     (0 | 240.., ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _)
@@ -205,6 +207,7 @@ mod tests {
             "0.1.2.3",
             "10.0.0.1",
             "100.64.0.1",
+            "168.63.129.16",
             "127.0.0.1",
             "169.254.169.254",
             "172.16.0.1",

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -104,23 +104,29 @@ pub(in crate::proxy) async fn connect(
     }
 }
 
+impl Place {
+    /// Which of its addresses may be used: whoever answers for a name must not reach more through the proxy
+    /// than who writes one.
+    fn usable(&self) -> fn(IpAddr) -> bool {
+        match self {
+            Self::Address(_) => |_| true,
+            Self::Name(..) => |address| !is_refused_endpoint(address),
+            Self::External(..) => is_public_endpoint,
+        }
+    }
+}
+
 /// The addresses of a place that may be used.
 pub(in crate::proxy) async fn resolve(
     place: &Place,
 ) -> io::Result<impl Iterator<Item = SocketAddr> + use<>> {
     let addresses = match place {
-        Place::Address(address) => vec![*address],
-        // Whoever answers for a name must not reach more through the proxy than who writes one.
-        Place::Name(name, port) => {
-            let found = lookup(name, *port).await?;
-            found.iter().copied().filter(|it| !is_refused_endpoint(it.ip())).collect()
-        }
-        Place::External(name, port) => {
-            let found = lookup(name, *port).await?;
-            found.iter().copied().filter(|it| is_public_endpoint(it.ip())).collect()
-        }
+        Place::Address(address) => Rc::new([*address]),
+        Place::Name(name, port) | Place::External(name, port) => lookup(name, *port).await?,
     };
-    Ok(addresses.into_iter())
+    let usable = place.usable();
+    let addresses = addresses.iter().copied().filter(|address| usable(address.ip()));
+    Ok(addresses.collect::<Vec<_>>().into_iter())
 }
 
 async fn dial(place: &Place) -> io::Result<TcpStream> {
@@ -203,5 +209,29 @@ impl Http2 {
     /// Whether the endpoint has said how many it takes.
     pub(super) fn is_settled(&self) -> bool {
         self.is_settled.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_no_further_than_who_writes_one_may() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let (inside, outside) = (Place::Name("a".into(), 80), Place::External("a".into(), 80));
+        for (text, to_inside, to_outside) in [
+            ("127.0.0.1", true, false),
+            ("10.0.0.1", true, false),
+            ("::ffff:10.0.0.1", true, false),
+            ("fd00::1", true, false),
+            ("169.254.169.254", false, false),
+            ("fe80::1", false, false),
+            ("8.8.8.8", true, true),
+            ("2606:4700::1111", true, true),
+        ] {
+            let usable = (inside.usable()(address(text)), outside.usable()(address(text)));
+            assert_eq!(usable, (to_inside, to_outside), "{text}");
+        }
     }
 }
