@@ -114,6 +114,11 @@ impl BackendKey {
         Self::new(format!("{namespace}/{name}.xbackend{suffix}"))
     }
 
+    /// A number that stands for the key in tokens: the same in every process and every release.
+    pub fn fingerprint(&self) -> u64 {
+        crate::hash::fnv1a(self.as_str().as_bytes())
+    }
+
     fn suffix(kind: RouteKind) -> &'static str {
         match kind {
             RouteKind::Http => "",

@@ -58,6 +58,7 @@
 //! The feature `testing` exports the generators, the oracle and the laws behind these sentences.
 
 pub mod features;
+mod hash;
 pub mod infrastructure;
 pub mod ir;
 pub mod path;

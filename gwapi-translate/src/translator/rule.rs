@@ -29,7 +29,8 @@ use super::conditions::Problem;
 use super::external_auth::asked;
 use super::filters::Asked;
 use super::grants::Reference;
-use super::{created, filters, fnv1a, matches, sessions, syntax};
+use super::{created, filters, matches, sessions, syntax};
+use crate::hash::fnv1a;
 use crate::ir::{
     BackendKey, BackendTarget, Hostname, HttpFilter, HttpMatch, HttpRetry, HttpRule, HttpTimeouts,
     RuleKey, RuleOrder, SessionPersistence, StreamRule, WeightedBackend,

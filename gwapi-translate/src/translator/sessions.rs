@@ -8,7 +8,7 @@ use gwapi_model::{
 };
 
 use super::conditions::Problem;
-use super::fnv1a;
+use crate::hash::fnv1a;
 use crate::ir::{SessionCarrier, SessionPersistence};
 
 /// The longest name of a cookie or header.

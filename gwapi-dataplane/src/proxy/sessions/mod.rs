@@ -142,7 +142,7 @@ impl Visit {
             None => (Vec::new(), None),
         };
         known.retain(|entry| !persistence.is_over(entry, now));
-        let id = fnv1a(backend.key().as_str().as_bytes());
+        let id = backend.key().fingerprint();
         let entry = known.iter().find(|entry| entry.backend == id);
         let endpoint = entry.and_then(|entry| backend.endpoint_at(entry.endpoint)).map(Rc::clone);
         Self {
@@ -185,13 +185,6 @@ impl Visit {
 /// Seconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// FNV-1a: the same in every process and every release.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]
