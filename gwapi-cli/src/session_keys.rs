@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use gwapi_model::SecretBytes;
 use gwapi_translate::ir::SessionKeys;
 
 /// Keys of a file.
@@ -32,7 +31,7 @@ fn parse(text: &[u8]) -> anyhow::Result<SessionKeys> {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        match key(line) {
+        match SessionKeys::key_of_digits(line) {
             Some(key) => keys.push(key),
             None => bail!("line {} is no key: expected 64 hexadecimal digits", number + 1),
         }
@@ -42,16 +41,10 @@ fn parse(text: &[u8]) -> anyhow::Result<SessionKeys> {
     Ok(SessionKeys { keys })
 }
 
-fn key(line: &[u8]) -> Option<SecretBytes> {
-    if line.len() != 2 * SessionKeys::KEY_BYTES || !line.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    line.chunks(2).map(byte).collect::<Option<Vec<u8>>>().map(SecretBytes::new)
-}
-
 #[cfg(test)]
 mod tests {
+    use gwapi_model::SecretBytes;
+
     use super::*;
 
     #[test]

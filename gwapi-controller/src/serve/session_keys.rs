@@ -46,10 +46,7 @@ impl Key {
     }
 
     fn secret(&self) -> Option<SecretBytes> {
-        let digits = self.key.as_bytes().chunks(2);
-        let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-        let bytes: Option<Vec<u8>> = digits.map(byte).collect();
-        bytes.filter(|bytes| bytes.len() == SessionKeys::KEY_BYTES).map(SecretBytes::new)
+        SessionKeys::key_of_digits(self.key.as_bytes())
     }
 }
 

@@ -63,6 +63,15 @@ impl SessionKeys {
     /// Bytes of a key.
     pub const KEY_BYTES: usize = 32;
 
+    /// Reads a key of hexadecimal digits; none where it is no key.
+    pub fn key_of_digits(digits: &[u8]) -> Option<SecretBytes> {
+        if digits.len() != 2 * Self::KEY_BYTES || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>().map(SecretBytes::new)
+    }
+
     /// The keys of one Gateway: whoever has them learns nothing of those of another one.
     #[must_use]
     pub fn of_gateway(&self, gateway: &GatewayId) -> Self {
