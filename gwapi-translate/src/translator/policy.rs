@@ -161,23 +161,28 @@ pub(super) fn status(
     conditions: &[Condition],
     options: &Options,
 ) -> PolicyStatus {
-    let ancestors = gateways.into_iter().map(|gateway| PolicyAncestorStatus {
-        ancestor_ref: ancestor(&gateway),
-        controller_name: options.controller_name.clone(),
-        conditions: conditions.to_vec(),
-    });
+    let ancestors =
+        gateways.into_iter().map(|gateway| ancestor(&gateway, conditions.to_vec(), options));
     PolicyStatus { ancestors: ancestors.collect() }
 }
 
-/// How a status names a Gateway.
-pub(super) fn ancestor(gateway: &GatewayId) -> ParentReference {
-    ParentReference {
-        group: Some(GATEWAY_GROUP.to_owned()),
-        kind: Some(Kind::Gateway.as_str().to_owned()),
-        namespace: Some(gateway.namespace.to_string()),
-        name: gateway.name.to_string(),
-        section_name: None,
-        port: None,
+/// What a status says of one Gateway.
+pub(super) fn ancestor(
+    gateway: &GatewayId,
+    conditions: Vec<Condition>,
+    options: &Options,
+) -> PolicyAncestorStatus {
+    PolicyAncestorStatus {
+        ancestor_ref: ParentReference {
+            group: Some(GATEWAY_GROUP.to_owned()),
+            kind: Some(Kind::Gateway.as_str().to_owned()),
+            namespace: Some(gateway.namespace.to_string()),
+            name: gateway.name.to_string(),
+            section_name: None,
+            port: None,
+        },
+        controller_name: options.controller_name.clone(),
+        conditions,
     }
 }
 

@@ -6,9 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gwapi_model::status::{
-    Condition, ConditionReason, ConditionType, PolicyAncestorStatus, PolicyStatus,
-};
+use gwapi_model::status::{Condition, ConditionReason, ConditionType, PolicyStatus};
 use gwapi_model::{
     Fraction, GATEWAY_GROUP, HttpHeader, Kind, LocalPolicyTargetReference, NamespacedName,
     Resources, RouteKind, TelemetryPolicy, TracingAttribute, TracingConfig,
@@ -243,10 +241,9 @@ pub(super) fn status(policy: &TelemetryPolicy, around: &Surroundings<'_>) -> Opt
     let generation = policy.metadata.generation;
     let resolved_refs =
         summary(ConditionType::ResolvedRefs, resolved.as_ref().err(), &[], generation);
-    let ancestors = gateways.into_iter().map(|gateway| PolicyAncestorStatus {
-        ancestor_ref: policy::ancestor(&gateway),
-        controller_name: around.options.controller_name.clone(),
-        conditions: vec![accepted(policy, &gateway, around), resolved_refs.clone()],
+    let ancestors = gateways.into_iter().map(|gateway| {
+        let conditions = vec![accepted(policy, &gateway, around), resolved_refs.clone()];
+        policy::ancestor(&gateway, conditions, around.options)
     });
     let ancestors: Vec<_> = ancestors.collect();
     (!ancestors.is_empty()).then_some(PolicyStatus { ancestors })
