@@ -59,18 +59,12 @@ pub(super) fn strip_named(headers: &mut HeaderMap, present: Present) {
     if !present.any(Present::CONNECTION) || only_says_how_it_ends(headers) {
         return;
     }
-    let (mut named, mut kept) = (Vec::new(), Vec::new());
-    for token in tokens(headers, &CONNECTION) {
-        if OF_THE_CONNECTION.iter().any(|known| token.eq_ignore_ascii_case(known.as_bytes())) {
-            kept.push(token);
-        } else if let Ok(name) = HeaderName::from_bytes(token) {
-            named.push(name);
-        }
-    }
+    let is_kept = |token: &[u8]| {
+        OF_THE_CONNECTION.iter().any(|known| token.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let kept: Vec<&[u8]> = tokens(headers, &CONNECTION).filter(|token| is_kept(token)).collect();
     let kept = HeaderValue::from_bytes(&kept.join(&b", "[..]));
-    for name in named.iter().filter(|name| !END_TO_END.contains(name)) {
-        headers.remove(name);
-    }
+    remove_named(headers, |name| !is_kept(name.as_str().as_bytes()));
     match kept {
         Ok(kept) if !kept.is_empty() => _ = headers.insert(CONNECTION, kept),
         _ => _ = headers.remove(CONNECTION),
@@ -96,13 +90,7 @@ pub(super) fn strip_response(headers: &mut HeaderMap, present: Present) {
     if present.any(Present::CONNECTION) && only_says_how_it_ends(headers) {
         headers.remove(CONNECTION);
     } else if present.any(Present::CONNECTION) {
-        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token).ok())
-            .filter(|name| !END_TO_END.contains(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+        remove_named(headers, |_| true);
         headers.remove(CONNECTION);
     }
     let names = [
@@ -117,6 +105,17 @@ pub(super) fn strip_response(headers: &mut HeaderMap, present: Present) {
     }
     if present.any(Present::HOP) {
         remove_where(headers, |name| Present::named(name).any(Present::HOP));
+    }
+}
+
+/// Removes the fields that `Connection` names and that go, but for those that mean the whole way.
+fn remove_named(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !END_TO_END.contains(name) && goes(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
 }
 
