@@ -127,9 +127,7 @@ async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
                 }
                 Err(Unplanned::Filtered(others)) => guards = others,
                 Err(Unplanned::Answer(local)) => {
-                    let Arrived { account, http1, .. } = arrived;
-                    let unread = http1 && account.is_unread();
-                    return Begun::Answered(closing(answer(local, account, http1), unread));
+                    return Begun::Answered(refused(local, arrived.account, arrived.http1));
                 }
             }
         },
@@ -260,7 +258,6 @@ fn planned_answer(
 /// The answer to a request that somebody does not consent to.
 fn denied(denial: Denial, arrived: Arrived) -> Response<ProxyBody> {
     let Arrived { mut account, http1, .. } = arrived;
-    let unread = http1 && account.is_unread();
     let local = match denial {
         Denial::Relayed(relayed) => {
             let status = relayed.status;
@@ -271,14 +268,14 @@ fn denied(denial: Denial, arrived: Arrived) -> Response<ProxyBody> {
             account.change_response(response.headers_mut());
             let length = response.body().size_hint().exact().unwrap_or_default();
             account.local(status, length, Ended::Complete);
-            return closing(response, unread);
+            return closing(response, http1 && account.is_unread());
         }
         Denial::Failed(failed) => failed.reply(),
         Denial::TooLong => LocalReply::ContentTooLarge,
         Denial::Client(fault) => local_reply(Failure::Client(fault)),
         Denial::Deadline => LocalReply::GatewayTimeout,
     };
-    closing(answer(local, account, http1), unread)
+    refused(local, account, http1)
 }
 
 /// A request in the form that its backend reads.
@@ -360,6 +357,12 @@ fn closing(mut response: Response<ProxyBody>, ends: bool) -> Response<ProxyBody>
     response
 }
 
+/// Answers without a backend, and ends the connection where some of the body has not been read.
+fn refused(local: LocalReply, account: Box<RequestAccount>, http1: bool) -> Response<ProxyBody> {
+    let unread = http1 && account.is_unread();
+    closing(answer(local, account, http1), unread)
+}
+
 /// Answers without a backend.
 fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> Response<ProxyBody> {
     if let Some(reason) = local.rejection() {
@@ -390,17 +393,13 @@ impl Exchange {
             Ok(answered) => answered,
             Err((failure, endpoint)) => {
                 account.endpoint = endpoint.and_then(|endpoint| endpoint.address());
-                let unread = http1 && account.is_unread();
-                return closing(answer(local_reply(failure), account, http1), unread);
+                return refused(local_reply(failure), account, http1);
             }
         };
         account.endpoint = answered.lease.endpoint().address();
         let upgrade = match upgrade_of(&answered.response, upgrade) {
             Ok(upgrade) => upgrade,
-            Err(local) => {
-                let unread = http1 && account.is_unread();
-                return closing(answer(local, account, http1), unread);
-            }
+            Err(local) => return refused(local, account, http1),
         };
         let status = answered.response.status();
         account.answered(status);
