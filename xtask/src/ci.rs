@@ -11,8 +11,8 @@ use crate::cluster::host;
 use crate::command::{cargo, run as run_command};
 use crate::conformance::ConformanceArgs;
 use crate::{
-    bench, cluster, conformance, crds, deps, examples, floods, golden, httpwg, links, manifests,
-    rules, slow_clients, tls_scan, tutorials,
+    bench, cluster, conformance, crds, deps, examples, floods, golden, httpwg, links, machine,
+    manifests, rules, slow_clients, tls_scan, tutorials,
 };
 
 /// A part of CI that can be run by itself.
@@ -102,13 +102,15 @@ pub(crate) fn run(root: &Path, arguments: &CiArgs) -> anyhow::Result<()> {
         } else {
             eprintln!("\n== {}", name(stage));
             let start = Instant::now();
-            match stage.run(root) {
+            let outcome = match stage.run(root) {
                 Ok(()) => Outcome::Passed(start.elapsed()),
                 Err(error) => {
                     eprintln!("{} failed: {error:#}", name(stage));
                     Outcome::Failed(start.elapsed(), format!("{error:#}"))
                 }
-            }
+            };
+            eprintln!("after {:.1} s: {}", start.elapsed().as_secs_f64(), machine::state(root));
+            outcome
         };
         outcomes.push((stage, outcome));
     }

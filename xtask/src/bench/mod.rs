@@ -88,13 +88,14 @@ pub(crate) struct BenchArgs {
     /// Where systemd runs, Debian starts nginx and haproxy when they are installed.
     #[arg(long)]
     install: bool,
-    /// Builds nothing: measures what is in target/release
+    /// Builds nothing: measures what was built before
     #[arg(long)]
     no_build: bool,
     /// Adds a round in which perf records gwapi, for scenarios of CPU time
     #[arg(long)]
     profile: bool,
-    /// Runs each scenario for a moment, with the proxies that are installed, and asserts answers
+    /// Runs each scenario for a moment, with the proxies that are installed, and asserts answers of
+    /// a debug build
     #[arg(long, conflicts_with_all = ["peers", "rounds", "seconds", "edits", "profile"])]
     smoke: bool,
 }
@@ -131,7 +132,8 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
     if !arguments.no_build {
         // One by one, so that the features of one change nothing of the other.
         for package in ["gwapi-cli", "xtask"] {
-            let flags = ["build", "--locked", "--release", "--package", package];
+            let flags =
+                ["build", "--locked", "--profile", arguments.cargo_profile(), "--package", package];
             let mut command = cargo(root);
             if arguments.profile {
                 command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
@@ -139,15 +141,15 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
             run_command(command.args(flags))?;
         }
     }
-    let release = |name: &str| target.join("release").join(name);
+    let built = |name: &str| target.join(arguments.cargo_folder()).join(name);
     for name in ["gwapi", "xtask"] {
-        let file = release(name);
+        let file = built(name);
         ensure!(file.is_file(), "{} is missing: leave --no-build out once", file.display());
     }
-    let programs = Programs::find(release("gwapi"), arguments.base.clone(), &folder);
+    let programs = Programs::find(built("gwapi"), arguments.base.clone(), &folder);
     let _alone = alone(&folder)?;
     let surroundings = Surroundings::of(&programs, &peers);
-    let setup = Setup::new(&folder, &release("xtask"), programs, peers, arguments.extent())?;
+    let setup = Setup::new(&folder, &built("xtask"), programs, peers, arguments.extent())?;
     let profiles = arguments.profile.then_some(folder.as_path());
 
     let scenarios = match arguments.scenarios.as_slice() {
@@ -195,6 +197,16 @@ pub(crate) fn smoke(root: &Path) -> anyhow::Result<()> {
 }
 
 impl BenchArgs {
+    /// Answers are as right without optimization, and that build is there already in CI.
+    fn cargo_profile(&self) -> &'static str {
+        if self.smoke { "dev" } else { "release" }
+    }
+
+    /// Where cargo puts programs of that profile, below the target folder.
+    fn cargo_folder(&self) -> &'static str {
+        if self.smoke { "debug" } else { "release" }
+    }
+
     fn extent(&self) -> Extent {
         if self.smoke {
             return Extent {

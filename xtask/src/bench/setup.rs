@@ -48,8 +48,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Makes a certificate below `folder` and starts the backends; `xtask` is this program as a
-    /// release build.
+    /// Makes a certificate below `folder` and starts the backends; `xtask` is this program,
+    /// built as what is measured is.
     pub(crate) fn new(
         folder: &Path,
         xtask: &Path,

@@ -24,6 +24,10 @@ const ROUND: Duration = Duration::from_millis(50);
 /// How long a component that ended stays down, so that one that cannot run does not take a core.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// By how many percent the memory of a Go program may grow until it collects garbage. Cores are
+/// scarcer here than memory, and collecting took a good part of what the components use of them.
+const GARBAGE: &str = "400";
+
 /// What `up` writes to standard input when everything answers.
 pub(crate) const READY: &str = "ready";
 
@@ -185,6 +189,7 @@ fn start(component: &Component, path: &str, log: &Path) -> anyhow::Result<i32> {
         // What the caller's environment says of proxies or Go is nothing to a cluster.
         .env_clear()
         .env("PATH", path)
+        .env("GOGC", GARBAGE)
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors)

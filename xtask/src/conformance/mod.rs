@@ -5,14 +5,17 @@ mod events;
 mod logs;
 mod summary;
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::{Args, FromArgMatches as _};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cluster::crds::Channel;
 use crate::cluster::golang::{self, SuiteVersion};
@@ -20,6 +23,7 @@ use crate::cluster::state::Cluster;
 use crate::cluster::tools::{Tools, quiet};
 use crate::cluster::{deploy, down, host, lock, progress, status, up};
 use crate::command::target_directory;
+use crate::machine;
 use events::{Events, Outcome};
 use summary::Summary;
 
@@ -76,6 +80,15 @@ const CLASS: &str = "gateway-conformance";
 /// not of the pool.
 const USABLE_ADDRESS: &str = "10.245.255.1";
 const UNUSABLE_ADDRESS: &str = "192.0.2.1";
+
+/// How long the suite may take as a whole: about four times what it takes on two cores.
+const LONGEST_RUN: &str = "-test.timeout=25m";
+
+/// How long the API server may take to say that it is ready, once a test failed.
+const READY: &str = "--request-timeout=30s";
+
+/// How many lines of a test that failed, and of the log of a component, are shown.
+const LAST_LINES: usize = 6;
 
 /// Where the results go.
 struct Results(PathBuf);
@@ -148,8 +161,14 @@ fn run_suite(
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read the events of the suite")?;
         writeln!(raw, "{line}").context("cannot keep the events")?;
-        if let Some(name) = events.take(&line) {
-            say(&events, &name);
+        let Some(name) = events.take(&line) else { continue };
+        say(&events, &name);
+        if events.test(&name).is_some_and(|test| test.outcome == Outcome::Failed)
+            && let Err(error) = serves(tools)
+        {
+            // The rest would fail as well, each after all the time that it may wait.
+            end(&mut child)?;
+            bail!(last_words(tools, &error));
         }
     }
     // It is judged by its events: its status says no more.
@@ -177,8 +196,9 @@ fn command(
     let mut command = tools.command(host::go()?);
     command.current_dir(golang::suite(arguments.version).folder_in(root));
     command.env("GOTOOLCHAIN", "auto");
+    command.process_group(0);
     command.args(["tool", "test2json", "-t"]).arg(suite).arg("-test.v=test2json");
-    command.args(["-test.timeout=90m", &format!("-test.parallel={}", arguments.parallel)]);
+    command.args([LONGEST_RUN, &format!("-test.parallel={}", arguments.parallel)]);
     let mut flag = |name: &str, value: &str| {
         command.arg(format!("-{name}={value}"));
     };
@@ -213,9 +233,48 @@ fn say(events: &Events, name: &str) {
         Outcome::Skipped => return,
     };
     eprintln!("  {outcome} {:>7.1} s  {name}", test.seconds);
+    if test.outcome == Outcome::Passed {
+        return;
+    }
     for part in events.bad_parts(name) {
         eprintln!("                      {part}");
     }
+    for line in last_lines(&events.output_of(name)) {
+        eprintln!("      | {line}");
+    }
+    eprintln!("      {}", machine::state(Path::new(".")));
+}
+
+/// Whether the cluster that the suite runs on serves at all.
+fn serves(tools: &Tools) -> anyhow::Result<()> {
+    quiet(tools.kubectl()?.args(["get", "--raw=/readyz", READY])).map(|_| ())
+}
+
+/// Ends the suite, with the program that reads what it says.
+fn end(suite: &mut Child) -> anyhow::Result<()> {
+    kill_process_group(Pid::from_child(suite), Signal::KILL).context("cannot end the suite")?;
+    suite.wait().context("cannot wait for the suite")?;
+    Ok(())
+}
+
+/// Why a cluster serves no more, as far as its components say.
+fn last_words(tools: &Tools, error: &anyhow::Error) -> String {
+    let mut text = format!("the API server of the cluster does not answer: {error:#}\n");
+    for component in ["etcd", "kube-apiserver"] {
+        let log = tools.cluster.logs().join(component).with_extension("log");
+        let said = fs::read_to_string(&log).unwrap_or_else(|error| error.to_string());
+        for line in last_lines(&said) {
+            writeln!(text, "{component} | {line}").expect("a string takes every write");
+        }
+    }
+    text + &machine::state(&tools.cluster.folder)
+}
+
+/// The end of a text, without lines that say nothing.
+fn last_lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let first = lines.len().saturating_sub(LAST_LINES);
+    lines.into_iter().skip(first)
 }
 
 impl Results {
@@ -265,6 +324,13 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_failed_the_end_is_shown() {
+        let text = "1\n2\n3\n\n4\n5\n6\n  \n7\n";
+        assert_eq!(last_lines(text).collect::<Vec<_>>(), ["2", "3", "4", "5", "6", "7"]);
+        assert_eq!(last_lines("one").collect::<Vec<_>>(), ["one"]);
+    }
 
     #[test]
     fn without_options_everything_that_is_claimed_runs() {
