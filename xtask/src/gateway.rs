@@ -46,6 +46,14 @@ impl Gateway {
         Self::serve(&target, &folder, &text, [address, admin], arguments)
     }
 
+    /// The same with `objects` beside the route, which leads to a built-in echo.
+    pub(crate) fn start_beside(root: &Path, name: &str, objects: &str) -> anyhow::Result<Self> {
+        let (target, folder) = build(root, name)?;
+        let [address, admin] = free_addresses()?;
+        let text = MANIFEST.replace("PORT", &address.port().to_string()) + objects;
+        Self::serve(&target, &folder, &text, [address, admin], &[])
+    }
+
     /// The same with a listener for HTTPS, whose certificate signs itself.
     pub(crate) fn start_with_tls(root: &Path, name: &str) -> anyhow::Result<Self> {
         let (target, folder) = build(root, name)?;

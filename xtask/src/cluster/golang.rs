@@ -44,6 +44,7 @@ pub(crate) const PAUSE: Module = Module { folder: "pause", ..PLAIN };
 pub(crate) const COREDNS: Module = Module { folder: "coredns", ..PLAIN };
 pub(crate) const HELM: Module =
     Module { folder: "helm", packages: &["helm.sh/helm/v4/cmd/helm"], ..PLAIN };
+pub(crate) const OTELCOL: Module = Module { folder: "otelcol", ..PLAIN };
 pub(crate) const ECHO_BASIC: Module = Module {
     folder: "echo-basic",
     packages: &["sigs.k8s.io/gateway-api/conformance/echo-basic"],
