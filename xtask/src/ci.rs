@@ -12,7 +12,7 @@ use crate::command::{cargo, run as run_command};
 use crate::conformance::ConformanceArgs;
 use crate::{
     bench, cluster, conformance, crds, deps, examples, floods, golden, httpwg, links, machine,
-    manifests, rules, slow_clients, spans, tls_scan, tutorials,
+    manifests, rules, servers, slow_clients, tls_scan, tutorials,
 };
 
 /// A part of CI that can be run by itself.
@@ -52,8 +52,8 @@ pub(crate) enum Stage {
     TlsScan,
     /// Every benchmark runs for a moment and its answers are right
     BenchSmoke,
-    /// An OpenTelemetry Collector gets the spans of requests
-    Spans,
+    /// An OpenTelemetry Collector and CoreDNS are served
+    Servers,
     /// What is written from the chart and the CRDs is as they say
     Manifests,
     /// On a cluster of its own, the controller's tests pass and the tutorials do what they say
@@ -126,7 +126,7 @@ pub(crate) fn run(root: &Path, arguments: &CiArgs) -> anyhow::Result<()> {
 impl Stage {
     fn needs_a_cluster(self) -> bool {
         // Helm, which reads the chart, and the Collector are built as the programs of a cluster are.
-        matches!(self, Self::Spans | Self::Manifests | Self::Cluster | Self::Conformance)
+        matches!(self, Self::Servers | Self::Manifests | Self::Cluster | Self::Conformance)
     }
 
     fn run(self, root: &Path) -> anyhow::Result<()> {
@@ -162,7 +162,7 @@ impl Stage {
             Self::Floods => floods::run(root),
             Self::TlsScan => tls_scan::run(root),
             Self::BenchSmoke => bench::smoke(root),
-            Self::Spans => spans::run(root),
+            Self::Servers => servers::run(root),
             Self::Manifests => manifests::run(root, true),
             Self::Cluster => cluster::check(root),
             Self::Conformance => conformance::run(root, &ConformanceArgs::default()),

@@ -19,8 +19,8 @@ mod manifests;
 mod namesakes;
 mod parameters;
 mod rules;
+mod servers;
 mod slow_clients;
-mod spans;
 mod tls_scan;
 mod tutorials;
 
@@ -75,8 +75,8 @@ enum Task {
     Floods,
     /// Looks by sslscan at what a listener for HTTPS offers
     TlsScan,
-    /// Has an OpenTelemetry Collector get the spans of requests, and compares
-    Spans,
+    /// Has an OpenTelemetry Collector get the spans of requests, and CoreDNS asked through routes
+    Servers,
     /// Runs the commands of the tutorials' READMEs and compares what they print
     Tutorials {
         /// Runs these only, by the name of their folder; `readme` is the project's README
@@ -145,7 +145,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Httpwg => httpwg::run(&root),
         Task::SlowClients => slow_clients::run(&root),
         Task::Floods => floods::run(&root),
-        Task::Spans => spans::run(&root),
+        Task::Servers => servers::run(&root),
         Task::TlsScan => tls_scan::run(&root),
         Task::Tutorials { names, cluster } => tutorials::run(&root, &names, cluster.as_deref()),
         Task::Bench(arguments) => bench::run(&root, &arguments),

@@ -1,34 +1,26 @@
-//! `cargo xtask spans`: whether an OpenTelemetry Collector gets the spans of requests as they were.
+//! An OpenTelemetry Collector, which has to get the spans of requests as they were.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
+use super::server::{Server, free_address};
 use crate::cluster::golang;
-use crate::command::target_directory;
 use crate::gateway::Gateway;
-
-/// Longer than a start of the Collector takes on a machine with much to do.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often the output of the Collector is looked at.
-const ROUND: Duration = Duration::from_millis(50);
 
 /// The trace of a caller, and its span.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
-    let folder = target_directory(root)?.join("spans");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let mut collector = Collector::start(root, &folder)?;
-    let objects = OBJECTS.replace("PORT", &collector.address.port().to_string());
-    let gateway = Gateway::start_beside(root, "spans", &objects)?;
+/// Sends requests with and without a trace, and compares the spans that the Collector has of them.
+pub(super) fn check(root: &Path, folder: &Path) -> anyhow::Result<()> {
+    let address = free_address()?;
+    let mut collector = start(root, folder, address)?;
+    let objects = OBJECTS.replace("PORT", &address.port().to_string());
+    let gateway = Gateway::start_beside(root, "servers", &objects)?;
 
     let traced = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\nx-user-id: u1\r\n");
     let seen = get(gateway.address, "/a?x=1", &traced)?;
@@ -36,7 +28,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     get(gateway.address, "/b", "")?;
     get(gateway.address, "/c", &format!("traceparent: 00-{TRACE}-{PARENT}-00\r\n"))?;
     get(gateway.address, "/last", "")?;
-    let spans = collector.spans_until("/last")?;
+    let spans = spans_until(&mut collector, "/last")?;
 
     let paths: Vec<_> = spans.iter().filter_map(|span| span.attribute("url.path")).collect();
     ensure!(paths == ["Str(/a)", "Str(/b)", "Str(/last)"], "spans came of {paths:?}");
@@ -65,70 +57,25 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A Collector that prints what it gets; it ends with this value.
-struct Collector {
-    child: Child,
-    address: SocketAddr,
-    printed: PathBuf,
-    log: PathBuf,
+/// A Collector that prints what it gets.
+fn start(root: &Path, folder: &Path, address: SocketAddr) -> anyhow::Result<Server> {
+    let program = golang::build(root, &golang::OTELCOL)?.join("otelcol");
+    let settings = folder.join("otelcol.yaml");
+    fs::write(&settings, SETTINGS.replace("ADDRESS", &address.to_string()))
+        .with_context(|| format!("cannot write {}", settings.display()))?;
+    let option = format!("--config=file:{}", settings.display());
+    let mut collector = Server::start(&program, &[&option], folder)?;
+    collector.wait(|_| TcpStream::connect(address).ok())?;
+    Ok(collector)
 }
 
-impl Collector {
-    fn start(root: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let program = golang::build(root, &golang::OTELCOL)?.join("otelcol");
-        let address = free_address()?;
-        let settings = folder.join("otelcol.yaml");
-        fs::write(&settings, SETTINGS.replace("ADDRESS", &address.to_string()))
-            .with_context(|| format!("cannot write {}", settings.display()))?;
-        let create = |path: &Path| {
-            File::create(path).with_context(|| format!("cannot create {}", path.display()))
-        };
-        let (printed, log) = (folder.join("otelcol.out"), folder.join("otelcol.log"));
-        let child = Command::new(program)
-            .arg(format!("--config=file:{}", settings.display()))
-            .stdin(Stdio::null())
-            .stdout(create(&printed)?)
-            .stderr(create(&log)?)
-            .spawn()
-            .context("cannot start the Collector")?;
-        let mut collector = Self { child, address, printed, log };
-        collector.wait(|_| TcpStream::connect(address).ok())?;
-        Ok(collector)
-    }
-
-    /// All spans, once that of the request for `path` has come.
-    fn spans_until(&mut self, path: &str) -> anyhow::Result<Vec<Span>> {
-        let wanted = format!("Str({path})");
-        self.wait(|printed| {
-            let spans = spans(printed);
-            spans.iter().any(|span| span.attribute("url.path") == Some(&*wanted)).then_some(spans)
-        })
-    }
-
-    /// Waits until `look` finds something in what was printed.
-    fn wait<T>(&mut self, look: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let printed = fs::read_to_string(&self.printed).unwrap_or_default();
-            if let Some(found) = look(&printed) {
-                return Ok(found);
-            }
-            let ended = self.child.try_wait().context("cannot wait for the Collector")?;
-            if ended.is_some() || Instant::now() > deadline {
-                let said = fs::read_to_string(&self.log).unwrap_or_default();
-                bail!("the Collector has not what was sent. It says:\n{said}\n{printed}");
-            }
-            std::thread::sleep(ROUND);
-        }
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// All spans, once that of the request for `path` has come.
+fn spans_until(collector: &mut Server, path: &str) -> anyhow::Result<Vec<Span>> {
+    let wanted = format!("Str({path})");
+    collector.wait(|printed| {
+        let spans = spans(printed);
+        spans.iter().any(|span| span.attribute("url.path") == Some(&*wanted)).then_some(spans)
+    })
 }
 
 /// A span as the Collector prints it, with the resource that it is of: names and values.
@@ -195,12 +142,6 @@ fn spans(printed: &str) -> Vec<Span> {
 fn pair(line: &str) -> Option<(String, String)> {
     let (name, value) = line.split_once(':')?;
     Some((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-/// An address that nobody listens on at this moment.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let held = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    held.local_addr().context("the port is not bound")
 }
 
 /// What the gateway answers, which is what its endpoint saw of the request.
