@@ -94,6 +94,10 @@ impl RequestAccount {
         self.started
     }
 
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
     /// The proxy answers itself, with so many bytes.
     pub(super) fn local(&mut self, status: StatusCode, sent: u64, ended: Ended) {
         self.status = status.as_u16();

@@ -5,8 +5,9 @@
 //! of the proxy. CORS (HF-8) applies to all that a rule is answered with. What gRPC clients are told
 //! instead is in `grpc`.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::{HeaderValue, Method, Response, StatusCode};
+use hyper::body::Body;
 
 use super::body::ProxyBody;
 use crate::observe::Ended;
@@ -175,4 +176,19 @@ pub(super) fn without_body(status: StatusCode, headers: HeaderMap) -> Response<P
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// Takes the content from an answer that may have none: that to HEAD, whose length is told all the same
+/// (RFC 9110 9.3.2), and that with a status for which there is none (RFC 9110 6.4.1). hyper does so over
+/// HTTP/1 alone.
+pub(super) fn strip_content(response: &mut Response<ProxyBody>, method: &Method) {
+    let has_none = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !has_none && method != Method::HEAD {
+        return;
+    }
+    let content = std::mem::replace(response.body_mut(), ProxyBody::empty());
+    let length = content.size_hint().exact().filter(|length| *length > 0 && !has_none);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
 }

@@ -261,13 +261,11 @@ fn denied(denial: Denial, arrived: Arrived) -> Response<ProxyBody> {
     let local = match denial {
         Denial::Relayed(relayed) => {
             let status = relayed.status;
-            let mut response = match account.is_grpc() {
+            let response = match account.is_grpc() {
                 true => grpc::denied(status, relayed.headers),
                 false => relayed.into_response(),
             };
-            account.change_response(response.headers_mut());
-            let length = response.body().size_hint().exact().unwrap_or_default();
-            account.local(status, length, Ended::Complete);
+            let response = own(response, &mut account, status, Ended::Complete);
             return closing(response, http1 && account.is_unread());
         }
         Denial::Failed(failed) => failed.reply(),
@@ -368,10 +366,20 @@ fn answer(local: LocalReply, mut account: Box<RequestAccount>, http1: bool) -> R
     if let Some(reason) = local.rejection() {
         account.rejected(reason);
     }
-    let mut response = if account.is_grpc() { grpc::answer(local) } else { local.response(http1) };
+    let response = if account.is_grpc() { grpc::answer(local) } else { local.response(http1) };
+    own(response, &mut account, local.status(), local.ended())
+}
+
+/// An answer that no endpoint gave, as its client gets it. `status` is what it stands for.
+fn own(
+    mut response: Response<ProxyBody>,
+    account: &mut RequestAccount,
+    status: StatusCode,
+    ended: Ended,
+) -> Response<ProxyBody> {
     account.change_response(response.headers_mut());
     let length = response.body().size_hint().exact().unwrap_or_default();
-    account.local(local.status(), length, local.ended());
+    account.local(status, length, ended);
     response
 }
 
@@ -396,6 +404,7 @@ impl Exchange {
                 return refused(local_reply(failure), account, http1);
             }
         };
+    reply::strip_content(&mut response, account.method());
         account.endpoint = answered.lease.endpoint().address();
         let upgrade = match upgrade_of(&answered.response, upgrade) {
             Ok(upgrade) => upgrade,

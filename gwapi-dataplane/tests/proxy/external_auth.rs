@@ -669,6 +669,41 @@ async fn ext_authz_that_denies_says_what_the_client_gets() {
 }
 
 #[tokio::test]
+async fn a_denial_has_no_content_where_there_can_be_none() {
+    let echo = Echo::start("app").await;
+    let auth = Authorizer::grpc(|asked| super::support::authorizer::CheckResponse {
+        denied: Some(DeniedResponse {
+            status: Some(Status { code: asked.path[1..].parse().expect("a status") }),
+            headers: Vec::new(),
+            body: "no entry".to_owned(),
+        }),
+        ..status(7)
+    })
+    .await;
+    let proxy = serve_guarded(&echo, &auth, grpc());
+    let mut http2 = Http2Client::connect(proxy.address).await;
+    for (method, code, length, text) in [
+        ("GET", 401, Some("8"), "no entry"),
+        ("HEAD", 401, Some("8"), ""),
+        ("GET", 204, None, ""),
+        ("HEAD", 204, None, ""),
+        ("GET", 304, None, ""),
+    ] {
+        let request = || Request::builder().method(method);
+        let over_http2 = request().uri(format!("http://a/{code}")).body(Body::default());
+        let over_http2 = http2.send(over_http2.expect("a request")).await;
+        let over_http1 = request().uri(format!("/{code}")).header("host", "a");
+        let over_http1 = over_http1.body(Body::default()).expect("a request");
+        let over_http1 = proxy.client().await.send(over_http1).await;
+        for (version, reply) in [(2, over_http2), (1, over_http1)] {
+            let what = format!("{method} {code} over HTTP/{version}");
+            assert_eq!((reply.status.as_u16(), reply.text()), (code, text), "{what}");
+            assert_eq!(reply.header("content-length"), length, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_answer_of_ext_authz_is_no_consent() {
     let echo = Echo::start("app").await;
     let unable = Authorizer::grpc(|_| {

@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use gwapi_translate::ir::BackendProtocol;
+use gwapi_translate::ir::{BackendProtocol, HttpRule};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame};
 
 use super::support::client::Http2Client;
+use super::support::upstream::refusing;
 use super::support::*;
 
 /// A body whose length nobody is told, with trailers.
@@ -228,4 +229,35 @@ async fn a_slow_reader_does_not_make_the_proxy_buffer_the_response() {
     }
     assert!(before < 32 * 1024 * 1024, "{before} bytes left the endpoint");
     drop(body);
+}
+
+/// RFC 9110 9.3.2: whoever answers. A client of HTTP/2 resets a stream that has content all the same.
+#[tokio::test]
+async fn a_head_request_gets_no_content_of_the_proxy_itself() {
+    let (echo, (_deaf, refusing)) = (Echo::start("a").await, refusing());
+    let proxy = serve(|port| {
+        let mut resources = simple_with(port, echo.address, |rule| rule.matches = prefix("/app"));
+        resources.extend(backend("deaf", &[refusing]));
+        let deaf = HttpRule { matches: prefix("/deaf"), backends: to("deaf"), ..rule("deaf") };
+        resources.extend([ir(deaf), ir(HttpRule { matches: prefix("/no"), ..rule("no") })]);
+        resources
+    });
+    let mut http2 = Http2Client::connect(proxy.address).await;
+    for (path, status) in [("/", 404), ("/no", 500), ("/deaf", 503)] {
+        let whole = proxy.get("a", path).await;
+        assert_eq!((whole.status.as_u16(), whole.body.is_empty()), (status, false));
+        let request = Request::head(format!("http://a{path}")).body(Full::default());
+        let over_http2 = http2.send(request.expect("a request")).await;
+        let request = Request::head(path).header("host", "a").body(Full::default());
+        let over_http1 = proxy.client().await.send(request.expect("a request")).await;
+        for (version, reply) in [(2, over_http2), (1, over_http1)] {
+            assert_eq!(
+                (reply.status.as_u16(), reply.text()),
+                (status, ""),
+                "HTTP/{version} {path}"
+            );
+            let lengths = [&reply, &whole].map(|it| it.header("content-length"));
+            assert_eq!(lengths[0], lengths[1], "HTTP/{version} {path}");
+        }
+    }
 }
