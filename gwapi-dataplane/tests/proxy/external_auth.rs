@@ -704,6 +704,64 @@ async fn a_denial_has_no_content_where_there_can_be_none() {
 }
 
 #[tokio::test]
+async fn ext_authz_that_denies_may_say_a_field_more_than_once() {
+    let echo = Echo::start("app").await;
+    let auth = Authorizer::grpc(|_| super::support::authorizer::CheckResponse {
+        denied: Some(DeniedResponse {
+            status: Some(Status { code: 302 }),
+            headers: vec![
+                field("set-cookie", "a=1"),
+                field("location", "https://login.example/"),
+                HeaderValueOption {
+                    append: Some(Bool { value: false }),
+                    ..field("set-cookie", "b=2")
+                },
+                HeaderValueOption { append_action: 2, ..field("set-cookie", "c=3") },
+            ],
+            body: String::new(),
+        }),
+        ..status(16)
+    })
+    .await;
+    let reply = serve_guarded(&echo, &auth, grpc()).get("a", "/").await;
+    assert_eq!(reply.status, StatusCode::FOUND);
+    assert_eq!(reply.headers("set-cookie"), ["a=1", "b=2", "c=3"]);
+    assert_eq!(reply.headers("location"), ["https://login.example/"]);
+}
+
+#[tokio::test]
+async fn ext_authz_that_consents_adds_to_what_the_backend_says() {
+    let app = Scripted::answering(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nset-cookie: cart=1\r\nx-over: app\r\n\
+          x-off: app\r\nx-absent: app\r\n\r\n",
+    )
+    .await;
+    let auth = Authorizer::grpc(|_| {
+        let never =
+            HeaderValueOption { append: Some(Bool { value: false }), ..field("x-off", "auth") };
+        allowed(OkResponse {
+            response_headers_to_add: vec![
+                field("set-cookie", "session=2"),
+                field("set-cookie", "seen=3"),
+                never,
+                HeaderValueOption { append_action: 1, ..field("x-absent", "auth") },
+                HeaderValueOption { append_action: 2, ..field("x-over", "auth") },
+            ],
+            ..OkResponse::default()
+        })
+    })
+    .await;
+    let filters = [HttpFilter::ExternalAuth(grpc())];
+    let proxy =
+        serve(|port| guarded(port, app.address, auth.address, BackendProtocol::H2c, &filters));
+    let reply = proxy.get("a", "/").await;
+    assert_eq!(reply.headers("set-cookie"), ["cart=1", "session=2", "seen=3"]);
+    assert_eq!(reply.headers("x-off"), ["auth"]);
+    assert_eq!(reply.headers("x-absent"), ["app"]);
+    assert_eq!(reply.headers("x-over"), ["auth"]);
+}
+
+#[tokio::test]
 async fn what_is_no_answer_of_ext_authz_is_no_consent() {
     let echo = Echo::start("app").await;
     let unable = Authorizer::grpc(|_| {

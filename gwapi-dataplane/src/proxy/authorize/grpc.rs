@@ -21,7 +21,8 @@ use super::answer::{
 };
 use super::check::{
     Address, AttributeContext, AttributeRequest, CheckRequest, CheckResponse, DeniedHttpResponse,
-    HeaderValueOption, HttpRequest, HttpResponse, OkHttpResponse, Peer, SocketAddress, Timestamp,
+    Header, HeaderValueOption, HttpRequest, HttpResponse, OkHttpResponse, Peer, SocketAddress,
+    Timestamp,
 };
 use super::{Question, body};
 use crate::proxy::core_state::CoreBackend;
@@ -210,9 +211,9 @@ fn denied(denied: DeniedHttpResponse) -> Relayed {
     let code = denied.status.map(|status| status.code).unwrap_or_default();
     let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| !status.is_informational() && status.as_u16() < 600);
-    let mut headers = HeaderMap::new();
-    let fields = denied.headers.into_iter().filter_map(field).filter(|(name, ..)| is_relayed(name));
-    Added(fields.collect()).apply(&mut headers);
+    // However a field is to be put: among those of an answer that begins with it, each adds to the others.
+    let fields = denied.headers.into_iter().filter_map(|option| named(option.header?));
+    let headers = fields.filter(|(name, _)| is_relayed(name)).collect();
     let status = status.unwrap_or(StatusCode::FORBIDDEN);
     Relayed { status, headers, body: denied.body.into() }
 }
@@ -226,12 +227,14 @@ fn consent(ok: OkHttpResponse) -> Result<Consent, Failed> {
         );
         return Err(Failed::Invalid);
     }
-    let fields = |fields: Vec<HeaderValueOption>| -> Result<Vec<_>, Failed> {
-        fields.into_iter().filter(is_no_pseudo).map(|it| field(it).ok_or(Failed::Invalid)).collect()
+    let fields = |fields: Vec<HeaderValueOption>, unsaid: Put| -> Result<Vec<_>, Failed> {
+        let fields = fields.into_iter().filter(is_no_pseudo);
+        fields.map(|it| field(it, unsaid).ok_or(Failed::Invalid)).collect()
     };
-    let mut request = fields(ok.headers)?;
+    // What holds where a service does not say how a field is put is not the same for both, as Envoy has it.
+    let mut request = fields(ok.headers, Put::Overwrite)?;
     request.retain(|(name, ..)| is_changeable(name));
-    let mut response = fields(ok.response_headers_to_add)?;
+    let mut response = fields(ok.response_headers_to_add, Put::Append)?;
     response.retain(|(name, ..)| is_relayed(name));
     let removed = ok.headers_to_remove.iter().filter(|name| !name.starts_with(':'));
     let removed: Result<Vec<HeaderName>, _> =
@@ -246,18 +249,23 @@ fn is_no_pseudo(field: &HeaderValueOption) -> bool {
     field.header.as_ref().is_none_or(|header| !header.key.starts_with(':'))
 }
 
-/// A field as the service wants it. Where it does not say how, it takes the place of others: so it is in
-/// this protocol, other than where Envoy uses the message else.
-fn field(option: HeaderValueOption) -> Option<(HeaderName, HeaderValue, Put)> {
+/// A field as the service wants it, or as `unsaid` where it does not say how.
+fn field(option: HeaderValueOption, unsaid: Put) -> Option<(HeaderName, HeaderValue, Put)> {
     let put = match (option.append, option.append_action) {
         (Some(append), _) if append.value => Put::Append,
-        (Some(_), _) | (None, 0 | 2) => Put::Overwrite,
+        (None, 0) => unsaid,
         (None, 1) => Put::IfAbsent,
+        (Some(_), _) | (None, 2) => Put::Overwrite,
         (None, 3) => Put::IfPresent,
         (None, _) => return None,
     };
-    let header = option.header?;
+    let (name, value) = named(option.header?)?;
+    Some((name, value, put))
+}
+
+/// Name and value, where a field can have them.
+fn named(header: Header) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(header.key.as_bytes()).ok()?;
     let value = if header.raw_value.is_empty() { header.value.into() } else { header.raw_value };
-    Some((name, HeaderValue::from_maybe_shared(value).ok()?, put))
+    Some((name, HeaderValue::from_maybe_shared(value).ok()?))
 }

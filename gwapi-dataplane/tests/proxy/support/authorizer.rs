@@ -169,7 +169,7 @@ pub(crate) fn allowed(ok: OkResponse) -> CheckResponse {
     CheckResponse { ok: Some(ok), ..status(0) }
 }
 
-/// A field that takes the place of others, as it does where nothing else is said.
+/// A field of which nothing is said but its name and its value.
 pub(crate) fn field(name: &str, value: &str) -> HeaderValueOption {
     let header = Header { key: name.to_owned(), value: value.to_owned() };
     HeaderValueOption { header: Some(header), ..HeaderValueOption::default() }
@@ -284,6 +284,9 @@ pub(crate) struct HeaderValueOption {
     pub(crate) header: Option<Header>,
     #[prost(message, optional, tag = "2")]
     pub(crate) append: Option<Bool>,
+    /// 0 appends or adds, 1 adds where there is none, 2 overwrites or adds, 3 overwrites what is there.
+    #[prost(int32, tag = "3")]
+    pub(crate) append_action: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
