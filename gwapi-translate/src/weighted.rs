@@ -22,6 +22,9 @@
 //! The tree is the one (over the weights in order) that keeps the sum smallest; then every backend
 //! stays within [`max_deviation`] of its share.
 //!
+//! A pick can be given back: each line on its way falls by what it rose. It may be below 0 or above one for
+//! a while where others were picked in between, and the next picks bring it back.
+//!
 //! Over `k` cores deviations add up: at most `k` picks for two backends, whatever the number of
 //! requests and however they fall on the cores.
 
@@ -62,11 +65,11 @@ struct Fork {
     first: Branch,
     second: Branch,
     /// Weight of the first branch.
-    first_weight: u64,
+    first_weight: i64,
     /// Weight of both.
-    weight: u64,
+    weight: i64,
     /// Height of the first branch's line above the last whole number, in parts of `weight`.
-    phase: u64,
+    phase: i64,
 }
 
 impl WeightedChoice {
@@ -102,6 +105,29 @@ impl WeightedChoice {
             }
         }
     }
+
+    /// Takes a pick back, as if it had never been made: those that stand are spread as if they were the
+    /// only ones, whatever was picked and given back in between.
+    pub fn give_back(&mut self, position: usize) {
+        if let Some(root) = self.root {
+            self.undo(root, position);
+        }
+    }
+
+    /// Takes a pick of the branch back; whether the position is one of the branch.
+    fn undo(&mut self, branch: Branch, position: usize) -> bool {
+        let fork = match branch {
+            Branch::Backend(at) => return at == position,
+            Branch::Fork(fork) => fork,
+        };
+        let Fork { first, second, .. } = self.forks[fork];
+        let is_first = self.undo(first, position);
+        if !is_first && !self.undo(second, position) {
+            return false;
+        }
+        self.forks[fork].undo(is_first);
+        true
+    }
 }
 
 impl Fork {
@@ -112,6 +138,13 @@ impl Fork {
         }
         self.phase -= self.weight;
         self.first
+    }
+
+    fn undo(&mut self, is_first: bool) {
+        self.phase -= self.first_weight;
+        if is_first {
+            self.phase += self.weight;
+        }
     }
 }
 
@@ -171,9 +204,15 @@ impl Plan {
         let second = self.grow(cut, end, positions, forks, phase);
         let weight = self.sums[end] - self.sums[start];
         let first_weight = self.sums[cut] - self.sums[start];
-        forks.push(Fork { first, second, first_weight, weight, phase: phase(weight) });
+        let phase = parts(phase(weight));
+        let (first_weight, weight) = (parts(first_weight), parts(weight));
+        forks.push(Fork { first, second, first_weight, weight, phase });
         Branch::Fork(forks.len() - 1)
     }
+}
+
+fn parts(weight: u64) -> i64 {
+    i64::try_from(weight).expect("there are fewer than 2^31 weights of 32 bits")
 }
 
 #[cfg(test)]
@@ -270,6 +309,67 @@ mod tests {
             let choice = WeightedChoice::with_phases(&weights, |_| 0);
             let worst = choice.root.map_or(0.0, |root| worst(&choice, root, 0.0));
             prop_assert!(worst <= max_deviation(weights.iter().filter(|weight| **weight > 0).count()));
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A pick that stands.
+        Stand,
+        /// One that does not stand yet.
+        Wait,
+        /// The one that waits at this place, counted round, is given back.
+        GiveBack(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![Just(Step::Stand), Just(Step::Wait), any::<usize>().prop_map(Step::GiveBack)]
+    }
+
+    proptest! {
+        #[test]
+        fn picks_that_are_given_back_at_once_change_nothing(
+            weights in prop::collection::vec(0u32..50, 1..8),
+            given_back in prop::collection::vec(0..4, 30),
+        ) {
+            let mut choice = WeightedChoice::new(&weights, &mut rand::rng());
+            let mut undisturbed = choice.clone();
+            for count in given_back {
+                for _ in 0..count {
+                    if let Some(position) = choice.pick() {
+                        choice.give_back(position);
+                    }
+                }
+                prop_assert_eq!(choice.pick(), undisturbed.pick());
+            }
+        }
+
+        #[test]
+        fn picks_that_stand_are_spread_evenly_whatever_is_given_back(
+            weights in prop::collection::vec(1u32..20, 2..5),
+            steps in prop::collection::vec(step(), 0..100),
+        ) {
+            let mut choice = WeightedChoice::new(&weights, &mut rand::rng());
+            let (mut standing, mut waiting) = (vec![0_u32; weights.len()], Vec::new());
+            for step in steps {
+                match step {
+                    Step::Stand => standing[choice.pick().expect("there is weight")] += 1,
+                    Step::Wait => waiting.extend(choice.pick()),
+                    Step::GiveBack(_) if waiting.is_empty() => {}
+                    Step::GiveBack(at) => choice.give_back(waiting.swap_remove(at % waiting.len())),
+                }
+            }
+            waiting.into_iter().for_each(|position| choice.give_back(position));
+            // Lines that are above one or below 0 come back.
+            for _ in 0..10_000 {
+                standing[choice.pick().expect("there is weight")] += 1;
+            }
+            let (picks, sum) = (standing.iter().sum::<u32>(), weights.iter().sum::<u32>());
+            for (count, weight) in standing.iter().zip(&weights) {
+                let share = f64::from(picks) * f64::from(*weight) / f64::from(sum);
+                let deviation = (f64::from(*count) - share).abs();
+                prop_assert!(deviation <= max_deviation(weights.len()), "{standing:?} of {weights:?}");
+            }
         }
     }
 

@@ -14,9 +14,9 @@ use gwapi_translate::ir::{
     BackendKey, BackendProtocol, Endpoints, GatewayId, HttpRule, Listener, ListenerFilter,
     ListenerKey, RuleKey, StreamRule, WeightedBackend,
 };
-use gwapi_translate::weighted::WeightedChoice;
 
 use super::authorize::Authorizer;
+use super::draw::{Draw, Lot};
 use super::filters::Filters;
 use super::sessions::Persistence;
 use super::snapshot::{BackendEntry, ConfigMap};
@@ -78,7 +78,7 @@ pub(super) struct CoreStreamRule {
 /// A weighted choice; it goes on across configurations while the list of backends is the same.
 struct Choice {
     backends: Vec<(u32, gwapi_translate::ir::BackendTarget)>,
-    state: RefCell<WeightedChoice>,
+    lot: Rc<Lot>,
 }
 
 impl Choice {
@@ -86,7 +86,7 @@ impl Choice {
         let weights: Vec<u32> = backends.iter().map(|backend| backend.weight).collect();
         Self {
             backends: backends.iter().map(|b| (b.weight, b.target.clone())).collect(),
-            state: RefCell::new(WeightedChoice::new(&weights, &mut rand::rng())),
+            lot: Lot::new(&weights),
         }
     }
 
@@ -102,6 +102,11 @@ impl CoreRule {
     pub(super) fn pick(&self) -> Option<usize> {
         pick(self.choice.as_deref(), &self.rule.backends)
     }
+
+    /// What was picked, where there was anything to choose.
+    pub(super) fn drawn(&self, picked: usize) -> Option<Draw> {
+        self.choice.as_ref().map(|choice| Draw::of(&choice.lot, picked))
+    }
 }
 
 impl CoreStreamRule {
@@ -113,7 +118,7 @@ impl CoreStreamRule {
 
 fn pick(choice: Option<&Choice>, backends: &[WeightedBackend]) -> Option<usize> {
     match (choice, backends) {
-        (Some(choice), _) => choice.state.borrow_mut().pick(),
+        (Some(choice), _) => choice.lot.draw(),
         (None, [only]) => (only.weight > 0).then_some(0),
         (None, _) => None,
     }

@@ -1,10 +1,10 @@
 //! Copies of requests, for whose answers nobody waits (HF-7).
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use gwapi_translate::ir::{self, BackendKey};
 
+use super::draw::{Draw, Lot};
 use super::plan::Forward;
 use super::upstream::{Answer, Attempt, Failure, Message, discard, send};
 use super::worker::Worker;
@@ -13,32 +13,29 @@ use super::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Mirror {
     pub(super) backend: BackendKey,
-    numerator: u32,
-    denominator: u32,
-    /// What is left over of the requests so far: a copy is due when it comes to a whole.
-    rest: Cell<u64>,
+    /// Requests that are copied, and those that are not.
+    lot: Rc<Lot>,
 }
 
+/// Position of the requests that are copied.
+const COPIED: usize = 0;
+const NOT_COPIED: usize = 1;
+
 impl Mirror {
-    /// One that starts anywhere in its turn: workers that all started alike would copy their first
-    /// requests together.
     pub(super) fn new(mirror: &ir::Mirror) -> Self {
-        let denominator = mirror.denominator.max(1);
-        Self {
-            backend: mirror.backend.clone(),
-            numerator: mirror.numerator,
-            denominator,
-            rest: Cell::new(u64::from(rand::random_range(0..denominator))),
-        }
+        let ir::Mirror { backend, numerator, denominator } = mirror;
+        let lot = Lot::new(&[*numerator, denominator.saturating_sub(*numerator)]);
+        Self { backend: backend.clone(), lot }
     }
 
     /// Whether the next request is copied: evenly, and not at random.
     pub(super) fn is_due(&self) -> bool {
-        let (sum, whole) =
-            (self.rest.get() + u64::from(self.numerator), u64::from(self.denominator));
-        let is_due = sum >= whole;
-        self.rest.set(if is_due { sum - whole } else { sum });
-        is_due
+        self.lot.draw() == Some(COPIED)
+    }
+
+    /// What was drawn.
+    pub(super) fn drawn(&self, is_due: bool) -> Draw {
+        Draw::of(&self.lot, if is_due { COPIED } else { NOT_COPIED })
     }
 }
 

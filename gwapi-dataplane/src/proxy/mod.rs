@@ -25,6 +25,7 @@ mod core_state;
 mod cors;
 mod datagrams;
 mod drain;
+mod draw;
 mod failure;
 mod filters;
 mod forward;

@@ -18,6 +18,7 @@ use super::authorize::{Asked, Guards, ListenerGuards};
 use super::connection::Connection;
 use super::core_state::{CoreBackend, CoreListener, CoreRule};
 use super::cors;
+use super::draw::{Draw, Drawn};
 use super::filters::{Filters, Redirected, location, rewrite_path};
 use super::present::Present;
 use super::reply::LocalReply;
@@ -195,12 +196,13 @@ pub(super) fn plan(
     if backend.endpoint_count() == 0 {
         return Err(LocalReply::Unavailable("the backend has no endpoints").into()); // HB-4
     }
-    let guards = guards(Some(choice))?;
+    let mut guards = guards(Some(choice))?;
+    let drawn = guards.as_mut().map(|guards| &mut guards.drawn.mirrors);
     let plan = Plan::Forward(Forward {
         target: url.forwarded(head, filters)?,
         authority: authority(head, &target)?,
         host: rewritten_host(filters)?,
-        mirrors: mirrors(connection, gateway, filters),
+        mirrors: mirrors(connection, gateway, filters, drawn),
         session: session(&rule, choice, &backend, gateway).map(|persistence| {
             let (sealer, now) = (&gateway.sealer, sessions::now());
             Box::new(Visit::begin(&persistence, sealer, &backend, &head.headers, now))
@@ -236,6 +238,7 @@ fn guards(
         services: guards.map(|guard| guard.authorizer.key().and_then(service)).collect(),
         asked: Asked { authority: authority(head, target)?, target: canonical(head, target)? },
         deadline: end_of_request(&rule.rule.timeouts, started),
+        drawn: Drawn { backend: choice.and_then(|choice| rule.drawn(choice)), ..Drawn::default() },
     })))
 }
 
@@ -367,15 +370,22 @@ fn path_and_query(
     PathAndQuery::try_from(text).map_err(|_| LocalReply::BadRequest("malformed path"))
 }
 
-/// The mirrors whose turn it is and that have endpoints (HF-7). Without any of them nothing is
-/// allocated.
+/// The mirrors whose turn it is and that have endpoints (HF-7). What is drawn for it is noted where somebody
+/// has to consent first. Without any of them nothing is allocated.
 fn mirrors(
     connection: &Connection,
     gateway: &GatewayState,
     filters: [&Filters; 2],
+    mut drawn: Option<&mut Vec<Draw>>,
 ) -> Vec<Rc<CoreBackend>> {
     let Worker { core, pool, .. } = &*connection.worker;
-    let due = filters.into_iter().flat_map(|filters| &filters.mirrors).filter(|it| it.is_due());
+    let due = filters.into_iter().flat_map(|filters| &filters.mirrors).filter(|mirror| {
+        let is_due = mirror.is_due();
+        if let Some(drawn) = &mut drawn {
+            drawn.push(mirror.drawn(is_due));
+        }
+        is_due
+    });
     let backends = due.filter_map(|mirror| gateway.backends.get(&mirror.backend));
     let backends = backends.map(|backend| core.backend(pool, backend));
     backends.filter(|backend| backend.endpoint_count() > 0).collect()

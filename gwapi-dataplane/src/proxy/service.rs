@@ -109,7 +109,7 @@ enum Guarded {
 
 /// Asks whoever has to consent, and does with the request what they say.
 async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
-    let (mut arrived, plan, guards) = match guarded {
+    let (mut arrived, plan, mut guards) = match guarded {
         Guarded::Routed(arrived, plan, guards) => (arrived, plan, guards),
         Guarded::Unrouted(mut arrived, mut guards) => loop {
             if let Err(denial) = guards.settle(connection, &mut arrived).await {

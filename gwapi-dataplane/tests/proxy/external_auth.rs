@@ -458,6 +458,43 @@ async fn a_service_of_a_backend_is_asked_for_that_backend_alone() {
     assert_eq!((echo.requests().len(), open.requests().len()), (0, 2));
 }
 
+/// HB-2, HF-7: what is denied takes nothing of what others get.
+#[tokio::test]
+async fn denials_do_not_steer_those_who_are_let_through() {
+    let (one, two) = (Echo::start("one").await, Echo::start("two").await);
+    let mirror = Echo::start("mirror").await;
+    let auth = Authorizer::http(|question| match question.header("authorization") {
+        Some(_) => answer(200, &[]),
+        None => answer(401, &[]),
+    })
+    .await;
+    let half = HttpFilter::Mirror(Mirror {
+        backend: BackendKey::service("default", "mirror", 80),
+        numerator: 1,
+        denominator: 2,
+    });
+    let filters = [HttpFilter::ExternalAuth(http(&[], &[])), half];
+    let builder = ProxyBuilder::new();
+    let proxy = serve_on_cores(1, IpAddr::from([127, 0, 0, 1]), &builder, |port| {
+        let mut resources = backend("one", &[one.address]);
+        resources.extend(backend("two", &[two.address]));
+        resources.extend(backend("auth", &[auth.address]));
+        resources.extend(backend("mirror", &[mirror.address]));
+        let backends = vec![weighted("one", 1), weighted("two", 1)];
+        resources.push(ir_listener(listener("web", port)));
+        resources.push(ir(HttpRule { backends, filters: filters.to_vec(), ..rule("app") }));
+        resources
+    });
+    let mut client = proxy.client().await;
+    for _ in 0..20 {
+        assert_eq!(client.get("a", "/").await.status, StatusCode::UNAUTHORIZED);
+        let known = with(get("a", "/"), &[("authorization", "Bearer t")]);
+        assert_eq!(client.send(known).await.status, StatusCode::OK);
+    }
+    assert_eq!((one.requests().len(), two.requests().len()), (10, 10));
+    assert_eq!(mirror.until_requests(10).await.len(), 10);
+}
+
 #[tokio::test]
 async fn the_time_of_the_rule_counts_while_a_service_is_asked() {
     let (echo, silent) = (Echo::start("app").await, Scripted::silent().await);

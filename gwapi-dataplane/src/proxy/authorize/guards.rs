@@ -14,6 +14,7 @@ use crate::proxy::account::RequestAccount;
 use crate::proxy::body::{Gathered, RequestBody};
 use crate::proxy::connection::Connection;
 use crate::proxy::core_state::{CoreBackend, CoreListener, CoreRule};
+use crate::proxy::draw::{Draw, Drawn};
 use crate::proxy::filters::Filters;
 use crate::proxy::forwarded::Client;
 use crate::proxy::headers;
@@ -30,6 +31,8 @@ pub(in crate::proxy) struct Guards {
     pub(in crate::proxy) asked: Asked,
     /// When the time of the rule is over.
     pub(in crate::proxy) deadline: Option<Instant>,
+    /// What does not stand before they have consented.
+    pub(in crate::proxy) drawn: Drawn,
 }
 
 /// What a client asked for.
@@ -57,14 +60,18 @@ impl Guards {
         arrived: &mut Arrived,
         copied: bool,
     ) -> Result<Settled, Denial> {
+        let Drawn { backend, mirrors } = std::mem::take(&mut self.drawn);
         vouch(connection, arrived, &self.asked.authority);
         let mut services = self.services.iter();
         self.run(&self.rule.filters, &mut services, connection, arrived).await?;
+        // What services of the backend deny is of that backend's share.
+        backend.into_iter().for_each(Draw::stand);
         let for_copies = copied.then(|| arrived.head.headers.clone());
         if let Some(choice) = self.choice {
             let filters = &self.rule.backend_filters[choice];
             self.run(filters, &mut services, connection, arrived).await?;
         }
+        mirrors.into_iter().for_each(Draw::stand);
         let headers = &arrived.head.headers;
         arrived.present = arrived.present.and(Present::of(headers));
         Ok(Settled { for_copies })
