@@ -103,6 +103,8 @@ pub(super) struct Arrived {
 enum Guarded {
     /// Those of its listener, before routes are matched (LF-4).
     Unrouted(Arrived, Box<ListenerGuards>),
+    /// When the last one consented who was asked: until then no endpoint could answer.
+    consented: Option<Instant>,
     /// Those of its rule (HF-9).
     Routed(Arrived, Plan, Box<Guards>),
 }
@@ -121,6 +123,7 @@ async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
             let passed = Some(&guards.listener);
             match plan(connection, &snapshot, head, *present, passed, account) {
                 Ok(Planned { plan, guards: Some(guards) }) => break (arrived, plan, guards),
+            arrived.consented = Some(Instant::now());
                 Ok(Planned { plan, guards: None }) => {
                     drop(snapshot);
                     return go_on(connection, arrived, plan, None);
@@ -134,7 +137,10 @@ async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
     };
     let copied = matches!(&plan, Plan::Forward(way) if !way.mirrors.is_empty());
     match guards.settle(connection, &mut arrived, copied).await {
-        Ok(settled) => go_on(connection, arrived, plan, Some(settled)),
+        Ok(settled) => {
+            arrived.consented = Some(Instant::now());
+            go_on(connection, arrived, plan, Some(settled))
+        }
         Err(denial) => Begun::Answered(denied(denial, arrived)),
     }
 }
@@ -190,7 +196,7 @@ fn begin(
             let Worker { limits, timers, .. } = &*connection.worker;
             let body = RequestBody::new(body, limits, timers, account.started().into());
             account.body = Some(Rc::clone(body.progress()));
-            let arrived = Arrived { head, present, body, upgrade, account, http1 };
+            let arrived = Arrived { head, present, body, upgrade, account, http1, consented: None };
             return Err(Box::new(Guarded::Unrouted(arrived, guards)));
         }
     };
@@ -203,7 +209,7 @@ fn begin(
     let Worker { limits, timers, .. } = &*connection.worker;
     let body = RequestBody::new(body, limits, timers, account.started().into());
     account.body = Some(Rc::clone(body.progress()));
-    let arrived = Arrived { head, present, body, upgrade, account, http1 };
+    let arrived = Arrived { head, present, body, upgrade, account, http1, consented: None };
     match guards {
         None => Ok(go_on(connection, arrived, plan, None)),
         Some(guards) => Err(Box::new(Guarded::Routed(arrived, plan, guards))),
@@ -217,7 +223,7 @@ fn go_on(
     plan: Plan,
     settled: Option<Settled>,
 ) -> Begun {
-    let Arrived { head, present, mut body, upgrade, account, http1 } = arrived;
+    let Arrived { head, present, mut body, upgrade, account, http1, consented } = arrived;
     let unread = http1 && account.is_unread();
     let way = match plan {
         Plan::Forward(way) => way,
@@ -230,7 +236,7 @@ fn go_on(
     let client = Vouched { connection, client: &account.client };
     let fields = Fields { head, present, way: &way, settled: settled.is_some() };
     let mut attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
-    attempt.begun = settled.is_some().then(Instant::now);
+    attempt.begun = consented;
     if !way.mirrors.is_empty() && upgrade.is_none() {
         let for_copies = settled.as_ref().and_then(|settled| settled.for_copies.as_ref());
         send_copies(&fields, for_copies, &mut body, client, attempt);

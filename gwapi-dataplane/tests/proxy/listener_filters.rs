@@ -1,18 +1,16 @@
 //! Filters of listeners, which run before routes are matched (LF-2 to LF-7).
 
-use std::sync::Arc;
-
+use gwapi_dataplane::Limits;
 use gwapi_translate::ir::{
     BackendKey, BackendTarget, ExternalAuth, ExternalAuthProtocol, HeaderMatch, HeaderNames,
     HttpFilter, HttpMatch, HttpRule, IrResource, Listener, ListenerFilter, ValueMatch,
 };
 use http::{Request, StatusCode};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::Notify;
 
 use super::support::authorizer::{Authorizer, OkResponse, allowed, answer, checked, field, status};
 use super::support::client::{Body, get};
-use super::support::upstream::read_head;
+use super::support::clock::{SHORT, pass, with_clock};
+use super::support::upstream::Held;
 use super::support::*;
 
 fn to_service(name: &str, protocol: ExternalAuthProtocol) -> ExternalAuth {
@@ -203,22 +201,10 @@ async fn a_client_neither_takes_back_what_a_service_says_nor_hides_a_field_from_
 #[tokio::test]
 async fn a_request_goes_by_what_is_served_when_a_service_has_consented() {
     let (before, after) = (Echo::start("before").await, Echo::start("after").await);
-    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, wait) = (Arc::clone(&asked), Arc::clone(&go));
-    let auth = Scripted::start(move |mut stream, _| {
-        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
-        async move {
-            while !read_head(&mut stream).await.is_empty() {
-                tell.notify_one();
-                wait.notified().await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-            }
-        }
-    })
-    .await;
+    let auth = Held::start().await;
     let resources = |port, app: &Echo, filters: Vec<ListenerFilter>| {
         let mut resources = backend("app", &[app.address]);
-        resources.extend(backend("auth", &[auth.address]));
+        resources.extend(backend("auth", &[auth.address()]));
         resources.push(ir_listener(Listener { filters, ..listener("web", port) }));
         resources.push(ir(HttpRule { backends: to("app"), ..rule("app") }));
         resources
@@ -229,9 +215,9 @@ async fn a_request_goes_by_what_is_served_when_a_service_has_consented() {
     for (filter, endpoint) in [(http("auth"), Some("after")), (grpc("none"), None)] {
         let mut client = proxy.client().await;
         let reply = tokio::spawn(async move { client.get("a", "/").await });
-        within(asked.notified()).await;
+        auth.asked().await;
         proxy.set(resources(port, &after, vec![ask(filter)]));
-        go.notify_one();
+        auth.go();
         let reply = within(reply).await.expect("no panic");
         match endpoint {
             Some(endpoint) => assert_eq!(reply.endpoint(), endpoint),
@@ -239,4 +225,29 @@ async fn a_request_goes_by_what_is_served_when_a_service_has_consented() {
         }
     }
     assert!(before.requests().is_empty());
+}
+
+#[tokio::test]
+async fn the_time_that_a_service_takes_is_not_the_endpoints() {
+    let (echo, silent, auth) =
+        (Echo::start("app").await, Scripted::silent().await, Held::start().await);
+    // At the proxy itself the clock would have to ask as well.
+    let clock = serve(|port| with_clock(simple(port, echo.address), &silent));
+    let limits = Limits { response_head_timeout: SHORT * 10, ..Limits::default() };
+    let proxy = serve_with(limits, |port| {
+        let filters = vec![ask(http("auth"))];
+        let mut resources = backend("app", &[echo.address]);
+        resources.extend(backend("auth", &[auth.address()]));
+        resources.push(ir_listener(Listener { filters, ..listener("web", port) }));
+        resources.push(ir(HttpRule { backends: to("app"), ..rule("app") }));
+        resources
+    });
+    let mut client = proxy.client().await;
+    let reply = tokio::spawn(async move { client.get("a", "/").await });
+    auth.asked().await;
+    for _ in 0..11 {
+        pass(&clock).await;
+    }
+    auth.go();
+    assert_eq!(within(reply).await.expect("no panic").endpoint(), "app");
 }

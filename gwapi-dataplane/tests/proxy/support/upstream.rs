@@ -279,6 +279,46 @@ pub(crate) async fn gated() -> (Scripted, tokio::sync::watch::Sender<bool>) {
     (endpoint, go)
 }
 
+/// An endpoint that tells of each request, and answers it with 200 and nothing else when told to.
+pub(crate) struct Held {
+    endpoint: Scripted,
+    asked: Arc<Notify>,
+    go: Arc<Notify>,
+}
+
+impl Held {
+    pub(crate) async fn start() -> Self {
+        let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, wait) = (Arc::clone(&asked), Arc::clone(&go));
+        let endpoint = Scripted::start(move |mut stream, _| {
+            let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+            async move {
+                while !read_head(&mut stream).await.is_empty() {
+                    tell.notify_one();
+                    wait.notified().await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                }
+            }
+        })
+        .await;
+        Self { endpoint, asked, go }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+
+    /// Waits for the next request.
+    pub(crate) async fn asked(&self) {
+        within(self.asked.notified()).await;
+    }
+
+    /// Lets it answer.
+    pub(crate) fn go(&self) {
+        self.go.notify_one();
+    }
+}
+
 /// Reads to the end of a head; what it read is empty at the end of the connection.
 pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
