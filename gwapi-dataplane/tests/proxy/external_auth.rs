@@ -495,6 +495,19 @@ async fn denials_do_not_steer_those_who_are_let_through() {
     assert_eq!(mirror.until_requests(10).await.len(), 10);
 }
 
+/// EA-4: what the service may not be shown does not pass it.
+#[tokio::test]
+async fn where_no_body_may_be_shown_a_request_with_one_is_refused() {
+    let (echo, auth) = (Echo::start("app").await, Authorizer::http(|_| answer(200, &[])).await);
+    let limits = Limits { max_auth_body_bytes: 0, ..Limits::default() };
+    let filter = ExternalAuth { max_body_bytes: 1000, ..http(&[], &[]) };
+    let proxy = serve_with(limits, |port| asks(port, &echo, auth.address, &filter));
+    let reply = proxy.client().await.send(post("/", "content")).await;
+    assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!((auth.questions().len(), echo.requests().len()), (0, 0));
+    assert_eq!(proxy.client().await.send(post("/", "")).await.endpoint(), "app");
+}
+
 #[tokio::test]
 async fn the_time_of_the_rule_counts_while_a_service_is_asked() {
     let (echo, silent) = (Echo::start("app").await, Scripted::silent().await);

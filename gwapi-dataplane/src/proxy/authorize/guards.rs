@@ -55,7 +55,7 @@ impl Guards {
     /// Changes the fields of a request as its filters ask, and asks the services among them, all in the
     /// order of the filters.
     pub(in crate::proxy) async fn settle(
-        &self,
+        &mut self,
         connection: &Rc<Connection>,
         arrived: &mut Arrived,
         copied: bool,
@@ -193,10 +193,9 @@ impl Asking<'_> {
         let (Some(authorizer), Some(service)) = (authorizer, service) else {
             return Err(Failed::NoService.into());
         };
-        let most = authorizer.max_body(&self.connection.worker);
-        let shown = match most {
-            0 => None,
-            most => Some(self.gather(&mut arrived.body, most).await?),
+        let shown = match authorizer.max_body(&self.connection.worker) {
+            None => None,
+            Some(most) => Some(self.gather(&mut arrived.body, most).await?),
         };
         if shown.is_some() {
             // The client was told to go on.

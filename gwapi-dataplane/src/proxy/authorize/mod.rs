@@ -92,9 +92,10 @@ impl Authorizer {
         }
     }
 
-    /// Bytes of the longest body that the service is shown.
-    fn max_body(&self, worker: &Worker) -> usize {
-        self.max_body.min(worker.limits.max_auth_body_bytes)
+    /// Bytes of the longest body that the service is shown; none where it is not to be shown any. A limit
+    /// of 0 is one: what it keeps back must not pass the service.
+    fn max_body(&self, worker: &Worker) -> Option<usize> {
+        (self.max_body > 0).then(|| self.max_body.min(worker.limits.max_auth_body_bytes))
     }
 
     /// Asks the service, which has to answer in full before the deadline and within the limit on that.
