@@ -170,8 +170,15 @@ impl Whole {
         self.left.is_none() && !self.trailers_left
     }
 
-    fn left(&self) -> u64 {
-        self.left.as_ref().map_or(0, |left| left.len() as u64)
+    /// Trailers have no place behind a body whose length is told: it is left open where there are any.
+    fn size_hint(&self) -> SizeHint {
+        let left = self.left.as_ref().map_or(0, |left| left.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(left);
+        if !self.trailers_left {
+            hint.set_upper(left);
+        }
+        hint
     }
 }
 
@@ -411,7 +418,7 @@ impl Body for RequestBody {
             Some(Source::Client(arriving)) => return arriving.incoming.size_hint(),
             Some(Source::Kept(reader)) => reader.left(),
             Some(Source::Copy(copy)) => copy.left(),
-            Some(Source::Whole(whole)) => Some(whole.left()),
+            Some(Source::Whole(whole)) => return whole.size_hint(),
         };
         left.map_or_else(SizeHint::new, SizeHint::with_exact)
     }

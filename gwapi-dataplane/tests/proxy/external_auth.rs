@@ -509,6 +509,26 @@ async fn where_no_body_may_be_shown_a_request_with_one_is_refused() {
 }
 
 #[tokio::test]
+async fn trailers_of_a_body_that_was_shown_go_on() {
+    let (echo, auth) = (Echo::start("app").await, Authorizer::http(|_| answer(200, &[])).await);
+    let filter = ExternalAuth { max_body_bytes: 1000, ..http(&[], &[]) };
+    let proxy = serve_guarded(&echo, &auth, filter);
+    for (chunks, body) in [("4\r\ndata\r\n", "data"), ("", "")] {
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
+             trailer: x-sum\r\n\r\n{chunks}0\r\nx-sum: 42\r\n\r\n"
+        );
+        let answer = raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let request = echo.requests().pop().expect("a request");
+        assert_eq!(request.body, body);
+        let trailers = request.trailers.expect("trailers");
+        assert_eq!(trailers["x-sum"], "42");
+    }
+    assert_eq!(auth.questions()[0].body, "data");
+}
+
+#[tokio::test]
 async fn the_time_of_the_rule_counts_while_a_service_is_asked() {
     let (echo, silent) = (Echo::start("app").await, Scripted::silent().await);
     let filter = HttpFilter::ExternalAuth(http(&[], &[]));
