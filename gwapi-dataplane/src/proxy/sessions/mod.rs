@@ -67,17 +67,25 @@ impl Persistence {
         Some(Rc::new(Self { scope: scope.clone(), timeout: *absolute_timeout, carrier }))
     }
 
-    /// What the first token says that can be opened, and the token itself.
-    fn read(&self, sealer: &Sealer, headers: &HeaderMap) -> Option<(Vec<Entry>, HeaderValue)> {
-        let open = |token: &[u8]| sealer.open(&self.scope, token);
+    /// What a token says that can be opened, and the token itself: the first one that leads somewhere, or
+    /// else the first. Of several paths a browser sends all cookies, those that nobody renews among them.
+    fn read(
+        &self,
+        sealer: &Sealer,
+        headers: &HeaderMap,
+        leads: impl Fn(&[Entry]) -> bool,
+    ) -> Option<(Vec<Entry>, HeaderValue)> {
+        let open = |token: &[u8]| {
+            Some((sealer.open(&self.scope, token)?, HeaderValue::from_bytes(token).ok()?))
+        };
         match &self.carrier {
             Carrier::Header(name) => {
-                let mut values = headers.get_all(name).iter().take(MAX_COOKIES);
-                values.find_map(|value| Some((open(value.as_bytes())?, value.clone())))
+                let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+                first_or_best(values.take(MAX_COOKIES).filter_map(open), |(it, _)| leads(it))
             }
             Carrier::Cookie { name, .. } => {
-                let mut values = cookies(headers, name).take(MAX_COOKIES);
-                values.find_map(|value| Some((open(value)?, HeaderValue::from_bytes(value).ok()?)))
+                let values = cookies(headers, name).take(MAX_COOKIES);
+                first_or_best(values.filter_map(open), |(it, _)| leads(it))
             }
         }
     }
@@ -102,6 +110,15 @@ impl Persistence {
             }
         }
     }
+}
+
+/// The first that is good, or else the first.
+fn first_or_best<T>(mut all: impl Iterator<Item = T>, is_good: impl Fn(&T) -> bool) -> Option<T> {
+    let first = all.next()?;
+    if is_good(&first) {
+        return Some(first);
+    }
+    Some(all.find(is_good).unwrap_or(first))
 }
 
 /// The values of the cookies of a name (RFC 6265 5.4), wherever they stand.
@@ -137,14 +154,16 @@ impl Visit {
         headers: &HeaderMap,
         now: u64,
     ) -> Self {
-        let (mut known, token) = match persistence.read(sealer, headers) {
-            Some((known, token)) => (known, Some(token)),
-            None => (Vec::new(), None),
-        };
-        known.retain(|entry| !persistence.is_over(entry, now));
         let id = backend.key().fingerprint();
-        let entry = known.iter().find(|entry| entry.backend == id);
-        let endpoint = entry.and_then(|entry| backend.endpoint_at(entry.endpoint)).map(Rc::clone);
+        let endpoint = |known: &[Entry]| {
+            let live = |entry: &&Entry| entry.backend == id && !persistence.is_over(entry, now);
+            backend.endpoint_at(known.iter().find(live)?.endpoint)
+        };
+        let read = persistence.read(sealer, headers, |known| endpoint(known).is_some());
+        let (mut known, token) =
+            read.map_or_else(Default::default, |(known, token)| (known, Some(token)));
+        known.retain(|entry| !persistence.is_over(entry, now));
+        let endpoint = endpoint(&known).map(Rc::clone);
         Self {
             persistence: Rc::clone(persistence),
             sealer: Arc::clone(sealer),

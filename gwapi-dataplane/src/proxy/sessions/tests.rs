@@ -164,6 +164,40 @@ fn the_cookie_is_found_among_others_of_its_name() {
     }
 }
 
+/// SP-6: a browser that has cookies of several paths sends all of them, and an old one may come first.
+#[test]
+fn a_cookie_that_leads_somewhere_counts_before_one_that_does_not() {
+    let (persistence, sealer) = (persistence(cookie(false)), Arc::new(Sealer::random()));
+    let handed_by = |name: &str, port: u16, now: u64| {
+        let backend = backend(name, &BTreeSet::from([port]));
+        let (.., handed) = visit(&persistence, &sealer, &backend, &HeaderMap::new(), now);
+        brought(&handed)
+    };
+    let now = 1 + TIMEOUT;
+    let live = handed_by("a", 2, now);
+    for (what, old) in [
+        ("its endpoint is gone", handed_by("a", 9, now)),
+        ("its time is over", handed_by("a", 1, 1)),
+        ("it is of another backend", handed_by("b", 1, now)),
+    ] {
+        let both: HeaderMap =
+            [&old, &live].map(|jar| (COOKIE, jar[COOKIE].clone())).into_iter().collect();
+        let backend = backend("a", &BTreeSet::from([1, 2, 3]));
+        let (had, _, handed) = visit(&persistence, &sealer, &backend, &both, now);
+        assert_eq!((had, handed.is_empty()), (Some(2), true), "{what}");
+    }
+    // Where none leads anywhere, what the first says of other backends is kept.
+    let both: HeaderMap = ["b", "c"]
+        .map(|name| (COOKIE, handed_by(name, 1, now)[COOKIE].clone()))
+        .into_iter()
+        .collect();
+    let a = backend("a", &BTreeSet::from([1, 2, 3]));
+    let (had, _, handed) = visit(&persistence, &sealer, &a, &both, now);
+    assert_eq!(had, None);
+    let b = backend("b", &BTreeSet::from([1, 2, 3]));
+    assert_eq!(visit(&persistence, &sealer, &b, &brought(&handed), now).0, Some(1));
+}
+
 #[test]
 fn a_header_is_told_with_each_response() {
     let carrier = SessionCarrier::Header("x-session".to_owned());
