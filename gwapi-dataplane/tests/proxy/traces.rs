@@ -223,6 +223,28 @@ async fn a_collector_in_trouble_is_asked_again_and_what_it_refuses_is_counted() 
 }
 
 fn dropped(reason: &str, count: u32) -> String {
+#[tokio::test]
+async fn a_collector_in_trouble_is_left_for_one_that_works() {
+    for trouble in [Verdict::Fails(14), Verdict::Http(503)] {
+        let app = Echo::start("app").await;
+        let mut collectors = [Collector::start().await, Collector::start().await];
+        // They take turns in this order.
+        collectors.sort_by_key(|collector| collector.address);
+        let [troubled, well] = &collectors;
+        troubled.will(&[trouble; 2]);
+        let proxy = serve_with_metrics(|port| {
+            let addresses = [troubled.address, well.address];
+            let mut resources = simple(port, app.address);
+            resources.extend(backend_speaking(BackendProtocol::H2c, "collector", &addresses));
+            resources.push(IrResource::Tracing(Arc::new(tracing())));
+            resources
+        });
+        proxy.get("a", "/").await;
+        proxy.until_metric(r#"gwapi_exported_spans_total{gateway="default/web"} 1"#).await;
+        assert_eq!((troubled.heads().len(), well.heads().len()), (1, 1), "{trouble:?}");
+    }
+}
+
     format!(r#"gwapi_dropped_spans_total{{gateway="default/web",reason="{reason}"}} {count}"#)
 }
 

@@ -115,8 +115,8 @@ impl Client {
         let called = self.call(&connection, request);
         let answered = tokio::time::timeout(CALL_TIMEOUT, called).await;
         let answered = answered.unwrap_or(Err(ExportError::Timeout));
-        // What broke off, or does not answer, is not kept.
-        if !matches!(answered, Err(ExportError::Broken(_) | ExportError::Timeout)) {
+        // Where it may work later, another endpoint may do so now.
+        if !matches!(&answered, Err(error) if error.is_temporary()) {
             self.connection = Some(connection);
         }
         answered
