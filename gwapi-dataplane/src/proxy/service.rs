@@ -75,6 +75,10 @@ pub(super) async fn handle(
     }
     if version == Version::HTTP_10 && response.headers().contains_key(CONNECTION) {
         // hyper would add `keep-alive` to a `close` of HTTP/1.1.
+    if http1 && response.status().canonical_reason().is_none() {
+        // hyper would make one up.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
         *response.version_mut() = version;
     }
     response
@@ -428,12 +432,7 @@ impl Exchange {
         }
         // The end of a body without a length is that of the connection, over HTTP/1.0.
         let until_close = http10 && response.body().size_hint().exact().is_none();
-        let mut response = closing(response, unread || until_close);
-        if status.canonical_reason().is_none() {
-            // hyper would make one up.
-            response.extensions_mut().insert(ReasonPhrase::from_static(b""));
-        }
-        response
+        closing(response, unread || until_close)
     }
 }
 

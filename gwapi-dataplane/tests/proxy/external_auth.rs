@@ -529,6 +529,15 @@ async fn trailers_of_a_body_that_was_shown_go_on() {
 }
 
 #[tokio::test]
+async fn a_denial_has_no_phrase_that_nobody_said() {
+    let (echo, auth) = (Echo::start("app").await, Authorizer::http(|_| answer(440, &[])).await);
+    let proxy = serve_guarded(&echo, &auth, http(&[], &[]));
+    let asked = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = raw(proxy.address, asked).await;
+    assert!(answer.starts_with("HTTP/1.1 440 \r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn the_time_of_the_rule_counts_while_a_service_is_asked() {
     let (echo, silent) = (Echo::start("app").await, Scripted::silent().await);
     let filter = HttpFilter::ExternalAuth(http(&[], &[]));
