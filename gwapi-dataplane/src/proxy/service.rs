@@ -16,6 +16,7 @@ use super::account::{RequestAccount, ResponseAccount};
 use super::authorize::{Denial, Guards, ListenerGuards, Settled};
 use super::body::{BodyFault, ProxyBody, RequestBody};
 use super::connection::Connection;
+use super::core_state::CoreListener;
 use super::forward::{Fields, Vouched};
 use super::grpc;
 use super::headers;
@@ -25,6 +26,7 @@ use super::present::Present;
 use super::reply::{self, CONNECT_FAILED, LocalReply};
 use super::request;
 use super::sessions;
+use super::snapshot::Snapshot;
 use super::tunnel;
 use super::upstream::{
     Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, UpstreamBody, send, send_with_retries,
@@ -73,12 +75,12 @@ pub(super) async fn handle(
     if http1 && response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
         connection.unread.expect();
     }
-    if version == Version::HTTP_10 && response.headers().contains_key(CONNECTION) {
-        // hyper would add `keep-alive` to a `close` of HTTP/1.1.
     if http1 && response.status().canonical_reason().is_none() {
         // hyper would make one up.
         response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
+    if version == Version::HTTP_10 && response.headers().contains_key(CONNECTION) {
+        // hyper would add `keep-alive` to a `close` of HTTP/1.1.
         *response.version_mut() = version;
     }
     response
@@ -101,14 +103,14 @@ pub(super) struct Arrived {
     pub(super) account: Box<RequestAccount>,
     /// Whether it came over HTTP/1.
     http1: bool,
+    /// When the last one consented who was asked: until then no endpoint could answer.
+    consented: Option<Instant>,
 }
 
 /// A request that authorization services have to consent to.
 enum Guarded {
     /// Those of its listener, before routes are matched (LF-4).
     Unrouted(Arrived, Box<ListenerGuards>),
-    /// When the last one consented who was asked: until then no endpoint could answer.
-    consented: Option<Instant>,
     /// Those of its rule (HF-9).
     Routed(Arrived, Plan, Box<Guards>),
 }
@@ -121,13 +123,13 @@ async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
             if let Err(denial) = guards.settle(connection, &mut arrived).await {
                 return Begun::Answered(denied(denial, arrived));
             }
+            arrived.consented = Some(Instant::now());
             let Arrived { head, present, account, .. } = &mut arrived;
             // What is served may have changed meanwhile. Where the listener has, its services are asked.
             let snapshot = connection.worker.snapshot();
             let passed = Some(&guards.listener);
-            match plan(connection, &snapshot, head, *present, passed, account) {
+            match traced_plan(connection, &snapshot, head, *present, passed, account) {
                 Ok(Planned { plan, guards: Some(guards) }) => break (arrived, plan, guards),
-            arrived.consented = Some(Instant::now());
                 Ok(Planned { plan, guards: None }) => {
                     drop(snapshot);
                     return go_on(connection, arrived, plan, None);
@@ -184,13 +186,9 @@ fn begin(
     } else {
         settled.map_err(Unplanned::from).and_then(|()| {
             let snapshot = connection.worker.snapshot();
-            plan(connection, &snapshot, &head, present, None, &mut account)
+            traced_plan(connection, &snapshot, &mut head, present, None, &mut account)
         })
     };
-    // Before filters, of which some may say otherwise.
-    if let Some(trace) = &account.trace {
-        trace.propagate(&mut head.headers);
-    }
     let Planned { plan, guards } = match planned {
         Ok(planned) => planned,
         Err(Unplanned::Answer(local)) => {
@@ -218,6 +216,24 @@ fn begin(
         None => Ok(go_on(connection, arrived, plan, None)),
         Some(guards) => Err(Box::new(Guarded::Routed(arrived, plan, guards))),
     }
+}
+
+/// Plans a request, and has it say which span it belongs to where one begins with that: before filters, of
+/// which some may say otherwise.
+fn traced_plan(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    head: &mut Parts,
+    present: Present,
+    passed: Option<&Rc<CoreListener>>,
+    account: &mut RequestAccount,
+) -> Result<Planned, Unplanned> {
+    let began_before = account.trace.is_some();
+    let planned = plan(connection, snapshot, head, present, passed, account);
+    if let (false, Some(trace)) = (began_before, &account.trace) {
+        trace.propagate(&mut head.headers);
+    }
+    planned
 }
 
 /// Does with a request what was planned. Where services consented, filters have changed its fields already.
@@ -388,6 +404,7 @@ fn own(
     ended: Ended,
 ) -> Response<ProxyBody> {
     account.change_response(response.headers_mut());
+    reply::strip_content(&mut response, account.method());
     let length = response.body().size_hint().exact().unwrap_or_default();
     account.local(status, length, ended);
     response
@@ -414,7 +431,6 @@ impl Exchange {
                 return refused(local_reply(failure), account, http1);
             }
         };
-    reply::strip_content(&mut response, account.method());
         account.endpoint = answered.lease.endpoint().address();
         let upgrade = match upgrade_of(&answered.response, upgrade) {
             Ok(upgrade) => upgrade,

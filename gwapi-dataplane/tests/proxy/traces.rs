@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use gwapi_dataplane::ProxyBuilder;
 use gwapi_translate::ir::{
-    AttributeSource, BackendProtocol, ExportHeader, IrResource, KnownAttribute, SamplingRate,
-    SpanAttribute, Tracing,
+    AttributeSource, BackendProtocol, BackendTarget, ExportHeader, ExternalAuth,
+    ExternalAuthProtocol, HeaderNames, IrResource, KnownAttribute, Listener, ListenerFilter,
+    SamplingRate, SpanAttribute, Tracing,
 };
 use http::{Request, StatusCode};
 
@@ -14,7 +15,7 @@ use super::backend_tls::{asks, inside};
 use super::support::authority::Authority;
 use super::support::client::Body;
 use super::support::collector::{Collector, Span, Verdict};
-use super::support::upstream::refusing;
+use super::support::upstream::{Held, refusing};
 use super::support::*;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -222,7 +223,6 @@ async fn a_collector_in_trouble_is_asked_again_and_what_it_refuses_is_counted() 
     proxy.until_metric(r#"gwapi_exported_spans_total{gateway="default/web"} 1"#).await;
 }
 
-fn dropped(reason: &str, count: u32) -> String {
 #[tokio::test]
 async fn a_collector_in_trouble_is_left_for_one_that_works() {
     for trouble in [Verdict::Fails(14), Verdict::Http(503)] {
@@ -245,6 +245,7 @@ async fn a_collector_in_trouble_is_left_for_one_that_works() {
     }
 }
 
+fn dropped(reason: &str, count: u32) -> String {
     format!(r#"gwapi_dropped_spans_total{{gateway="default/web",reason="{reason}"}} {count}"#)
 }
 
@@ -316,4 +317,36 @@ async fn edits_change_what_is_traced_from_the_next_request_on() {
     assert_eq!(services, ["shop", "store"]);
     let last = app.requests().pop().expect("there were three");
     assert_eq!(last.header("traceparent"), None);
+}
+
+/// A Gateway of which a policy begins to hold while a request waits for its listener's service.
+#[tokio::test]
+async fn an_endpoint_learns_of_a_span_that_begins_late() {
+    let (app, collector, auth) =
+        (Echo::start("app").await, Collector::start().await, Held::start().await);
+    let protocol = ExternalAuthProtocol::Http {
+        path_prefix: String::new(),
+        request_headers: Vec::new(),
+        response_headers: HeaderNames::Only(Vec::new()),
+    };
+    let target = BackendTarget::Backend(key("auth"));
+    let filter = ListenerFilter::ExternalAuth(ExternalAuth { target, protocol, max_body_bytes: 0 });
+    let asking = |port, mut resources: Vec<IrResource>| {
+        resources.retain(|it| !matches!(it, IrResource::Listener(_)));
+        resources.extend(backend("auth", &[auth.address()]));
+        let filters = vec![filter.clone()];
+        resources.push(ir_listener(Listener { filters, ..listener("web", port) }));
+        resources
+    };
+    let mut proxy = serve(|port| asking(port, simple(port, app.address)));
+    let port = proxy.address.port();
+    let mut client = proxy.client().await;
+    let reply = tokio::spawn(async move { client.send(with_parent("01")).await });
+    auth.asked().await;
+    proxy.set(asking(port, traced(port, app.address, collector.address, &tracing())));
+    auth.go();
+    assert_eq!(within(reply).await.expect("no panic").endpoint(), "app");
+    let span = only_span(&collector).await;
+    assert_eq!((&*span.trace_id, &*span.parent), (TRACE, CALLER));
+    assert_eq!(parts(&app.only_request()), ["00", TRACE, &*span.span_id, "01"]);
 }
