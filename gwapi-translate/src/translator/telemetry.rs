@@ -23,8 +23,22 @@ use crate::ir::{
 
 const ENABLED: &str = "Enabled";
 
-/// Headers of exports that are the protocol's own.
-const OWN_HEADERS: &[&str] = &["connection", "content-type", "grpc-timeout", "host", "te"];
+/// Headers of exports that are the protocol's own: those of a connection, which HTTP/2 has none of
+/// (RFC 9113 8.2.2), and those that say how a call is written.
+const OWN_HEADERS: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "grpc-accept-encoding",
+    "grpc-encoding",
+    "grpc-timeout",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// The Gateways that a policy is for, there or not.
 pub(super) fn gateways(policy: &TelemetryPolicy) -> impl Iterator<Item = GatewayId> + '_ {
@@ -314,4 +328,38 @@ fn notes(policy: &TelemetryPolicy) -> Vec<String> {
         notes.push("nothing is traced where tracing.mode is not Enabled".to_owned());
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_protocol_itself_are_refused_and_others_go_with_every_call() {
+        let header = |name: &str| {
+            let written = HttpHeader { name: name.to_owned(), value: "1".to_owned() };
+            header(&written).map_err(|problem| problem.message)
+        };
+        for own in [
+            "Connection",
+            "Content-Length",
+            "Content-Type",
+            "Grpc-Accept-Encoding",
+            "Grpc-Encoding",
+            "Grpc-Timeout",
+            "Host",
+            "Keep-Alive",
+            "Proxy-Connection",
+            "TE",
+            "Transfer-Encoding",
+            "Upgrade",
+            "Trace-Bin",
+        ] {
+            let message = format!("tracing.provider.headers: `{own}` cannot be set here");
+            assert_eq!(header(own).expect_err("it is the protocol's"), message);
+        }
+        for others in ["Authorization", "User-Agent", "X-Tenant"] {
+            assert_eq!(&*header(others).expect("it is free").name, others.to_lowercase());
+        }
+    }
 }
