@@ -169,7 +169,7 @@ rows! {
     max_mirror_behind_bytes: Bytes, 0, GIB,
         "how far a mirror's copy of a request body may be behind", "the copy is given up and counted";
     auth_timeout: Time, 1, LONG,
-        "the whole answer of an authorization service, connecting included", "504";
+        "the answer of an authorization service, connecting included; of a consent by HTTP its head", "504";
     max_auth_body_bytes: Bytes, 0, GIB,
         "a request body that an authorization service is shown, whatever `maxSize` says", "413";
     max_auth_answer_bytes: Bytes, KIB, GIB,
