@@ -991,3 +991,53 @@ fn x_backends_follow_trust_bundles_without_a_look_at_routes() {
         assert_eq!(*translator.translation(), translate(translator.resources(), &options));
     }
 }
+
+/// TL-9, BT-13, X-2: what is said of a reference that never leads to authorities does not depend on whether there
+/// are trust bundles, which nobody looks up for its sake.
+#[test]
+fn whoever_refers_to_no_trust_bundle_hears_the_same_whether_there_are_any() {
+    let mut translator = translator(1);
+    let reference = json!({ "group": "", "kind": "Secret", "name": "cert" });
+    let validation =
+        json!({ "hostname": "web.example.com", "caCertificateRefs": [reference.clone()] });
+    let gateway = object::<gwapi_model::Gateway>(json!({
+        "metadata": { "name": "gw", "namespace": "ns" },
+        "spec": {
+            "gatewayClassName": "gwapi",
+            "listeners": [
+                { "name": "http", "port": 80, "protocol": "HTTP" },
+                { "name": "https", "port": 443, "protocol": "HTTPS",
+                  "tls": { "certificateRefs": [{ "name": "cert" }] } },
+            ],
+            "tls": { "frontend": { "default": { "validation": {
+                "caCertificateRefs": [reference],
+            } } } },
+        },
+    }));
+    let outside = object::<gwapi_model::XBackend>(json!({
+        "metadata": { "name": "outside", "namespace": "ns" },
+        "spec": {
+            "type": "ExternalHostname",
+            "externalHostname": { "hostname": "api.example.com" },
+            "port": { "number": 443 },
+            "tls": { "mode": "ServerOnly", "validation": validation },
+        },
+    }));
+    let to_outside = object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "outside", "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw", "sectionName": "http" }],
+            "rules": [{ "backendRefs": [
+                { "group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": "outside" },
+            ] }],
+        },
+    }));
+    let all = [gateway, outside, to_outside, policy(&validation)];
+    let _ = translator.apply_all(all.map(ResourceEvent::Apply));
+    for are_served in [false, true] {
+        let delta = translator.set_cluster_trust_bundles(are_served);
+        assert!(delta.status.keys().all(|id| id.kind == Kind::GatewayClass), "{delta:?}");
+        let options = Options { cluster_trust_bundles: are_served, ..Options::default() };
+        assert_eq!(*translator.translation(), translate(translator.resources(), &options));
+    }
+}

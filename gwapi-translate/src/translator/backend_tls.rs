@@ -125,20 +125,12 @@ fn trust(
     for (index, reference) in references.iter().enumerate() {
         let place = format!("caCertificateRefs[{index}]");
         let named = authority(namespace, reference);
-        match named.filter(|it| ca_certificates::is_served(it.kind, options)) {
-            None => {
+        match ca_certificates::served(named, options.cluster_trust_bundles) {
+            Err(instead) => {
                 let LocalObjectReference { group, kind, name } = reference;
                 let what = syntax::kind_of_group(kind, name, group);
-                unresolved.push(
-                    Problem::new(
-                        ConditionReason::InvalidKind,
-                        format!(
-                            "{what} holds no CA certificates; refer to {}",
-                            ca_certificates::kinds(options)
-                        ),
-                    )
-                    .at(place),
-                );
+                let message = format!("{what} holds no CA certificates; refer to {instead}");
+                unresolved.push(Problem::new(ConditionReason::InvalidKind, message).at(place));
             }
             Some(object) => match ca_certificates::read(&object, resources) {
                 Ok(pem) => certificates.push(pem),

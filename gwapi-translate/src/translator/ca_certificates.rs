@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resources};
 
-use super::{Options, certificates};
+use super::certificates;
 
 /// Key of a ConfigMap that holds CA certificates.
 const KEY: &str = "ca.crt";
@@ -18,16 +18,21 @@ pub(super) fn target(namespace: &str, group: &str, kind: &str, name: &str) -> Op
     Some(ObjectId::new(kind, if kind.is_namespaced() { namespace } else { "" }, name))
 }
 
-/// Whether objects of a kind are there to be read: a cluster may not have ClusterTrustBundles (TL-9).
-pub(super) fn is_served(kind: Kind, options: &Options) -> bool {
-    kind != Kind::ClusterTrustBundle || options.cluster_trust_bundles
-}
-
-/// The kinds that a reference may name, in words.
-pub(super) fn kinds(options: &Options) -> &'static str {
-    match options.cluster_trust_bundles {
-        true => "a ConfigMap of the core group, or to a ClusterTrustBundle",
-        false => "a ConfigMap of the core group; the cluster has no ClusterTrustBundles",
+/// The same if objects of the kind are there to be read: a cluster may not have ClusterTrustBundles (TL-9). An
+/// error says what else to refer to. It tells whether there are any to those alone who refer to one: nobody
+/// else is looked at when they come or go.
+pub(super) fn served(
+    target: Option<ObjectId>,
+    has_trust_bundles: bool,
+) -> Result<ObjectId, &'static str> {
+    match target {
+        Some(object) if object.kind == Kind::ClusterTrustBundle && !has_trust_bundles => {
+            Err("a ConfigMap of the core group; the cluster has no ClusterTrustBundles")
+        }
+        Some(object) => Ok(object),
+        None => {
+            Err("a ConfigMap of the core group, or to a ClusterTrustBundle where there are any")
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use super::holder::Holder;
 use super::{Options, ca_certificates, syntax};
 use crate::ir::{ClientValidation, ClientValidationMode};
 
+/// The mode that asks for a certificate and lets everybody in.
+const INSECURE: &str = "AllowInsecureFallback";
+
 /// What the Gateway asks of clients of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClientValidationDraft {
@@ -22,9 +25,8 @@ pub(super) struct ClientValidationDraft {
     place: String,
     references: Vec<ObjectReference>,
     pub(super) mode: ClientValidationMode,
-    /// Whether there are ClusterTrustBundles, and what else a reference may name.
+    /// Whether there are ClusterTrustBundles.
     has_trust_bundles: bool,
-    kinds: &'static str,
 }
 
 /// What comes of it.
@@ -47,7 +49,7 @@ pub(super) fn draft(
     let (place, validation) = for_port(frontend, port)?;
     let mode = match validation.mode.as_deref() {
         None | Some("AllowValidOnly") => ClientValidationMode::AllowValidOnly,
-        Some("AllowInsecureFallback") => ClientValidationMode::AllowInsecureFallback,
+        Some(INSECURE) => ClientValidationMode::AllowInsecureFallback,
         Some(other) => {
             return Some(Err(Problem::unsupported(format!(
                 "{place}.mode `{other}` is not supported; use AllowValidOnly or \
@@ -56,9 +58,29 @@ pub(super) fn draft(
         }
     };
     let references = validation.ca_certificate_refs.clone();
-    let (has_trust_bundles, kinds) =
-        (options.cluster_trust_bundles, ca_certificates::kinds(options));
-    Some(Ok(ClientValidationDraft { place, references, mode, has_trust_bundles, kinds }))
+    let has_trust_bundles = options.cluster_trust_bundles;
+    Some(Ok(ClientValidationDraft { place, references, mode, has_trust_bundles }))
+}
+
+/// TL-6: where a Gateway asks for a mode that lets clients in without a valid certificate, as paths into its
+/// spec, whether a listener stands there or not.
+pub(super) fn insecure(gateway: &Gateway) -> Vec<String> {
+    let frontend = gateway.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    let default = frontend.map(|it| (PLACE_OF_DEFAULT.to_owned(), &it.default));
+    let per_port = frontend.into_iter().flat_map(|it| it.per_port.iter().enumerate());
+    let per_port = per_port.map(|(index, entry)| (place_of_port(index), &entry.tls));
+    let all = default.into_iter().chain(per_port);
+    let insecure = all.filter(|(_, config)| {
+        let mode = config.validation.as_ref().and_then(|it| it.mode.as_deref());
+        mode == Some(INSECURE)
+    });
+    insecure.map(|(place, _)| place).collect()
+}
+
+const PLACE_OF_DEFAULT: &str = "spec.tls.frontend.default.validation";
+
+fn place_of_port(index: usize) -> String {
+    format!("spec.tls.frontend.perPort[{index}].tls.validation")
 }
 
 /// Where a port is named twice, which an API server refuses, the entry that asks for more counts.
@@ -66,11 +88,11 @@ fn for_port(frontend: &FrontendTls, port: u16) -> Option<(String, &FrontendTlsVa
     let entries = frontend.per_port.iter().enumerate();
     let mut entries = entries.filter(|(_, entry)| entry.port.get() == port).peekable();
     if entries.peek().is_none() {
-        let place = "spec.tls.frontend.default.validation".to_owned();
+        let place = PLACE_OF_DEFAULT.to_owned();
         return frontend.default.validation.as_ref().map(|validation| (place, validation));
     }
     entries.find_map(|(index, entry)| {
-        let place = format!("spec.tls.frontend.perPort[{index}].tls.validation");
+        let place = place_of_port(index);
         entry.tls.validation.as_ref().map(|validation| (place, validation))
     })
 }
@@ -140,18 +162,18 @@ impl ClientValidationDraft {
         reference: &ObjectReference,
         resources: &Resources,
     ) -> Result<Arc<str>, Problem> {
-        let object = target(&gateway.name().namespace, reference)
-            .filter(|it| it.kind != Kind::ClusterTrustBundle || self.has_trust_bundles);
-        let Some(object) = object else {
-            let what = syntax::kind_of_group(&reference.kind, &reference.name, &reference.group);
-            return Err(Problem::new(
-                ConditionReason::InvalidCACertificateKind,
-                format!(
-                    "{what} is not supported as a source of CA certificates; refer to {}",
-                    self.kinds
-                ),
-            ));
-        };
+        let object = target(&gateway.name().namespace, reference);
+        let object =
+            ca_certificates::served(object, self.has_trust_bundles).map_err(|instead| {
+                let ObjectReference { group, kind, name, .. } = reference;
+                let what = syntax::kind_of_group(kind, name, group);
+                Problem::new(
+                    ConditionReason::InvalidCACertificateKind,
+                    format!(
+                        "{what} is not supported as a source of CA certificates; refer to {instead}"
+                    ),
+                )
+            })?;
         if object.kind.is_namespaced() {
             let name = object.namespaced_name();
             Reference::of_holder(gateway, object.kind, &name).check(resources)?;

@@ -28,7 +28,7 @@ use super::conflicts;
 use super::holder::Holder;
 use super::listener::{self, Admission, ListenerDraft};
 use super::ports::{Claim, PortNumber, Ports};
-use super::{Feedback, Options, attachment, certificates, parameters};
+use super::{Feedback, Options, attachment, certificates, client_validation, parameters};
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{CertificateKey, GatewayId, Hostname, IrKey, IrResource, ListenerKey, SessionKeys};
 use judge::JudgedListener;
@@ -51,6 +51,8 @@ pub(super) struct GatewayDraft {
     client_certificate_ref: Option<SecretObjectReference>,
     /// What is worth knowing although the Gateway is accepted.
     notes: Vec<String>,
+    /// Where it lets clients in without a valid certificate (TL-6).
+    insecure: Vec<String>,
     addresses: Addresses,
     /// Its own listeners, and then those of each ListenerSet that it lets in (LS-4).
     listeners: Vec<ListenerDraft>,
@@ -174,6 +176,7 @@ pub(super) fn draft<'a>(
         problems,
         client_certificate_ref: client_certificate_ref(gateway).cloned(),
         notes,
+        insecure: client_validation::insecure(gateway),
         addresses,
         serves_sets: listener::serves_sets(&listeners),
         listeners,

@@ -148,9 +148,9 @@ impl GatewayDraft {
         summary(condition_type, unresolved.iter().chain(&listeners), &[], self.generation)
     }
 
-    /// TL-6: while a listener lets clients in without a valid certificate.
+    /// TL-6: while any setting lets clients in without a valid certificate, whether listeners have it or not.
     fn insecure_condition(&self) -> Option<Condition> {
-        let insecure: Vec<String> = self
+        let listeners: Vec<String> = self
             .listeners
             .iter()
             .filter(|listener| {
@@ -159,13 +159,17 @@ impl GatewayDraft {
             })
             .map(|listener| format!("`{}`", listener.key))
             .collect();
+        let concerned = match listeners.is_empty() {
+            true => "the listeners that it is for; there are none now".to_owned(),
+            false => format!("listeners {}", listeners.join(", ")),
+        };
         let message = format!(
-            "mode AllowInsecureFallback lets clients without a valid certificate use listeners {}",
-            insecure.join(", ")
+            "mode AllowInsecureFallback of {} lets clients without a valid certificate use {concerned}",
+            self.insecure.join(", ")
         );
         let condition_type = ConditionType::InsecureFrontendValidationMode;
         let reason = ConditionReason::ConfigurationChanged;
-        (!insecure.is_empty()).then(|| holds(condition_type, reason, message, self.generation))
+        (!self.insecure.is_empty()).then(|| holds(condition_type, reason, message, self.generation))
     }
 
     /// RT-16: routes that ask for default Gateways need to find which they are.
