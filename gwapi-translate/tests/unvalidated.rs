@@ -4,7 +4,7 @@
 use gwapi_model::status::{Condition, ConditionReason, Status};
 use gwapi_model::{Kind, ObjectId, Resource, Resources};
 use gwapi_translate::ir::{
-    BackendTarget, GatewayConfig, HttpRule, ListenerFilter, ListenerProtocol,
+    BackendTarget, GatewayConfig, HttpRule, IrKey, ListenerFilter, ListenerProtocol,
 };
 use gwapi_translate::{Options, Translation, translate};
 use serde_json::{Value, json};
@@ -543,5 +543,53 @@ fn calls_that_nobody_can_make_out_leave_their_rule_out() {
         assert!(conditions.contains("Accepted=False UnsupportedValue"), "{method}: {conditions}");
         assert!(conditions.contains(why), "{method}: {conditions}");
         assert!(rules(&translation).is_empty(), "{method}");
+    }
+}
+
+/// whoever asks for what nobody knows is told, and gets nothing that was not asked for.
+#[test]
+fn modes_of_tracing_that_nobody_knows_are_refused() {
+    let traced = |tracing: Value| {
+        let mut all = gateway(json!([{ "name": "l", "port": 80, "protocol": "HTTP" }]));
+        let service = json!({
+            "metadata": { "name": "collector", "namespace": "default" },
+            "spec": { "ports": [{ "port": 4317 }] },
+        });
+        let policy = json!({
+            "metadata": { "name": "traces", "namespace": "default" },
+            "spec": {
+                "targetRefs": [
+                    { "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw" },
+                ],
+                "tracing": tracing,
+            },
+        });
+        let service: gwapi_model::Service = serde_json::from_value(service).expect("a Service");
+        let policy: gwapi_model::TelemetryPolicy =
+            serde_json::from_value(policy).expect("a policy");
+        all.extend([Resource::from(service), policy.into()]);
+        let translation = run(all);
+        let id = ObjectId::new(Kind::TelemetryPolicy, "default", "traces");
+        let Some(Status::Policy(status)) = translation.status.get(&id) else { panic!("no status") };
+        let is_traced = config(&translation).0.contains_key(&IrKey::Tracing);
+        (line(&status.ancestors[0].conditions[0]), is_traced)
+    };
+    let provider = json!({ "backendRef": { "name": "collector", "port": 4317 } });
+    let (accepted, is_traced) = traced(json!({ "mode": "Enabled", "provider": provider }));
+    assert_eq!((accepted.as_str(), is_traced), ("Accepted=True Accepted: ", true));
+    for (tracing, message) in [
+        (json!({ "mode": "Sometimes" }), "tracing.mode `Sometimes` is not known"),
+        (
+            json!({
+                "mode": "Enabled",
+                "provider": provider,
+                "parentBasedSampling": { "mode": "Sometimes" },
+            }),
+            "tracing.parentBasedSampling.mode `Sometimes` is not known",
+        ),
+    ] {
+        let (accepted, is_traced) = traced(tracing);
+        assert_eq!(accepted, format!("Accepted=False Invalid: {message}"));
+        assert!(!is_traced, "{message}");
     }
 }

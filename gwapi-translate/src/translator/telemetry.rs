@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gwapi_model::status::{Condition, ConditionReason, ConditionType, PolicyStatus};
 use gwapi_model::{
     Fraction, GATEWAY_GROUP, HttpHeader, Kind, LocalPolicyTargetReference, NamespacedName,
-    Resources, RouteKind, TelemetryPolicy, TracingAttribute, TracingConfig,
+    ParentBasedSampling, Resources, RouteKind, TelemetryPolicy, TracingAttribute, TracingConfig,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -139,8 +139,6 @@ fn compile(
     target: &ServicePort,
     notes: &mut Vec<String>,
 ) -> Result<Tracing, Problem> {
-    let parent = config.parent_based_sampling.as_ref();
-    let parent = parent.filter(|sampling| sampling.mode.as_deref() == Some(ENABLED));
     let headers = config.provider.iter().flat_map(|provider| &provider.headers);
     let default_name = || format!("{}.{}", gateway.name, gateway.namespace);
     let service_name = config.service_name.clone().unwrap_or_else(default_name);
@@ -148,9 +146,7 @@ fn compile(
         collector: target.key(),
         headers: headers.map(header).collect::<Result<_, _>>()?,
         sampling: rate(config.sampling_rate.as_ref(), "samplingRate")?,
-        parent_based: parent
-            .map(|it| rate(it.sampling_rate.as_ref(), "parentBasedSampling.samplingRate"))
-            .transpose()?,
+        parent_based: config.parent_based_sampling.as_ref().map_or(Ok(None), parent_based)?,
         service_name: service_name.into(),
         span_name: config.span_name.as_deref().map(Arc::from),
         attributes: attributes(&config.attributes, notes)?,
@@ -159,6 +155,24 @@ fn compile(
 
 fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(ConditionReason::Invalid, message)
+}
+
+/// Whether something is asked for by its mode.
+fn is_enabled(mode: Option<&str>, place: &str) -> Result<bool, Problem> {
+    match mode {
+        Some(ENABLED) => Ok(true),
+        None | Some("Disabled" | "ImplementationDefault") => Ok(false),
+        Some(other) => Err(invalid(format!("{place} `{other}` is not known"))),
+    }
+}
+
+/// How much is recorded of what the caller has recorded; none where the caller is not followed.
+fn parent_based(written: &ParentBasedSampling) -> Result<Option<SamplingRate>, Problem> {
+    let ParentBasedSampling { mode, sampling_rate } = written;
+    if !is_enabled(mode.as_deref(), "tracing.parentBasedSampling.mode")? {
+        return Ok(None);
+    }
+    rate(sampling_rate.as_ref(), "parentBasedSampling.samplingRate").map(Some)
 }
 
 /// Absent means all.
@@ -293,10 +307,10 @@ fn refused(
     let Some(config) = &policy.spec.tracing else {
         return Some(invalid("tracing is not set; the policy says nothing without it"));
     };
-    match config.mode.as_deref() {
-        Some(ENABLED) => {}
-        None | Some("Disabled" | "ImplementationDefault") => return None,
-        Some(other) => return Some(invalid(format!("tracing.mode `{other}` is not known"))),
+    match is_enabled(config.mode.as_deref(), "tracing.mode") {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(problem) => return Some(problem),
     }
     if config.provider.is_none() {
         return Some(invalid("tracing.provider is not set; mode Enabled needs it"));
