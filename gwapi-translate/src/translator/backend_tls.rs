@@ -132,7 +132,7 @@ fn trust(
                 let message = format!("{what} holds no CA certificates; refer to {instead}");
                 unresolved.push(Problem::new(ConditionReason::InvalidKind, message).at(place));
             }
-            Some(object) => match ca_certificates::read(&object, resources) {
+            Ok(object) => match ca_certificates::read(&object, resources) {
                 Ok(pem) => certificates.push(pem),
                 Err(message) => unresolved.push(
                     Problem::new(ConditionReason::InvalidCACertificateRef, message).at(place),
@@ -192,20 +192,23 @@ pub(super) type Surroundings<'a> = policy::Surroundings<'a, BackendTlsPolicy>;
 /// The status of a policy: an entry for each Gateway of ours that sends requests to what the policy is
 /// for; without any it is none of our business (BT-9).
 pub(super) fn status(policy: &BackendTlsPolicy, around: &Surroundings<'_>) -> Option<PolicyStatus> {
-    let (gateways, of_targets) = policy::effect(policy, around)?;
+    let effects = policy::effects(policy, around);
+    if effects.is_empty() {
+        return None;
+    }
     let judged = judge_policy(policy, around.resources, around.options);
-    let Verdict { mut refused, unresolved, .. } = judged;
-    refused.extend(of_targets);
+    let Verdict { refused, unresolved, .. } = judged;
     let notes: &[String] = match policy.spec.options.is_empty() {
         true => &[],
         false => &["spec.options are not known, and have no effect".to_owned()],
     };
     let generation = policy.metadata.generation;
-    let conditions = [
-        summary(ConditionType::Accepted, &refused, notes, generation),
-        summary(ConditionType::ResolvedRefs, &unresolved, &[], generation),
-    ];
-    Some(policy::status(gateways, &conditions, around.options))
+    let resolved = summary(ConditionType::ResolvedRefs, &unresolved, &[], generation);
+    let ancestors = effects.into_iter().map(|(gateway, effect)| {
+        let accepted = effect.accepted(&refused, notes, generation);
+        policy::ancestor(&gateway, vec![accepted, resolved.clone()], around.options)
+    });
+    Some(PolicyStatus { ancestors: ancestors.collect() })
 }
 
 /// BT-8: what keeps TLS from being spoken to ports of a Service.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
+use gwapi_model::status::{ConditionReason, PolicyStatus};
 use gwapi_model::{BackendTrafficPolicy, GatewayDuration, RetryConstraint};
 
-use super::conditions::{Problem, summary};
+use super::conditions::Problem;
 use super::policy;
 use crate::ir::RetryBudget;
 
@@ -52,14 +52,17 @@ pub(super) fn status(
     policy: &BackendTrafficPolicy,
     around: &Surroundings<'_>,
 ) -> Option<PolicyStatus> {
-    let (gateways, of_targets) = policy::effect(policy, around)?;
-    let mut refused: Vec<Problem> =
+    let effects = policy::effects(policy, around);
+    let refused: Vec<Problem> =
         policy.spec.retry_constraint.iter().filter_map(|it| budget(it).err()).collect();
-    refused.extend(of_targets);
     // SP-3: deprecated, and what it asks for must not look granted.
     let note = "spec.sessionPersistence is not supported here, and has no effect".to_owned();
     let notes = policy.spec.session_persistence.as_ref().map(|_| note);
     let generation = policy.metadata.generation;
-    let accepted = summary(ConditionType::Accepted, &refused, notes.as_slice(), generation);
-    Some(policy::status(gateways, &[accepted], around.options))
+    let ancestors = effects.into_iter().map(|(gateway, effect)| {
+        let accepted = effect.accepted(&refused, notes.as_slice(), generation);
+        policy::ancestor(&gateway, vec![accepted], around.options)
+    });
+    let ancestors: Vec<_> = ancestors.collect();
+    (!ancestors.is_empty()).then_some(PolicyStatus { ancestors })
 }

@@ -283,6 +283,8 @@ impl Engine {
         dirty.gateways.extend(self.gateways_of(holders));
         dirty.x_backends.extend(self.index.x_backends_of_reference.of(object).cloned());
         for policy in self.index.policies_of_reference.of(object) {
+            // It may be for no Service, and have a status all the same.
+            dirty.policies.insert(policy.object_id(Kind::BackendTlsPolicy));
             let known = self.resources.backend_tls_policies.get(policy);
             dirty.services.extend(known.into_iter().flat_map(|it| policy::services(&**it)));
         }
@@ -322,13 +324,14 @@ impl Engine {
             let names = self.resources.route_names(kind, &NamespacedName::new("", ""));
             routes[kind] = names.cloned().collect();
         }
-        let telemetry = self.resources.telemetry_policies.keys();
+        // Some are for Gateways that do not exist, or for no Service.
+        let policies = [Kind::BackendTlsPolicy, Kind::BackendTrafficPolicy, Kind::TelemetryPolicy];
+        let policies = policies.into_iter().flat_map(|kind| self.resources.ids(kind));
         Dirty {
             classes: self.resources.gateway_classes.keys().cloned().collect(),
             gateways: self.resources.gateways.keys().cloned().collect(),
             services: self.backends.keys().map(|target| target.service.clone()).collect(),
-            // Some are for Gateways that do not exist.
-            policies: telemetry.map(|name| name.object_id(Kind::TelemetryPolicy)).collect(),
+            policies: policies.collect(),
             x_backends: self.resources.x_backends.keys().cloned().collect(),
             routes,
             ..Dirty::default()
@@ -714,9 +717,7 @@ impl Engine {
 
     /// Puts the status of an XBackend together. One that is sent to reads its ConfigMaps.
     fn settle_x_backend(&mut self, name: &NamespacedName, staged: &mut Staged) {
-        let targets = self.index.targets_of_x_backend.of(name);
-        let users = targets.filter_map(|target| self.users.get(target));
-        let users: BTreeSet<GatewayId> = users.flat_map(BTreeMap::keys).cloned().collect();
+        let users = self.users_of_x_backend(name);
         let object = self.resources.x_backends.get(name).filter(|_| !users.is_empty());
         let references = object.into_iter().flat_map(|it| x_backend::references(it));
         let references: BTreeSet<_> = references.filter(index::is_read_alone).collect();
@@ -747,6 +748,7 @@ impl Engine {
             users: &|service, is_meant| {
                 self.users_of(service, &|target| target.takes_requests() && is_meant(target.port))
             },
+            users_of_x_backend: &|name| self.users_of_x_backend(name),
             unfit: &|_, _| None,
         };
         let status = object.and_then(|policy| backend_traffic::status(policy, &around));
@@ -763,6 +765,7 @@ impl Engine {
             users: &|service, is_meant| {
                 self.users_of(service, &|target| target.takes_policies() && is_meant(target.port))
             },
+            users_of_x_backend: &|name| self.users_of_x_backend(name),
             unfit: &backend_tls::unfit,
         };
         let status = object.as_ref().and_then(|policy| backend_tls::status(policy, &around));
@@ -790,6 +793,13 @@ impl Engine {
         let ports = self.index.ports_of_service.of(service);
         let ports = ports.filter(|target| is_meant(target));
         let users = ports.filter_map(|target| self.users.get(target));
+        users.flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    /// The Gateways that send something to an XBackend.
+    fn users_of_x_backend(&self, name: &NamespacedName) -> BTreeSet<GatewayId> {
+        let targets = self.index.targets_of_x_backend.of(name);
+        let users = targets.filter_map(|target| self.users.get(target));
         users.flat_map(BTreeMap::keys).cloned().collect()
     }
 
@@ -924,6 +934,8 @@ impl Engine {
     fn mark_users(&self, target: &ServicePort, dirty: &mut Dirty) {
         if target.x_backend {
             dirty.x_statuses.insert(target.service.clone());
+            let policies = self.index.policies_of_x_backend.of(&target.service);
+            dirty.policies.extend(policies.cloned());
         } else {
             self.note_policies(&target.service, dirty);
         }

@@ -15,6 +15,7 @@ use gwapi_model::{
 
 use super::backend::{Purpose, ServicePort};
 use super::holder::Holder;
+use super::policy::ServicePolicy;
 use super::{
     HashMap, attachment, backend_tls, certificates, client_validation, gateway, listener_filters,
     parameters, policy, rule, telemetry, x_backend,
@@ -56,6 +57,8 @@ pub(super) struct Index {
     pub(super) policies_of_service: Multimap<NamespacedName, NamespacedName>,
     /// XBackendTrafficPolicies by the Services they are for.
     pub(super) traffic_policies_of_service: Multimap<NamespacedName, NamespacedName>,
+    /// BackendTLSPolicies and XBackendTrafficPolicies by the XBackends that they name.
+    pub(super) policies_of_x_backend: Multimap<NamespacedName, ObjectId>,
     /// BackendTLSPolicies by the ConfigMaps they refer to.
     pub(super) policies_of_reference: Multimap<ObjectId, NamespacedName>,
     /// XTelemetryPolicies by the Gateways they are for.
@@ -174,6 +177,7 @@ impl Index {
                 for service in policy::services(&**policy) {
                     self.policies_of_service.set(service, id.clone(), present);
                 }
+                self.update_x_backends(&**policy, resource.id(), present);
                 for reference in backend_tls::references(policy) {
                     self.policies_of_reference.set(reference, id.clone(), present);
                 }
@@ -187,6 +191,7 @@ impl Index {
                 for service in policy::services(&**policy) {
                     self.traffic_policies_of_service.set(service, id.clone(), present);
                 }
+                self.update_x_backends(&**policy, resource.id(), present);
             }
             Resource::TelemetryPolicy(policy) => self.update_telemetry(&id, policy, present),
             Resource::EndpointSlice(slice) => {
@@ -232,6 +237,12 @@ impl Index {
             self.holders_into.set(object.namespace.clone(), holder.clone(), present);
         }
         self.holders_of_reference.set(object, holder.clone(), present);
+    }
+
+    fn update_x_backends(&mut self, policy: &impl ServicePolicy, id: ObjectId, present: bool) {
+        for backend in policy::x_backends(policy) {
+            self.policies_of_x_backend.set(backend, id.clone(), present);
+        }
     }
 
     fn update_telemetry(&mut self, id: &NamespacedName, policy: &TelemetryPolicy, present: bool) {

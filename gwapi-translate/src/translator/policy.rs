@@ -1,16 +1,18 @@
 //! What policies for Services have in common: what they are for, which one of several holds, and what their
 //! status says of whom (BT-1, BT-2, BT-9, X-1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gwapi_model::status::{Condition, ConditionReason, PolicyAncestorStatus, PolicyStatus};
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionType, PolicyAncestorStatus, PolicyStatus,
+};
 use gwapi_model::{
     BackendTlsPolicy, BackendTrafficPolicy, GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta,
     ParentReference, Resources, Service, ServicePort as ModelPort,
 };
 
-use super::conditions::Problem;
+use super::conditions::{Problem, summary};
 use super::{Options, created, syntax};
 use crate::ir::GatewayId;
 
@@ -26,6 +28,11 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     fn service(&self, namespace: &Arc<str>) -> Option<NamespacedName> {
         (self.group.is_empty() && self.kind == Kind::Service.as_str())
+            .then(|| NamespacedName::new(namespace.clone(), self.name))
+    }
+
+    fn x_backend(&self, namespace: &Arc<str>) -> Option<NamespacedName> {
+        (self.group == Kind::XBackend.group() && self.kind == Kind::XBackend.as_str())
             .then(|| NamespacedName::new(namespace.clone(), self.name))
     }
 
@@ -86,6 +93,13 @@ pub(super) fn services<P: ServicePolicy>(policy: &P) -> impl Iterator<Item = Nam
     policy.targets().filter_map(|target| target.service(&policy.metadata().namespace))
 }
 
+/// The XBackends that a policy names, on which it has no effect.
+pub(super) fn x_backends<P: ServicePolicy>(
+    policy: &P,
+) -> impl Iterator<Item = NamespacedName> + '_ {
+    policy.targets().filter_map(|target| target.x_backend(&policy.metadata().namespace))
+}
+
 /// What orders policies that are for the same: the smallest holds (BT-2, X-6).
 pub(super) fn seniority_of(metadata: &ObjectMeta) -> (i64, Arc<str>, Arc<str>) {
     (created(metadata), metadata.namespace.clone(), metadata.name.clone())
@@ -136,23 +150,58 @@ pub(super) struct Surroundings<'a, P> {
     /// All policies of the kind that are for a Service.
     pub(super) policies: &'a dyn Fn(&NamespacedName) -> Vec<&'a Arc<P>>,
     pub(super) users: Users<'a>,
+    /// Tells the Gateways of ours that send requests to an XBackend.
+    pub(super) users_of_x_backend: &'a dyn Fn(&NamespacedName) -> BTreeSet<GatewayId>,
     /// What keeps a policy from ports of a Service that are there.
     pub(super) unfit: &'a dyn Fn(&NamespacedName, &[&ModelPort]) -> Option<Problem>,
 }
 
-/// The Gateways of ours that send requests to what a policy is for, and what keeps it from its targets; none
-/// where there is no such Gateway, and the policy none of our business (BT-9).
-pub(super) fn effect<P: ServicePolicy>(
+/// What a policy comes to for a Gateway that sends requests to some of what it is for.
+#[derive(Default)]
+pub(super) struct Effect {
+    /// What keeps it from targets that the Gateway sends requests to.
+    problems: Vec<Problem>,
+    /// What keeps it from others: worth knowing, and no failure here.
+    notes: Vec<String>,
+}
+
+impl Effect {
+    /// `Accepted`, with whatever else a policy is refused for, and what else is worth knowing of it.
+    pub(super) fn accepted(
+        &self,
+        refused: &[Problem],
+        notes: &[String],
+        generation: i64,
+    ) -> Condition {
+        let problems = refused.iter().chain(&self.problems);
+        let notes: Vec<String> = notes.iter().chain(&self.notes).cloned().collect();
+        summary(ConditionType::Accepted, problems, &notes, generation)
+    }
+}
+
+/// What a policy comes to for each Gateway of ours that sends requests to what it is for; without any it is none
+/// of our business (BT-9).
+pub(super) fn effects<P: ServicePolicy>(
     policy: &P,
     around: &Surroundings<'_, P>,
-) -> Option<(BTreeSet<GatewayId>, Vec<Problem>)> {
-    let mut gateways = BTreeSet::new();
-    let mut problems = Vec::new();
-    for (index, target) in policy.targets().enumerate() {
-        let problem = self::target(policy, &target, around, &mut gateways);
-        problems.extend(problem.map(|problem| problem.at(format!("targetRefs[{index}]"))));
+) -> BTreeMap<GatewayId, Effect> {
+    let targets: Vec<_> =
+        policy.targets().map(|target| self::target(policy, &target, around)).collect();
+    let gateways = targets.iter().flat_map(|(gateways, _)| gateways);
+    let mut effects: BTreeMap<GatewayId, Effect> =
+        gateways.map(|gateway| (gateway.clone(), Effect::default())).collect();
+    for (index, (gateways, problem)) in targets.into_iter().enumerate() {
+        let Some(problem) = problem.map(|it| it.at(format_args!("targetRefs[{index}]"))) else {
+            continue;
+        };
+        for (gateway, effect) in &mut effects {
+            match gateways.contains(gateway) {
+                true => effect.problems.push(problem.clone()),
+                false => effect.notes.push(problem.message.clone()),
+            }
+        }
     }
-    (!gateways.is_empty()).then_some((gateways, problems))
+    effects
 }
 
 /// The same conditions for each of some Gateways (BT-9).
@@ -186,39 +235,48 @@ pub(super) fn ancestor(
     }
 }
 
-/// What keeps a policy from one of its targets, and the Gateways that send requests there.
+/// The Gateways that send requests to one of a policy's targets, and what keeps the policy from it.
 fn target<P: ServicePolicy>(
     policy: &P,
     target: &Target<'_>,
     around: &Surroundings<'_, P>,
-    gateways: &mut BTreeSet<GatewayId>,
-) -> Option<Problem> {
-    let Some(service) = target.service(&policy.metadata().namespace) else {
+) -> (BTreeSet<GatewayId>, Option<Problem>) {
+    let namespace = &policy.metadata().namespace;
+    let Some(service) = target.service(namespace) else {
+        let named = target.x_backend(namespace);
+        let gateways = named.map(|it| (around.users_of_x_backend)(&it)).unwrap_or_default();
         let what = syntax::kind_of_group(target.kind, target.name, target.group);
-        return Some(Problem::new(
-            ConditionReason::Invalid,
-            format!("{what} is no Service, and the policy has no effect on it"),
-        ));
+        let message = format!("{what} is no Service, and the policy has no effect on it");
+        return (gateways, Some(Problem::new(ConditionReason::Invalid, message)));
     };
-    let not_found = |message: String| Some(Problem::new(ConditionReason::TargetNotFound, message));
+    let not_found = |message: String| {
+        let gateways = (around.users)(&service, &|_| true);
+        (gateways, Some(Problem::new(ConditionReason::TargetNotFound, message)))
+    };
     let Some(object) = around.resources.services.get(&service) else {
-        gateways.extend((around.users)(&service, &|_| true));
         return not_found(format!("Service `{service}` does not exist"));
     };
     let ports = target.ports(object);
     if ports.is_empty() {
-        gateways.extend((around.users)(&service, &|_| true));
         let section = target.section.unwrap_or_default();
         return not_found(format!("Service `{service}` has no port named `{section}`"));
     }
     let is_meant = |number: u16| ports.iter().any(|port| port.port.get() == number);
-    gateways.extend((around.users)(&service, &is_meant));
-    if let Some(problem) = (around.unfit)(&service, &ports) {
-        return Some(problem);
-    }
-    let holder = holder(&(around.policies)(&service), &service, target.section)?;
-    (name(&**holder) != name(policy)).then(|| {
-        let (kind, holder) = (P::KIND, name(&**holder));
+    let gateways = (around.users)(&service, &is_meant);
+    let problem = (around.unfit)(&service, &ports);
+    (gateways, problem.or_else(|| lost(policy, &service, target.section, around)))
+}
+
+/// What is said of a policy that another one goes before (BT-2).
+fn lost<P: ServicePolicy>(
+    policy: &P,
+    service: &NamespacedName,
+    section: Option<&str>,
+    around: &Surroundings<'_, P>,
+) -> Option<Problem> {
+    let holder = name(&**holder(&(around.policies)(service), service, section)?);
+    (holder != name(policy)).then(|| {
+        let kind = P::KIND;
         Problem::new(
             ConditionReason::Conflicted,
             format!(
