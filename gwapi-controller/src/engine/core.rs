@@ -81,7 +81,7 @@ struct Held {
 #[derive(Debug)]
 struct Broken {
     problem: Unreadable,
-    /// The status that was handed out for it.
+    /// The status that was handed out for it last.
     told: Option<Status>,
 }
 
@@ -319,7 +319,11 @@ impl Core {
                 "{outcome}"
             );
         }
-        let told = known.and_then(|known| known.told.clone());
+        // What was said of its last good version may not be ours to say in the very step that breaks it (ST-6).
+        let told = match known {
+            Some(known) => known.told.clone(),
+            None => self.translator.translation().status.get(&id).cloned(),
+        };
         self.unreadable.insert(id, Broken { problem, told });
     }
 

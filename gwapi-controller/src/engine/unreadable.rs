@@ -31,7 +31,7 @@ pub(super) fn status(
             judge.policy(before, has_stand_in, &[ConditionType::ResolvedRefs])
         }
         // Nobody needs to be kept from anything by one that nobody could read yet.
-        Kind::BackendTrafficPolicy => judge.policy(before, false, &[]),
+        Kind::BackendTrafficPolicy | Kind::XBackend => judge.policy(before, false, &[]),
         Kind::TelemetryPolicy => judge.policy(before, false, &[ConditionType::ResolvedRefs]),
         kind if kind.route_kind().is_some() => judge.route(before),
         _ => None,

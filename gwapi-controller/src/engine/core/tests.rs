@@ -1,6 +1,6 @@
 //! The engine without an API server.
 
-use gwapi_model::status::{Condition, ConditionType, Status};
+use gwapi_model::status::{Condition, ConditionReason, ConditionType, Status};
 use gwapi_model::{Kind, manifest};
 use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::ListenerKey;
@@ -646,6 +646,66 @@ fn a_route_that_cannot_be_read_is_refused_by_the_gateways_of_ours_that_it_names(
     let status = step.deltas.last().and_then(|delta| delta.status[&id].clone());
     let Some(Status::Route(status)) = status else { panic!("a status of a route") };
     assert_eq!(status.parents.len(), 1);
+}
+
+/// A route to the XBackend `pods`, and that XBackend.
+const TO_X_BACKEND: [&str; 2] = [
+    "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: pods}]}]
+",
+    "
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: pods}
+spec:
+  type: EndpointSelector
+  endpointSelector: {matchLabels: {app: pods}}
+  port: {number: 80}
+",
+];
+
+/// The same XBackend in a version that cannot be read.
+fn broken_x_backend() -> Object {
+    let json = json!({
+        "metadata": {"name": "pods", "namespace": "default", "generation": 2},
+        "spec": {"type": "EndpointSelector", "endpointSelector": "app=pods", "port": {"number": 80}},
+    });
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    Object::read(Kind::XBackend, raw, "gwapi")
+}
+
+/// What the last word of a step on the XBackend is, if there is any.
+fn told_of_x_backend(step: &Step) -> Option<Option<Status>> {
+    let id = ObjectId::new(Kind::XBackend, "default", "pods");
+    step.deltas.iter().rev().find_map(|delta| delta.status.get(&id)).cloned()
+}
+
+/// X-2, ST-2, ST-6
+#[test]
+fn an_x_backend_that_cannot_be_read_says_so_while_somebody_sends_to_it() {
+    let shop = ObjectId::new(Kind::HttpRoute, "default", "shop");
+    let sent_to = || {
+        let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+        TO_X_BACKEND.iter().for_each(|text| _ = test.apply(object(text)));
+        test
+    };
+    let mut test = sent_to();
+    let step = test.apply(broken_x_backend());
+    let accepted = whole_condition(&step, Kind::XBackend, "pods", ConditionType::Accepted);
+    let accepted = accepted.expect("a status for the Gateway");
+    assert_eq!((accepted.reason, accepted.observed_generation), (ConditionReason::Invalid, 2));
+    assert!(accepted.message.ends_with("; generation 1 is served until this is put right"));
+    let step = test.observe(deleted(shop.clone()));
+    assert_eq!(told_of_x_backend(&step), Some(None), "nobody sends to it any more");
+
+    // The last route goes with the version that can be read.
+    let step = sent_to().observe_all([applied(broken_x_backend()), deleted(shop)]);
+    assert_eq!(told_of_x_backend(&step), Some(None), "nobody sends to it any more");
 }
 
 #[test]
