@@ -298,7 +298,8 @@ impl Entry {
         let version = observed.resource_version.clone();
         let (revision, merged) = match &self.wanted {
             Some(Wanted { revision, status: Some(status), .. }) => {
-                let stored = Stored { status: &stored, generation: observed.generation };
+                let generation = observed.generation;
+                let stored = Stored { kind: id.kind, status: &stored, generation };
                 let merged = merge(stored, status, controller_name, now.time);
                 if merged.omitted > 0 {
                     tracing::warn!(

@@ -4,9 +4,9 @@
 //! Gateways. Both `parents` and the conditions of an entry are lists, so whoever writes one writes
 //! all of it: what is not ours is carried over as it is, in its place (ST-1, ST-12).
 
-use gwapi_model::ParentReference;
 use gwapi_model::jiff::Timestamp;
 use gwapi_model::status::{Condition, ConditionType, GatewayStatus, ListenerStatus, Status};
+use gwapi_model::{Kind, ParentReference};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +18,9 @@ pub const MAX_PARENTS: usize = 32;
 
 /// Entries in `status.ancestors` of a policy (ST-5, BT-9).
 const MAX_ANCESTORS: usize = 16;
+
+/// The same of an XBackend.
+const MAX_ANCESTORS_OF_X_BACKEND: usize = 32;
 
 /// Entries in `status.listeners` of a Gateway or a ListenerSet (ST-5).
 pub const MAX_LISTENERS: usize = 64;
@@ -54,6 +57,8 @@ const OF_PARENTS: &[ConditionType] =
 /// What an object has, in one version of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
+    /// Kind of the object: it says how much room there is.
+    pub kind: Kind,
     /// `status`, or null where it has none.
     pub status: &'a Value,
     /// `metadata.generation`.
@@ -102,7 +107,11 @@ pub fn merge(stored: Stored<'_>, ours: &Status, controller_name: &str, now: Time
                 reference: &ancestor.ancestor_ref,
                 conditions: &ancestor.conditions,
             });
-            merge.entries(&mut status, &OF_POLICIES, entries.collect(), controller_name);
+            let list = match stored.kind {
+                Kind::XBackend => &OF_X_BACKENDS,
+                _ => &OF_POLICIES,
+            };
+            merge.entries(&mut status, list, entries.collect(), controller_name);
         }
     }
     let is_changed = stored.status.as_object() != Some(&status);
@@ -148,6 +157,7 @@ const OF_POLICIES: EntryList = EntryList {
     room: MAX_ANCESTORS,
     types: OF_ANCESTORS,
 };
+const OF_X_BACKENDS: EntryList = EntryList { room: MAX_ANCESTORS_OF_X_BACKEND, ..OF_POLICIES };
 
 /// An entry of ours.
 struct Entry<'a> {

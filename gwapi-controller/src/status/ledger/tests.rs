@@ -74,7 +74,7 @@ impl Test {
 
     /// Answers a write: the object has this message now.
     fn written(&mut self, version: u64, message: &str) {
-        let status = Stored { status: &Value::Null, generation: 1 };
+        let status = Stored { kind: Kind::GatewayClass, status: &Value::Null, generation: 1 };
         let status = merge(status, &accepted(message), US, self.now.time).status;
         let now = observed(version, status.expect("a change"));
         self.ledger.done(class(), Outcome::Written(now), self.now);

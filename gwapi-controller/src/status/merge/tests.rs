@@ -32,12 +32,20 @@ fn class(conditions: Vec<Condition>) -> Status {
     }))
 }
 
-fn stored(status: &Value, generation: i64) -> Stored<'_> {
-    Stored { status, generation }
+/// What an object of a kind has that such a status is of.
+fn stored<'a>(status: &'a Value, ours: &Status, generation: i64) -> Stored<'a> {
+    let kind = match ours {
+        Status::GatewayClass(_) => Kind::GatewayClass,
+        Status::Gateway(_) => Kind::Gateway,
+        Status::ListenerSet(_) => Kind::ListenerSet,
+        Status::Route(_) => Kind::HttpRoute,
+        Status::Policy(_) => Kind::BackendTlsPolicy,
+    };
+    Stored { kind, status, generation }
 }
 
 fn merged(status: &Value, ours: &Status) -> Option<Value> {
-    merge(stored(status, 1), ours, US, now()).status
+    merge(stored(status, ours, 1), ours, US, now()).status
 }
 
 /// ST-6
@@ -102,6 +110,23 @@ fn defaults_of_the_crd_are_replaced_and_the_time_of_1970_with_them() {
     );
 }
 
+/// ST-5, X-2: the CRD of XBackends lets twice as many Gateways be told as those of policies.
+#[test]
+fn every_gateway_is_told_for_which_the_kind_has_room() {
+    let gateways = (0..40).map(|n| PolicyAncestorStatus {
+        ancestor_ref: parent_ref(&format!("g{n}")),
+        controller_name: US.to_owned(),
+        conditions: vec![condition(ConditionType::Accepted, 1)],
+    });
+    let ours = Status::Policy(PolicyStatus { ancestors: gateways.collect() });
+    for (kind, room) in [(Kind::XBackend, 32), (Kind::BackendTlsPolicy, 16)] {
+        let stored = Stored { kind, status: &Value::Null, generation: 1 };
+        let merged = merge(stored, &ours, US, now());
+        let written = merged.status.expect("a change");
+        assert_eq!((items(&written["ancestors"]).len(), merged.omitted), (room, 40 - room));
+    }
+}
+
 /// ST-3
 #[test]
 fn the_time_moves_with_the_status_and_with_nothing_else() {
@@ -140,7 +165,8 @@ fn a_condition_that_only_holds_while_something_is_bad_goes_away_and_foreign_ones
 #[test]
 fn an_object_of_a_newer_generation_is_left_to_the_newer_answer() {
     let ours = class(vec![condition(ConditionType::Accepted, 4)]);
-    let write = |generation| merge(stored(&Value::Null, generation), &ours, US, now()).status;
+    let write =
+        |generation| merge(stored(&Value::Null, &ours, generation), &ours, US, now()).status;
     assert_eq!(write(5), None);
     assert!(write(4).is_some());
     // Whoever deletes an object and makes it anew starts its generations anew.
@@ -154,7 +180,7 @@ fn a_full_list_leaves_ours_out_and_says_so() {
     let stored = json!({"conditions": foreign});
     let ours = [ConditionType::Accepted, ConditionType::SupportedVersion];
     let ours = class(ours.map(|it| condition(it, 1)).to_vec());
-    let merged = merge(Stored { status: &stored, generation: 1 }, &ours, US, now());
+    let merged = merge(self::stored(&stored, &ours, 1), &ours, US, now());
     assert_eq!(merged.omitted, 1);
     let conditions = merged.status.expect("a change")["conditions"].clone();
     assert_eq!(conditions.as_array().map(Vec::len), Some(MAX_CONDITIONS));
@@ -475,5 +501,5 @@ proptest! {
 }
 
 fn merged_at_2(before: &Value, ours: &Status) -> Option<Value> {
-    merge(stored(before, 2), ours, US, now()).status
+    merge(stored(before, ours, 2), ours, US, now()).status
 }
