@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
     AddressFamily, BackendTlsPolicy, BackendTrafficPolicy, EndpointPort, EndpointSlice,
-    IntOrString, NamespacedName, Resources, RouteKind, Service, ServicePort as ModelPort,
+    IntOrString, Kind, NamespacedName, Resources, RouteKind, Service, ServicePort as ModelPort,
     ServiceType,
 };
 
@@ -110,6 +110,21 @@ pub(super) struct BackendFacts {
     pub(super) problem: Option<Problem>,
     /// Endpoints that are left out because no backend may live there.
     pub(super) refused: BTreeSet<IpAddr>,
+}
+
+impl BackendFacts {
+    /// What is worth knowing beside whether the reference to a target resolves.
+    pub(super) fn note(&self, target: &ServicePort) -> Option<String> {
+        let addresses: Vec<String> = self.refused.iter().map(ToString::to_string).collect();
+        let kind = if target.x_backend { Kind::XBackend } else { Kind::Service };
+        (!addresses.is_empty()).then(|| {
+            format!(
+                "endpoints of {kind} `{}` are left out because no backend may live there: {}",
+                target.service,
+                addresses.join(", ")
+            )
+        })
+    }
 }
 
 /// The policies that are for a Service.

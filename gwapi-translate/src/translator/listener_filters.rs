@@ -80,6 +80,8 @@ pub(super) struct Resolved {
     pub(super) filters: Vec<ListenerFilter>,
     /// A matter of ResolvedRefs (LF-7).
     pub(super) unresolved: Vec<Problem>,
+    /// What is worth knowing of references that do resolve.
+    pub(super) notes: Vec<String>,
     /// Service ports that they need.
     pub(super) backends: Vec<ServicePort>,
 }
@@ -98,6 +100,8 @@ pub(super) fn resolve(
                 let target = target(holder, reference, *purpose, resources);
                 let target = target.map(|target| {
                     let facts = facts(&target);
+                    let note = facts.note(&target);
+                    resolved.notes.extend(note.map(|note| format!("{}: {note}", place(*index))));
                     // The backend may come: the key stays.
                     resolved.unresolved.extend(facts.problem.map(|it| told(it, *index)));
                     let key = facts.key.unwrap_or_else(|| target.key());

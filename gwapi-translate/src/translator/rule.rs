@@ -458,20 +458,11 @@ impl RuleCompiler<'_> {
     /// Takes a reference down that is good by itself.
     fn refer(&mut self, target: ServicePort, place: &str) -> BackendKey {
         let facts = (self.lookup.facts)(&target);
+        let notes = &mut self.compiled.notes;
+        let note = facts.note(&target).filter(|note| !notes.contains(note));
+        notes.extend(note);
         if let Some(problem) = facts.problem {
             self.unresolved(problem.at(place));
-        }
-        if !facts.refused.is_empty() {
-            let addresses: Vec<String> = facts.refused.iter().map(ToString::to_string).collect();
-            let note = format!(
-                "endpoints of {} `{}` are left out because no backend may live there: {}",
-                if target.x_backend { Kind::XBackend } else { Kind::Service },
-                target.service,
-                addresses.join(", ")
-            );
-            if !self.compiled.notes.contains(&note) {
-                self.compiled.notes.push(note);
-            }
         }
         let key = facts.key.unwrap_or_else(|| target.key());
         self.backends.insert(target);

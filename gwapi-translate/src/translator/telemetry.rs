@@ -266,9 +266,10 @@ pub(super) fn status(policy: &TelemetryPolicy, around: &Surroundings<'_>) -> Opt
         |id: &GatewayId| !around.resources.gateways.contains_key(id) || (around.is_ours)(id);
     let gateways: Vec<_> = gateways.into_iter().filter(concerns_us).collect();
     let resolved = resolve(policy, around.resources, around.facts);
-    let generation = policy.metadata.generation;
-    let resolved_refs =
-        summary(ConditionType::ResolvedRefs, resolved.as_ref().err(), &[], generation);
+    let collector = resolved.as_ref().ok().and_then(Option::as_ref);
+    let note = collector.and_then(|target| (around.facts)(target).note(target));
+    let (problem, generation) = (resolved.as_ref().err(), policy.metadata.generation);
+    let resolved_refs = summary(ConditionType::ResolvedRefs, problem, note.as_slice(), generation);
     let ancestors = gateways.into_iter().map(|gateway| {
         let conditions = vec![accepted(policy, &gateway, around), resolved_refs.clone()];
         policy::ancestor(&gateway, conditions, around.options)

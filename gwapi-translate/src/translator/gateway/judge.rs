@@ -73,8 +73,9 @@ impl GatewayDraft {
         let (mut certificates, mut unresolved, usable) =
             self.certificates(draft, resources, feedback);
         unresolved.extend(validation.iter().flat_map(|it| it.unresolved.iter().cloned()));
-        let Resolved { mut filters, unresolved: unresolved_filters, mut backends } =
-            listener_filters::resolve(&draft.holder, &draft.filters, resources, facts);
+        let resolved = listener_filters::resolve(&draft.holder, &draft.filters, resources, facts);
+        let Resolved { mut filters, unresolved: unresolved_filters, notes, mut backends } =
+            resolved;
         unresolved.extend(unresolved_filters);
         if let Some(problem) = draft.filter_problems.first() {
             // LF-3: nobody is asked where one of them is missing.
@@ -125,7 +126,7 @@ impl GatewayDraft {
             resolved: unresolved.is_empty(),
             can_serve: usable && !draft.supported_kinds.is_empty(),
             programmed: programmed.is_none(),
-            status: self.listener_status(draft, &accepted, &unresolved, programmed),
+            status: self.listener_status(draft, &accepted, (&unresolved, &notes), programmed),
             serves,
             bound_port,
             config,
@@ -226,7 +227,7 @@ impl GatewayDraft {
         &self,
         draft: &ListenerDraft,
         accepted: &[Problem],
-        unresolved: &[Problem],
+        (unresolved, notes): (&[Problem], &[String]),
         programmed: Option<Problem>,
     ) -> ListenerStatus {
         let generation = draft.generation;
@@ -234,7 +235,7 @@ impl GatewayDraft {
             summary(ConditionType::Accepted, accepted, &[], generation),
             summary(ConditionType::Programmed, &programmed, &[], generation),
             match draft.is_examined {
-                true => summary(ConditionType::ResolvedRefs, unresolved, &[], generation),
+                true => summary(ConditionType::ResolvedRefs, unresolved, notes, generation),
                 false => not_examined(generation),
             },
         ];
