@@ -11,12 +11,18 @@ mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use gwapi_model::status::{Condition, ConditionStatus, ConditionType, Status};
-use gwapi_model::{Kind, ObjectId, ResourceEvent, Resources};
+use gwapi_model::status::{Condition, ConditionStatus, ConditionType, ListenerStatus, Status};
+use gwapi_model::{
+    Kind, NamespacedName, ObjectId, ParentReference, ResourceEvent, Resources, TelemetryPolicy,
+};
 
 use super::{CounterExample, check_law};
-use crate::ir::{CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource, ListenerKey};
+use crate::ir::{
+    BackendKey, BackendTarget, CertificateKey, GatewayConfig, GatewayId, IrKey, IrResource,
+    ListenerFilter, ListenerKey,
+};
 use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
@@ -107,6 +113,9 @@ fn take(translator: &mut Translator, step: &Step) -> TranslationDelta {
     match step {
         Step::Events(events) => translator.apply_all(events.iter().cloned()),
         Step::Options(options) => translator.set_options(options.clone()),
+        Step::InstalledBundle(bundle) => translator.set_installed_bundle(bundle.clone()),
+        Step::ClusterTrustBundles(served) => translator.set_cluster_trust_bundles(*served),
+        Step::SessionKeys(keys) => translator.set_session_keys(keys.clone()),
         Step::Feedback(gateway, said) => translator.set_feedback(gateway, said.clone()),
     }
 }
@@ -203,9 +212,8 @@ fn unread_objects_change_nothing(
     options: &Options,
 ) -> Result<(), String> {
     let mut kept = resources.clone();
-    let is_read = |name: &gwapi_model::NamespacedName, kind| {
-        translation.references.contains(&name.object_id(kind))
-    };
+    let is_read =
+        |name: &NamespacedName, kind| translation.references.contains(&name.object_id(kind));
     kept.secrets.retain(|name, _| is_read(name, Kind::Secret));
     kept.config_maps.retain(|name, _| is_read(name, Kind::ConfigMap));
     let without = translate(&kept, options);
@@ -248,6 +256,8 @@ pub fn well_formed(
         config_is_well_formed(config, shown_to_backends(gateway, resources))?;
         routes_are_counted(gateway, config, resources, translation)?;
         missing_backends_are_told(config, resources, translation)?;
+        refusing_listeners_are_told(gateway, config, resources, translation)?;
+        tracing_is_told(gateway, config, resources, translation)?;
     }
     for (id, status) in &translation.status {
         let object = resources.get(id);
@@ -283,9 +293,30 @@ fn routes_are_counted(
     resources: &Resources,
     translation: &Translation,
 ) -> Result<(), String> {
+    for (holder, key, listener) in listener_statuses(gateway, resources, translation)? {
+        let attached = attached(&key, config);
+        let accepted = attached.iter().filter(|it| is_accepted(it, &holder, translation));
+        let accepted = accepted.count();
+        ensure!(
+            usize::try_from(listener.attached_routes) == Ok(accepted),
+            "{holder} counts {} routes on {key}; {accepted} of {attached:?} are accepted",
+            listener.attached_routes
+        );
+    }
+    Ok(())
+}
+
+/// The status of every listener of a Gateway and of the ListenerSets that name it, each with the object that
+/// holds it and with its key.
+fn listener_statuses<'t>(
+    gateway: &GatewayId,
+    resources: &Resources,
+    translation: &'t Translation,
+) -> Result<Vec<(ObjectId, ListenerKey, &'t ListenerStatus)>, String> {
     let sets = resources.listener_sets.iter();
     let sets = sets.filter(|(_, set)| set.gateway().as_ref() == Some(gateway));
     let sets = sets.map(|(name, _)| name.object_id(Kind::ListenerSet));
+    let mut found = Vec::new();
     for holder in std::iter::once(gateway.object_id(Kind::Gateway)).chain(sets) {
         let (listeners, is_set) = match translation.status.get(&holder) {
             Some(Status::Gateway(status)) => (&status.listeners, false),
@@ -297,17 +328,10 @@ fn routes_are_counted(
                 true => ListenerKey::of_listener_set(&holder.namespaced_name(), &listener.name),
                 false => ListenerKey::new(listener.name.as_str()),
             };
-            let attached = attached(&key, config);
-            let accepted = attached.iter().filter(|it| is_accepted(it, &holder, translation));
-            let accepted = accepted.count();
-            ensure!(
-                usize::try_from(listener.attached_routes) == Ok(accepted),
-                "{holder} counts {} routes on {key}; {accepted} of {attached:?} are accepted",
-                listener.attached_routes
-            );
+            found.push((holder.clone(), key, listener));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The routes with a rule on a listener.
@@ -355,9 +379,8 @@ fn missing_backends_are_told(
         (&rule.key, rule.route.object_id(rule.route_kind.kind()), named.collect::<Vec<_>>())
     });
     for (rule, id, named) in http.chain(streams) {
-        let present = named.into_iter().all(|key| {
-            config.0.contains_key(&IrKey::Backend(key.clone())) || has_policy(key, resources)
-        });
+        let present =
+            named.into_iter().all(|key| is_there(key, config) || has_policy(key, resources));
         let resolved = translation.status.get(&id).is_some_and(|status| {
             let conditions = condition_lists(id.kind, status).0.into_iter().flatten();
             conditions.into_iter().all(|it| {
@@ -370,7 +393,77 @@ fn missing_backends_are_told(
     Ok(())
 }
 
-fn has_policy(key: &crate::ir::BackendKey, resources: &Resources) -> bool {
+/// LF-2, LF-7: a listener whose filters let nobody through says so, unless a BackendTLSPolicy keeps it from
+/// whom it would ask (BT-5).
+fn refusing_listeners_are_told(
+    gateway: &GatewayId,
+    config: &GatewayConfig,
+    resources: &Resources,
+    translation: &Translation,
+) -> Result<(), String> {
+    let statuses = listener_statuses(gateway, resources, translation)?;
+    for listener in config.listeners() {
+        let refuses = listener.filters.iter().any(|filter| match filter {
+            ListenerFilter::Refuse(_) => true,
+            ListenerFilter::ExternalAuth(auth) => match &auth.target {
+                BackendTarget::Backend(key) => {
+                    !is_there(key, config) && !has_policy(key, resources)
+                }
+                _ => true,
+            },
+        });
+        let told = statuses.iter().filter(|(_, key, _)| *key == listener.key);
+        let mut told = told.map(|(_, _, status)| all_hold(&status.conditions));
+        ensure!(told.all(|holds| !(refuses && holds)), "{listener:?} claims that all is well");
+    }
+    Ok(())
+}
+
+/// a Gateway is traced while one policy that asks for it says that it is accepted and that its references
+/// resolve, and at no other time.
+fn tracing_is_told(
+    gateway: &GatewayId,
+    config: &GatewayConfig,
+    resources: &Resources,
+    translation: &Translation,
+) -> Result<(), String> {
+    let holds = |(name, policy): &(&NamespacedName, &Arc<TelemetryPolicy>)| {
+        let tracing = policy.spec.tracing.as_ref();
+        let id = name.object_id(Kind::TelemetryPolicy);
+        let Some(Status::Policy(status)) = translation.status.get(&id) else { return false };
+        let mut of_gateway = status.ancestors.iter().filter(|it| {
+            let ParentReference { namespace, name, .. } = &it.ancestor_ref;
+            *name == *gateway.name && namespace.as_deref() == Some(&*gateway.namespace)
+        });
+        tracing.is_some_and(|it| it.mode.as_deref() == Some("Enabled"))
+            && of_gateway.any(|ancestor| all_hold(&ancestor.conditions))
+    };
+    let holding: Vec<_> = resources.telemetry_policies.iter().filter(holds).collect();
+    let traced = match config.0.get(&IrKey::Tracing) {
+        Some(IrResource::Tracing(tracing)) => Some(&tracing.collector),
+        _ => None,
+    };
+    ensure!(
+        holding.len() == usize::from(traced.is_some()),
+        "{gateway} has its spans sent to {traced:?}, and {holding:?} say that they hold"
+    );
+    let present = traced.is_none_or(|key| is_there(key, config) || has_policy(key, resources));
+    ensure!(present, "{gateway} has its spans sent to {traced:?}, which is not there");
+    Ok(())
+}
+
+/// Whether Accepted and ResolvedRefs are True.
+fn all_hold(conditions: &[Condition]) -> bool {
+    let summaries = [ConditionType::Accepted, ConditionType::ResolvedRefs];
+    let mut conditions = conditions.iter().filter(|it| summaries.contains(&it.condition_type));
+    conditions.all(|it| it.status == ConditionStatus::True)
+}
+
+fn is_there(key: &BackendKey, config: &GatewayConfig) -> bool {
+    config.0.contains_key(&IrKey::Backend(key.clone()))
+}
+
+fn has_policy(key: &BackendKey, resources: &Resources) -> bool {
     let Some((namespace, service, _)) = key.service_port() else { return false };
     // TS-5: no policy is about what goes through as it is.
     if key.as_str().ends_with("/through") {
@@ -509,26 +602,32 @@ mod tests {
             }
         }
         for wanted in [
+            "Accepted False Conflicted",
             "Accepted False HostnameConflict",
             "Accepted False IncompatibleFilters",
+            "Accepted False Invalid",
             "Accepted False InvalidListenerFilter",
             "Accepted False InvalidParameters",
             "Accepted False ListenersNotValid",
             "Accepted False NoMatchingListenerHostname",
             "Accepted False NoMatchingParent",
+            "Accepted False NoValidCACertificate",
             "Accepted False NotAllowed",
             "Accepted False NotAllowedByListeners",
             "Accepted False ParentNotAccepted",
             "Accepted False PortUnavailable",
             "Accepted False ProtocolConflict",
+            "Accepted False TargetNotFound",
             "Accepted False UnsupportedAddress",
             "Accepted False UnsupportedProtocol",
             "Accepted False UnsupportedValue",
             "Accepted True ListenersNotValid",
             "Accepted Unknown Pending",
             "Certificate",
+            "DefaultGateway True DefaultGateway",
             "Endpoints",
             "HttpRule",
+            "InsecureFrontendValidationMode True ConfigurationChanged",
             "OverlappingTLSConfig True OverlappingHostnames",
             "PartiallyInvalid True UnsupportedValue",
             "Programmed False AddressNotAssigned",
@@ -537,6 +636,7 @@ mod tests {
             "Programmed False ParentNotProgrammed",
             "Programmed True Programmed",
             "ResolvedRefs False BackendNotFound",
+            "ResolvedRefs False InvalidCACertificateRef",
             "ResolvedRefs False InvalidCertificateRef",
             "ResolvedRefs False InvalidKind",
             "ResolvedRefs False InvalidListenerFilterRef",
@@ -544,7 +644,10 @@ mod tests {
             "ResolvedRefs False ListenersNotResolved",
             "ResolvedRefs False RefNotPermitted",
             "ResolvedRefs False UnsupportedProtocol",
+            "SessionKeys",
             "StreamRule",
+            "SupportedVersion False UnsupportedVersion",
+            "Tracing",
         ] {
             assert!(reached.contains(wanted), "no event leads to {wanted}; reached: {reached:#?}");
         }

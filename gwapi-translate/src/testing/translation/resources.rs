@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gwapi_model::{Kind, NamespacedName, Resource, Secret, SecretBytes};
+use gwapi_model::{Kind, NamespacedName, Resource, RouteKind, Secret, SecretBytes};
 use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;
@@ -250,6 +250,8 @@ fn gateway() -> impl Strategy<Value = Value> {
                 {"group":"","kind":"Secret","name":"t"}]}},"perPort":[{"port":443,"tls":{}}]}}}"#,
             r#"{"tls":{"frontend":{"default":{"validation":{"caCertificateRefs":
                 [{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"ca"}]}}}}}"#,
+            r#"{"tls":{"frontend":{"default":{},"perPort":[{"port":444,"tls":{"validation":
+                {"mode":"AllowInsecureFallback","caCertificateRefs":[]}}}]}}}"#,
             r#"{"defaultScope":"All"}"#,
             r#"{"defaultScope":"All"}"#,
             r#"{"defaultScope":"Some"}"#,
@@ -524,6 +526,7 @@ fn x_backend() -> impl Strategy<Value = Value> {
         r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
         r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c"}]}}"#,
         r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"ca"}]}}"#,
+        r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"Secret","name":"t"}]}}"#,
         r#"{"mode":"ClientAndServer"}"#,
     ]);
     let protocol = select(vec!["TCP", "HTTP", "HTTP2", "H2C", "GRPC", "WSS"]);
@@ -536,19 +539,16 @@ fn x_backend() -> impl Strategy<Value = Value> {
 }
 
 fn grant() -> impl Strategy<Value = Value> {
-    let kinds =
-        vec!["HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway", "XTelemetryPolicy"];
-    let from = (select(kinds), select(vec!["a", "b"])).prop_map(|(kind, namespace)| {
-        let group = match kind {
-            "XTelemetryPolicy" => gwapi_model::EXPERIMENTAL_GROUP,
-            _ => gwapi_model::GATEWAY_GROUP,
-        };
-        json!({ "group": group, "kind": kind, "namespace": namespace })
-    });
+    let kinds = RouteKind::ALL.into_iter().map(RouteKind::kind);
+    let kinds = kinds.chain([Kind::Gateway, Kind::ListenerSet, Kind::TelemetryPolicy]);
+    let from = (select(kinds.collect::<Vec<_>>()), select(vec!["a", "b"])).prop_map(
+        |(kind, namespace)| json!({ "group": kind.group(), "kind": kind.as_str(), "namespace": namespace }),
+    );
     let to = one_of(&[
         r#"{"group":"","kind":"Service"}"#,
         r#"{"group":"","kind":"Service","name":"x"}"#,
         r#"{"group":"","kind":"Secret"}"#,
+        r#"{"group":"","kind":"ConfigMap"}"#,
     ]);
     (vec(from, 1..3), vec(to, 1..3))
         .prop_map(|(from, to)| json!({ "spec": { "from": from, "to": to } }))
@@ -624,6 +624,8 @@ fn telemetry_policy() -> impl Strategy<Value = Value> {
         r#"{"mode":"Enabled","provider":{"backendRef":{"group":"example.com","kind":"Sink","name":"x"}}}"#,
         r#"{"mode":"Enabled","samplingRate":{"numerator":3,"denominator":2},
             "provider":{"backendRef":{"name":"x","port":80}}}"#,
+        r#"{"mode":"Enabled","parentBasedSampling":{"mode":"Sometimes"},
+            "provider":{"backendRef":{"name":"x","port":80}}}"#,
         r#"{"mode":"Enabled"}"#,
         r#"{"mode":"Sometimes"}"#,
     ]);
@@ -663,6 +665,7 @@ fn backend_tls_policy() -> impl Strategy<Value = Value> {
         r#"{"group":"","kind":"Service","name":"x","sectionName":"none"}"#,
         r#"{"group":"","kind":"Service","name":"y"}"#,
         r#"{"group":"","kind":"Service","name":"none"}"#,
+        r#"{"group":"gateway.networking.x-k8s.io","kind":"XBackend","name":"x"}"#,
         r#"{"group":"example.com","kind":"Backend","name":"x"}"#,
     ]);
     let validation = one_of(&[

@@ -5,14 +5,15 @@ use std::fmt;
 use std::net::IpAddr;
 
 use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
-use gwapi_model::{AddressType, Kind, ObjectId, Resource, ResourceEvent};
+use gwapi_model::{AddressType, Kind, ObjectId, Resource, ResourceEvent, SecretBytes};
+use proptest::option::of;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 use super::resources::{name, resource, world};
 use crate::features::BundleVersion;
 use crate::infrastructure::InfrastructureReport;
-use crate::ir::{CertificateKey, GatewayId, ListenerKey};
+use crate::ir::{CertificateKey, GatewayId, ListenerKey, SessionKeys};
 use crate::{AddressPolicy, Feedback, Options};
 
 /// One thing that happens to a [`Translator`](crate::Translator).
@@ -22,6 +23,12 @@ pub enum Step {
     Events(Vec<ResourceEvent>),
     /// New options.
     Options(Options),
+    /// Other CRDs are installed.
+    InstalledBundle(Option<BundleVersion>),
+    /// There are ClusterTrustBundles to refer to, or there are none.
+    ClusterTrustBundles(bool),
+    /// New keys of sessions.
+    SessionKeys(Option<SessionKeys>),
     /// The data plane reports.
     Feedback(GatewayId, Feedback),
 }
@@ -45,6 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         20 => event().prop_map(|event| Step::Events(vec![event])),
         8 => batch.prop_map(Step::Events),
         1 => options().prop_map(Step::Options),
+        1 => installed_bundle().prop_map(Step::InstalledBundle),
+        2 => any::<bool>().prop_map(Step::ClusterTrustBundles),
+        1 => session_keys().prop_map(Step::SessionKeys),
         3 => (gateway_id(), feedback()).prop_map(|(id, said)| Step::Feedback(id, said)),
     ]
 }
@@ -77,17 +87,38 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
         (GatewayId::new("b", "g"), address("127.1.0.2")),
     ]));
     let policies = select(vec![shared, assigned, AddressPolicy::Provisioned]);
-    let bundle = select(vec![None, Some("v1.7.0"), Some("v1.6.1"), Some("v1.4.0")]);
-    (any::<bool>(), select(vec![0, 1000, 65100]), policies, any::<bool>(), bundle).prop_map(
-        |(any_controller, port_offset, addresses, allow_external_name, bundle)| Options {
-            any_controller,
-            port_offset,
-            addresses,
-            allow_external_name,
-            installed_bundle: bundle.map(BundleVersion::new),
-            ..Options::default()
+    let of_ports = (select(vec![0, 1000, 65100]), select(vec![vec![], vec![81], vec![443, 1080]]));
+    let of_cluster = (installed_bundle(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, of_ports, policies, of_cluster, session_keys()).prop_map(
+        |(flags, (port_offset, reserved), addresses, of_cluster, session_keys)| {
+            let (any_controller, allow_external_name, underscore_headers) = flags;
+            let (installed_bundle, cluster_trust_bundles) = of_cluster;
+            Options {
+                any_controller,
+                port_offset,
+                reserved_ports: reserved.into_iter().collect(),
+                addresses,
+                allow_external_name,
+                underscore_headers,
+                installed_bundle,
+                session_keys,
+                cluster_trust_bundles,
+                ..Options::default()
+            }
         },
     )
+}
+
+fn installed_bundle() -> impl Strategy<Value = Option<BundleVersion>> {
+    let versions = vec![None, Some("v1.7.0"), Some("v1.6.1"), Some("v1.4.0")];
+    select(versions).prop_map(|version| version.map(BundleVersion::new))
+}
+
+fn session_keys() -> impl Strategy<Value = Option<SessionKeys>> {
+    let key = |byte| SecretBytes::new(vec![byte; 32]);
+    let keys = vec![vec![], vec![key(1)], vec![key(2), key(1)]];
+    of(select(keys)).prop_map(|keys| keys.map(|keys| SessionKeys { keys }))
 }
 
 fn feedback() -> impl Strategy<Value = Feedback> {
@@ -142,6 +173,10 @@ impl fmt::Debug for Step {
                 }
             }
             Self::Options(options) => write!(f, "set {options:?}"),
+            Self::InstalledBundle(bundle) => write!(f, "CRDs of {bundle:?} are installed"),
+            Self::ClusterTrustBundles(true) => f.write_str("there are ClusterTrustBundles"),
+            Self::ClusterTrustBundles(false) => f.write_str("there are no ClusterTrustBundles"),
+            Self::SessionKeys(keys) => write!(f, "set {keys:?}"),
             Self::Feedback(gateway, said) => write!(f, "{gateway} reports {said:?}"),
         }
     }
