@@ -76,6 +76,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     // With what is written above.
     output(helm().args(["lint", "--strict", "--quiet", CHART]))?;
     check_names(&helm)?;
+    check_parameters(&helm)?;
     namesakes::check(&helm, CHART, &cluster_role(&helm, RELEASE, NAMESPACE)?)?;
     eprintln!("{} files are as the chart and the CRDs say", wanted.len());
     Ok(())
@@ -96,6 +97,33 @@ fn check_names(helm: &impl Fn() -> Command) -> anyhow::Result<()> {
         let name = cluster_role(helm, release, namespace)?;
         if !names.insert(name.clone()) {
             bail!("release {release} in {namespace} has the ClusterRole of another one: {name}");
+        }
+    }
+    Ok(())
+}
+
+/// Namespaces that are looked into, and whether the class can have parameters then: they are made in that of
+/// the release.
+const WATCHED: [(&str, bool); 3] =
+    [("[]", true), (r#"["shop", "gwapi-system"]"#, true), (r#"["shop"]"#, false)];
+
+/// Whether the chart refuses parameters of its class that its controller would not see, and no others.
+fn check_parameters(helm: &impl Fn() -> Command) -> anyhow::Result<()> {
+    for (namespaces, are_seen) in WATCHED {
+        let rendered = helm()
+            .args(["template", RELEASE, CHART, "--namespace", NAMESPACE])
+            .args(["--set", "gatewayClass.parameters.workload.replicas=2"])
+            .args(["--set-json", &format!("watchNamespaces={namespaces}")])
+            .output()
+            .context("cannot start helm")?;
+        let why = String::from_utf8_lossy(&rendered.stderr);
+        if are_seen && !rendered.status.success() {
+            bail!("the chart refuses parameters with watchNamespaces={namespaces}: {why}");
+        }
+        if !are_seen && !why.contains("add gwapi-system to watchNamespaces") {
+            bail!(
+                "the chart has parameters that nobody looks at with watchNamespaces={namespaces}"
+            );
         }
     }
     Ok(())
