@@ -19,6 +19,7 @@ mod engine;
 mod lease;
 mod metrics;
 pub mod provision;
+mod request;
 mod run;
 pub mod serve;
 mod settings;

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -19,6 +18,7 @@ use tracing::{debug, error, info};
 use super::kind::ManagedKind;
 use super::live::{Key, owned};
 use super::plan::{Plan, Removal, Step};
+use crate::request::in_time;
 use crate::watch::api_resource;
 
 /// Who we are to server-side apply.
@@ -33,9 +33,6 @@ const NO_VERSION: &str = "1";
 /// What an API server says, as an error of its own, of an applied object with a field that it does
 /// not know.
 const UNKNOWN_FIELD: &str = "failed to create typed patch object";
-
-/// An API server that takes longer is not there.
-const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -307,13 +304,6 @@ impl Outcome {
 fn is_leaving(gateway: Option<&ObjectMeta>, uid: &str) -> bool {
     let is_meant = |gateway: &&ObjectMeta| gateway.uid.as_deref() == Some(uid);
     gateway.filter(is_meant).is_none_or(|gateway| gateway.deletion_timestamp.is_some())
-}
-
-async fn in_time<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(result) => result,
-        Err(elapsed) => Err(Error::Service(Box::new(elapsed))),
-    }
 }
 
 /// Whether the object was not the one that was expected. A wrong uid counts as a change of it.

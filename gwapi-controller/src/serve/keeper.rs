@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::authority::{MakeError, Material};
 use super::settings::ServingCertificate;
+use crate::request::in_time;
 use crate::trouble::Trouble;
 
 /// How often a replica looks what the others have done, and whether it has become time for something.
@@ -147,7 +148,7 @@ impl Keeper {
     async fn attempt(&self, now: Timestamp) -> Result<Material, KeepError> {
         let names = &self.settings.names;
         for _ in 0..ATTEMPTS {
-            let found = self.secrets.get_opt(&self.settings.secret).await?;
+            let found = in_time(self.secrets.get_opt(&self.settings.secret)).await?;
             let (material, metadata) = match found {
                 None => {
                     // Somebody has deleted the Secret; proxies still trust what was in it.
@@ -207,9 +208,9 @@ impl Keeper {
         let metadata = metadata.unwrap_or_else(|| self.metadata());
         let secret = Secret { metadata, data: Some(data), ..Secret::default() };
         if known {
-            self.secrets.replace(&self.settings.secret, &parameters, &secret).await?;
+            in_time(self.secrets.replace(&self.settings.secret, &parameters, &secret)).await?;
         } else {
-            self.secrets.create(&parameters, &secret).await?;
+            in_time(self.secrets.create(&parameters, &secret)).await?;
         }
         tracing::info!(
             secret = self.settings.secret,
@@ -226,5 +227,51 @@ impl Keeper {
             labels: Some(BTreeMap::from([label])),
             ..ObjectMeta::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server whose first answer never comes, and that has no Secret but takes one.
+    fn client() -> kube::Client {
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn(move |request: hyper::Request<Body>| {
+            let is_lost = !is_asked.swap(true, Ordering::Relaxed);
+            async move {
+                if is_lost {
+                    std::future::pending::<()>().await;
+                }
+                let (code, body) = if request.method() == "GET" {
+                    let status = json!({"kind": "Status", "reason": "NotFound", "code": 404});
+                    (404, status.to_string().into_bytes())
+                } else {
+                    (201, request.into_body().collect_bytes().await.expect("a body").to_vec())
+                };
+                let response = hyper::Response::builder().status(code).body(Body::from(body));
+                Ok::<_, Infallible>(response.expect("a response"))
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_goes_silent_holds_up_the_start_for_moments() {
+        let settings = CertificateSettings {
+            namespace: "gwapi-system".to_owned(),
+            secret: "gwapi-config-tls".to_owned(),
+            names: vec!["gwapi-controller.gwapi-system.svc".to_owned()],
+        };
+        let kept = keep_certificates(client(), settings);
+        let kept = tokio::time::timeout(Duration::from_secs(60), kept).await;
+        assert!(kept.is_ok(), "there are certificates within a minute");
     }
 }
