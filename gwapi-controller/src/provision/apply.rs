@@ -180,14 +180,15 @@ impl Site {
         Api::namespaced_with(self.client.clone(), &self.gateway.namespace, &kind.api_resource())
     }
 
-    /// Whether the Gateway is being deleted, or was.
+    /// Whether the Gateway is being deleted, or was. Where it is not found it may be gone, or its kind may not be
+    /// served for a moment: that is a failure, which ends with either.
     async fn is_leaving(&self) -> Result<bool, Error> {
         let resource = api_resource(Kind::Gateway, "v1");
         let namespace = &self.gateway.namespace;
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let gateway = in_time(api.get_metadata_opt(&self.gateway.name)).await?;
-        Ok(is_leaving(gateway.as_ref().map(|gateway| &gateway.metadata), &self.owner))
+        let gateway = in_time(api.get_metadata(&self.gateway.name)).await?;
+        Ok(is_leaving(&gateway.metadata, &self.owner))
     }
 
     async fn apply(&self, step: &Step) -> Result<(ManagedKind, DynamicObject), Failure> {
@@ -301,9 +302,8 @@ impl Outcome {
 }
 
 /// Whether the Gateway with this uid goes, or is gone: the one that has its name now may be another.
-fn is_leaving(gateway: Option<&ObjectMeta>, uid: &str) -> bool {
-    let is_meant = |gateway: &&ObjectMeta| gateway.uid.as_deref() == Some(uid);
-    gateway.filter(is_meant).is_none_or(|gateway| gateway.deletion_timestamp.is_some())
+fn is_leaving(gateway: &ObjectMeta, uid: &str) -> bool {
+    gateway.uid.as_deref() != Some(uid) || gateway.deletion_timestamp.is_some()
 }
 
 /// Whether the object was not the one that was expected. A wrong uid counts as a change of it.
@@ -381,12 +381,11 @@ mod tests {
         let gateway =
             |metadata: Value| -> ObjectMeta { serde_json::from_value(metadata).expect("metadata") };
         let stays = gateway(json!({"uid": "a", "generation": 2}));
-        assert!(!is_leaving(Some(&stays), "a"));
+        assert!(!is_leaving(&stays, "a"));
         let goes = json!({"uid": "a", "deletionTimestamp": "2026-01-01T00:00:00Z",
             "finalizers": ["foregroundDeletion"]});
-        assert!(is_leaving(Some(&gateway(goes)), "a"));
-        assert!(is_leaving(Some(&stays), "b"), "the former one of this name");
-        assert!(is_leaving(None, "a"));
+        assert!(is_leaving(&gateway(goes), "a"));
+        assert!(is_leaving(&stays, "b"), "the former one of this name");
     }
 
     #[tokio::test]

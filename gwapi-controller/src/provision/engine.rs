@@ -75,7 +75,7 @@ struct Entry {
     retry_at: Option<Instant>,
     /// What was applied last, and which versions of the objects came of it.
     settled: Settled,
-    /// The uid of the Gateway, if it was found to be on its way out: whatever becomes of what it owns,
+    /// The uid of the Gateway, if it was found to be on its way out, or another to have its name: whatever becomes of what it owns,
     /// nothing is made, changed or repaired any more. There is no way back from there.
     leaving: Option<String>,
     repairs: Repairs,
@@ -485,7 +485,100 @@ fn pause(attempts: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::super::testing::{bootstrap, wanted};
     use super::*;
+
+    /// An API server with one Gateway and nothing that runs for it. It gives these answers of its own when it
+    /// is asked for the Gateway, the last of them from then on, and tells what is made.
+    fn client(of_gateway: Vec<(u16, Value)>, made: mpsc::UnboundedSender<String>) -> Client {
+        let of_gateway = Arc::new(Mutex::new(VecDeque::from(of_gateway)));
+        let service = service_fn(move |request: hyper::Request<Body>| {
+            let (of_gateway, made) = (Arc::clone(&of_gateway), made.clone());
+            async move {
+                let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+                let watches = request.uri().query().unwrap_or_default().contains("watch=");
+                let (code, body) = if watches {
+                    std::future::pending().await
+                } else if path.ends_with("/gateways/web") {
+                    let mut answers = of_gateway.lock().expect("no panic");
+                    let answer = answers.front().cloned().expect("there is always one");
+                    if answers.len() > 1 {
+                        answers.pop_front();
+                    }
+                    answer
+                } else if method == "GET" {
+                    (200, json!({"metadata": {"resourceVersion": "1"}, "items": []}))
+                } else {
+                    let bytes = request.into_body().collect_bytes().await.expect("a body");
+                    let mut object: Value = serde_json::from_slice(&bytes).expect("JSON");
+                    if method == "PATCH" {
+                        _ = made.send(path.rsplit('/').nth(1).unwrap_or_default().to_owned());
+                        object["metadata"]["uid"] = json!(path);
+                        object["metadata"]["resourceVersion"] = json!("2");
+                    }
+                    (200, object)
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                let response = hyper::Response::builder().status(code).body(body);
+                Ok::<_, Infallible>(response.expect("a response"))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn gateway(uid: &str, deleted: Option<&str>) -> (u16, Value) {
+        let metadata = json!({"name": "web", "namespace": "shop", "uid": uid,
+            "deletionTimestamp": deleted});
+        (
+            200,
+            json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": metadata}),
+        )
+    }
+
+    /// The first that is made for the Gateway within a day; `None` where nothing is.
+    async fn first_made(of_gateway: Vec<(u16, Value)>) -> Option<String> {
+        let (made, mut first) = mpsc::unbounded_channel();
+        let (commands, obeyed) = mpsc::unbounded_channel();
+        let (reports, mut reported) = mpsc::channel(1);
+        let (_known, bootstrap) = watch::channel(Some(bootstrap()));
+        let client = client(of_gateway, made);
+        let engine = Engine::run(client, ProvisionSettings::default(), bootstrap, obeyed, reports);
+        let running = tokio::spawn(engine);
+        let listening = tokio::spawn(async move { while reported.recv().await.is_some() {} });
+        let wanted = wanted();
+        let command = Command::Set(wanted.gateway.clone(), Some(Arc::new(wanted)));
+        commands.send(command).expect("it runs");
+        let waited = tokio::time::timeout(Duration::from_secs(86_400), first.recv()).await;
+        running.abort();
+        listening.abort();
+        waited.ok().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_is_not_found_for_a_moment_is_looked_after_as_soon_as_it_is() {
+        let uid = &wanted().uid;
+        let unserved = (404, json!({"kind": "Status", "reason": "NotFound", "code": 404}));
+        let there = gateway(uid, None);
+        let made = first_made(vec![unserved.clone(), unserved, there]).await;
+        assert_eq!(made.as_deref(), Some("serviceaccounts"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_made_for_a_gateway_that_is_being_deleted_or_has_a_successor() {
+        let uid = &wanted().uid;
+        let (leaving, there) = (gateway(uid, Some("2026-01-01T00:00:00Z")), gateway(uid, None));
+        assert_eq!(first_made(vec![leaving, there.clone()]).await, None);
+        assert_eq!(first_made(vec![gateway("of-another", None), there]).await, None);
+    }
 
     #[test]
     fn pauses_double_up_to_half_a_minute() {
