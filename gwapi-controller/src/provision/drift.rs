@@ -12,7 +12,7 @@ use super::objects::Manifest;
 /// no longer is.
 pub const APPLIED_ANNOTATION: &str = "gwapi.dev/applied";
 
-/// Members whose texts are amounts, which an API server writes in a form of its own.
+/// Members whose texts and numbers are amounts, which an API server writes in a form of its own.
 const AMOUNTS: [&str; 3] = ["requests", "limits", "sizeLimit"];
 
 /// Members that Kubernetes keeps as one value: what somebody adds to a selector changes what all of
@@ -61,6 +61,10 @@ fn differs(live: &Value, wanted: &Value, is_amount: bool) -> Option<String> {
             return Some(format!("[{at}]{}", rest.unwrap_or_default()));
         }
         (Value::String(live), Value::String(wanted)) if is_amount => same_amount(live, wanted),
+        // What a user writes as a number, an API server keeps as a text.
+        (Value::String(live), Value::Number(wanted)) if is_amount => {
+            same_amount(live, &wanted.to_string())
+        }
         (live, wanted) => live == wanted,
     };
     (!is_same).then(String::new)
@@ -194,6 +198,17 @@ mod tests {
         }
         assert!(!covers(&limits("500m"), &limits("0.6")));
         assert!(!covers(&json!({"a": "500m"}), &json!({"a": "0.5"})), "only where amounts are");
+    }
+
+    /// YAML has numbers where nobody quotes them, and an API server keeps texts.
+    #[test]
+    fn an_amount_is_the_same_as_a_number() {
+        let limits = |cpu: Value| json!({"resources": {"limits": {"cpu": cpu}}});
+        for (live, wanted) in [("2", json!(2)), ("500m", json!(0.5)), ("1k", json!(1000))] {
+            assert!(covers(&limits(json!(live)), &limits(wanted.clone())), "{live} is {wanted}");
+        }
+        assert!(!covers(&limits(json!("2")), &limits(json!(3))));
+        assert!(!covers(&json!({"a": "2"}), &json!({"a": 2})), "only where amounts are");
     }
 
     #[test]
