@@ -416,17 +416,20 @@ impl Engine {
         let limit = parameters::address_timeout(&wanted.parameters);
         let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
         pods.retain(|pod| pod.is_of(&wanted.uid, live));
-        entry.waiting.update(services, live, now);
+        let existing = existing(wanted, live, found(&self.existing, wanted));
+        let users = existing_service(Some(wanted));
+        let users = users.as_ref().zip(existing.as_ref().and_then(Existing::with_address));
+        let users = users.map(|((_, name), service)| (name.as_str(), service));
+        entry.waiting.update(services, live, users, now);
         entry.waiting.note_pods(unseen_pods(live, &pods).is_some(), now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
         self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
-        let found = found(&self.existing, wanted);
         let report = report(&View {
             wanted,
             services,
             live,
             pods: &pods,
-            existing: existing(wanted, live, found),
+            existing,
             failures: &entry.failures,
             waiting: &entry.waiting.durations(now),
             is_missing_pods: entry.waiting.is_missing_pods(now),

@@ -30,6 +30,18 @@ pub(super) enum Existing<'a> {
     Usable(&'a Value),
 }
 
+impl<'a> Existing<'a> {
+    /// The Service, where the Gateway is reached at its addresses, and not at those of nodes.
+    pub(super) fn with_address(&self) -> Option<&'a Value> {
+        match self {
+            Self::Usable(service) if service["spec"]["type"] != ServiceType::NodePort.as_str() => {
+                Some(service)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What `found` is to a Gateway; nothing is found until it was looked up, and `Some(None)` where there is
 /// none. `None` where the parameters name no Service.
 pub(super) fn existing<'a>(

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use gwapi_model::AddressType;
 use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
-use gwapi_model::{AddressType, ServiceType};
 use gwapi_translate::infrastructure::{
     GatewayInfrastructure, InfrastructureReport, RequestedAddress,
 };
@@ -75,7 +75,7 @@ impl Report<'_> {
             AddressSource::LoadBalancer | AddressSource::ClusterIp => self.each_service(),
             AddressSource::Nodes => {
                 let found = self.node_addresses();
-                self.choose(found, "no proxy is ready on any node yet");
+                self.choose(found, no_node());
             }
             AddressSource::Existing(name) => self.existing_service(&name),
         }
@@ -143,16 +143,10 @@ impl Report<'_> {
         }
         let name = &plan.name;
         let limit = parameters::address_timeout(&self.view.wanted.parameters);
-        let waited = self.view.waiting.get(name).copied().unwrap_or_default();
-        let is_late = waited >= limit;
+        let is_late = self.is_late(name);
         let seconds = limit.as_secs_f64();
         self.unmet.push(match (address, found) {
-            (RequestedAddress::Any, _) if is_late => (
-                ConditionReason::AddressNotAssigned,
-                format!(
-                    "Service {name} got no address within {seconds} s: is there a load balancer for it?"
-                ),
-            ),
+            (RequestedAddress::Any, _) => self.unassigned(name),
             (RequestedAddress::Ip(ip), []) if is_late => (
                 ConditionReason::AddressNotUsable,
                 format!(
@@ -167,16 +161,31 @@ impl Report<'_> {
             (RequestedAddress::Ip(ip), _) => {
                 (ConditionReason::Pending, format!("Service {name} waits for the address {ip}"))
             }
-            (RequestedAddress::Any, _) => {
-                (ConditionReason::Pending, format!("Service {name} waits for an address"))
-            }
         });
     }
 
+    /// What is told of a Service that has no address, whichever it may be (AD-2).
+    fn unassigned(&self, name: &str) -> (ConditionReason, String) {
+        if !self.is_late(name) {
+            return (ConditionReason::Pending, format!("Service {name} waits for an address"));
+        }
+        let seconds = parameters::address_timeout(&self.view.wanted.parameters).as_secs_f64();
+        let message = format!(
+            "Service {name} got no address within {seconds} s: is there a load balancer for it?"
+        );
+        (ConditionReason::AddressNotAssigned, message)
+    }
+
+    /// Whether a Service has waited for its address too long.
+    fn is_late(&self, name: &str) -> bool {
+        let waited = self.view.waiting.get(name).copied().unwrap_or_default();
+        waited >= parameters::address_timeout(&self.view.wanted.parameters)
+    }
+
     /// Addresses that are there, whichever are asked for: those that are, or all.
-    fn choose(&mut self, found: Vec<GatewayStatusAddress>, nothing: &str) {
+    fn choose(&mut self, found: Vec<GatewayStatusAddress>, nothing: (ConditionReason, String)) {
         if found.is_empty() {
-            self.unmet.push((ConditionReason::Pending, nothing.to_owned()));
+            self.unmet.push(nothing);
             return;
         }
         let requests = &self.view.wanted.addresses;
@@ -206,14 +215,11 @@ impl Report<'_> {
 
     fn existing_service(&mut self, name: &str) {
         let existing = self.view.existing.as_ref().unwrap_or(&Existing::Unknown);
-        if let Existing::Usable(service) = existing {
-            return if service["spec"]["type"] == ServiceType::NodePort.as_str() {
-                let found = self.node_addresses();
-                self.choose(found, "no proxy is ready on any node yet");
-            } else {
-                let found = service_addresses(service);
-                self.choose(found, &format!("Service {name} has no address"));
-            };
+        if let Some(service) = existing.with_address() {
+            return self.choose(service_addresses(service), self.unassigned(name));
+        }
+        if let Existing::Usable(_) = existing {
+            return self.choose(self.node_addresses(), no_node());
         }
         self.unmet.extend(obstacle(name, existing));
         // What was made before goes on until there is something in its place.
@@ -286,6 +292,11 @@ impl Report<'_> {
 pub(super) fn unseen_pods<'a>(live: &'a LiveObjects, pods: &[PodView]) -> Option<(&'a Key, i64)> {
     let workloads = live.iter().filter(|(key, _)| key.0.is_workload() && pods.is_empty());
     workloads.map(|(key, it)| (key, ready_pods(it))).find(|(_, count)| *count > 0)
+}
+
+/// What is told of a Gateway that is reached at nodes and runs on none.
+fn no_node() -> (ConditionReason, String) {
+    (ConditionReason::Pending, "no proxy is ready on any node yet".to_owned())
 }
 
 /// Why the Service that parameters name as one of the user's cannot be used.

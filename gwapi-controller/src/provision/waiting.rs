@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gwapi_model::jiff::Timestamp;
+use gwapi_translate::infrastructure::RequestedAddress;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::assign::ServicePlan;
 use super::kind::ManagedKind;
-use super::live::{Live, LiveObjects};
+use super::live::LiveObjects;
 use super::report::has_address;
 
 /// How long pods may be counted and not seen: one watch is a moment ahead of another.
@@ -18,7 +20,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// What is waited for on behalf of one Gateway.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    /// Its Services, by name.
+    /// Its Services by name, or that of the user's.
     services: BTreeMap<String, State>,
     /// Since when pods are counted of which none is seen.
     unseen: Option<Instant>,
@@ -32,21 +34,34 @@ struct State {
 }
 
 impl Waiting {
-    /// Takes in which Services are there now.
-    pub(super) fn update(&mut self, services: &[ServicePlan], live: &LiveObjects, now: Instant) {
-        let mut states = BTreeMap::new();
-        for plan in services {
+    /// Takes in which Services are there now: those of ours, and that of the user's whose address the
+    /// Gateway is to have.
+    pub(super) fn update(
+        &mut self,
+        services: &[ServicePlan],
+        live: &LiveObjects,
+        users: Option<(&str, &Value)>,
+        now: Instant,
+    ) {
+        let ours = services.iter().map(|plan| {
             let service = live.get(&(ManagedKind::Service, plan.name.clone()));
-            let is_served = service.is_some_and(|it| has_address(plan, &it.object));
+            (plan.clone(), service.map(|it| &it.object))
+        });
+        let users = users.map(|(name, service)| {
+            (ServicePlan { name: name.to_owned(), address: RequestedAddress::Any }, Some(service))
+        });
+        let mut states = BTreeMap::new();
+        for (plan, service) in ours.chain(users) {
+            let is_served = service.is_some_and(|it| has_address(&plan, it));
             let since = match self.services.get(&plan.name) {
                 _ if is_served => None,
                 // Who asks for something else starts anew, and so does who lost what it had.
-                Some(state) if state.plan == *plan => state.since.or(Some(now)),
+                Some(state) if state.plan == plan => state.since.or(Some(now)),
                 Some(_) => Some(now),
                 // It may have waited since before we were started.
                 None => Some(service.and_then(|it| creation(it, now)).unwrap_or(now)),
             };
-            states.insert(plan.name.clone(), State { plan: plan.clone(), since });
+            states.insert(plan.name.clone(), State { plan, since });
         }
         self.services = states;
     }
@@ -75,9 +90,8 @@ impl Waiting {
     }
 }
 
-fn creation(service: &Live, now: Instant) -> Option<Instant> {
-    let created: Timestamp =
-        service.object["metadata"]["creationTimestamp"].as_str()?.parse().ok()?;
+fn creation(service: &Value, now: Instant) -> Option<Instant> {
+    let created: Timestamp = service["metadata"]["creationTimestamp"].as_str()?.parse().ok()?;
     let age = Duration::try_from(Timestamp::now().duration_since(created)).ok()?;
     now.checked_sub(age)
 }
@@ -86,9 +100,9 @@ fn creation(service: &Live, now: Instant) -> Option<Instant> {
 mod tests {
     use std::sync::Arc;
 
-    use gwapi_translate::infrastructure::RequestedAddress;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
+    use super::super::live::Live;
     use super::*;
 
     fn plan(address: RequestedAddress) -> [ServicePlan; 1] {
@@ -119,15 +133,15 @@ mod tests {
         let later = start + Duration::from_secs(7);
         let any = plan(RequestedAddress::Any);
         let mut waiting = Waiting::default();
-        waiting.update(&any, &LiveObjects::new(), start);
+        waiting.update(&any, &LiveObjects::new(), None, start);
         let created = Timestamp::now().to_string();
-        waiting.update(&any, &live(&json!([]), &created), later);
+        waiting.update(&any, &live(&json!([]), &created), None, later);
         assert_eq!(waited(&waiting, later), Some(7));
         let limit = Duration::from_secs(10);
         assert_eq!(waiting.deadlines(limit).collect::<Vec<_>>(), [start + limit]);
-        waiting.update(&any, &live(&json!([{"ip": "10.0.0.1"}]), &created), later);
+        waiting.update(&any, &live(&json!([{"ip": "10.0.0.1"}]), &created), None, later);
         assert_eq!(waited(&waiting, later), None);
-        waiting.update(&any, &live(&json!([]), &created), later);
+        waiting.update(&any, &live(&json!([]), &created), None, later);
         assert_eq!(waited(&waiting, later), Some(0), "it lost its address just now");
     }
 
@@ -137,9 +151,29 @@ mod tests {
         let now = Instant::now() + Duration::from_secs(100);
         let created = (Timestamp::now() - Duration::from_secs(60)).to_string();
         let mut waiting = Waiting::default();
-        waiting.update(&plan(RequestedAddress::Any), &live(&json!([]), &created), now);
+        waiting.update(&plan(RequestedAddress::Any), &live(&json!([]), &created), None, now);
         let waited = waited(&waiting, now).expect("it waits");
         assert!((59..=61).contains(&waited), "{waited}");
+    }
+
+    #[test]
+    fn a_service_of_the_users_is_waited_for_like_those_of_ours() {
+        let now = Instant::now();
+        let service = |ingress: Value| {
+            json!({"spec": {"type": "LoadBalancer"},
+                "status": {"loadBalancer": {"ingress": ingress}}})
+        };
+        let (without, with) = (service(json!([])), service(json!([{"ip": "10.0.0.1"}])));
+        let mut waiting = Waiting::default();
+        let mut look = |service, now| {
+            waiting.update(&[], &LiveObjects::new(), Some(("web", service)), now);
+            let limit = Duration::from_secs(10);
+            (waited(&waiting, now), waiting.deadlines(limit).next())
+        };
+        let until = Some(now + Duration::from_secs(10));
+        assert_eq!(look(&without, now), (Some(0), until));
+        assert_eq!(look(&without, now + Duration::from_secs(7)), (Some(7), until));
+        assert_eq!(look(&with, now + Duration::from_secs(7)), (None, None));
     }
 
     #[test]
@@ -162,9 +196,9 @@ mod tests {
         let created = (Timestamp::now() - Duration::from_secs(60)).to_string();
         let live = live(&json!([{"ip": "10.0.0.1"}]), &created);
         let mut waiting = Waiting::default();
-        waiting.update(&plan(RequestedAddress::Any), &live, now);
+        waiting.update(&plan(RequestedAddress::Any), &live, None, now);
         let other = RequestedAddress::Ip("10.0.0.2".parse().expect("an address"));
-        waiting.update(&plan(other), &live, now);
+        waiting.update(&plan(other), &live, None, now);
         assert_eq!(waited(&waiting, now), Some(0));
     }
 }

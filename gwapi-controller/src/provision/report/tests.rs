@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use gwapi_model::ServiceType;
 use serde_json::json;
 
 use super::super::assign;
@@ -75,7 +76,9 @@ impl Case {
 
     fn report(&self) -> InfrastructureReport {
         let services = assign(&self.wanted, &[]);
-        let waiting = services.iter().map(|plan| (plan.name.clone(), self.waited)).collect();
+        let names = services.iter().map(|plan| plan.name.clone());
+        let names = names.chain(self.wanted.parameters.service.existing_service.clone());
+        let waiting = names.map(|name| (name, self.waited)).collect();
         let found = self.existing.as_ref().map(Option::as_ref);
         report(&View {
             wanted: &self.wanted,
@@ -261,6 +264,21 @@ fn a_service_of_the_users_has_the_addresses() {
     assert_eq!(case.addresses(), ["IPAddress 10.96.0.9"]);
     case.existing = Some(Some(json!({"spec": {"type": "NodePort", "clusterIPs": ["10.96.0.9"]}})));
     assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+}
+
+/// AD-2: whoever made it.
+#[test]
+fn an_address_that_a_service_of_the_users_does_not_get_is_told_after_a_while() {
+    let mut case = Case::new();
+    case.wanted.parameters.service.existing_service = Some("front".to_owned());
+    case.existing = Some(Some(json!({"spec": {"type": "LoadBalancer"}})));
+    assert_eq!(case.unmet(), ["Pending: Service front waits for an address"]);
+    assert_eq!(
+        case.after(10).unmet(),
+        [
+            "AddressNotAssigned: Service front got no address within 10 s: is there a load balancer for it?"
+        ]
+    );
 }
 
 #[test]
