@@ -3,7 +3,7 @@
 //! An object has at most one request under way, so that the newest status wins, whatever the order of
 //! answers. A request begins with the status that the watch brought; only after a conflict is the
 //! object read. Whoever writes the same over and over because somebody else undoes it waits longer
-//! each time.
+//! each time, and so, up to half a second, does whoever has news of an object all the time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,6 +25,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// After so much time without a repair, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(300);
+
+/// Writes of one object that need not wait for each other: those of an edit, and of what follows from it.
+const AT_ONCE: u32 = 8;
+
+/// After these, one write in this time: a Gateway has news with each of a thousand routes.
+const SPACING: Duration = Duration::from_millis(500);
 
 /// The time, as clocks and as calendars tell it.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +101,8 @@ struct Entry {
     failures: u32,
     repairs: u32,
     repaired_at: Option<Instant>,
+    /// When all writes would be over if each took [`SPACING`].
+    paid_until: Option<Instant>,
     not_before: Option<Instant>,
 }
 
@@ -327,6 +335,9 @@ impl Entry {
         if let Some(later) = self.repair(revision, now.instant) {
             return Decision::Wait(later);
         }
+        if let Some(later) = self.next_place(now.instant) {
+            return Decision::Wait(later);
+        }
         Decision::Write(patch(&stored, &merged, &attempt.1))
     }
 
@@ -344,7 +355,15 @@ impl Entry {
         (later > now).then_some(later)
     }
 
+    /// When there is room for one more write; `None` for now.
+    fn next_place(&self, now: Instant) -> Option<Instant> {
+        let later = self.paid_until?.checked_sub(SPACING * (AT_ONCE - 1))?;
+        (later > now).then_some(later)
+    }
+
     fn note_written(&mut self, now: Instant) {
+        let paid_until = self.paid_until.filter(|until| *until > now).unwrap_or(now);
+        self.paid_until = Some(paid_until + SPACING);
         let revision = self.wanted.as_ref().map_or(0, |wanted| wanted.revision);
         if revision != 0 && self.written == revision {
             self.repairs += 1;

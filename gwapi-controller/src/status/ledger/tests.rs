@@ -276,3 +276,52 @@ fn a_class_and_a_gateway_do_not_wait_behind_routes() {
     assert_eq!(order.first(), Some(&class()));
     assert_eq!(order[1..], routes);
 }
+
+/// A thousand routes within ten seconds, each of which changes what a Gateway says, at an API server that
+/// answers in 5 ms.
+#[test]
+fn what_changes_all_the_time_is_written_now_and_then_and_its_last_state_soon() {
+    let mut test = Test::new();
+    let (mut version, mut writes, mut under_way) = (1, 0, None);
+    let mut last = String::new();
+    let end = test.now.instant + Duration::from_secs(10);
+    let mut step = 0;
+    while test.now.instant < end || test.ledger.deadline().is_some() || under_way.is_some() {
+        if step % 2 == 0 && test.now.instant < end {
+            test.want(step, Some(accepted(&format!("{} routes", step / 2 + 1))));
+        }
+        if let Some((message, _)) = test.next_write() {
+            under_way = Some(message);
+        }
+        test.now.instant += Duration::from_millis(5);
+        step += 1;
+        if let Some(message) = under_way.take() {
+            version += 1;
+            writes += 1;
+            test.written(version, &message);
+            last = message;
+            if test.ledger.deadline().is_none()
+                && let Some((message, _)) = test.next_write()
+            {
+                under_way = Some(message);
+            }
+        }
+    }
+    assert!(writes < 100, "{writes} writes");
+    assert_eq!(last, "1000 routes");
+    let late = test.now.instant - end;
+    assert!(late <= Duration::from_secs(1), "the last state came after {late:?}");
+}
+
+#[test]
+fn edits_of_one_object_are_written_at_once() {
+    let mut test = Test::new();
+    for edit in 1..=8 {
+        let message = edit.to_string();
+        test.want(edit, Some(accepted(&message)));
+        assert_eq!(test.next_write(), pair(&message, &message));
+        test.written(edit + 1, &message);
+        assert_eq!(test.next(), None);
+        test.now.instant += Duration::from_millis(500);
+    }
+}
