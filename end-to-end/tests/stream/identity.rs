@@ -8,8 +8,8 @@ use gwapi_controller::serve::ServeLimits;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
-    Authority, CLASS, Controller, Home, PATIENCE, Service, Tokens, free_port, gateway, get,
-    redirect,
+    Authority, CLASS, Controller, Home, MeanProxy, PATIENCE, Service, Tokens, free_port, gateway,
+    get, redirect,
 };
 
 fn manifests(port: u16) -> String {
@@ -180,6 +180,47 @@ fn a_proxy_has_no_more_streams_than_it_may_have_and_keeps_out_no_other() {
     controller.wait(|report| report.connected == 2);
     let proxies = controller.handle.proxies().into_iter().map(|it| it.proxy);
     assert_eq!(proxies.collect::<Vec<_>>(), ["pod-of-one", "pod-of-two"]);
+}
+
+#[test]
+fn a_proxy_that_ends_its_streams_and_keeps_its_connections_keeps_out_no_other() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("mean", "default", "web-gwapi");
+    tokens.add("right", "default", "web-gwapi");
+    let limits = ServeLimits {
+        connections: 8,
+        strangers: 8,
+        strangers_of_one_address: 4,
+        streams_per_proxy: 2,
+        admission_timeout: 10 * PATIENCE,
+        ..ServeLimits::default()
+    };
+    let mut controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    let mean = MeanProxy::new(&authority, "mean");
+    // Whoever is closed out before it can ask is no longer there either.
+    for _ in 0..32 {
+        mean.keep_without_stream(from(elsewhere, controller.address()));
+    }
+    controller.wait(|report| report.connected == 0);
+    let service = Service::to(controller.address());
+    let _proxy = Home::new(&authority, "right").start(&service);
+    controller.wait_for_proxies(1);
+    assert_eq!(controller.handle.proxies()[0].proxy, "pod-of-right");
+}
+
+#[test]
+fn a_connection_whose_streams_have_ended_is_let_go() {
+    let (authority, port) = (Authority::new(), free_port());
+    let tokens = Tokens::new();
+    tokens.add("mean", "default", "web-gwapi");
+    let limits =
+        ServeLimits { admission_timeout: Duration::from_secs(2), ..ServeLimits::default() };
+    let controller = Controller::start_with(&authority, &tokens, limits, &manifests(port));
+    let mean = MeanProxy::new(&authority, "mean");
+    assert!(mean.keep_without_stream(from(Ipv4Addr::LOCALHOST, controller.address())));
+    mean.wait_until_let_go();
 }
 
 #[test]

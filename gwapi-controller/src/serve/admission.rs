@@ -1,33 +1,53 @@
-//! A connection of somebody who has yet to show who it is, and not much time for that.
+//! A connection of somebody who has yet to show who it is, and not much time for that: neither before its first
+//! stream nor after its last one.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
-/// A connection that ends at its deadline, unless somebody is admitted on it before.
+/// A connection that ends at its deadline, unless somebody is admitted on it before; without a stream it has
+/// one again.
 pub(super) struct Guarded<S> {
     stream: S,
     peer: Peer,
+    time: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
-/// The other side of a connection.
+/// The other side of a connection; clones are one.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
-    /// The place among strangers; gone when the peer is admitted.
-    stranger: Arc<Mutex<Option<Stranger>>>,
+    standing: Arc<Standing>,
 }
+
+#[derive(Debug)]
+struct Standing {
+    /// The place among strangers; gone when the peer is admitted.
+    stranger: Mutex<Option<Stranger>>,
+    /// Streams that are open.
+    streams: AtomicUsize,
+    /// Whether the connection is over.
+    is_over: AtomicBool,
+    /// The connection, which has to hear of the end of its last stream.
+    waker: AtomicWaker,
+}
+
+/// A stream that is open; dropping it is its end.
+#[derive(Debug)]
+pub(super) struct Admitted(Arc<Standing>);
 
 /// Room for those who have yet to show who they are: some in all, and fewer from one address, so that
 /// nobody can take it all.
@@ -87,35 +107,72 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Peer {
     pub(super) fn new(address: SocketAddr, stranger: Stranger) -> Self {
-        Self { address, stranger: Arc::new(Mutex::new(Some(stranger))) }
+        let standing = Standing {
+            stranger: Mutex::new(Some(stranger)),
+            streams: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        };
+        Self { address, standing: Arc::new(standing) }
     }
 
-    /// It is known who this is: the connection stays, and another stranger may come.
-    pub(super) fn admit(&self) {
-        drop(lock(&self.stranger).take());
+    /// It is known who this is, and it has a stream: the connection stays as long as that, and another
+    /// stranger may come.
+    pub(super) fn admit(&self) -> Admitted {
+        self.standing.streams.fetch_add(1, Ordering::AcqRel);
+        drop(lock(&self.standing.stranger).take());
+        Admitted(Arc::clone(&self.standing))
     }
 
-    pub(super) fn is_stranger(&self) -> bool {
-        lock(&self.stranger).is_some()
+    /// Whether its connection is there still, with a stream or without.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.standing.is_over.load(Ordering::Acquire)
+    }
+
+    /// Whether both are the other side of one connection.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.standing, &other.standing)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.0.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.waker.wake();
+        }
     }
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, peer: Peer, time: Duration, place: OwnedSemaphorePermit) -> Self {
         let deadline = Some(Box::pin(tokio::time::sleep(time)));
-        Self { stream, peer, deadline, _place: place }
+        Self { stream, peer, time, deadline, _place: place }
     }
 
-    /// Fails once the deadline is over and nobody was admitted.
+    /// Fails when there was no stream for the whole time.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(deadline) = &mut self.deadline else { return Ok(()) };
-        if !self.peer.is_stranger() {
+        let standing = &self.peer.standing;
+        // Before the look, so that no end of a stream is missed.
+        standing.waker.register(context.waker());
+        if standing.streams.load(Ordering::Acquire) > 0 {
             self.deadline = None;
-        } else if deadline.as_mut().poll(context).is_ready() {
-            let why = "the peer did not show in time who it is";
+            return Ok(());
+        }
+        let time = self.time;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        if deadline.as_mut().poll(context).is_ready() {
+            let why = "the peer did not show in time who it is, or has no stream any more";
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Ok(())
+    }
+}
+
+impl<S> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        self.peer.standing.is_over.store(true, Ordering::Release);
+        // Its task goes now, and not only when nobody counts it any more.
+        drop(self.peer.standing.waker.take());
     }
 }
 
@@ -180,6 +237,7 @@ mod tests {
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
 
+    /// A connection, and the end of the other side.
     async fn guarded(
         strangers: &Strangers,
     ) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
@@ -208,13 +266,32 @@ mod tests {
         let (mut connection, mut theirs) = guarded(&strangers).await;
         assert_eq!(strangers.places.available_permits(), 0);
         assert!(!strangers.has_room_for(ADDRESS.ip()));
-        connection.connect_info().admit();
+        let _stream = connection.connect_info().admit();
         assert_eq!(strangers.places.available_permits(), 1);
         assert!(strangers.has_room_for(ADDRESS.ip()));
         let read = tokio::spawn(async move { connection.read_u8().await });
         tokio::time::advance(10 * TIME).await;
         theirs.write_all(b"a").await.expect("room");
         assert_eq!(read.await.expect("no panic").expect("still open"), b'a');
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_stream_any_more_ends_in_time() {
+        let strangers = Strangers::new(1, 1);
+        let (mut connection, _theirs) = guarded(&strangers).await;
+        let peer = connection.connect_info();
+        let streams = [peer.admit(), peer.admit()];
+        let read = tokio::spawn(async move { connection.read_u8().await });
+        for stream in streams {
+            tokio::time::sleep(10 * TIME).await;
+            assert!(!read.is_finished() && peer.is_connected(), "it has a stream");
+            drop(stream);
+        }
+        let ended = tokio::time::Instant::now();
+        let error = read.await.expect("no panic").expect_err("it is of no use any more");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(ended.elapsed(), TIME);
+        assert!(!peer.is_connected());
     }
 
     #[tokio::test]

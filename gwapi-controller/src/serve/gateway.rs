@@ -11,6 +11,7 @@ use gwapi_translate::wire::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::admission::Peer;
 use super::authenticate::{Identity, Owner};
 use super::report::ProxyReport;
 use super::settings::ServeLimits;
@@ -31,8 +32,33 @@ struct State {
     /// Who its proxies are; nobody, if `None`.
     account: Option<Account>,
     streams: BTreeMap<StreamId, Stream>,
+    /// The connections of its proxies: whoever ends its streams and keeps those takes room as well.
+    connections: Connections,
     /// Whether the Gateway is served no longer.
     gone: bool,
+}
+
+/// Connections, each with the proxy that had a stream on it; some may be over.
+#[derive(Debug, Default)]
+struct Connections(Vec<(String, Peer)>);
+
+impl Connections {
+    /// Takes in one on which a proxy gets a stream.
+    fn add(&mut self, proxy: &str, peer: &Peer, limits: &ServeLimits) -> Result<(), Denied> {
+        self.0.retain(|(_, known)| known.is_connected());
+        if self.0.iter().any(|(owner, known)| owner == proxy && known.is(peer)) {
+            return Ok(());
+        }
+        if self.0.len() >= limits.streams_per_gateway {
+            return Err(Denied::Full);
+        }
+        let own = self.0.iter().filter(|(owner, _)| owner == proxy).count();
+        if own >= limits.streams_per_proxy {
+            return Err(Denied::Proxy);
+        }
+        self.0.push((proxy.to_owned(), peer.clone()));
+        Ok(())
+    }
 }
 
 /// The ServiceAccount of a Gateway's proxies.
@@ -128,12 +154,13 @@ impl Gateway {
         state.streams.values().for_each(|stream| stream.wake.notify_one());
     }
 
-    /// A proxy connects.
+    /// A proxy gets a stream.
     pub(super) fn open(
         &self,
         stream: StreamId,
         identity: &Identity,
         proxy: String,
+        peer: &Peer,
         limits: &ServeLimits,
     ) -> Result<Arc<Notify>, Denied> {
         self.permits(identity)?;
@@ -145,6 +172,7 @@ impl Gateway {
         if own >= limits.streams_per_proxy {
             return Err(Denied::Proxy);
         }
+        state.connections.add(&proxy, peer, limits)?;
         let wake = Arc::new(Notify::new());
         let entry = Stream {
             server: Server::default(),

@@ -68,12 +68,11 @@ impl Service {
             return Err(self.refuse(Denied::Account, &id, &identity));
         }
         self.wait_for_state().await?;
-        let opened = self.register(&id, &identity)?;
         // Whoever may not have a stream stays a stranger, whatever its token: anybody in the cluster
         // can have one.
-        if let Some(peer) = request.extensions().get::<Peer>() {
-            peer.admit();
-        }
+        let peer = request.extensions().get::<Peer>();
+        let peer = peer.ok_or_else(|| Status::internal("the connection has no other side"))?;
+        let opened = self.register(&id, &identity, peer)?;
         tracing::info!(gateway = %id, proxy = opened.proxy(), "a proxy connected");
         let stream = stream::serve(opened, request.into_inner(), self.stopped);
         Ok(Response::new(Box::pin(stream)))
@@ -93,10 +92,10 @@ impl Service {
         }
     }
 
-    fn register(&self, id: &GatewayId, identity: &Identity) -> Result<Opened, Status> {
+    fn register(&self, id: &GatewayId, identity: &Identity, peer: &Peer) -> Result<Opened, Status> {
         let refuse = |denied| self.refuse(denied, id, identity);
         let gateway = self.hub.gateway(id).ok_or_else(|| refuse(Denied::Gone))?;
-        Opened::new(&self.hub, gateway, identity.clone()).map_err(refuse)
+        Opened::new(&self.hub, gateway, identity.clone(), peer).map_err(refuse)
     }
 
     fn refuse(&self, denied: Denied, id: &GatewayId, identity: &Identity) -> Status {
@@ -144,7 +143,8 @@ pub(super) fn status(denied: Denied, gateway: &GatewayId, identity: &Identity) -
             "the Gateway {gateway} has as many proxies as it may have"
         )),
         Denied::Proxy => Status::resource_exhausted(format!(
-            "{} has as many streams as it may have; one that is no longer used ends within a minute",
+            "{} has as many streams or connections as it may have; one that is no longer used ends within a \
+             minute",
             identity.proxy()
         )),
     }
@@ -265,7 +265,7 @@ spec:
         hub.set_ready();
         let (_running, stopped) = watch::channel(());
         let mut service = Service::new(hub, Accounts, stopped);
-        let strangers = Strangers::new(8, 8);
+        let strangers = Strangers::new(1, 1);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         for (account, is_let_in) in [
             ("else/web-gwapi/web/5f6f", false),
@@ -291,7 +291,8 @@ spec:
             let refused = Status::from_header_map(response.headers()).map(|it| it.code());
             let expected = (!is_let_in).then_some(Code::PermissionDenied);
             assert_eq!(refused, expected, "{account}");
-            assert_eq!(peer.is_stranger(), !is_let_in, "{account}");
+            let is_stranger = !strangers.has_room_for(address.ip());
+            assert_eq!(is_stranger, !is_let_in, "{account}");
         }
     }
 

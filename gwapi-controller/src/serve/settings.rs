@@ -39,12 +39,13 @@ pub struct ServeLimits {
     pub strangers: usize,
     /// How many of them may come from one address.
     pub strangers_of_one_address: usize,
-    /// Time for a proxy to show who it is, from the first byte of the connection on.
+    /// Time for a proxy to show who it is, from the first byte of the connection on; and for a connection
+    /// to have no stream any more.
     pub admission_timeout: Duration,
-    /// Streams of a Gateway, so that a proxy that reconnects too often harms its own Gateway alone.
+    /// Streams of a Gateway, and connections, so that a proxy that reconnects too often harms its own Gateway alone.
     pub streams_per_gateway: usize,
-    /// Streams of a proxy, which needs one, and a second one while the end of the first has not been
-    /// noticed yet. With `message_bytes` this is what one proxy can have kept for it.
+    /// Streams of a proxy, and connections, of which it needs one, and a second one while the end of the
+    /// first has not been noticed yet. With `message_bytes` this is what one proxy can have kept for it.
     pub streams_per_proxy: usize,
     /// Bytes of a message from a proxy. The first one names all that the proxy has, about 100 bytes
     /// for a resource.

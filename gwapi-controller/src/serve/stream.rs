@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
+use super::admission::{Admitted, Peer};
 use super::authenticate::Identity;
 use super::gateway::{Denied, Gateway, StreamId};
 use super::hub::Hub;
@@ -25,6 +26,7 @@ pub(super) struct Opened {
     identity: Identity,
     proxy: String,
     wake: Arc<Notify>,
+    _admitted: Admitted,
 }
 
 impl Opened {
@@ -32,12 +34,14 @@ impl Opened {
         hub: &Arc<Hub>,
         gateway: Arc<Gateway>,
         identity: Identity,
+        peer: &Peer,
     ) -> Result<Self, Denied> {
         let proxy = identity.proxy();
         let id = hub.new_stream();
-        let wake = gateway.open(id, &identity, proxy.clone(), &hub.limits)?;
+        let wake = gateway.open(id, &identity, proxy.clone(), peer, &hub.limits)?;
         hub.heard(&gateway.id);
-        Ok(Self { hub: Arc::clone(hub), gateway, id, identity, proxy, wake })
+        let admitted = peer.admit();
+        Ok(Self { hub: Arc::clone(hub), gateway, id, identity, proxy, wake, _admitted: admitted })
     }
 
     pub(super) fn proxy(&self) -> &str {

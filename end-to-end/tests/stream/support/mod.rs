@@ -3,6 +3,7 @@
 mod controller;
 mod http;
 mod manifests;
+mod mean;
 mod proxy;
 mod service;
 
@@ -11,6 +12,7 @@ pub(crate) use http::{certificate_of, get};
 pub(crate) use manifests::{
     CLASS, certificate, free_port, gateway, https_gateway, redirect, secret,
 };
+pub(crate) use mean::MeanProxy;
 pub(crate) use proxy::Home;
 pub(crate) use service::Service;
 
