@@ -183,7 +183,7 @@ impl Site {
     /// Whether the Gateway is being deleted, or was. Where it is not found it may be gone, or its kind may not be
     /// served for a moment: that is a failure, which ends with either.
     async fn is_leaving(&self) -> Result<bool, Error> {
-        let resource = api_resource(Kind::Gateway, "v1");
+        let resource = api_resource(Kind::Gateway);
         let namespace = &self.gateway.namespace;
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);

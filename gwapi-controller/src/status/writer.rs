@@ -270,7 +270,7 @@ fn now() -> Now {
 async fn send(client: Client, manager: Arc<str>, request: Request) -> (ObjectId, Outcome) {
     let (Request::Write(id, _) | Request::Read(id)) = &request;
     let id = id.clone();
-    let resource = api_resource(id.kind, "v1");
+    let resource = api_resource(id.kind);
     let api: Api<RawObject<false>> = if id.kind.is_namespaced() {
         Api::namespaced_with(client, &id.namespace, &resource)
     } else {

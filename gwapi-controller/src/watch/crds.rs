@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn kinds_come_and_go_with_their_crds() {
         let (sender, crds) = watch::channel(Crds::default());
-        let gateways = api_resource(Kind::Gateway, "v1");
+        let gateways = api_resource(Kind::Gateway);
         assert_eq!(crds.borrow().define(&gateways), None);
 
         note(&sender, listed(&[crd("widgets.example.com", "v1")]));
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn kinds_of_the_experimental_group_come_and_go_as_well() {
         let (sender, crds) = watch::channel(Crds::default());
-        let policies = api_resource(Kind::BackendTrafficPolicy, "v1alpha1");
+        let policies = api_resource(Kind::BackendTrafficPolicy);
         note(&sender, listed(&[crd(GATEWAYS, "v1.7.0")]));
         assert_eq!(crds.borrow().define(&policies), Some(false));
         let name = "xbackendtrafficpolicies.gateway.networking.x-k8s.io";

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::crds::Crds;
 use super::list_watch::{Pauses, list_watch};
-use super::object::{Object, RawObject, api_resource};
+use super::object::{Object, RawObject, api_resource, api_resource_in};
 use super::{Observation, Source};
 
 /// Longest pause between looks for a kind that is not served, should its CRD come unnoticed.
@@ -30,7 +30,7 @@ pub(super) struct KindWatch {
     pub(super) client: Client,
     pub(super) source: Source,
     /// Versions of the kind, the preferred one first; the first that is served is watched.
-    pub(super) versions: &'static [&'static str],
+    pub(super) versions: Vec<&'static str>,
     /// The name under which we write status.
     pub(super) manager: Arc<str>,
     pub(super) observations: mpsc::Sender<Observation>,
@@ -115,7 +115,7 @@ impl KindWatch {
         let mut missing = Missing::default();
         'look: loop {
             self.crds.mark_unchanged();
-            for version in self.versions {
+            for version in self.versions.clone() {
                 let ended = match self.source.kind {
                     Kind::Namespace => self.follow::<true>(version).await,
                     _ => self.follow::<false>(version).await,
@@ -129,7 +129,7 @@ impl KindWatch {
                     Ended::Unwanted => return,
                 }
             }
-            let definition = self.crds.borrow().define(&api_resource(self.source.kind, "v1"));
+            let definition = self.crds.borrow().define(&api_resource(self.source.kind));
             let definition = definition.filter(|_| !missing.may_be_back(self.source.kind));
             let told = match missing.step(definition, Instant::now()) {
                 Step::Tell => self.tell(Observation::Absent(self.source.clone())).await,
@@ -155,7 +155,7 @@ impl KindWatch {
 
     async fn follow<const METADATA_ONLY: bool>(&mut self, version: &str) -> Ended {
         let is_preferred = self.versions.first().is_none_or(|preferred| *preferred == version);
-        let resource = api_resource(self.source.kind, version);
+        let resource = api_resource_in(self.source.kind, version);
         let api: Api<RawObject<METADATA_ONLY>> = match &self.source.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
@@ -273,7 +273,7 @@ mod tests {
         let watch = KindWatch {
             client: client(),
             source: source.clone(),
-            versions: &["v1"],
+            versions: vec!["v1"],
             manager: "gwapi.dev/tests".into(),
             observations,
             crds,

@@ -37,27 +37,28 @@ use referenced::ReferencedWatch;
 /// Observations that wait for the engine. A watch that is ahead of it waits.
 const QUEUE: usize = 1024;
 
-/// Kinds of which every object is followed, with the versions that may serve them.
+/// Kinds of which every object is followed, with the versions that may serve them besides the one that
+/// we write.
 const FOLLOWED: &[(Kind, &[&str])] = &[
-    (Kind::GatewayClass, &["v1"]),
-    (Kind::Gateway, &["v1"]),
-    (Kind::ListenerSet, &["v1"]),
-    (Kind::HttpRoute, &["v1"]),
-    (Kind::GrpcRoute, &["v1"]),
-    (Kind::TlsRoute, &["v1"]),
-    (Kind::TcpRoute, &["v1"]),
-    (Kind::UdpRoute, &["v1"]),
-    (Kind::BackendTlsPolicy, &["v1"]),
-    (Kind::XBackend, &["v1alpha1"]),
-    (Kind::BackendTrafficPolicy, &["v1alpha1"]),
-    (Kind::TelemetryPolicy, &["v1alpha1"]),
-    (Kind::ReferenceGrant, &["v1", "v1beta1"]),
-    (Kind::GatewayParameters, &["v1alpha1"]),
-    (Kind::Namespace, &["v1"]),
-    (Kind::Service, &["v1"]),
-    (Kind::EndpointSlice, &["v1"]),
+    (Kind::GatewayClass, &[]),
+    (Kind::Gateway, &[]),
+    (Kind::ListenerSet, &[]),
+    (Kind::HttpRoute, &[]),
+    (Kind::GrpcRoute, &[]),
+    (Kind::TlsRoute, &[]),
+    (Kind::TcpRoute, &[]),
+    (Kind::UdpRoute, &[]),
+    (Kind::BackendTlsPolicy, &[]),
+    (Kind::XBackend, &[]),
+    (Kind::BackendTrafficPolicy, &[]),
+    (Kind::TelemetryPolicy, &[]),
+    (Kind::ReferenceGrant, &["v1beta1"]),
+    (Kind::GatewayParameters, &[]),
+    (Kind::Namespace, &[]),
+    (Kind::Service, &[]),
+    (Kind::EndpointSlice, &[]),
     // Not in every cluster, and at first as a beta (TL-9).
-    (Kind::ClusterTrustBundle, &["v1", "v1beta1"]),
+    (Kind::ClusterTrustBundle, &["v1beta1"]),
 ];
 
 /// Kinds of which only those objects are read that others refer to.
@@ -147,13 +148,13 @@ impl Watches {
         tasks.spawn(crd_watch.run());
         let manager: Arc<str> = manager.into();
         let mut sources = Vec::new();
-        for (kind, versions) in FOLLOWED {
+        for (kind, others) in FOLLOWED {
             for source in sources_of(*kind, namespaces) {
                 sources.push(source.clone());
                 let watch = KindWatch {
                     client: client.clone(),
                     source,
-                    versions,
+                    versions: [&[kind.version()], *others].concat(),
                     manager: manager.clone(),
                     observations: sender.clone(),
                     crds: crds.clone(),

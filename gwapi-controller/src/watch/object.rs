@@ -115,8 +115,13 @@ impl<const METADATA_ONLY: bool> kube::Resource for RawObject<METADATA_ONLY> {
     }
 }
 
-/// Where the API server has the objects of a kind, in one of its versions.
-pub(crate) fn api_resource(kind: Kind, version: &str) -> ApiResource {
+/// Where the API server has the objects of a kind, in the version that we read and write.
+pub(crate) fn api_resource(kind: Kind) -> ApiResource {
+    api_resource_in(kind, kind.version())
+}
+
+/// The same in another version, which servers have that do not have that one yet.
+pub(super) fn api_resource_in(kind: Kind, version: &str) -> ApiResource {
     let kind_name = GroupVersionKind::gvk(kind.group(), version, kind.as_str());
     let plural = match kind {
         Kind::GatewayClass => "gatewayclasses",

@@ -140,7 +140,7 @@ impl ReferencedWatch {
 
 /// The versions of all objects of a source; a failure is followed by a pause.
 fn follow(client: Client, source: Source) -> BoxStream<'static, Told> {
-    let resource = api_resource(source.kind, "v1");
+    let resource = api_resource(source.kind);
     let api: Api<RawObject<true>> = match &source.namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &resource),
         None => Api::all_with(client, &resource),
@@ -292,7 +292,7 @@ async fn read(client: Client, turns: Arc<Semaphore>, id: ObjectId) -> (ObjectId,
     if !is_name(&id.name) || !is_name(&id.namespace) {
         return (id, Read::Missing);
     }
-    let resource = api_resource(id.kind, "v1");
+    let resource = api_resource(id.kind);
     let api: Api<RawObject<false>> = Api::namespaced_with(client, &id.namespace, &resource);
     let mut backoff = DefaultBackoff::default();
     loop {

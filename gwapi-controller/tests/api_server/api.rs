@@ -211,6 +211,15 @@ fn resource(kind: &str) -> ApiResource {
             version = "v1beta1";
             ("certificates.k8s.io", "clustertrustbundles")
         }
+        "XBackend" | "XBackendTrafficPolicy" | "XTelemetryPolicy" => {
+            version = "v1alpha1";
+            let plural = match kind {
+                "XBackend" => "xbackends",
+                "XBackendTrafficPolicy" => "xbackendtrafficpolicies",
+                _ => "xtelemetrypolicies",
+            };
+            ("gateway.networking.x-k8s.io", plural)
+        }
         "GatewayClass" => ("gateway.networking.k8s.io", "gatewayclasses"),
         "Gateway" => ("gateway.networking.k8s.io", "gateways"),
         "ListenerSet" => ("gateway.networking.k8s.io", "listenersets"),
@@ -284,7 +293,16 @@ pub(crate) fn is(object: &Value, holder: &Value, condition_type: &str, status: &
 
 /// The entry of a controller in the status of a route.
 pub(crate) fn parent<'a>(route: &'a Value, controller: &str) -> &'a Value {
-    let parents = route["status"]["parents"].as_array().map_or(&[][..], Vec::as_slice);
-    let found = parents.iter().find(|entry| entry["controllerName"] == controller);
+    entry(&route["status"]["parents"], controller)
+}
+
+/// The entry of a controller in the status of a policy or an XBackend.
+pub(crate) fn ancestor<'a>(object: &'a Value, controller: &str) -> &'a Value {
+    entry(&object["status"]["ancestors"], controller)
+}
+
+fn entry<'a>(entries: &'a Value, controller: &str) -> &'a Value {
+    let entries = entries.as_array().map_or(&[][..], Vec::as_slice);
+    let found = entries.iter().find(|entry| entry["controllerName"] == controller);
     found.unwrap_or(&Value::Null)
 }

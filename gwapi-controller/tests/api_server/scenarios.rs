@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Scenario;
 use crate::admission::what_the_server_refuses_is_refused_without_one;
-use crate::api::{Api, class, condition, gateway, is, parent, route};
+use crate::api::{Api, ancestor, class, condition, gateway, is, parent, route};
 use crate::controller::{Running, STATUS_REQUESTS, WRITTEN, settings};
 
 macro_rules! scenarios {
@@ -23,6 +23,7 @@ scenarios! {
     what_the_server_refuses_is_refused_without_one,
     a_class_a_gateway_and_a_route_get_their_status,
     what_others_wrote_into_a_status_survives,
+    kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ours,
     a_gateway_that_moves_to_another_class_takes_its_routes_along,
     entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back,
     of_two_replicas_one_writes_and_the_other_takes_over_at_once,
@@ -142,6 +143,92 @@ async fn what_others_wrote_into_a_status_survives(api: Api) {
     let web = gateway_accepted(&api, &namespace, "web").await;
     assert_eq!(web["status"]["conditions"][0], foreign);
     assert_eq!(web["status"]["listeners"][0]["conditions"][0], foreign);
+    running.stop().await;
+}
+
+/// kinds with a version of their own, ST-1 and ST-6 as of all others.
+async fn kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ours(api: Api) {
+    let namespace = api.namespace("tried").await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let named = json!({"namespace": namespace, "name": "shop"});
+    api.apply(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": named,
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    }))
+    .await;
+    api.apply(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": named,
+        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [
+            {"name": "shop", "port": 80},
+            {"group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": "shop"},
+        ]}]},
+    }))
+    .await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    // Each with a change of its spec.
+    let kinds = [
+        (
+            "XBackend",
+            json!({
+                "type": "EndpointSelector", "port": {"number": 8080},
+                "endpointSelector": {"matchLabels": {"app": "shop"}},
+            }),
+            json!({"port": {"number": 8081}}),
+        ),
+        (
+            "XBackendTrafficPolicy",
+            json!({
+                "targetRefs": [{"group": "", "kind": "Service", "name": "shop"}],
+                "retryConstraint": {"budget": {"percent": 5}},
+            }),
+            json!({"retryConstraint": {"budget": {"percent": 6}}}),
+        ),
+        (
+            "XTelemetryPolicy",
+            json!({
+                "targetRefs": [
+                    {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"},
+                ],
+                "tracing": {"mode": "Enabled", "provider": {"backendRef": {"name": "shop", "port": 80}}},
+            }),
+            json!({"tracing": {"serviceName": "web"}}),
+        ),
+    ];
+    let theirs = json!({
+        "controllerName": "example.com/other",
+        "ancestorRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "theirs"},
+        "conditions": [{
+            "type": "Accepted", "status": "False", "reason": "Invalid", "message": "by them",
+            "observedGeneration": 1, "lastTransitionTime": "2024-01-02T03:04:05Z",
+        }],
+    });
+    let accepted = |object: Option<&Value>| {
+        object.is_some_and(|it| is(it, ancestor(it, CONTROLLER), "Accepted", "True"))
+    };
+    for (kind, spec, change) in &kinds {
+        api.apply(json!({
+            "apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": kind,
+            "metadata": named, "spec": spec,
+        }))
+        .await;
+        let object = api.until(kind, &namespace, "shop", accepted).await.expect("it is there");
+        assert_eq!(ancestor(&object, CONTROLLER)["ancestorRef"]["name"], "web", "{kind}");
+
+        let both = json!({"status": {"ancestors": [theirs, ancestor(&object, CONTROLLER)]}});
+        api.patch_status(kind, &namespace, "shop", both).await;
+        api.patch(kind, &namespace, "shop", json!({"spec": change})).await;
+        let object = api.until(kind, &namespace, "shop", accepted).await.expect("it is there");
+        assert_eq!(object["metadata"]["generation"], 2, "{kind}");
+        assert_eq!(object["status"]["ancestors"][0], theirs, "{kind}");
+    }
+
+    api.patch("Gateway", &namespace, "web", json!({"spec": {"gatewayClassName": "none"}})).await;
+    for (kind, ..) in &kinds {
+        let alone =
+            |it: Option<&Value>| it.is_some_and(|it| it["status"]["ancestors"] == json!([theirs]));
+        api.until(kind, &namespace, "shop", alone).await;
+    }
     running.stop().await;
 }
 
