@@ -43,10 +43,11 @@ pub(crate) enum Known {
 }
 
 impl Crds {
-    /// Whether a kind is defined; `None` where that is not known.
+    /// Whether a kind is defined; `None` where that is not known, and of a kind that needs no CRD.
     pub(crate) fn define(&self, resource: &ApiResource) -> Option<bool> {
         let Known::All(crds) = &self.known else { return None };
-        Some(crds.contains_key(&format!("{}.{}", resource.plural, resource.group)))
+        let name = format!("{}.{}", resource.plural, resource.group);
+        concerns_us(&name).then(|| crds.contains_key(&name))
     }
 
     /// The version of the Gateway API whose CRDs are installed; all of them, where they are mixed.
@@ -82,7 +83,7 @@ impl CrdWatch {
         while let Some(seen) = seen.next().await {
             match seen {
                 Ok(seen) => {
-                    pauses.reset();
+                    pauses.heard(&seen);
                     note(&self.crds, seen);
                     if !self.tell(&mut told).await {
                         return;

@@ -69,10 +69,13 @@ enum Step {
 }
 
 impl Missing {
-    /// Whether nothing but time tells that a kind is gone: there is no CRD for what API servers bring
-    /// themselves, and what its absence has stopped (TL-9) must not be so for one that starts.
-    fn may_be_back(self, kind: Kind) -> bool {
-        kind == Kind::ClusterTrustBundle && matches!(self, Self::Lost(_))
+    /// Whether the kind is defined, as far as anything but time tells. ClusterTrustBundles (TL-9) are what
+    /// API servers bring themselves, or do not: nobody waits for them who has never seen one.
+    fn definition(self, kind: Kind, crds: &Crds) -> Option<bool> {
+        match (kind, self) {
+            (Kind::ClusterTrustBundle, Self::SoFar) => Some(false),
+            _ => crds.define(&api_resource(kind)),
+        }
     }
 
     /// `definition` tells whether there is a CRD for it, where that is known.
@@ -129,8 +132,7 @@ impl KindWatch {
                     Ended::Unwanted => return,
                 }
             }
-            let definition = self.crds.borrow().define(&api_resource(self.source.kind));
-            let definition = definition.filter(|_| !missing.may_be_back(self.source.kind));
+            let definition = missing.definition(self.source.kind, &self.crds.borrow());
             let told = match missing.step(definition, Instant::now()) {
                 Step::Tell => self.tell(Observation::Absent(self.source.clone())).await,
                 Step::Explain => {
@@ -174,7 +176,7 @@ impl KindWatch {
                 None => return Ended::LookAgain,
                 Some(Ok(seen)) => {
                     was_served = true;
-                    pauses.reset();
+                    pauses.heard(&seen);
                     (Observation::of(source, seen), Duration::ZERO)
                 }
                 Some(Err(error)) if error.is_not_served() => {
@@ -229,10 +231,33 @@ mod tests {
     /// TL-9: there is no CRD whose absence would tell.
     #[test]
     fn trust_bundles_that_were_served_are_waited_for_and_others_are_not() {
-        let lost = Missing::Lost(Instant::now());
-        assert!(lost.may_be_back(Kind::ClusterTrustBundle));
-        assert!(!lost.may_be_back(Kind::Gateway));
-        assert!(!Missing::SoFar.may_be_back(Kind::ClusterTrustBundle), "nobody waits at the start");
+        let (lost, crds) = (Missing::Lost(Instant::now()), no_crds());
+        assert_eq!(lost.definition(Kind::ClusterTrustBundle, &crds), None);
+        assert_eq!(lost.definition(Kind::Gateway, &crds), Some(false));
+        let at_the_start = Missing::SoFar.definition(Kind::ClusterTrustBundle, &crds);
+        assert_eq!(at_the_start, Some(false), "nobody waits");
+    }
+
+    /// What API servers bring themselves has no CRD that could be missed.
+    #[tokio::test(start_paused = true)]
+    async fn services_are_not_gone_because_an_api_server_denies_them_for_a_moment() {
+        for kind in [Kind::Namespace, Kind::Service, Kind::EndpointSlice] {
+            for is_served_at_first in [true, false] {
+                let (_crds, crds) = watch::channel(no_crds());
+                let (observations, mut observed) = mpsc::channel(1000);
+                let client = client(is_served_at_first);
+                let running = tokio::spawn(kind_watch(client, kind, observations, crds).run());
+                if is_served_at_first {
+                    let listed = observed.recv().await.expect("it runs");
+                    assert!(matches!(listed, Observation::Listed(..)), "{listed:?}");
+                }
+                let early = timeout(PATIENCE - SHORTEST_PAUSE, observed.recv()).await;
+                assert!(early.is_err(), "{kind}: {early:?}");
+                let absent = observed.recv().await.expect("it runs");
+                assert!(matches!(absent, Observation::Absent(..)), "{absent:?}");
+                running.abort();
+            }
+        }
     }
 
     #[test]
@@ -246,9 +271,26 @@ mod tests {
         assert_eq!(missing.step(None, now + PATIENCE), Step::Tell);
     }
 
-    /// An API server that has a kind when it is asked for the first time, and never again.
-    fn client() -> Client {
-        let is_asked = AtomicBool::new(false);
+    fn no_crds() -> Crds {
+        let mut crds = Crds::default();
+        crds.known = Known::All([].into());
+        crds
+    }
+
+    fn kind_watch(
+        client: Client,
+        kind: Kind,
+        observations: mpsc::Sender<Observation>,
+        crds: watch::Receiver<Crds>,
+    ) -> KindWatch {
+        let source = Source { kind, namespace: None };
+        let (versions, manager) = (vec!["v1"], "gwapi.dev/tests".into());
+        KindWatch { client, source, versions, manager, observations, crds }
+    }
+
+    /// An API server that has a kind when it is asked for the first time, or not even then.
+    fn client(is_served_at_first: bool) -> Client {
+        let is_asked = AtomicBool::new(!is_served_at_first);
         let service = service_fn(move |_: hyper::Request<Body>| {
             let (code, body) = if is_asked.swap(true, Ordering::Relaxed) {
                 (404, json!({"kind": "Status", "status": "Failure", "code": 404}))
@@ -264,20 +306,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_kind_that_was_served_is_there_as_long_as_its_crd_is() {
-        let source = Source { kind: Kind::Gateway, namespace: None };
         let name = "gateways.gateway.networking.k8s.io".to_owned();
         let mut defined = Crds::default();
         defined.known = Known::All([(name, None)].into());
         let (crds_sender, crds) = watch::channel(defined);
         let (observations, mut observed) = mpsc::channel(1000);
-        let watch = KindWatch {
-            client: client(),
-            source: source.clone(),
-            versions: vec!["v1"],
-            manager: "gwapi.dev/tests".into(),
-            observations,
-            crds,
-        };
+        let watch = kind_watch(client(true), Kind::Gateway, observations, crds);
         let running = tokio::spawn(watch.run());
         let listed = observed.recv().await.expect("it runs");
         assert!(matches!(listed, Observation::Listed(..)), "{listed:?}");

@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::DefaultBackoff;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::object::RawObject;
 
@@ -27,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 5);
 
 /// Time for one page of a list, and for the start of a watch.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A watch that ends sooner, and told nothing until then, has failed.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
 /// Longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -62,6 +65,9 @@ pub(super) enum WatchError {
     /// The API server said nothing.
     #[error("the API server gave no answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Silent,
+    /// The watch was over before it told anything.
+    #[error("the API server ended the watch at once, and told nothing")]
+    Brief,
     /// A list or object had no version, which cannot be watched from.
     #[error("the API server sent no resourceVersion")]
     NoVersion,
@@ -90,9 +96,10 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// It goes well.
-    pub(super) fn reset(&mut self) {
-        if self.failures > 0 {
+    /// Something was told. Only what came of a watch shows that it goes well: where each watch fails, a
+    /// list before it does not, and all objects would be listed over and over.
+    pub(super) fn heard<K>(&mut self, seen: &Seen<K>) {
+        if self.failures > 0 && !matches!(seen, Seen::Listed(..)) {
             self.failures = 0;
             self.backoff.reset();
         }
@@ -123,13 +130,26 @@ struct Followed<F, const METADATA_ONLY: bool> {
 enum State<const METADATA_ONLY: bool> {
     List,
     Watch(String),
-    Watching(String, Events<METADATA_ONLY>),
+    Watching(String, Events<METADATA_ONLY>, Told),
+}
+
+/// Whether a watch has told anything.
+#[derive(Clone, Copy, PartialEq)]
+enum Told {
+    Something,
+    NothingSince(Instant),
+}
+
+impl Told {
+    fn is_brief(self) -> bool {
+        matches!(self, Self::NothingSince(start) if start.elapsed() < SHORTEST_WATCH)
+    }
 }
 
 type Events<const METADATA_ONLY: bool> =
     BoxStream<'static, kube::Result<WatchEvent<RawObject<METADATA_ONLY>>>>;
 
-type Told<T> = Option<Result<Seen<T>, WatchError>>;
+type Next<T> = Option<Result<Seen<T>, WatchError>>;
 
 /// Everything that an API tells; of each object that of it which `keep` makes. After an error, poll
 /// again when a pause has passed.
@@ -156,7 +176,7 @@ impl<T, F, const METADATA_ONLY: bool> Followed<F, METADATA_ONLY>
 where
     F: Fn(RawObject<METADATA_ONLY>) -> T,
 {
-    async fn step(&self, state: State<METADATA_ONLY>) -> (Told<T>, State<METADATA_ONLY>) {
+    async fn step(&self, state: State<METADATA_ONLY>) -> (Next<T>, State<METADATA_ONLY>) {
         match state {
             State::List => match self.list().await {
                 Ok((objects, version)) => {
@@ -167,21 +187,27 @@ where
             State::Watch(version) => {
                 let parameters = WatchParams::default().timeout(WATCH_SECONDS);
                 match timeout(ANSWER_TIMEOUT, self.api.watch(&parameters, &version)).await {
-                    Ok(Ok(events)) => (None, State::Watching(version, events.boxed())),
+                    Ok(Ok(events)) => {
+                        let told = Told::NothingSince(Instant::now());
+                        (None, State::Watching(version, events.boxed(), told))
+                    }
                     Ok(Err(error)) => failed(error.into(), version),
                     Err(_) => failed(WatchError::Silent, version),
                 }
             }
-            State::Watching(version, mut events) => match timeout(SILENCE, events.next()).await {
-                Ok(Some(Ok(event))) => self.happened(event, version, events),
-                // A list tells what became of the kind.
-                Ok(Some(Err(kube::Error::SerdeError(error)))) => {
-                    (Some(Err(WatchError::NoEvent(error))), State::List)
+            State::Watching(version, mut events, told) => {
+                match timeout(SILENCE, events.next()).await {
+                    Ok(Some(Ok(event))) => self.happened(event, version, events),
+                    // A list tells what became of the kind.
+                    Ok(Some(Err(kube::Error::SerdeError(error)))) => {
+                        (Some(Err(WatchError::NoEvent(error))), State::List)
+                    }
+                    Ok(Some(Err(error))) => failed(error.into(), version),
+                    Ok(None) if told.is_brief() => failed(WatchError::Brief, version),
+                    // The server's own time is over, or the connection is dead.
+                    Ok(None) | Err(_) => (None, State::Watch(version)),
                 }
-                Ok(Some(Err(error))) => failed(error.into(), version),
-                // The server's own time is over, or the connection is dead.
-                Ok(None) | Err(_) => (None, State::Watch(version)),
-            },
+            }
         }
     }
 
@@ -207,7 +233,7 @@ where
         event: WatchEvent<RawObject<METADATA_ONLY>>,
         version: String,
         events: Events<METADATA_ONLY>,
-    ) -> (Told<T>, State<METADATA_ONLY>) {
+    ) -> (Next<T>, State<METADATA_ONLY>) {
         let reached = match &event {
             WatchEvent::Added(object)
             | WatchEvent::Modified(object)
@@ -225,7 +251,7 @@ where
             WatchEvent::Deleted(object) => Seen::Deleted((self.keep)(object)),
             WatchEvent::Bookmark(_) | WatchEvent::Error(_) => Seen::UpTo(reached.clone()),
         };
-        (Some(Ok(seen)), State::Watching(reached, events))
+        (Some(Ok(seen)), State::Watching(reached, events, Told::Something))
     }
 }
 
@@ -234,7 +260,7 @@ where
 fn failed<T, const METADATA_ONLY: bool>(
     error: WatchError,
     version: String,
-) -> (Told<T>, State<METADATA_ONLY>) {
+) -> (Next<T>, State<METADATA_ONLY>) {
     let is_over = error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 410));
     (Some(Err(error)), if is_over { State::List } else { State::Watch(version) })
 }

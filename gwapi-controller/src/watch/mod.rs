@@ -184,7 +184,86 @@ fn sources_of(kind: Kind, namespaces: &[String]) -> Vec<Source> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::sync::Notify;
+    use tokio::time::sleep;
+    use tower::service_fn;
+
     use super::*;
+
+    /// Requests of one kind in an hour, where each has failed: 30 seconds lie between them, save for the
+    /// first few.
+    const AT_MOST: u32 = 150;
+
+    /// What an API server is asked for, by method of the watch and path.
+    #[derive(Default)]
+    struct Asked {
+        requests: Mutex<BTreeMap<(bool, String), u32>>,
+        too_often: Notify,
+    }
+
+    impl Asked {
+        /// Answers like an API server without any object, which ends each watch at once: by this answer.
+        fn answer(&self, request: &hyper::Request<Body>, ended: u16) -> hyper::Response<Body> {
+            let is_watch = request.uri().query().is_some_and(|it| it.contains("watch=true"));
+            let request = (is_watch, request.uri().path().to_owned());
+            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            let times = requests.entry(request).or_default();
+            *times += 1;
+            if *times > AT_MOST {
+                self.too_often.notify_one();
+            }
+            let (code, body) = match (is_watch, ended) {
+                (false, _) => (200, json!({"metadata": {"resourceVersion": "1"}, "items": []})),
+                (true, 200) => (200, Value::Null),
+                (true, code) => {
+                    (code, json!({"kind": "Status", "status": "Failure", "code": code}))
+                }
+            };
+            let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+            let response = hyper::Response::builder().status(code).body(Body::from(body));
+            response.expect("a response")
+        }
+    }
+
+    /// Lists are what costs an API server most, and all replicas ask for them.
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_ends_each_watch_at_once_is_not_asked_over_and_over() {
+        for ended in [410, 403, 200] {
+            let asked = Arc::new(Asked::default());
+            let server = Arc::clone(&asked);
+            let client = Client::new(
+                service_fn(move |request| {
+                    let response = server.answer(&request, ended);
+                    async { Ok::<_, Infallible>(response) }
+                }),
+                "default",
+            );
+            let mut watches = Watches::start(&client, &[], "gwapi.dev/tests");
+            let mut hour = std::pin::pin!(sleep(Duration::from_secs(3600)));
+            loop {
+                tokio::select! {
+                    () = &mut hour => break,
+                    () = asked.too_often.notified() => break,
+                    observation = watches.observations.recv() => {
+                        assert!(observation.is_some(), "they run");
+                    }
+                }
+            }
+            let requests = asked.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            let kinds = requests.keys().filter(|(is_watch, _)| *is_watch).count();
+            assert_eq!(kinds, FOLLOWED.len() + REFERENCED.len() + 1, "{ended}: {requests:?}");
+            for (request, times) in requests.iter() {
+                assert!(*times <= AT_MOST, "{ended}: {request:?} {times} times");
+            }
+        }
+    }
 
     #[test]
     fn namespaces_limit_the_kinds_that_live_in_one() {

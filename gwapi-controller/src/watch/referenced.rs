@@ -152,8 +152,8 @@ fn follow(client: Client, source: Source) -> BoxStream<'static, Told> {
         sleep(pause).await;
         let told = seen.next().await?;
         let pause = match &told {
-            Ok(_) => {
-                pauses.reset();
+            Ok(seen) => {
+                pauses.heard(seen);
                 Duration::ZERO
             }
             Err(error) => pauses.after(error),
