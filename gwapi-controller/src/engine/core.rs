@@ -22,6 +22,7 @@ use gwapi_translate::{Feedback, Options, TranslationDelta, Translator};
 use super::progress::{Progress, SourceState};
 use super::references::References;
 use super::unreadable;
+use crate::status::Heard;
 use crate::watch::{Object, Observation, Observed, Reference, Source, Unreadable, has_status};
 
 /// How long an object waits for what it refers to.
@@ -45,8 +46,8 @@ pub(crate) enum Input {
 pub(crate) struct Step {
     /// Changes of configuration and status, to be handed out one after the other.
     pub(crate) deltas: Vec<TranslationDelta>,
-    /// Objects with a status of ours, as they are in the API server; none where one is gone.
-    pub(crate) observed: Vec<(ObjectId, Option<Observed>)>,
+    /// Objects with a status of ours, as they are in the API server.
+    pub(crate) heard: Vec<(ObjectId, Heard)>,
     /// What is to be read from now on, and what no more.
     pub(crate) references: Vec<Reference>,
     /// The first whole state is in this step.
@@ -212,7 +213,7 @@ impl Core {
             Observation::Applied(source, object) => {
                 self.versions.changed(&source.to_string(), &object.resource_version);
                 self.progress.set(source, SourceState::Listed);
-                self.apply(object, now, noted);
+                self.apply(object, Heard::Changed, now, noted);
             }
             Observation::Deleted(source, id, version) => {
                 self.versions.changed(&source.to_string(), &version);
@@ -268,13 +269,19 @@ impl Core {
         }
         for object in objects {
             self.versions.changed(&source.to_string(), &object.resource_version);
-            self.apply(object, now, noted);
+            self.apply(object, Heard::Listed, now, noted);
         }
     }
 
-    fn apply(&mut self, object: Object, now: Instant, noted: &mut Noted<'_>) {
-        if has_status(object.id.kind) {
-            noted.step.observed.push((object.id.clone(), object.observed));
+    fn apply(
+        &mut self,
+        object: Object,
+        heard: fn(Observed) -> Heard,
+        now: Instant,
+        noted: &mut Noted<'_>,
+    ) {
+        if let Some(observed) = object.observed {
+            noted.step.heard.push((object.id.clone(), heard(observed)));
         }
         match object.content {
             Ok(resource) => {
@@ -350,7 +357,7 @@ impl Core {
         self.policies.remove(&id);
         noted.step.references.extend(self.references.remove(&id));
         if has_status(id.kind) {
-            noted.step.observed.push((id.clone(), None));
+            noted.step.heard.push((id.clone(), Heard::Gone));
         }
         noted.events.push(ResourceEvent::Delete(id));
     }
@@ -369,7 +376,7 @@ impl Core {
         match object {
             Some(object) => {
                 self.versions.changed(&source.to_string(), &object.resource_version);
-                self.apply(object, now, noted);
+                self.apply(object, Heard::Changed, now, noted);
             }
             None => noted.events.push(ResourceEvent::Delete(id)),
         }

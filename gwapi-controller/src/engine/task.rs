@@ -209,14 +209,14 @@ impl Engine {
     }
 
     fn hand_out(&mut self, step: Step) {
-        let Step { deltas, observed, references, went_live } = step;
+        let Step { deltas, heard, references, went_live } = step;
         let surroundings = &self.surroundings;
         for reference in references {
             // The watches end before the engine only when they panicked, which ends everything.
             let _: Result<(), mpsc::error::SendError<Reference>> =
                 surroundings.watches.references.send(reference);
         }
-        surroundings.status.observed(observed);
+        surroundings.status.heard(heard);
         let versions = self.core.versions();
         if deltas.is_empty() && self.core.progress().is_live {
             surroundings.config.publish(&TranslationDelta::default(), versions);

@@ -20,6 +20,9 @@ use crate::watch::Observed;
 /// First pause after a failure, and before the same is written once more; it doubles each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// Longest pause after conflicts: a storm of them is over for us less than a second after it is.
+const LONGEST_CONFLICT_PAUSE: Duration = Duration::from_millis(500);
+
 /// Longest pause after failures, and between writes of the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -46,6 +49,18 @@ pub(super) enum Request {
     Write(ObjectId, Value),
     /// Read the object.
     Read(ObjectId),
+}
+
+/// What is heard of the status of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// A list has it so. It counts, whatever was known before: an API server whose storage was restored
+    /// goes on with lower versions.
+    Listed(Observed),
+    /// It was made or changed, and was so at that time.
+    Changed(Observed),
+    /// It is gone.
+    Gone,
 }
 
 /// What came of a request.
@@ -99,6 +114,8 @@ struct Entry {
     /// What the API server would not take: the revision, and the version of the object.
     refused: Option<(u64, String)>,
     failures: u32,
+    /// Conflicts in a row.
+    conflicts: u32,
     repairs: u32,
     repaired_at: Option<Instant>,
     /// When all writes would be over if each took [`SPACING`].
@@ -129,23 +146,36 @@ impl Ledger {
         }
     }
 
-    /// Takes in what an object has; none when it is gone. An older version than the known one
-    /// changes nothing: what was written is known before the watch tells of it.
-    pub(super) fn observe(&mut self, id: ObjectId, observed: Option<Observed>) {
-        let Some(observed) = observed else {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.observed = None;
-                if !entry.is_busy && entry.wanted.as_ref().is_none_or(|it| it.status.is_none()) {
-                    self.entries.remove(&id);
+    /// Takes in what an object has. Changes of an older version than the known one change nothing: what was
+    /// written is known before the watch tells of it.
+    pub(super) fn observe(&mut self, id: ObjectId, heard: Heard) {
+        let (observed, may_be_late) = match heard {
+            Heard::Listed(observed) => (observed, false),
+            Heard::Changed(observed) => (observed, true),
+            Heard::Gone => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.observed = None;
                 }
+                return self.forget_if_gone(&id);
             }
-            return;
         };
         let entry = self.entries.entry(id.clone()).or_default();
-        if entry.observed.as_ref().is_none_or(|known| !is_older(&observed, known)) {
+        let known = entry.observed.as_ref().filter(|_| may_be_late);
+        if known.is_none_or(|known| !is_older(&observed, known)) {
             entry.observed = Some(observed);
             entry.is_stale = false;
             self.look_at(id);
+        }
+    }
+
+    /// Forgets an object that is gone, as soon as nothing is wanted of it and no request is under way.
+    fn forget_if_gone(&mut self, id: &ObjectId) {
+        let is_over = |entry: &Entry| {
+            let wanted = entry.wanted.as_ref().and_then(|wanted| wanted.status.as_ref());
+            entry.observed.is_none() && wanted.is_none() && !entry.is_busy
+        };
+        if self.entries.get(id).is_some_and(is_over) {
+            self.entries.remove(id);
         }
     }
 
@@ -243,20 +273,37 @@ impl Ledger {
         if !matches!(outcome, Outcome::Failed(..)) {
             entry.failures = 0;
         }
+        if !matches!(outcome, Outcome::Conflict | Outcome::Read(_)) {
+            entry.conflicts = 0;
+        }
         match outcome {
             Outcome::Written(observed) => {
                 entry.note_written(now.instant);
                 // An object that is gone meanwhile stays gone.
                 if entry.observed.is_some() {
-                    self.observe(id.clone(), Some(observed));
+                    self.observe(id.clone(), Heard::Changed(observed));
                 }
             }
             Outcome::Read(observed) => {
-                entry.is_stale = false;
-                self.observe(id.clone(), Some(observed));
+                // What was heard since it was asked for may be newer.
+                let heard = match std::mem::take(&mut entry.is_stale) {
+                    true => Heard::Listed(observed),
+                    false => Heard::Changed(observed),
+                };
+                // An object that is gone meanwhile stays gone.
+                if entry.observed.is_some() {
+                    self.observe(id.clone(), heard);
+                }
             }
-            Outcome::Conflict => entry.is_stale = true,
-            Outcome::Gone => return self.observe(id, None),
+            Outcome::Conflict => {
+                entry.is_stale = true;
+                entry.conflicts += 1;
+                if entry.conflicts > 1 {
+                    let pause = pause(entry.conflicts - 1).min(LONGEST_CONFLICT_PAUSE);
+                    entry.not_before = Some(now.instant + pause);
+                }
+            }
+            Outcome::Gone => return self.observe(id, Heard::Gone),
             Outcome::Refused(_) => {
                 let revision = entry.wanted.as_ref().map_or(0, |wanted| wanted.revision);
                 let observed = entry.observed.as_ref();
@@ -269,6 +316,7 @@ impl Ledger {
                 entry.not_before = Some(now.instant + pause);
             }
         }
+        self.forget_if_gone(&id);
         self.look_at(id);
     }
 

@@ -7,6 +7,7 @@ mod withdraw;
 mod writer;
 
 pub(crate) use laggards::Sets;
+pub(crate) use ledger::Heard;
 pub use merge::{
     MAX_ADDRESSES, MAX_CONDITIONS, MAX_LISTENERS, MAX_MESSAGE, MAX_PARENTS, Merged, Stored, merge,
     observed_generation, patch,

@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
 use super::laggards::{Sets, annotate, gateways};
-use super::ledger::{Ledger, Now, Outcome, Request};
+use super::ledger::{Heard, Ledger, Now, Outcome, Request};
 use crate::metrics::Metrics;
 use crate::serve::{ConfigHandle, Laggard, Publication};
-use crate::watch::{Observed, RawObject, api_resource};
+use crate::watch::{RawObject, api_resource};
 
 /// How long a status waits for the proxies that are connected.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -49,7 +49,7 @@ pub(crate) struct StatusHandle {
 
 #[derive(Debug)]
 enum Command {
-    Observed(Vec<(ObjectId, Option<Observed>)>),
+    Heard(Vec<(ObjectId, Heard)>),
     Announced(BTreeMap<ObjectId, Option<Status>>, Sets, Publication),
     Complete,
     Lead(bool),
@@ -57,8 +57,8 @@ enum Command {
 
 impl StatusHandle {
     /// What objects have, as the API server told.
-    pub(crate) fn observed(&self, observed: Vec<(ObjectId, Option<Observed>)>) {
-        self.send(Command::Observed(observed));
+    pub(crate) fn heard(&self, heard: Vec<(ObjectId, Heard)>) {
+        self.send(Command::Heard(heard));
     }
 
     /// What objects should have, as soon as proxies serve what was published with it. `sets` are the
@@ -164,8 +164,8 @@ impl Writer {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Observed(observed) => {
-                observed.into_iter().for_each(|(id, it)| self.ledger.observe(id, it));
+            Command::Heard(heard) => {
+                heard.into_iter().for_each(|(id, it)| self.ledger.observe(id, it));
             }
             Command::Announced(statuses, sets, publication) => {
                 self.announce(statuses, &Arc::new(sets), &publication);

@@ -281,7 +281,7 @@ fn what_is_not_listed_any_more_is_gone_within_its_namespace() {
     assert!(test.serves("web"));
     let step = test.observe(list("default", Vec::new()));
     assert!(!test.serves("web"));
-    assert_eq!(step.observed, [(ObjectId::new(Kind::Gateway, "default", "web"), None)]);
+    assert_eq!(step.heard, [(ObjectId::new(Kind::Gateway, "default", "web"), Heard::Gone)]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Test {
         let time = "2025-06-07T08:09:10Z".parse().expect("a time");
         let mut ledger = Ledger::new(US);
         ledger.lead(true);
-        ledger.observe(class(), Some(observed(1, Value::Null)));
+        ledger.observe(class(), Heard::Changed(observed(1, Value::Null)));
         Self { ledger, now: Now { instant: Instant::now(), time } }
     }
 
@@ -134,7 +134,7 @@ fn a_watch_that_lags_behind_our_own_write_causes_none() {
     test.want(1, Some(accepted("")));
     assert!(test.next().is_some());
     test.written(5, "");
-    test.ledger.observe(class(), Some(observed(4, Value::Null)));
+    test.ledger.observe(class(), Heard::Changed(observed(4, Value::Null)));
     assert_eq!(test.next(), None);
 }
 
@@ -176,7 +176,7 @@ fn somebody_who_undoes_our_status_is_answered_more_and_more_slowly() {
     let mut pauses = Vec::new();
     for _ in 0..4 {
         version += 1;
-        test.ledger.observe(class(), Some(observed(version, json!({}))));
+        test.ledger.observe(class(), Heard::Changed(observed(version, json!({}))));
         let before = test.now.instant;
         if test.next().is_none() {
             test.now.instant = test.ledger.deadline().expect("a later attempt");
@@ -218,7 +218,7 @@ fn entries_of_ours_from_an_earlier_life_go_when_all_is_known_and_not_before() {
         {"controllerName": US, "parentRef": {"name": "old"}, "conditions": []},
         {"controllerName": "example.com/other", "parentRef": {"name": "a"}, "conditions": []},
     ]});
-    test.ledger.observe(route(), Some(observed(3, parents)));
+    test.ledger.observe(route(), Heard::Changed(observed(3, parents)));
     assert_eq!(test.next(), None);
     test.ledger.complete();
     let Some(Request::Write(id, patch)) = test.next() else { panic!("a write") };
@@ -234,7 +234,7 @@ fn entries_of_ours_from_an_earlier_life_go_when_all_is_known_and_not_before() {
 fn what_is_announced_and_waits_for_proxies_is_not_withdrawn_meanwhile() {
     let mut test = Test::new();
     let entry = json!({"controllerName": US, "parentRef": {"name": "web"}, "conditions": []});
-    test.ledger.observe(route(), Some(observed(3, json!({"parents": [entry]}))));
+    test.ledger.observe(route(), Heard::Changed(observed(3, json!({"parents": [entry]}))));
     test.ledger.announce(&route(), 1);
     test.ledger.complete();
     assert_eq!(test.next(), None);
@@ -248,11 +248,100 @@ fn an_object_that_is_gone_is_forgotten() {
     let mut test = Test::new();
     test.want(1, Some(accepted("")));
     assert!(test.next().is_some());
-    test.ledger.observe(class(), None);
+    test.ledger.observe(class(), Heard::Gone);
     test.want(2, None);
     test.ledger.done(class(), Outcome::Gone, test.now);
     assert_eq!(test.next(), None);
     assert!(test.ledger.entries.is_empty());
+}
+
+#[test]
+fn an_object_that_ends_while_it_is_written_is_forgotten() {
+    let outcomes: [fn() -> Outcome; 3] = [
+        || Outcome::Written(observed(2, Value::Null)),
+        || Outcome::Conflict,
+        || Outcome::Failed("gone fishing".to_owned(), Duration::ZERO),
+    ];
+    for outcome in outcomes {
+        for is_told_before in [true, false] {
+            let mut test = Test::new();
+            test.want(1, Some(accepted("")));
+            assert!(test.next().is_some());
+            test.ledger.observe(class(), Heard::Gone);
+            if is_told_before {
+                test.want(2, None);
+            }
+            test.ledger.done(class(), outcome(), test.now);
+            if !is_told_before {
+                test.want(2, None);
+            }
+            assert_eq!(test.next(), None);
+            assert!(test.ledger.entries.is_empty(), "{:?}", outcome());
+        }
+    }
+}
+
+/// An API server whose storage was restored from a backup goes on with the versions of that time.
+#[test]
+fn a_version_that_goes_back_is_taken_from_a_read_and_from_a_list() {
+    let known = |test: &mut Test| {
+        test.ledger.observe(class(), Heard::Changed(observed(1000, Value::Null)));
+        test.want(1, Some(accepted("ours")));
+        assert_eq!(test.next_write(), pair("ours", "1000"));
+    };
+    let mut test = Test::new();
+    known(&mut test);
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    assert_eq!(test.next(), Some(Request::Read(class())));
+    test.ledger.done(class(), Outcome::Read(observed(501, Value::Null)), test.now);
+    assert_eq!(test.next_write(), pair("ours", "501"));
+
+    let mut test = Test::new();
+    known(&mut test);
+    test.written(1001, "ours");
+    assert_eq!(test.next(), None);
+    test.ledger.observe(class(), Heard::Listed(observed(501, Value::Null)));
+    assert_eq!(test.next_write(), pair("ours", "501"));
+}
+
+#[test]
+fn what_is_heard_while_an_object_is_read_is_not_lost() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("ours")));
+    assert!(test.next().is_some());
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    assert_eq!(test.next(), Some(Request::Read(class())));
+    test.ledger.observe(class(), Heard::Changed(observed(8, Value::Null)));
+    test.ledger.done(class(), Outcome::Read(observed(7, Value::Null)), test.now);
+    assert_eq!(test.next_write(), pair("ours", "8"));
+}
+
+#[test]
+fn conflicts_in_a_row_are_followed_by_pauses_below_a_second() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    let mut pauses = Vec::new();
+    for version in 2..7 {
+        assert!(test.next_write().is_some());
+        test.ledger.done(class(), Outcome::Conflict, test.now);
+        let before = test.now.instant;
+        let read = test.next().or_else(|| {
+            test.now.instant = test.ledger.deadline().expect("a later attempt");
+            test.next()
+        });
+        assert_eq!(read, Some(Request::Read(class())));
+        pauses.push(test.now.instant - before);
+        let read = Outcome::Read(observed(version, Value::Null));
+        test.ledger.done(class(), read, test.now);
+    }
+    assert_eq!(pauses.map_millis(), [0, 200, 400, 500, 500]);
+    // A write that succeeds ends the row.
+    assert!(test.next().is_some());
+    test.written(7, "");
+    test.want(2, Some(accepted("more")));
+    assert!(test.next().is_some());
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    assert_eq!(test.next(), Some(Request::Read(class())));
 }
 
 #[test]
@@ -263,7 +352,7 @@ fn a_class_and_a_gateway_do_not_wait_behind_routes() {
     for route in &routes {
         let stored = json!({"parents": [
             {"controllerName": US, "parentRef": {"name": "web"}, "conditions": []}]});
-        test.ledger.observe(route.clone(), Some(observed(1, stored)));
+        test.ledger.observe(route.clone(), Heard::Changed(observed(1, stored)));
         test.ledger.announce(route, 1);
         test.ledger.want(route.clone(), 1, Some(none()));
     }
