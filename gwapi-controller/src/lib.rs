@@ -16,6 +16,7 @@
 
 mod admin;
 mod engine;
+mod fingerprint;
 mod lease;
 mod metrics;
 pub mod provision;

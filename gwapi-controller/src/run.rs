@@ -153,7 +153,8 @@ async fn start(
         ],
     };
     // Watches run while there is no certificate yet: they are what takes longest.
-    let watches = Watches::start(&client, &settings.watch_namespaces, &settings.controller_name);
+    let manager = status::field_manager(&settings.controller_name);
+    let watches = Watches::start(&client, &settings.watch_namespaces, &manager);
     let certificates = keep_certificates(client.clone(), certificates).await;
     let serve = ServeSettings {
         address: settings.serve,

@@ -3,8 +3,8 @@
 use gwapi_model::Quantity;
 use serde_json::Value;
 
-use super::fingerprint::fingerprint;
 use super::objects::Manifest;
+use crate::fingerprint::fingerprint;
 
 /// Annotation with the fingerprint of what was applied last.
 ///

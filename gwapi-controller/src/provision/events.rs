@@ -12,8 +12,13 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::task::JoinSet;
 use tracing::debug;
 
+use super::objects::{controller_label, is_label};
+
 /// An event's text ends here.
 const LONGEST_NOTE: usize = 1024;
+
+/// Characters of the name of whoever tells of an event.
+const LONGEST_CONTROLLER: usize = 128;
 
 /// Reason of an event about a field that somebody else keeps changing.
 const CONTENDED: &str = "Contended";
@@ -29,7 +34,8 @@ pub(super) struct Announcer {
 impl Announcer {
     /// One that speaks as the controller of this name.
     pub(super) fn new(client: Client, controller_name: &str) -> Self {
-        let reporter = Reporter { controller: controller_name.to_owned(), instance: hostname() };
+        let controller = reporting_controller(controller_name);
+        let reporter = Reporter { controller, instance: hostname() };
         Self {
             recorder: Recorder::new(client, reporter),
             told: BTreeMap::new(),
@@ -94,6 +100,16 @@ fn regarding(gateway: &GatewayId, uid: &str) -> ObjectReference {
     }
 }
 
+/// The name of a controller, or what stands for it in labels, where events cannot have it: they want a
+/// qualified name, which has one slash and no more than a label after it.
+fn reporting_controller(controller_name: &str) -> String {
+    let is_qualified = controller_name.split_once('/').is_some_and(|(_, name)| is_label(name));
+    if is_qualified && controller_name.len() <= LONGEST_CONTROLLER {
+        return controller_name.to_owned();
+    }
+    controller_label(controller_name)
+}
+
 /// In a pod this is its name.
 fn hostname() -> Option<String> {
     std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty())
@@ -108,6 +124,19 @@ fn cut(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_has_the_name_of_its_controller_or_what_stands_for_it() {
+        for name in ["gwapi.dev/gateway-controller", "example.com/A.b_c"] {
+            assert_eq!(reporting_controller(name), name);
+        }
+        let long = format!("{}.com/gwapi", "a.".repeat(60));
+        for name in ["example.com/team/a", "example.com/(a)", "example.com/a-", &long] {
+            let told = reporting_controller(name);
+            assert!(is_label(&told), "{told}");
+            assert_ne!(told, reporting_controller(&format!("{name}b")));
+        }
+    }
 
     #[test]
     fn a_long_message_is_cut_between_letters() {

@@ -20,7 +20,6 @@ mod drift;
 mod engine;
 mod events;
 mod existing;
-mod fingerprint;
 mod kind;
 mod live;
 mod objects;

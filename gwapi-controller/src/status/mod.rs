@@ -2,12 +2,14 @@
 
 mod laggards;
 mod ledger;
+mod manager;
 mod merge;
 mod withdraw;
 mod writer;
 
 pub(crate) use laggards::Sets;
 pub(crate) use ledger::Heard;
+pub(crate) use manager::field_manager;
 pub use merge::{
     MAX_ADDRESSES, MAX_CONDITIONS, MAX_LISTENERS, MAX_MESSAGE, MAX_PARENTS, Merged, Stored, merge,
     observed_generation, patch,

@@ -19,6 +19,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::laggards::{Sets, annotate, gateways};
 use super::ledger::{Heard, Ledger, Now, Outcome, Request};
+use super::manager::field_manager;
 use crate::metrics::Metrics;
 use crate::serve::{ConfigHandle, Laggard, Publication};
 use crate::watch::{RawObject, api_resource};
@@ -98,7 +99,7 @@ pub(crate) fn start(
     let (commands, received) = mpsc::unbounded_channel();
     let writer = Writer {
         client,
-        manager: controller_name.into(),
+        manager: field_manager(controller_name).into(),
         config,
         ledger: Ledger::new(controller_name),
         batches: 0,
@@ -124,7 +125,7 @@ type Acknowledged = (Arc<Group>, Vec<Laggard>, Option<Vec<Laggard>>);
 
 struct Writer {
     client: Client,
-    /// The name under which we write, which is that of the controller.
+    /// The name under which we write.
     manager: Arc<str>,
     config: ConfigHandle,
     ledger: Ledger,

@@ -1,5 +1,6 @@
 //! What the tests do in the cluster.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, pin_mut};
@@ -8,7 +9,7 @@ use kube::api::{
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::gvk::GroupVersionKind;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -191,6 +192,21 @@ impl Api {
         }
     }
 
+    /// Waits until there is an object of a kind like this one.
+    pub(crate) async fn until_any(
+        &self,
+        kind: &str,
+        namespace: &str,
+        holds: impl Fn(&DynamicObject) -> bool,
+    ) {
+        let events = watcher::watcher(self.kind(kind, namespace), watcher::Config::default());
+        let mut objects = pin!(events.applied_objects());
+        let found = timeout(PATIENCE, async {
+            while !matches!(objects.next().await, Some(Ok(object)) if holds(&object)) {}
+        });
+        assert!(found.await.is_ok(), "there came no such {kind}");
+    }
+
     /// A namespace of its own for a test, empty, with a name that was not used before.
     pub(crate) async fn namespace(&self, purpose: &str) -> String {
         let object = json!({
@@ -231,6 +247,7 @@ fn resource(kind: &str) -> ApiResource {
         "ReferenceGrant" => ("gateway.networking.k8s.io", "referencegrants"),
         "BackendTLSPolicy" => ("gateway.networking.k8s.io", "backendtlspolicies"),
         "Deployment" => ("apps", "deployments"),
+        "Event" => ("events.k8s.io", "events"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "customresourcedefinitions"),
         "Lease" => ("coordination.k8s.io", "leases"),
         "Namespace" => ("", "namespaces"),

@@ -24,6 +24,7 @@ scenarios! {
     a_class_a_gateway_and_a_route_get_their_status,
     what_others_wrote_into_a_status_survives,
     kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ours,
+    a_controller_of_a_long_name_writes_status_and_events,
     a_gateway_that_moves_to_another_class_takes_its_routes_along,
     entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back,
     of_two_replicas_one_writes_and_the_other_takes_over_at_once,
@@ -229,6 +230,38 @@ async fn kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ou
             |it: Option<&Value>| it.is_some_and(|it| it["status"]["ancestors"] == json!([theirs]));
         api.until(kind, &namespace, "shop", alone).await;
     }
+    running.stop().await;
+}
+
+/// A name has up to 253 characters. The API server takes fewer for whoever writes a field, and
+/// events want one slash at most.
+async fn a_controller_of_a_long_name_writes_status_and_events(api: Api) {
+    let namespace = api.namespace("long").await;
+    let controller =
+        format!("test.gwapi.dev/{}", "teams/of/many/".repeat(17).trim_end_matches('/'));
+    assert_eq!(controller.len(), 252);
+    // Somebody else has what would be made for the Gateway.
+    api.apply(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"namespace": namespace, "name": "web-long"}, "spec": {"ports": [{"port": 80}]},
+    }))
+    .await;
+    api.apply(class("long", &controller)).await;
+    api.apply(gateway(&namespace, "web", "long")).await;
+    api.apply(route(&namespace, "shop", "web")).await;
+    let running = Running::ready(&api, settings(&controller, &namespace, "a")).await;
+    accepted(&api, &namespace, "shop", &controller).await;
+    gateway_accepted(&api, &namespace, "web").await;
+    let of_the_gateway = |event: &DynamicObject| event.data["regarding"]["name"] == "web";
+    api.until_any("Event", &namespace, of_the_gateway).await;
+
+    // What was written under a name that was cut is known for ours.
+    api.patch("Gateway", &namespace, "web", json!({"spec": {"gatewayClassName": "none"}})).await;
+    let unknown = |gateway: Option<&Value>| {
+        gateway.is_some_and(|it| condition(&it["status"], "Accepted")["status"] == "Unknown")
+    };
+    api.until("Gateway", &namespace, "web", unknown).await;
+    api.delete("GatewayClass", "", "long").await;
     running.stop().await;
 }
 

@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::assign::ServicePlan;
-use super::fingerprint::fingerprint;
 use super::kind::ManagedKind;
 use super::settings::{Bootstrap, ProvisionSettings};
+use crate::fingerprint::fingerprint;
 pub use pod::ADMIN_PORT;
 
 /// Label that marks what gwapi made.
@@ -84,15 +84,24 @@ pub fn objects(
 pub fn controller_label(controller_name: &str) -> String {
     // Domains have no `_`, so that the first one stands for the slash.
     let label = controller_name.replacen('/', "_", 1);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if label.len() <= 63
-        && label.chars().all(is_plain)
-        && label.ends_with(|c: char| c.is_ascii_alphanumeric())
-    {
+    if is_label(&label) {
         return label;
     }
     let safe: String = label.chars().map(|c| if is_plain(c) { c } else { '-' }).take(46).collect();
     format!("{}-{}", safe.trim_end_matches(['-', '_', '.']), fingerprint(controller_name))
+}
+
+/// Whether a text can be the value of a label, and the name in a qualified name.
+pub(super) fn is_label(text: &str) -> bool {
+    let is_end = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= 63
+        && text.chars().all(is_plain)
+        && text.starts_with(is_end)
+        && text.ends_with(is_end)
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 /// Labels by which the objects of one controller are found.
