@@ -82,6 +82,11 @@ impl Metrics {
             metrics.unchanged.clone(),
         );
         registry.register(
+            "proxies_connected",
+            "Proxies that are connected to this replica",
+            metrics.proxies.clone(),
+        );
+        registry.register(
             "ready",
             "Whether this replica serves configuration",
             metrics.ready.clone(),
@@ -150,7 +155,38 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// The names in the manual's table are those that are served.
+    #[test]
+    fn metrics_are_those_of_the_manual() {
+        let metrics = Metrics::new();
+        // One of which nothing is counted has no line.
+        metrics.watch_event(Kind::Gateway, "listed");
+        metrics.watch_failure(Kind::Gateway);
+        metrics.status_request(Kind::Gateway, "written");
+        let text = metrics.render();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let served: BTreeSet<String> = types
+            .filter_map(|line| {
+                let (name, kind) = line.split_once(' ')?;
+                Some(name.to_owned() + if kind == "counter" { "_total" } else { "" })
+            })
+            .collect();
+        let manual = include_str!("../../docs/controller.md");
+        let rows = manual.lines().filter(|line| line.starts_with(&format!("| `{PREFIX}_")));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        let named: BTreeSet<String> = cells
+            .flat_map(|cell| cell.split(','))
+            .map(|name| {
+                name.trim().trim_matches('`').split('{').next().unwrap_or_default().to_owned()
+            })
+            .filter(|name| name.starts_with(PREFIX))
+            .collect();
+        assert_eq!(served, named);
+    }
 
     #[test]
     fn metrics_are_rendered_with_names_and_labels() {

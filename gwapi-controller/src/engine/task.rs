@@ -169,7 +169,10 @@ impl Engine {
     /// What the proxies of a Gateway say. Where none is connected that serves something, what is known
     /// stays: they come back in a moment, and say it again.
     fn proxies(&mut self, report: ProxyReport) -> Option<Input> {
-        self.connected.insert(report.gateway.clone(), report.connected);
+        match report.connected {
+            0 => self.connected.remove(&report.gateway),
+            connected => self.connected.insert(report.gateway.clone(), connected),
+        };
         self.surroundings.metrics.proxies(self.connected.values().sum());
         (report.serving > 0).then_some(Input::Proxies(report.gateway, report.feedback))
     }
@@ -227,9 +230,6 @@ impl Engine {
                 surroundings.config.ready();
             }
             tell_change(&delta);
-            for gateway in &delta.removed_gateways {
-                self.connected.remove(gateway);
-            }
             if let Some(leading) = &mut self.leading {
                 for (gateway, wanted) in delta.infrastructure {
                     if wanted.is_none() {

@@ -31,7 +31,7 @@ mod repairs;
 mod report;
 mod settings;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod waiting;
 mod watch;
 

@@ -11,7 +11,7 @@ use gwapi_translate::ir::GatewayId;
 use super::settings::Bootstrap;
 
 /// A Gateway `shop/web` of class `gwapi` that serves TCP port 80.
-pub(super) fn wanted() -> GatewayInfrastructure {
+pub(crate) fn wanted() -> GatewayInfrastructure {
     GatewayInfrastructure {
         gateway: GatewayId::new("shop", "web"),
         uid: "5f6f3f34-0000-4000-8000-000000000001".to_owned(),

@@ -98,14 +98,16 @@ async fn send(hub: &Hub, reports: &mpsc::Sender<ProxyReport>) {
     let mut sent: BTreeMap<GatewayId, ProxyReport> = BTreeMap::new();
     loop {
         for gateway in hub.touched().await {
-            let Some(report) = hub.gateway(&gateway).map(|gateway| gateway.report()) else {
-                sent.remove(&gateway);
-                continue;
+            let report = match hub.gateway(&gateway).map(|gateway| gateway.report()) {
+                Some(report) if sent.get(&gateway) == Some(&report) => continue,
+                Some(report) => {
+                    sent.insert(gateway, report.clone());
+                    report
+                }
+                // Nobody is connected to what is not served any more.
+                None if sent.remove(&gateway).is_some() => ProxyReport::merge(gateway, &[]),
+                None => continue,
             };
-            if sent.get(&gateway) == Some(&report) {
-                continue;
-            }
-            sent.insert(gateway, report.clone());
             if reports.send(report).await.is_err() {
                 return;
             }
@@ -115,12 +117,18 @@ async fn send(hub: &Hub, reports: &mpsc::Sender<ProxyReport>) {
 
 #[cfg(test)]
 mod tests {
-    use gwapi_model::NamespacedName;
-    use gwapi_translate::ir::{CertificateKey, ListenerKey};
-    use gwapi_translate::wire::{Rejection, Verdict};
-    use tokio::time::Instant;
+    use std::time::Duration;
 
+    use gwapi_model::NamespacedName;
+    use gwapi_translate::TranslationDelta;
+    use gwapi_translate::ir::{CertificateKey, ConfigDelta, ListenerKey};
+    use gwapi_translate::wire::{Rejection, ResourceVersions, Verdict};
+    use tokio::time::{Instant, timeout};
+
+    use super::super::authenticate::{Identity, Owner};
+    use super::super::settings::ServeLimits;
     use super::*;
+    use crate::provision::testing::wanted;
 
     fn gateway() -> GatewayId {
         NamespacedName::new("default", "web")
@@ -135,6 +143,42 @@ mod tests {
             acknowledged,
             verdict: Verdict { refused: None, rejected },
         }
+    }
+
+    /// Whoever counts proxies would count those of Gateways that are gone.
+    #[tokio::test(start_paused = true)]
+    async fn of_a_gateway_that_is_gone_nobody_is_connected() {
+        let infrastructure = Arc::new(wanted());
+        let id = infrastructure.gateway.clone();
+        let owner = Owner { gateway: id.name.to_string(), uid: infrastructure.uid.clone() };
+        let identity = Identity {
+            namespace: id.namespace.to_string(),
+            service_account: infrastructure.name.clone(),
+            owner: Some(owner),
+            pod: None,
+        };
+        let hub = Arc::new(Hub::new("replica".to_owned(), ServeLimits::default()));
+        let (_stop, stopped) = watch::channel(());
+        let mut reports = start(&hub, stopped);
+        let made = TranslationDelta {
+            config: [(id.clone(), ConfigDelta::default())].into(),
+            infrastructure: [(id.clone(), Some(infrastructure))].into(),
+            ..TranslationDelta::default()
+        };
+        hub.publish(&made, ResourceVersions::default());
+        let gateway = hub.gateway(&id).expect("it is published");
+        let stream = hub.new_stream();
+        let opened = gateway.open(stream, &identity, "web-1".to_owned(), &hub.limits);
+        assert!(opened.is_ok());
+        hub.heard(&id);
+        assert_eq!(reports.recv().await.map(|report| report.connected), Some(1));
+
+        let gone =
+            TranslationDelta { removed_gateways: vec![id.clone()], ..TranslationDelta::default() };
+        hub.publish(&gone, ResourceVersions::default());
+        let report = timeout(Duration::from_secs(60), reports.recv()).await;
+        let report = report.expect("a report").expect("it runs");
+        assert_eq!((report.gateway, report.connected), (id, 0));
     }
 
     #[test]
