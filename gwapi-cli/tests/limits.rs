@@ -43,6 +43,9 @@ fn limits_that_make_no_sense_together_are_wrong_usage() {
     assert!(text.contains("`max-uri-bytes` is 16KiB") && text.contains("to less"), "{text}");
 }
 
+/// How the line begins that tells of an overload.
+const OVERLOAD: &str = "overload: the process has more memory than it may";
+
 /// A connection that makes the gateway keep what it sent: most of a head, and not its end.
 fn weigh_on(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it accepts");
@@ -113,16 +116,80 @@ fn short_of_memory_the_gateway_answers_503_until_it_has_enough_again() {
     let rejected =
         "gwapi_http_rejected_requests_total{gateway=\"default/web\",reason=\"overloaded\"}";
     assert_eq!(metric(admin, rejected), Some(2.0));
-    gwapi.error_line(|line| line.contains("overload: the process has more memory than it may"));
+    gwapi.error_line(|line| line.contains(OVERLOAD));
     manifests.write("more.yaml", &route("more", "/more", "web"));
     gwapi.event("change");
 
     drop(weights);
-    // Nobody has to ask for anything to make it end. It may come back while clients that are gone are
-    // still being noticed.
+    // Nobody has to ask for anything to make it end, and clients that are gone do not bring it back.
     until(|| metric(admin, "gwapi_overloaded") == Some(0.0));
     until(|| get(local(port), "/more", &[]).status == 200);
-    let told = gwapi.errors().iter().filter(|line| line.contains("overload: ")).count();
-    let overloads = Some(1.0 + told as f64);
-    assert_eq!(metric(admin, "gwapi_overloads_total"), overloads, "each is told once");
+    assert_eq!(metric(admin, "gwapi_overloads_total"), Some(1.0));
+    let after = gwapi.errors_to_end();
+    assert!(!after.iter().any(|line| line.contains(OVERLOAD)), "told once: {after:#?}");
+}
+
+/// A route of the Gateway `web` whose requests a service has to consent to, by what is in their bodies.
+fn guarded_route(path: &str, service: &str) -> String {
+    format!(
+        "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: guarded
+spec:
+  parentRefs:
+    - name: web
+  rules:
+    - matches:
+        - path:
+            type: PathPrefix
+            value: {path}
+      filters:
+        - type: ExternalAuth
+          externalAuth:
+            protocol: HTTP
+            http: {{}}
+            backendRef:
+              name: {service}
+              port: 80
+            forwardBody:
+              maxSize: 1000000000
+      backendRefs:
+        - name: {service}
+          port: 80
+"
+    )
+}
+
+#[test]
+fn what_a_single_request_holds_is_an_overload_too() {
+    let port = free_port();
+    let endpoint = Named::start("web");
+    let rest = [
+        route("web", "/", "web"),
+        guarded_route("/guarded", "web"),
+        service("web"),
+        slice("web", endpoint.address),
+    ];
+    let manifests =
+        Manifests::new(&[("gateway.yaml", &gateway(port)), ("rest.yaml", &stream(&rest))]);
+    let limits = ["--limit", "max-memory-bytes=112MiB", "--limit", "max-auth-body-bytes=1GiB"];
+    let gwapi = Gwapi::run(&manifests, &limits);
+    let start = gwapi.event("start");
+    let admin = start["admin"].as_str().expect("an address").parse().expect("an address");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+
+    let mut client = TcpStream::connect(local(port)).expect("it accepts");
+    let head = "POST /guarded HTTP/1.1\r\nhost: localhost\r\ncontent-length: 900000000\r\n\r\n";
+    client.write_all(head.as_bytes()).expect("it reads");
+    let piece = vec![b'x'; 1 << 20];
+    until(|| {
+        client.write_all(&piece).expect("it reads");
+        metric(admin, "gwapi_memory_bytes") >= metric(admin, "gwapi_memory_limit_bytes")
+    });
+    gwapi.error_line(|line| line.contains(OVERLOAD));
+    assert_eq!(get(local(port), "/", &[]).status, 503);
+    drop(client);
+    until(|| get(local(port), "/", &[]).status == 200);
 }

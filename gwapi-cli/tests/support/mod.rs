@@ -153,6 +153,12 @@ impl Gwapi {
         self.errors.try_iter().collect()
     }
 
+    /// Asks it to stop; what came on standard error from now to its end.
+    pub fn errors_to_end(self) -> Vec<String> {
+        self.terminate();
+        self.errors.iter().collect()
+    }
+
     /// The number of its process.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -31,6 +31,8 @@ pub(super) struct RequestAccount {
     uri: Uri,
     version: Version,
     grpc: bool,
+    /// Whether it counts among those in flight.
+    in_flight: bool,
     host: Option<HeaderValue>,
     pub(super) client: Client,
     pub(super) listener: Option<Rc<CoreListener>>,
@@ -65,6 +67,7 @@ impl RequestAccount {
             uri: head.uri.clone(),
             version: head.version,
             grpc: grpc::is_call(head),
+            in_flight: false,
             host: head.headers.get(http::header::HOST).cloned(),
             client: connection.client.peer(),
             listener: None,
@@ -103,6 +106,19 @@ impl RequestAccount {
         self.status = status.as_u16();
         self.sent = sent;
         self.ended = ended;
+    }
+
+    /// The proxy takes it on: from now on it is in flight.
+    pub(super) fn taken_on(&mut self) {
+        self.in_flight = true;
+        self.connection.worker.in_flight.began();
+    }
+
+    /// It is over, or a tunnel from now on.
+    pub(super) fn no_longer_in_flight(&mut self) {
+        if std::mem::take(&mut self.in_flight) {
+            self.connection.worker.in_flight.ended();
+        }
     }
 
     /// The proxy does not take the request.
@@ -174,6 +190,7 @@ impl RequestAccount {
 impl Drop for RequestAccount {
     fn drop(&mut self) {
         let ended_at = Instant::now();
+        self.no_longer_in_flight();
         self.connection.request_ended(ended_at);
         if let Some(body) = &self.body {
             body.response_ended();

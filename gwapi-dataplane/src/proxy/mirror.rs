@@ -42,8 +42,11 @@ impl Mirror {
 /// Sends a copy on its way. Whatever becomes of it, the client never learns.
 pub(super) fn dispatch(way: Forward, message: Message, attempt: Attempt, worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
+    // What it holds its client has left perhaps.
+    let held = worker.in_flight.hold();
     tokio::task::spawn_local(async move {
         let sent = send(&way.backend, message, attempt, None, &[], &worker).await;
+        drop(held);
         match sent {
             Ok(Answer { response, lease, .. }) => discard(response.into_body(), lease, &worker),
             Err((failure, _)) => {

@@ -1,30 +1,31 @@
 //! Overload: while the process has more memory than it may, it takes on as little as possible.
 //!
 //! Requests are answered 503 and their connections closed, and sockets accept slowly; what is in
-//! flight goes on. A thread of its own looks at the memory, so that no worker has to.
+//! flight goes on. A thread of its own looks at the memory, so that no worker has to; when an overload
+//! begins and ends, [`Course`] says.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::course::{Course, PERCENT_TO_END, percent};
 use super::memory::{self, Resident};
 use super::shared::Shared;
 
 /// Time between two looks at the memory.
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// Time between two looks at the limit, which may change while the process runs.
+const LIMIT_PERIOD: Duration = Duration::from_secs(1);
+
 /// Percent of the cgroup's limit that are the default: the kernel ends a process at 100.
 const PERCENT_OF_CGROUP: u64 = 95;
 
-/// Percent of the limit below which an overload is over. Were it over at the limit itself, it would
-/// come and go with each request.
-const PERCENT_TO_END: u64 = 95;
-
-/// Clients' connections that are no load.
+/// Clients' connections that are no load, as long as nothing is in flight on them.
 const FEW_CONNECTIONS: usize = 8;
 
 /// Bytes of an allocation that every allocator asks the kernel for.
@@ -66,12 +67,12 @@ pub(super) struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Watches the memory of the process; nothing where it has no limit.
+    /// Watches the memory of the process; nothing where it is to have no limit.
     pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Option<Self>> {
         let asked = shared.limits.max_memory_bytes;
-        let limit =
-            asked.or_else(|| memory::cgroup_limit().map(|limit| percent(limit, PERCENT_OF_CGROUP)));
-        let Some(limit) = limit.filter(|limit| *limit > 0) else { return Ok(None) };
+        if asked == Some(0) {
+            return Ok(None);
+        }
         let resident = match Resident::open() {
             Ok(resident) => resident,
             Err(error) if asked.is_some() => return Err(error),
@@ -82,7 +83,7 @@ impl MemoryWatch {
         let shared = Arc::clone(shared);
         let thread = std::thread::Builder::new()
             .name("gwapi-memory".to_owned())
-            .spawn(move || watch(&shared, &resident, limit, &stopped))?;
+            .spawn(move || watch(&shared, &resident, &stopped))?;
         Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
     }
 }
@@ -98,29 +99,48 @@ impl Drop for MemoryWatch {
     }
 }
 
-fn watch(shared: &Shared, resident: &Resident, limit: u64, stopped: &mpsc::Receiver<()>) {
+fn watch(shared: &Shared, resident: &Resident, stopped: &mpsc::Receiver<()>) {
+    let mut course = Course::default();
+    let (mut limit, mut read) = (None, None::<Instant>);
     loop {
-        match resident.bytes() {
+        if read.is_none_or(|read| read.elapsed() >= LIMIT_PERIOD) {
+            limit = limit_now(shared.limits.max_memory_bytes);
+            read = Some(Instant::now());
+        }
+        match look(resident, limit) {
             Ok(used) => {
-                shared.telemetry.memory(used, limit);
-                follow(shared, used, limit);
-                if shared.overload.is_active() {
-                    let_go();
-                }
+                shared.telemetry.memory(used, limit.unwrap_or_default());
+                follow(shared, &mut course, used, limit);
             }
             Err(error) => tracing::debug!(%error, "cannot tell the memory of the process"),
         }
-        if stopped.recv_timeout(PERIOD) != Err(mpsc::RecvTimeoutError::Timeout) {
+        let period = if limit.is_some() { PERIOD } else { LIMIT_PERIOD };
+        if stopped.recv_timeout(period) != Err(mpsc::RecvTimeoutError::Timeout) {
             return;
         }
     }
 }
 
-fn follow(shared: &Shared, used: u64, limit: u64) {
-    let before = shared.overload.is_active();
-    // With hardly a client there, what the process has is no load: memory that the allocator keeps for
-    // the next ones, or the configuration. To refuse requests would not make it any less.
-    let now = is_overload(before, used, limit) && shared.open_connections() > FEW_CONNECTIONS;
+/// Bytes that the process may have now: what was asked for, else by its cgroups; none where nothing
+/// limits it.
+fn limit_now(asked: Option<u64>) -> Option<u64> {
+    asked.or_else(|| memory::cgroup_limit().map(|limit| percent(limit, PERCENT_OF_CGROUP)))
+}
+
+/// Bytes that the process has now. Where they matter, the allocator has given back before what it can.
+fn look(resident: &Resident, limit: Option<u64>) -> io::Result<u64> {
+    let used = resident.bytes()?;
+    if limit.is_none_or(|limit| used < percent(limit, PERCENT_TO_END)) {
+        return Ok(used);
+    }
+    let_go();
+    resident.bytes()
+}
+
+fn follow(shared: &Shared, course: &mut Course, used: u64, limit: Option<u64>) {
+    let is_loaded = shared.open_connections() > FEW_CONNECTIONS || shared.in_flight.is_any();
+    let before = course.active;
+    let now = course.go_on(used, limit, is_loaded);
     if before == now {
         return;
     }
@@ -139,32 +159,11 @@ fn follow(shared: &Shared, used: u64, limit: u64) {
 }
 
 /// Makes the allocator look at what it could give back to the kernel. Those that cache freed memory
-/// do so as they go along, and in an overload hardly anything goes along: it would last as long as
-/// the cache.
+/// do so as they go along, and in an overload, or once clients have gone, hardly anything goes along:
+/// they would keep it.
 fn let_go() {
-    // More than allocators take out of what they have; none of it is touched.
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
-}
-
-fn is_overload(before: bool, used: u64, limit: u64) -> bool {
-    used >= if before { percent(limit, PERCENT_TO_END) } else { limit }
-}
-
-fn percent(of: u64, percent: u64) -> u64 {
-    of / 100 * percent
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overload_ends_well_below_where_it_began() {
-        let mut active = false;
-        let seen = [99, 100, 120, 99, 95, 94, 95, 99, 100].map(|used| {
-            active = is_overload(active, used * 1000, 100_000);
-            active
-        });
-        assert_eq!(seen, [false, true, true, true, true, false, false, false, true]);
-    }
+    // More than allocators take out of what they have; none of it is touched. Where it is refused, there
+    // is nothing to be done.
+    let mut large = Vec::<u8>::new();
+    let _ = std::hint::black_box(&mut large).try_reserve_exact(LARGE);
 }

@@ -184,6 +184,7 @@ fn begin(
         connection.leave();
         Err(LocalReply::Overloaded.into())
     } else {
+        account.taken_on();
         settled.map_err(Unplanned::from).and_then(|()| {
             let snapshot = connection.worker.snapshot();
             traced_plan(connection, &snapshot, &mut head, present, None, &mut account)

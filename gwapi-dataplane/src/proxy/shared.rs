@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::in_flight::InFlight;
 use super::overload::Overload;
 use super::snapshot::Snapshot;
 use super::sockets::Room;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     room: AtomicUsize,
     room_for_udp: AtomicUsize,
     pub(super) overload: Overload,
+    pub(super) in_flight: InFlight,
     places: Arc<Places>,
     udp_sessions: Arc<AtomicUsize>,
 }
@@ -89,6 +91,7 @@ impl Shared {
             room: AtomicUsize::new(usize::MAX),
             room_for_udp: AtomicUsize::new(usize::MAX),
             overload: Overload::default(),
+            in_flight: InFlight::default(),
             places: Arc::new(places),
             udp_sessions: Arc::default(),
         }

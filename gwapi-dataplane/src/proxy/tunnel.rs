@@ -17,13 +17,14 @@ use crate::observe::Ended;
 pub(super) fn spawn(
     client: OnUpgrade,
     endpoint: Upgraded,
-    account: Box<RequestAccount>,
+    mut account: Box<RequestAccount>,
     lease: Lease,
     idle_timeout: Duration,
     max_age: Duration,
 ) {
     // The end of the endpoint's side says nothing of what the client still sends.
     account.unread().forget();
+    account.no_longer_in_flight();
     tokio::task::spawn_local(async move {
         let mut tunnel = Tunnel { account, passed: Passed::default() };
         let passed = Box::pin(run(client, endpoint, idle_timeout, &tunnel.passed));

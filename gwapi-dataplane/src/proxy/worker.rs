@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::accept;
 use super::core_state::{CoreState, Forgotten};
 use super::datagrams::{self, Listening};
+use super::in_flight::CoreInFlight;
 use super::shared::{Place, Shared};
 use super::snapshot::Snapshot;
 use super::sockets::{BoundSocket, SocketKey};
@@ -147,6 +148,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     pub(super) timers: Timers,
     pub(super) udp_sessions: datagrams::Sessions,
+    pub(super) in_flight: Arc<CoreInFlight>,
     snapshot: RefCell<Arc<Snapshot>>,
     phase: watch::Sender<Phase>,
     stopped: Cell<bool>,
@@ -163,6 +165,7 @@ impl Worker {
             pool: Pool::new(Arc::clone(&shared.upstream_slots), Rc::clone(&limits)),
             timers: Timers::default(),
             udp_sessions: datagrams::Sessions::default(),
+            in_flight: shared.in_flight.core(),
             limits,
             telemetry,
             core: CoreState::default(),
