@@ -65,7 +65,7 @@ async fn next(
 ) -> io::Result<Place> {
     let shared = &worker.shared;
     if held.is_none() {
-        worker.below(shared.max_connections()).await;
+        worker.has_room().await;
         shared.room().await;
         // In an overload one connection for each of these pauses: that who looks after the gateway
         // gets an answer, if not a good one.

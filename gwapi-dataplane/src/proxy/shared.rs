@@ -33,6 +33,8 @@ pub(super) struct Shared {
     last_accept: AtomicU64,
     last_warning: AtomicU64,
     room: AtomicUsize,
+    /// Told when there may be more of it.
+    pub(super) room_set: Notify,
     room_for_udp: AtomicUsize,
     pub(super) overload: Overload,
     pub(super) in_flight: InFlight,
@@ -89,6 +91,7 @@ impl Shared {
             last_accept: AtomicU64::new(0),
             last_warning: AtomicU64::new(0),
             room: AtomicUsize::new(usize::MAX),
+            room_set: Notify::new(),
             room_for_udp: AtomicUsize::new(usize::MAX),
             overload: Overload::default(),
             in_flight: InFlight::default(),
@@ -158,6 +161,7 @@ impl Shared {
     pub(super) fn set_room(&self, room: Room) {
         self.room.store(room.connections, Ordering::Relaxed);
         self.room_for_udp.store(room.udp_sessions, Ordering::Relaxed);
+        self.room_set.notify_waiters();
     }
 
     /// Whether to warn at `now` that no connection can be accepted: once in a while is enough, and a

@@ -298,6 +298,22 @@ impl Worker {
         }
     }
 
+    /// Waits until the worker may hold one more connection, by what holds then.
+    pub(super) async fn has_room(&self) {
+        loop {
+            // Made before there is a look: other threads set the limit.
+            let set = self.shared.room_set.notified();
+            let limit = self.shared.max_connections();
+            if self.connections.get() < limit {
+                return;
+            }
+            tokio::select! {
+                () = self.below(limit) => {}
+                () = set => {}
+            }
+        }
+    }
+
     /// Counts a datagram of a socket that went nowhere.
     pub(super) fn drop_datagram(&self, socket: &SocketAddr, reason: &'static str) {
         // Without a listener there is nobody to count it for.
