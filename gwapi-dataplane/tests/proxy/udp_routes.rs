@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_model::RouteKind;
-use gwapi_translate::ir::{BackendProtocol, Endpoints, IrResource, Listener, WeightedBackend};
+use gwapi_translate::ir::{
+    BackendProtocol, Endpoints, IrResource, Listener, ListenerKey, StreamRule, WeightedBackend,
+};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -247,6 +249,32 @@ async fn beyond_the_limit_the_flow_that_is_silent_longest_makes_room() {
     assert_ne!(ask(&two, b"x").await.1, port_of_two, "it begins anew");
     until(&proxy, "gwapi_udp_sessions_total", None, 4).await;
     until(&proxy, "gwapi_udp_sessions_active", None, 2).await;
+}
+
+#[tokio::test]
+async fn a_flow_that_leads_nowhere_takes_the_room_of_no_other() {
+    let endpoint = UdpEcho::start("a").await;
+    // The kernel connects no socket to it that was not meant to broadcast.
+    let nowhere = SocketAddr::from(([255, 255, 255, 255], 9));
+    let limits = Limits { max_udp_sessions: 1, ..Limits::default() };
+    let mut proxy = serve_on_cores(1, LOCAL, &with_metrics(limits), |port| {
+        udp(port, to("app"), udp_backend("app", &[endpoint.address]))
+    });
+    let port = proxy.address.port();
+    let client = client_of(proxy.address).await;
+    let asked_from = ask(&client, b"x").await.1;
+    let other = free_port();
+    let mut resources = udp(port, to("app"), udp_backend("app", &[endpoint.address]));
+    resources.extend(udp_backend("nowhere", &[nowhere]));
+    resources.push(ir_listener(Listener { key: ListenerKey::new("other"), ..udp_listener(other) }));
+    let rule = stream_rule(RouteKind::Udp, "nowhere", &[], to("nowhere"));
+    resources.push(ir_stream(StreamRule { listeners: vec![ListenerKey::new("other")], ..rule }));
+    proxy.set(resources);
+    let lost = client_of(SocketAddr::new(LOCAL, other)).await;
+    send(&lost, b"x").await;
+    let of = r#"gateway="default/web",listener="other",reason="connect""#;
+    proxy.until_metric(&format!("gwapi_udp_dropped_datagrams_total{{{of}}} 1")).await;
+    assert_eq!(ask(&client, b"x").await.1, asked_from, "its flow goes on");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  socket ─► receive ─► Sessions ─┬─ known ───────────────────────► Session ─► endpoint
-//!    ▲                            └─ new ─► way ─► make room ─► open ─┘           │
+//!    ▲                            └─ new ─► way ─► open ─► make room ─┘           │
 //!    └────────────────────────────────────────────────────────────────── task ◄───┘
 //! ```
 
@@ -201,10 +201,11 @@ fn begin(
     if way.backend.endpoint_count() == 0 {
         return Err(Rejection::NoEndpoint);
     }
+    // First of all: no other flow makes room for one that leads nowhere.
+    let link = open(worker, &way, &flow)?;
     let counted = worker.telemetry.udp_session(&port.gateway.id, &port.first_listener.key);
     let place = worker.udp_sessions.make_room(&worker.shared);
     let listener = worker.core.listener(&port.gateway.id, &port.first_listener);
-    let link = open(worker, &way, &flow)?;
     let session = Session::begin(flow, listener, way, link, generation);
     let session = worker.udp_sessions.add(session, place, counted);
     let run = session::run(Rc::clone(&session), Rc::clone(worker), Rc::downgrade(listening));

@@ -22,8 +22,9 @@ use crate::proxy::streams::Way;
 use crate::proxy::upstream::{Lease, Place, resolve};
 use crate::proxy::worker::Worker;
 
-/// Datagrams that wait for the socket of their flow.
+/// Datagrams that wait for the socket of their flow, and their bytes; one waits however long it is.
 const MAX_WAITING: usize = 16;
+const MAX_WAITING_BYTES: usize = 32 * 1024;
 
 /// Datagrams of an endpoint that are passed on before others have their turn.
 const TURN: usize = 32;
@@ -83,8 +84,29 @@ impl End {
 /// The way to the endpoint.
 pub(super) enum Link {
     /// There is no socket yet; these datagrams wait for it.
-    Opening(Vec<Vec<u8>>),
+    Opening(Waiting),
     Open(Rc<UdpSocket>),
+}
+
+/// Datagrams that wait, in order.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    datagrams: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Whether there was room for one more.
+    fn push(&mut self, datagram: &[u8]) -> bool {
+        let bytes = self.bytes + datagram.len();
+        let has_room = self.datagrams.is_empty()
+            || (self.datagrams.len() < MAX_WAITING && bytes <= MAX_WAITING_BYTES);
+        if has_room {
+            self.datagrams.push(datagram.to_vec());
+            self.bytes = bytes;
+        }
+        has_room
+    }
 }
 
 impl Link {
@@ -97,7 +119,7 @@ impl Link {
     pub(super) fn to(place: &Place) -> io::Result<Self> {
         match place {
             Place::Address(address) => connect(*address).map(Self::Open),
-            Place::Name(..) | Place::External(..) => Ok(Self::Opening(Vec::new())),
+            Place::Name(..) | Place::External(..) => Ok(Self::Opening(Waiting::default())),
         }
     }
 }
@@ -183,11 +205,10 @@ impl Session {
                 add(&self.passed.received, datagram);
                 Ok(())
             }
-            Link::Opening(waiting) if waiting.len() < MAX_WAITING => {
-                waiting.push(datagram.to_vec());
-                Ok(())
+            Link::Opening(waiting) => {
+                let has_room = waiting.push(datagram);
+                has_room.then_some(()).ok_or_else(|| io::ErrorKind::WouldBlock.into())
             }
-            Link::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -210,7 +231,7 @@ impl Session {
         }
         let socket = socket?;
         let waiting = match self.link.replace(Link::Open(Rc::clone(&socket))) {
-            Link::Opening(waiting) => waiting,
+            Link::Opening(waiting) => waiting.datagrams,
             Link::Open(_) => Vec::new(),
         };
         Ok((socket, waiting))
@@ -306,7 +327,8 @@ fn is_too_long(error: &io::Error) -> bool {
 pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Weak<Listening>) {
     let _told = Told { session: &session, worker: &worker };
     let run = async {
-        let (socket, waiting) = match session.socket().await {
+        let opening = tokio::time::timeout(worker.limits.connect_timeout, session.socket());
+        let (socket, waiting) = match opening.await.unwrap_or_else(|late| Err(late.into())) {
             Ok(opened) => opened,
             Err(error) => {
                 let endpoint = session.lease.endpoint().place();
@@ -367,7 +389,10 @@ impl Drop for Told<'_> {
         let Session { flow, listener, way, lease, passed, .. } = self.session;
         if let Link::Opening(waiting) = &*self.session.link.borrow() {
             // There was no socket in time, for whatever reason.
-            waiting.iter().for_each(|_| self.worker.drop_datagram(&flow.socket, "connect"));
+            waiting
+                .datagrams
+                .iter()
+                .for_each(|_| self.worker.drop_datagram(&flow.socket, "connect"));
         }
         self.worker.telemetry.stream(&StreamRecord {
             protocol: "UDP",
@@ -425,4 +450,21 @@ fn pass_on(session: &Session, socket: &UdpSocket, listening: &Listening) -> io::
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_wait_within_limits_on_their_number_and_bytes() {
+        let taken = |length: usize| {
+            let mut waiting = Waiting::default();
+            (0..2 * MAX_WAITING).filter(|_| waiting.push(&vec![0; length])).count()
+        };
+        assert_eq!(taken(0), MAX_WAITING);
+        assert_eq!(taken(MAX_WAITING_BYTES / MAX_WAITING), MAX_WAITING);
+        assert_eq!(taken(MAX_WAITING_BYTES / 4), 4);
+        assert_eq!(taken(LONGEST), 1, "a single one has room in any case");
+    }
 }
