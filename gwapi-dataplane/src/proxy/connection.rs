@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gwapi_translate::ir::{GatewayId, Listener, ListenerKey, ListenerProtocol};
+use gwapi_translate::ir::{GatewayId, ListenerKey, ListenerProtocol};
 use http::Version;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -297,9 +297,11 @@ impl Accepted {
         };
         let arrival = stream.get_ref().0.arrival().clone();
         let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
-        let core = self.worker.core.listener(gateway, &listener);
+        // It may have been edited meanwhile, and what was before is forgotten by now.
+        let core = self.listener_now(&listener);
+        let core = core.ok_or_else(|| io::Error::other("the listener is gone"))?;
         let client_auth = RefCell::new(client_auth);
-        let tls = Some(Handshake { listener: listener.key.clone(), client_auth });
+        let tls = Some(Handshake { listener, client_auth });
         let connection = Connection::new(self, stream.get_ref().0, core, tls);
         serve_http(connection, stream, arrival, http2).await
     }
@@ -309,7 +311,7 @@ impl Accepted {
     async fn handshake(
         &self,
         io: ClientIo,
-    ) -> Result<(TlsStream<ClientIo>, Arc<Listener>, Option<Arc<ClientAuth>>), Unshaken> {
+    ) -> Result<(TlsStream<ClientIo>, ListenerKey, Option<Arc<ClientAuth>>), Unshaken> {
         let unshaken = |reason| move |error| Unshaken { reason, error };
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io)
             .await
@@ -332,7 +334,15 @@ impl Accepted {
             }
             Err((error, _)) => return Err(Unshaken { reason: "failed", error }),
         };
-        Ok((stream, state.listener, state.client_auth))
+        Ok((stream, state.listener.key.clone(), state.client_auth))
+    }
+
+    /// The listener of this name as it is served now.
+    fn listener_now(&self, key: &ListenerKey) -> Option<Rc<CoreListener>> {
+        let snapshot = self.worker.snapshot();
+        let gateway = &snapshot.ports.get(&self.socket)?.gateway;
+        let state = gateway.listeners.get(key)?;
+        Some(self.worker.core.listener(&gateway.id, &state.listener))
     }
 
     fn listener_for(
@@ -427,6 +437,8 @@ where
     if closing && connection.used.get() {
         served.as_mut().graceful_shutdown();
     }
+    // However long it has been idle.
+    connection.last_active.set(Instant::now());
     let last_call = async {
         connection.idle(LAST_CALL).await;
         if connection.unread.is_expected() {

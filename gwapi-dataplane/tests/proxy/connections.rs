@@ -31,6 +31,21 @@ async fn grow_old(proxy: &Proxy) {
     assert_eq!(answer, b"", "it ended before there was a request");
 }
 
+/// Time that a connection gets at the end for what is on its way.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_head_that_is_on_its_way_when_a_connection_is_old_has_time_to_come() {
+    let echo = Echo::start("a").await;
+    // Old enough to be silent for longer than that.
+    let limits = Limits { max_connection_age: 2 * LAST_CALL, ..ageing() };
+    let youngest = limits.max_connection_age * 9 / 10;
+    let proxy = serve_with(limits, |port| simple(port, echo.address));
+    let began = Instant::now();
+    grow_old(&proxy).await;
+    assert!(began.elapsed() >= youngest + LAST_CALL, "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn connections_of_all_cores_have_one_limit() {
     let echo = Echo::start("a").await;
