@@ -263,6 +263,11 @@ impl ResponseAccount {
     pub(super) fn complete(mut self, connection: Option<Box<Http1>>) {
         self.request.ended = Ended::Complete;
         self.request.connection.open_end.close();
+        self.give_back(connection);
+    }
+
+    /// The endpoint has sent all of it: the connection can take the next request.
+    pub(super) fn give_back(&mut self, connection: Option<Box<Http1>>) {
         if let Some(lease) = self.lease.take() {
             lease.give_back(connection);
         }

@@ -22,7 +22,7 @@ use super::pace::Pace;
 use super::replay::{ReadError, Reader};
 use super::stall::StreamWatch;
 use super::timers::{Timer, Timers};
-use super::upstream::UpstreamBody;
+use super::upstream::{Http1, UpstreamBody};
 use crate::Limits;
 
 /// Why a body broke off.
@@ -454,6 +454,8 @@ enum Content {
     Empty,
     Text(Bytes),
     Upstream(UpstreamBody),
+    /// What was held back of the last piece. The end comes once it has been taken, and all before it.
+    HeldBack(Bytes),
 }
 
 impl ProxyBody {
@@ -462,11 +464,14 @@ impl ProxyBody {
     }
 
     pub(super) fn text(text: String) -> Self {
-        Self::local(Content::Text(text.into()))
+        Self::bytes(text.into())
     }
 
     pub(super) fn bytes(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::empty() } else { Self::local(Content::Text(bytes)) }
+        if bytes.is_empty() {
+            return Self::empty();
+        }
+        Self { watch: StreamWatch::current(), ..Self::local(Content::Text(bytes)) }
     }
 
     fn local(content: Content) -> Self {
@@ -504,9 +509,58 @@ impl ProxyBody {
     }
 
     fn complete(&mut self) {
-        let content = std::mem::replace(&mut self.content, Content::Empty);
-        if let (Some(account), Content::Upstream(mut body)) = (self.account.take(), content) {
-            account.complete(body.take_reusable());
+        let connection = self.take_reusable();
+        if let Some(account) = self.account.take() {
+            account.complete(connection);
+        }
+    }
+
+    /// The endpoint's connection, where its part is over and there can be another request on it.
+    fn take_reusable(&mut self) -> Option<Box<Http1>> {
+        match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Upstream(mut body) => body.take_reusable(),
+            Content::Empty | Content::Text(_) | Content::HeldBack(_) => None,
+        }
+    }
+
+    /// What to hand over of the last piece. Over HTTP/2 that is not all of it where the client may have
+    /// no room for it: nobody would be asked for more, and nobody see whether it is taken.
+    fn last_piece(&mut self, mut data: Bytes) -> Bytes {
+        if self.watch.as_ref().is_none_or(|watch| watch.has_room_for(data.len())) {
+            self.complete();
+            return data;
+        }
+        let connection = self.take_reusable();
+        if let Some(account) = &mut self.account {
+            account.give_back(connection);
+        }
+        let held_back = usize::from(data.len() > 1);
+        self.content = Content::HeldBack(data.split_off(data.len() - held_back));
+        data
+    }
+
+    /// Hands over a piece.
+    fn hand_over(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(watch) = &self.watch {
+            watch.handed_over(data.len());
+        }
+        if let Some(outlet) = &mut self.outlet {
+            outlet.handed_over(data.len());
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    /// What was held back, and then the end.
+    fn poll_held_back(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.content {
+            Content::HeldBack(last) if !last.is_empty() => {
+                let last = std::mem::take(last);
+                self.hand_over(last)
+            }
+            _ => {
+                self.complete();
+                Poll::Ready(None)
+            }
         }
     }
 }
@@ -520,18 +574,19 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(watch) = &this.watch {
+            watch.asked();
+        }
         let incoming = match &mut this.content {
             Content::Empty => return Poll::Ready(None),
             Content::Text(text) => {
                 let text = std::mem::take(text);
-                this.content = Content::Empty;
-                return Poll::Ready(Some(Ok(Frame::data(text))));
+                let piece = this.last_piece(text);
+                return this.hand_over(piece);
             }
+            Content::HeldBack(_) => return this.poll_held_back(),
             Content::Upstream(incoming) => incoming,
         };
-        if let Some(watch) = &this.watch {
-            watch.asked();
-        }
         if let Some((deadline, timer)) = &mut this.deadline
             && timer.poll(cx, *deadline).is_ready()
         {
@@ -550,20 +605,21 @@ impl Body for ProxyBody {
                 if let Some(idle) = &mut this.idle {
                     idle.progress();
                 }
-                if let (Some(account), Some(data)) = (&mut this.account, frame.data_ref()) {
-                    account.sent(data.len() as u64);
+                match frame.into_data() {
+                    Ok(data) => {
+                        if let Some(account) = &mut this.account {
+                            account.sent(data.len() as u64);
+                        }
+                        let data = if ended { this.last_piece(data) } else { data };
+                        this.hand_over(data)
+                    }
+                    Err(trailers) => {
+                        if ended {
+                            this.complete();
+                        }
+                        Poll::Ready(Some(Ok(trailers)))
+                    }
                 }
-                if ended {
-                    this.complete();
-                }
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                if let Some(watch) = &this.watch {
-                    watch.handed_over(length);
-                }
-                if let Some(outlet) = &mut this.outlet {
-                    outlet.handed_over(length);
-                }
-                Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => this.fail(BodyFault::Broken),
             Poll::Ready(None) => {
@@ -576,7 +632,7 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Empty => true,
-            Content::Text(_) => false,
+            Content::Text(_) | Content::HeldBack(_) => false,
             Content::Upstream(incoming) => incoming.is_end_stream(),
         }
     }
@@ -584,7 +640,9 @@ impl Body for ProxyBody {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Empty => SizeHint::with_exact(0),
-            Content::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Content::Text(rest) | Content::HeldBack(rest) => {
+                SizeHint::with_exact(rest.len() as u64)
+            }
             Content::Upstream(incoming) => incoming.size_hint(),
         }
     }

@@ -463,7 +463,8 @@ where
     let turn = Turn::default();
     let io = JoinedFrames::of_client(io);
     let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
-    let served = http2::Builder::new(StreamExecutor::new(&limits))
+    let executor = StreamExecutor::new(&limits, io.client_windows());
+    let served = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::client_windows::ClientWindows;
 use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Scan};
 
 /// Time for a client that is sent away to read why.
@@ -63,6 +64,11 @@ impl<I> FrameGuard<I> {
             verdict: None,
             linger: None,
         }
+    }
+
+    /// What the windows of the client have room for.
+    pub(super) fn client_windows(&self) -> &Rc<ClientWindows> {
+        self.scanner.client_windows()
     }
 
     /// Looks at what was filled in from `start` on, and takes back what must not pass now.

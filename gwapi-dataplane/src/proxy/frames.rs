@@ -3,10 +3,13 @@
 //! The HTTP/2 library bounds what costs memory. Three things it leaves to whoever embeds it: frames
 //! that make work and are worth nothing (SETTINGS, PING, PRIORITY, WINDOW_UPDATE), requests that are
 //! taken back as soon as they are made (rapid reset), and heads of requests that come in one go,
-//! each of which may be unpacked to a hundred times its size. This counts them. It neither reads
-//! sockets nor clocks.
+//! each of which may be unpacked to a hundred times its size. This counts them, and reads what is said of
+//! windows. It neither reads sockets nor clocks.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use super::client_windows::{ClientWindows, WindowReader};
 
 /// Heads of requests that are unpacked before those who handle them get their turn.
 pub(super) const HEADS_PER_TURN: u32 = 16;
@@ -28,7 +31,7 @@ const RESETS: u32 = 500;
 pub(super) const PREFACE_LENGTH: u32 = 24;
 pub(super) const HEAD_LENGTH: usize = 9;
 pub(super) const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(super) const ACK: u8 = 1;
 
 pub(super) mod kind {
     pub(in crate::proxy) const DATA: u8 = 0;
@@ -81,6 +84,7 @@ pub(super) struct FrameScanner {
     ends_block: bool,
     breach: Option<Breach>,
     window: Window,
+    client: WindowReader,
 }
 
 /// What was counted since `began`.
@@ -104,7 +108,13 @@ impl FrameScanner {
             ends_block: false,
             breach: None,
             window: Window { began: now, spent: 0, written: 0, requests: 0, resets: 0 },
+            client: WindowReader::default(),
         }
+    }
+
+    /// What the windows of the client have room for.
+    pub(super) fn client_windows(&self) -> &Rc<ClientWindows> {
+        self.client.windows()
     }
 
     /// The number of the header block that is waiting for its end.
@@ -128,6 +138,7 @@ impl FrameScanner {
         while at < bytes.len() {
             if self.payload_left > 0 {
                 let length = (bytes.len() - at).min(self.payload_left as usize);
+                self.client.read(&bytes[at..at + length]);
                 at += length;
                 self.payload_left -= length as u32;
                 if self.payload_left > 0 {
@@ -170,6 +181,7 @@ impl FrameScanner {
     fn begin(&mut self, heads: &mut u32, now: impl Fn() -> Instant) {
         let [high, middle, low, kind, flags, ..] = self.head;
         self.payload_left = u32::from_be_bytes([0, high, middle, low]);
+        self.client.begin(&self.head);
         match kind {
             kind::DATA => {}
             kind::HEADERS => {

@@ -17,6 +17,7 @@ mod authorize;
 mod body;
 mod certificates;
 mod client_auth;
+mod client_windows;
 mod coalesce;
 mod congestion;
 mod connection;

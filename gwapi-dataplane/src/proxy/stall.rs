@@ -4,7 +4,9 @@
 //! for ever, while the connection itself is alive. Nobody would notice: hyper asks a body for its
 //! next piece only once there is room for it. So each stream has a watch. The body tells it when a
 //! piece has been handed over and when the next one is asked for. Whatever lies between for too long
-//! resets the stream, and so does a client that takes its pieces at less than the minimum rate.
+//! resets the stream, and so does a client that takes its pieces at less than the minimum rate. After the
+//! last piece nothing is asked for: where the client's windows may not have room for it, its end is held
+//! back as a piece of its own.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::client_windows::ClientWindows;
 use super::pace::Pace;
 use crate::Limits;
 
@@ -32,11 +35,20 @@ pub(super) struct StreamWatch {
     pace: Cell<Pace>,
     /// Whether the client takes it, but too slowly.
     too_slow: Cell<bool>,
+    /// Bytes of the pieces so far.
+    bytes: Cell<u64>,
+    windows: Rc<ClientWindows>,
 }
 
 impl StreamWatch {
-    fn new(pace: Pace) -> Self {
-        Self { piece: Cell::default(), pace: Cell::new(pace), too_slow: Cell::new(false) }
+    fn new(executor: &StreamExecutor) -> Self {
+        Self {
+            piece: Cell::default(),
+            pace: Cell::new(executor.pace),
+            too_slow: Cell::new(false),
+            bytes: Cell::new(0),
+            windows: Rc::clone(&executor.windows),
+        }
     }
 
     /// The watch of the stream that is being served; none outside of HTTP/2.
@@ -47,6 +59,13 @@ impl StreamWatch {
     /// A piece of the body, of so many bytes, was handed over.
     pub(super) fn handed_over(&self, bytes: usize) {
         self.piece.set(Some((Instant::now(), bytes)));
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        self.windows.handed_over(bytes);
+    }
+
+    /// Whether so many bytes more are sure to go out, even if nothing is asked for after them.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.windows.have_room_for(bytes, self.bytes.get())
     }
 
     /// The next piece is asked for: the client has taken those before.
@@ -62,17 +81,19 @@ impl StreamWatch {
 }
 
 /// Runs the streams of a client's connection on the worker that they came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct StreamExecutor {
     /// Time that a client may take for a piece.
     stall_timeout: Duration,
     pace: Pace,
+    windows: Rc<ClientWindows>,
 }
 
 impl StreamExecutor {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, windows: &Rc<ClientWindows>) -> Self {
         let stall_timeout = limits.write_stall_timeout;
-        Self { stall_timeout, pace: Pace::new(limits, stall_timeout) }
+        let pace = Pace::new(limits, stall_timeout);
+        Self { stall_timeout, pace, windows: Rc::clone(windows) }
     }
 }
 
@@ -82,12 +103,16 @@ where
 {
     fn execute(&self, stream: F) {
         // In a box: the task would have room for it twice, as what it is given and as what it pins.
-        tokio::task::spawn_local(watch(Box::pin(stream), *self));
+        let watched = Rc::new(StreamWatch::new(self));
+        tokio::task::spawn_local(watch(Box::pin(stream), watched, self.stall_timeout));
     }
 }
 
-async fn watch(mut stream: Pin<Box<impl Future<Output = ()>>>, executor: StreamExecutor) {
-    let watch = Rc::new(StreamWatch::new(executor.pace));
+async fn watch(
+    mut stream: Pin<Box<impl Future<Output = ()>>>,
+    watch: Rc<StreamWatch>,
+    stall_timeout: Duration,
+) {
     let mut sleep = None;
     poll_fn(|cx| {
         let outer = CURRENT.replace(Some(Rc::clone(&watch)));
@@ -98,7 +123,7 @@ async fn watch(mut stream: Pin<Box<impl Future<Output = ()>>>, executor: StreamE
             return Poll::Ready(());
         }
         let Some((since, _)) = watch.piece.get() else { return Poll::Pending };
-        let deadline = since + executor.stall_timeout;
+        let deadline = since + stall_timeout;
         let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);

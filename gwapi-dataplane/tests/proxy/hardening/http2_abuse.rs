@@ -237,3 +237,79 @@ async fn streams_whose_window_stays_closed_are_reset() {
         client.find(|seen| seen.kind == RST_STREAM).await.expect("a reset");
     }
 }
+
+/// INITIAL_WINDOW_SIZE of one byte.
+const BYTE: [u8; 6] = [0, 4, 0, 0, 0, 1];
+
+#[tokio::test]
+async fn streams_whose_window_is_a_byte_are_reset_though_all_of_the_response_is_one_piece() {
+    let body = "x".repeat(8 * 1024);
+    let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let endpoint = Scripted::answering(response.leak().as_bytes()).await;
+    let limits = Limits { write_stall_timeout: Duration::from_millis(100), ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut client = RawHttp2::with_settings(proxy.address, &BYTE).await;
+    for number in 0..50 {
+        client.send(&get(stream(number))).await;
+    }
+    for _ in 0..50 {
+        client.find(|seen| seen.kind == RST_STREAM).await.expect("a reset");
+    }
+}
+
+#[tokio::test]
+async fn streams_whose_window_is_closed_to_an_answer_of_the_proxy_are_reset() {
+    let echo = Echo::start("a").await;
+    let limits = Limits { write_stall_timeout: Duration::from_millis(100), ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, echo.address));
+    for window in [[0, 4, 0, 0, 0, 0], BYTE] {
+        let mut client = RawHttp2::with_settings(proxy.address, &window).await;
+        let fields =
+            [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/%zz")];
+        client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields))).await;
+        client.find(|seen| seen.kind == HEADERS).await.expect("an answer");
+        client.find(|seen| seen.kind == RST_STREAM).await.expect("a reset");
+    }
+}
+
+/// The data of a stream, to its end.
+async fn data_of(client: &mut RawHttp2, stream: u32) -> Vec<u8> {
+    let mut data = Vec::new();
+    loop {
+        let seen = client.find(|seen| seen.stream == stream && seen.kind != HEADERS).await;
+        let seen = seen.expect("it goes on");
+        assert_eq!(seen.kind, DATA, "{seen:?}");
+        data.extend(seen.payload);
+        if seen.flags & END_STREAM != 0 {
+            return data;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_opens_late_and_little_by_little_gets_the_whole_response() {
+    let body = "0123456789abcdef".repeat(512);
+    let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let endpoint = Scripted::answering(response.leak().as_bytes()).await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut client = RawHttp2::with_settings(proxy.address, &BYTE).await;
+    client.send(&get(1)).await;
+    client.find(|seen| seen.kind == DATA).await.expect("its first byte");
+    for _ in 0..8 {
+        client.send(&frame(WINDOW_UPDATE, 0, 1, &1_023_u32.to_be_bytes())).await;
+    }
+    client.send(&frame(WINDOW_UPDATE, 0, 1, &7_u32.to_be_bytes())).await;
+    assert_eq!(data_of(&mut client, 1).await, body.as_bytes()[1..]);
+}
+
+#[tokio::test]
+async fn a_client_with_usual_windows_gets_a_response_of_one_piece_in_one_frame() {
+    let endpoint = Scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    for number in 0..3 {
+        client.send(&get(stream(number))).await;
+        let seen = client.find(|seen| seen.kind == DATA).await.expect("its body");
+        assert_eq!((&*seen.payload, seen.flags), (&b"hello"[..], END_STREAM));
+    }
+}

@@ -1,0 +1,157 @@
+//! What the windows of an HTTP/2 client have room for, as far as its frames tell.
+//!
+//! The HTTP/2 library takes a piece of a response as soon as there is room for a byte of it, and tells
+//! nobody when the client has taken the rest. Before the last piece is handed over like that, it is
+//! looked up here whether all of it is sure to have room: for most responses of most clients it is.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::frames::{ACK, HEAD_LENGTH, kind};
+
+/// What a window has room for that nobody said anything about (RFC 9113 6.9.2).
+const INITIAL_WINDOW: u32 = 65_535;
+
+/// The identifier of a stream's initial window among settings.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// The windows of one client's connection. They are taken for smaller than they are, where in doubt.
+#[derive(Debug)]
+pub(super) struct ClientWindows {
+    /// What a stream had room for at its beginning, at the least.
+    stream: Cell<u32>,
+    /// What the connection had room for, all in all.
+    connection: Cell<u64>,
+    /// Bytes of responses that were handed over, on all streams.
+    handed_over: Cell<u64>,
+}
+
+impl Default for ClientWindows {
+    fn default() -> Self {
+        Self {
+            stream: Cell::new(INITIAL_WINDOW),
+            connection: Cell::new(INITIAL_WINDOW.into()),
+            handed_over: Cell::new(0),
+        }
+    }
+}
+
+impl ClientWindows {
+    pub(super) fn handed_over(&self, bytes: usize) {
+        self.handed_over.set(self.handed_over.get() + bytes as u64);
+    }
+
+    /// Whether there is room for so many bytes more, on a stream that has had `before`.
+    pub(super) fn have_room_for(&self, bytes: usize, before: u64) -> bool {
+        let bytes = bytes as u64;
+        before + bytes <= self.stream.get().into()
+            && self.handed_over.get() + bytes <= self.connection.get()
+    }
+}
+
+/// Reads what changes the windows, frame by frame and in whatever pieces it comes.
+#[derive(Debug, Default)]
+pub(super) struct WindowReader {
+    windows: Rc<ClientWindows>,
+    frame: Option<Frame>,
+    entry: [u8; 6],
+    length: usize,
+}
+
+/// The frames that do.
+#[derive(Clone, Copy, Debug)]
+enum Frame {
+    Settings,
+    /// WINDOW_UPDATE of the connection.
+    Update,
+}
+
+impl WindowReader {
+    pub(super) fn windows(&self) -> &Rc<ClientWindows> {
+        &self.windows
+    }
+
+    /// A frame with this head has begun.
+    pub(super) fn begin(&mut self, head: &[u8; HEAD_LENGTH]) {
+        let [_, _, _, kind, flags, stream @ ..] = *head;
+        self.length = 0;
+        self.frame = match kind {
+            kind::SETTINGS if flags & ACK == 0 => Some(Frame::Settings),
+            kind::WINDOW_UPDATE if stream == [0; 4] => Some(Frame::Update),
+            _ => None,
+        };
+    }
+
+    /// More of its payload.
+    pub(super) fn read(&mut self, payload: &[u8]) {
+        let Some(frame) = self.frame else { return };
+        let whole = match frame {
+            Frame::Settings => 6,
+            Frame::Update => 4,
+        };
+        for byte in payload {
+            self.entry[self.length] = *byte;
+            self.length += 1;
+            if self.length == whole {
+                self.length = 0;
+                self.take(frame);
+            }
+        }
+    }
+
+    fn take(&self, frame: Frame) {
+        let [a, b, c, d, e, f] = self.entry;
+        let windows = &self.windows;
+        match frame {
+            Frame::Settings if u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE => {
+                windows.stream.set(windows.stream.get().min(u32::from_be_bytes([c, d, e, f])));
+            }
+            Frame::Settings => {}
+            Frame::Update => {
+                // The first bit means nothing (RFC 9113 6.9).
+                let more = u32::from_be_bytes([a & 0x7f, b, c, d]);
+                windows.connection.set(windows.connection.get() + u64::from(more));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The windows of a client that has sent these frames, byte by byte.
+    fn windows(frames: &[(u8, u8, u8, &[u8])]) -> Rc<ClientWindows> {
+        let mut reader = WindowReader::default();
+        for (kind, flags, stream, payload) in frames {
+            reader.begin(&[0, 0, payload.len() as u8, *kind, *flags, 0, 0, 0, *stream]);
+            payload.chunks(1).for_each(|byte| reader.read(byte));
+        }
+        Rc::clone(reader.windows())
+    }
+
+    #[test]
+    fn a_stream_has_room_for_what_it_had_at_the_least() {
+        let settings: &[&[u8]] =
+            &[&[0, 3, 0, 0, 0, 9, 0, 4, 0, 0, 0, 10], &[0, 4, 0, 1, 0, 0], &[]];
+        let frames: Vec<_> = settings.iter().map(|it| (kind::SETTINGS, 0, 0, *it)).collect();
+        for (frames, room) in [(&frames[..], 10), (&frames[1..], 65_535), (&[], 65_535)] {
+            let windows = windows(frames);
+            assert!(windows.have_room_for(room, 0) && windows.have_room_for(room - 4, 4));
+            assert!(!windows.have_room_for(room + 1, 0) && !windows.have_room_for(room, 1));
+        }
+    }
+
+    #[test]
+    fn a_connection_has_room_for_what_it_was_opened_for_less_what_was_handed_over() {
+        let update: &[u8] = &[0x80, 0, 0, 5];
+        let windows = windows(&[
+            (kind::WINDOW_UPDATE, 0, 0, update),
+            (kind::WINDOW_UPDATE, 0, 1, update),
+            (kind::DATA, 0, 0, update),
+        ]);
+        windows.handed_over(65_000);
+        assert!(windows.have_room_for(540, 0));
+        assert!(!windows.have_room_for(541, 0));
+    }
+}
