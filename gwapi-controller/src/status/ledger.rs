@@ -3,7 +3,8 @@
 //! An object has at most one request under way, so that the newest status wins, whatever the order of
 //! answers. A request begins with the status that the watch brought; only after a conflict is the
 //! object read. Whoever writes the same over and over because somebody else undoes it waits longer
-//! each time, and so, up to half a second, does whoever has news of an object all the time.
+//! each time, and so, up to half a second, does whoever has news of an object all the time that is not of
+//! its own edits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -29,7 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After so much time without a repair, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// Writes of one object that need not wait for each other: those of an edit, and of what follows from it.
+/// Writes of one generation of an object that need not wait for each other: those of what others' edits
+/// mean for it.
 const AT_ONCE: u32 = 8;
 
 /// After these, one write in this time: a Gateway has news with each of a thousand routes.
@@ -120,6 +122,8 @@ struct Entry {
     repaired_at: Option<Instant>,
     /// When all writes would be over if each took [`SPACING`].
     paid_until: Option<Instant>,
+    /// The generation that was written of last: an edit of the object itself waits for nothing.
+    told: Option<i64>,
     not_before: Option<Instant>,
 }
 
@@ -351,7 +355,7 @@ impl Entry {
     ) -> Decision {
         let Some(observed) = &self.observed else { return Decision::Leave };
         let stored = observed.status();
-        let version = observed.resource_version.clone();
+        let (version, generation) = (observed.resource_version.clone(), observed.generation);
         let (revision, merged) = match &self.wanted {
             Some(Wanted { revision, status: Some(status), .. }) => {
                 let generation = observed.generation;
@@ -383,9 +387,12 @@ impl Entry {
         if let Some(later) = self.repair(revision, now.instant) {
             return Decision::Wait(later);
         }
-        if let Some(later) = self.next_place(now.instant) {
+        if self.told == Some(generation)
+            && let Some(later) = self.next_place(now.instant)
+        {
             return Decision::Wait(later);
         }
+        self.told = Some(generation);
         Decision::Write(patch(&stored, &merged, &attempt.1))
     }
 
