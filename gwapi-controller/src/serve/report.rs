@@ -117,6 +117,7 @@ async fn send(hub: &Hub, reports: &mpsc::Sender<ProxyReport>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
     use gwapi_model::NamespacedName;
@@ -125,6 +126,7 @@ mod tests {
     use gwapi_translate::wire::{Rejection, ResourceVersions, Verdict};
     use tokio::time::{Instant, timeout};
 
+    use super::super::admission::{Peer, Strangers};
     use super::super::authenticate::{Identity, Owner};
     use super::super::settings::ServeLimits;
     use super::*;
@@ -168,7 +170,11 @@ mod tests {
         hub.publish(&made, ResourceVersions::default());
         let gateway = hub.gateway(&id).expect("it is published");
         let stream = hub.new_stream();
-        let opened = gateway.open(stream, &identity, "web-1".to_owned(), &hub.limits);
+        let strangers = Strangers::new(1, 1);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let stranger = strangers.take_in(address.ip(), strangers.place().await);
+        let peer = Peer::new(address, stranger);
+        let opened = gateway.open(stream, &identity, "web-1".to_owned(), &peer, &hub.limits);
         assert!(opened.is_ok());
         hub.heard(&id);
         assert_eq!(reports.recv().await.map(|report| report.connected), Some(1));
