@@ -143,11 +143,19 @@ async fn judge(api: &Api, object: Value) -> Judged {
     Judged { object, by_server, here: here.collect() }
 }
 
+/// Whether that is refused here on purpose, though the schemas take it.
+fn is_ours(problem: &str) -> bool {
+    let value = problem.split('`').nth(1).unwrap_or_default();
+    // A domain and a name with more before them.
+    let is_long_protocol = problem.contains("is not a protocol") && value.matches('/').count() > 1;
+    is_long_protocol || OURS.iter().any(|ours| problem.contains(ours))
+}
+
 impl Judged {
     /// Whether the verdicts differ, and not by design.
     fn differs(&self) -> bool {
         match &self.by_server {
-            None => !self.here.iter().all(|here| OURS.iter().any(|ours| here.contains(ours))),
+            None => !self.here.iter().all(|here| is_ours(here)),
             Some(why) => self.here.is_empty() && !why.contains(EXPERIMENTAL),
         }
     }

@@ -27,7 +27,8 @@
 //! one is applied; what only the experimental channel has is held to its rules. Four checks go
 //! beyond both: a hostname that is an IP address (RT-14, prose alone), a label selector that
 //! Kubernetes could not apply, a header value with control characters, which no message can
-//! carry, and a type of address with more around it, which the pattern of the CRDs lets through.
+//! carry, and a type of address or a protocol with more around it, which the patterns of the CRDs let
+//! through.
 
 mod backend_tls_policy;
 mod backend_traffic_policy;

@@ -310,6 +310,14 @@ fn a_listener_has_what_its_protocol_needs() {
                    HTTP, HTTPS, TLS, TCP, UDP or a domain and a name, such as \
                    example.com/protocol"],
             ),
+            case(
+                "GW-8: more before a domain and a name, which the pattern of the CRDs lets through",
+                "/spec/listeners/3/protocol",
+                json!("example.com/aexample.com/b"),
+                &["spec.listeners[3].protocol: `example.com/aexample.com/b` is not a protocol: \
+                   expected HTTP, HTTPS, TLS, TCP, UDP or a domain and a name, such as \
+                   example.com/protocol"],
+            ),
         ],
     );
 }
