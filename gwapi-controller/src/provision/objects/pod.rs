@@ -119,6 +119,9 @@ impl Maker<'_> {
             // The proxy has no business with the API server.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
+            // The first process of a namespace is sent no signal that it has no handler for: one that is
+            // told to end before it is that far would stay for all of its grace period.
+            share_process_namespace: Some(true),
             security_context: Some(pod_security()),
             termination_grace_period_seconds: Some(parameters::grace_period(parameters)),
             node_selector: some(parameters.workload.node_selector.clone()),
