@@ -35,16 +35,15 @@ async fn server() -> (SocketAddr, HealthReporter) {
 
 /// The gateway, with a listener for clear text and one for TLS, and the certificate of that.
 fn gateway(server: SocketAddr) -> (Gwapi, Manifests, [u16; 2], Certificate) {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let parameters = rcgen::CertificateParams::new([HOST.to_owned()]).expect("it is a name");
-    let certificate = parameters.self_signed(&key).expect("a certificate").pem();
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).expect("a certificate");
+    let certificate = made.cert.pem();
     let indented = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
     let ports = free_ports();
     let text = MANIFESTS
         .replace("CLEAR", &ports[0].to_string())
         .replace("TLS_PORT", &ports[1].to_string())
         .replace("    CERTIFICATE\n", &indented(&certificate))
-        .replace("    KEY\n", &indented(&key.serialize_pem()));
+        .replace("    KEY\n", &indented(&made.signing_key.serialize_pem()));
     let manifests = Manifests::new(&[("grpc.yaml", &text)]);
     let backend = format!("default/health:50051={server}");
     let gwapi = Gwapi::run(&manifests, &["--listen", "127.0.0.1", "--backend", &backend]);

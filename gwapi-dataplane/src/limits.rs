@@ -91,8 +91,8 @@ pub struct Limits {
     /// Bytes that a mirror's copy of a request's body may be behind the original; a copy that is further
     /// behind is given up.
     pub max_mirror_behind_bytes: usize,
-    /// Time for the answer of an authorization service, of a consent by HTTP for its head; then the request is denied
-    /// with 504.
+    /// Time for the answer of an authorization service, of a consent by HTTP for its head; then the request
+    /// is denied with 504.
     pub auth_timeout: Duration,
     /// Bytes of a request's body that an authorization service is shown at most, whatever a filter says;
     /// a longer one answers 413.

@@ -326,7 +326,8 @@ impl Core {
                 "{outcome}"
             );
         }
-        // What was said of its last good version may not be ours to say in the very step that breaks it (ST-6).
+        // What was said of its last good version may not be ours to say in the very step that breaks it
+        // (ST-6).
         let told = match known {
             Some(known) => known.told.clone(),
             None => self.translator.translation().status.get(&id).cloned(),

@@ -75,8 +75,9 @@ struct Entry {
     retry_at: Option<Instant>,
     /// What was applied last, and which versions of the objects came of it.
     settled: Settled,
-    /// The uid of the Gateway, if it was found to be on its way out, or another to have its name: whatever becomes of what it owns,
-    /// nothing is made, changed or repaired any more. There is no way back from there.
+    /// The uid of the Gateway, if it was found to be on its way out, or another to have its name: whatever
+    /// becomes of what it owns, nothing is made, changed or repaired any more. There is no way back from
+    /// there.
     leaving: Option<String>,
     repairs: Repairs,
     waiting: Waiting,

@@ -87,7 +87,7 @@ const LONGEST_RUN: &str = "-test.timeout=25m";
 /// How long the API server may take to say that it is ready, once a test failed.
 const READY: &str = "--request-timeout=30s";
 
-/// How many lines of a test that failed, and of the log of a component, are shown.
+/// How many lines of a test that failed are shown.
 const LAST_LINES: usize = 6;
 
 /// Where the results go.
@@ -261,11 +261,8 @@ fn end(suite: &mut Child) -> anyhow::Result<()> {
 fn last_words(tools: &Tools, error: &anyhow::Error) -> String {
     let mut text = format!("the API server of the cluster does not answer: {error:#}\n");
     for component in ["etcd", "kube-apiserver"] {
-        let log = tools.cluster.logs().join(component).with_extension("log");
-        let said = fs::read_to_string(&log).unwrap_or_else(|error| error.to_string());
-        for line in last_lines(&said) {
-            writeln!(text, "{component} | {line}").expect("a string takes every write");
-        }
+        let said = golang::tail(&tools.cluster.log_of(component));
+        writeln!(text, "{component} says:\n{said}").expect("a string takes every write");
     }
     text + &machine::state(&tools.cluster.folder)
 }
