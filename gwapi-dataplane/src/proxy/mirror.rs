@@ -64,7 +64,7 @@ fn reason(failure: Failure) -> &'static str {
         // Copies are not sent again.
         Failure::Overflow | Failure::RetryBudget => "overflow",
         Failure::Timeout => "timeout",
-        Failure::Upstream => "endpoint",
+        Failure::Upstream | Failure::Refused => "endpoint",
         // The copy is too far behind, or the client broke off.
         Failure::Client(_) => "incomplete",
     }

@@ -29,7 +29,8 @@ use super::sessions;
 use super::snapshot::Snapshot;
 use super::tunnel;
 use super::upstream::{
-    Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, UpstreamBody, send, send_with_retries,
+    Answer, Attempt, Failure, MAX_ENDPOINTS, MAX_REFUSALS, Message, Sent, UpstreamBody, send,
+    send_with_retries,
 };
 use super::worker::Worker;
 use crate::Limits;
@@ -463,6 +464,7 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
         head: unset.then_some(limits.response_head_timeout),
         begun: None,
         endpoints: MAX_ENDPOINTS,
+        refusals: MAX_REFUSALS,
     }
 }
 
@@ -485,6 +487,7 @@ fn local_reply(failure: Failure) -> LocalReply {
         Failure::RetryBudget => LocalReply::Unavailable("the backend has no retries left"),
         Failure::Timeout => LocalReply::GatewayTimeout,
         Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),
+        Failure::Refused => LocalReply::BadGateway("the backend refused the request"),
         Failure::Client(BodyFault::Stalled) => LocalReply::RequestTimeout,
         Failure::Client(_) => LocalReply::BadRequest("malformed body"),
     }

@@ -139,7 +139,9 @@ impl From<Failure> for Failed {
             Failure::Timeout => Self::Timeout,
             // The question is whole before it is sent, so that no client has a part in it, and no rule has
             // it sent again.
-            Failure::Upstream | Failure::Client(_) | Failure::RetryBudget => Self::Endpoint,
+            Failure::Upstream | Failure::Refused | Failure::Client(_) | Failure::RetryBudget => {
+                Self::Endpoint
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ use super::body::RequestBody;
 use super::connection::Connection;
 use super::core_state::CoreBackend;
 use super::forwarded::Client;
-use super::upstream::{Answer, Attempt, MAX_ENDPOINTS, Message, send};
+use super::upstream::{Answer, Attempt, MAX_ENDPOINTS, MAX_REFUSALS, Message, send};
 use super::worker::Worker;
 
 /// A filter of type ExternalAuth as a worker runs it.
@@ -142,6 +142,7 @@ async fn exchange(
         head: None,
         begun: None,
         endpoints: MAX_ENDPOINTS,
+        refusals: MAX_REFUSALS,
     };
     let sent = send(service, message, attempt, None, &[], worker).await;
     sent.map_err(|(failure, _)| Failed::from(failure).into())

@@ -30,6 +30,6 @@ pub(super) use http1::{HeadWriter, Http1, Outgoing, Upgraded};
 pub(super) use pool::{Endpoint, Lease, Pool};
 pub(super) use raw::{EndpointTls, Unconnected, connect_stream};
 pub(super) use retry::send_with_retries;
-pub(super) use send::{Answer, Attempt, Failure, MAX_ENDPOINTS, Message, Sent, send};
+pub(super) use send::{Answer, Attempt, Failure, MAX_ENDPOINTS, MAX_REFUSALS, Message, Sent, send};
 pub(super) use slots::AllSlots;
 pub(super) use tls::{UpstreamTls, UpstreamTlsClients};

@@ -4,9 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gwapi_translate::ir::HttpRetry;
-use http::{Method, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::time::Instant;
 
+use super::body::UpstreamBody;
 use super::discard::discard;
 use super::pool::Endpoint;
 use super::send::{Answer, Attempt, Failure, Message, Sent, is_safe, send};
@@ -31,8 +33,8 @@ pub(in crate::proxy) async fn send_with_retries(
     wanted: Option<&Rc<Endpoint>>,
     worker: &Rc<Worker>,
 ) -> Sent {
-    // Each endpoint that is asked counts as an attempt.
-    attempt.endpoints = 1;
+    // Each endpoint that is asked counts as an attempt, and each time that it is.
+    (attempt.endpoints, attempt.refusals) = (1, 0);
     if retry.attempts == 0 {
         return send(backend, message, attempt, wanted, &[], worker).await;
     }
@@ -78,9 +80,9 @@ pub(in crate::proxy) async fn send_with_retries(
 fn is_retried(sent: &Sent, retry: &HttpRetry, method: &Method, attempt: Attempt) -> bool {
     let lists = |status: StatusCode| retry.codes.contains(&status.as_u16());
     match sent {
-        Ok(answer) => lists(answer.response.status()),
-        // Nothing was sent.
-        Err((Failure::Connect | Failure::Tls, _)) => true,
+        Ok(answer) => lists(answer.response.status()) || is_unavailable(&answer.response),
+        // RY-2: nothing was sent, or nobody has looked at it.
+        Err((Failure::Connect | Failure::Tls | Failure::Refused, _)) => true,
         // RY-6: by the timeout of an attempt, not by that of the request.
         Err((Failure::Timeout, _)) => {
             let is_over = attempt.deadline.is_some_and(|deadline| deadline <= Instant::now());
@@ -93,6 +95,16 @@ fn is_retried(sent: &Sent, retry: &HttpRetry, method: &Method, attempt: Attempt)
             _,
         )) => false,
     }
+}
+
+/// Whether a call of gRPC was turned away by the status UNAVAILABLE before there was a message (RY-2): in the
+/// head of the response.
+fn is_unavailable(response: &Response<UpstreamBody>) -> bool {
+    const UNAVAILABLE: &[u8] = b"14";
+    let headers = response.headers();
+    let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    headers.get("grpc-status").is_some_and(|status| status.as_bytes() == UNAVAILABLE)
+        && headers.get(CONTENT_TYPE).is_some_and(is_grpc)
 }
 
 /// RFC 9110 9.2.2.

@@ -25,8 +25,9 @@ use crate::proxy::worker::Worker;
 /// retries.
 pub(in crate::proxy) const MAX_ENDPOINTS: usize = 3;
 
-/// How often one request is sent again because its endpoint has not looked at it.
-const MAX_REFUSALS: usize = 2;
+/// How often one request is sent again because its endpoint has not looked at it, where its rule says
+/// nothing of retries.
+pub(in crate::proxy) const MAX_REFUSALS: usize = 2;
 
 /// How long a request may take, and how much is tried.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ pub(in crate::proxy) struct Attempt {
     pub(in crate::proxy) begun: Option<Instant>,
     /// Endpoints that it is offered to where they refuse connections.
     pub(in crate::proxy) endpoints: usize,
+    /// How often it is sent again to an endpoint that refuses its stream.
+    pub(in crate::proxy) refusals: usize,
 }
 
 /// A response, with the hold on its endpoint.
@@ -66,6 +69,8 @@ pub(in crate::proxy) enum Failure {
     Timeout,
     /// The endpoint broke off, or what it sent is not HTTP.
     Upstream,
+    /// The endpoint says that it has not looked at it.
+    Refused,
     /// The client's part broke off.
     Client(BodyFault),
 }
@@ -79,8 +84,8 @@ pub(in crate::proxy) type Sent = Result<Answer, (Failure, Option<Rc<Endpoint>>)>
 /// An endpoint that cannot be connected to, or does not prove who it is, is left for another one. A
 /// connection that was kept and turns out to be closed is replaced by the next, provided that nothing was
 /// sent, or that the request is one that may be sent twice (RFC 9110 9.2.2) and the endpoint was silent. A
-/// request without a body that an endpoint over HTTP/2 says it has not looked at is sent again, whatever it
-/// is.
+/// request whose body is not gone, and which an endpoint over HTTP/2 says it has not looked at, is sent
+/// again, whatever it is.
 pub(in crate::proxy) async fn send(
     backend: &CoreBackend,
     mut message: Message,
@@ -104,7 +109,7 @@ pub(in crate::proxy) async fn send(
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let one = One { backend, endpoint: &endpoint, worker };
+        let one = One { backend, endpoint: &endpoint, refusals: attempt.refusals, worker };
         let sent = {
             // Pinned here: to hand it on would make room for it once more.
             let sending = pin!(one.send(message));
@@ -120,6 +125,7 @@ pub(in crate::proxy) async fn send(
             }
             Some(Err(Unsent::Overflow)) => Failure::Overflow,
             Some(Err(Unsent::Failed)) => Failure::Upstream,
+            Some(Err(Unsent::Ignored)) => Failure::Refused,
             None => Failure::Timeout,
         };
         // A broken request body ends the exchange too, and then the client is to blame.
@@ -236,12 +242,16 @@ enum Unsent {
     Overflow,
     /// It may have been seen by the endpoint.
     Failed,
+    /// The endpoint says that it has not looked at it.
+    Ignored,
 }
 
 /// One endpoint, to send one request to.
 struct One<'a> {
     backend: &'a CoreBackend,
     endpoint: &'a Endpoint,
+    /// How often it is asked again where it refuses the stream.
+    refusals: usize,
     worker: &'a Worker,
 }
 
@@ -305,7 +315,7 @@ impl One<'_> {
         &self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, Unsent> {
-        let (mut refusals, mut again) = (0, false);
+        let (mut refusals, mut moves, mut again) = (0, 0, false);
         loop {
             let checkout = match self.endpoint.http2(self.limits()).await {
                 Ok(checkout) => checkout,
@@ -325,12 +335,16 @@ impl One<'_> {
                     let unsent = Message::Http2(Box::new(unsent));
                     return Err(Unsent::Refused(unsent, Failure::Connect));
                 }
-                (None, Some(twin)) if refusals < MAX_REFUSALS && is_refused(error.error()) => {
+                (None, Some(twin))
+                    if refusals < self.refusals && is_reset_unseen(error.error()) =>
+                {
                     refusals += 1;
-                    // One that is being closed takes no more.
-                    if !is_reset(error.error()) {
-                        self.endpoint.retire(made);
-                    }
+                    twin
+                }
+                // One that is being closed takes no more.
+                (None, Some(twin)) if moves < MAX_REFUSALS && is_going_away(error.error()) => {
+                    moves += 1;
+                    self.endpoint.retire(made);
                     twin
                 }
                 (None, Some(twin))
@@ -341,8 +355,10 @@ impl One<'_> {
                 }
                 _ => {
                     let endpoint = &self.endpoint.place;
-                    tracing::debug!(%endpoint, error = %error.error(), "no response");
-                    return Err(Unsent::Failed);
+                    let error = error.error();
+                    tracing::debug!(%endpoint, %error, "no response");
+                    let unseen = is_reset_unseen(error) || is_going_away(error);
+                    return Err(if unseen { Unsent::Ignored } else { Unsent::Failed });
                 }
             };
         }
@@ -385,17 +401,17 @@ fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Whether the endpoint says that it has not looked at the request (RFC 9113 8.7): by GOAWAY, of which
-/// the library tells those whom it leaves out, or for its stream alone.
-fn is_refused(error: &hyper::Error) -> bool {
+/// Whether the endpoint says, of its stream alone, that it has not looked at the request (RFC 9113 8.7).
+fn is_reset_unseen(error: &hyper::Error) -> bool {
     http2_error(error).is_some_and(|error| {
-        error.is_remote()
-            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
     })
 }
 
-fn is_reset(error: &hyper::Error) -> bool {
-    http2_error(error).is_some_and(h2::Error::is_reset)
+/// Whether the endpoint closes the connection and says that it has not looked at the request: the library
+/// tells so those whom GOAWAY leaves out.
+fn is_going_away(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(|error| error.is_remote() && error.is_go_away())
 }
 
 /// Whether the endpoint closed while the request was on its way.

@@ -2,13 +2,15 @@
 //! connection takes.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use gwapi_dataplane::Limits;
-use gwapi_translate::ir::BackendProtocol;
+use gwapi_translate::ir::{Backend, BackendProtocol, HttpRetry, HttpRule, IrResource, RetryBudget};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Frame};
@@ -194,6 +196,90 @@ async fn one_that_refuses_for_ever_is_not_asked_for_ever() {
     let endpoint = endpoint(&[], |_, stream| frame(RST_STREAM, 0, stream, &REFUSED_STREAM)).await;
     let proxy = serve_h2c(Limits::default(), &endpoint);
     assert_eq!(proxy.get("a", "/").await.status, StatusCode::BAD_GATEWAY);
+}
+
+/// An endpoint that turns every request away before it looks at it, and counts them.
+async fn turning_away(
+    refusal: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static,
+) -> (Scripted, Counter) {
+    let asked = Counter::default();
+    let counted = Arc::clone(&asked);
+    let endpoint = endpoint(&[], move |_, stream| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        refusal(stream)
+    })
+    .await;
+    (endpoint, asked)
+}
+
+type Counter = Arc<AtomicUsize>;
+
+fn refused(stream: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &REFUSED_STREAM)
+}
+
+/// A head without a body, and so without a message.
+fn unavailable(stream: u32) -> Vec<u8> {
+    let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "14")];
+    response(stream, &fields, b"")
+}
+
+/// A proxy whose rule leads to these endpoints over HTTP/2 and has requests sent again.
+fn serve_retrying(attempts: u32, budget: Option<RetryBudget>, endpoints: &[SocketAddr]) -> Proxy {
+    serve(|port| {
+        let retry = HttpRetry { attempts, codes: vec![], backoff: Some(Duration::from_millis(1)) };
+        let rule = HttpRule { backends: to("app"), retry: Some(retry), ..rule("app") };
+        let mut resources = backend_speaking(BackendProtocol::H2c, "app", endpoints);
+        for resource in &mut resources {
+            if let IrResource::Backend(backend) = resource {
+                let held = Backend { retry_budget: budget.clone(), ..(**backend).clone() };
+                *backend = Arc::new(held);
+            }
+        }
+        resources.extend([ir_listener(listener("web", port)), ir(rule)]);
+        resources
+    })
+}
+
+/// RY-2
+#[tokio::test]
+async fn what_is_turned_away_before_it_is_looked_at_is_tried_again_elsewhere() {
+    for refusal in [refused, unavailable] {
+        let (refusing, _) = turning_away(refusal).await;
+        let good = endpoint(&[], |_, stream| response(stream, &[(":status", "200")], b"ok")).await;
+        let proxy = serve_retrying(1, None, &[refusing.address, good.address]);
+        for _ in 0..10 {
+            let post = http::Request::post("/").header("host", "a").body("content".into());
+            let reply = proxy.client().await.send(post.expect("a request")).await;
+            assert_eq!((reply.status.as_u16(), reply.text()), (200, "ok"));
+        }
+    }
+}
+
+/// RY-1: N retries are N + 1 requests, and none are one.
+#[tokio::test]
+async fn what_is_turned_away_is_sent_as_often_as_the_rule_says() {
+    for (refusal, status) in [(refused as fn(u32) -> Vec<u8>, 502), (unavailable, 200)] {
+        for attempts in [0, 1, 4] {
+            let (endpoint, asked) = turning_away(refusal).await;
+            let proxy = serve_retrying(attempts, None, &[endpoint.address]);
+            assert_eq!(proxy.get("a", "/").await.status, status);
+            assert_eq!(asked.load(Ordering::Relaxed), attempts as usize + 1, "{status}");
+        }
+    }
+}
+
+///
+#[tokio::test]
+async fn what_is_turned_away_counts_where_retries_have_a_budget() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let budget = RetryBudget { percent: 0, interval: HOUR, min_count: 3, min_interval: HOUR };
+    let (endpoint, asked) = turning_away(refused).await;
+    let proxy = serve_retrying(100, Some(budget), &[endpoint.address]);
+    for _ in 0..5 {
+        assert_eq!(proxy.get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 5 + 3);
 }
 
 #[tokio::test]
