@@ -28,7 +28,7 @@ pub(super) fn gateway(check: &mut Checker, gateway: &Gateway) {
     check.field("spec", |check| {
         let spec = &gateway.spec;
         check.text("gatewayClassName", &spec.gateway_class_name, &REFERRED_NAME);
-        listeners(check, &spec.listeners, "another Gateway");
+        listeners(check, &spec.listeners, Holder::Gateway);
         addresses(check, spec);
         check.optional("infrastructure", spec.infrastructure.as_ref(), infrastructure);
         check.optional("allowedListeners", spec.allowed_listeners.as_ref(), |check, allowed| {
@@ -52,23 +52,38 @@ pub(super) fn listener_set(check: &mut Checker, set: &ListenerSet) {
             let (group, kind) = (group.as_deref(), kind.as_deref());
             reference::object(check, group, kind, name, namespace.as_deref());
         });
-        listeners(check, &set.spec.listeners, "another ListenerSet");
+        listeners(check, &set.spec.listeners, Holder::ListenerSet);
     });
 }
 
 /// Listeners of one object.
 const MAX_LISTENERS: usize = 64;
 
-/// One to 64 listeners, told apart by name and by port, protocol and hostname (GW-7). What is too much
-/// goes into `other`.
-fn listeners(check: &mut Checker, listeners: &[Listener], other: &str) {
-    check.list("listeners", listeners, 1..=usize::MAX, listener);
+/// What listeners are listed in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Gateway,
+    ListenerSet,
+}
+
+impl Holder {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+        }
+    }
+}
+
+/// One to 64 listeners, told apart by name and by port, protocol and hostname (GW-7).
+fn listeners(check: &mut Checker, listeners: &[Listener], holder: Holder) {
+    check.list("listeners", listeners, 1..=usize::MAX, |check, it| listener(check, it, holder));
     let found = listeners.len();
     if found > MAX_LISTENERS {
         check.field("listeners", |check| {
             check.report_with_help(
                 format!("has {found} entries: expected at most {MAX_LISTENERS}"),
-                format!("move {} of them to {other}", found - MAX_LISTENERS),
+                format!("move {} of them to another {}", found - MAX_LISTENERS, holder.name()),
             );
         });
     }
@@ -97,7 +112,7 @@ fn listeners(check: &mut Checker, listeners: &[Listener], other: &str) {
     );
 }
 
-fn listener(check: &mut Checker, listener: &Listener) {
+fn listener(check: &mut Checker, listener: &Listener, holder: Holder) {
     check.text("name", &listener.name, &NAME);
     check.optional_text("hostname", listener.hostname.as_ref(), &HOSTNAME);
     // GW-8: the set of protocols is open, their grammar is not.
@@ -106,7 +121,11 @@ fn listener(check: &mut Checker, listener: &Listener) {
     check.optional("tls", listener.tls.as_ref(), listener_tls);
     check.optional("allowedRoutes", listener.allowed_routes.as_ref(), allowed_routes);
     check.optional("filters", listener.filters.as_ref(), |check, filters| {
-        experimental::listener_filters(check, filters, &listener.protocol);
+        // LF-1: the API server takes them in a ListenerSet, where they are a matter of the listener's status.
+        if holder == Holder::Gateway {
+            experimental::protocol_of_filters(check, &listener.protocol);
+        }
+        experimental::listener_filters(check, filters);
     });
 }
 
