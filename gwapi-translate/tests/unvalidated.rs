@@ -404,7 +404,7 @@ fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
         (
             json!({ "sessionPersistence": {} }),
             "UnsupportedValue",
-            "sessionPersistence: type Cookie needs the settings of its name, and no others",
+            "sessionPersistence: type Cookie needs `cookie`, which CRDs have from v1.7 on, and no other",
         ),
         (
             json!({ "sessionPersistence": { "type": "Magic", "cookie": {} } }),
@@ -443,6 +443,16 @@ fn a_rule_whose_filters_cannot_be_honoured_answers_500() {
         ),
         (
             json!({ "sessionPersistence": { "type": "Header", "header": { "name": "Content-Length" } } }),
+            "UnsupportedValue",
+            "has another meaning already",
+        ),
+        (
+            json!({ "sessionPersistence": { "type": "Header", "header": { "name": "X-Real-IP" } } }),
+            "UnsupportedValue",
+            "has another meaning already",
+        ),
+        (
+            json!({ "sessionPersistence": { "type": "Header", "header": { "name": "content-type" } } }),
             "UnsupportedValue",
             "has another meaning already",
         ),

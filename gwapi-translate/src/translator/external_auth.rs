@@ -8,8 +8,12 @@ use super::filters::{self, Asked, Direction};
 use crate::ir::{BackendTarget, ExternalAuth, ExternalAuthProtocol, HeaderNames};
 use crate::path;
 
-/// Fields of a client that a data plane answers for: no service's answer changes them.
-const VOUCHED_HEADERS: &[&str] = &["forwarded", "x-real-ip", "client-cert", "client-cert-chain"];
+/// Whether a data plane answers for a field of a client: what clients write in it does not get as far as
+/// matching, and no service's answer changes it.
+pub(super) fn is_vouched_for(name: &str) -> bool {
+    const VOUCHED: [&str; 4] = ["forwarded", "x-real-ip", "client-cert", "client-cert-chain"];
+    VOUCHED.contains(&name) || name.starts_with("x-forwarded-")
+}
 
 /// How the service is asked.
 pub(super) fn asked(written: &HttpExternalAuthFilter) -> Asked {
@@ -119,7 +123,7 @@ fn taken_over_name(text: &str) -> Result<String, Problem> {
             "header `host` is that of the client and cannot be changed; use a URLRewrite filter",
         ));
     }
-    if VOUCHED_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-") {
+    if is_vouched_for(name.as_str()) {
         return Err(Problem::unsupported(format!(
             "header `{name}` is the proxy's own and cannot be changed"
         )));

@@ -8,6 +8,7 @@ use gwapi_model::{
 };
 
 use super::conditions::Problem;
+use super::external_auth::is_vouched_for;
 use crate::hash::fnv1a;
 use crate::ir::{SessionCarrier, SessionPersistence};
 
@@ -18,22 +19,25 @@ const MAX_NAME: usize = 256;
 const MAX_PATH: usize = 1024;
 
 /// Header fields that no token can travel in: they say where a message ends and what becomes of its
-/// connection, or carry something else between the same two.
-const TAKEN: [&str; 14] = [
+/// connection, or carry something else between the same two. So do those of `content-`, and those that a
+/// data plane answers for are not the client's.
+const TAKEN: [&str; 16] = [
     "connection",
-    "content-length",
     "cookie",
     "expect",
     "host",
     "keep-alive",
+    "location",
     "proxy-connection",
     "set-cookie",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "vary",
     "via",
-    "forwarded",
 ];
 
 /// What a rule or a backend asks for; the scope is what its sessions belong to, and makes up the name of a
@@ -58,7 +62,12 @@ pub(super) fn compile(
             Err(format!("type `{other}` is not known; Cookie and Header are"))
         }
         (_, Some(_), Some(_)) => Err("both cookie and header are set; keep one".to_owned()),
-        _ => Err(format!("type {chosen} needs the settings of its name, and no others")),
+        _ => {
+            let member = chosen.as_str().to_lowercase();
+            Err(format!(
+                "type {chosen} needs `{member}`, which CRDs have from v1.7 on, and no other"
+            ))
+        }
     };
     match carrier {
         Ok(carrier) => Ok(SessionPersistence { scope, carrier, absolute_timeout: timeout }),
@@ -104,7 +113,7 @@ fn header(settings: &SessionHeader, underscore_headers: bool) -> Result<SessionC
     if !is_token(&name) {
         return Err(format!("header.name `{name}` is no name of a header"));
     }
-    if TAKEN.contains(&&*name) || name.starts_with("x-forwarded-") {
+    if TAKEN.contains(&&*name) || name.starts_with("content-") || is_vouched_for(&name) {
         return Err(format!("header.name `{name}` has another meaning already"));
     }
     if name.contains('_') && !underscore_headers {
