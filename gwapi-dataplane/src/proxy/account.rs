@@ -156,6 +156,14 @@ impl RequestAccount {
             cors.change_response(headers);
         }
         self.added.apply(headers);
+        self.name_exposed(headers);
+    }
+
+    /// Names the fields of a complete response to a script that can see all of them.
+    pub(super) fn name_exposed(&self, headers: &mut HeaderMap) {
+        if let Some(cors) = &self.cors {
+            cors.name_exposed(headers);
+        }
     }
 
     /// Whether it is a call whose answers are those of gRPC.

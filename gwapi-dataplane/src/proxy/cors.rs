@@ -136,7 +136,8 @@ impl Grant {
         headers
     }
 
-    /// Says in a response what a browser has to know, in the place of what the backend said (CO-3).
+    /// Says in a response what a browser has to know, in the place of what the backend said (CO-3). What is
+    /// done to the response afterwards has to end with [`Self::name_exposed`].
     pub(super) fn change_response(&self, headers: &mut HeaderMap) {
         for name in &ANSWERS {
             headers.remove(name);
@@ -146,9 +147,7 @@ impl Grant {
         let cors = &*self.cors;
         let exposed = match &cors.exposed {
             Names::Only(names) => names.clone(),
-            Names::Any if !cors.credentials => Some(ANY),
-            // CO-4: what `*` cannot say is said name by name.
-            Names::Any => joined(headers.keys().filter(|name| **name != SET_COOKIE)),
+            Names::Any => Some(ANY),
         };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         if cors.credentials {
@@ -158,6 +157,20 @@ impl Grant {
         if let Some(exposed) = exposed {
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
+    }
+
+    /// Names the fields of a response that is complete where all of them are exposed to a script with
+    /// credentials: to that one `*` says nothing (CO-4).
+    pub(super) fn name_exposed(&self, headers: &mut HeaderMap) {
+        let is_any = headers.get(ACCESS_CONTROL_EXPOSE_HEADERS).is_some_and(|value| *value == ANY);
+        if !is_any || !self.cors.credentials || self.origin.is_none() {
+            return;
+        }
+        let is_told = |name: &&HeaderName| **name != SET_COOKIE && !ANSWERS.contains(*name);
+        match joined(headers.keys().filter(is_told)) {
+            Some(names) => headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, names),
+            None => headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS),
+        };
     }
 }
 

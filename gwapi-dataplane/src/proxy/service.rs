@@ -279,6 +279,7 @@ fn planned_answer(
     unread: bool,
 ) -> Response<ProxyBody> {
     account.added.apply(&mut headers);
+    account.name_exposed(&mut headers);
     account.local(status, 0, Ended::Complete);
     closing(reply::without_body(status, headers), unread)
 }
@@ -543,6 +544,7 @@ fn downstream_response(
     if let Some(session) = way.session {
         session.end(lease.endpoint().address(), &mut fields, sessions::now());
     }
+    account.name_exposed(&mut fields);
     let body = match (upgrade, incoming) {
         (Some(client), UpstreamBody::Http1(endpoint)) => {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -1,6 +1,9 @@
 //! Cross-origin resource sharing, as browsers and endpoints see it.
 
-use gwapi_translate::ir::{Cors, CorsHost, CorsNames, CorsOrigin, HttpFilter, HttpMatch, HttpRule};
+use gwapi_translate::ir::{
+    Cors, CorsHost, CorsNames, CorsOrigin, HttpFilter, HttpMatch, HttpRule, SessionCarrier,
+    SessionPersistence,
+};
 use http::{Request, StatusCode};
 
 use super::support::*;
@@ -165,6 +168,34 @@ async fn what_every_name_means_depends_on_credentials() {
     let reply = ask(&proxy, FOO, "/").await;
     let exposed = reply.header("access-control-expose-headers").expect("names");
     assert!(exposed.split(", ").any(|name| name == "x-endpoint"), "{exposed}");
+}
+
+/// CO-4: all of them are those of the response that the script gets.
+#[tokio::test]
+async fn fields_that_the_proxy_adds_are_exposed_as_those_of_the_backend() {
+    let echo = Echo::start("a").await;
+    let total = changes(&[("x-total", "7")], &[("set-cookie", "a=b")], &[]);
+    let session = SessionPersistence {
+        scope: "app".to_owned(),
+        carrier: SessionCarrier::Header("x-session".to_owned()),
+        absolute_timeout: None,
+    };
+    let cors = Cors { allow_credentials: true, expose_headers: CorsNames::Any, ..cors() };
+    let proxy = serve(|port| {
+        simple_with(port, echo.address, |rule| {
+            rule.filters =
+                vec![HttpFilter::Cors(cors.clone()), HttpFilter::ResponseHeaders(total.clone())];
+            rule.session = Some(Box::new(session.clone()));
+        })
+    });
+    let reply = ask(&proxy, FOO, "/").await;
+    let exposed = reply.header("access-control-expose-headers").expect("names");
+    let exposed: Vec<&str> = exposed.split(", ").collect();
+    for name in ["x-endpoint", "x-total", "x-session"] {
+        assert!(exposed.contains(&name) && reply.header(name).is_some(), "{name}: {exposed:?}");
+    }
+    let untold = |name: &&str| *name == "set-cookie" || name.starts_with("access-control-");
+    assert!(!exposed.iter().any(untold), "{exposed:?}");
 }
 
 #[tokio::test]
