@@ -150,7 +150,9 @@ async fn without_a_list_everything_is_taken_over_that_means_something_in_a_reque
             ("x-role", "a"),
             ("x-role", "b"),
             ("host", "evil.example"),
-            ("connection", "close"),
+            // RFC 9110 7.6.1: what it names was for the proxy alone.
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
             ("keep-alive", "1"),
             ("x-forwarded-for", "6.6.6.6"),
             ("content-type", "text/x-auth"),
@@ -171,6 +173,7 @@ async fn without_a_list_everything_is_taken_over_that_means_something_in_a_reque
     assert_eq!(request.headers("content-type"), ["application/json"]);
     assert_eq!(request.headers("content-length"), ["2"]);
     assert_eq!((request.header("keep-alive"), request.header("date")), (None, None));
+    assert_eq!(request.header("x-hop"), None);
     assert_eq!(request.body, "{}");
 }
 

@@ -90,9 +90,9 @@ impl Settings {
     ) -> Result<Consent, Denial> {
         let status = answer.response.status();
         if status == StatusCode::OK {
-            let consent = self.consent(answer.response.headers());
-            discard(answer.response.into_body(), answer.lease, worker);
-            return Ok(consent);
+            let (head, body) = answer.response.into_parts();
+            discard(body, answer.lease, worker);
+            return Ok(self.consent(&relayed(head.headers)));
         }
         // An upgrade that nobody asked for is no answer.
         if status.is_informational() {
