@@ -160,7 +160,8 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         ClusterTask::Up { which, install, crds, channel } => {
             let cluster = Cluster::named(root, &which.name)?;
             let _lock = lock(&cluster)?;
-            up::up(root, &cluster, *install, crds.map(|version| (version, *channel)))?;
+            let crds = crds.map(|version| (version, *channel));
+            up::up(root, &cluster, *install, crds)?.release()?;
             println!("{}", status::usage(&cluster));
             Ok(())
         }
@@ -241,9 +242,9 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let _lock = lock(&cluster)?;
     down::clear(&cluster)?;
     let crds = Some((SuiteVersion::V1_7_0, Channel::Experimental));
-    let tools = up::up(root, &cluster, false, crds)?;
-    let checked = test::test(root, &tools, None)
-        .and_then(|()| deploy::install(root, &tools, &deploy::images(root)?, deploy::CLASS))
+    let up = up::up(root, &cluster, false, crds)?;
+    let checked = test::test(root, &up.tools, None)
+        .and_then(|()| deploy::install(root, &up.tools, &deploy::images(root)?, deploy::CLASS))
         .and_then(|()| tutorials::run(root, &[], Some(&cluster.name)));
     if checked.is_err() {
         up::keep_logs(&cluster);

@@ -3,11 +3,11 @@
 //! started again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -28,8 +28,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// scarcer here than memory, and collecting took a good part of what the components use of them.
 const GARBAGE: &str = "400";
 
-/// What `up` writes to standard input when everything answers.
-pub(crate) const READY: &str = "ready";
+/// What its caller writes to its standard input to let it live on without him.
+const RELEASED: &str = "released";
 
 /// The namespaces that a cluster has of its own, beside that of control groups.
 const NAMESPACES: [&str; 5] = ["--mount", "--net", "--ipc", "--pid", "--fork"];
@@ -97,17 +97,32 @@ fn supervise(cluster: &Cluster) -> anyhow::Result<()> {
     }
 }
 
-/// Until the cluster is ready, it belongs to the process that starts it: if that one is killed, its
-/// end of the pipe closes, and everything ends.
+/// Until the cluster is released, it belongs to the process that starts it: if that one is killed,
+/// its end of the pipe closes, and everything ends.
 fn end_with_the_caller() {
     std::thread::spawn(|| {
-        let mut line = String::new();
-        let read = BufReader::new(std::io::stdin()).read_line(&mut line);
-        if read.is_err() || line.trim() != READY {
+        if !is_released(std::io::stdin()) {
             eprintln!("the process that started this cluster has ended, so the cluster ends");
             std::process::exit(1);
         }
     });
+}
+
+/// Waits until the cluster is released, or its caller has ended without that.
+fn is_released(lifeline: impl Read) -> bool {
+    let mut line = String::new();
+    BufReader::new(lifeline).read_line(&mut line).is_ok() && line.trim() == RELEASED
+}
+
+/// What a cluster hangs on: it ends with this value, or with the process that has it, however that one
+/// ends.
+pub(crate) struct Lifeline(ChildStdin);
+
+impl Lifeline {
+    /// Lets the cluster live on.
+    pub(crate) fn release(mut self) -> anyhow::Result<()> {
+        writeln!(self.0, "{RELEASED}").context("the cluster has ended")
+    }
 }
 
 struct Supervisor {
@@ -210,9 +225,8 @@ fn describe(status: WaitStatus) -> String {
     }
 }
 
-/// Starts the first process of a cluster in the background. It lives on when it was told that the
-/// cluster is ready.
-pub(crate) fn spawn(cluster: &Cluster) -> anyhow::Result<std::process::Child> {
+/// Starts the first process of a cluster in the background, on a lifeline.
+pub(crate) fn spawn(cluster: &Cluster) -> anyhow::Result<(std::process::Child, Lifeline)> {
     let this = std::env::current_exe().context("cannot tell where this program is")?;
     let log = cluster.log_of("supervisor");
     let output = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
@@ -221,7 +235,9 @@ pub(crate) fn spawn(cluster: &Cluster) -> anyhow::Result<std::process::Child> {
     command.args(["cluster-enter", "groups"]).arg(&cluster.folder);
     // Ctrl-C is for the caller: the cluster notices by the pipe, and in the background not at all.
     command.process_group(0).stdin(Stdio::piped()).stdout(output).stderr(errors);
-    command.spawn().context("cannot start the first process of the cluster")
+    let mut child = command.spawn().context("cannot start the first process of the cluster")?;
+    let lifeline = child.stdin.take().map(Lifeline).context("standard input is no pipe")?;
+    Ok((child, lifeline))
 }
 
 /// The number of the first process, as soon as it says so.
@@ -242,5 +258,27 @@ pub(crate) fn wait_for_init(
             bail!("the first process of the cluster does not start");
         }
         std::thread::sleep(ROUND);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a first process reads of its lifeline while `caller` has the other end.
+    fn read_of(caller: impl FnOnce(Lifeline)) -> Vec<u8> {
+        let mut first = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cat starts");
+        caller(Lifeline(first.stdin.take().expect("it is a pipe")));
+        first.wait_with_output().expect("it ends with its input").stdout
+    }
+
+    #[test]
+    fn a_cluster_ends_with_its_caller_unless_it_was_released() {
+        assert!(!is_released(&*read_of(drop)));
+        assert!(is_released(&*read_of(|lifeline| lifeline.release().expect("somebody reads"))));
     }
 }

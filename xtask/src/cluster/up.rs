@@ -1,7 +1,6 @@
 //! Starting a cluster.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use anyhow::{Context, bail};
 use super::components::{self, NODE, Plan, Programs};
 use super::golang::tail;
 use super::state::{Cluster, Running, read, write};
-use super::supervisor::{self, READY};
+use super::supervisor::{self, Lifeline};
 use super::tools::{Tools, build_programs, quiet, retry};
 use super::{cgroups, configs, crds, down, host, images, keys, progress};
 
@@ -23,13 +22,23 @@ const HOPELESS: u32 = 5;
 /// Which definitions a cluster starts with.
 pub(crate) type Crds = Option<(super::golang::SuiteVersion, crds::Channel)>;
 
-/// Builds everything and starts a cluster, unless it runs already.
-pub(crate) fn up(
-    root: &Path,
-    cluster: &Cluster,
-    install: bool,
-    crds: Crds,
-) -> anyhow::Result<Tools> {
+/// A cluster that is up.
+pub(crate) struct Up {
+    pub(crate) tools: Tools,
+    /// It ends with this, unless it ran already.
+    lifeline: Option<Lifeline>,
+}
+
+impl Up {
+    /// Lets the cluster live on when this process has ended.
+    pub(crate) fn release(&mut self) -> anyhow::Result<()> {
+        self.lifeline.take().map_or(Ok(()), Lifeline::release)
+    }
+}
+
+/// Builds everything and starts a cluster, unless it runs already. One that was started ends with what
+/// is returned, unless it is released.
+pub(crate) fn up(root: &Path, cluster: &Cluster, install: bool, crds: Crds) -> anyhow::Result<Up> {
     let start = Instant::now();
     host::check(install)?;
     eprintln!("== cluster {}", cluster.name);
@@ -37,7 +46,7 @@ pub(crate) fn up(
         progress::note("it runs already");
         let tools = Tools::of(cluster.clone())?;
         install_crds(root, &tools, crds)?;
-        return Ok(tools);
+        return Ok(Up { tools, lifeline: None });
     }
     let programs = build_programs(root)?;
     let images = images::of_tests(root, &programs)?;
@@ -49,9 +58,9 @@ pub(crate) fn up(
         keep_logs(cluster);
         down::clear(cluster)?;
     }
-    let tools = started?;
+    let up = started?;
     progress::note(&format!("ready after {:.1} s", start.elapsed().as_secs_f64()));
-    Ok(tools)
+    Ok(up)
 }
 
 fn begin(
@@ -60,11 +69,9 @@ fn begin(
     programs: Programs,
     images: &[images::Image],
     crds: Crds,
-) -> anyhow::Result<Tools> {
+) -> anyhow::Result<Up> {
     prepare(cluster, &programs)?;
-    let mut child = supervisor::spawn(cluster)?;
-    // As long as this end of the pipe is open, and when it was written to, the cluster lives.
-    let mut pipe = child.stdin.take().context("standard input is no pipe")?;
+    let (mut child, lifeline) = supervisor::spawn(cluster)?;
     let init = supervisor::wait_for_init(cluster, &mut child)?;
     let tools = Tools { cluster: cluster.clone(), init, programs };
     let alive = || assert_alive(cluster);
@@ -92,8 +99,7 @@ fn begin(
         retry(PATIENCE, alive, || wait_for(&tools, "deployment/coredns", "Available"))
     })?;
     write(&cluster.ready_file(), &true)?;
-    writeln!(pipe, "{READY}").context("the cluster has ended")?;
-    Ok(tools)
+    Ok(Up { tools, lifeline: Some(lifeline) })
 }
 
 /// Files, and the control groups that the first process enters.

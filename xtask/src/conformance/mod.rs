@@ -105,11 +105,16 @@ pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()
         SuiteVersion::V1_7_0 => Channel::Standard,
         SuiteVersion::V1_6_3 => Channel::Experimental,
     });
-    let tools = up::up(root, &cluster, false, Some((arguments.version, channel)))?;
+    let mut up = up::up(root, &cluster, false, Some((arguments.version, channel)))?;
+    if arguments.keep {
+        // Whoever wants to look at the cluster wants that after an interrupt as well.
+        up.release()?;
+    }
+    let tools = &up.tools;
     let keeper = logs::Keeper::start(cluster.logs().join("pods"), results.path("pods"));
-    let judged = install(root, &tools, &images)
-        .and_then(|()| run_suite(root, arguments, &tools, &suite, &results));
-    results.describe_cluster(&tools);
+    let judged = install(root, tools, &images)
+        .and_then(|()| run_suite(root, arguments, tools, &suite, &results));
+    results.describe_cluster(tools);
     drop(keeper);
     if arguments.keep {
         println!("{}", status::usage(&cluster));
