@@ -1,8 +1,9 @@
 //! The controller's tests that need a cluster.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use super::tools::Tools;
@@ -35,13 +36,29 @@ pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::
     build.args(["test", "--locked", "--workspace", "--all-features", "--no-run"]);
     build.args(TESTS.iter().flat_map(|test| ["--test", test]));
     let built = output(build.arg("--message-format=json-render-diagnostics"))?;
-    for test in TESTS {
-        let mut command = tools.command(executable(&built, test)?);
+    let programs = TESTS.map(|test| executable(&built, test));
+    let programs = programs.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    for program in with_tests(programs, filter)? {
+        let mut command = tools.command(program);
         command.current_dir(root.join("gwapi-controller"));
         command.env(KUBECONFIG, tools.cluster.kubeconfig()).args(filter);
         run(&mut command)?;
     }
     Ok(())
+}
+
+/// Those of the programs which have a test with `filter` in its name; at least one has to.
+fn with_tests(programs: Vec<PathBuf>, filter: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(filter) = filter else { return Ok(programs) };
+    let mut found = Vec::new();
+    for program in programs {
+        let names = output(Command::new(&program).args(["--list", filter]))?;
+        if names.lines().any(|line| line.ends_with(": test")) {
+            found.push(program);
+        }
+    }
+    ensure!(!found.is_empty(), "no test has `{filter}` in its name");
+    Ok(found)
 }
 
 /// The test among what cargo built, which has the package's programs with it.
@@ -56,6 +73,17 @@ fn executable(built: &str, test: &str) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_leaves_out_programs_without_a_test_of_that_name() {
+        let this = std::env::current_exe().expect("it runs");
+        let all = || vec![PathBuf::from("/bin/echo"), this.clone()];
+        let chosen = |filter| with_tests(all(), filter);
+        assert_eq!(chosen(Some("leaves_out_programs")).expect("one has it"), [this.clone()]);
+        assert_eq!(chosen(None).expect("no name is asked for"), all());
+        let error = chosen(Some("NO TEST")).expect_err("none has it").to_string();
+        assert_eq!(error, "no test has `NO TEST` in its name");
+    }
 
     #[test]
     fn the_program_is_the_one_that_cargo_names() {
