@@ -13,7 +13,7 @@ use crate::certificate::{SelfSigned, self_signed};
 use crate::command::{cargo, run, target_directory};
 
 /// Longer than a start takes on a machine with much to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running gateway; it ends with this value.
 pub(crate) struct Gateway {
@@ -133,11 +133,8 @@ fn build(root: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
 impl Gateway {
     /// Clients' connections, as its metrics say.
     pub(crate) fn connections(&self) -> anyhow::Result<Connections> {
-        let mut stream = TcpStream::connect(self.admin).context("gwapi has no metrics")?;
-        let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).context("gwapi does not read")?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).context("gwapi does not answer")?;
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let page = ask(self.admin, request, PATIENCE).context("for metrics")?;
         let sum = |name| sum(&page, name).context("the metrics say nothing of connections");
         Ok(Connections {
             open: sum("gwapi_connections_active{")?,
@@ -152,6 +149,23 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a request for which the connection is closed, and returns the answer. `patience` is the
+/// longest that its peer may do nothing.
+pub(crate) fn ask(
+    address: SocketAddr,
+    request: &str,
+    patience: Duration,
+) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)
+        .with_context(|| format!("nobody listens at {address}"))?;
+    stream.set_read_timeout(Some(patience)).context("a socket has timeouts")?;
+    stream.set_write_timeout(Some(patience)).context("a socket has timeouts")?;
+    stream.write_all(request.as_bytes()).with_context(|| format!("{address} does not read"))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).with_context(|| format!("{address} does not answer"))?;
+    Ok(answer)
 }
 
 /// Addresses that nobody listens on at this moment.
@@ -231,6 +245,16 @@ stringData:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_an_error() {
+        // It listens, and takes nobody from its queue.
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = silent.local_addr().expect("it is bound");
+        let error = ask(address, "GET / HTTP/1.1\r\n\r\n", Duration::from_millis(10));
+        let error = error.expect_err("there is no answer").to_string();
+        assert_eq!(error, format!("{address} does not answer"));
+    }
 
     #[test]
     fn a_metric_is_summed_over_its_labels() {

@@ -1,7 +1,6 @@
 //! An OpenTelemetry Collector, which has to get the spans of requests as they were.
 
 use std::fs;
-use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use anyhow::{Context, ensure};
 
 use super::server::{Server, free_address};
 use crate::cluster::golang;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 
 /// The trace of a caller, and its span.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -146,12 +145,9 @@ fn pair(line: &str) -> Option<(String, String)> {
 
 /// What the gateway answers, which is what its endpoint saw of the request.
 fn get(address: SocketAddr, target: &str, headers: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).context("the gateway does not listen")?;
     let request =
         format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).context("the gateway does not read")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("the gateway does not answer")?;
+    let answer = gateway::ask(address, &request, gateway::PATIENCE)?;
     ensure!(answer.starts_with("HTTP/1.1 200 "), "{target} is answered by {answer}");
     Ok(answer)
 }
