@@ -14,6 +14,7 @@ mod gateway;
 mod golden;
 mod httpwg;
 mod links;
+mod lock;
 mod machine;
 mod manifests;
 mod namesakes;

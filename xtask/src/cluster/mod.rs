@@ -30,10 +30,10 @@ pub(crate) mod tools;
 pub(crate) mod up;
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crds::Channel;
@@ -259,19 +259,6 @@ fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {
 
 /// Only one process at a time starts or ends a cluster of one name.
 pub(crate) fn lock(cluster: &Cluster) -> anyhow::Result<File> {
-    let path: PathBuf = cluster.folder.with_extension("lock");
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another process starts or ends cluster {}: wait for it, or end it", cluster.name)
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
+    let busy = format!("another process starts, tests or ends cluster {}", cluster.name);
+    crate::lock::lock(&cluster.folder.with_extension("lock"), &busy)
 }

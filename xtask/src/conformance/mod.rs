@@ -21,9 +21,9 @@ use crate::cluster::crds::Channel;
 use crate::cluster::golang::{self, SuiteVersion};
 use crate::cluster::state::Cluster;
 use crate::cluster::tools::{Tools, quiet};
-use crate::cluster::{deploy, down, host, lock, progress, status, up};
+use crate::cluster::{self, deploy, down, host, progress, status, up};
 use crate::command::target_directory;
-use crate::machine;
+use crate::{lock, machine};
 use events::{Events, Outcome};
 use summary::Summary;
 
@@ -90,16 +90,20 @@ const READY: &str = "--request-timeout=30s";
 /// How many lines of a test that failed are shown.
 const LAST_LINES: usize = 6;
 
-/// Where the results go.
-struct Results(PathBuf);
+/// Where the results go: of one run at a time.
+struct Results {
+    folder: PathBuf,
+    _lock: File,
+}
 
 pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()> {
     host::check(arguments.install)?;
+    // Both are asked for before anything is built or removed.
+    let cluster = Cluster::named(root, &arguments.name)?;
+    let _lock = cluster::lock(&cluster)?;
+    let results = Results::fresh(target_directory(root)?.join("conformance"))?;
     let images = deploy::images(root)?;
     let suite = golang::build(root, &golang::suite(arguments.version))?.join("suite.test");
-    let results = Results::fresh(root)?;
-    let cluster = Cluster::named(root, &arguments.name)?;
-    let _lock = lock(&cluster)?;
     down::clear(&cluster)?;
     let channel = arguments.channel.unwrap_or(match arguments.version {
         SuiteVersion::V1_7_0 => Channel::Standard,
@@ -121,7 +125,7 @@ pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()
     } else {
         down::clear(&cluster)?;
     }
-    println!("results are in {}", results.0.display());
+    println!("results are in {}", results.folder.display());
     match judged?.complaint() {
         Some(complaint) => bail!("{complaint}"),
         None => Ok(()),
@@ -280,19 +284,21 @@ fn last_lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Results {
-    fn fresh(root: &Path) -> anyhow::Result<Self> {
-        let folder = target_directory(root)?.join("conformance");
+    /// Empties the folder, unless another run writes to it.
+    fn fresh(folder: PathBuf) -> anyhow::Result<Self> {
+        let busy = format!("another run writes to {}", folder.display());
+        let lock = lock::lock(&folder.with_extension("lock"), &busy)?;
         if folder.exists() {
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot remove {}", folder.display()))?;
         }
         fs::create_dir_all(folder.join("failed"))
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self(folder))
+        Ok(Self { folder, _lock: lock })
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.folder.join(name)
     }
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
@@ -332,6 +338,26 @@ mod tests {
         let text = "1\n2\n3\n\n4\n5\n6\n  \n7\n";
         assert_eq!(last_lines(text).collect::<Vec<_>>(), ["2", "3", "4", "5", "6", "7"]);
         assert_eq!(last_lines("one").collect::<Vec<_>>(), ["one"]);
+    }
+
+    /// A path in the folder for temporary files that nothing has.
+    fn nowhere(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("gwapi-conformance-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn of_two_runs_the_second_leaves_the_results_of_the_first_alone() {
+        let folder = nowhere("two");
+        let first = Results::fresh(folder.clone()).unwrap();
+        first.write("summary.txt", "of the first").unwrap();
+        let Err(error) = Results::fresh(folder.clone()) else { panic!("it took the folder") };
+        assert!(error.to_string().starts_with("another run"), "{error}");
+        assert_eq!(fs::read_to_string(folder.join("summary.txt")).unwrap(), "of the first");
+        drop(first);
+        Results::fresh(folder.clone()).unwrap();
+        assert!(!folder.join("summary.txt").exists());
+        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_file(folder.with_extension("lock")).unwrap();
     }
 
     #[test]
