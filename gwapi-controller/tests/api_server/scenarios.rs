@@ -528,10 +528,30 @@ fn process_named(name: &str) -> Option<u32> {
 }
 
 fn signal(process: u32, signal: &str) {
-    let sent = std::process::Command::new("kill")
-        .args([&format!("-{signal}"), &process.to_string()])
-        .status();
-    assert!(sent.is_ok_and(|status| status.success()), "kill -{signal} {process}");
+    assert!(is_signalled(process, signal), "kill -{signal} {process}");
+}
+
+fn is_signalled(process: u32, signal: &str) -> bool {
+    let mut kill = std::process::Command::new("kill");
+    let sent = kill.args([&format!("-{signal}"), &process.to_string()]).status();
+    sent.is_ok_and(|status| status.success())
+}
+
+/// A process that does nothing until this is dropped, be it because a test fails meanwhile.
+struct Stopped(u32);
+
+impl Stopped {
+    fn new(process: u32) -> Self {
+        signal(process, "STOP");
+        Self(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // What it should have done next is missed by the test; a panic here would end all tests.
+        is_signalled(self.0, "CONT");
+    }
 }
 
 /// TL-9: by the version that the API server has, which may be a beta.
@@ -615,10 +635,10 @@ async fn whoever_hears_nothing_stops_to_lead_and_leads_again_afterwards(api: Api
         return running.stop().await;
     };
     let started = Instant::now();
-    signal(process, "STOP");
+    let stopped = Stopped::new(process);
     running.until("/metrics", |_, body| body.contains("gwapi_controller_leader 0\n")).await;
     let elapsed = started.elapsed();
-    signal(process, "CONT");
+    drop(stopped);
     assert!(elapsed < Duration::from_secs(15), "it led for {elapsed:?}, others may lead by then");
     running.until_count("gwapi_controller_leader", &[], 1).await;
     api.apply(route(&namespace, "shop", "web")).await;
