@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 /// `cargo` in the folder of the workspace.
 pub(crate) fn cargo(root: &Path) -> Command {
@@ -48,6 +48,20 @@ pub(crate) fn target_directory(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
+/// What came of something and of what was done afterwards, whatever that was. Where both fail, the error
+/// has both reasons, in this order.
+pub(crate) fn first_failure<T, U>(
+    result: anyhow::Result<T>,
+    afterwards: anyhow::Result<U>,
+) -> anyhow::Result<T> {
+    match (result, afterwards) {
+        (Ok(value), Ok(_)) => Ok(value),
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), Ok(_)) => Err(error),
+        (Err(first), Err(second)) => Err(anyhow!("{first:#}; afterwards {second:#}")),
+    }
+}
+
 /// The command as one would type it.
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
@@ -71,5 +85,19 @@ mod tests {
     #[test]
     fn the_output_of_a_command_is_what_it_printed() {
         assert_eq!(output(Command::new("/bin/sh").args(["-c", "echo said"])).unwrap(), "said\n");
+    }
+
+    #[test]
+    fn why_a_run_failed_is_said_although_the_clean_up_fails_too() {
+        let outcome = |run: Option<&'static str>, clean_up: Option<&'static str>| {
+            let result =
+                |error: Option<&'static str>| error.map_or(Ok(3), |error| Err(anyhow!(error)));
+            first_failure(result(run), result(clean_up)).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(outcome(None, None), Ok(3));
+        assert_eq!(outcome(Some("a test failed"), None), Err("a test failed".to_owned()));
+        assert_eq!(outcome(None, Some("it is busy")), Err("it is busy".to_owned()));
+        let both = outcome(Some("a test failed"), Some("it is busy"));
+        assert_eq!(both, Err("a test failed; afterwards it is busy".to_owned()));
     }
 }

@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::cgroups;
 use super::state::{Cluster, Init, read};
+use crate::command::first_failure;
 
 /// How long the kernel may take to end the processes of a cluster.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +32,12 @@ pub(crate) fn clear(cluster: &Cluster) -> anyhow::Result<bool> {
     fs::remove_dir_all(&cluster.folder)
         .with_context(|| format!("cannot remove {}", cluster.folder.display()))?;
     Ok(true)
+}
+
+/// Clears the cluster after `result`, whatever that is. Where both fail, the error says why the former
+/// did and then why the latter did.
+pub(crate) fn clear_after<T>(cluster: &Cluster, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    first_failure(result, clear(cluster).context("the cluster could not be cleared"))
 }
 
 /// Kills the first process, and with it all others. The handle makes sure that it is still the

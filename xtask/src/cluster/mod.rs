@@ -249,8 +249,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     if checked.is_err() {
         up::keep_logs(&cluster);
     }
-    down::clear(&cluster)?;
-    checked
+    down::clear_after(&cluster, checked)
 }
 
 fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {

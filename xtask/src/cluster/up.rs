@@ -56,7 +56,7 @@ pub(crate) fn up(root: &Path, cluster: &Cluster, install: bool, crds: Crds) -> a
     let started = begin(root, cluster, programs, &images, crds);
     if started.is_err() {
         keep_logs(cluster);
-        down::clear(cluster)?;
+        return down::clear_after(cluster, started);
     }
     let up = started?;
     progress::note(&format!("ready after {:.1} s", start.elapsed().as_secs_f64()));

@@ -120,16 +120,16 @@ pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()
         .and_then(|()| run_suite(root, arguments, tools, &suite, &results));
     results.describe_cluster(tools);
     drop(keeper);
-    if arguments.keep {
-        println!("{}", status::usage(&cluster));
-    } else {
-        down::clear(&cluster)?;
-    }
     println!("results are in {}", results.folder.display());
-    match judged?.complaint() {
+    let outcome = judged.and_then(|summary| match summary.complaint() {
         Some(complaint) => bail!("{complaint}"),
         None => Ok(()),
+    });
+    if arguments.keep {
+        println!("{}", status::usage(&cluster));
+        return outcome;
     }
+    down::clear_after(&cluster, outcome)
 }
 
 fn install(
