@@ -7,22 +7,22 @@ mod summary;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, FromArgMatches as _};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cluster::crds::Channel;
 use crate::cluster::golang::{self, SuiteVersion};
 use crate::cluster::state::Cluster;
-use crate::cluster::tools::{Tools, quiet};
+use crate::cluster::tools::{Tools, quiet, retry};
 use crate::cluster::{self, deploy, down, host, progress, status, up};
-use crate::command::target_directory;
+use crate::command::{first_failure, target_directory};
 use crate::{lock, machine};
 use events::{Events, Outcome};
 use summary::Summary;
@@ -84,8 +84,9 @@ const UNUSABLE_ADDRESS: &str = "192.0.2.1";
 /// How long the suite may take as a whole: about four times what it takes on two cores.
 const LONGEST_RUN: &str = "-test.timeout=25m";
 
-/// How long the API server may take to say that it is ready, once a test failed.
-const READY: &str = "--request-timeout=30s";
+/// How long the API server may take to be ready, once a test failed, and how long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_ANSWER: &str = "--request-timeout=10s";
 
 /// How many lines of a test that failed are shown.
 const LAST_LINES: usize = 6;
@@ -165,33 +166,39 @@ fn run_suite(
         .spawn()
         .context("cannot start the suite")?;
     let output = child.stdout.take().context("standard output is no pipe")?;
-    let mut raw = File::create(results.path("events.jsonl")).context("cannot keep the events")?;
     let mut events = Events::default();
+    let followed = follow(output, &mut events, results, || serves(tools));
+    let ended = match &followed {
+        // It is judged by its events: its status says no more.
+        Ok(()) => child.wait().map(|_| ()).context("cannot wait for the suite"),
+        // The rest would fail as well, each after all the time that it may wait.
+        Err(_) => end(&mut child),
+    };
+    let is_partial = arguments.run.is_some() || !arguments.features.is_empty();
+    let summary = Summary::of(&events, is_partial);
+    results.finish(&events, &summary, start.elapsed(), first_failure(followed, ended))?;
+    Ok(summary)
+}
+
+/// Takes what the suite says to its end, and says how each test went. Fails where the cluster does not
+/// serve when a test failed.
+fn follow(
+    output: impl Read,
+    events: &mut Events,
+    results: &Results,
+    serves: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut raw = File::create(results.path("events.jsonl")).context("cannot keep the events")?;
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read the events of the suite")?;
         writeln!(raw, "{line}").context("cannot keep the events")?;
         let Some(name) = events.take(&line) else { continue };
-        say(&events, &name);
-        if events.test(&name).is_some_and(|test| test.outcome == Outcome::Failed)
-            && let Err(error) = serves(tools)
-        {
-            // The rest would fail as well, each after all the time that it may wait.
-            end(&mut child)?;
-            bail!(last_words(tools, &error));
+        say(events, &name);
+        if events.test(&name).is_some_and(|test| test.outcome == Outcome::Failed) {
+            serves()?;
         }
     }
-    // It is judged by its events: its status says no more.
-    child.wait().context("cannot wait for the suite")?;
-    let is_partial = arguments.run.is_some() || !arguments.features.is_empty();
-    let summary = Summary::of(&events, is_partial);
-    let text = summary.text(&events, start.elapsed());
-    print!("{text}");
-    results.write("summary.txt", &text)?;
-    results.write("around.log", &events.around())?;
-    for name in &summary.failed {
-        results.write(&format!("failed/{name}.log"), &events.output_of(name))?;
-    }
-    Ok(summary)
+    Ok(())
 }
 
 /// The suite in the network of the cluster; its options are flags of its own.
@@ -254,9 +261,16 @@ fn say(events: &Events, name: &str) {
     eprintln!("      {}", machine::state(Path::new(".")));
 }
 
-/// Whether the cluster that the suite runs on serves at all.
+/// Whether the cluster that the suite runs on serves at all, if not at once: a component that ended is
+/// started again.
 fn serves(tools: &Tools) -> anyhow::Result<()> {
-    quiet(tools.kubectl()?.args(["get", "--raw=/readyz", READY])).map(|_| ())
+    let alive = || match tools.cluster.init()? {
+        Some(_) => Ok(()),
+        None => bail!("it has ended"),
+    };
+    let ready = || quiet(tools.kubectl()?.args(["get", "--raw=/readyz", LONGEST_ANSWER]));
+    let served = retry(PATIENCE, alive, ready);
+    served.map(|_| ()).map_err(|error| anyhow!(last_words(tools, &error)))
 }
 
 /// Ends the suite, with the program that reads what it says.
@@ -304,6 +318,30 @@ impl Results {
     fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.path(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Writes what the tests said and what that comes to, and then fails where `run` did: what there is
+    /// of a run that broke off is what tells why.
+    fn finish(
+        &self,
+        events: &Events,
+        summary: &Summary,
+        total: Duration,
+        run: anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        first_failure(run, self.record(events, summary, total))
+    }
+
+    /// The summary is printed as well.
+    fn record(&self, events: &Events, summary: &Summary, total: Duration) -> anyhow::Result<()> {
+        let text = summary.text(events, total);
+        print!("{text}");
+        self.write("summary.txt", &text)?;
+        self.write("around.log", &events.around())?;
+        for name in &summary.failed {
+            self.write(&format!("failed/{name}.log"), &events.output_of(name))?;
+        }
+        Ok(())
     }
 
     /// What the cluster looks like at the end. It may be what failed, so nothing here is an error.
@@ -356,6 +394,34 @@ mod tests {
         drop(first);
         Results::fresh(folder.clone()).unwrap();
         assert!(!folder.join("summary.txt").exists());
+        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_file(folder.with_extension("lock")).unwrap();
+    }
+
+    #[test]
+    fn a_run_on_a_cluster_that_dies_keeps_what_was_said() {
+        let folder = nowhere("dead");
+        let results = Results::fresh(folder.clone()).unwrap();
+        let said = r#"{"Action":"output","Test":"TestConformance","Output":"set-up\n"}
+{"Action":"pass","Test":"TestConformance/A","Elapsed":1}
+{"Action":"output","Test":"TestConformance/B","Output":"connection refused\n"}
+{"Action":"fail","Test":"TestConformance/B","Elapsed":2}
+{"Action":"fail","Test":"TestConformance/C","Elapsed":60}
+"#;
+        let dead = || bail!("the API server does not answer");
+        let mut events = Events::default();
+        let followed = follow(said.as_bytes(), &mut events, &results, dead);
+        let summary = Summary::of(&events, false);
+        let finished = results.finish(&events, &summary, Duration::from_secs(3), followed);
+        assert_eq!(finished.unwrap_err().to_string(), "the API server does not answer");
+
+        let read = |name| fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(read("failed/B.log"), "connection refused\n");
+        assert_eq!(read("around.log"), "set-up\n");
+        assert_eq!(read("events.jsonl").lines().count(), 4);
+        assert!(read("summary.txt").starts_with("FAILED   B\n"));
+        assert!(!folder.join("failed/C.log").exists());
+        drop(results);
         fs::remove_dir_all(&folder).unwrap();
         fs::remove_file(folder.with_extension("lock")).unwrap();
     }
