@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::golang::{self, as_caller};
+use super::caller::as_caller;
+use super::golang;
 use super::images::{self, Image, Recipe};
 use super::progress;
 use super::tools::{Tools, quiet};

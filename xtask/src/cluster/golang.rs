@@ -4,13 +4,14 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File, TryLockError};
 use std::hash::{Hash, Hasher};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use super::caller::{as_caller, create_file, create_folder};
 use super::{host, progress};
+use crate::command::output;
 
 /// The version of Kubernetes in `xtask/cluster/go/kubernetes/go.mod`, which a test compares.
 pub(crate) const KUBERNETES: &str = "1.36.3";
@@ -132,8 +133,7 @@ pub(crate) fn build(root: &Path, module: &Module) -> anyhow::Result<PathBuf> {
     create_folder(&building)?;
     let built = progress::step(&format!("building {name}"), || {
         let log = building.join("build.log");
-        let file =
-            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let file = create_file(&log)?;
         let errors = file.try_clone().context("cannot share the log")?;
         let mut command = module.command(&sources, &building)?;
         let status = command.stdout(file).stderr(errors).status().context("cannot start go")?;
@@ -152,7 +152,7 @@ pub(crate) fn build(root: &Path, module: &Module) -> anyhow::Result<PathBuf> {
 /// Of several processes that miss the same programs, one builds and the others wait for it.
 pub(crate) fn lock(cache: &Path, name: &str) -> anyhow::Result<File> {
     let path = cache.join(format!(".{name}.lock"));
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let file = create_file(&path)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             progress::step(&format!("another process builds {name}"), || {
@@ -162,6 +162,12 @@ pub(crate) fn lock(cache: &Path, name: &str) -> anyhow::Result<File> {
         result => result.with_context(|| format!("cannot lock {}", path.display()))?,
     }
     Ok(file)
+}
+
+/// The program that turns what a test says into events. Go builds it when it is asked for.
+pub(crate) fn test2json(root: &Path, module: &Module) -> anyhow::Result<PathBuf> {
+    let mut go = module.go(&module.folder_in(root))?;
+    Ok(PathBuf::from(output(go.args(["tool", "-n", "test2json"]))?.trim()))
 }
 
 /// Where the module cache has the sources of a dependency.
@@ -240,31 +246,6 @@ pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
     let folder = base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("gwapi-cluster");
     create_folder(&folder)?;
     Ok(folder)
-}
-
-/// A folder that belongs to the user who called sudo.
-fn create_folder(folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    if let Some((user, group)) = caller() {
-        std::os::unix::fs::chown(folder, Some(user), Some(group))
-            .with_context(|| format!("cannot hand over {}", folder.display()))?;
-    }
-    Ok(())
-}
-
-/// Runs the command as the user who called sudo, if one did.
-pub(crate) fn as_caller(command: &mut Command) {
-    if let Some((user, group)) = caller() {
-        command.uid(user).gid(group);
-    }
-}
-
-fn caller() -> Option<(u32, u32)> {
-    let number = |name| std::env::var(name).ok()?.parse().ok();
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    Some((number("SUDO_UID")?, number("SUDO_GID")?))
 }
 
 /// Files below a folder, in order.

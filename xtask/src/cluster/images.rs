@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use super::caller::hand_over;
 use super::components::Programs;
 use super::golang::{self, SuiteVersion};
 use super::progress;
@@ -98,6 +99,7 @@ pub(crate) fn build(recipe: &Recipe, archive: &Path) -> anyhow::Result<()> {
     let unfinished = archive.with_extension("unfinished");
     let storage = archive.with_extension("storage");
     let result = build_in(&storage, recipe, &unfinished)
+        .and_then(|()| hand_over(&unfinished))
         .and_then(|()| fs::rename(&unfinished, archive).context("cannot move the archive"));
     // Both are gone after a success; after a failure they are of no use.
     let _ = fs::remove_file(&unfinished);

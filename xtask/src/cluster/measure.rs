@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::caller::as_caller;
 use super::tools::Tools;
 use crate::command::{cargo, run, target_directory};
 
@@ -10,7 +11,9 @@ use crate::command::{cargo, run, target_directory};
 pub(super) fn measure(root: &Path, tools: &Tools, arguments: &[OsString]) -> anyhow::Result<()> {
     // What it waits for is elsewhere: it need not be fast itself.
     let mut build = cargo(root);
-    run(build.args(["build", "--locked", "--package", "gwapi-end-to-end", "--bin", "figures"]))?;
+    build.args(["build", "--locked", "--package", "gwapi-end-to-end", "--bin", "figures"]);
+    as_caller(&mut build);
+    run(&mut build)?;
     let mut command = tools.command(target_directory(root)?.join("debug/figures"));
     run(command.args(arguments))
 }

@@ -9,6 +9,7 @@
 //!       └ loadbalancer
 //! ```
 
+mod caller;
 mod cgroups;
 mod components;
 mod configs;

@@ -76,6 +76,11 @@ impl Cluster {
         self.folder.join("kubeconfig")
     }
 
+    /// Where programs keep what they learn of it.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.folder.join("logs")
     }

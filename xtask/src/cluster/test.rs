@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
+use super::caller::as_caller;
 use super::tools::Tools;
 use crate::command::{cargo, output, run};
 
@@ -35,7 +36,9 @@ pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::
     // As the other tests are built, so that nothing is compiled once more with other features.
     build.args(["test", "--locked", "--workspace", "--all-features", "--no-run"]);
     build.args(TESTS.iter().flat_map(|test| ["--test", test]));
-    let built = output(build.arg("--message-format=json-render-diagnostics"))?;
+    build.arg("--message-format=json-render-diagnostics");
+    as_caller(&mut build);
+    let built = output(&mut build)?;
     let programs = TESTS.map(|test| executable(&built, test));
     let programs = programs.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     for program in with_tests(programs, filter)? {

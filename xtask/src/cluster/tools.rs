@@ -47,6 +47,9 @@ impl Tools {
         command.arg("--").arg(program.as_ref());
         command.env("PATH", host::path_with(&self.programs.folders()));
         command.env("KUBECONFIG", self.cluster.kubeconfig());
+        // What they keep of a cluster ends with it, and is no file of root in a user's caches.
+        command.env("KUBECACHEDIR", self.cluster.cache().join("kubectl"));
+        command.env("HELM_CACHE_HOME", self.cluster.cache().join("helm"));
         // Nothing in there is reached by a proxy of the machine.
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(name);

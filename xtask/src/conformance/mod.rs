@@ -209,11 +209,11 @@ fn command(
     suite: &Path,
     results: &Results,
 ) -> anyhow::Result<Command> {
-    let mut command = tools.command(host::go()?);
-    command.current_dir(golang::suite(arguments.version).folder_in(root));
-    command.env("GOTOOLCHAIN", "auto");
+    let module = golang::suite(arguments.version);
+    let mut command = tools.command(golang::test2json(root, &module)?);
+    command.current_dir(module.folder_in(root));
     command.process_group(0);
-    command.args(["tool", "test2json", "-t"]).arg(suite).arg("-test.v=test2json");
+    command.arg("-t").arg(suite).arg("-test.v=test2json");
     command.args([LONGEST_RUN, &format!("-test.parallel={}", arguments.parallel)]);
     let mut flag = |name: &str, value: &str| {
         command.arg(format!("-{name}={value}"));
