@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -11,7 +11,7 @@ use super::caller::hand_over;
 use super::components::Programs;
 use super::golang::{self, SuiteVersion};
 use super::progress;
-use super::tools::{Tools, quiet};
+use super::tools::{Tools, quiet, quiet_from};
 
 /// The image of the process that holds the namespaces of a pod.
 pub(crate) const PAUSE_IMAGE: &str = "gwapi/pause:1";
@@ -134,8 +134,8 @@ fn build_in(storage: &Path, recipe: &Recipe, archive: &Path) -> anyhow::Result<(
 pub(crate) fn load(tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
     for image in images {
         let mut import = tools.ctr()?;
-        import.args(["images", "import", "--local"]).arg(&image.archive).stdin(Stdio::null());
-        let said = quiet(&mut import)?;
+        // From outside: an archive may be in a folder that is another one in there.
+        let said = quiet_from(import.args(["images", "import", "--local", "-"]), &image.archive)?;
         let Some((first, others)) = image.names.split_first() else { continue };
         if others.is_empty() {
             continue;

@@ -1,7 +1,7 @@
 //! The inside of a cluster, arranged by its first process: mounts and the network.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -22,13 +22,34 @@ const SHOWN_SETTINGS: [(&str, &str); 6] = [
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
-/// Makes of fresh namespaces the inside of the cluster with this folder.
-pub(crate) fn furnish(folder: &Path) -> anyhow::Result<()> {
+/// Folders of the machine that are others inside, with nothing of the machine in them.
+const REPLACED: [&str; 3] = ["/run", "/proc", "/sys"];
+
+/// Folders that are others inside, though what is in them on the machine may be shown.
+const COVERED: [&str; 2] = ["/var/lib", "/var/log"];
+
+/// Where folders are held that would be covered.
+const HELD: &str = "/run/held";
+
+/// Fails where what is in a folder could not be reached inside.
+pub(crate) fn check_is_visible(folder: &Path) -> anyhow::Result<()> {
+    match REPLACED.iter().find(|replaced| folder.starts_with(replaced)) {
+        Some(replaced) => bail!(
+            "{} would be hidden inside of the cluster, where {replaced} is another folder: move it",
+            folder.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Makes of fresh namespaces the inside of the cluster with this folder, which is [`INSIDE`] from then
+/// on. `programs` are folders that stay where they are.
+pub(crate) fn furnish(folder: &Path, programs: &[PathBuf]) -> anyhow::Result<()> {
     let hierarchies = cgroups::hierarchies()?;
     // Mounts of containers may spread among the mounts of this cluster; none leaves it.
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
         .context("cannot share mounts")?;
-    mount_run(folder)?;
+    mount_run(folder, programs)?;
     mount_fresh("proc", "/proc", None)?;
     show_settings()?;
     mount_fresh("sysfs", "/sys", None)?;
@@ -36,19 +57,38 @@ pub(crate) fn furnish(folder: &Path) -> anyhow::Result<()> {
     network()
 }
 
-/// `/run` and `/var/lib` are where programs keep what is theirs: here, in memory.
-fn mount_run(folder: &Path) -> anyhow::Result<()> {
+/// `/run` and `/var/lib` are where programs keep what is theirs: here, in memory. What is needed of the
+/// machine is bound before anything covers it, and a mount below `/var/lib` is not in the folder that
+/// covers it.
+fn mount_run(folder: &Path, programs: &[PathBuf]) -> anyhow::Result<()> {
     mount_fresh("tmpfs", "/run", Some("mode=755"))?;
+    bind(folder, Path::new(INSIDE))?;
+    let held = hold(programs)?;
     for name in ["lock", "var-lib/upper", "var-lib/work"] {
         create(&Path::new("/run").join(name))?;
     }
     let layers = c"lowerdir=/var/lib,upperdir=/run/var-lib/upper,workdir=/run/var-lib/work";
     mount("overlay", "/var/lib", "overlay", MountFlags::empty(), layers)
         .context("cannot lay a folder in memory over /var/lib")?;
-    bind(folder, Path::new(INSIDE))?;
     let logs = Path::new(INSIDE).join("logs/machine");
     create(&logs)?;
-    mount_bind(&logs, "/var/log").context("cannot mount /var/log")
+    mount_bind(&logs, "/var/log").context("cannot mount /var/log")?;
+    held.iter().try_for_each(|(place, program)| bind(place, program))
+}
+
+/// Binds what would be covered to a place where it stays: these places, and where it belongs.
+fn hold(folders: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+    let mut held = Vec::new();
+    for folder in folders {
+        let folder = fs::canonicalize(folder)
+            .with_context(|| format!("cannot find {}", folder.display()))?;
+        if COVERED.iter().any(|covered| folder.starts_with(covered)) {
+            let place = Path::new(HELD).join(held.len().to_string());
+            bind(&folder, &place)?;
+            held.push((place, folder));
+        }
+    }
+    Ok(held)
 }
 
 fn show_settings() -> anyhow::Result<()> {
@@ -127,4 +167,79 @@ fn bind(source: &Path, target: &Path) -> anyhow::Result<()> {
 
 fn create(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+
+    /// Set in the process of a test that has mounts of its own.
+    const OWN_MOUNTS: &str = "GWAPI_TEST_OWN_MOUNTS";
+
+    /// Runs the test of this name again, with mounts of its own. Says so where that is not allowed.
+    fn with_own_mounts(test: &str) {
+        let unshare = |user: &[&str], program: &Path, arguments: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(user).arg("--mount").arg(program).args(arguments);
+            command.env(OWN_MOUNTS, "1").output().unwrap()
+        };
+        let ways: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
+        let is_allowed = |way: &&[&str]| {
+            let tried = "mount -t tmpfs tmpfs /run";
+            unshare(way, Path::new("sh"), &["-c", tried]).status.success()
+        };
+        let Some(way) = ways.into_iter().find(is_allowed) else {
+            println!("NOT TESTED: this user cannot have mounts of his own");
+            return;
+        };
+        let name = format!("cluster::inside::tests::{test}");
+        let this = std::env::current_exe().unwrap();
+        let output = unshare(way, &this, &["--exact", &name, "--nocapture"]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}{complaint}");
+    }
+
+    #[test]
+    fn a_checkout_on_a_disk_below_var_lib_is_the_same_inside() {
+        if std::env::var_os(OWN_MOUNTS).is_none() {
+            return with_own_mounts("a_checkout_on_a_disk_below_var_lib_is_the_same_inside");
+        }
+        mount_fresh("tmpfs", "/var/lib", None).unwrap();
+        let disk = "/var/lib/jenkins";
+        fs::create_dir(disk).unwrap();
+        mount_fresh("tmpfs", disk, None).unwrap();
+        let folder = Path::new(disk).join("target/cluster/state/default");
+        let program = Path::new(disk).join(".cache/gwapi-cluster/etcd-1");
+        for folder in [&folder, &program] {
+            create(folder).unwrap();
+        }
+        fs::write(program.join("etcd"), "a program").unwrap();
+        // What the folder is outside.
+        let outside = File::open(&folder).unwrap();
+
+        mount_run(&folder, std::slice::from_ref(&program)).unwrap();
+        let inside = super::super::state::Cluster::of_folder(&folder).inside();
+        fs::write(inside.components_file(), "[]").unwrap();
+        let outside = format!("/proc/self/fd/{}", outside.as_raw_fd());
+        assert_eq!(fs::read_to_string(format!("{outside}/components.json")).unwrap(), "[]");
+        assert_eq!(fs::read_to_string(program.join("etcd")).unwrap(), "a program");
+        fs::write("/var/lib/state", "of a program").unwrap();
+        assert!(!Path::new(disk).join("state").exists());
+        assert!(Path::new("/run/var-lib/upper/state").exists());
+        fs::write("/var/log/pods", "of a program").unwrap();
+        assert!(Path::new(&outside).join("logs/machine/pods").exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_another_inside_is_refused() {
+        assert!(check_is_visible(Path::new("/var/lib/jenkins/target")).is_ok());
+        let error = check_is_visible(Path::new("/run/user/1000/target")).unwrap_err().to_string();
+        let expected = "/run/user/1000/target would be hidden inside of the cluster, where /run is \
+                        another folder: move it";
+        assert_eq!(error, expected);
+    }
 }

@@ -65,6 +65,11 @@ impl Cluster {
         Self { name, folder: folder.to_owned() }
     }
 
+    /// The same cluster, for who is inside of it.
+    pub(crate) fn inside(&self) -> Self {
+        Self { name: self.name.clone(), folder: PathBuf::from(INSIDE) }
+    }
+
     /// The name of its control groups, which clusters of other workspaces do not have.
     pub(crate) fn group(&self) -> String {
         let mut hasher = DefaultHasher::new();

@@ -80,7 +80,9 @@ fn supervise(cluster: &Cluster) -> anyhow::Result<()> {
     write(&cluster.init_file(), &Init::this()?)?;
     end_with_the_caller();
     let plan: Plan = read(&plan_file(&cluster.folder))?.context("the plan is missing")?;
-    inside::furnish(&cluster.folder)?;
+    inside::furnish(&cluster.folder, &plan.programs.folders())?;
+    // Its folder may be covered where it was.
+    let cluster = cluster.inside();
     let mut supervisor = Supervisor {
         file: cluster.components_file(),
         logs: cluster.logs(),

@@ -1,10 +1,11 @@
 //! Running programs in a cluster: in its network, or in all of its namespaces.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -102,13 +103,28 @@ pub(crate) fn quiet(command: &mut Command) -> anyhow::Result<String> {
 
 /// The same, with something to read.
 pub(crate) fn quiet_with(command: &mut Command, input: &str) -> anyhow::Result<String> {
-    let line = described(command);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
+    let mut child = spawn(command, Stdio::piped())?;
     let mut pipe = child.stdin.take().context("standard input is no pipe")?;
     // A program that does not read its input says itself what is wrong.
     let _ = pipe.write_all(input.as_bytes());
     drop(pipe);
+    printed_by(child, command)
+}
+
+/// The same, with a file to read, which the command need not see.
+pub(crate) fn quiet_from(command: &mut Command, file: &Path) -> anyhow::Result<String> {
+    let input = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    let child = spawn(command, input.into())?;
+    printed_by(child, command)
+}
+
+fn spawn(command: &mut Command, input: Stdio) -> anyhow::Result<Child> {
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().with_context(|| format!("cannot start `{}`", described(command)))
+}
+
+fn printed_by(child: Child, command: &Command) -> anyhow::Result<String> {
+    let line = described(command);
     let output = child.wait_with_output().with_context(|| format!("cannot wait for `{line}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

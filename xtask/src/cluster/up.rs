@@ -11,7 +11,7 @@ use super::golang::tail;
 use super::state::{Cluster, Running, read, write};
 use super::supervisor::{self, Lifeline};
 use super::tools::{Tools, build_programs, quiet, retry};
-use super::{cgroups, configs, crds, down, host, images, keys, progress};
+use super::{cgroups, configs, crds, down, host, images, inside, keys, progress};
 
 /// How long each part of a start may take on a machine with much to do.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -104,9 +104,8 @@ fn begin(
 
 /// Files, and the control groups that the first process enters.
 fn prepare(cluster: &Cluster, programs: &Programs) -> anyhow::Result<()> {
-    if ["/run", "/proc", "/sys"].iter().any(|hidden| cluster.folder.starts_with(hidden)) {
-        bail!("{} would be hidden inside of the cluster: move it", cluster.folder.display());
-    }
+    inside::check_is_visible(&cluster.folder)?;
+    programs.folders().iter().try_for_each(|folder| inside::check_is_visible(folder))?;
     let logs = cluster.logs();
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let pki = cluster.folder.join("pki");
