@@ -354,7 +354,10 @@ impl Core {
 
     fn delete(&mut self, id: ObjectId, noted: &mut Noted<'_>) {
         self.held.remove(&id);
-        self.unreadable.remove(&id);
+        if self.unreadable.remove(&id).is_some() {
+            // Translation, which may never have known it, takes nothing back.
+            noted.readable.push(id.clone());
+        }
         self.policies.remove(&id);
         noted.step.references.extend(self.references.remove(&id));
         if has_status(id.kind) {
@@ -501,7 +504,7 @@ impl Core {
 struct Noted<'a> {
     events: &'a mut Vec<ResourceEvent>,
     step: &'a mut Step,
-    /// Objects that could not be read and now can.
+    /// Objects that could not be read and now can, or are gone.
     readable: &'a mut Vec<ObjectId>,
 }
 

@@ -74,7 +74,7 @@ pub(super) enum Outcome {
     Read(Observed),
     /// Somebody else wrote in between.
     Conflict,
-    /// There is no such object any more.
+    /// There is no such object: so far as the API server knows, of whose watch alone it is taken for an end.
     Gone,
     /// The API server does not take it, and would not take it the next time.
     Refused(String),
@@ -96,6 +96,8 @@ pub(super) struct Ledger {
     is_leading: bool,
     /// Everything has been announced: what was not is no longer ours.
     is_complete: bool,
+    /// The last batch that was announced.
+    batches: u64,
     revisions: u64,
     /// Objects whose status was looked at and is as it should be.
     pub(super) unchanged: u64,
@@ -104,18 +106,23 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Entry {
     observed: Option<Observed>,
+    /// The last batch before it was heard of. That one and those before it are about a former object of the name,
+    /// if about any.
+    former: u64,
     /// Number of the last batch that had something to say about it; 0 for none.
     announced: u64,
     wanted: Option<Wanted>,
     is_ready: bool,
-    is_busy: bool,
+    under_way: UnderWay,
     /// The observed version is known to be out of date.
     is_stale: bool,
     /// What was written last, by revision.
     written: u64,
-    /// What the API server would not take: the revision, and the version of the object.
-    refused: Option<(u64, String)>,
+    /// What the API server would not take.
+    refused: Option<Attempt>,
     failures: u32,
+    /// The last request found no such object.
+    is_missing: bool,
     /// Conflicts in a row.
     conflicts: u32,
     repairs: u32,
@@ -125,6 +132,26 @@ struct Entry {
     /// The generation that was written of last: an edit of the object itself waits for nothing.
     told: Option<i64>,
     not_before: Option<Instant>,
+}
+
+/// The request of an object that has no answer yet.
+#[derive(Debug, Default, PartialEq)]
+enum UnderWay {
+    #[default]
+    Nothing,
+    Read,
+    Write(Attempt),
+}
+
+/// What is written, and onto what.
+#[derive(Clone, Debug, PartialEq)]
+struct Attempt {
+    /// Revision of what was wanted; 0 where nothing was ever said.
+    revision: u64,
+    /// Version of the object.
+    version: String,
+    /// Generation of the object.
+    generation: i64,
 }
 
 #[derive(Debug)]
@@ -145,6 +172,7 @@ impl Ledger {
             timers: BTreeSet::new(),
             is_leading: false,
             is_complete: false,
+            batches: 0,
             revisions: 0,
             unchanged: 0,
         }
@@ -159,47 +187,62 @@ impl Ledger {
             Heard::Gone => {
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.observed = None;
+                    entry.is_stale = false;
                 }
                 return self.forget_if_gone(&id);
             }
         };
-        let entry = self.entries.entry(id.clone()).or_default();
+        let former = self.batches;
+        let new = || Entry { former, ..Entry::default() };
+        let entry = self.entries.entry(id.clone()).or_insert_with(new);
         let known = entry.observed.as_ref().filter(|_| may_be_late);
         if known.is_none_or(|known| !is_older(&observed, known)) {
             entry.observed = Some(observed);
             entry.is_stale = false;
+            if std::mem::take(&mut entry.is_missing) {
+                entry.failures = 0;
+                entry.not_before = None;
+            }
             self.look_at(id);
         }
     }
 
-    /// Forgets an object that is gone, as soon as nothing is wanted of it and no request is under way.
+    /// Forgets an object that is gone, as soon as everything has been taken back that was said or is to be said
+    /// of it, and no request is under way. Until then it may have come back, with nothing new to say of it.
     fn forget_if_gone(&mut self, id: &ObjectId) {
         let is_over = |entry: &Entry| {
-            let wanted = entry.wanted.as_ref().and_then(|wanted| wanted.status.as_ref());
-            entry.observed.is_none() && wanted.is_none() && !entry.is_busy
+            let (last, status) = match &entry.wanted {
+                Some(wanted) => (wanted.batch, wanted.status.as_ref()),
+                None => (0, None),
+            };
+            let has_last_word = status.is_none() && entry.announced <= last;
+            entry.observed.is_none() && has_last_word && entry.under_way == UnderWay::Nothing
         };
         if self.entries.get(id).is_some_and(is_over) {
             self.entries.remove(id);
         }
     }
 
-    /// Something will be wanted of an object: until then, what was wanted before counts.
+    /// Something will be wanted of an object: until then, what was wanted before counts. Of one that was never
+    /// heard of nothing is noted.
     pub(super) fn announce(&mut self, id: &ObjectId, batch: u64) {
-        self.entries.entry(id.clone()).or_default().announced = batch;
+        self.batches = self.batches.max(batch);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.announced = batch;
+        }
     }
 
-    /// Takes in what an object should have, unless a later batch has already spoken.
+    /// Takes in what an object should have, unless a later batch has already spoken, or the object came after this
+    /// one.
     pub(super) fn want(&mut self, id: ObjectId, batch: u64, status: Option<Status>) {
-        let entry = self.entries.entry(id.clone()).or_default();
-        if entry.wanted.as_ref().is_some_and(|wanted| wanted.batch > batch) {
-            return;
-        }
-        if status.is_none() && entry.observed.is_none() && !entry.is_busy {
-            self.entries.remove(&id);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let last = entry.wanted.as_ref().map_or(0, |wanted| wanted.batch);
+        if batch < last || batch <= entry.former {
             return;
         }
         self.revisions += 1;
         entry.wanted = Some(Wanted { batch, revision: self.revisions, status });
+        self.forget_if_gone(&id);
         self.look_at(id);
     }
 
@@ -223,6 +266,8 @@ impl Ledger {
             entry.wanted = None;
             entry.announced = 0;
         }
+        let ids: Vec<ObjectId> = self.entries.keys().cloned().collect();
+        ids.iter().for_each(|id| self.forget_if_gone(id));
     }
 
     /// When there is something to do even if nothing happens.
@@ -245,7 +290,7 @@ impl Ledger {
             let id = self.ready.values_mut().find_map(VecDeque::pop_front)?;
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             entry.is_ready = false;
-            if entry.is_busy {
+            if entry.under_way != UnderWay::Nothing {
                 continue;
             }
             if let Some(later) = entry.not_before.filter(|later| *later > now.instant) {
@@ -254,7 +299,7 @@ impl Ledger {
             }
             entry.not_before = None;
             if entry.is_stale {
-                entry.is_busy = true;
+                entry.under_way = UnderWay::Read;
                 return Some(Request::Read(id));
             }
             match entry.decide(&id, self.is_complete, &self.controller_name, now) {
@@ -262,8 +307,8 @@ impl Ledger {
                 Decision::Wait(later) => {
                     self.timers.insert((later, id));
                 }
-                Decision::Write(patch) => {
-                    entry.is_busy = true;
+                Decision::Write(attempt, patch) => {
+                    entry.under_way = UnderWay::Write(attempt);
                     return Some(Request::Write(id, patch));
                 }
             }
@@ -273,16 +318,22 @@ impl Ledger {
     /// Takes in the answer to a request.
     pub(super) fn done(&mut self, id: ObjectId, outcome: Outcome, now: Now) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.is_busy = false;
-        if !matches!(outcome, Outcome::Failed(..)) {
+        let attempt = match std::mem::take(&mut entry.under_way) {
+            UnderWay::Write(attempt) => Some(attempt),
+            UnderWay::Read | UnderWay::Nothing => None,
+        };
+        if !matches!(outcome, Outcome::Failed(..) | Outcome::Gone) {
             entry.failures = 0;
         }
+        entry.is_missing = matches!(outcome, Outcome::Gone);
         if !matches!(outcome, Outcome::Conflict | Outcome::Read(_)) {
             entry.conflicts = 0;
         }
         match outcome {
             Outcome::Written(observed) => {
-                entry.note_written(now.instant);
+                if let Some(attempt) = attempt {
+                    entry.note_written(&attempt, now.instant);
+                }
                 // An object that is gone meanwhile stays gone.
                 if entry.observed.is_some() {
                     self.observe(id.clone(), Heard::Changed(observed));
@@ -300,25 +351,18 @@ impl Ledger {
                 }
             }
             Outcome::Conflict => {
-                entry.is_stale = true;
+                // What is gone is not read.
+                entry.is_stale = entry.observed.is_some();
                 entry.conflicts += 1;
                 if entry.conflicts > 1 {
                     let pause = pause(entry.conflicts - 1).min(LONGEST_CONFLICT_PAUSE);
                     entry.not_before = Some(now.instant + pause);
                 }
             }
-            Outcome::Gone => return self.observe(id, Heard::Gone),
-            Outcome::Refused(_) => {
-                let revision = entry.wanted.as_ref().map_or(0, |wanted| wanted.revision);
-                let observed = entry.observed.as_ref();
-                let version = observed.map(|it| it.resource_version.clone());
-                entry.refused = Some((revision, version.unwrap_or_default()));
-            }
-            Outcome::Failed(_, at_least) => {
-                entry.failures += 1;
-                let pause = pause(entry.failures).max(at_least);
-                entry.not_before = Some(now.instant + pause);
-            }
+            Outcome::Refused(_) => entry.refused = attempt,
+            // The kind may not be served for a moment, or a former object of the name was meant.
+            Outcome::Gone => entry.fail(now.instant, Duration::ZERO),
+            Outcome::Failed(_, at_least) => entry.fail(now.instant, at_least),
         }
         self.forget_if_gone(&id);
         self.look_at(id);
@@ -342,10 +386,16 @@ impl Ledger {
 enum Decision {
     Leave,
     Wait(Instant),
-    Write(Value),
+    Write(Attempt, Value),
 }
 
 impl Entry {
+    /// A request did not work; the next one comes after a pause.
+    fn fail(&mut self, now: Instant, at_least: Duration) {
+        self.failures += 1;
+        self.not_before = Some(now + pause(self.failures).max(at_least));
+    }
+
     fn decide(
         &mut self,
         id: &ObjectId,
@@ -380,7 +430,7 @@ impl Entry {
             }
         };
         let Some(merged) = merged else { return Decision::Leave };
-        let attempt = (revision, version);
+        let attempt = Attempt { revision, version, generation };
         if self.refused.as_ref() == Some(&attempt) {
             return Decision::Leave;
         }
@@ -392,8 +442,8 @@ impl Entry {
         {
             return Decision::Wait(later);
         }
-        self.told = Some(generation);
-        Decision::Write(patch(&stored, &merged, &attempt.1))
+        let patch = patch(&stored, &merged, &attempt.version);
+        Decision::Write(attempt, patch)
     }
 
     /// When what was already written once may be written again; `None` for at once.
@@ -416,10 +466,11 @@ impl Entry {
         (later > now).then_some(later)
     }
 
-    fn note_written(&mut self, now: Instant) {
+    fn note_written(&mut self, attempt: &Attempt, now: Instant) {
+        self.told = Some(attempt.generation);
         let paid_until = self.paid_until.filter(|until| *until > now).unwrap_or(now);
         self.paid_until = Some(paid_until + SPACING);
-        let revision = self.wanted.as_ref().map_or(0, |wanted| wanted.revision);
+        let revision = attempt.revision;
         if revision != 0 && self.written == revision {
             self.repairs += 1;
             self.repaired_at = Some(now);

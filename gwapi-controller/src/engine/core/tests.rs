@@ -397,6 +397,18 @@ fn an_object_that_could_never_be_read_is_told_of_and_holds_up_nothing() {
     assert_eq!(test.core.progress().unreadable, 0);
 }
 
+/// Somebody has to take back what was said, or it would be said of the next object of that name.
+#[test]
+fn of_an_object_that_could_never_be_read_nothing_is_said_any_more_when_it_is_gone() {
+    let mut test = Test::live(&[object(CLASS)]);
+    let id = ObjectId::new(Kind::Gateway, "default", "web");
+    let status = |step: &Step| step.deltas.iter().find_map(|delta| delta.status.get(&id).cloned());
+    let step = test.apply(broken_gateway(3));
+    assert!(matches!(status(&step), Some(Some(_))));
+    let step = test.observe(deleted(id.clone()));
+    assert_eq!(status(&step), Some(None));
+}
+
 #[test]
 fn an_unreadable_gateway_may_ask_for_anything_unless_it_is_of_the_class_of_another_controller() {
     let theirs = CLASS

@@ -358,6 +358,8 @@ fn a_class_and_a_gateway_do_not_wait_behind_routes() {
         let stored = json!({"parents": [
             {"controllerName": US, "parentRef": {"name": "web"}, "conditions": []}]});
         test.ledger.observe(route.clone(), Heard::Changed(observed(1, stored)));
+    }
+    for route in &routes {
         test.ledger.announce(route, 1);
         test.ledger.want(route.clone(), 1, Some(none()));
     }
@@ -419,4 +421,135 @@ fn edits_of_one_object_are_written_at_once() {
         assert_eq!(test.next_write(), pair(&message, &message));
         test.ledger.done(class(), Outcome::Written(edited), test.now);
     }
+}
+
+/// A batch that was held up by slow proxies is about an object that may be gone by then.
+#[test]
+fn a_late_batch_does_not_bring_back_what_is_gone() {
+    let mut test = Test::new();
+    test.ledger.announce(&class(), 1);
+    test.ledger.observe(class(), Heard::Gone);
+    test.want(2, None);
+    test.ledger.want(class(), 1, Some(accepted("of the former one")));
+    assert!(test.ledger.entries.is_empty());
+
+    // Another one of the name comes while the batch is still held up.
+    let mut test = Test::new();
+    test.ledger.announce(&class(), 1);
+    test.ledger.observe(class(), Heard::Gone);
+    test.want(2, None);
+    test.ledger.observe(class(), Heard::Changed(observed(9, Value::Null)));
+    test.ledger.want(class(), 1, Some(accepted("of the former one")));
+    assert_eq!(test.next(), None);
+    test.want(3, Some(accepted("its own")));
+    assert_eq!(test.next_write(), pair("its own", "9"));
+}
+
+/// Of an object that ends and comes back within one step there may be nothing new to say.
+#[test]
+fn a_late_batch_counts_for_an_object_that_was_made_anew_with_nothing_new_to_say() {
+    let mut test = Test::new();
+    test.ledger.announce(&class(), 1);
+    test.ledger.observe(class(), Heard::Gone);
+    test.ledger.observe(class(), Heard::Changed(observed(9, Value::Null)));
+    test.ledger.want(class(), 1, Some(accepted("")));
+    assert_eq!(test.next_write(), pair("", "9"));
+}
+
+#[test]
+fn what_is_gone_when_another_leads_is_forgotten() {
+    let mut test = Test::new();
+    test.ledger.announce(&class(), 1);
+    test.ledger.observe(class(), Heard::Gone);
+    test.ledger.lead(false);
+    assert!(test.ledger.entries.is_empty());
+}
+
+/// The API server may not have the kind for a moment, or the request met the end of a former object of that
+/// name.
+#[test]
+fn an_object_that_is_not_found_is_written_later_unless_the_watch_says_that_it_is_gone() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    for pause in [200, 400] {
+        assert_eq!(test.next_write(), pair("", "1"));
+        test.ledger.done(class(), Outcome::Gone, test.now);
+        assert_eq!(test.next(), None, "there is a pause");
+        let deadline = test.now.instant + Duration::from_millis(pause);
+        assert_eq!(test.ledger.deadline(), Some(deadline));
+        test.now.instant = deadline;
+    }
+    assert_eq!(test.next_write(), pair("", "1"));
+    test.ledger.done(class(), Outcome::Gone, test.now);
+    test.want(2, Some(accepted("more")));
+    // It is there again, and nobody has to wait for that any more.
+    test.ledger.observe(class(), Heard::Listed(observed(1, Value::Null)));
+    assert_eq!(test.next_write(), pair("more", "1"));
+    test.ledger.done(class(), Outcome::Gone, test.now);
+    test.ledger.observe(class(), Heard::Gone);
+    test.want(3, None);
+    assert_eq!(test.next(), None);
+    assert!(test.ledger.entries.is_empty());
+}
+
+#[test]
+fn an_object_that_is_gone_is_not_read() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    assert!(test.next_write().is_some());
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    test.ledger.observe(class(), Heard::Gone);
+    assert_eq!(test.next(), None);
+    test.want(2, None);
+    assert!(test.ledger.entries.is_empty());
+}
+
+#[test]
+fn an_edit_whose_write_has_failed_does_not_wait_for_a_place_either() {
+    let mut test = Test::new();
+    let mut version = 1;
+    for batch in 1..=u64::from(AT_ONCE) {
+        let message = batch.to_string();
+        test.want(batch, Some(accepted(&message)));
+        assert!(test.next_write().is_some());
+        version += 1;
+        test.written(version, &message);
+        assert_eq!(test.next(), None);
+    }
+    let edited = Observed { generation: 2, ..observed(version + 1, Value::Null) };
+    test.ledger.observe(class(), Heard::Changed(edited.clone()));
+    test.want(100, Some(accepted_of(2, "edited")));
+    assert!(test.next_write().is_some());
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    assert_eq!(test.next(), Some(Request::Read(class())));
+    let read = Observed { resource_version: (version + 2).to_string(), ..edited };
+    test.ledger.done(class(), Outcome::Read(read), test.now);
+    assert_eq!(test.next_write(), pair("edited", &(version + 2).to_string()));
+}
+
+#[test]
+fn what_is_refused_counts_for_what_was_tried_and_not_for_what_came_meanwhile() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("bad")));
+    assert_eq!(test.next_write(), pair("bad", "1"));
+    test.ledger.observe(class(), Heard::Changed(observed(2, Value::Null)));
+    test.ledger.done(class(), Outcome::Refused("too long".to_owned()), test.now);
+    assert_eq!(test.next_write(), pair("bad", "2"), "it may be taken in this version");
+    test.want(2, Some(accepted("good")));
+    test.ledger.done(class(), Outcome::Refused("too long".to_owned()), test.now);
+    assert_eq!(test.next_write(), pair("good", "2"));
+}
+
+#[test]
+fn what_is_new_when_a_write_ends_is_no_repair_of_it() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("first")));
+    assert!(test.next_write().is_some());
+    test.want(2, Some(accepted("second")));
+    test.written(2, "first");
+    assert_eq!(test.next_write(), pair("second", "2"));
+    test.written(3, "second");
+    let undone = observed(4, json!({}));
+    test.ledger.observe(class(), Heard::Changed(undone));
+    assert_eq!(test.next_write(), pair("second", "4"), "the first repair is at once");
 }
