@@ -28,6 +28,10 @@ use crate::watch::{Object, Observation, Observed, Reference, Source, Unreadable,
 /// How long an object waits for what it refers to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// For how long what the proxies of a Gateway said counts when none of them is connected any more. A proxy that
+/// lost its stream is back sooner, here or at another replica, which then hears what becomes of it.
+const LAST_WORD: Duration = Duration::from_secs(20);
+
 /// What the engine hears of.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
@@ -35,6 +39,8 @@ pub(crate) enum Input {
     Observation(Observation),
     /// From the proxies of a Gateway.
     Proxies(GatewayId, Feedback),
+    /// No proxy of a Gateway is connected that serves something.
+    Unserved(GatewayId),
     /// From whoever provisions Gateways.
     Infrastructure(GatewayId, InfrastructureReport),
     /// The keys of sessions are others now.
@@ -71,6 +77,8 @@ pub(crate) struct Core {
     progress: Progress,
     versions: ResourceVersions,
     reports: HashMap<GatewayId, Feedback>,
+    /// Gateways of which no proxy is connected, with when to forget what those said that were.
+    unserved: BTreeMap<GatewayId, Instant>,
 }
 
 #[derive(Debug)]
@@ -100,6 +108,7 @@ impl Core {
             progress: Progress::new(sources),
             versions: ResourceVersions::default(),
             reports: HashMap::new(),
+            unserved: BTreeMap::new(),
         }
     }
 
@@ -151,7 +160,8 @@ impl Core {
 
     /// When something has to happen even if nothing is heard of.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.held.values().map(|held| held.deadline).min()
+        let held = self.held.values().map(|held| held.deadline);
+        held.chain(self.unserved.values().copied()).min()
     }
 
     /// Takes inputs in, as one change.
@@ -165,9 +175,11 @@ impl Core {
             match input {
                 Input::Observation(observation) => self.observe(observation, now, &mut noted),
                 Input::Proxies(gateway, feedback) => {
-                    let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
-                    let infrastructure = std::mem::take(&mut report.infrastructure);
-                    *report = Feedback { infrastructure, ..feedback };
+                    self.unserved.remove(&gateway);
+                    self.note_feedback(gateway, feedback, &mut reports);
+                }
+                Input::Unserved(gateway) => {
+                    self.unserved.entry(gateway).or_insert(now + LAST_WORD);
                 }
                 Input::Infrastructure(gateway, infrastructure) => {
                     let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
@@ -180,6 +192,9 @@ impl Core {
                     }
                 }
             }
+        }
+        for gateway in self.unserved.extract_if(.., |_, at| *at <= now).collect::<Vec<_>>() {
+            self.note_feedback(gateway.0, Feedback::default(), &mut reports);
         }
         if !self.progress.failing().is_empty() {
             self.excuse_what_is_nowhere(&events);
@@ -415,6 +430,7 @@ impl Core {
             let delta = self.translator.apply_all(events);
             for gateway in &delta.removed_gateways {
                 self.reports.remove(gateway);
+                self.unserved.remove(gateway);
             }
             if !delta.is_empty() {
                 step.deltas.push(delta);
@@ -429,6 +445,18 @@ impl Core {
             step.went_live = true;
             step.deltas.push(self.translator.apply_all(events));
         }
+    }
+
+    /// Notes what the proxies of a Gateway say, beside what is known of its infrastructure.
+    fn note_feedback(
+        &self,
+        gateway: GatewayId,
+        feedback: Feedback,
+        reports: &mut BTreeMap<GatewayId, Feedback>,
+    ) {
+        let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
+        let infrastructure = std::mem::take(&mut report.infrastructure);
+        *report = Feedback { infrastructure, ..feedback };
     }
 
     /// What was said about a Gateway so far.

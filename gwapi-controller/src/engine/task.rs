@@ -64,7 +64,7 @@ pub(crate) async fn run(
         let mut inputs = Vec::new();
         match input {
             Heard::Input(heard) => inputs.push(heard),
-            Heard::Proxies(report) => inputs.extend(engine.proxies(report)),
+            Heard::Proxies(report) => inputs.push(engine.proxies(report)),
             Heard::Leading(is_leading) => engine.lead(is_leading),
             Heard::Time => {}
             Heard::Nothing => return,
@@ -154,7 +154,7 @@ impl Engine {
             inputs.push(Input::Observation(observation));
         }
         while let Ok(report) = self.surroundings.proxies.try_recv() {
-            inputs.extend(self.proxies(report));
+            inputs.push(self.proxies(report));
         }
         if let Some(leading) = &mut self.leading {
             while let Ok((gateway, report)) = leading.reports.try_recv() {
@@ -167,14 +167,17 @@ impl Engine {
     }
 
     /// What the proxies of a Gateway say. Where none is connected that serves something, what is known
-    /// stays: they come back in a moment, and say it again.
-    fn proxies(&mut self, report: ProxyReport) -> Option<Input> {
+    /// stays for a while: they come back in a moment, and say it again.
+    fn proxies(&mut self, report: ProxyReport) -> Input {
         match report.connected {
             0 => self.connected.remove(&report.gateway),
             connected => self.connected.insert(report.gateway.clone(), connected),
         };
         self.surroundings.metrics.proxies(self.connected.values().sum());
-        (report.serving > 0).then_some(Input::Proxies(report.gateway, report.feedback))
+        match report.serving {
+            0 => Input::Unserved(report.gateway),
+            _ => Input::Proxies(report.gateway, report.feedback),
+        }
     }
 
     fn count(&self, input: &Input) {

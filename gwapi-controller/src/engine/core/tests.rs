@@ -739,6 +739,44 @@ fn reports_of_proxies_and_of_infrastructure_do_not_wipe_each_other() {
     assert_eq!(test.core.report(&gateway), Feedback::default());
 }
 
+/// They may be connected to another replica, which then hears whether what they rejected is mended.
+#[test]
+fn what_proxies_said_counts_until_they_have_been_away_for_a_while() {
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let gateway = GatewayId::new("default", "web");
+    let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
+    let said = Feedback { unbound, ..Feedback::default() };
+    let proxies = Input::Proxies(gateway.clone(), said.clone());
+    let infrastructure = InfrastructureReport { ready: true, ..InfrastructureReport::default() };
+    let ready = Input::Infrastructure(gateway.clone(), infrastructure.clone());
+    let unserved = || Input::Unserved(gateway.clone());
+
+    // One that comes back in time says it again.
+    test.core.step(vec![proxies.clone(), ready], test.now);
+    test.core.step(vec![unserved()], test.now);
+    assert_eq!(test.core.deadline(), Some(test.now + LAST_WORD));
+    test.core.step(vec![proxies], test.now);
+    assert_eq!(test.core.deadline(), None);
+    test.now += 2 * LAST_WORD;
+    test.core.step(vec![unserved()], test.now);
+    assert_eq!(test.core.report(&gateway).unbound, said.unbound);
+
+    // Further words about their absence put nothing off.
+    test.core.step(vec![unserved()], test.now + LAST_WORD / 2);
+    test.now = test.core.deadline().expect("it ends");
+    let step = test.core.step(Vec::new(), test.now);
+    let told = condition(&step, Kind::Gateway, "web", ConditionType::Accepted);
+    assert_eq!(told.map(|(reason, _)| reason).as_deref(), Some("Accepted"));
+    let known = test.core.report(&gateway);
+    assert_eq!((known.unbound.len(), known.infrastructure), (0, infrastructure));
+    assert_eq!(test.core.deadline(), None);
+
+    // Nobody waits for what a Gateway that is gone has to say.
+    test.core.step(vec![unserved()], test.now);
+    test.list(Kind::Gateway, &[]);
+    assert_eq!(test.core.deadline(), None);
+}
+
 /// TL-9, GC-10: what is claimed, and what a Gateway that refers to a trust bundle is told, follows whether the
 /// API server has the kind.
 #[test]
