@@ -17,6 +17,7 @@ use tracing::{debug, error, info};
 
 use super::kind::ManagedKind;
 use super::live::{Key, owned};
+use super::objects::Manifest;
 use super::plan::{Plan, Removal, Step};
 use crate::request::in_time;
 use crate::watch::api_resource;
@@ -37,14 +38,25 @@ const UNKNOWN_FIELD: &str = "failed to create typed patch object";
 /// What came of a plan.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// The objects as they are now.
-    pub(super) applied: Vec<(ManagedKind, DynamicObject)>,
+    /// What was made or changed, or found to be as it has to be.
+    pub(super) applied: Vec<Applied>,
     /// What was deleted.
     pub(super) deleted: Vec<Removal>,
     /// What could not be done.
     pub(super) failures: Vec<Failure>,
     /// The uid of the Gateway, if it is about to go and nothing was done for that.
     pub(super) leaving: Option<String>,
+}
+
+/// A manifest that was applied.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// What was asked for.
+    pub(super) manifest: Manifest,
+    /// The object as it is now.
+    pub(super) object: DynamicObject,
+    /// Whether that changed it, as far as we know which version it had.
+    pub(super) is_changed: bool,
 }
 
 /// An object that could not be made, changed or deleted.
@@ -167,12 +179,12 @@ impl Site {
         }
         let (pods, first): (Vec<_>, Vec<_>) =
             plan.apply.into_iter().partition(|step| step.manifest.kind > ManagedKind::Service);
-        outcome.take(join_all(first.iter().map(|step| self.apply(step))).await);
+        outcome.take(join_all(first.into_iter().map(|step| self.apply(step))).await);
         let foundation = [ManagedKind::ServiceAccount, ManagedKind::ConfigMap];
         if outcome.failures.iter().any(|failure| foundation.contains(&failure.key.0)) {
             return outcome;
         }
-        outcome.take(join_all(pods.iter().map(|step| self.apply(step))).await);
+        outcome.take(join_all(pods.into_iter().map(|step| self.apply(step))).await);
         outcome
     }
 
@@ -191,31 +203,32 @@ impl Site {
         Ok(is_leaving(&gateway.metadata, &self.owner))
     }
 
-    async fn apply(&self, step: &Step) -> Result<(ManagedKind, DynamicObject), Failure> {
+    async fn apply(&self, step: Step) -> Result<Applied, Failure> {
         let manifest = &step.manifest;
         let failure = |cause| Failure { key: (manifest.kind, manifest.name.clone()), cause };
         if let (Some(uid), Some(number)) = (&step.known, step.hand_over) {
             self.hand_over(&manifest.name, uid, number).await.map_err(failure)?;
         }
-        let first = self.patch(step, step.known.as_deref()).await;
+        let first = self.patch(&step, step.known.as_deref()).await;
         let object = match first {
             // There is one that we did not know of, or none any more, or another.
             Err(error) if is_conflict(&error) => {
-                let known = self.look(step).await.map_err(failure)?;
-                self.patch(step, known.as_deref()).await
+                let known = self.look(&step).await.map_err(failure)?;
+                self.patch(&step, known.as_deref()).await
             }
             other => other,
         };
         let object = object.map_err(|error| failure(cause_of(&error)))?;
         let (kind, name) = (manifest.kind, &manifest.name);
+        let is_changed = step.version != object.metadata.resource_version;
         if step.known.is_none() {
             info!(gateway = %self.gateway, "made {kind} {name}");
-        } else if step.version != object.metadata.resource_version {
+        } else if is_changed {
             info!(gateway = %self.gateway, "changed {kind} {name}");
         } else {
             debug!(gateway = %self.gateway, "{kind} {name} is as it has to be");
         }
-        Ok((manifest.kind, object))
+        Ok(Applied { manifest: step.manifest, object, is_changed })
     }
 
     async fn patch(&self, step: &Step, known: Option<&str>) -> Result<DynamicObject, Error> {
@@ -291,7 +304,7 @@ impl Site {
 }
 
 impl Outcome {
-    fn take(&mut self, results: Vec<Result<(ManagedKind, DynamicObject), Failure>>) {
+    fn take(&mut self, results: Vec<Result<Applied, Failure>>) {
         for result in results {
             match result {
                 Ok(applied) => self.applied.push(applied),

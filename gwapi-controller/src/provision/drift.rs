@@ -26,6 +26,11 @@ pub(super) fn sealed(mut manifest: Manifest) -> Manifest {
     manifest
 }
 
+/// The fingerprint in a manifest that has it.
+pub(super) fn seal(manifest: &Manifest) -> &Value {
+    &manifest.object["metadata"]["annotations"][APPLIED_ANNOTATION]
+}
+
 /// Whether `live` has all that `wanted` says. What others added, and what the API server fills in, is
 /// no drift, except in a member that is one value.
 pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
@@ -35,6 +40,43 @@ pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
 /// The first field of `wanted` that `live` does not have, such as `spec.ports[0].port`.
 pub(super) fn difference(live: &Value, wanted: &Value) -> Option<String> {
     differs(live, wanted, false).map(|path| path.trim_start_matches('.').to_owned())
+}
+
+/// What an API server keeps of `wanted`, as its answer shows: an empty text, `false` and 0 are to many fields what
+/// they are without them, and are left out there. Which fields those are only the API server knows.
+pub(super) fn kept(answer: &Value, wanted: &Value) -> Value {
+    match (answer, wanted) {
+        (Value::Object(answer), Value::Object(wanted)) => {
+            let kept = wanted.iter().filter_map(|(name, member)| {
+                let member = match answer.get(name) {
+                    _ if ATOMIC.contains(&name.as_str()) => member.clone(),
+                    Some(answer) => kept(answer, member),
+                    None if is_zero(member) => return None,
+                    None => member.clone(),
+                };
+                Some((name.clone(), member))
+            });
+            Value::Object(kept.collect())
+        }
+        (Value::Array(answer), Value::Array(wanted)) if wanted.iter().all(Value::is_object) => {
+            let kept = wanted.iter().map(|item| {
+                let mut found = answer.iter().map(|answer| (answer, kept(answer, item)));
+                let found = found.find(|(answer, kept)| covers(answer, kept));
+                found.map_or_else(|| item.clone(), |(_, kept)| kept)
+            });
+            Value::Array(kept.collect())
+        }
+        _ => wanted.clone(),
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        _ => false,
+    }
 }
 
 fn differs(live: &Value, wanted: &Value, is_amount: bool) -> Option<String> {
@@ -209,6 +251,40 @@ mod tests {
         }
         assert!(!covers(&limits(json!("2")), &limits(json!(3))));
         assert!(!covers(&json!({"a": "2"}), &json!({"a": 2})), "only where amounts are");
+    }
+
+    /// What is empty, false or 0 is left out of an answer where that says the same. Elsewhere it is kept, and missed.
+    #[test]
+    fn what_an_api_server_keeps_of_a_manifest_is_what_its_answer_shows() {
+        let container = |env: Value, context: Value| {
+            json!({"name": "proxy", "env": [{"name": "A", "value": "1"}, env],
+                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp", "readOnly": false}],
+                "readinessProbe": {"periodSeconds": 1, "initialDelaySeconds": 0},
+                "securityContext": context})
+        };
+        let wanted = json!({"metadata": {"labels": {"empty": ""}}, "spec": {"containers": [
+            container(json!({"name": "B", "value": ""}), json!({"allowPrivilegeEscalation": false})),
+        ]}});
+        let mut answer = wanted.clone();
+        let container = &mut answer["spec"]["containers"][0];
+        container["env"] = json!([{"name": "A", "value": "1"}, {"name": "B"}]);
+        container["volumeMounts"] = json!([{"name": "tmp", "mountPath": "/tmp"}]);
+        container["readinessProbe"] = json!({"periodSeconds": 1, "timeoutSeconds": 1});
+        assert!(!covers(&answer, &wanted));
+        let kept = kept(&answer, &wanted);
+        assert!(covers(&answer, &kept));
+        for gone in [
+            "/metadata/labels/empty",
+            "/spec/containers/0/securityContext/allowPrivilegeEscalation",
+            "/spec/containers/0/readinessProbe/periodSeconds",
+            "/spec/containers/0/env/0/value",
+        ] {
+            let (parent, name) = gone.rsplit_once('/').expect("a path");
+            let mut live = answer.clone();
+            let parent = live.pointer_mut(parent).and_then(Value::as_object_mut);
+            parent.expect("it is there").remove(name).expect("it is there");
+            assert!(!covers(&live, &kept), "{gone}");
+        }
     }
 
     #[test]

@@ -20,8 +20,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::apply::{Failure, Outcome, Site};
+use super::apply::{Applied, Failure, Outcome, Site};
 use super::assign::{ServicePlan, assign};
+use super::drift::seal;
 use super::events::Announcer;
 use super::existing::{Existing, existing};
 use super::live::{Concerns, LiveObjects, Store, Stream};
@@ -82,6 +83,18 @@ struct Entry {
     repairs: Repairs,
     waiting: Waiting,
     reported: Option<InfrastructureReport>,
+}
+
+impl Entry {
+    /// Notes what came of a manifest. What changed nothing repaired nothing.
+    fn note(&mut self, applied: &Applied, now: Instant) {
+        let Applied { manifest, object, is_changed } = applied;
+        self.settled.record(manifest, object);
+        if *is_changed {
+            let key = (manifest.kind, manifest.name.clone());
+            self.repairs.note(key, seal(manifest).clone(), now);
+        }
+    }
 }
 
 /// See the module.
@@ -271,13 +284,9 @@ impl Engine {
         }
         let Some(entry) = self.gateways.get_mut(&gateway) else { return };
         let mut concerned = BTreeSet::new();
-        for (kind, object) in outcome.applied {
-            if let (Some(seal), Some(name)) =
-                (entry.settled.record(kind, &object), &object.metadata.name)
-            {
-                entry.repairs.note((kind, name.clone()), seal, Instant::now());
-            }
-            concerned.extend(self.store.learn(Some(kind), object));
+        for applied in outcome.applied {
+            entry.note(&applied, Instant::now());
+            concerned.extend(self.store.learn(Some(applied.manifest.kind), applied.object));
         }
         entry.is_busy = false;
         if outcome.leaving.is_some() {
@@ -497,6 +506,10 @@ mod tests {
     use serde_json::json;
     use tower::service_fn;
 
+    use super::super::drift::sealed;
+    use super::super::kind::ManagedKind;
+    use super::super::objects::Manifest;
+    use super::super::plan::Step;
     use super::super::testing::{bootstrap, wanted};
     use super::*;
 
@@ -582,6 +595,34 @@ mod tests {
         let (leaving, there) = (gateway(uid, Some("2026-01-01T00:00:00Z")), gateway(uid, None));
         assert_eq!(first_made(vec![leaving, there.clone()]).await, None);
         assert_eq!(first_made(vec![gateway("of-another", None), there]).await, None);
+    }
+
+    #[test]
+    fn what_is_applied_and_changes_nothing_is_no_repair() {
+        let object = json!({"metadata": {}, "spec": {"replicas": 1}});
+        let (kind, name) = (ManagedKind::Deployment, "web-gwapi".to_owned());
+        let manifest = sealed(Manifest { kind, name, object });
+        let step = || Step {
+            manifest: manifest.clone(),
+            known: Some("uid".to_owned()),
+            version: None,
+            hand_over: None,
+            differs: None,
+        };
+        let mut entry = Entry::default();
+        let now = Instant::now();
+        let mut apply = |version: u64, is_changed: bool| {
+            let object = json!({"metadata": {"resourceVersion": version.to_string()}});
+            let object = serde_json::from_value(object).expect("an object");
+            entry.note(&Applied { manifest: manifest.clone(), object, is_changed }, now);
+            let mut plan = Plan { apply: vec![step()], ..Plan::default() };
+            entry.repairs.hold_back(&mut plan, now).is_some()
+        };
+        assert!(!apply(1, true), "it was made");
+        for version in 2..10 {
+            assert!(!apply(version, false), "others have changed it, and not what we ask for");
+        }
+        assert!(apply(10, true), "a repair is followed by a pause");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::assign::KnownService;
-use super::drift::{APPLIED_ANNOTATION, covers, difference, sealed};
+use super::drift::{covers, difference, kept, seal, sealed};
 use super::kind::ManagedKind;
 use super::live::{Key, Live, LiveObjects};
 use super::objects::Manifest;
@@ -57,29 +57,39 @@ impl Plan {
     }
 }
 
-/// What was applied last, and which versions of the objects came of it: what the API server makes of
-/// a manifest in a way that we do not expect is not applied again and again.
+/// What was applied last, and what came of it: what the API server makes of a manifest in a way that we do not
+/// expect is not applied again and again.
 #[derive(Debug, Default)]
-pub(super) struct Settled(BTreeMap<Key, (Value, String)>);
+pub(super) struct Settled(BTreeMap<Key, Answer>);
+
+/// What the API server answered when a manifest was applied.
+#[derive(Debug)]
+struct Answer {
+    /// Which manifest it was.
+    seal: Value,
+    /// Version of the object.
+    version: String,
+    /// What of the manifest is kept, if not all of it.
+    kept: Option<Value>,
+}
 
 impl Settled {
-    /// Notes an object that was applied.
-    ///
-    /// Tells which seal it has, if it came to a new version by that.
-    pub(super) fn record(&mut self, kind: ManagedKind, object: &DynamicObject) -> Option<Value> {
-        let metadata = &object.metadata;
-        let seal = metadata.annotations.as_ref().and_then(|it| it.get(APPLIED_ANNOTATION));
-        let (name, version) = (metadata.name.as_ref()?, metadata.resource_version.as_ref()?);
-        let seal = Value::String(seal?.clone());
-        let now = (seal.clone(), version.clone());
-        let before = self.0.insert((kind, name.clone()), now.clone());
-        (before.as_ref() != Some(&now)).then_some(seal)
+    /// Notes what came of a manifest that was applied.
+    pub(super) fn record(&mut self, manifest: &Manifest, object: &DynamicObject) {
+        let Some(version) = object.metadata.resource_version.clone() else { return };
+        let seal = seal(manifest).clone();
+        let answer = serde_json::to_value(object).unwrap_or_default();
+        let kept = Some(kept(&answer, &manifest.object)).filter(|kept| *kept != manifest.object);
+        let key = (manifest.kind, manifest.name.clone());
+        self.0.insert(key, Answer { seal, version, kept });
     }
 
     fn has(&self, key: &Key, live: &Live, manifest: &Manifest) -> bool {
-        self.0.get(key).is_some_and(|(seal, version)| {
-            *seal == manifest.object["metadata"]["annotations"][APPLIED_ANNOTATION]
-                && live.object["metadata"]["resourceVersion"] == version.as_str()
+        self.0.get(key).is_some_and(|answer| {
+            let is_unchanged = || live.object["metadata"]["resourceVersion"] == *answer.version;
+            let has_what_is_kept = |kept| covers(&live.object, kept);
+            answer.seal == *seal(manifest)
+                && (is_unchanged() || answer.kept.as_ref().is_some_and(has_what_is_kept))
         })
     }
 }
@@ -306,13 +316,53 @@ mod tests {
         let service = &live[&(ManagedKind::Service, "web-gwapi".to_owned())].object;
         let mut settled = Settled::default();
         let answer = serde_json::from_value(service.clone()).expect("an object");
-        settled.record(ManagedKind::Service, &answer);
+        let service = manifests(&wanted, &live).into_iter().map(sealed);
+        let service = service.into_iter().find(|it| it.kind == ManagedKind::Service);
+        settled.record(&service.expect("it is wanted"), &answer);
         assert!(plan(manifests(&wanted, &live), &wanted.uid, &live, &settled).is_empty());
         change(&mut live, ManagedKind::Service, |it| {
             it.object["metadata"]["resourceVersion"] = json!("8");
         });
         let again = plan(manifests(&wanted, &live), &wanted.uid, &live, &settled);
         assert_eq!(kinds(&again.apply), [ManagedKind::Service]);
+    }
+
+    #[test]
+    fn what_the_api_server_leaves_out_is_not_missed_in_later_versions_either() {
+        let mut wanted = wanted();
+        let patch = json!({"spec": {"containers": [
+            {"name": "proxy", "env": [{"name": "EMPTY", "value": ""}]},
+        ]}});
+        wanted.parameters.workload.pod_template_patch = patch.as_object().cloned();
+        let mut live = applied(&wanted);
+        let env = "/spec/template/spec/containers/0/env";
+        change(&mut live, ManagedKind::Deployment, |it| {
+            it.object["metadata"]["resourceVersion"] = json!("7");
+            let env = it.object.pointer_mut(env).and_then(Value::as_array_mut);
+            let empty = env.into_iter().flatten().find(|it| it["name"] == "EMPTY");
+            empty.and_then(Value::as_object_mut).expect("it is there").remove("value");
+        });
+        let first = planned(&wanted, &live);
+        assert_eq!(kinds(&first.apply), [ManagedKind::Deployment]);
+        let answer = &live[&(ManagedKind::Deployment, "web-gwapi".to_owned())].object;
+        let answer = serde_json::from_value(answer.clone()).expect("an object");
+        let mut settled = Settled::default();
+        settled.record(&first.apply[0].manifest, &answer);
+        let again = |live: &LiveObjects| {
+            let plan = plan(manifests(&wanted, live), &wanted.uid, live, &settled);
+            kinds(&plan.apply)
+        };
+        assert_eq!(again(&live), []);
+        change(&mut live, ManagedKind::Deployment, |it| {
+            it.object["metadata"]["resourceVersion"] = json!("8");
+            it.object["status"]["readyReplicas"] = json!(1);
+        });
+        assert_eq!(again(&live), []);
+        change(&mut live, ManagedKind::Deployment, |it| it.object["spec"]["replicas"] = json!(0));
+        change(&mut live, ManagedKind::Deployment, |it| {
+            *it.object.pointer_mut(env).expect("it is there") = json!([]);
+        });
+        assert_eq!(again(&live), [ManagedKind::Deployment]);
     }
 
     #[test]

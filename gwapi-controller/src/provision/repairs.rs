@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::drift::APPLIED_ANNOTATION;
+use super::drift::seal;
 use super::live::Key;
 use super::objects::Manifest;
 use super::plan::{Plan, Step};
@@ -82,8 +82,7 @@ impl Repairs {
 
     fn of(&self, manifest: &Manifest) -> Option<&Repair> {
         let repair = self.0.get(&(manifest.kind, manifest.name.clone()))?;
-        let seal = &manifest.object["metadata"]["annotations"][APPLIED_ANNOTATION];
-        (repair.seal == *seal).then_some(repair)
+        (repair.seal == *seal(manifest)).then_some(repair)
     }
 }
 
@@ -113,7 +112,7 @@ mod tests {
 
     fn apply(repairs: &mut Repairs, port: u16, now: Instant) {
         let manifest = step(port).manifest;
-        let seal = manifest.object["metadata"]["annotations"][APPLIED_ANNOTATION].clone();
+        let seal = seal(&manifest).clone();
         repairs.note((manifest.kind, manifest.name), seal, now);
     }
 
