@@ -78,6 +78,15 @@ impl Missing {
         }
     }
 
+    /// The API server said something else in between, say nothing at all: what it says after that is no
+    /// confirmation of what it said before.
+    fn begin_anew(&mut self, now: Instant) {
+        match self {
+            Self::Since(then) | Self::Lost(then) => *then = now,
+            Self::SoFar | Self::Gone => {}
+        }
+    }
+
     /// `definition` tells whether there is a CRD for it, where that is known.
     fn step(&mut self, definition: Option<bool>, now: Instant) -> Step {
         let is_gone = match (*self, definition) {
@@ -103,8 +112,9 @@ impl Missing {
 
 /// Why a watch ended.
 enum Ended {
-    /// The API server does not have this version of the kind. It may have had it until now.
-    NotServed { was_served: bool },
+    /// The API server does not have this version of the kind. It may have had it until now, or have said
+    /// something else.
+    NotServed { was_served: bool, has_failed: bool },
     /// A version that is preferred may be served by now.
     LookAgain,
     /// Nobody listens any more.
@@ -124,10 +134,11 @@ impl KindWatch {
                     _ => self.follow::<false>(version).await,
                 };
                 match ended {
-                    Ended::NotServed { was_served: true } => {
+                    Ended::NotServed { was_served: true, .. } => {
                         missing = Missing::Lost(Instant::now())
                     }
-                    Ended::NotServed { was_served: false } => {}
+                    Ended::NotServed { has_failed: true, .. } => missing.begin_anew(Instant::now()),
+                    Ended::NotServed { .. } => {}
                     Ended::LookAgain => continue 'look,
                     Ended::Unwanted => return,
                 }
@@ -165,7 +176,7 @@ impl KindWatch {
         let (kind, manager) = (self.source.kind, self.manager.clone());
         let mut seen = pin!(list_watch(api, move |raw| Object::read(kind, raw, &manager)));
         let mut pauses = Pauses::default();
-        let mut was_served = false;
+        let (mut was_served, mut has_failed) = (false, false);
         loop {
             let seen = tokio::select! {
                 seen = seen.next() => seen,
@@ -180,9 +191,10 @@ impl KindWatch {
                     (Observation::of(source, seen), Duration::ZERO)
                 }
                 Some(Err(error)) if error.is_not_served() => {
-                    return Ended::NotServed { was_served };
+                    return Ended::NotServed { was_served, has_failed };
                 }
                 Some(Err(error)) => {
+                    has_failed = true;
                     let pause = pauses.after(&error);
                     (Observation::Failed(source, error.to_string()), pause)
                 }
@@ -260,6 +272,34 @@ mod tests {
         }
     }
 
+    /// What was missing before an outage may be there after it, as soon as the API server has started.
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_does_not_count_as_time_without_a_kind() {
+        for is_served_at_first in [true, false] {
+            let start = Instant::now();
+            let answer = move || match start.elapsed() {
+                time if time < SHORTEST_PAUSE && is_served_at_first => 200,
+                time if time < PATIENCE / 2 => 404,
+                time if time < 5 * PATIENCE => 503,
+                time if time < 5 * PATIENCE + PATIENCE / 2 => 404,
+                _ => 200,
+            };
+            let (_crds, crds) = watch::channel(no_crds());
+            let (observations, mut observed) = mpsc::channel(1000);
+            let watch = kind_watch(answering(answer), Kind::Service, observations, crds);
+            let running = tokio::spawn(watch.run());
+            let mut lists = if is_served_at_first { 2 } else { 1 };
+            while lists > 0 {
+                match observed.recv().await.expect("it runs") {
+                    Observation::Listed(..) => lists -= 1,
+                    Observation::Failed(..) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            running.abort();
+        }
+    }
+
     #[test]
     fn where_crds_cannot_be_seen_time_tells() {
         let now = Instant::now();
@@ -291,11 +331,16 @@ mod tests {
     /// An API server that has a kind when it is asked for the first time, or not even then.
     fn client(is_served_at_first: bool) -> Client {
         let is_asked = AtomicBool::new(!is_served_at_first);
+        answering(move || if is_asked.swap(true, Ordering::Relaxed) { 404 } else { 200 })
+    }
+
+    /// An API server that answers with this code; with 200 it has no objects of the kind.
+    fn answering(code: impl Fn() -> u16 + Send + 'static) -> Client {
         let service = service_fn(move |_: hyper::Request<Body>| {
-            let (code, body) = if is_asked.swap(true, Ordering::Relaxed) {
-                (404, json!({"kind": "Status", "status": "Failure", "code": 404}))
-            } else {
-                (200, json!({"metadata": {"resourceVersion": "1"}, "items": []}))
+            let code = code();
+            let body = match code {
+                200 => json!({"metadata": {"resourceVersion": "1"}, "items": []}),
+                code => json!({"kind": "Status", "status": "Failure", "code": code}),
             };
             let body = Body::from(body.to_string().into_bytes());
             let response = hyper::Response::builder().status(code).body(body);
