@@ -11,7 +11,7 @@ use kube::core::gvk::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Observation;
 use super::list_watch::{Pauses, Seen, list_watch};
@@ -19,6 +19,10 @@ use super::object::RawObject;
 
 /// Pause where we are not allowed to look.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long we have to be denied what we were allowed before that is believed: an API server that starts may
+/// deny for a moment what it allows.
+const DENIED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The CRDs that concern us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +76,8 @@ pub(super) struct CrdWatch {
 type Crd = (String, Option<String>);
 
 impl CrdWatch {
-    /// Watches until nobody listens. What is known stays known while the API server is away.
+    /// Watches until nobody listens. What is known stays known while the API server is away, and for a while
+    /// where it denies what it allowed.
     pub(super) async fn run(self) {
         let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
         let resource = ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions");
@@ -80,9 +85,11 @@ impl CrdWatch {
         let mut seen = pin!(list_watch(api, crd));
         let mut pauses = Pauses::default();
         let mut told = None;
+        let mut denied_since = None;
         while let Some(seen) = seen.next().await {
             match seen {
                 Ok(seen) => {
+                    denied_since = None;
                     pauses.heard(&seen);
                     note(&self.crds, seen);
                     if !self.tell(&mut told).await {
@@ -90,22 +97,45 @@ impl CrdWatch {
                     }
                 }
                 Err(error) if error.status().is_some_and(|status| status.code == 403) => {
-                    tracing::warn!(
-                        "must not list CustomResourceDefinitions, so that kinds that come and go \
-                         are noticed late: grant get, list and watch to this ServiceAccount"
-                    );
-                    self.crds.send_modify(|crds| crds.known = Known::Denied);
-                    if !self.tell(&mut told).await {
-                        return;
+                    let since = *denied_since.get_or_insert_with(Instant::now);
+                    if self.believes(since) {
+                        self.deny();
+                        if !self.tell(&mut told).await {
+                            return;
+                        }
+                        sleep(DENIED_PAUSE).await;
+                    } else {
+                        tracing::debug!(%error, "must not list CustomResourceDefinitions");
+                        sleep(pauses.after(&error).min(DENIED_PATIENCE)).await;
                     }
-                    sleep(DENIED_PAUSE).await;
                 }
                 Err(error) => {
+                    denied_since = None;
                     let pause = pauses.after(&error);
                     tracing::debug!(%error, "cannot watch CustomResourceDefinitions");
                     sleep(pause).await;
                 }
             }
+        }
+    }
+
+    /// Whether it is believed that we must not look, which is so since then. Who knows nothing loses nothing by
+    /// it, and is not held up.
+    fn believes(&self, since: Instant) -> bool {
+        let knows_all = matches!(self.crds.borrow().known, Known::All(_));
+        !knows_all || since.elapsed() >= DENIED_PATIENCE
+    }
+
+    /// Nothing is known any more.
+    fn deny(&self) {
+        let is_news = self.crds.send_if_modified(|crds| {
+            std::mem::replace(&mut crds.known, Known::Denied) != Known::Denied
+        });
+        if is_news {
+            tracing::warn!(
+                "must not list CustomResourceDefinitions, so that kinds that come and go are noticed \
+                 late: grant get, list and watch to this ServiceAccount"
+            );
         }
     }
 
@@ -164,7 +194,13 @@ fn concerns_us(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use gwapi_model::Kind;
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::time::timeout;
+    use tower::service_fn;
 
     use super::super::api_resource;
     use super::*;
@@ -230,5 +266,72 @@ mod tests {
             assert_eq!(crds.has_changed().ok(), Some(true));
             crds.mark_unchanged();
         }
+    }
+
+    /// An API server that lets CRDs be seen at these times after the start, and only then.
+    fn client(is_allowed: impl Fn(Duration) -> bool + Send + 'static) -> Client {
+        let start = Instant::now();
+        let service = service_fn(move |request: hyper::Request<Body>| {
+            let is_watch = request.uri().query().unwrap_or_default().contains("watch=");
+            let crd = json!({"metadata": {
+                "name": GATEWAYS, "annotations": {BUNDLE_VERSION_ANNOTATION: "v1.7.0"},
+            }});
+            let (code, body) = match is_allowed(start.elapsed()) {
+                false => {
+                    (403, json!({"kind": "Status", "status": "Failure", "code": 403}).to_string())
+                }
+                true if is_watch => (200, String::new()),
+                true => {
+                    let list = json!({"metadata": {"resourceVersion": "1"}, "items": [crd]});
+                    (200, list.to_string())
+                }
+            };
+            let body = Body::from(body.into_bytes());
+            let response = hyper::Response::builder().status(code).body(body);
+            async { Ok::<_, Infallible>(response.expect("a response")) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// What is told of the version within a time, and whether Gateways count as defined in the end.
+    async fn told(client: Client, within: Duration) -> (Vec<Option<BundleVersion>>, Option<bool>) {
+        let (crds, known) = watch::channel(Crds::default());
+        let (observations, mut observed) = mpsc::channel(1000);
+        let running = CrdWatch { client, crds, observations }.run();
+        let ended = timeout(within, running).await;
+        assert!(ended.is_err(), "somebody listens");
+        let mut told = Vec::new();
+        while let Ok(observation) = observed.try_recv() {
+            let Observation::Bundle(bundle) = observation else { panic!("{observation:?}") };
+            told.push(bundle);
+        }
+        let defined = known.borrow().define(&api_resource(Kind::Gateway));
+        (told, defined)
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// One that starts denies for a moment what it allows.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_stays_known_while_an_api_server_denies_it_for_a_moment() {
+        let bundle = Some(BundleVersion::new("v1.7.0"));
+        let denied = Duration::from_millis(500)..Duration::from_secs(10);
+        let client = client(move |time| !denied.contains(&time));
+        assert_eq!(told(client, MINUTE).await, (vec![bundle], Some(true)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_allowed_to_look_any_more_knows_nothing_after_a_while() {
+        let bundle = Some(BundleVersion::new("v1.7.0"));
+        let denies = || client(|time| time < Duration::from_millis(500));
+        let half = DENIED_PATIENCE / 2;
+        assert_eq!(told(denies(), half).await, (vec![bundle.clone()], Some(true)));
+        let (all, defined) = told(denies(), 10 * MINUTE).await;
+        assert_eq!((all, defined), (vec![bundle.clone(), None], None));
+
+        // Who was never allowed to is held up by nothing, and notices when that changes.
+        assert_eq!(told(client(|_| false), half).await, (vec![None], None));
+        let granted = client(|time| time > MINUTE / 2);
+        assert_eq!(told(granted, 2 * MINUTE).await, (vec![None, bundle], Some(true)));
     }
 }
