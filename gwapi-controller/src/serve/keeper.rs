@@ -150,18 +150,13 @@ impl Keeper {
         for _ in 0..ATTEMPTS {
             let found = in_time(self.secrets.get_opt(&self.settings.secret)).await?;
             let (material, metadata) = match found {
-                None => {
-                    // Somebody has deleted the Secret; proxies still trust what was in it.
-                    let known = self.current.clone().map(Ok);
-                    let material = known.unwrap_or_else(|| Material::new(names, now))?;
-                    (material, None)
-                }
+                None => (self.known_or_new(now)?, None),
                 Some(secret) => match self.read(&secret)? {
                     Some(material) => match material.renewed(names, now)? {
                         None => return Ok(material),
                         Some(renewed) => (renewed, Some(secret.metadata)),
                     },
-                    None => (Material::new(names, now)?, Some(secret.metadata)),
+                    None => (self.known_or_new(now)?, Some(secret.metadata)),
                 },
             };
             match self.write(&material, metadata).await {
@@ -170,6 +165,13 @@ impl Keeper {
             }
         }
         Err(KeepError::Contention)
+    }
+
+    /// What takes the place of a Secret that somebody has deleted or damaged: proxies still trust what was in it,
+    /// and clients have sessions that nothing else opens.
+    fn known_or_new(&self, now: Timestamp) -> Result<Material, MakeError> {
+        let known = self.current.clone().map(Ok);
+        known.unwrap_or_else(|| Material::new(&self.settings.names, now))
     }
 
     /// What the Secret holds; `None` where it is ours and broken.
@@ -183,7 +185,7 @@ impl Keeper {
             Err(_) => {
                 tracing::warn!(
                     secret = self.settings.secret,
-                    "the certificates in the Secret cannot be read, and are made anew"
+                    "the certificates in the Secret cannot be read; it is written anew"
                 );
                 Ok(None)
             }
@@ -233,10 +235,11 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use kube::client::Body;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tower::service_fn;
 
     use super::*;
@@ -263,13 +266,71 @@ mod tests {
         kube::Client::new(service, "default")
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_goes_silent_holds_up_the_start_for_moments() {
-        let settings = CertificateSettings {
+    fn settings() -> CertificateSettings {
+        CertificateSettings {
             namespace: "gwapi-system".to_owned(),
             secret: "gwapi-config-tls".to_owned(),
             names: vec!["gwapi-controller.gwapi-system.svc".to_owned()],
-        };
+        }
+    }
+
+    /// An API server with one Secret, or none, and what it has.
+    fn storage() -> (kube::Client, Arc<Mutex<Option<Value>>>) {
+        let stored = Arc::new(Mutex::new(None::<Value>));
+        let theirs = Arc::clone(&stored);
+        let service = service_fn(move |request: hyper::Request<Body>| {
+            let stored = Arc::clone(&theirs);
+            async move {
+                let is_read = request.method() == "GET";
+                let sent = request.into_body().collect_bytes().await.expect("a body");
+                let mut stored = stored.lock().expect("no panic");
+                if !is_read {
+                    *stored = Some(serde_json::from_slice(&sent).expect("JSON"));
+                }
+                let missing = json!({"kind": "Status", "reason": "NotFound", "code": 404});
+                let (code, body) = match &*stored {
+                    Some(secret) => (200, secret.to_string()),
+                    None => (404, missing.to_string()),
+                };
+                let body = Body::from(body.into_bytes());
+                let response = hyper::Response::builder().status(code).body(body);
+                Ok::<_, Infallible>(response.expect("a response"))
+            }
+        });
+        (kube::Client::new(service, "default"), stored)
+    }
+
+    /// Proxies trust what was in it, and clients have sessions that nothing else opens.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_is_written_over_a_secret_that_was_damaged() {
+        let (client, stored) = storage();
+        let mut kept = keep_certificates(client, settings()).await;
+        let bundle = kept.bundle.borrow_and_update().clone();
+        let keys = kept.session_keys.borrow_and_update().clone();
+        let sound = stored.lock().expect("no panic").clone().expect("a Secret");
+        let mut damaged = sound.clone();
+        damaged["data"][STATE] = json!("bm90IEpTT04=");
+        *stored.lock().expect("no panic") = Some(damaged);
+        tokio::time::sleep(2 * INTERVAL).await;
+        let written = stored.lock().expect("no panic").clone().expect("a Secret");
+        assert!(written["data"] == sound["data"], "the Secret is as it was");
+        assert!(*kept.bundle.borrow() == bundle && *kept.session_keys.borrow() == keys);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_was_damaged_before_the_start_is_made_anew() {
+        let (client, stored) = storage();
+        let damaged = json!({"metadata": {"name": "gwapi-config-tls"}, "data": {STATE: "e30="}});
+        *stored.lock().expect("no panic") = Some(damaged);
+        let kept = keep_certificates(client, settings()).await;
+        assert!(kept.bundle.borrow().contains("BEGIN CERTIFICATE"));
+        let written = stored.lock().expect("no panic").clone().expect("a Secret");
+        assert!(written["data"][STATE] != "e30=");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_goes_silent_holds_up_the_start_for_moments() {
+        let settings = settings();
         let kept = keep_certificates(client(), settings);
         let kept = tokio::time::timeout(Duration::from_secs(60), kept).await;
         assert!(kept.is_ok(), "there are certificates within a minute");
