@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::Progress;
+use crate::listen::listen;
 use crate::metrics::Metrics;
 
 /// Connections at one time. One more takes the place of the oldest that has not asked yet; where all
@@ -50,9 +51,9 @@ pub(crate) struct Pages {
     pub(crate) metrics: Metrics,
 }
 
-/// Binds the address; port 0 picks one.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Binds the address, for the current runtime; port 0 picks one, and `::` is both families.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(listen(address)?)
 }
 
 /// Serves until it is dropped.
@@ -186,7 +187,7 @@ mod tests {
 
         let (_progress, progress) = watch::channel(Progress::new(Vec::new()));
         let (_stop, stop) = watch::channel(false);
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(serve(listener, Pages { progress, stop, metrics: Metrics::new() }));
         let mut silent = Vec::new();

@@ -18,6 +18,7 @@ mod admin;
 mod engine;
 mod fingerprint;
 mod lease;
+mod listen;
 mod metrics;
 pub mod provision;
 mod request;

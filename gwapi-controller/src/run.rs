@@ -68,7 +68,7 @@ impl Controller {
         config.default_retry = false;
         let client = Client::try_from(config).map_err(RunError::Client)?;
         let address = settings.admin;
-        let admin = admin::bind(address).await;
+        let admin = admin::bind(address);
         let admin = admin.map_err(|source| RunError::Bind { address, source })?;
         Ok(Self { settings, client, admin })
     }

@@ -1,6 +1,6 @@
 //! What a controller is told before it starts.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use gwapi_model::CONTROLLER_NAME;
 use gwapi_translate::{AddressPolicy, Options};
@@ -24,9 +24,9 @@ pub struct ControllerSettings {
     /// Name of the Secret with the certificates of the configuration server; none for one that
     /// follows from the name of the Service.
     pub config_tls_secret: Option<String>,
-    /// Where proxies are served.
+    /// Where proxies are served. `::` is every address of both families.
     pub serve: SocketAddr,
-    /// Where health and metrics are served.
+    /// Where health and metrics are served; `::` as above.
     pub admin: SocketAddr,
     /// How proxies are run. The controller's name and the namespaces in it do not count: those here
     /// do.
@@ -42,8 +42,8 @@ impl Default for ControllerSettings {
             watch_namespaces: Vec::new(),
             config_service: "gwapi-controller".to_owned(),
             config_tls_secret: None,
-            serve: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 18000)),
-            admin: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 19001)),
+            serve: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 18000)),
+            admin: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 19001)),
             provision: ProvisionSettings::default(),
         }
     }

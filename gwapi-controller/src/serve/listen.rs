@@ -21,6 +21,7 @@ use tonic::transport::Server;
 use super::admission::{Guarded, Peer, Strangers};
 use super::service::Service;
 use super::settings::{ServeLimits, ServingCertificate};
+use crate::listen::listen;
 
 /// Pause after an accept that failed, say for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -39,11 +40,9 @@ const OPENED: usize = 16;
 
 type Connection = Guarded<TlsStream<TcpStream>>;
 
-/// Binds the address, for the current runtime.
+/// Binds the address, for the current runtime; `::` is both families.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+    TcpListener::from_std(listen(address)?)
 }
 
 /// TLS with the newest certificate that can be used.
@@ -165,6 +164,8 @@ async fn next(
         match listener.accept().await {
             Ok((stream, address)) if strangers.has_room_for(address.ip()) => {
                 let stranger = strangers.take_in(address.ip(), among_strangers);
+                // A socket of both families has those of IPv4 in a form that nobody writes.
+                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                 return (stream, Peer::new(address, stranger), place);
             }
             // It is closed at once, and may come again.

@@ -187,7 +187,7 @@ impl Maker<'_> {
             ("config-ca", Some(format!("{CA_FOLDER}/{CA_KEY}"))),
             ("token", Some(format!("{TOKEN_FOLDER}/{TOKEN_FILE}"))),
             ("snapshot-dir", Some(SNAPSHOT_FOLDER.to_owned())),
-            ("admin", Some(format!("0.0.0.0:{ADMIN_PORT}"))),
+            ("admin", Some(format!("[::]:{ADMIN_PORT}"))),
             ("workers", proxy.workers.map(|it| it.to_string())),
             ("log-level", proxy.log_level.as_ref().map(ToString::to_string)),
             ("trusted-hops", proxy.trusted_hops.map(|it| it.to_string())),

@@ -4,6 +4,7 @@
 //! an address that only operators reach.
 
 mod dump;
+mod listen;
 mod pages;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
 pub(crate) use dump::Served;
+use listen::listen;
 use pages::Pages;
 
 use super::Telemetry;
@@ -52,7 +54,7 @@ pub(crate) struct AdminServer {
 }
 
 impl AdminServer {
-    /// Binds `address`, port 0 picking one, and serves there. `served` says what is served at the
+    /// Binds `address`, port 0 picking one and `::` both families, and serves there. `served` says what is served at the
     /// moment of the call; it may block.
     pub(crate) fn start(
         address: SocketAddr,
@@ -60,8 +62,7 @@ impl AdminServer {
         config_page: ConfigPage,
         served: impl Fn() -> Served + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+        let listener = listen(address)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
