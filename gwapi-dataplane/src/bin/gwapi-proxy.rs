@@ -24,6 +24,7 @@ const MOST_WORKERS: usize = 4;
 
 /// Exit codes beside 0: drained after a signal.
 const COULD_NOT_START: u8 = 3;
+const FAILED: u8 = 4;
 const STOPPED_AT_ONCE: i32 = 130;
 
 const ABOUT: &str = "\
@@ -31,6 +32,7 @@ Exit codes:
   0    drained after SIGTERM or SIGINT
   2    wrong usage
   3    could not start, say because the admin address is in use
+  4    drained because it could take in no configuration any more, which is a bug
   130  stopped at once by a second SIGTERM or SIGINT";
 
 /// Serves one Gateway of a cluster, as its controller says
@@ -100,7 +102,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.log_level);
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(COULD_NOT_START)
@@ -121,7 +123,7 @@ fn start_log(level: LogLevel) {
         .init();
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Err(error) = raise_open_files_limit() {
         tracing::info!(%error, "the limit on open files stays as it is");
     }
@@ -133,8 +135,19 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let proxy = builder(&arguments)?.start()?;
     let stream = Stream::start(settings(arguments), proxy).context("cannot start a thread")?;
 
-    let told = signals.block_on(next(&mut terminate, &mut interrupt));
-    tracing::info!(signal = told, "draining");
+    let failed = stream.failed();
+    let told = signals.block_on(async {
+        tokio::select! {
+            told = next(&mut terminate, &mut interrupt) => Some(told),
+            () = failed => None,
+        }
+    });
+    match told {
+        Some(told) => tracing::info!(signal = told, "draining"),
+        None => {
+            tracing::error!("no configuration can be applied any more, which is a bug; draining")
+        }
+    }
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let told = signals.block_on(next(&mut terminate, &mut interrupt));
         tracing::warn!(signal = told, "stopped at once");
@@ -142,7 +155,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     })?;
     let drained = stream.drain();
     tracing::info!(cut_connections = drained.cut_connections, "drained");
-    Ok(())
+    Ok(if told.is_some() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

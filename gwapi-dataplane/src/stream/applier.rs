@@ -1,5 +1,6 @@
 //! The thread that applies configuration, and asks again for ports that were taken.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gwapi_translate::Feedback;
 use gwapi_translate::ir::{ConfigDelta, GatewayId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::update;
 use crate::ProxyHandle;
@@ -19,6 +20,8 @@ const RETRY_UNBOUND: Duration = Duration::from_secs(1);
 pub(super) struct Applier {
     changes: Option<sync_mpsc::Sender<ConfigDelta>>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
+    /// Its sender is with the thread, and never sends.
+    death: Option<oneshot::Receiver<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,32 +36,65 @@ pub(super) enum Outcome {
 
 impl Applier {
     pub(super) fn start(gateway: GatewayId, proxy: Arc<ProxyHandle>) -> io::Result<Self> {
+        Self::applying(move |delta| {
+            let mut report = proxy.apply(update(&gateway, delta));
+            report.feedback.remove(&gateway)
+        })
+    }
+
+    /// `apply` applies a change, and says what became of it unless that is what it said last.
+    pub(super) fn applying(
+        apply: impl FnMut(ConfigDelta) -> Option<Feedback> + Send + 'static,
+    ) -> io::Result<Self> {
         let (changes, received) = sync_mpsc::channel();
         let (sender, outcomes) = mpsc::unbounded_channel();
+        let (alive, death) = oneshot::channel();
         let thread = std::thread::Builder::new().name("apply".to_owned()).spawn(move || {
-            let mut worker = Worker { gateway, proxy, feedback: Feedback::default() };
-            worker.run(&received, &sender);
+            let _alive: oneshot::Sender<Infallible> = alive;
+            Worker { apply, feedback: Feedback::default() }.run(&received, &sender);
         })?;
-        Ok(Self { changes: Some(changes), outcomes, thread: Some(thread) })
+        let (changes, death, thread) = (Some(changes), Some(death), Some(thread));
+        Ok(Self { changes, outcomes, death, thread })
+    }
+
+    /// Waits until the thread has died; for one who asks.
+    pub(super) fn death(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let death = self.death.take();
+        async move {
+            match death {
+                Some(death) => _ = death.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Gives a change to the thread; its outcome follows.
     pub(super) fn apply(&self, delta: ConfigDelta) {
         if let Some(changes) = &self.changes {
-            // A thread that died has no outcome either, and that is what its owner waits for.
+            // That of a thread which died is waited for by whoever waits for its death.
             let _ = changes.send(delta);
         }
     }
 
-    /// The next outcome; none when the thread has died.
-    pub(super) async fn outcome(&mut self) -> Option<Outcome> {
-        self.outcomes.recv().await
+    /// The next outcome; there is none when the thread has died.
+    pub(super) async fn outcome(&mut self) -> Outcome {
+        match self.outcomes.recv().await {
+            Some(outcome) => outcome,
+            None => std::future::pending().await,
+        }
     }
 
-    /// Applies a change. Blocks; for a thread without a runtime.
-    pub(super) fn apply_and_wait(&mut self, delta: ConfigDelta) {
+    /// Applies a change. Blocks; for a thread without a runtime. Tells whether it was applied: if not, the thread
+    /// has died of it.
+    pub(super) fn apply_and_wait(&mut self, delta: ConfigDelta) -> bool {
         self.apply(delta);
-        while let Some(Outcome::Reconsidered(_)) = self.outcomes.blocking_recv() {}
+        loop {
+            match self.outcomes.blocking_recv() {
+                Some(Outcome::Reconsidered(_)) => {}
+                Some(Outcome::Applied(_)) => return true,
+                None => return false,
+            }
+        }
     }
 }
 
@@ -73,13 +109,12 @@ impl Drop for Applier {
     }
 }
 
-struct Worker {
-    gateway: GatewayId,
-    proxy: Arc<ProxyHandle>,
+struct Worker<F> {
+    apply: F,
     feedback: Feedback,
 }
 
-impl Worker {
+impl<F: FnMut(ConfigDelta) -> Option<Feedback>> Worker<F> {
     fn run(
         &mut self,
         changes: &sync_mpsc::Receiver<ConfigDelta>,
@@ -122,9 +157,8 @@ impl Worker {
     }
 
     fn apply(&mut self, delta: ConfigDelta) {
-        let report = self.proxy.apply(update(&self.gateway, delta));
-        if let Some(feedback) = report.feedback.get(&self.gateway) {
-            self.feedback = feedback.clone();
+        if let Some(feedback) = (self.apply)(delta) {
+            self.feedback = feedback;
         }
     }
 

@@ -9,7 +9,8 @@
 //!
 //! Three threads: one speaks with the controller, one applies what came of it, and one writes the
 //! last good configuration to a file. None of them serves traffic, and the loss of the controller
-//! changes nothing for it.
+//! changes nothing for it. What is lost for good with the one that applies is told
+//! ([`Stream::failed`]).
 //!
 //! ```no_run
 //! use gwapi_dataplane::ProxyBuilder;
@@ -50,6 +51,7 @@ use tokio::sync::watch;
 use crate::{ConfigUpdate, Drained, ProxyHandle};
 use applier::Applier;
 use saved::{SavedFile, Saver};
+use session::Over;
 
 /// Where configuration comes from, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,7 @@ pub struct Stream {
     /// There until it is drained.
     proxy: Option<Arc<ProxyHandle>>,
     stop: watch::Sender<bool>,
+    failed: watch::Receiver<bool>,
     session: Option<JoinHandle<()>>,
 }
 
@@ -87,7 +90,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// A thread cannot be started.
+    /// A thread cannot be started; or what was saved cannot be applied for a bug, and is removed: the next start is
+    /// one without it.
     pub fn start(settings: StreamSettings, proxy: ProxyHandle) -> io::Result<Self> {
         let proxy = Arc::new(proxy);
         let file = settings.snapshot_dir.as_deref().map(SavedFile::new);
@@ -101,18 +105,38 @@ impl Stream {
         if saved {
             let delta = GatewayConfig::default().delta_to(&config);
             let resources = delta.upserts.len();
-            applier.apply_and_wait(delta);
+            if !applier.apply_and_wait(delta) {
+                file.iter().for_each(SavedFile::discard);
+                return Err(io::Error::other("the saved configuration cannot be applied"));
+            }
             tracing::info!(resources, "serving the configuration that was saved");
         }
         let saver = file
             .map(|file| Saver::start(file, settings.gateway.clone(), client.clone()))
             .transpose()?;
         let (stop, stopped) = watch::channel(false);
+        let (failure, failed) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("config".to_owned()).spawn(move || {
-            runtime.block_on(session::run(settings, client, applier, saver, stopped));
+            let over = runtime.block_on(session::run(settings, client, applier, saver, stopped));
+            failure.send_replace(over == Over::Failed);
         })?;
-        Ok(Self { proxy: Some(proxy), stop, session: Some(thread) })
+        Ok(Self { proxy: Some(proxy), stop, failed, session: Some(thread) })
+    }
+
+    /// Waits until configuration cannot be followed or applied any more, for a bug. Until it is dropped the proxy
+    /// serves what it has, which nothing will change: drain it, and start another one.
+    ///
+    /// Dropping the future changes nothing, and it does not end when the stream is drained.
+    pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut failed, stop) = (self.failed.clone(), self.stop.subscribe());
+        async move {
+            // A thread that panicked says nothing.
+            let is_told = failed.wait_for(|failed| *failed).await.is_ok();
+            if !is_told && *stop.borrow() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The proxy.

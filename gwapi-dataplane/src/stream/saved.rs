@@ -56,6 +56,14 @@ impl SavedFile {
             .ok()
     }
 
+    /// What was saved shall not be read again.
+    pub(super) fn discard(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            let file = self.path.display();
+            tracing::warn!(%file, %error, "the saved configuration cannot be removed");
+        }
+    }
+
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         // Files of this kind are made with 0600.

@@ -1,5 +1,6 @@
 //! One stream after the other, for as long as the proxy lives.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
 
@@ -31,18 +32,26 @@ enum EndError {
     Unusable(#[from] ClientError),
     #[error("the controller is behind what is served here for more than {} s", BEHIND.as_secs())]
     Behind,
-    #[error("nothing can be applied any more")]
-    Applier,
 }
 
-/// Follows the controller until it is told to stop.
+/// Why nobody follows the controller any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// It was told to.
+    Stopped,
+    /// Nothing can be applied any more.
+    Failed,
+}
+
+/// Follows the controller until it is told to stop, or there is no use in it.
 pub(super) async fn run(
     settings: StreamSettings,
     client: Shared,
-    applier: Applier,
+    mut applier: Applier,
     saver: Option<Saver>,
     mut stopped: watch::Receiver<bool>,
-) {
+) -> Over {
+    let death = applier.death();
     let mut follower = Follower {
         settings,
         client,
@@ -53,9 +62,10 @@ pub(super) async fn run(
         told: None,
     };
     tokio::select! {
-        () = follower.follow() => {}
+        never = follower.follow() => match never {},
         // Whoever could say so may be gone, which says the same.
-        _ = stopped.wait_for(|stopped| *stopped) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => Over::Stopped,
+        () = death => Over::Failed,
     }
 }
 
@@ -72,7 +82,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(&mut self) {
+    async fn follow(&mut self) -> Infallible {
         loop {
             match self.stream().await {
                 Ok(()) => {
@@ -119,7 +129,6 @@ impl Follower {
             };
             tokio::select! {
                 outcome = self.applier.outcome() => {
-                    let outcome = outcome.ok_or(EndError::Applier)?;
                     if let Some(answer) = self.applied(outcome) {
                         let _ = requests.send(answer);
                     }
@@ -203,4 +212,57 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use gwapi_model::NamespacedName;
+    use gwapi_translate::Feedback;
+    use gwapi_translate::ir::ConfigDelta;
+    use gwapi_translate::wire::Client;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// What no controller answers.
+    fn settings() -> StreamSettings {
+        let missing = std::env::temp_dir().join("gwapi-no-such-file");
+        StreamSettings {
+            server: "https://127.0.0.1:1".to_owned(),
+            server_name: "gwapi-controller.test".to_owned(),
+            ca: missing.clone(),
+            token: missing,
+            gateway: NamespacedName::new("shop", "web"),
+            proxy_name: "web-1".to_owned(),
+            snapshot_dir: None,
+        }
+    }
+
+    /// A proxy that serves what it had for ever would be ready all the time.
+    #[tokio::test]
+    async fn who_can_apply_nothing_any_more_follows_no_controller_either() {
+        let client = || Shared(Arc::new(Mutex::new(Client::default())));
+        for panics in [true, false] {
+            let apply = move |_| {
+                assert!(!panics, "a bug");
+                Some(Feedback::default())
+            };
+            let applier = Applier::applying(apply).expect("a thread");
+            applier.apply(ConfigDelta::default());
+            let (stop, stopped) = watch::channel(false);
+            let running = run(settings(), client(), applier, None, stopped);
+            let over = timeout(Duration::from_secs(60), async {
+                let applied = async {
+                    if !panics {
+                        stop.send_replace(true);
+                    }
+                };
+                tokio::join!(running, applied).0
+            });
+            let expected = if panics { Over::Failed } else { Over::Stopped };
+            assert_eq!(over.await, Ok(expected));
+        }
+    }
 }
