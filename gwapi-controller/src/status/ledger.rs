@@ -74,7 +74,7 @@ pub(super) enum Outcome {
     Read(Observed),
     /// Somebody else wrote in between.
     Conflict,
-    /// There is no such object: so far as the API server knows, of whose watch alone it is taken for an end.
+    /// The API server finds no such object. Whether it is gone the watch alone tells.
     Gone,
     /// The API server does not take it, and would not take it the next time.
     Refused(String),
