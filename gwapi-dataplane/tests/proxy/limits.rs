@@ -18,11 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::support::clock::SHORT;
-use super::support::frames::*;
+use super::support::frames::{self, *};
 use super::support::upstream::{long, read_head};
 use super::support::*;
 
@@ -177,22 +177,32 @@ async fn max_send_buffer_bytes_is_what_a_stream_may_have_waiting_for_its_client(
     }
 }
 
-/// An address at which connections are neither taken nor refused: its queue is full.
-fn deaf() -> (Vec<Socket>, SocketAddr) {
-    let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let listener = socket();
+/// A socket that takes one connection before it is asked for any.
+fn queue_of_one() -> Socket {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     listener.bind(&any.into()).expect("a port is free");
     listener.listen(0).expect("bound");
-    let address = listener.local_addr().expect("bound").as_socket().expect("an IP address");
-    let mut sockets = vec![listener];
-    for _ in 0..8 {
-        let waiting = socket();
+    listener
+}
+
+/// Fills such a queue: those that find room are connected at once, the others never.
+fn fill(address: SocketAddr) -> Vec<Socket> {
+    let fill = |_| {
+        let waiting = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         waiting.set_nonblocking(true).expect("a socket");
-        // Those that find room are connected at once, the others never.
         let _ = waiting.connect(&address.into());
-        sockets.push(waiting);
-    }
+        waiting
+    };
+    (0..8).map(fill).collect()
+}
+
+/// An address at which connections are neither taken nor refused: its queue is full.
+fn deaf() -> (Vec<Socket>, SocketAddr) {
+    let listener = queue_of_one();
+    let address = listener.local_addr().expect("bound").as_socket().expect("an IP address");
+    let mut sockets = fill(address);
+    sockets.push(listener);
     (sockets, address)
 }
 
@@ -235,6 +245,127 @@ async fn connect_timeout_passes_once_for_all_who_wait_for_a_connection_over_http
         assert_eq!(next(&mut asked).await, StatusCode::SERVICE_UNAVAILABLE);
     }
     assert!(began.elapsed() < SHORT * 5 * 10, "{:?}", began.elapsed());
+}
+
+/// A proxy on one core, which waits for a connection or a stream for as long as a test goes on.
+fn serve_patiently(address: SocketAddr) -> Proxy {
+    let limits = Limits { connect_timeout: HOUR, pending_timeout: HOUR, ..Limits::default() };
+    let (builder, local) = (ProxyBuilder::new().limits(limits), "127.0.0.1".parse().expect("one"));
+    serve_on_cores(1, local, &builder, |port| {
+        let mut resources = simple(port, address);
+        resources.extend(backend_speaking(BackendProtocol::H2c, "app", &[address]));
+        resources
+    })
+}
+
+/// A client that has asked so many times, once the proxy has done what it can for each.
+async fn asking(proxy: &Proxy, requests: u32) -> RawHttp2 {
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let requests: Vec<u8> = (0..requests).flat_map(|number| get(number * 2 + 1)).collect();
+    client.send(&requests).await;
+    client.send(&frame(PING, 0, 0, &[0; 8])).await;
+    client.find(|seen| seen.kind == PING).await.expect("it has read all of them");
+    turn(proxy).await;
+    client
+}
+
+/// Waits until the only core has done what it had to do: who comes now has its turn after that.
+async fn turn(proxy: &Proxy) {
+    assert_eq!(proxy.get("a", "/%zz").await.status, StatusCode::BAD_REQUEST);
+}
+
+/// Says hello as an endpoint over HTTP/2, with one stream at a time. The stream of the first request, once
+/// the proxy knows of that.
+async fn take_one_stream(stream: &mut TcpStream) -> Option<u32> {
+    let one_stream = [0, 3, 0, 0, 0, 1];
+    stream.read_exact(&mut [0; PREFACE.len()]).await.ok()?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &one_stream)).await.ok()?;
+    let (mut settled, mut first) = (false, None);
+    while !settled || first.is_none() {
+        let seen = frames::next(stream).await?;
+        settled |= seen.kind == SETTINGS && seen.flags & ACK != 0;
+        first = first.or((seen.kind == HEADERS).then_some(seen.stream));
+    }
+    first
+}
+
+/// Answers a request, and those that come after it.
+async fn answer_all(stream: &mut TcpStream, first: u32) {
+    let mut next = Some(first);
+    while let Some(asked) = next {
+        let answer = frame(HEADERS, END_HEADERS | END_STREAM, asked, &[0x88]);
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+        next = loop {
+            match frames::next(stream).await {
+                Some(seen) if seen.kind == HEADERS => break Some(seen.stream),
+                Some(_) => {}
+                None => return,
+            }
+        };
+    }
+}
+
+fn listening(socket: Socket) -> TcpListener {
+    socket.set_nonblocking(true).expect("a socket");
+    TcpListener::from_std(socket.into()).expect("a socket")
+}
+
+#[tokio::test]
+async fn who_waits_for_another_connection_over_http2_gets_a_stream_that_is_free_before() {
+    let listener = queue_of_one();
+    let address = listener.local_addr().expect("bound").as_socket().expect("an IP address");
+    let listener = listening(listener);
+    let (full, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (is_full, may_go) = (Arc::clone(&full), Arc::clone(&go));
+    let endpoint = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("one comes");
+        // Further ones are neither taken nor refused.
+        let _full = fill(address);
+        let first = take_one_stream(&mut stream).await.expect("it speaks HTTP/2");
+        is_full.notify_one();
+        may_go.notified().await;
+        answer_all(&mut stream, first).await;
+    });
+    let proxy = serve_patiently(address);
+    let mut client = asking(&proxy, 10).await;
+    within(full.notified()).await;
+    // Those who wait have looked again by then, and another connection is being made.
+    turn(&proxy).await;
+    go.notify_one();
+    for _ in 0..10 {
+        client.find(|seen| seen.kind == HEADERS).await.expect("an answer");
+    }
+    endpoint.abort();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_over_http2_makes_one_when_who_was_making_it_has_gone() {
+    const CANCEL: u32 = 8;
+    let (mut sockets, address) = deaf();
+    let listener = sockets.pop().expect("the one that listens");
+    let proxy = serve_patiently(address);
+    let mut client = asking(&proxy, 5).await;
+    client.send(&frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes())).await;
+    client.send(&frame(PING, 0, 0, &[1; 8])).await;
+    client.find(|seen| seen.payload == [1; 8]).await.expect("it has read that");
+    turn(&proxy).await;
+    drop(sockets);
+    let listener = listening(listener);
+    let endpoint = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if let Some(first) = take_one_stream(&mut stream).await {
+                    answer_all(&mut stream, first).await;
+                }
+            });
+        }
+    });
+    for _ in 1..5 {
+        client.find(|seen| seen.kind == HEADERS).await.expect("an answer");
+    }
+    endpoint.abort();
 }
 
 #[tokio::test]

@@ -61,7 +61,8 @@ impl Pool {
                 tls: tls.map(Arc::clone),
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
-                multiplexed: tokio::sync::Mutex::default(),
+                multiplexed: RefCell::default(),
+                making: Cell::new(false),
                 streams: Rc::default(),
                 failed: Cell::new(None),
                 warned: Cell::new(None),
@@ -90,9 +91,10 @@ pub(in crate::proxy) struct Endpoint {
     slots: Rc<Slots>,
     /// HTTP/1 connections without a request, the last used one at the end.
     idle: RefCell<Vec<Idle>>,
-    /// The HTTP/2 connections that take requests; the lock is held while one is made, so that it is made
-    /// once.
-    multiplexed: tokio::sync::Mutex<Vec<Multiplexed>>,
+    /// The HTTP/2 connections that take requests.
+    multiplexed: RefCell<Vec<Multiplexed>>,
+    /// Whether one more of them is being made: one at a time is.
+    making: Cell<bool>,
     /// Requests that wait for one, or for a stream of them.
     streams: Rc<StreamQueue>,
     /// When one could last not be made, and whether that was because of TLS.
@@ -111,6 +113,8 @@ struct Idle {
 struct Multiplexed {
     http2: Http2,
     made: Instant,
+    /// Whether it has had a request.
+    used: Cell<bool>,
     usage: Rc<Usage>,
 }
 
@@ -233,92 +237,127 @@ impl Endpoint {
     }
 
     /// A stream of an HTTP/2 connection, for one request. The endpoint says how many there may be on a
-    /// connection; where they are all taken there may be another connection, within the limits.
-    pub(super) async fn http2(&self, limits: &Limits) -> Result<Checkout, CheckoutError> {
+    /// connection; where they are all taken there may be another connection, within the limits. While that
+    /// is made, streams that get free are taken.
+    pub(super) async fn http2(
+        self: &Rc<Self>,
+        limits: &Rc<Limits>,
+    ) -> Result<Checkout, CheckoutError> {
         let came = Instant::now();
         let mut waits: Option<(Waiting, tokio::time::Instant)> = None;
         loop {
             // Made before there is a look: nothing that happens in between is missed.
             let freed = self.streams.freed.notified();
-            // Who makes the connection waits for none.
-            let mut multiplexed = match self.multiplexed.try_lock() {
-                Ok(multiplexed) => multiplexed,
-                Err(_) => {
-                    if waits.is_none() {
-                        waits = Some(self.streams.wait(limits)?);
-                    }
-                    self.multiplexed.lock().await
-                }
-            };
             // Requests on those that go are answered there; they end with the last of them.
-            multiplexed.retain(|it| it.is_usable(limits));
+            self.multiplexed.borrow_mut().retain(|it| it.is_usable(limits));
             // Those who wait come first.
-            if waits.is_some() || self.streams.waiting.get() == 0 {
-                let open = |it: &Multiplexed| Some(it.checkout(self.streams.open(it)?, true));
-                if let Some(checkout) = multiplexed.iter().find_map(open) {
-                    return Ok(checkout);
-                }
+            if (waits.is_some() || self.streams.waiting.get() == 0)
+                && let Some(checkout) = self.free_stream(came)
+            {
+                return Ok(checkout);
             }
-            if let Some(slot) = self.place_for_another(&multiplexed, came)? {
-                let freed = Rc::clone(&self.streams.freed);
-                match Box::pin(connect::http2(&self.place, self.tls(), limits, freed, slot)).await {
-                    Ok(http2) => {
-                        let made = Multiplexed::new(http2);
-                        let stream = self.streams.open(&made);
-                        let checkout = stream.map(|stream| made.checkout(stream, false));
-                        multiplexed.push(made);
-                        if let Some(checkout) = checkout {
-                            return Ok(checkout);
-                        }
+            // Who may not wait while another one is made beside the others makes it itself.
+            let cannot_wait = waits.is_none() && self.streams.is_full(limits);
+            match self.place_for_another(came)? {
+                Some(place) if cannot_wait || self.has_none() => {
+                    let made = Box::pin(self.make(self.begin_to_make(), place, limits)).await;
+                    if let Some(checkout) = self.free_stream(came) {
+                        return Ok(checkout);
                     }
-                    Err(error) => {
-                        let in_tls = matches!(error, ConnectError::Tls(_));
-                        self.failed.set(Some((Instant::now(), in_tls)));
-                        if multiplexed.is_empty() {
-                            return Err(error.into());
-                        }
+                    if self.has_none() {
+                        made?;
                     }
                 }
+                Some(place) => self.make_beside(place, limits),
+                None => {}
             }
-            drop(multiplexed);
             let until = match &waits {
                 Some((_, until)) => *until,
                 None => waits.insert(self.streams.wait(limits)?).1,
             };
-            if tokio::time::timeout_at(until, freed).await.is_err() {
+            if self.making.get() && self.has_none() {
+                // The time that this may take is limited where it is made.
+                freed.await;
+            } else if tokio::time::timeout_at(until, freed).await.is_err() {
                 return Err(CheckoutError::Overflow);
             }
         }
     }
 
-    /// The place that one more HTTP/2 connection takes, where one may be made: the first one in any case,
-    /// another one where those that there are have no room. A request that came at `came` fails with the
-    /// attempt that it waited for.
-    fn place_for_another(
+    fn has_none(&self) -> bool {
+        self.multiplexed.borrow().is_empty()
+    }
+
+    /// A stream of a connection that has room for one, for a request that came at `came`.
+    fn free_stream(&self, came: Instant) -> Option<Checkout> {
+        let multiplexed = self.multiplexed.borrow();
+        let open = |it: &Multiplexed| Some(it.checkout(self.streams.open(it)?, came));
+        multiplexed.iter().find_map(open)
+    }
+
+    fn begin_to_make(self: &Rc<Self>) -> Making {
+        self.making.set(true);
+        Making(Rc::clone(self))
+    }
+
+    /// Makes a connection, for whoever needs a stream of it. Those who wait learn of its end, however it
+    /// comes.
+    async fn make(
         &self,
-        multiplexed: &[Multiplexed],
-        came: Instant,
-    ) -> Result<Option<Option<Slot>>, ConnectError> {
-        let failed = self.failed.get().filter(|(failed, _)| *failed >= came);
-        if multiplexed.is_empty() {
-            // One after the other they would wait too long.
-            return match failed {
-                Some((_, true)) => Err(TlsFailure::Shared.into()),
-                Some((_, false)) => Err(io::Error::other(SHARED_FAILURE).into()),
-                None => Ok(Some(self.slots.try_open())),
-            };
+        _making: Making,
+        place: Option<Slot>,
+        limits: &Limits,
+    ) -> Result<(), ConnectError> {
+        let freed = Rc::clone(&self.streams.freed);
+        match connect::http2(&self.place, self.tls(), limits, freed, place).await {
+            Ok(http2) => {
+                self.multiplexed.borrow_mut().push(Multiplexed::new(http2));
+                Ok(())
+            }
+            Err(error) => {
+                let in_tls = matches!(error, ConnectError::Tls(_));
+                self.failed.set(Some((Instant::now(), in_tls)));
+                Err(error)
+            }
         }
-        // What has not said yet how much it takes is not full.
-        let is_full = multiplexed.iter().all(|it| it.http2.is_settled());
-        Ok((is_full && failed.is_none()).then(|| self.slots.try_open()).flatten().map(Some))
+    }
+
+    /// Makes one beside those that there are, on a task of its own: a request for which it is made may have
+    /// a stream of another one before.
+    fn make_beside(self: &Rc<Self>, place: Option<Slot>, limits: &Rc<Limits>) {
+        let (making, limits) = (self.begin_to_make(), Rc::clone(limits));
+        let endpoint = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = endpoint.make(making, place, &limits).await {
+                tracing::debug!(endpoint = %endpoint.place, %error, "no further connection");
+            }
+        });
+    }
+
+    /// The place that one more HTTP/2 connection takes, where one may be made now: the first one in any
+    /// case, another one where those that there are have no room. A request that came at `came` fails with
+    /// the attempt that it waited for.
+    fn place_for_another(&self, came: Instant) -> Result<Option<Option<Slot>>, ConnectError> {
+        let multiplexed = self.multiplexed.borrow();
+        let failed = self.failed.get().filter(|(failed, _)| *failed >= came);
+        match failed {
+            // One after the other they would wait too long.
+            Some((_, true)) if multiplexed.is_empty() => return Err(TlsFailure::Shared.into()),
+            Some((_, false)) if multiplexed.is_empty() => {
+                return Err(io::Error::other(SHARED_FAILURE).into());
+            }
+            Some(_) => return Ok(None),
+            None if self.making.get() => return Ok(None),
+            None if multiplexed.is_empty() => return Ok(Some(self.slots.try_open())),
+            None => {}
+        }
+        let is_full = multiplexed.iter().all(Multiplexed::is_full);
+        Ok(is_full.then(|| self.slots.try_open()).flatten().map(Some))
     }
 
     /// Uses a connection over HTTP/2 for no more requests.
     pub(super) fn retire(&self, made: Instant) {
-        // Where it is locked, another one is being made.
-        if let Ok(mut multiplexed) = self.multiplexed.try_lock() {
-            multiplexed.retain(|it| it.made != made);
-        }
+        self.multiplexed.borrow_mut().retain(|it| it.made != made);
     }
 
     /// The idle connection that was used last, closed ones aside.
@@ -360,17 +399,24 @@ impl Endpoint {
         let wanted = self.slots.waiting_elsewhere().min(idle.len());
         idle.drain(..wanted);
         drop(idle);
-        if let Ok(mut multiplexed) = self.multiplexed.try_lock() {
-            multiplexed.retain(|it| {
-                let is_used = it.usage.open.get() > 0 || !expired(it.usage.last.get());
-                is_used && !it.http2.sender.is_closed()
-            });
-        }
+        self.multiplexed.borrow_mut().retain(|it| {
+            let is_used = it.usage.open.get() > 0 || !expired(it.usage.last.get());
+            is_used && !it.http2.sender.is_closed()
+        });
     }
 
     fn has_connections(&self) -> bool {
-        let multiplexed = self.multiplexed.try_lock().map_or(true, |all| !all.is_empty());
-        !self.idle.borrow().is_empty() || multiplexed
+        !self.idle.borrow().is_empty() || !self.has_none()
+    }
+}
+
+/// An HTTP/2 connection that is being made, until dropped: then those who wait look again.
+struct Making(Rc<Endpoint>);
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.0.making.set(false);
+        self.0.streams.freed.notify_waiters();
     }
 }
 
@@ -378,14 +424,24 @@ impl Multiplexed {
     fn new(http2: Http2) -> Self {
         let now = Instant::now();
         let usage = Rc::new(Usage { open: Cell::new(0), last: Cell::new(now) });
-        Self { http2, made: now, usage }
+        Self { http2, made: now, used: Cell::new(false), usage }
     }
 
     fn is_usable(&self, limits: &Limits) -> bool {
         !self.http2.sender.is_closed() && self.made.elapsed() < limits.max_upstream_connection_age
     }
 
-    fn checkout(&self, stream: Stream, reused: bool) -> Checkout {
+    fn has_room(&self) -> bool {
+        self.usage.open.get() < self.http2.max_streams()
+    }
+
+    /// What has not said yet how much it takes is not full.
+    fn is_full(&self) -> bool {
+        self.http2.is_settled() && !self.has_room()
+    }
+
+    fn checkout(&self, stream: Stream, came: Instant) -> Checkout {
+        let reused = self.used.replace(true) || self.made < came;
         Checkout { sender: self.http2.sender.clone(), stream, reused, made: self.made }
     }
 }
@@ -394,7 +450,8 @@ impl Multiplexed {
 pub(super) struct Checkout {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) stream: Stream,
-    /// Whether the connection was there before: then the endpoint may be about to close it.
+    /// Whether the connection was there before the request, or has had another one: then the endpoint may be
+    /// about to close it.
     pub(super) reused: bool,
     /// When it was made, to tell it by.
     pub(super) made: Instant,
@@ -411,12 +468,16 @@ struct StreamQueue {
 impl StreamQueue {
     /// A stream, where the connection has room for it.
     fn open(self: &Rc<Self>, connection: &Multiplexed) -> Option<Stream> {
-        let usage = &connection.usage;
-        if usage.open.get() >= connection.http2.max_streams() {
+        if !connection.has_room() {
             return None;
         }
+        let usage = &connection.usage;
         usage.open.set(usage.open.get() + 1);
         Some(Stream { usage: Rc::clone(usage), queue: Rc::clone(self) })
+    }
+
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.waiting.get() >= limits.max_pending_per_endpoint
     }
 
     /// A place among those who wait, and until when.
@@ -424,7 +485,7 @@ impl StreamQueue {
         self: &Rc<Self>,
         limits: &Limits,
     ) -> Result<(Waiting, tokio::time::Instant), CheckoutError> {
-        if self.waiting.get() >= limits.max_pending_per_endpoint {
+        if self.is_full(limits) {
             return Err(CheckoutError::Overflow);
         }
         self.waiting.set(self.waiting.get() + 1);

@@ -249,7 +249,7 @@ enum Unsent {
 /// One endpoint, to send one request to.
 struct One<'a> {
     backend: &'a CoreBackend,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Rc<Endpoint>,
     /// How often it is asked again where it refuses the stream.
     refusals: usize,
     worker: &'a Worker,
@@ -264,7 +264,7 @@ impl One<'_> {
         }
     }
 
-    fn limits(&self) -> &Limits {
+    fn limits(&self) -> &Rc<Limits> {
         &self.worker.limits
     }
 

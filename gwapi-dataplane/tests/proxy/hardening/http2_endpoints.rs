@@ -308,7 +308,12 @@ async fn requests_beyond_the_streams_of_an_endpoint_wait_and_those_beyond_that_a
 async fn requests_that_wait_for_a_stream_have_their_turn() {
     let endpoint =
         endpoint(ONE_STREAM, |_, stream| response(stream, &[(":status", "200")], b"ok")).await;
-    let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+    let limits = Limits {
+        max_connections_per_endpoint_per_core: 1,
+        // The last of them waits for all others, on a machine that may have little time for them.
+        pending_timeout: Duration::from_secs(3600),
+        ..Limits::default()
+    };
     let proxy = serve_h2c(limits, &endpoint);
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..200 {
