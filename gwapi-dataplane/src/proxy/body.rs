@@ -20,9 +20,9 @@ use super::copy::{BodyCopy, BrokenCopy, Copies};
 use super::headers;
 use super::pace::Pace;
 use super::replay::{ReadError, Reader};
-use super::stall::StreamWatch;
+use super::stall::{StreamWatch, Untaken};
 use super::timers::{Timer, Timers};
-use super::upstream::{Http1, UpstreamBody};
+use super::upstream::UpstreamBody;
 use crate::Limits;
 
 /// Why a body broke off.
@@ -447,6 +447,8 @@ pub(super) struct ProxyBody {
     deadline: Option<(Instant, Timer)>,
     account: Option<ResponseAccount>,
     watch: Option<Rc<StreamWatch>>,
+    /// The last piece, where the client may have had no room for it.
+    untaken: Option<Untaken>,
     outlet: Option<Outlet>,
 }
 
@@ -454,8 +456,8 @@ enum Content {
     Empty,
     Text(Bytes),
     Upstream(UpstreamBody),
-    /// What was held back of the last piece. The end comes once it has been taken, and all before it.
-    HeldBack(Bytes),
+    /// All of it was handed over but for its trailers, where there are some.
+    Ending(Option<HeaderMap>),
 }
 
 impl ProxyBody {
@@ -475,7 +477,15 @@ impl ProxyBody {
     }
 
     fn local(content: Content) -> Self {
-        Self { content, idle: None, deadline: None, account: None, watch: None, outlet: None }
+        Self {
+            content,
+            idle: None,
+            deadline: None,
+            account: None,
+            watch: None,
+            untaken: None,
+            outlet: None,
+        }
     }
 
     /// What an endpoint sends. `account` is settled when the body ends, however it ends.
@@ -497,6 +507,7 @@ impl ProxyBody {
             outlet: account.outlet(),
             account: Some(account),
             watch: StreamWatch::current(),
+            untaken: None,
         }
     }
 
@@ -508,40 +519,37 @@ impl ProxyBody {
         Poll::Ready(Some(Err(BodyError(fault))))
     }
 
-    fn complete(&mut self) {
-        let connection = self.take_reusable();
-        if let Some(account) = self.account.take() {
-            account.complete(connection);
+    /// The endpoint has sent all of it.
+    fn end(&mut self, trailers: Option<HeaderMap>) {
+        let ended = std::mem::replace(&mut self.content, Content::Ending(trailers));
+        if let (Some(account), Content::Upstream(mut body)) = (&mut self.account, ended) {
+            account.give_back(body.take_reusable());
         }
-    }
-
-    /// The endpoint's connection, where its part is over and there can be another request on it.
-    fn take_reusable(&mut self) -> Option<Box<Http1>> {
-        match std::mem::replace(&mut self.content, Content::Empty) {
-            Content::Upstream(mut body) => body.take_reusable(),
-            Content::Empty | Content::Text(_) | Content::HeldBack(_) => None,
-        }
-    }
-
-    /// What to hand over of the last piece. Over HTTP/2 that is not all of it where the client may have
-    /// no room for it: nobody would be asked for more, and nobody see whether it is taken.
-    fn last_piece(&mut self, mut data: Bytes) -> Bytes {
-        if self.watch.as_ref().is_none_or(|watch| watch.has_room_for(data.len())) {
+        if self.untaken.is_none() && matches!(self.content, Content::Ending(None)) {
             self.complete();
-            return data;
         }
-        let connection = self.take_reusable();
-        if let Some(account) = &mut self.account {
-            account.give_back(connection);
-        }
-        let held_back = usize::from(data.len() > 1);
-        self.content = Content::HeldBack(data.split_off(data.len() - held_back));
-        data
     }
 
-    /// Hands over a piece.
-    fn hand_over(&mut self, data: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn complete(&mut self) {
+        self.content = Content::Empty;
+        if let Some(account) = self.account.take() {
+            account.complete(None);
+        }
+    }
+
+    /// Hands over a piece. Over HTTP/2, where it may be the last one and the client have no room for it, it
+    /// is followed until it is taken: nothing is asked for after the end, and nobody would see to it.
+    fn hand_over(
+        &mut self,
+        mut data: Bytes,
+        may_be_last: bool,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.untaken = None;
         if let Some(watch) = &self.watch {
+            if may_be_last && !watch.has_room_for(data.len()) {
+                let (followed, untaken) = Untaken::follow(data);
+                (data, self.untaken) = (followed, Some(untaken));
+            }
             watch.handed_over(data.len());
         }
         if let Some(outlet) = &mut self.outlet {
@@ -550,18 +558,24 @@ impl ProxyBody {
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
-    /// What was held back, and then the end.
-    fn poll_held_back(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.content {
-            Content::HeldBack(last) if !last.is_empty() => {
-                let last = std::mem::take(last);
-                self.hand_over(last)
+    /// The end, once the client has taken all before it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(untaken) = &mut self.untaken {
+            if let Some(watch) = &self.watch {
+                watch.waits_for(untaken);
             }
-            _ => {
-                self.complete();
-                Poll::Ready(None)
+            std::task::ready!(untaken.poll_taken(cx));
+            self.untaken = None;
+            if let Some(watch) = &self.watch {
+                watch.asked();
             }
         }
+        let trailers = match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Ending(trailers) => trailers,
+            _ => None,
+        };
+        self.complete();
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 }
 
@@ -574,17 +588,20 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if matches!(this.content, Content::Ending(_)) {
+            return this.poll_end(cx);
+        }
         if let Some(watch) = &this.watch {
             watch.asked();
         }
         let incoming = match &mut this.content {
-            Content::Empty => return Poll::Ready(None),
+            Content::Empty | Content::Ending(_) => return Poll::Ready(None),
             Content::Text(text) => {
                 let text = std::mem::take(text);
-                let piece = this.last_piece(text);
-                return this.hand_over(piece);
+                let handed_over = this.hand_over(text, true);
+                this.end(None);
+                return handed_over;
             }
-            Content::HeldBack(_) => return this.poll_held_back(),
             Content::Upstream(incoming) => incoming,
         };
         if let Some((deadline, timer)) = &mut this.deadline
@@ -602,6 +619,9 @@ impl Body for ProxyBody {
             },
             Poll::Ready(Some(Ok(frame))) => {
                 let ended = incoming.is_end_stream();
+                // Trailers may follow, or the end by itself, where no length says what is to come.
+                let may_be_last =
+                    ended || incoming.size_hint().exact().is_none_or(|rest| rest == 0);
                 if let Some(idle) = &mut this.idle {
                     idle.progress();
                 }
@@ -610,21 +630,22 @@ impl Body for ProxyBody {
                         if let Some(account) = &mut this.account {
                             account.sent(data.len() as u64);
                         }
-                        let data = if ended { this.last_piece(data) } else { data };
-                        this.hand_over(data)
-                    }
-                    Err(trailers) => {
+                        let handed_over = this.hand_over(data, may_be_last);
                         if ended {
-                            this.complete();
+                            this.end(None);
                         }
-                        Poll::Ready(Some(Ok(trailers)))
+                        handed_over
+                    }
+                    Err(other) => {
+                        this.end(other.into_trailers().ok());
+                        this.poll_end(cx)
                     }
                 }
             }
             Poll::Ready(Some(Err(_))) => this.fail(BodyFault::Broken),
             Poll::Ready(None) => {
-                this.complete();
-                Poll::Ready(None)
+                this.end(None);
+                this.poll_end(cx)
             }
         }
     }
@@ -632,17 +653,15 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Empty => true,
-            Content::Text(_) | Content::HeldBack(_) => false,
+            Content::Text(_) | Content::Ending(_) => false,
             Content::Upstream(incoming) => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
-            Content::Text(rest) | Content::HeldBack(rest) => {
-                SizeHint::with_exact(rest.len() as u64)
-            }
+            Content::Empty | Content::Ending(_) => SizeHint::with_exact(0),
+            Content::Text(rest) => SizeHint::with_exact(rest.len() as u64),
             Content::Upstream(incoming) => incoming.size_hint(),
         }
     }

@@ -5,16 +5,18 @@
 //! next piece only once there is room for it. So each stream has a watch. The body tells it when a
 //! piece has been handed over and when the next one is asked for. Whatever lies between for too long
 //! resets the stream, and so does a client that takes its pieces at less than the minimum rate. After the
-//! last piece nothing is asked for: where the client's windows may not have room for it, its end is held
-//! back as a piece of its own.
+//! last piece nothing is asked for, and trailers wait for no window: where the client's windows may not have
+//! room for it, the end of the response is held back until the library has let go of the piece.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::Bytes;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::client_windows::ClientWindows;
@@ -68,6 +70,13 @@ impl StreamWatch {
         self.windows.have_room_for(bytes, self.bytes.get())
     }
 
+    /// Nothing but the end is left, and that waits for the client to take this piece.
+    pub(super) fn waits_for(&self, untaken: &Untaken) {
+        if self.piece.get().is_none() {
+            self.piece.set(Some((Instant::now(), untaken.bytes)));
+        }
+    }
+
     /// The next piece is asked for: the client has taken those before.
     pub(super) fn asked(&self) {
         if let Some((since, bytes)) = self.piece.take() {
@@ -77,6 +86,39 @@ impl StreamWatch {
             }
             self.pace.set(pace);
         }
+    }
+}
+
+/// A piece that was handed over and that its client may not have taken.
+#[derive(Debug)]
+pub(super) struct Untaken {
+    bytes: usize,
+    gone: oneshot::Receiver<()>,
+}
+
+/// A piece that tells when nobody has it any more: the library drops it once it is written out.
+struct Followed {
+    data: Bytes,
+    _gone: oneshot::Sender<()>,
+}
+
+impl AsRef<[u8]> for Followed {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Untaken {
+    /// Makes a piece one that is followed.
+    pub(super) fn follow(data: Bytes) -> (Bytes, Self) {
+        let (tell, gone) = oneshot::channel();
+        let untaken = Self { bytes: data.len(), gone };
+        (Bytes::from_owner(Followed { data, _gone: tell }), untaken)
+    }
+
+    /// Ready once it is taken. Not to be asked after that.
+    pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.gone).poll(cx).map(|_| ())
     }
 }
 

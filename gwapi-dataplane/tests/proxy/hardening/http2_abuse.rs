@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use gwapi_dataplane::Limits;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::frames::*;
+use crate::support::upstream::read_head;
 use crate::support::*;
 
 const OPEN_POST: u8 = END_HEADERS;
@@ -272,6 +274,46 @@ async fn streams_whose_window_is_closed_to_an_answer_of_the_proxy_are_reset() {
     }
 }
 
+/// A chunked response in two pieces, the second of which is its end, with trailers or without.
+fn chunked(body: &str, trailers: &str) -> [String; 2] {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let length = body.len();
+    [format!("{head}{length:x}\r\n{body}\r\n"), format!("0\r\n{trailers}\r\n")]
+}
+
+#[tokio::test]
+async fn streams_whose_window_is_a_byte_are_reset_though_trailers_or_the_end_follow_by_themselves()
+{
+    let body = "x".repeat(8 * 1024);
+    for trailers in ["", "x-sum: 1\r\n"] {
+        for at_once in [true, false] {
+            let [piece, end] = chunked(&body, trailers);
+            let endpoint = Scripted::start(move |mut stream, _| {
+                let (piece, end) = (piece.clone(), end.clone());
+                async move {
+                    while !read_head(&mut stream).await.is_empty() {
+                        let first = if at_once { piece.clone() + &end } else { piece.clone() };
+                        let _ = stream.write_all(first.as_bytes()).await;
+                        if !at_once {
+                            let _ = stream.write_all(end.as_bytes()).await;
+                        }
+                    }
+                }
+            })
+            .await;
+            let limits =
+                Limits { write_stall_timeout: Duration::from_millis(100), ..Limits::default() };
+            let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+            let mut client = RawHttp2::with_settings(proxy.address, &BYTE).await;
+            let requests: Vec<u8> = (0..20).flat_map(|number| get(stream(number))).collect();
+            client.send(&requests).await;
+            for _ in 0..20 {
+                client.find(|seen| seen.kind == RST_STREAM).await.expect("a reset");
+            }
+        }
+    }
+}
+
 /// The data of a stream, to its end.
 async fn data_of(client: &mut RawHttp2, stream: u32) -> Vec<u8> {
     let mut data = Vec::new();
@@ -300,6 +342,28 @@ async fn a_window_that_opens_late_and_little_by_little_gets_the_whole_response()
     }
     client.send(&frame(WINDOW_UPDATE, 0, 1, &7_u32.to_be_bytes())).await;
     assert_eq!(data_of(&mut client, 1).await, body.as_bytes()[1..]);
+}
+
+#[tokio::test]
+async fn trailers_follow_once_a_window_that_opens_late_had_room_for_all_before_them() {
+    let body = "0123456789abcdef".repeat(512);
+    let response = chunked(&body, "x-sum: 1\r\n").concat();
+    let endpoint = Scripted::answering(response.leak().as_bytes()).await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut client = RawHttp2::with_settings(proxy.address, &BYTE).await;
+    client.send(&get(1)).await;
+    let mut left =
+        body.len() - client.find(|seen| seen.kind == DATA).await.expect("a byte").payload.len();
+    assert_eq!(left, body.len() - 1);
+    // Exactly what is missing, and no byte more.
+    client.send(&frame(WINDOW_UPDATE, 0, 1, &(left as u32).to_be_bytes())).await;
+    while left > 0 {
+        let seen = client.find(|seen| seen.stream == 1).await.expect("it goes on");
+        assert_eq!((seen.kind, seen.flags), (DATA, 0));
+        left -= seen.payload.len();
+    }
+    let trailers = client.find(|seen| seen.stream == 1).await.expect("it goes on");
+    assert_eq!((trailers.kind, trailers.flags), (HEADERS, END_HEADERS | END_STREAM));
 }
 
 #[tokio::test]
