@@ -4,7 +4,8 @@ mod support;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use support::*;
 
@@ -135,6 +136,44 @@ fn short_of_memory_the_gateway_answers_503_until_it_has_enough_again() {
     assert_eq!(metric(admin, "gwapi_overloads_total"), Some(1.0));
     let after = gwapi.errors_to_end();
     assert!(!after.iter().any(|line| line.contains(OVERLOAD)), "told once: {after:#?}");
+}
+
+/// Takes the address space away that a process does not have yet, but for a little.
+fn confine(gwapi: &Gwapi) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gwapi.id()));
+    let status = status.expect("it is running");
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("a size");
+    let size: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number");
+    let mut command = Command::new("prlimit");
+    let limit = format!("--as={}", (size + 32 * 1024) * 1024);
+    command.args(["--pid", &gwapi.id().to_string(), &limit]);
+    assert!(command.status().expect("prlimit runs").success());
+}
+
+#[test]
+fn without_address_space_for_more_the_gateway_looks_after_its_memory_and_serves() {
+    let port = free_port();
+    let endpoint = Named::start("web");
+    let rest = [route("web", "/", "web"), service("web"), slice("web", endpoint.address)];
+    let manifests =
+        Manifests::new(&[("gateway.yaml", &gateway(port)), ("rest.yaml", &stream(&rest))]);
+    let path = manifests.path().to_str().expect("a path is text");
+    let mut command = command(&["run", path, "--admin", "off", "--output", "json"]);
+    // It has more from the beginning, and asks the allocator at every look what that gives back.
+    command.args(["--limit", "max-memory-bytes=16MiB"]);
+    // As where address space is short from the beginning: the allocator has set none aside.
+    command.env("MIMALLOC_ARENA_RESERVE", "0");
+    let mut gwapi = Gwapi::spawn(&mut command);
+    gwapi.event("start");
+    assert_eq!(get(local(port), "/", &[]).status, 200);
+    confine(&gwapi);
+    let began = Instant::now();
+    // Ten looks.
+    while began.elapsed() < Duration::from_secs(1) {
+        // What these weigh may come to an overload.
+        assert!(matches!(get(local(port), "/", &[]).status, 200 | 503));
+    }
+    assert!(!gwapi.has_ended());
 }
 
 /// A route of the Gateway `web` whose requests a service has to consent to, by what is in their bodies.

@@ -24,6 +24,8 @@ fn run_limited(manifests: &Manifests, limit: &str) -> Gwapi {
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_gwapi"), "run", path, "--demo"]);
     command.args(["--admin", "off", "--output", "json", "--workers", "2"]);
+    // Nobody goes for having been silent.
+    command.args(["--limit", "idle-timeout=1h"]);
     Gwapi::spawn(&mut command)
 }
 
@@ -150,6 +152,54 @@ fn a_soft_limit_is_raised() {
     let start = gwapi.event("start");
     assert!(served(&start).iter().all(|served| *served), "{start}");
     assert_eq!(get(local(ports[15]), "/", &[]).status, 200);
+}
+
+/// Sets the soft limit of a process that is running.
+fn limit(gwapi: &Gwapi, files: u32) {
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &gwapi.id().to_string(), &format!("--nofile={files}:")]);
+    assert!(command.status().expect("prlimit runs").success());
+}
+
+#[test]
+fn those_who_wait_for_a_descriptor_are_served_when_there_are_more_though_nobody_goes() {
+    let _alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let [port] = free_ports::<1>();
+    let endpoint = Named::start("web");
+    let rest = [route("web", "/", "web"), service("web"), slice("web", endpoint.address)];
+    let manifests =
+        Manifests::new(&[("gateway.yaml", &gateway(port)), ("rest.yaml", &stream(&rest))]);
+    let gwapi = run_limited(&manifests, "ulimit -S -n 1024");
+    gwapi.event("start");
+    limit(&gwapi, 64);
+    manifests.write("fewer.yaml", &route("fewer", "/fewer", "web"));
+    gwapi.event("change");
+    let (tell, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                let mut client = TcpStream::connect(local(port)).expect("the kernel takes it");
+                let body = ask(&mut client);
+                // It stays open, and keeps its place.
+                tell.send((body, client)).expect("the test waits for it");
+            });
+        }
+        let next = || answered.recv_timeout(PATIENCE).expect("all are answered in the end");
+        let mut kept = vec![next(), next()];
+        // Meanwhile those come for whom there is room.
+        manifests.write("still.yaml", &route("still", "/still", "web"));
+        gwapi.event("change");
+        kept.extend(answered.try_iter());
+        assert!(kept.len() < 60, "there is no room for all");
+        limit(&gwapi, 1024);
+        manifests.write("more.yaml", &route("more", "/more", "web"));
+        gwapi.event("change");
+        while kept.len() < 60 {
+            kept.push(next());
+        }
+        assert!(kept.iter().all(|(body, _)| body == "web"));
+    });
 }
 
 /// Time that a process has been running on any core, in user code and in the kernel.

@@ -9,6 +9,8 @@
 
 mod session;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
@@ -229,17 +231,4 @@ fn open(worker: &Worker, way: &Way, flow: &Flow) -> Result<(Lease, Link), Reject
         endpoint.note_refusal();
     }
     Err(Rejection::Connect)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_train_is_cut_by_its_stride_and_nothing_is_a_datagram_too() {
-        let cut = |train: &'static [u8], stride| datagrams(train, stride).collect::<Vec<_>>();
-        assert_eq!(cut(b"aabbc", 2), [&b"aa"[..], b"bb", b"c"]);
-        assert_eq!(cut(b"aab", 3), [b"aab"]);
-        assert_eq!(cut(b"", 0), [b""]);
-    }
 }

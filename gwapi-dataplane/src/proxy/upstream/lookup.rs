@@ -25,7 +25,8 @@ struct Failed {
 }
 
 /// Lookups at one time in the whole process, each of which takes a thread.
-static AT_ONCE: Semaphore = Semaphore::const_new(64);
+const MAX_AT_ONCE: u32 = 64;
+static AT_ONCE: Semaphore = Semaphore::const_new(MAX_AT_ONCE as usize);
 
 thread_local! {
     static UNDER_WAY: RefCell<HashMap<Key, watch::Receiver<Found>>> = RefCell::default();
@@ -61,6 +62,12 @@ fn begin(key: &Key) -> watch::Receiver<Found> {
         tell.send_replace(Some(found));
     });
     told
+}
+
+/// Keeps lookups of the whole process from going on, as a server does that is silent.
+#[cfg(test)]
+pub(in crate::proxy) async fn hold_up() -> tokio::sync::SemaphorePermit<'static> {
+    AT_ONCE.acquire_many(MAX_AT_ONCE).await.expect("nobody closes it")
 }
 
 /// A lookup that others find, until it is dropped.

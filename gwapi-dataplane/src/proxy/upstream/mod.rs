@@ -27,6 +27,8 @@ pub(super) use budget::RetryBudget;
 pub(super) use connect::{ConnectError, Place, connect, resolve};
 pub(super) use discard::discard;
 pub(super) use http1::{HeadWriter, Http1, Outgoing, Upgraded};
+#[cfg(test)]
+pub(super) use lookup::hold_up as hold_up_lookups;
 pub(super) use pool::{Endpoint, Lease, Pool};
 pub(super) use raw::{EndpointTls, Unconnected, connect_stream};
 pub(super) use retry::send_with_retries;

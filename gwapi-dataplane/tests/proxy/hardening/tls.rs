@@ -67,6 +67,64 @@ async fn a_hello_may_come_in_any_number_of_records_and_segments() {
     }
 }
 
+/// A handshake of which nothing is left to do but to send the client's last words.
+fn nearly_shaken(
+    config: Arc<ClientConfig>,
+    address: SocketAddr,
+) -> std::io::Result<(ClientConnection, std::net::TcpStream)> {
+    let name = ServerName::try_from("a.example").expect("a name");
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    let mut stream = std::net::TcpStream::connect(address)?;
+    client.write_tls(&mut stream)?;
+    while client.is_handshaking() {
+        client.read_tls(&mut stream)?;
+        client.process_new_packets().map_err(std::io::Error::other)?;
+    }
+    Ok((client, stream))
+}
+
+/// Ends such a handshake with a request: what is answered.
+fn ask_late((mut client, mut stream): (ClientConnection, std::net::TcpStream)) -> String {
+    let request = b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+    let mut stream = rustls::Stream::new(&mut client, &mut stream);
+    let mut answer = Vec::new();
+    if stream.write_all(request).is_ok() {
+        let _ = stream.read_to_end(&mut answer);
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test]
+async fn a_listener_that_is_gone_when_a_handshake_ends_serves_nothing_and_an_edited_one_does() {
+    let echo = Echo::start("a").await;
+    let certificate = certificate_for(&["a.example"]);
+    let resources = |port, names: &[(&str, &str)]| {
+        let mut resources = simple(port, echo.address);
+        resources.retain(|it| !matches!(it, IrResource::Listener(_)));
+        resources.push(certificate.secret("c"));
+        let listener = |(name, host): &(&str, &str)| {
+            ir_listener(https_listener(name, port, Some(host), &["c"]))
+        };
+        resources.extend(names.iter().map(listener));
+        resources
+    };
+    let other = ("other", "b.example");
+    let mut proxy = serve(|port| resources(port, &[("web", "a.example"), other]));
+    let (config, address) = (tls_config(&[&certificate], &[]), proxy.address);
+    for (now, expected) in [
+        (&[("web", "*.example"), other][..], "HTTP/1.1 200 "),
+        (&[("web", "a.example"), other], "HTTP/1.1 200 "),
+        (&[other], ""),
+    ] {
+        let config = Arc::clone(&config);
+        let shaken = blocking(move || nearly_shaken(config, address)).await;
+        proxy.set(resources(address.port(), now));
+        let answer = blocking(move || ask_late(shaken.expect("it answers"))).await;
+        assert!(answer.starts_with(expected), "{now:?}: {answer}");
+        assert_eq!(answer.is_empty(), expected.is_empty(), "{now:?}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_hello_ends_the_connection_at_once() {
     let certificate = certificate_for(&["a.example"]);
