@@ -52,6 +52,12 @@ pub struct Limits {
     pub min_rate_grace: Duration,
     /// Concurrent streams of an HTTP/2 connection.
     pub max_concurrent_streams: u32,
+    /// Time after which a client over HTTP/2 that has a request under way, and says nothing, is asked by a
+    /// PING whether it is still there.
+    pub http2_ping_interval: Duration,
+    /// Time for a sign of life of a client after a PING. What it was sent before and may not have read yet
+    /// counts beside it, at [`Limits::min_rate`] and up to [`Limits::response_idle_timeout`].
+    pub http2_ping_timeout: Duration,
     /// Bytes of a response that wait for the client, on a stream of HTTP/2.
     pub max_send_buffer_bytes: usize,
     /// Time after which a client's connection is ended gently: by `Connection: close` with its next
@@ -141,6 +147,8 @@ impl Default for Limits {
             min_rate: 240,
             min_rate_grace: Duration::from_secs(10),
             max_concurrent_streams: 100,
+            http2_ping_interval: Duration::from_secs(30),
+            http2_ping_timeout: Duration::from_secs(10),
             max_send_buffer_bytes: 64 * 1024,
             max_connection_age: Duration::from_secs(3600),
             max_connections: 65_536,

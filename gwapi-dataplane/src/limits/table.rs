@@ -131,6 +131,11 @@ rows! {
         "time before the rate is judged", "the rate counts";
     max_concurrent_streams: Streams, 1, MILLION,
         "concurrent streams of an HTTP/2 connection", "the stream is refused";
+    http2_ping_interval: Time, 1, LONG,
+        "a client over HTTP/2 that says nothing while a request of it is under way", "it is sent a PING";
+    http2_ping_timeout: Time, 1, LONG,
+        "a sign of life after that, once the client has read what it was sent before",
+        "closed";
     max_send_buffer_bytes: Bytes, KIB, GIB,
         "what waits of a response for its client, on an HTTP/2 stream", "the endpoint is read no further";
     max_connection_age: Time, 1, LONG,

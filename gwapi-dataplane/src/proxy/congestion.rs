@@ -1,11 +1,13 @@
-//! Responses over HTTP/1 whose client reads slowly: what waits for it is little, however long they are.
+//! How a client takes what it is sent: whether its socket is full, and what it may not have read yet.
+//!
+//! Of responses over HTTP/1 whose client reads slowly little waits for it, however long they are.
 //!
 //! hyper takes pieces of a body until it has as many bytes as a head may have, and only then looks
 //! whether the socket takes them. For a client that does not read it would keep all of them. So the
 //! body gives no more while the socket is full, and a long one lets hyper write before it goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 /// Bytes of a response that are handed over as they come: mostly the kernel has room for them.
@@ -23,6 +25,10 @@ struct State {
     full: AtomicBool,
     /// Whether a body waits for the end of it.
     awaited: AtomicBool,
+    /// Bytes that it took since the client was last heard of.
+    unanswered: AtomicU64,
+    /// Whether the client was heard of since somebody asked.
+    heard: AtomicBool,
 }
 
 impl Congestion {
@@ -34,6 +40,31 @@ impl Congestion {
     /// Whether something waits for the socket to take it.
     pub(super) fn is_full(&self) -> bool {
         self.0.full.load(Ordering::Relaxed)
+    }
+
+    /// The socket took so many bytes.
+    pub(super) fn took(&self, bytes: u64) {
+        // All of this happens on one thread.
+        let before = self.0.unanswered.load(Ordering::Relaxed);
+        self.0.unanswered.store(before.saturating_add(bytes), Ordering::Relaxed);
+    }
+
+    /// The client sent something.
+    pub(super) fn heard(&self) {
+        self.0.unanswered.store(0, Ordering::Relaxed);
+        self.0.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has, since this was last asked.
+    pub(super) fn take_heard(&self) -> bool {
+        let heard = self.0.heard.load(Ordering::Relaxed);
+        self.0.heard.store(false, Ordering::Relaxed);
+        heard
+    }
+
+    /// Bytes that the client may have to read before it gets to what is written now, and answers it.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.0.unanswered.load(Ordering::Relaxed)
     }
 
     /// The socket took something. The body is polled by the task that writes.

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -36,6 +36,7 @@ use super::frame_guard::{FrameGuard, Turn};
 use super::frame_joiner::JoinedFrames;
 use super::head_timer::{Arrival, HeadTimer};
 use super::io::{ClientIo, OpenEnd, Unread};
+use super::ping_timer::{FOREVER, PingTimer};
 use super::rarely::rarely;
 use super::request;
 use super::service::{self, StreamReset};
@@ -50,10 +51,6 @@ use crate::observe::OpenConnection;
 /// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// A client that is silent for so long is asked whether it is still there, and has this long to
-/// answer.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Heads of the largest size that the requests of an HTTP/2 connection may have together while they
 /// wait for their responses. HPACK unpacks a byte to thousands, and on its way to an endpoint a head is
@@ -465,14 +462,14 @@ where
     let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
     let executor = StreamExecutor::new(&limits, io.client_windows());
     let served = http2::Builder::new(executor)
-        .timer(TokioTimer::new())
+        .timer(PingTimer::new(connection.congestion.clone(), &limits))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(limits.max_send_buffer_bytes)
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(limits.http2_ping_interval)
+        .keep_alive_timeout(FOREVER)
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
     let mut served = pin!(served);
     tokio::select! {

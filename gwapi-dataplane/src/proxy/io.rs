@@ -219,6 +219,7 @@ impl ClientIo {
             self.congestion.ended(cx);
             let waited = self.stalled.take().map_or(Duration::ZERO, |stall| stall.since.elapsed());
             let written = written.as_ref().map_or(0, |written| *written);
+            self.congestion.took(written as u64);
             if !self.pace.moved(written, waited) {
                 self.is_given_up = true;
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -258,6 +259,7 @@ impl AsyncRead for ClientIo {
             let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
             if read.is_ready() {
                 self.arrival.note();
+                self.congestion.heard();
             }
             return read;
         }

@@ -47,6 +47,7 @@ mod mirror;
 mod overload;
 mod pace;
 mod pieces;
+mod ping_timer;
 mod plan;
 mod present;
 mod rarely;

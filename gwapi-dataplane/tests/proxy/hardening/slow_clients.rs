@@ -27,6 +27,7 @@ fn patient() -> Limits {
         head_timeout: hour,
         idle_timeout: hour,
         body_idle_timeout: hour,
+        http2_ping_interval: hour,
         write_stall_timeout: hour,
         min_rate: 0,
         ..Limits::default()
@@ -379,6 +380,72 @@ async fn a_client_that_reads_steadily_is_kept() {
     for _ in 0..32 * 1024 * 1024 / PIECE {
         within(client.read_exact(&mut buffer)).await.expect("more");
     }
+}
+
+/// A client with little room in its socket, and windows that never close.
+async fn small_reader(proxy: &Proxy) -> RawHttp2 {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(128 * 1024).expect("small");
+    let mut client = RawHttp2(socket.connect(proxy.address).await.expect("it accepts"));
+    let window = 0x7fff_0000_u32.to_be_bytes();
+    let settings = frame(SETTINGS, 0, 0, &[&[0, 4], &window[..]].concat());
+    client.send(&[PREFACE, &settings, &frame(WINDOW_UPDATE, 0, 0, &window)].concat()).await;
+    client
+}
+
+/// What waits to be read comes before a PING: whoever reads it in time answers in time.
+#[tokio::test]
+async fn a_client_that_reads_steadily_over_http2_is_kept() {
+    const DOWNLOAD: usize = 768 * 1024;
+    let (endpoint, _) = endless().await;
+    let limits = Limits {
+        http2_ping_interval: SHORT,
+        http2_ping_timeout: SHORT,
+        write_stall_timeout: Duration::from_secs(30),
+        min_rate: 240,
+        ..patient()
+    };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut client = small_reader(&proxy).await;
+    client.send(&get(1)).await;
+    // 256 KB a second: what is on its way takes longer than the answer to a PING may.
+    let mut pace = tokio::time::interval(Duration::from_millis(60));
+    let (mut read, mut pings) = (0, 0);
+    while read < DOWNLOAD || pings == 0 {
+        let seen = client.next().await.expect("it goes on");
+        match seen.kind {
+            PING => {
+                pings += 1;
+                client.send(&frame(PING, ACK, 0, &seen.payload)).await;
+            }
+            DATA => {
+                read += seen.payload.len();
+                pace.tick().await;
+            }
+            kind => assert!([SETTINGS, HEADERS, WINDOW_UPDATE].contains(&kind), "{seen:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_over_http2_that_says_nothing_is_asked_and_let_go() {
+    let silent = Scripted::silent().await;
+    let limits = Limits {
+        http2_ping_interval: SHORT,
+        http2_ping_timeout: SHORT,
+        min_rate: 240,
+        ..patient()
+    };
+    let proxy = serve_with(limits, |port| simple(port, silent.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    client.send(&get(1)).await;
+    // As long as it answers it is there.
+    for _ in 0..3 {
+        let ping = client.find(|seen| seen.kind == PING && seen.flags & ACK == 0).await;
+        let ping = ping.expect("it is asked");
+        client.send(&frame(PING, ACK, 0, &ping.payload)).await;
+    }
+    assert!(client.find(|seen| seen.kind == GOAWAY).await.is_some());
 }
 
 #[tokio::test]
