@@ -2,10 +2,13 @@
 //!
 //! The HTTP/2 library takes a piece of a response as soon as there is room for a byte of it, and tells
 //! nobody when the client has taken the rest. Before the last piece is handed over like that, it is
-//! looked up here whether all of it is sure to have room: for most responses of most clients it is.
+//! looked up here whether all of it is sure to have room: for most responses of most clients it is. A
+//! client that closes its windows afterwards could still make it stay: so what closes them waits until all
+//! of that has been written.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Context;
 
 use super::frames::{ACK, HEAD_LENGTH, kind};
 
@@ -24,6 +27,10 @@ pub(super) struct ClientWindows {
     connection: Cell<u64>,
     /// Bytes of responses that were handed over, on all streams.
     handed_over: Cell<u64>,
+    /// Whether something that nobody watches was handed over, and may not have been written yet.
+    trusted: Cell<bool>,
+    /// Whether the end of that is waited for.
+    awaited: Cell<bool>,
 }
 
 impl Default for ClientWindows {
@@ -32,6 +39,8 @@ impl Default for ClientWindows {
             stream: Cell::new(INITIAL_WINDOW),
             connection: Cell::new(INITIAL_WINDOW.into()),
             handed_over: Cell::new(0),
+            trusted: Cell::new(false),
+            awaited: Cell::new(false),
         }
     }
 }
@@ -39,6 +48,25 @@ impl Default for ClientWindows {
 impl ClientWindows {
     pub(super) fn handed_over(&self, bytes: usize) {
         self.handed_over.set(self.handed_over.get() + bytes as u64);
+    }
+
+    /// What there is room for is handed over, and nobody watches whether it goes out.
+    pub(super) fn trust(&self) {
+        self.trusted.set(true);
+    }
+
+    /// All that was handed over and had room has been written.
+    pub(super) fn settle(&self, cx: &Context<'_>) {
+        self.trusted.set(false);
+        if self.awaited.take() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Whether that is so, and what closes them may pass. Where it is not, the task is woken when it is.
+    pub(super) fn are_settled(&self) -> bool {
+        self.awaited.set(self.trusted.get());
+        !self.trusted.get()
     }
 
     /// Whether there is room for so many bytes more, on a stream that has had `before`.
@@ -82,29 +110,40 @@ impl WindowReader {
         };
     }
 
-    /// More of its payload.
-    pub(super) fn read(&mut self, payload: &[u8]) {
-        let Some(frame) = self.frame else { return };
+    /// More of its payload. How much of that may pass: what would close windows does not while something
+    /// was handed over that had room in them.
+    pub(super) fn read(&mut self, payload: &[u8]) -> usize {
+        let Some(frame) = self.frame else { return payload.len() };
         let whole = match frame {
             Frame::Settings => 6,
             Frame::Update => 4,
         };
-        for byte in payload {
+        for (at, byte) in payload.iter().enumerate() {
             self.entry[self.length] = *byte;
-            self.length += 1;
-            if self.length == whole {
+            if self.length + 1 < whole {
+                self.length += 1;
+            } else if self.take(frame) {
                 self.length = 0;
-                self.take(frame);
+            } else {
+                return at;
             }
         }
+        payload.len()
     }
 
-    fn take(&self, frame: Frame) {
+    /// Takes note of what a frame says; not where that has to wait.
+    fn take(&self, frame: Frame) -> bool {
         let [a, b, c, d, e, f] = self.entry;
         let windows = &self.windows;
         match frame {
             Frame::Settings if u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE => {
-                windows.stream.set(windows.stream.get().min(u32::from_be_bytes([c, d, e, f])));
+                let size = u32::from_be_bytes([c, d, e, f]);
+                if size < windows.stream.get() {
+                    if !windows.are_settled() {
+                        return false;
+                    }
+                    windows.stream.set(size);
+                }
             }
             Frame::Settings => {}
             Frame::Update => {
@@ -113,11 +152,14 @@ impl WindowReader {
                 windows.connection.set(windows.connection.get() + u64::from(more));
             }
         }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     /// The windows of a client that has sent these frames, byte by byte.
@@ -125,7 +167,7 @@ mod tests {
         let mut reader = WindowReader::default();
         for (kind, flags, stream, payload) in frames {
             reader.begin(&[0, 0, payload.len() as u8, *kind, *flags, 0, 0, 0, *stream]);
-            payload.chunks(1).for_each(|byte| reader.read(byte));
+            payload.chunks(1).for_each(|byte| assert_eq!(reader.read(byte), 1));
         }
         Rc::clone(reader.windows())
     }
@@ -153,5 +195,20 @@ mod tests {
         windows.handed_over(65_000);
         assert!(windows.have_room_for(540, 0));
         assert!(!windows.have_room_for(541, 0));
+    }
+
+    #[test]
+    fn windows_are_not_closed_while_something_relies_on_them() {
+        let mut reader = WindowReader::default();
+        let windows = Rc::clone(reader.windows());
+        windows.trust();
+        let payload = [0, 3, 0, 0, 0, 9, 0, 4, 0, 1, 0, 0, 0, 4, 0, 0, 0, 10, 0, 1, 0, 0, 0, 0];
+        reader.begin(&[0, 0, payload.len() as u8, kind::SETTINGS, 0, 0, 0, 0, 0]);
+        assert_eq!(reader.read(&payload), 17);
+        assert_eq!(reader.read(&payload[17..]), 0);
+        assert!(windows.have_room_for(65_535, 0));
+        windows.settle(&Context::from_waker(Waker::noop()));
+        assert_eq!(reader.read(&payload[17..]), 7);
+        assert!(windows.have_room_for(10, 0) && !windows.have_room_for(11, 0));
     }
 }

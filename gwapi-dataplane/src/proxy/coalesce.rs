@@ -27,7 +27,13 @@ thread_local! {
 
 /// A connection's IO, and the way to write out what was gathered. Both are on one thread.
 pub(super) fn coalesce<I>(io: I) -> (Coalesced<I>, Flusher<I>) {
-    let shared = Rc::new(RefCell::new(Gathered { io, buffer: Vec::new(), sent: 0, failed: None }));
+    let shared = Rc::new(RefCell::new(Gathered {
+        io,
+        buffer: Vec::new(),
+        sent: 0,
+        refused: false,
+        failed: None,
+    }));
     (Coalesced(Rc::clone(&shared)), Flusher(shared))
 }
 
@@ -35,6 +41,8 @@ struct Gathered<I> {
     io: I,
     buffer: Vec<u8>,
     sent: usize,
+    /// Whether there was no room for something, which HTTP/2 still has.
+    refused: bool,
     /// Why nothing can be written any more. HTTP/2 learns it when it reads or writes next.
     failed: Option<io::ErrorKind>,
 }
@@ -68,8 +76,10 @@ impl<I: AsyncWrite + Unpin> Gathered<I> {
             return Poll::Ready(Err(kind.into()));
         }
         if self.buffer.len() + bytes.len() > GATHER && !self.buffer.is_empty() {
+            self.refused = true;
             ready!(self.poll_send(cx))?;
         }
+        self.refused = false;
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
@@ -90,14 +100,20 @@ fn give_back(mut buffer: Vec<u8>) {
 
 impl<I: AsyncWrite + Unpin> Flusher<I> {
     /// Writes out what was gathered. Where there is no room for all of it, or where that fails, the
-    /// task is woken to go on.
-    pub(super) fn flush(&self, cx: &mut Context<'_>) {
+    /// task is woken to go on. Whether all that HTTP/2 had to write is out.
+    pub(super) fn flush(&self, cx: &mut Context<'_>) -> bool {
         let mut gathered = self.0.borrow_mut();
-        if gathered.failed.is_none()
-            && let Poll::Ready(Err(error)) = gathered.poll_send(cx)
-        {
-            gathered.failed = Some(error.kind());
-            cx.waker().wake_by_ref();
+        if gathered.failed.is_some() {
+            return false;
+        }
+        match gathered.poll_send(cx) {
+            Poll::Ready(Ok(())) => !gathered.refused,
+            Poll::Ready(Err(error)) => {
+                gathered.failed = Some(error.kind());
+                cx.waker().wake_by_ref();
+                false
+            }
+            Poll::Pending => false,
         }
     }
 }

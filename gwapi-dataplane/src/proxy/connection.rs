@@ -27,6 +27,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::ProxyBody;
 use super::client_auth::ClientAuth;
+use super::client_windows::ClientWindows;
 use super::coalesce::{Flusher, coalesce};
 use super::congestion::Congestion;
 use super::core_state::CoreListener;
@@ -460,7 +461,9 @@ where
     let turn = Turn::default();
     let io = JoinedFrames::of_client(io);
     let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
-    let executor = StreamExecutor::new(&limits, io.client_windows());
+    let windows = Rc::clone(io.client_windows());
+    let executor = StreamExecutor::new(&limits, &windows);
+    let turns = Turns { flusher, turn, windows };
     let served = http2::Builder::new(executor)
         .timer(PingTimer::new(connection.congestion.clone(), &limits))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -474,7 +477,7 @@ where
     let mut served = pin!(served);
     tokio::select! {
         biased;
-        ended = flushed(served.as_mut(), &flusher, &turn) => return ended,
+        ended = turns.serve(served.as_mut()) => return ended,
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
         _ = rarely(phase.wait_for(|phase| *phase >= Phase::Draining)) => {}
         () = rarely(connection.silent(&limits)) => {}
@@ -487,25 +490,35 @@ where
     connection.last_active.set(Instant::now());
     tokio::select! {
         biased;
-        ended = flushed(served, &flusher, &turn) => ended,
+        ended = turns.serve(served) => ended,
         // A client that neither answers nor goes, nor opens the windows of its last streams.
         () = connection.idle(limits.write_stall_timeout.min(silence)) => Ok(()),
     }
 }
 
-/// Serves a connection turn by turn, and writes out what it gathered at the end of each.
-async fn flushed<I: AsyncWrite + Unpin>(
-    mut served: Pin<&mut impl Future<Output = hyper::Result<()>>>,
-    flusher: &Flusher<I>,
-    turn: &Turn,
-) -> hyper::Result<()> {
-    poll_fn(|cx| {
-        turn.renew();
-        let polled = served.as_mut().poll(cx);
-        flusher.flush(cx);
-        polled
-    })
-    .await
+/// What is done at the beginning and at the end of each turn of a connection over HTTP/2.
+struct Turns<I> {
+    flusher: Flusher<I>,
+    turn: Turn,
+    windows: Rc<ClientWindows>,
+}
+
+impl<I: AsyncWrite + Unpin> Turns<I> {
+    /// Serves a connection turn by turn, and writes out what it gathered at the end of each.
+    async fn serve(
+        &self,
+        mut served: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    ) -> hyper::Result<()> {
+        poll_fn(|cx| {
+            self.turn.renew();
+            let polled = served.as_mut().poll(cx);
+            if self.flusher.flush(cx) {
+                self.windows.settle(cx);
+            }
+            polled
+        })
+        .await
+    }
 }
 
 impl Connection {

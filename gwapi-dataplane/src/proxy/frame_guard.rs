@@ -1,5 +1,5 @@
 //! The byte stream of an HTTP/2 connection, guarded: who floods is asked to calm down, heads come in
-//! turns, and a header block that was begun has to end in time.
+//! turns, a header block that was begun has to end in time, and windows close when nothing relies on them.
 
 use std::cell::Cell;
 use std::io;
@@ -40,6 +40,9 @@ pub(super) struct FrameGuard<I> {
     turn: Turn,
     /// What was read and waits for the next turn.
     held: Vec<u8>,
+    /// Whether it waits for what relies on the windows that it closes. All of that has room in them, so who
+    /// takes none of it has a full socket, and is judged for that.
+    relied: bool,
     head_timeout: Duration,
     /// The header block that is open, and when it has to be over.
     block: Option<(u64, Pin<Box<Sleep>>)>,
@@ -59,6 +62,7 @@ impl<I> FrameGuard<I> {
             scanner,
             turn,
             held: Vec::new(),
+            relied: false,
             head_timeout,
             block: None,
             verdict: None,
@@ -78,10 +82,10 @@ impl<I> FrameGuard<I> {
         self.turn.0.set(heads);
         match scan {
             Scan::All => {}
-            Scan::Hold(at) => {
-                let rest = buffer.filled()[start + at..].to_vec();
-                self.held.splice(..0, rest);
-                buffer.set_filled(start + at);
+            Scan::Hold(at) => self.hold(buffer, start + at),
+            Scan::Rely(at) => {
+                self.hold(buffer, start + at);
+                self.relied = true;
             }
             Scan::Stop(at, breach) => {
                 tracing::debug!(?breach, "a client goes too far");
@@ -90,6 +94,12 @@ impl<I> FrameGuard<I> {
                 self.verdict = Some((verdict(breach), 0));
             }
         }
+    }
+
+    /// Keeps what was filled in from `at` on.
+    fn hold(&mut self, buffer: &mut ReadBuf<'_>, at: usize) {
+        self.held.splice(..0, buffer.filled()[at..].iter().copied());
+        buffer.set_filled(at);
     }
 
     /// Ready once a header block has been open for too long.
@@ -153,6 +163,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for FrameGuard<I> {
             buffer.put_slice(&rest[..length]);
             *given += length;
             return Poll::Ready(Ok(()));
+        }
+        if this.relied {
+            if !this.scanner.client_windows().are_settled() {
+                return Poll::Pending;
+            }
+            this.relied = false;
         }
         let start = buffer.filled().len();
         if this.held.is_empty() {

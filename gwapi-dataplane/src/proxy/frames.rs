@@ -65,6 +65,9 @@ pub(super) enum Scan {
     All,
     /// So many pass, the rest has to wait for the next turn.
     Hold(usize),
+    /// So many pass, the rest would close windows that something relies on, and has to wait until it does
+    /// not any more.
+    Rely(usize),
     /// So many pass, to the border of a frame, and nothing after them.
     Stop(usize, Breach),
 }
@@ -138,9 +141,12 @@ impl FrameScanner {
         while at < bytes.len() {
             if self.payload_left > 0 {
                 let length = (bytes.len() - at).min(self.payload_left as usize);
-                self.client.read(&bytes[at..at + length]);
-                at += length;
-                self.payload_left -= length as u32;
+                let passing = self.client.read(&bytes[at..at + length]);
+                at += passing;
+                self.payload_left -= passing as u32;
+                if passing < length {
+                    return Scan::Rely(at);
+                }
                 if self.payload_left > 0 {
                     return Scan::All;
                 }
@@ -281,7 +287,7 @@ mod tests {
                         passed += at;
                         break;
                     }
-                    Scan::Stop(..) => panic!("nothing is wrong"),
+                    Scan::Rely(..) | Scan::Stop(..) => panic!("nothing is wrong"),
                 }
             }
             assert_eq!(passed, request.len() * 2, "in pieces of {pieces}");

@@ -65,9 +65,14 @@ impl StreamWatch {
         self.windows.handed_over(bytes);
     }
 
-    /// Whether so many bytes more are sure to go out, even if nothing is asked for after them.
+    /// Whether so many bytes more are sure to go out, even if nothing is asked for after them. Where they
+    /// are, the windows stay open until they have.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        self.windows.have_room_for(bytes, self.bytes.get())
+        let has_room = self.windows.have_room_for(bytes, self.bytes.get());
+        if has_room {
+            self.windows.trust();
+        }
+        has_room
     }
 
     /// Nothing but the end is left, and that waits for the client to take this piece.

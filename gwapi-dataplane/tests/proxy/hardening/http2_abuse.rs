@@ -1,8 +1,11 @@
 //! HTTP/2 used to make a gateway work or wait: each flood is ended, and others are served meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
+use http::StatusCode;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::frames::*;
@@ -354,6 +357,93 @@ async fn a_window_that_opens_late_and_little_by_little_gets_the_whole_response()
     }
     client.send(&frame(WINDOW_UPDATE, 0, 1, &7_u32.to_be_bytes())).await;
     assert_eq!(data_of(&mut client, 1).await, body.as_bytes()[1..]);
+}
+
+/// An endpoint that answers with so many bytes, and how many times it has.
+async fn answering(bytes: usize) -> (Scripted, Arc<AtomicUsize>) {
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answered);
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            let answer = [head.into_bytes(), vec![b'x'; bytes]].concat();
+            while !read_head(&mut stream).await.is_empty() {
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    (endpoint, answered)
+}
+
+/// The last piece of a response is not watched where the windows had room for it: they may not be closed
+/// before it is out.
+#[tokio::test]
+async fn windows_that_are_closed_under_responses_hold_none_of_them_for_ever() {
+    const STREAMS: usize = 99;
+    let (endpoint, answered) = answering(60_000).await;
+    let limits = Limits { write_stall_timeout: Duration::from_secs(10), ..Limits::default() };
+    let (builder, local) = (ProxyBuilder::new().limits(limits), "127.0.0.1".parse().expect("one"));
+    let proxy = serve_on_cores(1, local, &builder, |port| simple(port, endpoint.address));
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(64 * 1024).expect("small");
+    let mut client = RawHttp2(socket.connect(proxy.address).await.expect("it accepts"));
+    let wide = frame(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes());
+    client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &wide].concat()).await;
+    for number in 0..STREAMS {
+        client.send(&get(stream(number))).await;
+    }
+    // It reads nothing until all responses are at the proxy.
+    within(async {
+        while answered.load(Ordering::Relaxed) < STREAMS {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..10 {
+        assert_eq!(proxy.get("a", "/%zz").await.status, StatusCode::BAD_REQUEST);
+    }
+    let closed = [0, 4, 0, 0, 0, 0]; // INITIAL_WINDOW_SIZE 0
+    client.send(&frame(SETTINGS, 0, 0, &closed)).await;
+    let (mut whole, mut over) = (0, 0);
+    while over < STREAMS {
+        let seen = client.next().await.expect("it goes on");
+        whole += usize::from(seen.kind == DATA && seen.flags & END_STREAM != 0);
+        over += usize::from(seen.kind == RST_STREAM || seen.flags & END_STREAM != 0)
+            * usize::from(seen.stream != 0);
+    }
+    assert!(whole > STREAMS / 2, "{whole} of {STREAMS} are whole");
+}
+
+/// Where they cannot go out because others are before them, the connection does not hold them for ever.
+#[tokio::test]
+async fn a_client_that_closes_its_windows_under_responses_and_reads_nothing_is_let_go() {
+    let (endpoint, answered) = answering(60_000).await;
+    let limits = Limits { write_stall_timeout: Duration::from_millis(500), ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    client.send(&frame(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes())).await;
+    for number in 0..99 {
+        client.send(&get(stream(number))).await;
+    }
+    within(async {
+        while answered.load(Ordering::Relaxed) < 50 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    // All of its streams end, or the connection does.
+    let mut over = 0;
+    while over < 99 {
+        let Some(seen) = client.next().await else { return };
+        let ends = seen.kind == RST_STREAM || seen.flags & END_STREAM != 0;
+        over += usize::from(ends && seen.stream != 0);
+    }
 }
 
 #[tokio::test]
