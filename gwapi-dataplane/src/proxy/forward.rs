@@ -83,8 +83,9 @@ impl Fields<'_> {
         if upgrading {
             head.field(UPGRADE.as_str(), b"websocket");
         }
+        // The library has no way to tell a client over HTTP/2 that its body is wanted: it is asked for.
         let expects = self.present.any(Present::EXPECT)
-            && self.head.version != Version::HTTP_10
+            && self.head.version == Version::HTTP_11
             && !body.is_end_stream();
         if expects {
             head.field(EXPECT.as_str(), b"100-continue");

@@ -196,3 +196,19 @@ async fn a_body_of_another_length_than_said_resets_the_stream() {
         assert!(echo.requests().is_empty(), "{body}: {:?}", echo.requests());
     }
 }
+
+#[tokio::test]
+async fn an_expectation_over_http2_is_not_passed_on_and_the_body_is() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let mut fields = get(&[("expect", "100-continue"), ("content-length", "2")]);
+    fields[0].1 = "POST";
+    client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
+    client.send(&frame(frames::DATA, END_STREAM, 1, b"hi")).await;
+    let seen = client.find(|seen| seen.stream == 1 && seen.kind == HEADERS).await;
+    let seen = seen.expect("an answer");
+    assert_eq!(status(&seen).as_deref(), Some("200"), "{seen:?}");
+    let seen = echo.only_request();
+    assert_eq!((seen.header("expect"), &*seen.body), (None, &b"hi"[..]));
+}
