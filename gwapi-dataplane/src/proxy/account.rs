@@ -186,6 +186,18 @@ impl RequestAccount {
         self.ended = ended;
     }
 
+    /// Tells what only looks as if the client had gone away.
+    fn settle_blame(&mut self) {
+        if self.connection.worker.is_stopped() {
+            self.ended = Ended::Cut;
+        } else if self.body.as_ref().is_some_and(|body| body.is_malformed()) {
+            self.ended = Ended::ClientError;
+            if self.status == CLIENT_CLOSED_REQUEST {
+                self.status = StatusCode::BAD_REQUEST.as_u16();
+            }
+        }
+    }
+
     fn protocol(&self) -> &'static str {
         match self.version {
             Version::HTTP_10 => "HTTP/1.0",
@@ -203,8 +215,8 @@ impl Drop for RequestAccount {
         if let Some(body) = &self.body {
             body.response_ended();
         }
-        if self.ended == Ended::ClientGone && self.connection.worker.is_stopped() {
-            self.ended = Ended::Cut;
+        if self.ended == Ended::ClientGone {
+            self.settle_blame();
         }
         let trace = self.trace.take();
         // A request that came before its listener was known counts for the first of its port.

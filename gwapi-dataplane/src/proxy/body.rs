@@ -1,15 +1,16 @@
 //! Bodies on their way through: back-pressure is hyper's, timeouts and accounts are kept here.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::Instant;
@@ -59,6 +60,8 @@ pub(super) struct BodyProgress {
     last: Cell<Instant>,
     ended: Cell<bool>,
     fault: Cell<Option<BodyFault>>,
+    /// Whether the HTTP/2 library has ended its stream, for what came is no body of the request.
+    malformed: Cell<bool>,
     /// Whether the response is on its way meanwhile.
     answering: Cell<bool>,
 }
@@ -70,6 +73,7 @@ impl BodyProgress {
             last: Cell::new(now),
             ended: Cell::new(ended),
             fault: Cell::new(None),
+            malformed: Cell::new(false),
             answering: Cell::new(false),
         })
     }
@@ -99,6 +103,17 @@ impl BodyProgress {
     /// Why the client's part broke off, if it did.
     pub(super) fn fault(&self) -> Option<BodyFault> {
         self.fault.get()
+    }
+
+    /// Whether the client sent something else than its head said.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.malformed.get()
+    }
+
+    /// Notes why no more of it can be read.
+    fn note_error(&self, error: &hyper::Error) {
+        let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        self.malformed.set(error.is_some_and(|error| error.is_reset() && error.is_library()));
     }
 
     /// Notes that the client's part is broken, by whoever found it.
@@ -195,6 +210,8 @@ pub(super) enum Gathered {
 /// A body that is on its way from the client.
 pub(super) struct Arriving {
     incoming: Incoming,
+    version: Version,
+    progress: Rc<BodyProgress>,
     /// Those who get a copy of it.
     copies: Copies,
     idle: IdleTimer,
@@ -206,18 +223,27 @@ pub(super) struct Arriving {
 
 impl RequestBody {
     /// Passes on `incoming`, as fast and for as long as `limits` ask. `now` is when its head came.
-    pub(super) fn new(incoming: Incoming, limits: &Limits, timers: &Timers, now: Instant) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        version: Version,
+        limits: &Limits,
+        timers: &Timers,
+        now: Instant,
+    ) -> Self {
         let idle_timeout = limits.body_idle_timeout;
+        let progress = BodyProgress::begin(now, incoming.is_end_stream());
         let source = (!incoming.is_end_stream()).then(|| {
             Source::Client(Box::new(Arriving {
                 incoming,
+                version,
+                progress: Rc::clone(&progress),
                 copies: Copies::default(),
                 idle: IdleTimer::new(idle_timeout, timers),
                 pace: Pace::new(limits, idle_timeout),
                 waiting: None,
             }))
         });
-        Self { progress: BodyProgress::begin(now, source.is_none()), source }
+        Self { progress, source }
     }
 
     /// One that is known from the beginning.
@@ -313,12 +339,11 @@ impl Arriving {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        progress: &BodyProgress,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
                 self.waiting.get_or_insert_with(Instant::now);
-                if !self.is_overdue(cx, progress) {
+                if !self.is_overdue(cx) {
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Err(BodyFault::Stalled)))
@@ -331,34 +356,55 @@ impl Arriving {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 let now = Instant::now();
                 let waited = self.waiting.take().map_or(Duration::ZERO, |since| now - since);
-                progress.advance(length, now);
+                self.progress.advance(length, now);
                 self.copies.push(&frame);
                 if self.incoming.is_end_stream() {
-                    progress.end(now);
+                    self.progress.end(now);
                     self.copies.complete();
                 }
-                let in_time = self.pace.moved(length, waited) || progress.answering.get();
+                let in_time = self.pace.moved(length, waited) || self.progress.answering.get();
                 Poll::Ready(Some(if in_time { Ok(frame) } else { Err(BodyFault::Stalled) }))
             }
             Poll::Ready(None) => {
-                progress.end(Instant::now());
+                self.progress.end(Instant::now());
                 self.copies.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyFault::Broken))),
+            Poll::Ready(Some(Err(error))) => {
+                self.progress.note_error(&error);
+                Poll::Ready(Some(Err(BodyFault::Broken)))
+            }
         }
     }
 
     /// Whether a client that sends nothing has to be let go.
-    fn is_overdue(&mut self, cx: &mut Context<'_>, progress: &BodyProgress) -> bool {
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         while self.idle.poll(cx).is_ready() {
-            if !progress.answering.get() {
+            if !self.progress.answering.get() {
                 return true;
             }
             // Looks again later: nobody tells when the response is over.
             self.idle.progress();
         }
         false
+    }
+}
+
+impl Drop for Arriving {
+    /// Of a body over HTTP/2 that is given up it is seen why. Where the HTTP/2 library ends its stream it ends
+    /// at once what reads it, which is not told that it was the client's fault.
+    fn drop(&mut self) {
+        let progress = &self.progress;
+        if self.version != Version::HTTP_2 || progress.has_ended() || progress.fault().is_some() {
+            return;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(frame)) = Pin::new(&mut self.incoming).poll_frame(&mut cx) {
+            if let Err(error) = frame {
+                progress.note_error(&error);
+                return;
+            }
+        }
     }
 }
 
@@ -377,10 +423,10 @@ impl Body for RequestBody {
                 return Poll::Ready(this.progress.fault.get().map(|fault| Err(BodyError(fault))));
             }
             Some(Source::Client(arriving)) => {
-                std::task::ready!(arriving.poll(cx, &this.progress))
+                std::task::ready!(arriving.poll(cx))
             }
             Some(Source::Kept(reader)) => {
-                match std::task::ready!(reader.poll(cx, &this.progress)) {
+                match std::task::ready!(reader.poll(cx)) {
                     Some(Err(ReadError::Superseded)) => {
                         // The client is not to blame.
                         return Poll::Ready(Some(Err(BodyError(BodyFault::Broken))));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use http_body::Frame;
 use hyper::body::Bytes;
 
-use super::body::{Arriving, BodyFault, BodyProgress};
+use super::body::{Arriving, BodyFault};
 use super::pieces::Pieces;
 
 /// What was read so far. It is all of it, or none: where more came than may be kept, there is no
@@ -122,7 +122,6 @@ impl Reader {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        progress: &BodyProgress,
     ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
         let number = self.begin();
         let is_last = Rc::strong_count(&self.body) == 1;
@@ -132,7 +131,7 @@ impl Reader {
         }
         let frame = match self.again.pop() {
             Some(frame) => frame,
-            None => match arriving.poll(cx, progress) {
+            None => match arriving.poll(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     kept.note(&frame);
                     frame

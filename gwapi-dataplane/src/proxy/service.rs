@@ -198,7 +198,8 @@ fn begin(
         }
         Err(Unplanned::Filtered(guards)) => {
             let Worker { limits, timers, .. } = &*connection.worker;
-            let body = RequestBody::new(body, limits, timers, account.started().into());
+            let now = account.started().into();
+            let body = RequestBody::new(body, head.version, limits, timers, now);
             account.body = Some(Rc::clone(body.progress()));
             let arrived = Arrived { head, present, body, upgrade, account, http1, consented: None };
             return Err(Box::new(Guarded::Unrouted(arrived, guards)));
@@ -211,7 +212,8 @@ fn begin(
         (plan, _) => plan,
     };
     let Worker { limits, timers, .. } = &*connection.worker;
-    let body = RequestBody::new(body, limits, timers, account.started().into());
+    let now = account.started().into();
+    let body = RequestBody::new(body, head.version, limits, timers, now);
     account.body = Some(Rc::clone(body.progress()));
     let arrived = Arrived { head, present, body, upgrade, account, http1, consented: None };
     match guards {

@@ -184,7 +184,7 @@ async fn a_request_is_rebuilt_for_http1() {
 #[tokio::test]
 async fn a_body_of_another_length_than_said_resets_the_stream() {
     let echo = Echo::start("a").await;
-    let proxy = serve(|port| simple(port, echo.address));
+    let proxy = serve_with_metrics(|port| simple(port, echo.address));
     for body in ["1234", "123456"] {
         let mut client = RawHttp2::connect(proxy.address).await;
         let mut fields = get(&[("content-length", "5")]);
@@ -195,6 +195,23 @@ async fn a_body_of_another_length_than_said_resets_the_stream() {
         assert_eq!(seen.expect("a reset").error(), Some(PROTOCOL_ERROR), "{body}");
         assert!(echo.requests().is_empty(), "{body}: {:?}", echo.requests());
     }
+    let requests = within(async {
+        loop {
+            let metrics = proxy.metrics().await;
+            let counts = metrics.lines().filter(|it| it.starts_with("gwapi_http_requests_total{"));
+            let counts: Vec<_> = counts.map(str::to_owned).collect();
+            if counts.iter().map(|count| number(count)).sum::<u64>() == 2 {
+                return counts;
+            }
+        }
+    })
+    .await;
+    assert!(requests.iter().all(|it| it.contains("code=\"400\"")), "{requests:?}");
+}
+
+/// The number at the end of a line of the metrics.
+fn number(line: &str) -> u64 {
+    line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
 #[tokio::test]
