@@ -2,7 +2,7 @@
 //! one, short for that of the very first and for the rest of a head.
 //!
 //! hyper knows one timeout for all. It asks a timer for it, and this timer shortens it for the first
-//! request, and once the socket has something to read.
+//! request, and once something of a head has come: from the socket, or behind the request before.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,23 +16,40 @@ use super::io::Unread;
 use super::timers::poll_until;
 use crate::Limits;
 
-/// Whether a client has sent anything since the connection began to wait for a request.
+/// Whether a client has sent anything of the request that the connection waits for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Arrival(Arc<AtomicBool>);
+pub(super) struct Arrival(Arc<Came>);
+
+#[derive(Debug, Default)]
+struct Came {
+    noted: AtomicBool,
+    /// Whether the socket was asked for more after that, and had none.
+    awaited: AtomicBool,
+}
 
 impl Arrival {
     /// Notes that bytes came.
     pub(super) fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.noted.store(true, Ordering::Relaxed);
+        self.0.awaited.store(false, Ordering::Relaxed);
     }
 
-    fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
+    /// Notes that the socket was asked for bytes, and that none are there.
+    pub(super) fn note_wait(&self) {
+        self.0.awaited.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was noted since.
+    /// The connection begins to wait for a request. Behind the one before something of it may have come:
+    /// only once hyper has made use of all that it read does it ask the socket for more.
+    fn begin(&self) {
+        if self.0.awaited.load(Ordering::Relaxed) {
+            self.0.noted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether bytes came since.
     pub(super) fn is_noted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.noted.load(Ordering::Relaxed)
     }
 }
 
@@ -73,7 +90,7 @@ impl Timer for HeadTimer {
         let first = !self.0.waited.swap(true, Ordering::Relaxed);
         let first = first.then(|| Instant::now() + self.0.first_byte_timeout);
         let deadline = first.map_or(deadline, |first| first.min(deadline)).into();
-        self.0.arrival.clear();
+        self.0.arrival.begin();
         self.0.unread.await_head();
         Box::pin(HeadSleep { shared: Arc::clone(&self.0), begun: false, deadline })
     }

@@ -260,6 +260,8 @@ impl AsyncRead for ClientIo {
             if read.is_ready() {
                 self.arrival.note();
                 self.congestion.heard();
+            } else {
+                self.arrival.note_wait();
             }
             return read;
         }

@@ -39,6 +39,10 @@ fn fast() -> Limits {
     Limits { min_rate: 1_000_000_000, min_rate_grace: SHORT, ..patient() }
 }
 
+/// A request with its body, and the beginning of the next one in the same piece.
+const HALF_BEHIND_BODY: &[u8] =
+    b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhiGET / HTTP/1.1\r\nhost:";
+
 #[tokio::test]
 async fn silent_clients_are_let_go() {
     let echo = Echo::start("a").await;
@@ -59,6 +63,8 @@ async fn silent_clients_are_let_go() {
         ("half a preface", first_byte(), b"PRI * HT"),
         ("a preface and nothing else", first_byte(), &hello),
         ("half a head", head(), b"GET / HTTP/1.1\r\nhost:"),
+        ("half a head behind a request", head(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /"),
+        ("half a head behind a body", head(), HALF_BEHIND_BODY),
         ("a header block without an end", head(), &unfinished),
         ("a request and nothing else", idle(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
         ("a request over HTTP/2 and nothing else", idle(), &asked),
