@@ -41,6 +41,9 @@ const MAX_RESET_STREAMS: usize = 16 * 1024;
 /// a late frame on a stream that a client cancelled counts here.
 const MAX_LOCAL_RESETS: usize = 1 << 20;
 
+/// Time that an address of a name has for itself before the next one is tried beside it (RFC 8305 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
 /// Runs hyper's futures on the worker they were made on.
 #[derive(Clone, Copy, Debug)]
 struct LocalExecutor;
@@ -130,14 +133,44 @@ pub(in crate::proxy) async fn resolve(
 }
 
 async fn dial(place: &Place) -> io::Result<TcpStream> {
+    dial_any(resolve(place).await?).await
+}
+
+/// Connects to the first address that takes a connection. The next one is tried where those before took none,
+/// or have not said anything for a moment.
+async fn dial_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.peekable();
+    let mut attempts = Vec::new();
     let mut last = io::Error::other("the name has no address that may be used");
-    for address in resolve(place).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    loop {
+        match addresses.next() {
+            Some(address) => attempts.push(Box::pin(TcpStream::connect(address))),
+            None if attempts.is_empty() => return Err(last),
+            None => {}
+        }
+        tokio::select! {
+            biased;
+            ended = first_ended(&mut attempts) => match ended {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            },
+            () = tokio::time::sleep(HEAD_START), if addresses.peek().is_some() => {}
         }
     }
-    Err(last)
+}
+
+/// What comes of the attempt that ends first; the others go on.
+async fn first_ended<F: Future + Unpin>(attempts: &mut Vec<F>) -> F::Output {
+    poll_fn(|cx| {
+        for position in 0..attempts.len() {
+            if let Poll::Ready(output) = Pin::new(&mut attempts[position]).poll(cx) {
+                drop(attempts.swap_remove(position));
+                return Poll::Ready(output);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// An HTTP/2 connection, by prior knowledge or agreed on in the handshake, for many requests at once.
@@ -214,7 +247,48 @@ impl Http2 {
 
 #[cfg(test)]
 mod tests {
+    use socket2::{Domain, Socket, Type};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// An address at which connections are neither taken nor refused: its queue is full.
+    fn deaf() -> (Vec<Socket>, SocketAddr) {
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = socket();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        listener.bind(&any.into()).expect("a port is free");
+        listener.listen(0).expect("bound");
+        let address = listener.local_addr().expect("bound").as_socket().expect("an IP address");
+        let waiting = (0..8).map(|_| {
+            let waiting = socket();
+            waiting.set_nonblocking(true).expect("a socket");
+            // Those that find room are connected at once, the others never.
+            let _ = waiting.connect(&address.into());
+            waiting
+        });
+        let sockets = waiting.collect::<Vec<_>>().into_iter().chain([listener]).collect();
+        (sockets, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_keeps_nobody_from_the_next() {
+        let (_full, silent) = deaf();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let open = listener.local_addr().expect("bound");
+        let refusing = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        refusing.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+        let refused = refusing.local_addr().expect("bound").as_socket().expect("an IP address");
+        for addresses in [vec![open], vec![silent, silent, open], vec![silent, refused, open]] {
+            let dialing = dial_any(addresses.iter().copied());
+            let stream = tokio::time::timeout(Duration::from_secs(60), dialing).await;
+            let stream = stream.expect("one takes it").expect("one takes it");
+            assert_eq!(stream.peer_addr().expect("connected"), open, "{addresses:?}");
+        }
+        let error = dial_any([refused, refused].into_iter()).await.expect_err("none takes it");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(dial_any(std::iter::empty()).await.is_err());
+    }
 
     #[test]
     fn a_name_leads_no_further_than_who_writes_one_may() {
