@@ -469,6 +469,37 @@ async fn trailers_follow_once_a_window_that_opens_late_had_room_for_all_before_t
 }
 
 #[tokio::test]
+async fn fields_beyond_a_head_are_refused_and_far_beyond_it_end_the_connection() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    for (length, expected) in [(66_000, Ok(())), (100_000, Ok(())), (300_000, Err(()))] {
+        let fields = [request("GET"), block(&[("x", &*"x".repeat(length))])].concat();
+        let mut client = RawHttp2::connect(proxy.address).await;
+        let mut pieces = fields.chunks(16_000).enumerate().peekable();
+        while let Some((number, piece)) = pieces.next() {
+            let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+            let (kind, flags) =
+                if number == 0 { (HEADERS, END_STREAM | end) } else { (CONTINUATION, end) };
+            client.send(&frame(kind, flags, 1, piece)).await;
+        }
+        let answer = client.find(|seen| seen.kind == GOAWAY || seen.stream == 1).await;
+        let answer = answer.expect("an answer");
+        match expected {
+            Ok(()) => {
+                // A literal with the name of `:status`, and 431 in Huffman code.
+                assert_eq!(answer.kind, HEADERS, "{length}: {answer:?}");
+                assert_eq!(answer.payload[1..5], [0x83, 0x69, 0x90, 0xff], "{length}: {answer:x?}");
+                client.send(&get(3)).await;
+                let answer = client.find(|seen| seen.stream == 3).await.expect("an answer");
+                assert_eq!(answer.payload[0], 0x88, "200: the connection goes on");
+            }
+            Err(()) => assert_eq!(answer.error(), Some(ENHANCE_YOUR_CALM), "{length}"),
+        }
+    }
+    assert_eq!(echo.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn a_client_with_usual_windows_gets_a_response_of_one_piece_in_one_frame() {
     let endpoint = Scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
     let proxy = serve(|port| simple(port, endpoint.address));
