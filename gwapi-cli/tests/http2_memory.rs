@@ -155,3 +155,32 @@ async fn fields_that_cost_a_byte_each_cost_the_gateway_little() {
         assert!(sent < 1_000_000 || grown < 20 * sent as u64, "{name}: {grown} for {sent}");
     }
 }
+
+/// The library keeps the fragments of a block that does not end, until it gives up their connection.
+#[tokio::test]
+async fn header_blocks_without_an_end_cost_the_gateway_little() {
+    let port = free_port();
+    let manifests = Manifests::new(&[("gateway.yaml", &gateway(port))]);
+    for length in [0, 16_384] {
+        let gwapi = Gwapi::run(&manifests, &["--demo"]);
+        gwapi.event("start");
+        // What a connection takes anyhow is there before.
+        prepared(local(port), Vec::new()).await;
+        let forget = std::fs::write(format!("/proc/{}/clear_refs", gwapi.id()), "5");
+        forget.expect("one's own process may be asked");
+        let before = kilobytes(&gwapi, "VmRSS");
+        let payload = vec![0; length];
+        for _ in 0..CONNECTIONS {
+            let mut client = RawHttp2::connect(local(port)).await;
+            client.send(&frame(HEADERS, END_STREAM, 1, &request("GET"))).await;
+            let (code, sent) = client.flood(20_000, |_| frame(CONTINUATION, 0, 1, &payload)).await;
+            assert!(
+                code.is_some_and(|code| code != 0),
+                "{length} bytes each: {code:?} after {sent}"
+            );
+        }
+        let grown = kilobytes(&gwapi, "VmHWM").saturating_sub(before) * 1024;
+        eprintln!("{length} bytes each: {grown} bytes");
+        assert!(grown < 4_000_000, "{length} bytes each: {grown} bytes");
+    }
+}
