@@ -87,6 +87,7 @@ fn resources_with_backend(port: u16, endpoint: SocketAddr) -> Vec<IrResource> {
         subject_alt_names: Vec::new(),
         trust: BackendTrust::System,
         client_certificate: None,
+        mutual: false,
     };
     let backend = Backend {
         key: key.clone(),

@@ -72,7 +72,8 @@ keys! {
     /// other routes than HTTPRoutes refer to is another backend, with `/grpc`, `/tls`, `/through`, `/tcp` or
     /// `/udp` behind.
     BackendKey;
-    /// Key of a [`Certificate`]: `namespace/secret`.
+    /// Key of a [`Certificate`]: `namespace/secret`, and for one that is shown to a [`Backend`] alone
+    /// `~backend/` with the key of that before it.
     CertificateKey;
 }
 
@@ -114,6 +115,13 @@ impl BackendKey {
         Self::new(format!("{namespace}/{name}.xbackend{suffix}"))
     }
 
+    /// The XBackend that the key is of, if it is of one.
+    pub fn x_backend_name(&self) -> Option<NamespacedName> {
+        let (namespace, name) = self.0.split_once('/')?;
+        let name = name.split_once('/').map_or(name, |(name, _)| name);
+        Some(NamespacedName::new(namespace, name.strip_suffix(".xbackend")?))
+    }
+
     /// A number that stands for the key in tokens: the same in every process and every release.
     pub fn fingerprint(&self) -> u64 {
         crate::hash::fnv1a(self.as_str().as_bytes())
@@ -150,10 +158,24 @@ impl BackendKey {
     }
 }
 
+/// What comes before the key of a backend. No namespace begins like that.
+const OF_BACKEND: &str = "~backend/";
+
 impl CertificateKey {
     /// The key of a Secret.
     pub fn secret(namespace: &str, name: &str) -> Self {
         Self::new(format!("{namespace}/{name}"))
+    }
+
+    /// The key of the certificate that is shown to a backend alone. It comes and goes with the backend,
+    /// whoever else uses the same Secret.
+    pub fn of_backend(backend: &BackendKey) -> Self {
+        Self::new(format!("{OF_BACKEND}{backend}"))
+    }
+
+    /// The backend that the certificate is shown to, where it is there for that alone.
+    pub fn backend(&self) -> Option<BackendKey> {
+        self.0.strip_prefix(OF_BACKEND).map(BackendKey::new)
     }
 }
 

@@ -106,6 +106,8 @@ golden! {
     x_backends = "x-backends";
     /// X-2, where names of any host may be routed to.
     x_backends_inside = "x-backends-inside";
+    /// X-2, where both sides prove who they are.
+    x_backends_mutual = "x-backends-mutual";
     /// GR-1 to GR-10.
     grpc_routes = "grpc";
     /// BT-1 to BT-10, GR-12, ST-10.

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
-use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, SecretBytes};
+use gwapi_model::{
+    Kind, NamespacedName, ObjectId, Resource, ResourceEvent, RouteKind, SecretBytes,
+};
 use gwapi_translate::features::BundleVersion;
 use gwapi_translate::ir::{
-    BackendTrust, CertificateKey, GatewayId, HttpFilter, IrResource, ListenerKey, ListenerProtocol,
-    SessionKeys,
+    BackendKey, BackendTrust, CertificateKey, GatewayId, HttpFilter, IrKey, IrResource,
+    ListenerKey, ListenerProtocol, SessionKeys,
 };
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
 use serde_json::{Value, json};
@@ -990,6 +992,96 @@ fn x_backends_follow_trust_bundles_without_a_look_at_routes() {
         let options = Options { cluster_trust_bundles: are_served, ..Options::default() };
         assert_eq!(*translator.translation(), translate(translator.resources(), &options));
     }
+}
+
+/// a certificate that an XBackend shows follows its Secret, the grant for it, and what the data plane says
+/// of it; it leaves that of a listener alone, which comes from the same Secret.
+#[test]
+fn the_certificate_of_an_x_backend_follows_its_secret_its_grant_and_the_data_plane() {
+    let mut translator = translator(10);
+    let group = "gateway.networking.x-k8s.io";
+    let outside = |namespace: &str| {
+        object::<gwapi_model::XBackend>(json!({
+            "metadata": { "name": "outside", "namespace": "ns" },
+            "spec": {
+                "type": "ExternalHostname",
+                "externalHostname": { "hostname": "api.example.com" },
+                "port": { "number": 443 },
+                "tls": {
+                    "mode": "ClientAndServer",
+                    "clientCertificateRef": { "name": "cert", "namespace": namespace },
+                    "validation": {
+                        "hostname": "api.example.com", "wellKnownCACertificates": "System",
+                    },
+                },
+            },
+        }))
+    };
+    let route = object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "outside", "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw", "sectionName": "http" }],
+            "rules": [{
+                "backendRefs": [{ "group": group, "kind": "XBackend", "name": "outside" }],
+            }],
+        },
+    }));
+    let _ = translator.apply_all([outside("ns"), route].map(ResourceEvent::Apply));
+    let key =
+        CertificateKey::of_backend(&BackendKey::x_backend(RouteKind::Http, false, "ns", "outside"));
+    let accepted = |translator: &Translator| {
+        let id = ObjectId::new(Kind::XBackend, "ns", "outside");
+        let Some(Status::Policy(status)) = translator.translation().status.get(&id) else {
+            panic!("the XBackend has no status");
+        };
+        let condition = &status.ancestors[0].conditions[0];
+        (condition.reason, condition.message.clone())
+    };
+    let is_shown = |translator: &Translator| {
+        let config = &translator.translation().config[&id()];
+        let own = IrKey::Certificate(CertificateKey::secret("ns", "cert"));
+        assert!(config.0.contains_key(&own), "that of the listener stays");
+        config.0.contains_key(&IrKey::Certificate(key.clone()))
+    };
+    assert!(is_shown(&translator));
+
+    let rejected = [(key.clone(), "key does not match".to_owned())];
+    let feedback = Feedback { rejected_certificates: rejected.into(), ..Feedback::default() };
+    let delta = translator.set_feedback(&id(), feedback);
+    assert!(delta.config.is_empty(), "{delta:?}");
+    let message = "tls.clientCertificateRef: Secret `ns/cert` cannot be used: key does not match";
+    let expected = (ConditionReason::InvalidClientCertificateRef, message.to_owned());
+    assert_eq!(accepted(&translator), expected);
+    let _ = translator.set_feedback(&id(), Feedback::default());
+    assert_eq!(accepted(&translator).0, ConditionReason::Accepted);
+
+    let _ = translator.apply(ResourceEvent::Apply(outside("other")));
+    assert!(!is_shown(&translator));
+    assert_eq!(accepted(&translator).0, ConditionReason::RefNotPermitted);
+    let secret = ObjectId::new(Kind::Secret, "other", "cert");
+    assert!(!translator.translation().references.contains(&secret), "it must not be read");
+    let grant = object::<gwapi_model::ReferenceGrant>(json!({
+        "metadata": { "name": "all", "namespace": "other" },
+        "spec": {
+            "from": [{ "group": group, "kind": "XBackend", "namespace": "ns" }],
+            "to": [{ "group": "", "kind": "Secret" }],
+        },
+    }));
+    let (work, delta) = cost(&mut translator, ResourceEvent::Apply(grant));
+    assert_eq!(delta.references.get(&secret), Some(&true));
+    assert_eq!(
+        (work.backends, accepted(&translator).0),
+        (1, ConditionReason::InvalidClientCertificateRef)
+    );
+    let mut there =
+        translator.resources().secrets[&NamespacedName::new("ns", "cert")].as_ref().clone();
+    there.metadata.namespace = "other".into();
+    let _ = translator.apply(ResourceEvent::Apply(there.into()));
+    assert_eq!(accepted(&translator).0, ConditionReason::Accepted);
+    assert!(is_shown(&translator));
+    let _ = translator.apply(ResourceEvent::Delete(secret));
+    assert!(!is_shown(&translator));
+    assert_eq!(*translator.translation(), translate(translator.resources(), &Options::default()));
 }
 
 /// TL-9, BT-13, X-2: what is said of a reference that never leads to authorities does not depend on whether there

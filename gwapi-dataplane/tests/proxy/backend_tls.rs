@@ -32,6 +32,7 @@ pub(crate) fn asks(hostname: &str, authority: &Authority) -> BackendTls {
         subject_alt_names: Vec::new(),
         trust: BackendTrust::Certificates(authority.pem().into()),
         client_certificate: None,
+        mutual: false,
     }
 }
 

@@ -331,6 +331,7 @@ fn proving(name: &str, address: SocketAddr, authority: &Authority) -> Vec<IrReso
         subject_alt_names: Vec::new(),
         trust: BackendTrust::Certificates(authority.pem().into()),
         client_certificate: None,
+        mutual: false,
     };
     resources[0] = IrResource::Backend(Arc::new(Backend {
         key: BackendKey::service("default", name, 80),

@@ -105,10 +105,14 @@ pub struct BackendTls {
     pub subject_alt_names: Vec<SubjectAltName>,
     /// Who may vouch for the certificate.
     pub trust: BackendTrust,
-    /// The Gateway's own certificate, for endpoints that ask for one (TL-7, BT-11). One that the
-    /// configuration does not have, or that cannot be used, is not shown.
+    /// The certificate for endpoints that ask for one: the Gateway's own (TL-7, BT-11), or that of the
+    /// backend. One that the configuration does not have, or that cannot be used, is not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<CertificateKey>,
+    /// Whether nothing is sent while that certificate cannot be shown: whoever asked for both sides to prove
+    /// who they are gets no traffic without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mutual: bool,
 }
 
 /// A name in a certificate (BT-3).

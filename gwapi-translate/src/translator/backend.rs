@@ -15,7 +15,7 @@ use gwapi_model::{
 use super::conditions::Problem;
 use super::{Options, backend_tls, backend_traffic, policy, syntax};
 use crate::ir::{
-    Backend, BackendKey, BackendProtocol, Endpoints, RetryBudget, TransportProtocol,
+    Backend, BackendKey, BackendProtocol, Certificate, Endpoints, RetryBudget, TransportProtocol,
     is_refused_endpoint,
 };
 
@@ -96,6 +96,8 @@ impl fmt::Display for ServicePort {
 pub(super) struct BackendView {
     /// What is served; `None` where it cannot be: requests for it are answered with 500 (HB-3).
     pub(super) served: Option<(Arc<Backend>, Arc<Endpoints>)>,
+    /// The certificate that is shown to it alone; what is shown to all that a Gateway sends to is not here.
+    pub(super) certificate: Option<Arc<Certificate>>,
     /// What routes have to say about it. Endpoints that come and go do not change it, so that
     /// routes need not be looked at for them.
     pub(super) facts: BackendFacts,
@@ -152,12 +154,12 @@ pub(super) fn view<'a>(
 ) -> BackendView {
     match judge(target, policies.tls, resources, options) {
         Err(problem) => BackendView {
-            served: None,
             facts: BackendFacts {
                 key: Some(target.key()),
                 problem: Some(problem),
                 ..BackendFacts::default()
             },
+            ..BackendView::default()
         },
         Ok(Judged { service, port, protocol, policy }) => {
             let tls =
@@ -189,6 +191,7 @@ pub(super) fn view<'a>(
                     let backend = Backend { key, protocol, tls, session: None, retry_budget };
                     (Arc::new(backend), Arc::new(endpoints))
                 }),
+                certificate: None,
             }
         }
     }

@@ -86,6 +86,7 @@ pub(super) fn judge(
         subject_alt_names,
         trust,
         client_certificate: None,
+        mutual: false,
     });
     verdict
 }

@@ -1,15 +1,16 @@
-//! Certificates of listeners: references to Secrets, and what is inside them (TL-1 to TL-3).
+//! Certificates of listeners, and those that are shown to backends: references to Secrets, and what is inside them (TL-1 to TL-3).
 
 use std::sync::Arc;
 
 use gwapi_model::status::ConditionReason;
-use gwapi_model::{Kind, NamespacedName, Resources, Secret, SecretBytes, SecretObjectReference};
+use gwapi_model::{
+    Kind, NamespacedName, ObjectId, Resources, Secret, SecretBytes, SecretObjectReference,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::conditions::Problem;
 use super::grants::Reference;
-use super::holder::Holder;
 use super::syntax;
 use crate::ir::{Certificate, CertificateKey};
 
@@ -34,26 +35,26 @@ pub(super) fn target(
 /// The Secret that a reference leads to, there or not; `None` where it leads nowhere, or must not be
 /// followed.
 pub(super) fn permitted_target(
-    holder: &Holder,
+    from: &ObjectId,
     reference: &SecretObjectReference,
     resources: &Resources,
 ) -> Option<NamespacedName> {
-    target(&holder.name().namespace, reference)
-        .filter(|to| Reference::of_holder(holder, Kind::Secret, to).is_permitted(resources))
+    target(&from.namespace, reference)
+        .filter(|to| Reference::of(from, Kind::Secret, to).is_permitted(resources))
 }
 
-/// Follows a reference to a certificate. A grant for a Gateway is none for its ListenerSets, and the other
+/// Follows the reference of an object to a certificate. A grant for a Gateway is none for its ListenerSets, and the other
 /// way round (LS-10).
 ///
 /// Whether it is granted comes first, so that the answer does not tell whether an ungranted Secret
 /// exists (TL-1, RG-5).
 pub(super) fn resolve(
-    holder: &Holder,
+    from: &ObjectId,
     reference: &SecretObjectReference,
     resources: &Resources,
 ) -> Result<Arc<Certificate>, Problem> {
     let invalid = |message: String| Problem::new(ConditionReason::InvalidCertificateRef, message);
-    let Some(name) = target(&holder.name().namespace, reference) else {
+    let Some(name) = target(&from.namespace, reference) else {
         let what = syntax::kind_of_group(
             reference.kind.as_deref().unwrap_or("Secret"),
             &reference.name,
@@ -63,7 +64,7 @@ pub(super) fn resolve(
             "{what} cannot hold a certificate; refer to a Secret of the core group"
         )));
     };
-    Reference::of_holder(holder, Kind::Secret, &name).check(resources)?;
+    Reference::of(from, Kind::Secret, &name).check(resources)?;
     let secret = resources
         .secrets
         .get(&name)
@@ -71,6 +72,18 @@ pub(super) fn resolve(
     read(&name, secret)
         .map(Arc::new)
         .map_err(|message| invalid(format!("Secret `{name}` {message}")))
+}
+
+/// Follows a reference to the certificate that is shown to backends (TL-7, X-2).
+pub(super) fn resolve_for_backends(
+    from: &ObjectId,
+    reference: &SecretObjectReference,
+    resources: &Resources,
+) -> Result<Arc<Certificate>, Problem> {
+    resolve(from, reference, resources).map_err(|problem| match problem.reason {
+        ConditionReason::RefNotPermitted => problem,
+        _ => Problem { reason: ConditionReason::InvalidClientCertificateRef, ..problem },
+    })
 }
 
 /// Reads a Secret. What is wrong with it is told without a byte of what it holds.

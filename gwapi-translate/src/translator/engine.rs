@@ -31,7 +31,9 @@ use super::{
     Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy, telemetry, x_backend,
 };
 use crate::features::BundleVersion;
-use crate::ir::{Backend, BackendTls, GatewayId, IrKey, IrResource, ListenerKey, SessionKeys};
+use crate::ir::{
+    Backend, BackendTls, CertificateKey, GatewayId, IrKey, IrResource, ListenerKey, SessionKeys,
+};
 
 /// All units, and what they were derived from.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +61,10 @@ pub(super) struct Engine {
     collectors: HashMap<GatewayId, ServicePort>,
     /// ConfigMaps that BackendTLSPolicies read, there or not.
     policy_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
-    /// The same of XBackends.
+    /// The same of XBackends, and the Secrets that they may refer to.
     x_backend_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
+    /// How many routes of ours refer to an XBackend.
+    askers_of_x_backend: HashMap<NamespacedName, usize>,
     /// The status that was derived last, see [`Engine::share_status`].
     last_status: RouteStatus,
     pub(super) work: Work,
@@ -213,6 +217,7 @@ impl Engine {
             }
             Resource::ReferenceGrant(_) => {
                 self.note_telemetry(self.index.telemetry_into.of(&id.namespace), dirty);
+                dirty.x_backends.extend(self.index.x_backends_into.of(&id.namespace).cloned());
                 let holders = self.index.holders_into.of(&id.namespace);
                 dirty.gateways.extend(self.gateways_of(holders));
                 for kind in RouteKind::ALL {
@@ -304,6 +309,10 @@ impl Engine {
         let mut dirty = Dirty::default();
         if self.gateways.contains_key(gateway) {
             dirty.gateways.insert(gateway.clone());
+            let rejected =
+                |said: &Feedback| x_backends_without_certificate(said).collect::<Vec<_>>();
+            let before = self.feedback.get(gateway).map(rejected).unwrap_or_default();
+            dirty.x_statuses.extend(before.into_iter().chain(rejected(&feedback)));
             if feedback == Feedback::default() {
                 self.feedback.remove(gateway);
             } else {
@@ -715,11 +724,40 @@ impl Engine {
         names.filter_map(|name| self.resources.backend_tls_policies.get(name)).collect()
     }
 
-    /// Puts the status of an XBackend together. One that is sent to reads its ConfigMaps.
+    /// Counts the routes of ours that refer to XBackends.
+    fn note_askers(&mut self, old: &RouteView, new: &RouteView, dirty: &mut Dirty) {
+        for name in &new.x_backends {
+            let askers = self.askers_of_x_backend.entry(name.clone()).or_default();
+            *askers += 1;
+            if *askers == 1 {
+                dirty.x_statuses.insert(name.clone());
+            }
+        }
+        for name in &old.x_backends {
+            let Some(askers) = self.askers_of_x_backend.get_mut(name) else { continue };
+            *askers -= 1;
+            if *askers == 0 {
+                self.askers_of_x_backend.remove(name);
+                dirty.x_statuses.insert(name.clone());
+            }
+        }
+    }
+
+    /// Puts the status of an XBackend together. One that routes of ours refer to reads its ConfigMaps and its
+    /// Secret: they say what is wrong with it.
     fn settle_x_backend(&mut self, name: &NamespacedName, staged: &mut Staged) {
         let users = self.users_of_x_backend(name);
-        let object = self.resources.x_backends.get(name).filter(|_| !users.is_empty());
-        let references = object.into_iter().flat_map(|it| x_backend::references(it));
+        let users: BTreeMap<_, _> = users
+            .into_iter()
+            .map(|gateway| {
+                let rejected = self.rejected_certificate(&gateway, name);
+                (gateway, rejected)
+            })
+            .collect();
+        let object = self.resources.x_backends.get(name);
+        let asked = object.filter(|_| self.askers_of_x_backend.contains_key(name));
+        let references =
+            asked.into_iter().flat_map(|it| x_backend::permitted_references(it, &self.resources));
         let references: BTreeSet<_> = references.filter(index::is_read_alone).collect();
         let status =
             object.and_then(|it| x_backend::status(it, users, &self.resources, &self.options));
@@ -796,6 +834,14 @@ impl Engine {
         users.flat_map(BTreeMap::keys).cloned().collect()
     }
 
+    /// Why a Gateway cannot show the certificate of an XBackend, as far as its data plane has said.
+    fn rejected_certificate(&self, gateway: &GatewayId, name: &NamespacedName) -> Option<String> {
+        let rejected = &self.feedback.get(gateway)?.rejected_certificates;
+        let keys = self.index.targets_of_x_backend.of(name);
+        let mut keys = keys.map(|target| CertificateKey::of_backend(&target.key()));
+        keys.find_map(|key| rejected.get(&key)).cloned()
+    }
+
     /// The Gateways that send something to an XBackend.
     fn users_of_x_backend(&self, name: &NamespacedName) -> BTreeSet<GatewayId> {
         let targets = self.index.targets_of_x_backend.of(name);
@@ -824,6 +870,7 @@ impl Engine {
                 self.release(gateway, target, dirty, staged);
             }
         }
+        self.note_askers(&old, &new, dirty);
         for (gateway, attached) in &old.gateways {
             for rule in &attached.rules {
                 staged.remove(gateway, rule.key());
@@ -949,6 +996,14 @@ impl Engine {
         target: &ServicePort,
         view: Option<&BackendView>,
     ) {
+        match view.and_then(|view| view.certificate.clone()) {
+            Some(certificate) => staged.upsert(gateway, IrResource::Certificate(certificate)),
+            None if target.x_backend => {
+                let key = CertificateKey::of_backend(&target.key());
+                staged.remove(gateway, IrKey::Certificate(key));
+            }
+            None => {}
+        }
         let Some((backend, endpoints)) = view.and_then(|view| view.served.as_ref()) else {
             staged.remove(gateway, IrKey::Backend(target.key()));
             staged.remove(gateway, IrKey::Endpoints(target.key()));
@@ -1027,4 +1082,10 @@ impl Engine {
         });
         staged.status(holder.object_id(), status);
     }
+}
+
+/// The XBackends whose certificates cannot be shown, by what the data plane of a Gateway has said.
+fn x_backends_without_certificate(said: &Feedback) -> impl Iterator<Item = NamespacedName> + '_ {
+    let backends = said.rejected_certificates.keys().filter_map(CertificateKey::backend);
+    backends.filter_map(|backend| backend.x_backend_name())
 }

@@ -273,14 +273,9 @@ impl GatewayDraft {
     ) -> Result<(), Problem> {
         let Some(reference) = &self.client_certificate_ref else { return Ok(()) };
         let place = "spec.tls.backend.clientCertificateRef";
-        let resolved = certificates::resolve(&self.holder(), reference, resources);
-        let certificate = resolved.map_err(|problem| {
-            let reason = match problem.reason {
-                ConditionReason::RefNotPermitted => ConditionReason::RefNotPermitted,
-                _ => ConditionReason::InvalidClientCertificateRef,
-            };
-            Problem { reason, ..problem }.at(place)
-        })?;
+        let certificate =
+            certificates::resolve_for_backends(&self.holder().object_id(), reference, resources)
+                .map_err(|problem| problem.at(place))?;
         let key = certificate.key.clone();
         view.client_certificate = Some(key.clone());
         let resource = IrResource::Certificate(certificate);
@@ -355,7 +350,9 @@ impl GatewayDraft {
         let client_certificate = self.client_certificate_ref.iter().map(|it| (&own, it));
         let secrets = certificates
             .chain(client_certificate)
-            .filter_map(|(holder, it)| certificates::permitted_target(holder, it, resources))
+            .filter_map(|(holder, it)| {
+                certificates::permitted_target(&holder.object_id(), it, resources)
+            })
             .map(|secret| secret.object_id(Kind::Secret));
         let validations = examined().filter_map(|it| it.client_validation.as_ref());
         let config_maps = validations

@@ -1,7 +1,7 @@
 //! ReferenceGrants: who may refer to what across namespaces (RG-1 to RG-5).
 
 use gwapi_model::status::ConditionReason;
-use gwapi_model::{Kind, NamespacedName, Resources};
+use gwapi_model::{Kind, NamespacedName, ObjectId, Resources};
 
 use super::conditions::Problem;
 use super::holder::Holder;
@@ -26,6 +26,11 @@ impl<'a> Reference<'a> {
         Self { from_kind: holder.kind(), from_namespace, to_kind, to }
     }
 
+    /// A reference of an object.
+    pub(super) fn of(from: &'a ObjectId, to_kind: Kind, to: &'a NamespacedName) -> Self {
+        Self { from_kind: from.kind, from_namespace: &from.namespace, to_kind, to }
+    }
+
     /// Says which grant is missing where the reference may not be followed. It comes before every other
     /// check, so that the answer does not tell whether the target exists (RG-5).
     pub(super) fn check(&self, resources: &Resources) -> Result<(), Problem> {
@@ -33,7 +38,8 @@ impl<'a> Reference<'a> {
             return Ok(());
         }
         let Self { from_kind, from_namespace, to_kind, to } = self;
-        let is_spelt = matches!(from_kind, Kind::HttpRoute | Kind::TelemetryPolicy);
+        let is_spelt =
+            matches!(from_kind, Kind::HttpRoute | Kind::TelemetryPolicy | Kind::XBackend);
         let article = if is_spelt { "an" } else { "a" };
         Err(Problem::new(
             ConditionReason::RefNotPermitted,

@@ -49,8 +49,10 @@ pub(super) struct Index {
     pub(super) ports_of_service: Multimap<NamespacedName, ServicePort>,
     /// What routes refer to of an XBackend, by its name.
     pub(super) targets_of_x_backend: Multimap<NamespacedName, ServicePort>,
-    /// XBackends by the ConfigMaps they refer to.
+    /// XBackends by the ConfigMaps and Secrets they refer to.
     pub(super) x_backends_of_reference: Multimap<ObjectId, NamespacedName>,
+    /// XBackends by the other namespaces they refer into: grants there concern them.
+    pub(super) x_backends_into: Multimap<Arc<str>, NamespacedName>,
     /// Routes by the other namespaces they refer into: grants there concern them.
     pub(super) routes_into: PerKind<Multimap<Arc<str>, NamespacedName>>,
     /// BackendTLSPolicies by the Services they are for.
@@ -185,6 +187,9 @@ impl Index {
             Resource::XBackend(backend) => {
                 for reference in x_backend::references(backend) {
                     self.x_backends_of_reference.set(reference, id.clone(), present);
+                }
+                if let Some(namespace) = x_backend::referred_namespace(backend) {
+                    self.x_backends_into.set(namespace, id, present);
                 }
             }
             Resource::BackendTrafficPolicy(policy) => {

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gwapi_model::status::{
-    Condition, ConditionReason, ConditionType, PolicyAncestorStatus, PolicyStatus,
-};
+use gwapi_model::status::{Condition, ConditionReason, ConditionType, PolicyAncestorStatus};
 use gwapi_model::{
     BackendTlsPolicy, BackendTrafficPolicy, GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta,
     ParentReference, Resources, Service, ServicePort as ModelPort,
@@ -202,17 +200,6 @@ pub(super) fn effects<P: ServicePolicy>(
         }
     }
     effects
-}
-
-/// The same conditions for each of some Gateways (BT-9).
-pub(super) fn status(
-    gateways: impl IntoIterator<Item = GatewayId>,
-    conditions: &[Condition],
-    options: &Options,
-) -> PolicyStatus {
-    let ancestors =
-        gateways.into_iter().map(|gateway| ancestor(&gateway, conditions.to_vec(), options));
-    PolicyStatus { ancestors: ancestors.collect() }
 }
 
 /// What a status says of one Gateway.

@@ -7,22 +7,22 @@
 //! selector, whose EndpointSlices say which of them are ready. What the Services call their ports does not
 //! matter: the port is the XBackend's own.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
 use gwapi_model::{
-    EndpointSlice, Kind, NamespacedName, ObjectId, Resources, RouteKind, Service, XBackend,
-    XBackendProtocol, XBackendTlsMode, XBackendType,
+    BackendTlsValidation, EndpointSlice, Kind, NamespacedName, ObjectId, Resources, RouteKind,
+    SecretObjectReference, Service, XBackend, XBackendProtocol, XBackendTlsMode, XBackendType,
 };
 
 use super::backend::{BackendFacts, BackendView, Found, Purpose, ServicePort, transport};
 use super::conditions::{Problem, summary};
-use super::{Options, backend_tls, policy, sessions, syntax};
+use super::{Options, backend_tls, certificates, policy, sessions, syntax};
 use crate::ir::{
-    Backend, BackendProtocol, BackendTls, Endpoints, GatewayId, SessionPersistence,
-    TransportProtocol,
+    Backend, BackendProtocol, BackendTls, Certificate, CertificateKey, Endpoints, GatewayId,
+    SessionPersistence, TransportProtocol,
 };
 
 /// Ends of names that lie within a cluster or a machine, wherever they are asked for.
@@ -46,16 +46,46 @@ pub(super) fn in_namespace<'r>(
     resources.x_backends.range(first..).take_while(move |(name, _)| name.namespace == namespace)
 }
 
-/// The ConfigMaps and ClusterTrustBundles that an XBackend refers to, there or not.
+/// The ConfigMaps, ClusterTrustBundles and Secrets that an XBackend refers to, there or not, permitted or not.
 pub(super) fn references(backend: &XBackend) -> impl Iterator<Item = ObjectId> + '_ {
+    let namespace = &backend.metadata.namespace;
+    let secret = client_certificate_ref(backend).and_then(|it| certificates::target(namespace, it));
+    authorities(backend).chain(secret.map(|it| it.object_id(Kind::Secret)))
+}
+
+/// The same without what must not be followed.
+pub(super) fn permitted_references<'a>(
+    backend: &'a XBackend,
+    resources: &Resources,
+) -> impl Iterator<Item = ObjectId> + 'a {
+    let from = id(&backend.name());
+    let reference = client_certificate_ref(backend);
+    let secret = reference.and_then(|it| certificates::permitted_target(&from, it, resources));
+    authorities(backend).chain(secret.map(|it| it.object_id(Kind::Secret)))
+}
+
+fn authorities(backend: &XBackend) -> impl Iterator<Item = ObjectId> + '_ {
     let tls = backend.spec.tls.iter().filter_map(|tls| tls.validation.as_deref());
     tls.flat_map(|it| backend_tls::authorities(&backend.metadata.namespace, it))
+}
+
+/// The namespace of a Secret that an XBackend refers to, where that is another one: grants there concern it.
+pub(super) fn referred_namespace(backend: &XBackend) -> Option<Arc<str>> {
+    let own = &backend.metadata.namespace;
+    let secret = certificates::target(own, client_certificate_ref(backend)?)?;
+    Some(secret.namespace).filter(|namespace| namespace != own)
+}
+
+fn client_certificate_ref(backend: &XBackend) -> Option<&SecretObjectReference> {
+    backend.spec.tls.as_ref()?.client_certificate_ref.as_ref()
 }
 
 /// What an XBackend amounts to, for routes of every kind.
 #[derive(Default)]
 struct Verdict {
-    tls: Option<Arc<BackendTls>>,
+    tls: Option<BackendTls>,
+    /// What is shown to the endpoints.
+    certificate: Option<Arc<Certificate>>,
     session: Option<Box<SessionPersistence>>,
     /// Why it is not accepted.
     refused: Vec<Problem>,
@@ -155,18 +185,15 @@ fn tls(backend: &XBackend, resources: &Resources, options: &Options, verdict: &m
     match (&tls.mode, &tls.validation, &tls.client_certificate_ref) {
         (XBackendTlsMode::None, None, None) => {}
         (XBackendTlsMode::ServerOnly, Some(validation), None) => {
-            let namespace = &backend.metadata.namespace;
-            let of_validation = backend_tls::judge(namespace, validation, resources, options);
-            verdict.refused.extend(of_validation.refused.into_iter().map(place));
-            let unresolved = of_validation.unresolved.into_iter();
-            verdict.notes.extend(unresolved.map(|problem| format!("tls: {}", problem.message)));
-            verdict.tls = of_validation.tls.map(Arc::new);
+            validate(backend, validation, resources, options, verdict);
         }
-        (XBackendTlsMode::ClientAndServer, ..) => {
-            verdict.refused.push(place(Problem::unsupported(
-                "mode ClientAndServer is not supported: a certificate is shown to Services with a \
-                 BackendTLSPolicy alone, by spec.tls.backend of the Gateway",
-            )));
+        (XBackendTlsMode::ClientAndServer, Some(validation), Some(reference)) => {
+            validate(backend, validation, resources, options, verdict);
+            let from = id(&backend.name());
+            match certificates::resolve_for_backends(&from, reference, resources) {
+                Ok(certificate) => verdict.certificate = Some(certificate),
+                Err(problem) => verdict.refused.push(problem.at(CLIENT_CERTIFICATE)),
+            }
         }
         (XBackendTlsMode::Other(other), ..) => {
             verdict
@@ -177,6 +204,25 @@ fn tls(backend: &XBackend, resources: &Resources, options: &Options, verdict: &m
             "mode {mode} needs the settings that belong to it, and no others"
         )))),
     }
+}
+
+/// Where an XBackend names the certificate that is shown to its endpoints.
+const CLIENT_CERTIFICATE: &str = "tls.clientCertificateRef";
+
+/// Takes in what the endpoints have to prove.
+fn validate(
+    backend: &XBackend,
+    validation: &BackendTlsValidation,
+    resources: &Resources,
+    options: &Options,
+    verdict: &mut Verdict,
+) {
+    let namespace = &backend.metadata.namespace;
+    let of_validation = backend_tls::judge(namespace, validation, resources, options);
+    verdict.refused.extend(of_validation.refused.into_iter().map(|problem| problem.at("tls")));
+    let unresolved = of_validation.unresolved.into_iter();
+    verdict.notes.extend(unresolved.map(|problem| format!("tls: {}", problem.message)));
+    verdict.tls = of_validation.tls;
 }
 
 /// The Services that have the pods of an XBackend.
@@ -214,12 +260,12 @@ pub(super) fn view<'a, S: Iterator<Item = &'a Arc<EndpointSlice>> + Clone>(
 ) -> BackendView {
     let key = target.key();
     let unserved = |problem: Problem| BackendView {
-        served: None,
         facts: BackendFacts {
             key: Some(key.clone()),
             problem: Some(problem),
             ..BackendFacts::default()
         },
+        ..BackendView::default()
     };
     let name = &target.service;
     let Some(backend) = resources.x_backends.get(name) else {
@@ -257,33 +303,60 @@ pub(super) fn view<'a, S: Iterator<Item = &'a Arc<EndpointSlice>> + Clone>(
     }
     endpoints.addresses = found.addresses.into_iter().collect::<Vec<SocketAddr>>();
     // TS-5: what comes by passthrough has TLS of its own.
-    let tls = verdict.tls.filter(|_| target.purpose != Purpose::Passthrough);
+    let is_passed_through = target.purpose == Purpose::Passthrough;
+    let mut tls = verdict.tls.filter(|_| !is_passed_through);
+    let certificate = verdict.certificate.filter(|_| !is_passed_through);
+    let certificate = certificate.map(|certificate| {
+        let key = CertificateKey::of_backend(&key);
+        Arc::new(Certificate { key, ..Certificate::clone(&certificate) })
+    });
+    if let (Some(tls), Some(certificate)) = (&mut tls, &certificate) {
+        tls.client_certificate = Some(certificate.key.clone());
+        tls.mutual = true;
+    }
     let session = verdict.session.filter(|_| transport(target.routes) == TransportProtocol::Tcp);
     let session = session.filter(|_| matches!(target.routes, RouteKind::Http | RouteKind::Grpc));
     BackendView {
         served: Some((
-            Arc::new(Backend { key: key.clone(), protocol, tls, session, retry_budget: None }),
+            Arc::new(Backend {
+                key: key.clone(),
+                protocol,
+                tls: tls.map(Arc::new),
+                session,
+                retry_budget: None,
+            }),
             Arc::new(endpoints),
         )),
+        certificate,
         facts: BackendFacts { key: Some(key.clone()), problem: None, refused: found.refused },
     }
 }
 
 /// The status of an XBackend: an entry for each Gateway of ours that sends requests to it; without any it
-/// is none of our business.
+/// is none of our business. Of each Gateway is told why its data plane cannot show the certificate, if it
+/// cannot.
 pub(super) fn status(
     backend: &XBackend,
-    gateways: BTreeSet<GatewayId>,
+    gateways: BTreeMap<GatewayId, Option<String>>,
     resources: &Resources,
     options: &Options,
 ) -> Option<PolicyStatus> {
     if gateways.is_empty() {
         return None;
     }
-    let Verdict { refused, notes, .. } = judge(backend, resources, options);
+    let Verdict { refused, notes, certificate, .. } = judge(backend, resources, options);
     let generation = backend.metadata.generation;
-    let accepted = summary(ConditionType::Accepted, &refused, &notes, generation);
-    Some(policy::status(gateways.into_iter().take(MAX_ANCESTORS), &[accepted], options))
+    let ancestors = gateways.into_iter().take(MAX_ANCESTORS).map(|(gateway, rejected)| {
+        let rejected = certificate.as_ref().zip(rejected).map(|(certificate, why)| {
+            let message = format!("Secret `{}` cannot be used: {why}", certificate.key);
+            Problem::new(ConditionReason::InvalidClientCertificateRef, message)
+                .at(CLIENT_CERTIFICATE)
+        });
+        let problems = refused.iter().chain(&rejected);
+        let accepted = summary(ConditionType::Accepted, problems, &notes, generation);
+        policy::ancestor(&gateway, vec![accepted], options)
+    });
+    Some(PolicyStatus { ancestors: ancestors.collect() })
 }
 
 /// Entries of a status.

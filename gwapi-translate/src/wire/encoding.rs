@@ -387,6 +387,7 @@ mod tests {
             subject_alt_names: vec![SubjectAltName::Uri("spiffe://shop/web".into())],
             trust: BackendTrust::System,
             client_certificate: Some(CertificateKey::secret("shop", "client")),
+            mutual: false,
         });
         for (protocol, clear, over_tls) in [
             (BackendProtocol::Http1, r#""protocol":"Http1""#, r#""protocol":{"Http1OverTls":{"#),

@@ -89,6 +89,8 @@ pub(in crate::proxy) enum Unusable {
          SSL_CERT_FILE, and start again"
     )]
     System(Arc<str>),
+    #[error("the certificate that it must be shown is not there, or cannot be used")]
+    Certificate,
     #[error(transparent)]
     Settings(#[from] rustls::Error),
 }
@@ -125,6 +127,8 @@ impl TlsClient {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(names))
         };
         let mut config = match shown {
+            // X-2: where both sides have to prove who they are, nothing is sent without.
+            None if asked.mutual => return Err(Unusable::Certificate),
             None => builder.with_no_client_auth(),
             Some(shown) => {
                 let shown = SingleCertAndKey::from(Arc::clone(&shown.key));
@@ -257,6 +261,7 @@ mod tests {
             subject_alt_names: Vec::new(),
             trust: BackendTrust::Certificates(pem.into()),
             client_certificate: None,
+            mutual: false,
         })
     }
 

@@ -525,6 +525,17 @@ fn config_is_well_formed(
         used.insert(IrKey::Endpoints(tracing.collector.clone()));
     }
     used.insert(IrKey::SessionKeys);
+    // what is shown to a backend alone is there with it, and never without.
+    for resource in config.0.values() {
+        let IrResource::Backend(backend) = resource else { continue };
+        let tls = backend.tls.iter().filter(|tls| tls.mutual);
+        for shown in tls.map(|tls| tls.client_certificate.clone()) {
+            let key = CertificateKey::of_backend(&backend.key);
+            ensure!(shown.as_ref() == Some(&key), "{shown:?} is shown to {}", backend.key);
+            ensure!(config.0.contains_key(&IrKey::Certificate(key.clone())), "there is no {key}");
+            used.insert(IrKey::Certificate(key));
+        }
+    }
     for (key, resource) in &config.0 {
         ensure!(*key == resource.key(), "{key} holds {}", resource.key());
         ensure!(used.contains(key), "nothing uses {key}");

@@ -497,7 +497,7 @@ fn backend_ref() -> impl Strategy<Value = Value> {
         weighted(0.4, select(vec!["a", "b"])),
         weighted(0.95, select(vec![80, 80, 8080])),
         weighted(0.2, select(vec![0, 5])),
-        weighted(0.2, select(vec!["Bucket", "XBackend", "XBackend", "XBackend"])),
+        weighted(0.25, select(vec!["Bucket", "XBackend", "XBackend", "XBackend", "XBackend"])),
     )
         .prop_map(|(name, namespace, port, weight, kind)| {
             let is_x_backend = kind == Some("XBackend");
@@ -527,10 +527,15 @@ fn x_backend() -> impl Strategy<Value = Value> {
         r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c"}]}}"#,
         r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"certificates.k8s.io","kind":"ClusterTrustBundle","name":"ca"}]}}"#,
         r#"{"mode":"ServerOnly","validation":{"hostname":"a.example","caCertificateRefs":[{"group":"","kind":"Secret","name":"t"}]}}"#,
+        r#"{"mode":"ClientAndServer","clientCertificateRef":{"name":"t"},"validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
+        r#"{"mode":"ClientAndServer","clientCertificateRef":{"name":"t"},"validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
+        r#"{"mode":"ClientAndServer","clientCertificateRef":{"name":"t"},"validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
+        r#"{"mode":"ClientAndServer","clientCertificateRef":{"name":"t","namespace":"b"},"validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
+        r#"{"mode":"ClientAndServer","clientCertificateRef":{"name":"t","namespace":"b"},"validation":{"hostname":"a.example","wellKnownCACertificates":"System"}}"#,
         r#"{"mode":"ClientAndServer"}"#,
     ]);
     let protocol = select(vec!["TCP", "HTTP", "HTTP2", "H2C", "GRPC", "WSS"]);
-    (target, weighted(0.4, tls), weighted(0.4, protocol)).prop_map(|(mut spec, tls, protocol)| {
+    (target, weighted(0.6, tls), weighted(0.3, protocol)).prop_map(|(mut spec, tls, protocol)| {
         spec["port"] = json!({ "number": 80 });
         spec["tls"] = json!(tls);
         spec["protocol"] = json!(protocol);
@@ -540,7 +545,8 @@ fn x_backend() -> impl Strategy<Value = Value> {
 
 fn grant() -> impl Strategy<Value = Value> {
     let kinds = RouteKind::ALL.into_iter().map(RouteKind::kind);
-    let kinds = kinds.chain([Kind::Gateway, Kind::ListenerSet, Kind::TelemetryPolicy]);
+    let kinds =
+        kinds.chain([Kind::Gateway, Kind::ListenerSet, Kind::TelemetryPolicy, Kind::XBackend]);
     let from = (select(kinds.collect::<Vec<_>>()), select(vec!["a", "b"])).prop_map(
         |(kind, namespace)| json!({ "group": kind.group(), "kind": kind.as_str(), "namespace": namespace }),
     );

@@ -123,7 +123,8 @@ fn session_keys() -> impl Strategy<Value = Option<SessionKeys>> {
 
 fn feedback() -> impl Strategy<Value = Feedback> {
     let listener = select(vec!["l", "m"]).prop_map(ListenerKey::new);
-    let certificate = select(vec!["a/t", "b/t"]).prop_map(CertificateKey::new);
+    let certificate =
+        select(vec!["a/t", "b/t", "~backend/a/x.xbackend"]).prop_map(CertificateKey::new);
     let why = || Just("in use".to_owned());
     let address = select(vec!["0.0.0.0", "10.0.0.1"])
         .prop_map(|text| text.parse::<IpAddr>().expect("it is an address"));

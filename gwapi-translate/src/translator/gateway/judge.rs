@@ -176,7 +176,7 @@ impl GatewayDraft {
         let mut usable = false;
         for (index, reference) in draft.certificate_refs.iter().enumerate() {
             let place = format!("tls.certificateRefs[{index}]");
-            match certificates::resolve(&draft.holder, reference, resources) {
+            match certificates::resolve(&draft.holder.object_id(), reference, resources) {
                 Ok(certificate) => {
                     match feedback.rejected_certificates.get(&certificate.key) {
                         None => usable = true,
