@@ -1,15 +1,20 @@
 //! Status of objects that cannot be read. What they were before goes on being served, where it is
 //! known; their conditions say so, under the generation that could not be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gwapi_model::status::{
     Condition, ConditionReason, ConditionStatus, ConditionType, GatewayClassStatus, GatewayStatus,
-    ListenerSetStatus, ListenerStatus, RouteParentStatus, RouteStatus, Status,
+    ListenerSetStatus, ListenerStatus, PolicyAncestorStatus, PolicyStatus, RouteParentStatus,
+    RouteStatus, Status,
 };
-use gwapi_model::{GATEWAY_GROUP, Kind, NamespacedName, ObjectId, ParentReference};
+use gwapi_model::{
+    EXPERIMENTAL_GROUP, GATEWAY_GROUP, Kind, NamespacedName, ObjectId, ParentReference,
+    PolicyTargetReference,
+};
 use gwapi_translate::Translator;
+use gwapi_translate::ir::GatewayId;
 
 use crate::watch::Unreadable;
 
@@ -149,7 +154,10 @@ impl Judge<'_> {
         has_stand_in: bool,
         others: &[ConditionType],
     ) -> Option<Status> {
-        let Some(Status::Policy(mut status)) = before else { return None };
+        let mut status = match before {
+            Some(Status::Policy(status)) => status,
+            _ => PolicyStatus { ancestors: self.claimed_ancestors() },
+        };
         let reason = ConditionReason::Invalid;
         for ancestor in &mut status.ancestors {
             let conditions = std::mem::take(&mut ancestor.conditions);
@@ -161,7 +169,54 @@ impl Judge<'_> {
                 false => self.refused(conditions, others, reason),
             };
         }
-        Some(Status::Policy(status))
+        (!status.ancestors.is_empty()).then_some(Status::Policy(status))
+    }
+
+    /// Entries for the Gateways of ours that a policy or an XBackend of which no version could be read
+    /// concerns, as far as it can be told. For a BackendTLSPolicy that is told of what stands in for it.
+    fn claimed_ancestors(&self) -> Vec<PolicyAncestorStatus> {
+        let targets = self.unreadable.claim.targets.iter();
+        let gateways: BTreeSet<GatewayId> = match self.id.kind {
+            Kind::XBackend => self.translator.gateways_that_send_to(self.id),
+            Kind::TelemetryPolicy => targets.filter_map(|it| self.claimed_gateway(it)).collect(),
+            Kind::BackendTrafficPolicy => targets
+                .filter_map(|it| self.claimed_backend(it))
+                .flat_map(|backend| self.translator.gateways_that_send_to(&backend))
+                .collect(),
+            _ => BTreeSet::new(),
+        };
+        let room = if self.id.kind == Kind::XBackend { 32 } else { 16 };
+        let entry = |gateway: GatewayId| PolicyAncestorStatus {
+            ancestor_ref: ParentReference {
+                group: Some(GATEWAY_GROUP.to_owned()),
+                kind: Some(Kind::Gateway.as_str().to_owned()),
+                namespace: Some(gateway.namespace.to_string()),
+                name: gateway.name.to_string(),
+                section_name: None,
+                port: None,
+            },
+            controller_name: self.translator.options().controller_name.clone(),
+            conditions: Vec::new(),
+        };
+        gateways.into_iter().take(room).map(entry).collect()
+    }
+
+    /// The Gateway of ours that a target names.
+    fn claimed_gateway(&self, target: &PolicyTargetReference) -> Option<GatewayId> {
+        let name = NamespacedName::new(self.id.namespace.clone(), &*target.name);
+        let is_gateway = target.group == GATEWAY_GROUP && target.kind == Kind::Gateway.as_str();
+        let is_ours = self.translator.translation().config.contains_key(&name);
+        (is_gateway && is_ours).then_some(name)
+    }
+
+    /// The Service or the XBackend that a target names.
+    fn claimed_backend(&self, target: &PolicyTargetReference) -> Option<ObjectId> {
+        let kind = match (&*target.group, &*target.kind) {
+            ("", "Service") => Kind::Service,
+            (EXPERIMENTAL_GROUP, "XBackend") => Kind::XBackend,
+            _ => return None,
+        };
+        Some(ObjectId::new(kind, self.id.namespace.clone(), &*target.name))
     }
 
     /// Entries for the parents that the route names as far as it can be read, if they are ours.

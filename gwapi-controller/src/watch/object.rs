@@ -278,7 +278,7 @@ impl Claim {
                 let parent = serde_json::from_value(spec["parentRef"].clone()).ok();
                 Self { parents: parent.into_iter().collect(), ..Self::default() }
             }
-            Kind::BackendTlsPolicy => {
+            Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy | Kind::TelemetryPolicy => {
                 let targets = spec["targetRefs"].as_array().into_iter().flatten();
                 let targets = targets.filter_map(|target| {
                     PolicyTargetReference::legible(|field| {

@@ -783,9 +783,7 @@ impl Engine {
             resources: &self.resources,
             options: &self.options,
             policies: &|service| self.traffic_policies_of(service),
-            users: &|service, is_meant| {
-                self.users_of(service, &|target| target.takes_requests() && is_meant(target.port))
-            },
+            users: &|service, is_meant| self.senders_of_requests(service, is_meant),
             users_of_x_backend: &|name| self.users_of_x_backend(name),
             unfit: &|_, _| None,
         };
@@ -834,6 +832,15 @@ impl Engine {
         users.flat_map(BTreeMap::keys).cloned().collect()
     }
 
+    /// The Gateways that send requests to some ports of a Service.
+    pub(super) fn senders_of_requests(
+        &self,
+        service: &NamespacedName,
+        is_meant: &dyn Fn(u16) -> bool,
+    ) -> BTreeSet<GatewayId> {
+        self.users_of(service, &|target| target.takes_requests() && is_meant(target.port))
+    }
+
     /// Why a Gateway cannot show the certificate of an XBackend, as far as its data plane has said.
     fn rejected_certificate(&self, gateway: &GatewayId, name: &NamespacedName) -> Option<String> {
         let rejected = &self.feedback.get(gateway)?.rejected_certificates;
@@ -843,7 +850,7 @@ impl Engine {
     }
 
     /// The Gateways that send something to an XBackend.
-    fn users_of_x_backend(&self, name: &NamespacedName) -> BTreeSet<GatewayId> {
+    pub(super) fn users_of_x_backend(&self, name: &NamespacedName) -> BTreeSet<GatewayId> {
         let targets = self.index.targets_of_x_backend.of(name);
         let users = targets.filter_map(|target| self.users.get(target));
         users.flat_map(BTreeMap::keys).cloned().collect()

@@ -55,7 +55,9 @@ mod telemetry;
 mod translation;
 mod x_backend;
 
-use gwapi_model::{Kind, NamespacedName, ObjectMeta, ResourceEvent, Resources};
+use std::collections::BTreeSet;
+
+use gwapi_model::{Kind, NamespacedName, ObjectId, ObjectMeta, ResourceEvent, Resources};
 
 use crate::features::BundleVersion;
 use crate::ir::{GatewayId, SessionKeys};
@@ -164,6 +166,17 @@ impl Translator {
     /// The Gateway of ours that a ListenerSet names, whether it lets the set in or not (LS-1).
     pub fn gateway_of_listener_set(&self, set: &NamespacedName) -> Option<&GatewayId> {
         self.engine.sets.get(set)
+    }
+
+    /// The Gateways of ours that send requests to a Service, or anything to an XBackend, of routes that are
+    /// known, whether it is there or not; none for objects of other kinds.
+    pub fn gateways_that_send_to(&self, target: &ObjectId) -> BTreeSet<GatewayId> {
+        let name = target.namespaced_name();
+        match target.kind {
+            Kind::Service => self.engine.senders_of_requests(&name, &|_| true),
+            Kind::XBackend => self.engine.users_of_x_backend(&name),
+            _ => BTreeSet::new(),
+        }
     }
 
     /// How many units have been derived so far.

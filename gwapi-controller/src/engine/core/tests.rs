@@ -720,6 +720,59 @@ fn an_x_backend_that_cannot_be_read_says_so_while_somebody_sends_to_it() {
     assert_eq!(told_of_x_backend(&step), Some(None), "nobody sends to it any more");
 }
 
+/// ST-6: what concerns a Gateway of ours is told also where no version could ever be read.
+#[test]
+fn experimental_objects_that_could_never_be_read_say_so_to_the_gateways_that_they_concern() {
+    let broken = |kind: Kind, spec: serde_json::Value| {
+        let json = json!({
+            "metadata": {"name": "pods", "namespace": "default", "generation": 3}, "spec": spec,
+        });
+        let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+        Object::read(kind, raw, "gwapi")
+    };
+    let target =
+        |group: &str, kind: &str, name: &str| json!({"group": group, "kind": kind, "name": name});
+    let group = "gateway.networking.x-k8s.io";
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let shop = ObjectId::new(Kind::HttpRoute, "default", "shop");
+    let traffic = [target("", "Service", "web"), target(group, "XBackend", "pods")];
+    let traffic = json!({"targetRefs": traffic, "retryConstraint": 7});
+    let gateways =
+        ["web", "theirs"].map(|name| target("gateway.networking.k8s.io", "Gateway", name));
+    let telemetry = json!({"targetRefs": gateways, "tracing": 7});
+    let told = |step: &Step, kind| {
+        let accepted = whole_condition(step, kind, "pods", ConditionType::Accepted)?;
+        Some((accepted.reason, accepted.observed_generation))
+    };
+    let expected = Some((ConditionReason::Invalid, 3));
+
+    let step = test.apply(broken(Kind::TelemetryPolicy, telemetry));
+    assert_eq!(told(&step, Kind::TelemetryPolicy), expected);
+    let id = ObjectId::new(Kind::TelemetryPolicy, "default", "pods");
+    let status = step.deltas.last().and_then(|delta| delta.status[&id].clone());
+    let Some(Status::Policy(status)) = status else { panic!("a status of a policy") };
+    assert_eq!(status.ancestors.len(), 1, "{status:?}");
+
+    // Nobody sends anything there yet.
+    let step = test.apply(broken(Kind::BackendTrafficPolicy, traffic));
+    assert_eq!(told(&step, Kind::BackendTrafficPolicy), None);
+    let step = test.apply(broken(Kind::XBackend, json!({"endpointSelector": 7})));
+    assert_eq!(told(&step, Kind::XBackend), None);
+    let step = test.apply(object(TO_X_BACKEND[0]));
+    for kind in [Kind::BackendTrafficPolicy, Kind::XBackend] {
+        assert_eq!(told(&step, kind), expected, "{kind}");
+    }
+    let step = test.observe(deleted(shop));
+    for kind in [Kind::BackendTrafficPolicy, Kind::XBackend] {
+        let id = ObjectId::new(kind, "default", "pods");
+        let last = step.deltas.iter().rev().find_map(|delta| delta.status.get(&id));
+        assert_eq!(last, Some(&None), "nobody sends to it any more");
+    }
+    let step = test.observe(deleted(ObjectId::new(Kind::Gateway, "default", "web")));
+    let last = step.deltas.iter().rev().find_map(|delta| delta.status.get(&id));
+    assert_eq!(last, Some(&None), "the Gateway is gone");
+}
+
 #[test]
 fn reports_of_proxies_and_of_infrastructure_do_not_wipe_each_other() {
     let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
