@@ -20,7 +20,8 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS around it, where the Service port has a BackendTLSPolicy.
     pub tls: Option<Arc<BackendTls>>,
-    /// Session persistence over its endpoints, where it is an XBackend (SP-3).
+    /// Session persistence over its endpoints, where an XBackend asks for it, or the Service has an
+    /// XBackendTrafficPolicy that does (SP-3).
     pub session: Option<Box<SessionPersistence>>,
     /// How many retries there may be, where the Service has an XBackendTrafficPolicy that says so.
     pub retry_budget: Option<RetryBudget>,

@@ -15,8 +15,8 @@ use gwapi_model::{
 use super::conditions::Problem;
 use super::{Options, backend_tls, backend_traffic, policy, syntax};
 use crate::ir::{
-    Backend, BackendKey, BackendProtocol, Certificate, Endpoints, RetryBudget, TransportProtocol,
-    is_refused_endpoint,
+    Backend, BackendKey, BackendProtocol, Certificate, Endpoints, RetryBudget, SessionPersistence,
+    TransportProtocol, is_refused_endpoint,
 };
 
 /// A port of a Service, whether it exists or not.
@@ -141,6 +141,21 @@ impl Policies<'_, '_> {
         let policy = policy::of_port(self.traffic, &target.service, port)?;
         backend_traffic::retry_budget(policy).filter(|_| target.routes.is_http())
     }
+
+    /// SP-3: requests alone have sessions, and those at endpoints that are ours to choose.
+    fn session(
+        &self,
+        target: &ServicePort,
+        service: &Service,
+        port: &ModelPort,
+        options: &Options,
+    ) -> Option<Box<SessionPersistence>> {
+        let is_chosen = target.takes_requests()
+            && target.purpose == Purpose::Traffic
+            && service.spec.service_type != Some(ServiceType::ExternalName);
+        let policy = policy::of_port(self.traffic, &target.service, port).filter(|_| is_chosen)?;
+        backend_traffic::session(policy, &target.service, target.port, options).map(Box::new)
+    }
 }
 
 /// Judges a Service port. `slices` are the EndpointSlices of the Service, and `policies` those that are
@@ -165,6 +180,7 @@ pub(super) fn view<'a>(
             let tls =
                 policy.map(|policy| backend_tls::tls(policy, resources, options).map(Arc::new));
             let retry_budget = policies.retry_budget(target, port);
+            let session = policies.session(target, service, port, options);
             let mut found = Found::of(transport(target.spoken()));
             if service.spec.service_type == Some(ServiceType::ExternalName) {
                 found.external_name(service, port);
@@ -188,7 +204,7 @@ pub(super) fn view<'a>(
                 },
                 // BT-5: a policy that cannot be honoured is no reason to go without.
                 served: tls.map_or(Some(None), |tls| tls.map(Some)).map(|tls| {
-                    let backend = Backend { key, protocol, tls, session: None, retry_budget };
+                    let backend = Backend { key, protocol, tls, session, retry_budget };
                     (Arc::new(backend), Arc::new(endpoints))
                 }),
                 certificate: None,

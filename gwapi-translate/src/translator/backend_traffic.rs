@@ -1,13 +1,17 @@
-//! XBackendTrafficPolicies: how many retries one lets there be, and its status.
+//! XBackendTrafficPolicies: how many retries one lets there be, what sessions it asks for, and its status
+//! (X-1, SP-3).
 
 use std::time::Duration;
 
 use gwapi_model::status::{ConditionReason, PolicyStatus};
-use gwapi_model::{BackendTrafficPolicy, GatewayDuration, RetryConstraint};
+use gwapi_model::{
+    BackendTrafficPolicy, GatewayDuration, NamespacedName, RetryConstraint,
+    SessionPersistence as WrittenSession,
+};
 
 use super::conditions::Problem;
-use super::policy;
-use crate::ir::RetryBudget;
+use super::{Options, policy, sessions};
+use crate::ir::{RetryBudget, SessionPersistence};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -43,6 +47,29 @@ fn budget(constraint: &RetryConstraint) -> Result<RetryBudget, Problem> {
     })
 }
 
+/// The sessions at a port of a Service that the policy is for; `None` where it asks for none, or for what makes
+/// no sense. Each port has sessions of its own, whatever else the policy is for.
+pub(super) fn session(
+    policy: &BackendTrafficPolicy,
+    service: &NamespacedName,
+    port: u16,
+    options: &Options,
+) -> Option<SessionPersistence> {
+    let written = policy.spec.session_persistence.as_deref()?;
+    compile(written, format!("Service {service}:{port}"), options).ok()
+}
+
+fn compile(
+    written: &WrittenSession,
+    scope: String,
+    options: &Options,
+) -> Result<SessionPersistence, Problem> {
+    sessions::compile(written, scope, options.underscore_headers).map_err(|problem| {
+        let message = format!("{}; the policy has no effect on sessions", problem.message);
+        Problem::new(ConditionReason::Invalid, message)
+    })
+}
+
 /// What the status of a policy is made of, beside the policy itself.
 pub(super) type Surroundings<'a> = policy::Surroundings<'a, BackendTrafficPolicy>;
 
@@ -53,14 +80,13 @@ pub(super) fn status(
     around: &Surroundings<'_>,
 ) -> Option<PolicyStatus> {
     let effects = policy::effects(policy, around);
-    let refused: Vec<Problem> =
-        policy.spec.retry_constraint.iter().filter_map(|it| budget(it).err()).collect();
-    // SP-3: deprecated, and what it asks for must not look granted.
-    let note = "spec.sessionPersistence is not supported here, and has no effect".to_owned();
-    let notes = policy.spec.session_persistence.as_ref().map(|_| note);
+    let of_retries = policy.spec.retry_constraint.iter().filter_map(|it| budget(it).err());
+    let persistence = policy.spec.session_persistence.as_deref();
+    let of_sessions = persistence.and_then(|it| compile(it, String::new(), around.options).err());
+    let refused: Vec<Problem> = of_retries.chain(of_sessions).collect();
     let generation = policy.metadata.generation;
     let ancestors = effects.into_iter().map(|(gateway, effect)| {
-        let accepted = effect.accepted(&refused, notes.as_slice(), generation);
+        let accepted = effect.accepted(&refused, &[], generation);
         policy::ancestor(&gateway, vec![accepted], around.options)
     });
     let ancestors: Vec<_> = ancestors.collect();
