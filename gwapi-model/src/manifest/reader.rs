@@ -16,8 +16,8 @@ use super::tree::{Document, Documents, Fault};
 use super::{ForeignObject, Located, Manifest, Problem, Severity};
 use crate::validate::validate;
 use crate::{
-    BackendTlsPolicy, GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName, ObjectId, ObjectMeta,
-    PolicyTargetReference, Resource,
+    BackendTlsPolicy, EXPERIMENTAL_GROUP, GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName,
+    ObjectId, ObjectMeta, PolicyTargetReference, Resource,
 };
 
 /// Reads all documents of a text.
@@ -258,7 +258,7 @@ impl<'t> TextReader<'t> {
     ) -> Option<Resource> {
         let context = Context {
             text: self.text,
-            strict: matches!(kind.group(), GATEWAY_GROUP | GWAPI_GROUP),
+            strict: matches!(kind.group(), GATEWAY_GROUP | EXPERIMENTAL_GROUP | GWAPI_GROUP),
             redact: kind == Kind::Secret,
         };
         let mut resource = resource(kind, node, &context, findings)?;

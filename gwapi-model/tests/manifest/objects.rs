@@ -144,6 +144,23 @@ fn unknown_fields_of_gateway_kinds_are_errors_that_name_the_known_ones() {
     assert_eq!(help(&text), "the fields here are: metadata, spec");
 }
 
+/// X-2: whoever misspells `tls` is not sent anything in the clear.
+#[test]
+fn unknown_fields_of_experimental_kinds_are_errors_too() {
+    let text = "\
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata:
+  name: outside
+spec:
+  type: ExternalHostname
+  externalHostname: {hostname: api.example.com}
+  port: {number: 443}
+  tsl: {mode: None}
+";
+    check(text, &["9:3 error: XBackend default/outside: spec: unknown field `tsl`"]);
+}
+
 #[test]
 fn unknown_fields_of_selectors_are_errors_because_they_would_select_everything() {
     let text = GATEWAY.to_owned()
