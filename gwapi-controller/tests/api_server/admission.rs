@@ -1,5 +1,6 @@
 //! What the API server's admission and our own validation say of the same objects: some are right, most
-//! are nearly right, some are broken. Seeds are the inputs of the golden tests.
+//! are nearly right, some are broken. Seeds are the inputs of the golden tests. Each object is to be made, or to
+//! come after another one of its kind, in turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,8 +15,11 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 
-/// Objects that are tried.
-const OBJECTS: usize = 2000;
+/// Objects that are tried: the one half as new ones, the other as later versions of what is there.
+const OBJECTS: usize = 4000;
+
+/// Objects of a kind that are there to be changed.
+const HELD: usize = 4;
 
 /// Bytes of the longest object; the API server reads no more than 3 MiB.
 const LONGEST: usize = 100_000;
@@ -26,8 +30,11 @@ const AT_ONCE: usize = 16;
 /// Differences that are shown.
 const SHOWN: usize = 25;
 
-/// The kinds that the Gateway API defines.
-const KINDS: [&str; 10] = [
+/// The kinds that the Gateway API defines, those of the experimental channel among them.
+const KINDS: [&str; 13] = [
+    "XBackend",
+    "XBackendTrafficPolicy",
+    "XTelemetryPolicy",
     "GatewayClass",
     "Gateway",
     "ListenerSet",
@@ -46,6 +53,9 @@ const OURS: [&str; 4] =
 
 /// What the standard channel lets through, whose word counts then, and the experimental one does not.
 const EXPERIMENTAL: &str = "sectionName or port must be specified";
+
+/// What no version may change, whatever both are by themselves; who reads manifests knows no version before.
+const IMMUTABLE: &str = "field is immutable";
 
 /// What is tried in place of scalars: the ends of ranges, and what lies beyond.
 const ODD: [&str; 34] = [
@@ -90,9 +100,10 @@ pub(crate) async fn what_the_server_refuses_is_refused_without_one(api: Api) {
     let namespace = api.namespace("admission").await;
     let seeds = seeds();
     let known = Known::of(&seeds);
+    let held = hold(&api, &seeds, &namespace).await;
     let seed = std::env::var("GWAPI_TEST_SEED").map_or(7, |seed| seed.parse().expect("a number"));
     let mut rng = SmallRng::seed_from_u64(seed);
-    let objects = (0..OBJECTS).map(|_| {
+    let tried = (0..OBJECTS).map(|index| {
         let mut object = seeds.choose(&mut rng).expect("there are seeds").clone();
         for _ in 0..rng.random_range(0..4) {
             let before = object.clone();
@@ -101,37 +112,59 @@ pub(crate) async fn what_the_server_refuses_is_refused_without_one(api: Api) {
                 object = before;
             }
         }
-        let is_of_cluster = object["kind"] == "GatewayClass";
-        object["metadata"] = if is_of_cluster {
-            json!({"name": "generated"})
-        } else {
-            json!({"name": "generated", "namespace": namespace})
+        let before = held[object["kind"].as_str().expect("a kind")].choose(&mut rng);
+        let before = before.filter(|_| index % 2 == 1);
+        object["metadata"] = match before {
+            Some(before) => before["metadata"].clone(),
+            None => metadata(&object, "generated", &namespace),
         };
-        object
+        Tried { object, before: before.cloned() }
     });
-    let objects: Vec<Value> = objects.collect();
-    let judged = stream::iter(objects).map(|object| judge(&api, object));
+    let tried: Vec<Tried> = tried.collect();
+    let judged = stream::iter(tried).map(|tried| judge(&api, tried));
     let judged: Vec<Judged> = judged.buffered(AT_ONCE).collect().await;
-    let refused = judged.iter().filter(|it| it.by_server.is_some()).count();
-    println!("  {refused} of {OBJECTS} objects are refused (GWAPI_TEST_SEED={seed})");
-    assert!((OBJECTS / 5..OBJECTS * 4 / 5).contains(&refused), "both verdicts are common");
+    for is_update in [false, true] {
+        let of_way = || judged.iter().filter(|it| it.tried.before.is_some() == is_update);
+        let (all, way) = (of_way().count(), if is_update { "updates" } else { "creations" });
+        let refused = of_way().filter(|it| it.by_server.is_some()).count();
+        println!("  {refused} of {all} {way} are refused (GWAPI_TEST_SEED={seed})");
+        assert!((all / 5..all * 4 / 5).contains(&refused), "both verdicts are common");
+    }
+    for objects in held.values().flatten() {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let metadata = &objects["metadata"];
+        let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+        api.delete(&text(&objects["kind"]), &namespace, &name).await;
+    }
     let differing: Vec<&Judged> = judged.iter().filter(|it| it.differs()).collect();
-    for Judged { object, by_server, here } in differing.iter().take(SHOWN) {
+    for Judged { tried, by_server, here } in differing.iter().take(SHOWN) {
         println!("\n  server: {}", by_server.as_deref().unwrap_or("accepted"));
-        println!("  here:   {}\n  {object}", here.join("; "));
+        println!("  here:   {}\n  {}", here.join("; "), tried.object);
+        tried.before.iter().for_each(|before| println!("  after {before}"));
     }
     assert!(differing.is_empty(), "{} verdicts differ", differing.len());
 }
 
+/// An object, and what it is to come after; nothing where it is to be made.
+struct Tried {
+    object: Value,
+    before: Option<Value>,
+}
+
 /// An object, and why it is refused, by the server and here.
 struct Judged {
-    object: Value,
+    tried: Tried,
     by_server: Option<String>,
     here: Vec<String>,
 }
 
-async fn judge(api: &Api, object: Value) -> Judged {
-    let by_server = match api.try_to_create(&object).await {
+async fn judge(api: &Api, tried: Tried) -> Judged {
+    let object = &tried.object;
+    let answer = match tried.before {
+        Some(_) => api.try_to_update(object).await,
+        None => api.try_to_create(object).await,
+    };
+    let by_server = match answer {
         Ok(()) => None,
         Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => Some(status.message),
         Err(error) => panic!("no verdict of the API server: {error}"),
@@ -140,7 +173,39 @@ async fn judge(api: &Api, object: Value) -> Judged {
     let here = problems
         .filter(|problem| problem.severity == Severity::Error)
         .map(|problem| format!("{}: {}", problem.field.unwrap_or_default(), problem.message));
-    Judged { object, by_server, here: here.collect() }
+    let here = here.collect();
+    Judged { tried, by_server, here }
+}
+
+/// The metadata of an object of a name, which lives in the namespace where its kind lives in one.
+fn metadata(object: &Value, name: &str, namespace: &str) -> Value {
+    match object["kind"] == "GatewayClass" {
+        true => json!({ "name": name }),
+        false => json!({ "name": name, "namespace": namespace }),
+    }
+}
+
+/// Makes some objects of each kind that are later changed, of the seeds that the API server takes.
+async fn hold(api: &Api, seeds: &[Value], namespace: &str) -> BTreeMap<&'static str, Vec<Value>> {
+    let mut held: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for kind in KINDS {
+        let objects = held.entry(kind).or_default();
+        for seed in seeds.iter().filter(|seed| seed["kind"] == kind) {
+            if objects.len() == HELD {
+                break;
+            }
+            let mut object = seed.clone();
+            object["metadata"] = metadata(seed, &format!("held-{}", objects.len()), namespace);
+            if api.try_to_create(&object).await.is_err() {
+                continue;
+            }
+            let made = api.apply(object.clone()).await;
+            object["metadata"]["resourceVersion"] = json!(made.metadata.resource_version);
+            objects.push(object);
+        }
+        assert!(!objects.is_empty(), "no seed of kind {kind} is right");
+    }
+    held
 }
 
 /// Whether that is refused here on purpose, though the schemas take it.
@@ -152,11 +217,22 @@ fn is_ours(problem: &str) -> bool {
 }
 
 impl Judged {
+    /// Whether the version before keeps the object from being as it is: the name of a class's controller stays.
+    fn is_frozen(&self) -> bool {
+        let Tried { object, before } = &self.tried;
+        let name = |object: &Value| object["spec"]["controllerName"].clone();
+        let is_class = object["kind"] == "GatewayClass";
+        is_class && before.as_ref().is_some_and(|before| name(before) != name(object))
+    }
+
     /// Whether the verdicts differ, and not by design.
     fn differs(&self) -> bool {
         match &self.by_server {
-            None => !self.here.iter().all(|here| is_ours(here)),
-            Some(why) => self.here.is_empty() && !why.contains(EXPERIMENTAL),
+            None => self.is_frozen() || !self.here.iter().all(|here| is_ours(here)),
+            Some(why) => {
+                let is_of_both = self.is_frozen() && why.contains(IMMUTABLE);
+                self.here.is_empty() && !is_of_both && !why.contains(EXPERIMENTAL)
+            }
         }
     }
 }
@@ -175,8 +251,8 @@ fn seeds() -> Vec<Value> {
         serde_saphyr::from_multiple(&text).expect("it is YAML")
     });
     let ours = documents.filter(|document| {
-        let api_version = document["apiVersion"].as_str().unwrap_or_default();
-        api_version == "gateway.networking.k8s.io/v1"
+        let versions = ["gateway.networking.k8s.io/v1", "gateway.networking.x-k8s.io/v1alpha1"];
+        versions.iter().any(|version| document["apiVersion"] == *version)
             && KINDS.iter().any(|kind| document["kind"] == *kind)
     });
     ours.map(|mut document| {

@@ -127,16 +127,31 @@ impl Api {
 
     /// Asks whether an object would be made, as kubectl does: fields that are not known are a mistake.
     pub(crate) async fn try_to_create(&self, object: &Value) -> kube::Result<()> {
+        self.try_to_send(http::Method::POST, "", object).await
+    }
+
+    /// Asks whether an object would become this one, which names the version that it is to come after.
+    pub(crate) async fn try_to_update(&self, object: &Value) -> kube::Result<()> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        self.try_to_send(http::Method::PUT, &format!("/{name}"), object).await
+    }
+
+    async fn try_to_send(
+        &self,
+        method: http::Method,
+        below: &str,
+        object: &Value,
+    ) -> kube::Result<()> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let namespace = text(&object["metadata"]["namespace"]);
-        let api = self.kind(&text(&object["kind"]), &namespace);
-        let request = http::Request::post(format!(
-            "{}?dryRun=All&fieldValidation=Strict",
-            api.resource_url()
-        ))
-        .header("content-type", "application/json")
-        .body(object.to_string().into_bytes())
-        .expect("it is a request");
+        let all = self.kind(&text(&object["kind"]), &namespace);
+        let url = format!("{}{below}?dryRun=All&fieldValidation=Strict", all.resource_url());
+        let request = http::Request::builder()
+            .method(method)
+            .uri(url)
+            .header("content-type", "application/json")
+            .body(object.to_string().into_bytes())
+            .expect("it is a request");
         self.client.request::<Value>(request).await.map(|_| ())
     }
 
