@@ -137,11 +137,11 @@ pub(super) const ROUTABILITY: Grammar = Grammar::new(
     "Cluster or a domain and a path outside of k8s.io, such as example.com/scope",
     253,
     |text| {
-        let reserved = text
-            .split('/')
-            .next()
-            .is_some_and(|domain| domain == "k8s.io" || domain.ends_with(".k8s.io"));
-        matches!(text, "" | "Cluster") || (is_domain_path(text) && !reserved)
+        let is_scope = text.split_once('/').is_some_and(|(domain, path)| {
+            let is_reserved = domain == "k8s.io" || domain.ends_with(".k8s.io");
+            is_subdomain(domain) && !is_reserved && !path.is_empty() && !path.contains('\n')
+        });
+        matches!(text, "" | "Cluster") || is_scope
     },
 );
 

@@ -544,6 +544,28 @@ fn addresses_are_at_most_sixteen_and_fit_their_types() {
             ),
             case("AD-6: no scope", "/spec/addresses/3/routability", json!(""), &[]),
             case(
+                "AD-6: any path",
+                "/spec/addresses/3/routability",
+                json!("example.com/Corp WAN/\u{e9}?"),
+                &[],
+            ),
+            case(
+                "AD-6: a scope of the API that is not known",
+                "/spec/addresses/3/routability",
+                json!("Private"),
+                &["spec.addresses[3].routability: `Private` is not a routability: \
+                   expected Cluster or a domain and a path outside of k8s.io, such as \
+                   example.com/scope"],
+            ),
+            case(
+                "AD-6: a domain alone",
+                "/spec/addresses/3/routability",
+                json!("example.com/"),
+                &["spec.addresses[3].routability: `example.com/` is not a routability: \
+                   expected Cluster or a domain and a path outside of k8s.io, such as \
+                   example.com/scope"],
+            ),
+            case(
                 "AD-6: a reserved domain",
                 "/spec/addresses/3/routability",
                 json!("net.k8s.io/public"),
