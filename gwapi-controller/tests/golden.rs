@@ -29,6 +29,8 @@ golden! {
     metadata = "metadata";
     /// AD-1, AD-2, AD-5.
     addresses = "addresses";
+    /// AD-9: addresses of the cluster, beside those of load balancers.
+    cluster_addresses = "cluster-addresses";
     /// A Service with ports of the nodes, and what it may say besides.
     node_ports = "node-ports";
     /// Pods with ports of their nodes, one on each.

@@ -38,7 +38,7 @@ fn wanted(gateway: &str, class: &str, ports: Vec<InfrastructurePort>) -> Gateway
         annotations: [].into(),
         service_annotations: [].into(),
         ports,
-        addresses: vec![RequestedAddress::Any; 3],
+        addresses: vec![RequestedAddress::ANY; 3],
         parameters: GatewayParametersSpec::default(),
     }
 }

@@ -48,6 +48,9 @@ names! {
         InsecureFrontendValidationMode,
         /// The Gateway takes routes that ask for default Gateways (only written when True; RT-16).
         DefaultGateway,
+        /// The Gateway has all addresses that it asks for (absent until that is known, and where the
+        /// CRDs are not those of the experimental channel; AD-8).
+        AddressesAssigned,
         /// The class's CRDs are of a version we support (GC-4).
         SupportedVersion,
     }
@@ -84,6 +87,12 @@ names! {
         AddressNotUsable,
         /// No address could be assigned.
         AddressNotAssigned,
+        /// True reason of `AddressesAssigned`.
+        AddressesAssigned,
+        /// Some of the requested addresses could not be assigned (AD-8).
+        PartiallyAssigned,
+        /// None of the requested addresses could be assigned (AD-8).
+        NotAssigned,
         /// Nothing to run it on.
         NoResources,
         /// Some listeners' references do not resolve (GW-12).
@@ -268,6 +277,10 @@ pub struct GatewayStatusAddress {
     pub address_type: AddressType,
     /// Value.
     pub value: String,
+    /// Experimental: from where the address is reachable; empty where nothing is promised, absent where
+    /// the CRD does not have the field (AD-7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routability: Option<String>,
 }
 
 /// Status of a listener.
@@ -376,6 +389,7 @@ mod tests {
             addresses: vec![GatewayStatusAddress {
                 address_type: AddressType::IpAddress,
                 value: "192.0.2.1".to_owned(),
+                routability: Some(String::new()),
             }],
             conditions: vec![condition()],
             listeners: vec![ListenerStatus {
@@ -411,7 +425,7 @@ mod tests {
             (
                 Status::Gateway(Box::new(gateway)),
                 json!({
-                    "addresses": [{"type": "IPAddress", "value": "192.0.2.1"}],
+                    "addresses": [{"type": "IPAddress", "value": "192.0.2.1", "routability": ""}],
                     "conditions": conditions,
                     "listeners": [{
                         "name": "http",

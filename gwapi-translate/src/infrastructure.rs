@@ -6,6 +6,7 @@
 //! becomes status.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use gwapi_model::GatewayParametersSpec;
@@ -70,25 +71,107 @@ impl InfrastructurePort {
 }
 
 /// An address that a Gateway asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum RequestedAddress {
-    /// Any IP address (AD-2).
-    Any,
-    /// This one.
-    Ip(IpAddr),
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RequestedAddress {
+    /// The address; none leaves the choice to whoever allocates it (AD-2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    /// From where it has to be reachable.
+    #[serde(default, skip_serializing_if = "Routability::is_default")]
+    pub routability: Routability,
+}
+
+impl RequestedAddress {
+    /// Any IP address.
+    pub const ANY: Self = Self { ip: None, routability: Routability::Default };
+
+    /// This IP address.
+    pub const fn ip(ip: IpAddr) -> Self {
+        Self { ip: Some(ip), ..Self::ANY }
+    }
+
+    /// The same, reachable from there.
+    #[must_use]
+    pub const fn with(self, routability: Routability) -> Self {
+        Self { routability, ..self }
+    }
+}
+
+impl fmt::Display for RequestedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip {
+            Some(ip) => write!(f, "{ip}")?,
+            None => f.write_str("an address")?,
+        }
+        if self.routability.is_default() {
+            return Ok(());
+        }
+        write!(f, " of routability {}", self.routability.as_str())
+    }
+}
+
+/// From where an address is reachable, of what can be promised (AD-6).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Routability {
+    /// Nothing is demanded, or promised.
+    #[default]
+    Default,
+    /// It is the ClusterIP of a Service: reachable inside the cluster (AD-9).
+    Cluster,
+    /// The one that the conformance suite asks for; it promises nothing, and is told as it is.
+    Sentinel,
+}
+
+impl Routability {
+    /// Reads a value of `routability`; `None` for one that nobody can promise.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Default, Self::Cluster, Self::Sentinel].into_iter().find(|it| it.as_str() == text)
+    }
+
+    /// Its value in `routability`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Cluster => "Cluster",
+            Self::Sentinel => "testing.x-k8s.io/sentinel",
+        }
+    }
+
+    /// Whether nothing is demanded, or promised.
+    pub const fn is_default(&self) -> bool {
+        matches!(self, Self::Default)
+    }
 }
 
 /// What whoever provisions a Gateway says about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InfrastructureReport {
-    /// The addresses at which the Gateway is reached now; exactly these become `status.addresses`
-    /// (AD-3).
+    /// The addresses at which the Gateway is reached now, each with its routability; exactly these become
+    /// `status.addresses` (AD-3).
     pub addresses: Vec<GatewayStatusAddress>,
     /// What was asked for and is not to be had, with the reason of `Programmed=False`:
-    /// `AddressNotUsable`, `AddressNotAssigned`, `NoResources`, `Invalid` or `Pending`.
+    /// `AddressNotUsable`, `AddressNotAssigned`, `NoResources`, `Invalid` or `Pending`. Addresses of
+    /// which a routability is demanded are a matter of `assignment` alone.
     pub unmet: Vec<(ConditionReason, String)>,
+    /// Which of [`GatewayInfrastructure::addresses`] the Gateway has.
+    pub assignment: AddressAssignment,
     /// At least one proxy is ready: it has had a complete configuration and serves.
     pub ready: bool,
+}
+
+/// Which of the addresses that a Gateway asks for it has (AD-8). A Gateway that asks for none asks for any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressAssignment {
+    /// How many it has.
+    pub met: usize,
+    /// Why it does not have others, one by one; [`InfrastructureReport::unmet`] tells of them, too.
+    pub unmet: Vec<String>,
+    /// The same of those of which a routability is demanded.
+    pub unmet_routability: Vec<String>,
+    /// Whether some are still waited for, so that nothing can be said yet.
+    pub pending: bool,
 }
 
 /// Names are DNS labels, which end here.

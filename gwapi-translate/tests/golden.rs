@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use gwapi_model::manifest;
 use gwapi_model::status::GatewayStatusAddress;
 use gwapi_model::{AddressType, NamespacedName, ResourceEvent, Resources};
-use gwapi_translate::features::BundleVersion;
+use gwapi_translate::features::InstalledBundle;
 use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::{AddressPolicy, Feedback, Options, Translation, Translator, translate};
 use serde_json::{Value, json};
@@ -44,8 +44,12 @@ golden! {
     tls = "tls";
     /// TL-4 to TL-6, RG-4, RG-5.
     client_validation = "client-validation";
-    /// AD-1 to AD-6.
+    /// AD-1 to AD-8.
     addresses = "addresses";
+    /// AD-6 to AD-9, IN-2.
+    routability = "routability";
+    /// AD-7, AD-8, GC-10: where the CRDs are those of the standard channel.
+    routability_of_the_standard_channel = "routability-standard";
     /// GW-10, AD-1 to AD-5, IN-1, IN-2, GC-7, GC-8: each Gateway has proxies of its own.
     provisioned_gateways = "provisioned";
     /// GC-3, IN-3: parameters of classes, of Gateways, and of both.
@@ -175,7 +179,8 @@ fn translated(resources: &Resources, text: &str) -> Translation {
     translation
 }
 
-/// Reads `ns/name ready 10.0.0.1 AddressNotUsable:why`; of a message `_` are spaces.
+/// Reads `ns/name ready 10.0.0.1 10.96.0.1=Cluster AddressNotUsable:why met=2 unmet:why pending`; of a
+/// message `_` are spaces.
 fn report(line: &str) -> (NamespacedName, InfrastructureReport) {
     let mut words = line.split_whitespace();
     let gateway = words.next().and_then(|word| word.split_once('/')).expect("namespace/name");
@@ -186,11 +191,20 @@ fn report(line: &str) -> (NamespacedName, InfrastructureReport) {
                 let reason = serde_json::from_value(reason.into()).expect("a reason");
                 report.unmet.push((reason, why.replace('_', " ")));
             }
+            Some(("unmet", why)) => report.assignment.unmet.push(why.replace('_', " ")),
+            Some(("unmet-routability", why)) => {
+                report.assignment.unmet_routability.push(why.replace('_', " "));
+            }
             _ if word == "ready" => report.ready = true,
-            _ => report.addresses.push(GatewayStatusAddress {
-                address_type: AddressType::IpAddress,
-                value: word.to_owned(),
-            }),
+            _ if word == "pending" => report.assignment.pending = true,
+            _ => match word.split_once('=').unwrap_or((word, "")) {
+                ("met", met) => report.assignment.met = met.parse().expect("a number"),
+                (value, routability) => report.addresses.push(GatewayStatusAddress {
+                    address_type: AddressType::IpAddress,
+                    value: value.to_owned(),
+                    routability: Some(routability.to_owned()),
+                }),
+            },
         }
     }
     (NamespacedName::new(gateway.0, gateway.1), report)
@@ -206,7 +220,11 @@ fn options(text: &str) -> Options {
             ("any-controller", _) => options.any_controller = true,
             ("allow-external-name", _) => options.allow_external_name = true,
             ("underscore-headers", _) => options.underscore_headers = true,
-            ("bundle", value) => options.installed_bundle = Some(BundleVersion::new(value)),
+            ("bundle", value) => options.installed_bundle = Some(InstalledBundle::new(value)),
+            ("experimental-bundle", value) => {
+                let bundle = InstalledBundle::new(value).with_gateways_of(value, "experimental");
+                options.installed_bundle = Some(bundle);
+            }
             ("no-trust-bundles", _) => options.cluster_trust_bundles = false,
             ("provisioned", _) => options.addresses = AddressPolicy::Provisioned,
             ("port-offset", value) => options.port_offset = value.parse().expect("a number"),

@@ -6,7 +6,7 @@ use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Statu
 use gwapi_model::{
     Kind, NamespacedName, ObjectId, Resource, ResourceEvent, RouteKind, SecretBytes,
 };
-use gwapi_translate::features::BundleVersion;
+use gwapi_translate::features::InstalledBundle;
 use gwapi_translate::ir::{
     BackendKey, BackendTrust, CertificateKey, GatewayId, HttpFilter, IrKey, IrResource,
     ListenerKey, ListenerProtocol, SessionKeys,
@@ -506,6 +506,8 @@ fn an_address_that_the_host_does_not_have_is_the_gateways_problem_and_not_that_o
             "Accepted=True Accepted: ",
             "Programmed=False AddressNotUsable: address `10.9.0.2` cannot be used: no address of \
              this host",
+            "AddressesAssigned=False PartiallyAssigned: address `10.9.0.2` cannot be used: no address \
+             of this host",
             "Accepted=True Accepted: ",
             "Programmed=True Programmed: ",
         ]
@@ -515,9 +517,11 @@ fn an_address_that_the_host_does_not_have_is_the_gateways_problem_and_not_that_o
     let _ = translator.set_feedback(&id(), missing(&[[10, 9, 0, 1], [10, 9, 0, 2]]));
     let (conditions, addresses) = told(&translator);
     assert_eq!(conditions[0], "Accepted=True Accepted: ");
-    assert!(conditions[1].starts_with("Programmed=False AddressNotUsable: address `10.9.0.1`"));
-    assert_eq!(conditions[2], "Accepted=True Accepted: ");
-    assert_eq!(conditions[3], "Programmed=False Pending: the Gateway has no address");
+    // AD-8: none of those that are asked for is left.
+    assert!(conditions[1].starts_with("Programmed=False AddressNotAssigned: address `10.9.0.1`"));
+    assert!(conditions[2].starts_with("AddressesAssigned=False NotAssigned: address `10.9.0.1`"));
+    assert_eq!(conditions[3], "Accepted=True Accepted: ");
+    assert_eq!(conditions[4], "Programmed=False Pending: the Gateway has no address");
     assert!(addresses.is_empty(), "{addresses:?}");
 }
 
@@ -553,8 +557,9 @@ fn feedback_is_forgotten_with_its_gateway() {
 #[test]
 fn another_version_of_the_installed_crds_changes_the_status_of_classes_alone() {
     let mut translator = translator(3);
+    let _ = translator.set_installed_bundle(Some(InstalledBundle::new("v1.7.0")));
     let before = translator.work();
-    let bundle = Some(BundleVersion::new("v1.6.1"));
+    let bundle = Some(InstalledBundle::new("v1.6.1"));
     let delta = translator.set_installed_bundle(bundle.clone());
     assert_eq!(translator.work(), before);
     let class = ObjectId::new(Kind::GatewayClass, "", "gwapi");
@@ -563,6 +568,29 @@ fn another_version_of_the_installed_crds_changes_the_status_of_classes_alone() {
     let options = Options { installed_bundle: bundle.clone(), ..Options::default() };
     assert_eq!(*translator.translation(), translate(translator.resources(), &options));
     assert!(translator.set_installed_bundle(bundle).is_empty());
+}
+
+/// AD-7, AD-8: what is told of addresses follows the fields that Gateways have.
+#[test]
+fn crds_of_another_channel_change_the_status_of_gateways_and_no_route() {
+    let mut translator = translator(3);
+    let standard = InstalledBundle::new("v1.7.0");
+    let experimental = standard.clone().with_gateways_of("v1.7.0", "experimental");
+    let gateway = ObjectId::new(Kind::Gateway, "ns", "gw");
+    for (bundle, has_it) in [(standard.clone(), false), (experimental, true), (standard, false)] {
+        let before = translator.work();
+        let delta = translator.set_installed_bundle(Some(bundle.clone()));
+        assert_eq!(translator.work().routes, before.routes);
+        assert!(delta.config.is_empty(), "{delta:?}");
+        let Some(Some(Status::Gateway(status))) = delta.status.get(&gateway) else {
+            panic!("a status of the Gateway: {delta:?}")
+        };
+        assert_eq!(status.addresses[0].routability.as_deref(), has_it.then_some(""));
+        let mut types = status.conditions.iter().map(|it| it.condition_type);
+        assert_eq!(types.any(|it| it == ConditionType::AddressesAssigned), has_it);
+        let options = Options { installed_bundle: Some(bundle), ..Options::default() };
+        assert_eq!(*translator.translation(), translate(translator.resources(), &options));
+    }
 }
 
 #[test]

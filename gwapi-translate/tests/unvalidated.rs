@@ -228,12 +228,16 @@ fn a_listener_whose_filters_cannot_be_had_refuses_every_request() {
 #[test]
 fn addresses_that_cannot_be_used_are_told_and_not_used() {
     let cases = [
-        (json!({ "value": "not-an-address" }), "Programmed=False AddressNotUsable"),
+        (json!({ "value": "not-an-address" }), "Programmed=False AddressNotAssigned"),
         (
             json!({ "value": "10.0.0.1", "routability": "Cluster" }),
-            "Programmed=False AddressNotUsable",
+            "Programmed=False AddressNotAssigned",
         ),
-        (json!({ "value": "255.255.255.255" }), "Programmed=False AddressNotUsable"),
+        (
+            json!({ "value": "10.0.0.1", "routability": "no\nscope" }),
+            "Programmed=False AddressNotAssigned",
+        ),
+        (json!({ "value": "255.255.255.255" }), "Programmed=False AddressNotAssigned"),
         (json!({ "type": "example.com/zone", "value": "a" }), "Accepted=False UnsupportedAddress"),
     ];
     for (address, expected) in cases {

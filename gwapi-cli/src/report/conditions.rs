@@ -22,6 +22,7 @@ pub(crate) fn is_good(condition: &Condition) -> bool {
         | ConditionType::Programmed
         | ConditionType::ResolvedRefs
         | ConditionType::DefaultGateway
+        | ConditionType::AddressesAssigned
         | ConditionType::SupportedVersion => condition.status == ConditionStatus::True,
     }
 }
@@ -71,7 +72,8 @@ fn conditions_of_holder(
 }
 
 /// Conditions that are not good, without those that only follow from another one: what is not
-/// accepted is not programmed either, and a conflict has two conditions.
+/// accepted is not programmed either, and a conflict has two conditions. That an address is missing may be
+/// no reason not to be programmed.
 fn causes(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     let bad = move || conditions.iter().filter(|condition| !is_good(condition));
     bad().enumerate().filter_map(move |(position, condition)| {
@@ -79,8 +81,9 @@ fn causes(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
             earlier.reason == condition.reason
                 || !condition.message.is_empty() && earlier.message.contains(&condition.message)
         });
+        let alone = [ConditionType::Programmed, ConditionType::AddressesAssigned];
         let follows = condition.condition_type == ConditionType::Programmed
-            && bad().any(|other| other.condition_type != ConditionType::Programmed);
+            && bad().any(|other| !alone.contains(&other.condition_type));
         (!told && !follows).then_some(condition)
     })
 }
@@ -215,6 +218,30 @@ mod tests {
         assert_eq!(
             gateway(vec![condition(Accepted, true, Reason::Accepted, "")], own),
             ["Gateway default/web: Programmed=False (AddressNotAssigned): no address is left"]
+        );
+    }
+
+    /// AD-8
+    #[test]
+    fn an_address_that_is_missing_is_told_once_whether_or_not_the_gateway_is_programmed() {
+        use ConditionReason as Reason;
+        use ConditionType::{Accepted, AddressesAssigned, Programmed};
+        let why = "no address is left";
+        let missing = |programmed, reason| {
+            let message = if programmed { "" } else { why };
+            let own = vec![
+                condition(Programmed, programmed, Reason::AddressNotAssigned, message),
+                condition(AddressesAssigned, false, reason, why),
+            ];
+            gateway(vec![condition(Accepted, true, Reason::Accepted, "")], own)
+        };
+        assert_eq!(
+            missing(false, Reason::NotAssigned),
+            [format!("Gateway default/web: Programmed=False (AddressNotAssigned): {why}")]
+        );
+        assert_eq!(
+            missing(true, Reason::PartiallyAssigned),
+            [format!("Gateway default/web: AddressesAssigned=False (PartiallyAssigned): {why}")]
         );
     }
 

@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use gwapi_translate::infrastructure::{GatewayInfrastructure, RequestedAddress, label_value};
+use gwapi_translate::infrastructure::{
+    GatewayInfrastructure, RequestedAddress, Routability, label_value,
+};
 
 use super::parameters::{AddressSource, address_source};
 
@@ -14,8 +16,15 @@ use super::parameters::{AddressSource, address_source};
 pub struct ServicePlan {
     /// Name of the Service.
     pub name: String,
-    /// The address.
-    pub address: RequestedAddress,
+    /// The address; none where the Gateway has whatever addresses it gets.
+    pub address: Option<RequestedAddress>,
+}
+
+impl ServicePlan {
+    /// Whether it is there for an address of the cluster, whatever the parameters say of Services (AD-9).
+    pub(super) fn is_for_cluster(&self) -> bool {
+        is_for_cluster(self.address)
+    }
 }
 
 /// What is known of a Service that is there.
@@ -23,10 +32,14 @@ pub struct ServicePlan {
 pub struct KnownService {
     /// Name of the Service.
     pub name: String,
+    /// Whether it was made for an address of the cluster that was asked for as such.
+    pub is_for_cluster: bool,
     /// The address that it asks for.
     pub asks_for: Option<IpAddr>,
     /// The addresses that it has.
     pub has: Vec<IpAddr>,
+    /// Its addresses in the cluster, which are for life.
+    pub cluster_ips: Vec<IpAddr>,
 }
 
 /// Distributes the addresses that a Gateway asks for over Services, given those it has already.
@@ -36,30 +49,58 @@ pub fn assign(wanted: &GatewayInfrastructure, known: &[KnownService]) -> Vec<Ser
     if wanted.ports.is_empty() || matches!(source, AddressSource::Existing(_)) {
         return Vec::new();
     }
-    let requests = match wanted.addresses.as_slice() {
-        [] => vec![RequestedAddress::Any],
-        _ if source == AddressSource::Nodes => vec![RequestedAddress::Any],
-        some => some.to_vec(),
-    };
+    let requests = requests(wanted, &source);
+    // A load balancer may be asked for another address; that of the cluster is for life.
+    let is_for_life =
+        |request: Request| source == AddressSource::ClusterIp || is_for_cluster(request);
     let mut assignment = Assignment { names: vec![None; requests.len()], free: known.to_vec() };
     // Who has an address keeps it, be it that it was asked for or that it came by chance.
     for (index, request) in requests.iter().enumerate() {
-        if let RequestedAddress::Ip(ip) = request {
-            assignment.take(index, |it| it.asks_for == Some(*ip));
-            assignment.take(index, |it| it.asks_for.is_none() && it.has.contains(ip));
+        let Some(ip) = request.and_then(|request| request.ip) else { continue };
+        if is_for_life(*request) {
+            assignment.take(index, |it| it.cluster_ips.contains(&ip));
+        } else {
+            assignment.take(index, |it| it.asks_for == Some(ip));
+            assignment.take(index, |it| it.asks_for.is_none() && it.has.contains(&ip));
         }
     }
-    let any = |index: &usize| requests[*index] == RequestedAddress::Any;
-    for index in (0..requests.len()).filter(any) {
-        assignment.take(index, |it| it.asks_for.is_none());
+    let is_open = |index: &usize| requests[*index].is_none_or(|request| request.ip.is_none());
+    let open: Vec<usize> = (0..requests.len()).filter(is_open).collect();
+    // An address that is no longer asked for by name may stay as one of any kind. One of another kind is
+    // better than none.
+    let preferences: [fn(&KnownService, bool) -> bool; 3] = [
+        |it, for_cluster| it.is_for_cluster == for_cluster && it.asks_for.is_none(),
+        |it, for_cluster| it.is_for_cluster == for_cluster,
+        |_, _| true,
+    ];
+    for suits in preferences {
+        for index in &open {
+            assignment.take(*index, |it| suits(it, is_for_cluster(requests[*index])));
+        }
     }
-    // An address that is no longer asked for by name may stay as one of any kind.
-    for index in (0..requests.len()).filter(any) {
-        assignment.take(index, |_| true);
-    }
-    // A load balancer may be asked for another address; that of the cluster is for life.
-    let is_for_life = source == AddressSource::ClusterIp;
     assignment.finish(&wanted.name, &requests, is_for_life)
+}
+
+/// What a Service is asked for; nothing in particular, if `None`.
+type Request = Option<RequestedAddress>;
+
+/// What Services are needed for. On nodes there is nothing to allocate, and one of them is enough; addresses
+/// of the cluster need one each.
+fn requests(wanted: &GatewayInfrastructure, source: &AddressSource) -> Vec<Request> {
+    let asked = wanted.addresses.iter().map(|address| Some(*address));
+    if wanted.addresses.is_empty() {
+        return vec![None];
+    }
+    if *source != AddressSource::Nodes {
+        return asked.collect();
+    }
+    let (of_cluster, of_nodes): (Vec<_>, Vec<_>) = asked.partition(|it| is_for_cluster(*it));
+    let nodes = (!of_nodes.is_empty()).then_some(None);
+    nodes.into_iter().chain(of_cluster).collect()
+}
+
+fn is_for_cluster(request: Request) -> bool {
+    request.is_some_and(|request| request.routability == Routability::Cluster)
 }
 
 struct Assignment {
@@ -81,19 +122,20 @@ impl Assignment {
     fn finish(
         self,
         base: &str,
-        requests: &[RequestedAddress],
-        is_for_life: bool,
+        requests: &[Request],
+        is_for_life: impl Fn(Request) -> bool,
     ) -> Vec<ServicePlan> {
         let mut taken: Vec<String> = self.names.iter().flatten().cloned().collect();
-        if is_for_life {
-            taken.extend(self.free.into_iter().map(|it| it.name));
-        }
+        let is_free = |name: &String| self.free.iter().any(|it| it.name == *name);
         let mut plans = Vec::with_capacity(requests.len());
-        for (name, address) in self.names.into_iter().zip(requests) {
+        for (name, address) in self.names.iter().cloned().zip(requests) {
+            let is_taken = |name: &String, taken: &[String]| {
+                taken.contains(name) || is_for_life(*address) && is_free(name)
+            };
             let name = name.unwrap_or_else(|| {
                 let name = (1..)
                     .map(|number| numbered(base, number))
-                    .find(|name| !taken.contains(name))
+                    .find(|name| !is_taken(name, &taken))
                     .expect("numbers do not end");
                 taken.push(name.clone());
                 name
@@ -117,52 +159,110 @@ mod tests {
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
     const C: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 3));
 
+    const ANY: RequestedAddress = RequestedAddress::ANY;
+    const CLUSTER: RequestedAddress = ANY.with(Routability::Cluster);
+
+    fn ip(ip: IpAddr) -> RequestedAddress {
+        RequestedAddress::ip(ip)
+    }
+
     fn assigned(requests: &[RequestedAddress], known: &[KnownService]) -> Vec<String> {
         let mut wanted = wanted();
         wanted.addresses = requests.to_vec();
         assign(&wanted, known).into_iter().map(|plan| plan.name).collect()
     }
 
+    /// One of a load balancer.
     fn known(name: &str, asks_for: Option<IpAddr>, has: &[IpAddr]) -> KnownService {
-        KnownService { name: name.to_owned(), asks_for, has: has.to_vec() }
+        KnownService {
+            name: name.to_owned(),
+            is_for_cluster: false,
+            asks_for,
+            has: has.to_vec(),
+            cluster_ips: Vec::new(),
+        }
+    }
+
+    /// One that was made for an address of the cluster.
+    fn of_cluster(name: &str, has: IpAddr) -> KnownService {
+        KnownService { is_for_cluster: true, cluster_ips: vec![has], ..known(name, None, &[has]) }
     }
 
     #[test]
     fn the_first_address_has_the_plain_name_and_others_are_numbered() {
-        use RequestedAddress::{Any, Ip};
         assert_eq!(assigned(&[], &[]), ["web-gwapi"]);
         assert_eq!(
-            assigned(&[Ip(A), Any, Ip(B)], &[]),
+            assigned(&[ip(A), ANY, ip(B)], &[]),
             ["web-gwapi", "web-gwapi-2", "web-gwapi-3"]
         );
     }
 
     #[test]
     fn an_address_stays_with_its_service_when_others_go() {
-        use RequestedAddress::{Any, Ip};
         let two = [known("web-gwapi", Some(A), &[A]), known("web-gwapi-2", Some(B), &[B])];
-        assert_eq!(assigned(&[Ip(B)], &two), ["web-gwapi-2"]);
-        assert_eq!(assigned(&[Ip(B), Ip(A)], &two), ["web-gwapi-2", "web-gwapi"]);
-        assert_eq!(assigned(&[Ip(C), Ip(B)], &two), ["web-gwapi", "web-gwapi-2"]);
-        assert_eq!(assigned(&[Any], &two[1..]), ["web-gwapi-2"]);
+        assert_eq!(assigned(&[ip(B)], &two), ["web-gwapi-2"]);
+        assert_eq!(assigned(&[ip(B), ip(A)], &two), ["web-gwapi-2", "web-gwapi"]);
+        assert_eq!(assigned(&[ip(C), ip(B)], &two), ["web-gwapi", "web-gwapi-2"]);
+        assert_eq!(assigned(&[ANY], &two[1..]), ["web-gwapi-2"]);
     }
 
     #[test]
     fn an_address_that_was_given_can_be_asked_for_in_place() {
-        use RequestedAddress::{Any, Ip};
         let given = [known("web-gwapi", None, &[A])];
-        assert_eq!(assigned(&[Ip(A)], &given), ["web-gwapi"]);
-        assert_eq!(assigned(&[Ip(A), Any], &given), ["web-gwapi", "web-gwapi-2"]);
-        assert_eq!(assigned(&[Any, Ip(A)], &given), ["web-gwapi-2", "web-gwapi"]);
+        assert_eq!(assigned(&[ip(A)], &given), ["web-gwapi"]);
+        assert_eq!(assigned(&[ip(A), ANY], &given), ["web-gwapi", "web-gwapi-2"]);
+        assert_eq!(assigned(&[ANY, ip(A)], &given), ["web-gwapi-2", "web-gwapi"]);
     }
 
     #[test]
     fn a_cluster_address_is_never_changed_in_place() {
         let mut wanted = wanted();
         wanted.parameters.service.service_type = Some(gwapi_model::ServiceType::ClusterIp);
-        wanted.addresses = vec![RequestedAddress::Ip(B)];
-        let plans = assign(&wanted, &[known("web-gwapi", None, &[A])]);
+        wanted.addresses = vec![ip(B)];
+        let given = KnownService { cluster_ips: vec![A], ..known("web-gwapi", None, &[A]) };
+        let plans = assign(&wanted, &[given]);
         assert_eq!(plans[0].name, "web-gwapi-2");
+    }
+
+    /// AD-9, AD-5
+    #[test]
+    fn an_address_of_the_cluster_stays_beside_those_of_load_balancers() {
+        let both = [known("web-gwapi", None, &[A]), of_cluster("web-gwapi-2", B)];
+        assert_eq!(assigned(&[ANY, CLUSTER], &[]), ["web-gwapi", "web-gwapi-2"]);
+        assert_eq!(assigned(&[ANY, CLUSTER], &both), ["web-gwapi", "web-gwapi-2"]);
+        assert_eq!(assigned(&[CLUSTER, ANY], &both), ["web-gwapi-2", "web-gwapi"]);
+        assert_eq!(assigned(&[CLUSTER], &both), ["web-gwapi-2"]);
+        assert_eq!(assigned(&[ANY], &both), ["web-gwapi"]);
+        let certain = ip(B).with(Routability::Cluster);
+        assert_eq!(assigned(&[certain, ANY], &both), ["web-gwapi-2", "web-gwapi"]);
+        assert_eq!(
+            assigned(&[CLUSTER], &both[..1]),
+            ["web-gwapi"],
+            "it becomes one of the cluster"
+        );
+        assert_eq!(
+            assigned(&[certain], &both[..1]),
+            ["web-gwapi-2"],
+            "what it has in the cluster is for life"
+        );
+        let other = ip(C).with(Routability::Cluster);
+        assert_eq!(assigned(&[ANY, other], &both), ["web-gwapi", "web-gwapi-3"]);
+    }
+
+    /// AD-9
+    #[test]
+    fn addresses_of_the_cluster_have_services_of_their_own_beside_that_of_nodes() {
+        let mut wanted = wanted();
+        wanted.parameters.service.service_type = Some(gwapi_model::ServiceType::NodePort);
+        wanted.addresses = vec![CLUSTER, ANY, ANY, CLUSTER];
+        let plans = assign(&wanted, &[of_cluster("web-gwapi", A)]);
+        let plans: Vec<_> = plans.iter().map(|it| (&*it.name, it.address)).collect();
+        let (of_nodes, cluster) = (None, Some(CLUSTER));
+        let names = ["web-gwapi-2", "web-gwapi", "web-gwapi-3"];
+        assert_eq!(plans, [(names[0], of_nodes), (names[1], cluster), (names[2], cluster)]);
+        wanted.addresses = vec![CLUSTER];
+        let plans = assign(&wanted, &[of_cluster("web-gwapi", A)]);
+        assert_eq!(plans, [ServicePlan { name: "web-gwapi".to_owned(), address: cluster }]);
     }
 
     #[test]
@@ -176,9 +276,9 @@ mod tests {
     fn addresses_of_nodes_need_one_service() {
         let mut wanted = wanted();
         wanted.parameters.service.service_type = Some(gwapi_model::ServiceType::NodePort);
-        wanted.addresses = vec![RequestedAddress::Ip(A), RequestedAddress::Ip(B)];
+        wanted.addresses = vec![ip(A), ip(B)];
         let plans = assign(&wanted, &[]);
         assert_eq!(plans.len(), 1);
-        assert_eq!(plans[0].address, RequestedAddress::Any);
+        assert_eq!(plans[0].address, None);
     }
 }

@@ -57,7 +57,9 @@ impl Announcer {
     ) {
         while self.sending.try_join_next().is_some() {}
         let lasting = report.unmet.iter().filter(|it| it.0 != ConditionReason::Pending);
-        let now: BTreeSet<_> = lasting.cloned().collect();
+        let unassigned = report.assignment.unmet_routability.iter();
+        let unassigned = unassigned.map(|it| (ConditionReason::AddressNotUsable, it.clone()));
+        let now: BTreeSet<_> = lasting.cloned().chain(unassigned).collect();
         let before = self.told.insert(gateway.clone(), now.clone()).unwrap_or_default();
         for (reason, message) in now.difference(&before) {
             self.warn(gateway, uid, reason.to_string(), message);

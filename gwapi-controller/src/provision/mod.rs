@@ -51,7 +51,8 @@ pub use kind::ManagedKind;
 pub(crate) use live::owner;
 pub use objects::{
     ACCOUNT_ANNOTATION, ADMIN_PORT, CLASS_NAME_LABEL, CONTROLLER_LABEL, GATEWAY_NAME_LABEL,
-    INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, Manifest, controller_label, objects,
+    INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, Manifest, ROUTABILITY_ANNOTATION,
+    controller_label, objects,
 };
 pub use settings::{ADDRESS_TIMEOUT, Bootstrap, ProvisionArgs, ProvisionSettings, PullPolicy};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gwapi_translate::infrastructure::Routability;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::assign::KnownService;
 use super::drift::{covers, difference, kept, seal, sealed};
 use super::kind::ManagedKind;
 use super::live::{Key, Live, LiveObjects};
-use super::objects::Manifest;
+use super::objects::{Manifest, ROUTABILITY_ANNOTATION};
 
 /// What has to be done for a Gateway.
 #[derive(Debug, Default, PartialEq)]
@@ -170,13 +171,22 @@ pub(super) fn known_services(owner: &str, live: &LiveObjects) -> Vec<KnownServic
 fn known_service(name: &str, service: &Value) -> KnownService {
     let ip = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
     let spec = &service["spec"];
+    let cluster_ips: Vec<_> =
+        spec["clusterIPs"].as_array().into_iter().flatten().filter_map(ip).collect();
     let has = if spec["type"] == "LoadBalancer" {
         let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
         ingress.into_iter().flatten().filter_map(|it| ip(&it["ip"])).collect()
     } else {
-        spec["clusterIPs"].as_array().into_iter().flatten().filter_map(ip).collect()
+        cluster_ips.clone()
     };
-    KnownService { name: name.to_owned(), asks_for: ip(&spec["loadBalancerIP"]), has }
+    let routability = &service["metadata"]["annotations"][ROUTABILITY_ANNOTATION];
+    KnownService {
+        name: name.to_owned(),
+        is_for_cluster: *routability == Routability::Cluster.as_str(),
+        asks_for: ip(&spec["loadBalancerIP"]),
+        has,
+        cluster_ips,
+    }
 }
 
 /// Whether at least one pod of a Deployment or DaemonSet is ready.
@@ -201,7 +211,7 @@ fn hand_over(live: &Value, manifest: &Manifest) -> Option<i64> {
 mod tests {
     use std::sync::Arc;
 
-    use gwapi_translate::infrastructure::GatewayInfrastructure;
+    use gwapi_translate::infrastructure::{GatewayInfrastructure, RequestedAddress};
     use serde_json::json;
 
     use super::super::assign;
@@ -291,6 +301,18 @@ mod tests {
         change(&mut live, ManagedKind::ServiceAccount, |it| it.is_terminating = true);
         wanted.parameters.workload.replicas = Some(3);
         assert!(planned(&wanted, &live).is_empty());
+    }
+
+    /// AD-9: by what tells it from Services that follow the parameters.
+    #[test]
+    fn a_service_for_an_address_of_the_cluster_is_known_as_one() {
+        let mut wanted = wanted();
+        let cluster = RequestedAddress::ANY.with(Routability::Cluster);
+        wanted.addresses = vec![RequestedAddress::ANY, cluster];
+        wanted.parameters.service.load_balancer_class = Some("example.test/fast".to_owned());
+        let known = known_services(&wanted.uid, &applied(&wanted));
+        let known: Vec<_> = known.iter().map(|it| (&*it.name, it.is_for_cluster)).collect();
+        assert_eq!(known, [("web-gwapi", false), ("web-gwapi-2", true)]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use gwapi_model::AddressType;
 use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
 use gwapi_translate::infrastructure::{
-    GatewayInfrastructure, InfrastructureReport, RequestedAddress,
+    AddressAssignment, GatewayInfrastructure, InfrastructurePort, InfrastructureReport,
+    RequestedAddress, Routability,
 };
 use serde_json::Value;
 
@@ -45,10 +46,16 @@ pub(super) struct View<'a> {
 
 /// What the status is told about a Gateway.
 pub(super) fn report(view: &View<'_>) -> InfrastructureReport {
-    let mut report = Report { view, addresses: Vec::new(), unmet: Vec::new() };
+    let mut report = Report {
+        view,
+        addresses: Vec::new(),
+        unmet: Vec::new(),
+        assignment: AddressAssignment::default(),
+    };
     if view.wanted.hold {
         // Its status says why it is refused; what runs already is reached as before.
         report.addresses_in_use();
+        report.name_ports_that_wait();
     } else {
         if !view.wanted.ports.is_empty() {
             report.find_addresses();
@@ -59,6 +66,7 @@ pub(super) fn report(view: &View<'_>) -> InfrastructureReport {
     InfrastructureReport {
         addresses: report.addresses,
         unmet: report.unmet,
+        assignment: report.assignment,
         ready: view.pods.iter().any(|pod| pod.is_ready),
     }
 }
@@ -67,15 +75,28 @@ struct Report<'a> {
     view: &'a View<'a>,
     addresses: Vec<GatewayStatusAddress>,
     unmet: Vec<(ConditionReason, String)>,
+    assignment: AddressAssignment,
+}
+
+/// Addresses of which those that are asked for are chosen.
+struct Pool {
+    addresses: Vec<GatewayStatusAddress>,
+    /// What is told where there are none.
+    nothing: (ConditionReason, String),
 }
 
 impl Report<'_> {
     fn find_addresses(&mut self) {
+        let services = self.view.services.iter();
         match parameters::address_source(&self.view.wanted.parameters) {
-            AddressSource::LoadBalancer | AddressSource::ClusterIp => self.each_service(),
+            AddressSource::LoadBalancer | AddressSource::ClusterIp => self.each_service(services),
             AddressSource::Nodes => {
-                let found = self.node_addresses();
-                self.choose(found, no_node());
+                let nodes = Pool { addresses: self.node_addresses(), nothing: no_node() };
+                if self.view.wanted.addresses.is_empty() {
+                    return self.take_all(nodes);
+                }
+                self.choose(|request| (!is_for_cluster(request)).then_some(&nodes));
+                self.each_service(services.filter(|plan| plan.is_for_cluster()));
             }
             AddressSource::Existing(name) => self.existing_service(&name),
         }
@@ -113,31 +134,94 @@ impl Report<'_> {
         })
     }
 
-    /// One address for each Service.
-    fn each_service(&mut self) {
-        for plan in self.view.services {
+    /// What is in the way of ports that Services do not have, where no Service is changed now.
+    fn name_ports_that_wait(&mut self) {
+        let services = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
+        let services: Vec<&Value> = services.map(|(_, it)| &it.object["spec"]["ports"]).collect();
+        let is_there = |port: &InfrastructurePort| {
+            let has = |ports: &&Value| {
+                let mut ports = ports.as_array().into_iter().flatten();
+                ports.any(|it| {
+                    it["port"] == port.port && it["protocol"] == *port.protocol.to_string()
+                })
+            };
+            services.iter().any(has)
+        };
+        let missing = self.view.wanted.ports.iter().filter(|port| !is_there(port));
+        let missing: Vec<String> = missing.map(|port| port.port.to_string()).collect();
+        if !services.is_empty() && !missing.is_empty() {
+            let message = format!(
+                "port {} is opened when the addresses that are asked for can be had",
+                missing.join(", ")
+            );
+            self.unmet.push((ConditionReason::Pending, message));
+        }
+    }
+
+    /// One address for each Service; all that it has, where nothing is asked for.
+    fn each_service<'p>(&mut self, services: impl Iterator<Item = &'p ServicePlan>) {
+        for plan in services {
             let service = self.view.live.get(&(ManagedKind::Service, plan.name.clone()));
-            let found = service.map(|it| service_addresses(&it.object)).unwrap_or_default();
+            let found = service.map(|it| addresses_for(plan, &it.object)).unwrap_or_default();
             match plan.address {
-                RequestedAddress::Any if !found.is_empty() => self.add(found),
-                RequestedAddress::Ip(ip) if contains(&found, ip) => self.add(vec![ip_address(ip)]),
-                address => self.missing(plan, address, &found),
+                None if !found.is_empty() => self.take(found),
+                None => self.missing(plan, &found),
+                Some(request) => match self.pick(request, &found) {
+                    Some(address) => self.take(vec![address]),
+                    None => match found.iter().find(|it| meets(request, it)) {
+                        Some(taken) => self.twice(plan, request, taken),
+                        None => self.missing(plan, &found),
+                    },
+                },
             }
         }
     }
 
-    fn missing(
+    /// The address of those found that a request gets: one that no other has got (AD-7).
+    fn pick(
+        &self,
+        request: RequestedAddress,
+        found: &[GatewayStatusAddress],
+    ) -> Option<GatewayStatusAddress> {
+        let is_taken = |it: &GatewayStatusAddress| {
+            self.addresses
+                .iter()
+                .any(|taken| taken.address_type == it.address_type && taken.value == it.value)
+        };
+        let mut found = found.iter().filter(|it| meets(request, it));
+        let address = found.find(|it| !is_taken(it))?.clone();
+        let demanded = (!request.routability.is_default()).then(|| told(request.routability));
+        Some(GatewayStatusAddress { routability: demanded.or(address.routability), ..address })
+    }
+
+    /// Notes that a Service got the address of another.
+    fn twice(
         &mut self,
         plan: &ServicePlan,
-        address: RequestedAddress,
-        found: &[GatewayStatusAddress],
+        request: RequestedAddress,
+        taken: &GatewayStatusAddress,
     ) {
+        let message = format!(
+            "Service {} got {}, which another entry of spec.addresses has already",
+            plan.name, taken.value
+        );
+        self.lack(Some(request), (ConditionReason::AddressNotAssigned, message));
+    }
+
+    fn missing(&mut self, plan: &ServicePlan, found: &[GatewayStatusAddress]) {
+        let request = plan.address;
+        let ip = request.and_then(|request| request.ip);
         let is_ours = |it: &&Failure| it.key.0 == ManagedKind::Service && it.key.1 == plan.name;
         if let Some(failure) = self.view.failures.iter().find(is_ours) {
-            // An address outside of its range is refused at once.
-            if let (RequestedAddress::Ip(ip), Cause::Invalid(message)) = (address, &failure.cause) {
-                let message = format!("{ip} cannot be had: {message}");
-                self.unmet.push((ConditionReason::AddressNotUsable, message));
+            match (request, &failure.cause) {
+                // An address outside of its range is refused at once.
+                (Some(request), Cause::Invalid(message)) if ip.is_some() => {
+                    let message = format!("{request} cannot be had: {message}");
+                    self.lack(Some(request), (ConditionReason::AddressNotUsable, message));
+                }
+                // What else failed is told as such.
+                (_, Cause::Transient(_)) => self.assignment.pending = true,
+                _ => self.assignment.unmet.push(failure.to_string()),
             }
             return;
         }
@@ -145,23 +229,63 @@ impl Report<'_> {
         let limit = parameters::address_timeout(&self.view.wanted.parameters);
         let is_late = self.is_late(name);
         let seconds = limit.as_secs_f64();
-        self.unmet.push(match (address, found) {
-            (RequestedAddress::Any, _) => self.unassigned(name),
-            (RequestedAddress::Ip(ip), []) if is_late => (
+        let why = match (ip, found) {
+            (None, [other, ..]) if is_late => (
+                ConditionReason::AddressNotAssigned,
+                format!(
+                    "Service {name} got no other address than {}, which is no IP address of its own: \
+                     leave spec.addresses out to have what it gets",
+                    other.value
+                ),
+            ),
+            (None, _) => self.unassigned(name),
+            (Some(ip), []) if is_late => (
                 ConditionReason::AddressNotUsable,
                 format!(
                     "Service {name} asks for {ip} and did not get it within {seconds} s: does a load \
                      balancer have it to give?"
                 ),
             ),
-            (RequestedAddress::Ip(ip), [other, ..]) if is_late => (
+            (Some(ip), [other, ..]) if is_late => (
                 ConditionReason::AddressNotUsable,
                 format!("Service {name} asks for {ip} and got {} instead", other.value),
             ),
-            (RequestedAddress::Ip(ip), _) => {
+            (Some(ip), _) => {
                 (ConditionReason::Pending, format!("Service {name} waits for the address {ip}"))
             }
-        });
+        };
+        self.lack(request, why);
+    }
+
+    /// Notes that a request is not met. Of one that demands a routability the assignment tells, and what else
+    /// is asked for is programmed all the same (AD-8).
+    fn lack(&mut self, request: Option<RequestedAddress>, why: (ConditionReason, String)) {
+        let demands_routability = request.is_some_and(|it| !it.routability.is_default());
+        if why.0 == ConditionReason::Pending {
+            self.assignment.pending = true;
+        } else if demands_routability {
+            self.assignment.unmet_routability.push(why.1.clone());
+        } else {
+            self.assignment.unmet.push(why.1.clone());
+        }
+        if !demands_routability && !self.unmet.contains(&why) {
+            self.unmet.push(why);
+        }
+    }
+
+    /// Meets a request with what it gets.
+    fn take(&mut self, addresses: Vec<GatewayStatusAddress>) {
+        self.assignment.met += 1;
+        self.add(addresses);
+    }
+
+    /// Takes all that there is, where nothing is asked for (AD-5).
+    fn take_all(&mut self, pool: Pool) {
+        if pool.addresses.is_empty() {
+            self.lack(None, pool.nothing);
+        } else {
+            self.take(pool.addresses);
+        }
     }
 
     /// What is told of a Service that has no address, whichever it may be (AD-2).
@@ -182,27 +306,37 @@ impl Report<'_> {
         waited >= parameters::address_timeout(&self.view.wanted.parameters)
     }
 
-    /// Addresses that are there, whichever are asked for: those that are, or all.
-    fn choose(&mut self, found: Vec<GatewayStatusAddress>, nothing: (ConditionReason, String)) {
-        if found.is_empty() {
-            self.unmet.push(nothing);
-            return;
-        }
-        let requests = &self.view.wanted.addresses;
-        let mut takes_all = requests.is_empty();
-        let mut chosen = Vec::new();
+    /// Of addresses that are there, whichever are asked for, one for each request that has a pool (AD-7).
+    fn choose<'p>(&mut self, pool: impl Fn(RequestedAddress) -> Option<&'p Pool>) {
+        let mut requests = self.view.wanted.addresses.clone();
+        // Nobody gets by chance what another asks for.
+        requests.sort_by_key(|request| (request.ip.is_none(), is_for_cluster(*request)));
         for request in requests {
-            match request {
-                RequestedAddress::Any => takes_all = true,
-                RequestedAddress::Ip(ip) if contains(&found, *ip) => chosen.push(ip_address(*ip)),
-                RequestedAddress::Ip(ip) => {
-                    let values: Vec<_> = found.iter().map(|it| it.value.as_str()).collect();
-                    let message = format!("{ip} is not among {}", values.join(", "));
-                    self.unmet.push((ConditionReason::AddressNotUsable, message));
-                }
+            let Some(pool) = pool(request) else { continue };
+            if pool.addresses.is_empty() {
+                self.lack(Some(request), pool.nothing.clone());
+                continue;
             }
+            if let Some(address) = self.pick(request, &pool.addresses) {
+                self.take(vec![address]);
+                continue;
+            }
+            let values: Vec<_> = pool.addresses.iter().map(|it| it.value.as_str()).collect();
+            let values = values.join(", ");
+            self.lack(
+                Some(request),
+                match request.ip {
+                    Some(_) => (
+                        ConditionReason::AddressNotUsable,
+                        format!("{request} is not among {values}"),
+                    ),
+                    None => (
+                        ConditionReason::AddressNotAssigned,
+                        format!("{request} more than {values} is asked for; ask for fewer"),
+                    ),
+                },
+            );
         }
-        self.add(if takes_all { found } else { chosen });
     }
 
     /// Addresses of the nodes on which the Gateway is served.
@@ -210,25 +344,43 @@ impl Report<'_> {
         let ready = self.view.pods.iter().filter(|pod| pod.is_ready);
         let ips: BTreeSet<IpAddr> =
             ready.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok()).collect();
-        ips.into_iter().map(ip_address).collect()
+        ips.into_iter().map(|ip| ip_address(ip, Routability::Default)).collect()
     }
 
     fn existing_service(&mut self, name: &str) {
         let existing = self.view.existing.as_ref().unwrap_or(&Existing::Unknown);
-        if let Some(service) = existing.with_address() {
-            return self.choose(service_addresses(service), self.unassigned(name));
+        let Existing::Usable(service) = existing else {
+            if let Some(why) = obstacle(name, existing) {
+                self.lack(None, why);
+            }
+            // What was made before goes on until there is something in its place.
+            return self.addresses_in_use();
+        };
+        let own = match existing.with_address() {
+            Some(service) => {
+                Pool { addresses: service_addresses(service), nothing: self.unassigned(name) }
+            }
+            None => Pool { addresses: self.node_addresses(), nothing: no_node() },
+        };
+        if self.view.wanted.addresses.is_empty() {
+            return self.take_all(own);
         }
-        if let Existing::Usable(_) = existing {
-            return self.choose(self.node_addresses(), no_node());
-        }
-        self.unmet.extend(obstacle(name, existing));
-        // What was made before goes on until there is something in its place.
-        self.addresses_in_use();
+        let of_cluster = Pool {
+            addresses: cluster_addresses(service),
+            nothing: (
+                ConditionReason::AddressNotAssigned,
+                format!("Service {name} has no address of the cluster"),
+            ),
+        };
+        self.choose(|request| Some(if is_for_cluster(request) { &of_cluster } else { &own }));
     }
 
     fn add(&mut self, addresses: Vec<GatewayStatusAddress>) {
         for address in addresses {
-            if self.addresses.len() < MOST_ADDRESSES && !self.addresses.contains(&address) {
+            let is_same = |it: &GatewayStatusAddress| {
+                it.address_type == address.address_type && it.value == address.value
+            };
+            if self.addresses.len() < MOST_ADDRESSES && !self.addresses.iter().any(is_same) {
                 self.addresses.push(address);
             }
         }
@@ -245,7 +397,7 @@ impl Report<'_> {
             let is_told = failure.key.0 == ManagedKind::Service
                 && matches!(failure.cause, Cause::Invalid(_))
                 && self.view.services.iter().any(|plan| {
-                    plan.name == failure.key.1 && matches!(plan.address, RequestedAddress::Ip(_))
+                    plan.name == failure.key.1 && plan.address.is_some_and(|it| it.ip.is_some())
                 });
             if !is_told {
                 self.unmet.push((reason_of(&failure.cause), failure.to_string()));
@@ -346,34 +498,62 @@ fn service_addresses(service: &Value) -> Vec<GatewayStatusAddress> {
         let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
         return ingress.into_iter().flatten().filter_map(ingress_address).collect();
     }
+    cluster_addresses(service)
+}
+
+/// The addresses that a Service has in the cluster (AD-9): none where it is headless.
+fn cluster_addresses(service: &Value) -> Vec<GatewayStatusAddress> {
     let ips = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-    ips.filter_map(|it| it.as_str()?.parse().ok()).map(ip_address).collect()
+    let ips = ips.filter_map(|it| it.as_str()?.parse().ok());
+    ips.map(|ip| ip_address(ip, Routability::Cluster)).collect()
+}
+
+/// Those of its addresses that a Service is there for.
+fn addresses_for(plan: &ServicePlan, service: &Value) -> Vec<GatewayStatusAddress> {
+    if plan.is_for_cluster() { cluster_addresses(service) } else { service_addresses(service) }
 }
 
 fn ingress_address(ingress: &Value) -> Option<GatewayStatusAddress> {
-    let ip = ingress["ip"].as_str().and_then(|text| text.parse().ok()).map(ip_address);
+    let ip = ingress["ip"].as_str().and_then(|text| text.parse().ok());
+    let ip = ip.map(|ip| ip_address(ip, Routability::Default));
     ip.or_else(|| {
         Some(GatewayStatusAddress {
             address_type: AddressType::Hostname,
             value: ingress["hostname"].as_str()?.to_owned(),
+            routability: Some(told(Routability::Default)),
         })
     })
 }
 
-fn ip_address(ip: IpAddr) -> GatewayStatusAddress {
-    GatewayStatusAddress { address_type: AddressType::IpAddress, value: ip.to_string() }
+fn ip_address(ip: IpAddr, routability: Routability) -> GatewayStatusAddress {
+    GatewayStatusAddress {
+        address_type: AddressType::IpAddress,
+        value: ip.to_string(),
+        routability: Some(told(routability)),
+    }
 }
 
-fn contains(addresses: &[GatewayStatusAddress], ip: IpAddr) -> bool {
-    addresses.contains(&ip_address(ip))
+/// A routability as a status has it: nothing is said of an address of which nothing is promised.
+fn told(routability: Routability) -> String {
+    routability.as_str().to_owned()
+}
+
+fn is_for_cluster(request: RequestedAddress) -> bool {
+    request.routability == Routability::Cluster
+}
+
+/// Whether an address is of the type and the value that are asked for.
+fn meets(request: RequestedAddress, address: &GatewayStatusAddress) -> bool {
+    address.address_type == AddressType::IpAddress
+        && request.ip.is_none_or(|ip| address.value == ip.to_string())
 }
 
 /// Whether a Service has the address that it is there for.
 pub(super) fn has_address(plan: &ServicePlan, service: &Value) -> bool {
-    let found = service_addresses(service);
+    let found = addresses_for(plan, service);
     match plan.address {
-        RequestedAddress::Any => !found.is_empty(),
-        RequestedAddress::Ip(ip) => contains(&found, ip),
+        None => !found.is_empty(),
+        Some(request) => found.iter().any(|address| meets(request, address)),
     }
 }
 

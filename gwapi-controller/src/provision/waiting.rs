@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gwapi_model::jiff::Timestamp;
-use gwapi_translate::infrastructure::RequestedAddress;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -48,7 +47,7 @@ impl Waiting {
             (plan.clone(), service.map(|it| &it.object))
         });
         let users = users.map(|(name, service)| {
-            (ServicePlan { name: name.to_owned(), address: RequestedAddress::Any }, Some(service))
+            (ServicePlan { name: name.to_owned(), address: None }, Some(service))
         });
         let mut states = BTreeMap::new();
         for (plan, service) in ours.chain(users) {
@@ -102,10 +101,12 @@ mod tests {
 
     use serde_json::json;
 
+    use gwapi_translate::infrastructure::RequestedAddress;
+
     use super::super::live::Live;
     use super::*;
 
-    fn plan(address: RequestedAddress) -> [ServicePlan; 1] {
+    fn plan(address: Option<RequestedAddress>) -> [ServicePlan; 1] {
         [ServicePlan { name: "web".to_owned(), address }]
     }
 
@@ -131,7 +132,7 @@ mod tests {
     fn it_waits_from_the_first_look_until_the_address_comes() {
         let start = Instant::now();
         let later = start + Duration::from_secs(7);
-        let any = plan(RequestedAddress::Any);
+        let any = plan(None);
         let mut waiting = Waiting::default();
         waiting.update(&any, &LiveObjects::new(), None, start);
         let created = Timestamp::now().to_string();
@@ -151,7 +152,7 @@ mod tests {
         let now = Instant::now() + Duration::from_secs(100);
         let created = (Timestamp::now() - Duration::from_secs(60)).to_string();
         let mut waiting = Waiting::default();
-        waiting.update(&plan(RequestedAddress::Any), &live(&json!([]), &created), None, now);
+        waiting.update(&plan(None), &live(&json!([]), &created), None, now);
         let waited = waited(&waiting, now).expect("it waits");
         assert!((59..=61).contains(&waited), "{waited}");
     }
@@ -196,9 +197,9 @@ mod tests {
         let created = (Timestamp::now() - Duration::from_secs(60)).to_string();
         let live = live(&json!([{"ip": "10.0.0.1"}]), &created);
         let mut waiting = Waiting::default();
-        waiting.update(&plan(RequestedAddress::Any), &live, None, now);
-        let other = RequestedAddress::Ip("10.0.0.2".parse().expect("an address"));
-        waiting.update(&plan(other), &live, None, now);
+        waiting.update(&plan(None), &live, None, now);
+        let other = RequestedAddress::ip("10.0.0.2".parse().expect("an address"));
+        waiting.update(&plan(Some(other)), &live, None, now);
         assert_eq!(waited(&waiting, now), Some(0));
     }
 }

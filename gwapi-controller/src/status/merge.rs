@@ -40,6 +40,7 @@ pub(super) const OF_GATEWAYS: &[ConditionType] = &[
     ConditionType::ResolvedRefs,
     ConditionType::InsecureFrontendValidationMode,
     ConditionType::DefaultGateway,
+    ConditionType::AddressesAssigned,
 ];
 pub(super) const OF_LISTENER_SETS: &[ConditionType] =
     &[ConditionType::Accepted, ConditionType::Programmed];

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gwapi_model::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, GWAPI_GROUP};
-use gwapi_translate::features::{BUNDLE_VERSION_ANNOTATION, BundleVersion, SUPPORTED_BUNDLES};
+use gwapi_translate::features::{
+    BUNDLE_VERSION_ANNOTATION, CHANNEL_ANNOTATION, InstalledBundle, SUPPORTED_BUNDLES,
+};
 use kube::core::gvk::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Api, Client};
@@ -16,6 +18,9 @@ use tokio::time::{Instant, sleep};
 use super::Observation;
 use super::list_watch::{Pauses, Seen, list_watch};
 use super::object::RawObject;
+
+/// The CRD of Gateways.
+const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 
 /// Pause where we are not allowed to look.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
@@ -42,8 +47,21 @@ pub(crate) enum Known {
     Nothing,
     /// We are not allowed to list them.
     Denied,
-    /// Their names, such as `gateways.gateway.networking.k8s.io`, with the bundle's version.
-    All(BTreeMap<String, Option<String>>),
+    /// Their names, such as `gateways.gateway.networking.k8s.io`, with the bundle that they are of.
+    All(BTreeMap<String, Origin>),
+}
+
+/// What a CRD says of the bundle that it is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    version: Option<String>,
+    channel: Option<String>,
+}
+
+impl Origin {
+    fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or("unknown")
+    }
 }
 
 impl Crds {
@@ -55,13 +73,20 @@ impl Crds {
     }
 
     /// The version of the Gateway API whose CRDs are installed; all of them, where they are mixed.
-    fn bundle(&self) -> Option<BundleVersion> {
+    fn bundle(&self) -> Option<InstalledBundle> {
         let Known::All(crds) = &self.known else { return None };
         let gateway_api = crds.iter().filter(|(name, _)| name.ends_with(GATEWAY_GROUP));
-        let versions: BTreeSet<&str> =
-            gateway_api.map(|(_, version)| version.as_deref().unwrap_or("unknown")).collect();
+        let versions: BTreeSet<&str> = gateway_api.map(|(_, origin)| origin.version()).collect();
         let versions: Vec<&str> = versions.into_iter().collect();
-        (!versions.is_empty()).then(|| BundleVersion::new(versions.join(" and ")))
+        let bundle =
+            (!versions.is_empty()).then(|| InstalledBundle::new(versions.join(" and ")))?;
+        Some(match crds.get(GATEWAYS) {
+            Some(gateways) => {
+                let channel = gateways.channel.as_deref().unwrap_or_default();
+                bundle.with_gateways_of(gateways.version(), channel)
+            }
+            None => bundle,
+        })
     }
 }
 
@@ -72,8 +97,8 @@ pub(super) struct CrdWatch {
     pub(super) observations: mpsc::Sender<Observation>,
 }
 
-/// What is kept of a CRD: its name, and the version of its bundle.
-type Crd = (String, Option<String>);
+/// What is kept of a CRD: its name, and the bundle that it is of.
+type Crd = (String, Origin);
 
 impl CrdWatch {
     /// Watches until nobody listens. What is known stays known while the API server is away, and for a while
@@ -140,7 +165,7 @@ impl CrdWatch {
     }
 
     /// Tells which version is installed, if that is news. Tells whether anybody listens.
-    async fn tell(&self, told: &mut Option<Option<BundleVersion>>) -> bool {
+    async fn tell(&self, told: &mut Option<Option<InstalledBundle>>) -> bool {
         let bundle = self.crds.borrow().bundle();
         if told.as_ref() == Some(&bundle) {
             return !self.observations.is_closed();
@@ -168,8 +193,8 @@ fn note(crds: &watch::Sender<Crds>, seen: Seen<Crd>) {
                 let listed = listed.into_iter().filter(|(name, _)| concerns_us(name));
                 *known = Known::All(listed.collect());
             }
-            (Seen::Applied((name, version)), Known::All(known)) if concerns_us(&name) => {
-                known.insert(name, version);
+            (Seen::Applied((name, origin)), Known::All(known)) if concerns_us(&name) => {
+                known.insert(name, origin);
             }
             (Seen::Deleted((name, _)), Known::All(known)) if concerns_us(&name) => {
                 known.remove(&name);
@@ -182,9 +207,13 @@ fn note(crds: &watch::Sender<Crds>, seen: Seen<Crd>) {
 }
 
 fn crd(raw: RawObject<true>) -> Crd {
-    let version =
-        raw.metadata("annotations")[BUNDLE_VERSION_ANNOTATION].as_str().map(str::to_owned);
-    (raw.name().to_owned(), version)
+    let annotations = raw.metadata("annotations");
+    let annotation = |name: &str| annotations[name].as_str().map(str::to_owned);
+    let origin = Origin {
+        version: annotation(BUNDLE_VERSION_ANNOTATION),
+        channel: annotation(CHANNEL_ANNOTATION),
+    };
+    (raw.name().to_owned(), origin)
 }
 
 fn concerns_us(name: &str) -> bool {
@@ -205,10 +234,8 @@ mod tests {
     use super::super::api_resource;
     use super::*;
 
-    const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
-
     fn crd(name: &str, version: &str) -> Crd {
-        (name.to_owned(), Some(version.to_owned()))
+        (name.to_owned(), Origin { version: Some(version.to_owned()), channel: None })
     }
 
     fn listed(crds: &[Crd]) -> Seen<Crd> {
@@ -226,7 +253,7 @@ mod tests {
 
         note(&sender, Seen::Applied(crd(GATEWAYS, "v1.7.0")));
         assert_eq!(crds.borrow().define(&gateways), Some(true));
-        assert_eq!(crds.borrow().bundle(), Some(BundleVersion::new("v1.7.0")));
+        assert_eq!(crds.borrow().bundle(), Some(InstalledBundle::new("v1.7.0")));
 
         note(&sender, Seen::Deleted(crd(GATEWAYS, "v1.7.0")));
         assert_eq!(crds.borrow().define(&gateways), Some(false));
@@ -252,6 +279,34 @@ mod tests {
         let bundle = crds.borrow().bundle().expect("a version");
         assert_eq!(bundle.to_string(), "v1.6.3 and v1.7.0");
         assert!(!bundle.is_supported());
+    }
+
+    /// GC-10: which fields Gateways have is said by their own CRD, and by no other.
+    #[test]
+    fn the_channel_of_the_crd_of_gateways_tells_which_fields_they_have() {
+        let raw = |name: &str, version: &str, channel: &str| {
+            let annotations = serde_json::json!({
+                BUNDLE_VERSION_ANNOTATION: version, CHANNEL_ANNOTATION: channel,
+            });
+            let object = serde_json::json!({
+                "metadata": {"name": name, "annotations": annotations},
+            });
+            super::crd(serde_json::from_value(object).expect("any JSON is an object"))
+        };
+        let routes = "httproutes.gateway.networking.k8s.io";
+        for (gateways, others, has_them) in [
+            (("v1.7.0", "experimental"), ("v1.7.0", "experimental"), true),
+            (("v1.7.0", "experimental"), ("v1.6.3", "standard"), true),
+            (("v1.7.0", "standard"), ("v1.7.0", "experimental"), false),
+            (("v1.6.3", "experimental"), ("v1.7.0", "experimental"), false),
+        ] {
+            let (sender, crds) = watch::channel(Crds::default());
+            let installed =
+                [raw(GATEWAYS, gateways.0, gateways.1), raw(routes, others.0, others.1)];
+            note(&sender, listed(&installed));
+            let bundle = crds.borrow().bundle().expect("a bundle");
+            assert_eq!(bundle.has_experimental_fields(), has_them, "{gateways:?} {others:?}");
+        }
     }
 
     #[test]
@@ -294,7 +349,10 @@ mod tests {
     }
 
     /// What is told of the version within a time, and whether Gateways count as defined in the end.
-    async fn told(client: Client, within: Duration) -> (Vec<Option<BundleVersion>>, Option<bool>) {
+    async fn told(
+        client: Client,
+        within: Duration,
+    ) -> (Vec<Option<InstalledBundle>>, Option<bool>) {
         let (crds, known) = watch::channel(Crds::default());
         let (observations, mut observed) = mpsc::channel(1000);
         let running = CrdWatch { client, crds, observations }.run();
@@ -314,7 +372,7 @@ mod tests {
     /// One that starts denies for a moment what it allows.
     #[tokio::test(start_paused = true)]
     async fn what_is_known_stays_known_while_an_api_server_denies_it_for_a_moment() {
-        let bundle = Some(BundleVersion::new("v1.7.0"));
+        let bundle = Some(InstalledBundle::new("v1.7.0"));
         let denied = Duration::from_millis(500)..Duration::from_secs(10);
         let client = client(move |time| !denied.contains(&time));
         assert_eq!(told(client, MINUTE).await, (vec![bundle], Some(true)));
@@ -322,7 +380,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_not_allowed_to_look_any_more_knows_nothing_after_a_while() {
-        let bundle = Some(BundleVersion::new("v1.7.0"));
+        let bundle = Some(InstalledBundle::new("v1.7.0"));
         let denies = || client(|time| time < Duration::from_millis(500));
         let half = DENIED_PATIENCE / 2;
         assert_eq!(told(denies(), half).await, (vec![bundle.clone()], Some(true)));

@@ -220,7 +220,7 @@ mod tests {
     use serde_json::json;
     use tower::service_fn;
 
-    use super::super::crds::Known;
+    use super::super::crds::{Known, Origin};
     use super::*;
 
     #[test]
@@ -353,7 +353,7 @@ mod tests {
     async fn a_kind_that_was_served_is_there_as_long_as_its_crd_is() {
         let name = "gateways.gateway.networking.k8s.io".to_owned();
         let mut defined = Crds::default();
-        defined.known = Known::All([(name, None)].into());
+        defined.known = Known::All([(name, Origin::default())].into());
         let (crds_sender, crds) = watch::channel(defined);
         let (observations, mut observed) = mpsc::channel(1000);
         let watch = kind_watch(client(true), Kind::Gateway, observations, crds);

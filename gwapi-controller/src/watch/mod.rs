@@ -22,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gwapi_model::{Kind, ObjectId};
-use gwapi_translate::features::BundleVersion;
+use gwapi_translate::features::InstalledBundle;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -105,9 +105,9 @@ pub(crate) enum Observation {
     Absent(Source),
     /// A source could not be listed or watched, for this reason; it is tried again.
     Failed(Source, String),
-    /// The version of the Gateway API's CRDs; none where there are no CRDs, or where they must not be
-    /// seen.
-    Bundle(Option<BundleVersion>),
+    /// Version and channel of the Gateway API's CRDs; none where there are no CRDs, or where they must not
+    /// be seen.
+    Bundle(Option<InstalledBundle>),
     /// An object that is referred to, as it is now; none where it does not exist, or must not be
     /// read.
     Fetched(Source, ObjectId, Option<Object>),

@@ -183,7 +183,7 @@ async fn an_address_that_cannot_be_had_is_told_and_the_others_are_served() {
     let bench = Bench::new(&json!({})).await;
     let mut wanted = bench.gateway("web", "gwapi").await;
     let unusable = "192.0.2.1".parse().expect("an address");
-    wanted.addresses = vec![RequestedAddress::Ip(unusable), RequestedAddress::Any];
+    wanted.addresses = vec![RequestedAddress::ip(unusable), RequestedAddress::ANY];
     let timeout = gwapi_model::GatewayDuration::parse("1s").expect("a duration");
     wanted.parameters.service.address_timeout = Some(timeout);
     let mut running = bench.provisioner(CONTROLLER);
@@ -217,7 +217,7 @@ async fn an_address_that_was_given_can_be_asked_for_by_name() {
     let mut running = bench.provisioner(CONTROLLER);
     running.set(&wanted);
     let given = running.report(&wanted, is_served).await.addresses;
-    wanted.addresses = vec![RequestedAddress::Ip(given[0].value.parse().expect("an address"))];
+    wanted.addresses = vec![RequestedAddress::ip(given[0].value.parse().expect("an address"))];
     running.set(&wanted);
     let is_asked_for = |it: Option<&Service>| {
         let spec = it.and_then(|it| it.spec.as_ref());
@@ -252,7 +252,7 @@ async fn a_cluster_address_can_be_asked_for() {
     let bench = Bench::new(&json!({})).await;
     let mut wanted = bench.gateway("web", "gwapi").await;
     wanted.parameters.service.service_type = Some(ServiceType::ClusterIp);
-    wanted.addresses = vec![RequestedAddress::Ip("192.0.2.1".parse().expect("an address"))];
+    wanted.addresses = vec![RequestedAddress::ip("192.0.2.1".parse().expect("an address"))];
     let mut running = bench.provisioner(CONTROLLER);
     running.set(&wanted);
     let is_refused = |report: &InfrastructureReport| {
@@ -262,7 +262,7 @@ async fn a_cluster_address_can_be_asked_for() {
     wanted.addresses.clear();
     running.set(&wanted);
     let given = running.report(&wanted, is_served).await.addresses;
-    wanted.addresses = vec![RequestedAddress::Ip(given[0].value.parse().expect("an address"))];
+    wanted.addresses = vec![RequestedAddress::ip(given[0].value.parse().expect("an address"))];
     running.set(&wanted);
     assert_eq!(running.report(&wanted, is_served).await.addresses, given);
     bench.clean().await;
@@ -459,7 +459,7 @@ async fn a_gateway_that_is_deleted_in_the_foreground_goes_with_everything() {
     bench.until::<ConfigMap>("web-gwapi-config-ca", "it goes", |it| it.is_none()).await;
     bench.until::<Deployment>("web-gwapi", "it goes", |it| it.is_none()).await;
     // Whatever is asked for now is answered, and not made.
-    wanted.addresses = vec![RequestedAddress::Ip("192.0.2.1".parse().expect("an address"))];
+    wanted.addresses = vec![RequestedAddress::ip("192.0.2.1".parse().expect("an address"))];
     running.set(&wanted);
     let is_answered = |report: &InfrastructureReport| {
         report.unmet.iter().any(|(_, message)| message.contains("192.0.2.1"))

@@ -10,7 +10,7 @@ use gwapi_model::{Gateway, GatewayClass, GatewayParameters, Resources};
 use super::Options;
 use super::conditions::{fails, holds, summary};
 use super::parameters::{self, Parameters};
-use crate::features::{self, BundleVersion, SUPPORTED_BUNDLES};
+use crate::features::{self, InstalledBundle, SUPPORTED_BUNDLES};
 use crate::ir::GatewayId;
 
 /// What a class means for its Gateways.
@@ -87,7 +87,7 @@ pub(super) fn status(
 }
 
 /// GC-4; what is not supported is served as well as it can be.
-fn supported_version(bundle: &BundleVersion, generation: i64) -> Condition {
+fn supported_version(bundle: &InstalledBundle, generation: i64) -> Condition {
     let condition_type = ConditionType::SupportedVersion;
     if bundle.is_supported() {
         return holds(condition_type, ConditionReason::SupportedVersion, "", generation);

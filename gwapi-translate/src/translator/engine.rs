@@ -30,7 +30,7 @@ use super::translation::{Staged, Translation, TranslationDelta};
 use super::{
     Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy, telemetry, x_backend,
 };
-use crate::features::BundleVersion;
+use crate::features::InstalledBundle;
 use crate::ir::{
     Backend, BackendTls, CertificateKey, GatewayId, IrKey, IrResource, ListenerKey, SessionKeys,
 };
@@ -347,12 +347,16 @@ impl Engine {
         }
     }
 
-    /// Replaces the version of the installed CRDs; classes alone depend on it.
-    pub(super) fn set_installed_bundle(&mut self, bundle: Option<BundleVersion>) -> Dirty {
+    /// Replaces the installed CRDs: classes depend on them, and Gateways on which fields they have.
+    pub(super) fn set_installed_bundle(&mut self, bundle: Option<InstalledBundle>) -> Dirty {
         let mut dirty = Dirty::default();
         if self.options.installed_bundle != bundle {
+            let before = self.options.has_experimental_fields();
             self.options.installed_bundle = bundle;
             dirty.classes = self.resources.gateway_classes.keys().cloned().collect();
+            if self.options.has_experimental_fields() != before {
+                dirty.gateways = self.resources.gateways.keys().cloned().collect();
+            }
         }
         dirty
     }

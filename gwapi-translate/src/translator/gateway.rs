@@ -5,6 +5,7 @@
 //! won, what certificates there are, and what the data plane reported. Where each Gateway has proxies
 //! of its own there is nothing to win, and the view says what has to run as well.
 
+mod assignment;
 mod infrastructure;
 mod judge;
 mod listener_set;
@@ -54,6 +55,8 @@ pub(super) struct GatewayDraft {
     /// Where it lets clients in without a valid certificate (TL-6).
     insecure: Vec<String>,
     addresses: Addresses,
+    /// Whether its status has room for what the experimental channel adds to it (AD-7, AD-8).
+    has_experimental_fields: bool,
     /// Its own listeners, and then those of each ListenerSet that it lets in (LS-4).
     listeners: Vec<ListenerDraft>,
     /// The ListenerSets that name it, in their order (LS-4).
@@ -178,6 +181,7 @@ pub(super) fn draft<'a>(
         notes,
         insecure: client_validation::insecure(gateway),
         addresses,
+        has_experimental_fields: options.has_experimental_fields(),
         serves_sets: listener::serves_sets(&listeners),
         listeners,
         sets: drafts,

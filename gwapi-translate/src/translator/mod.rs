@@ -59,7 +59,7 @@ use std::collections::BTreeSet;
 
 use gwapi_model::{Kind, NamespacedName, ObjectId, ObjectMeta, ResourceEvent, Resources};
 
-use crate::features::BundleVersion;
+use crate::features::InstalledBundle;
 use crate::ir::{GatewayId, SessionKeys};
 pub use engine::Work;
 use engine::{Dirty, Engine};
@@ -129,8 +129,9 @@ impl Translator {
         self.engine.settle(dirty)
     }
 
-    /// Replaces one option, the version of the installed CRDs, at the cost of the classes alone.
-    pub fn set_installed_bundle(&mut self, bundle: Option<BundleVersion>) -> TranslationDelta {
+    /// Replaces one option, the installed CRDs, at the cost of the classes; of the Gateways as well, where
+    /// they have other fields now.
+    pub fn set_installed_bundle(&mut self, bundle: Option<InstalledBundle>) -> TranslationDelta {
         let dirty = self.engine.set_installed_bundle(bundle);
         self.engine.settle(dirty)
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gwapi_model::CONTROLLER_NAME;
 
-use crate::features::BundleVersion;
+use crate::features::{self, InstalledBundle};
 use crate::infrastructure::InfrastructureReport;
 use crate::ir::{CertificateKey, GatewayId, ListenerKey, SessionKeys};
 
@@ -35,9 +35,11 @@ pub struct Options {
     /// The data plane keeps header fields with `_` in their names. Where it does not, a match on one
     /// takes no request, and the route's status says so.
     pub underscore_headers: bool,
-    /// Version of the Gateway API's CRDs that are installed: GatewayClasses say whether it is
-    /// supported (GC-4), and claim the features that it knows (GC-10). Without CRDs there is none.
-    pub installed_bundle: Option<BundleVersion>,
+    /// The Gateway API's CRDs that are installed: GatewayClasses say whether their version is supported
+    /// (GC-4), and claim the features that they know (GC-10). Gateways are told of the routability of their
+    /// addresses where they have the field (AD-7). Without CRDs there is none; without a cluster Gateways
+    /// have every field then.
+    pub installed_bundle: Option<InstalledBundle>,
     /// Keys of sessions, of which each Gateway gets its own. Without them every proxy makes up one, and no
     /// session outlives it.
     pub session_keys: Option<SessionKeys>,
@@ -77,6 +79,11 @@ impl Options {
     /// Whether each Gateway has proxies of its own.
     pub(super) fn provisioned(&self) -> bool {
         self.addresses == AddressPolicy::Provisioned
+    }
+
+    /// Whether the status of Gateways has room for what the experimental channel adds to it.
+    pub(super) fn has_experimental_fields(&self) -> bool {
+        features::has_experimental_fields(self.installed_bundle.as_ref(), self.provisioned())
     }
 
     /// Whether classes of every controller are served. Never where Gateways are provisioned: there,

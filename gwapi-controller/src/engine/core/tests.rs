@@ -1,8 +1,12 @@
 //! The engine without an API server.
 
-use gwapi_model::status::{Condition, ConditionReason, ConditionType, Status};
-use gwapi_model::{Kind, manifest};
-use gwapi_translate::features::BundleVersion;
+use gwapi_model::status::{
+    Condition, ConditionReason, ConditionType, GatewayStatusAddress, Status,
+};
+use gwapi_model::{AddressType, Kind, manifest};
+use gwapi_translate::AddressPolicy;
+use gwapi_translate::features::InstalledBundle;
+use gwapi_translate::infrastructure::AddressAssignment;
 use gwapi_translate::ir::ListenerKey;
 use serde_json::json;
 
@@ -114,7 +118,7 @@ impl Test {
     fn new(sources: Vec<Source>) -> Self {
         let core = Core::new(Options::default(), sources);
         let mut test = Self { core, now: Instant::now() };
-        test.observe(Observation::Bundle(Some(BundleVersion::new("v1.7.0"))));
+        test.observe(Observation::Bundle(Some(InstalledBundle::new("v1.7.0"))));
         test
     }
 
@@ -259,7 +263,7 @@ fn a_kind_that_the_server_does_not_have_counts_as_listed_and_a_needed_one_is_mis
 #[test]
 fn classes_say_which_version_of_the_crds_is_not_supported() {
     let mut test = Test::live(&[object(CLASS)]);
-    let step = test.observe(Observation::Bundle(Some(BundleVersion::new("v2.0.0"))));
+    let step = test.observe(Observation::Bundle(Some(InstalledBundle::new("v2.0.0"))));
     let version = condition(&step, Kind::GatewayClass, "gwapi", ConditionType::SupportedVersion);
     assert_eq!(version, Some(("UnsupportedVersion".to_owned(), 1)));
     assert!(test.observe(Observation::Bundle(None)).deltas.len() == 1);
@@ -828,6 +832,55 @@ fn what_proxies_said_counts_until_they_have_been_away_for_a_while() {
     test.core.step(vec![unserved()], test.now);
     test.list(Kind::Gateway, &[]);
     assert_eq!(test.core.deadline(), None);
+}
+
+/// AD-6 to AD-8, LF-1, GC-10: what is claimed, and what a Gateway is told of its addresses, follows the channel
+/// of the CRD of Gateways.
+#[test]
+fn experimental_fields_are_claimed_and_told_while_gateways_have_them() {
+    let options = Options { addresses: AddressPolicy::Provisioned, ..Options::default() };
+    let core = Core::new(options, KINDS.map(source).to_vec());
+    let mut test = Test { core, now: Instant::now() };
+    test.observe(Observation::Bundle(None));
+    for kind in KINDS {
+        test.list(kind, &[object(CLASS), object(GATEWAY)]);
+    }
+    let address = GatewayStatusAddress {
+        address_type: AddressType::IpAddress,
+        value: "10.96.0.7".to_owned(),
+        routability: Some("Cluster".to_owned()),
+    };
+    let assignment = AddressAssignment { met: 1, ..AddressAssignment::default() };
+    let (addresses, ready) = (vec![address], true);
+    let report = InfrastructureReport { addresses, ready, assignment, ..Default::default() };
+    let gateway = GatewayId::new("default", "web");
+    test.core.step(vec![Input::Infrastructure(gateway, report)], test.now);
+    let told = |test: &Test| {
+        let status = &test.core.translator().translation().status;
+        let class = &status[&ObjectId::new(Kind::GatewayClass, "", "gwapi")];
+        let Status::GatewayClass(class) = class else { panic!("{class:?}") };
+        let features = class.supported_features.iter().map(|it| it.name.as_str());
+        let is_meant = |name: &&str| {
+            name.starts_with("GatewayAddressRoutability") || *name == "GatewayListenerFilters"
+        };
+        let claimed = features.filter(is_meant).count();
+        let gateway = &status[&ObjectId::new(Kind::Gateway, "default", "web")];
+        let Status::Gateway(gateway) = gateway else { panic!("{gateway:?}") };
+        let mut types = gateway.conditions.iter().map(|it| it.condition_type);
+        let has_condition = types.any(|it| it == ConditionType::AddressesAssigned);
+        (claimed, has_condition, gateway.addresses[0].routability.clone())
+    };
+    assert_eq!(told(&test), (0, false, None), "the CRDs must not be seen");
+    let cluster = Some("Cluster".to_owned());
+    for (channel, expected) in [
+        ("standard", (0, false, None)),
+        ("experimental", (3, true, cluster)),
+        ("", (0, false, None)),
+    ] {
+        let bundle = InstalledBundle::new("v1.7.0").with_gateways_of("v1.7.0", channel);
+        test.observe(Observation::Bundle(Some(bundle)));
+        assert_eq!(told(&test), expected, "{channel}");
+    }
 }
 
 /// TL-9, GC-10: what is claimed, and what a Gateway that refers to a trust bundle is told, follows whether the

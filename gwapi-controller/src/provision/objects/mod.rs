@@ -58,6 +58,10 @@ pub struct Manifest {
 /// pods that were made for the one before are strangers until they are replaced.
 pub const ACCOUNT_ANNOTATION: &str = "gwapi.dev/service-account-uid";
 
+/// Annotation of a Service with the routability that its address was asked for with, where that decides what
+/// Service it is (AD-9).
+pub const ROUTABILITY_ANNOTATION: &str = "gwapi.dev/routability";
+
 /// Everything that has to be there for a Gateway, in the order in which it is made. `account` is the
 /// uid of its ServiceAccount, as far as it is there.
 ///
@@ -73,7 +77,10 @@ pub fn objects(
 ) -> Vec<Manifest> {
     let maker = Maker { wanted, settings, bootstrap, account };
     let mut manifests = vec![maker.service_account(), maker.config_map()];
-    manifests.extend(services.iter().enumerate().map(|(index, plan)| maker.service(index, plan)));
+    // No two Services can have one port of the nodes: the first that is reached at nodes has it.
+    let at_nodes = services.iter().position(|plan| !plan.is_for_cluster());
+    let services = services.iter().enumerate();
+    manifests.extend(services.map(|(index, plan)| maker.service(plan, at_nodes == Some(index))));
     manifests.push(maker.workload());
     manifests.extend(maker.autoscaler());
     manifests.extend(maker.disruption_budget());

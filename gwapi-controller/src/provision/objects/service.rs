@@ -3,42 +3,53 @@
 use std::net::IpAddr;
 
 use gwapi_model::ServiceType;
-use gwapi_translate::infrastructure::{InfrastructurePort, RequestedAddress};
+use gwapi_translate::infrastructure::{InfrastructurePort, Routability};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::assign::ServicePlan;
 use super::super::kind::ManagedKind;
 use super::super::parameters;
-use super::{Maker, Manifest, number, some};
+use super::{Maker, Manifest, ROUTABILITY_ANNOTATION, number, some};
 
 impl Maker<'_> {
-    /// The Service for one address; `index` counts the Gateway's addresses.
-    pub(super) fn service(&self, index: usize, plan: &ServicePlan) -> Manifest {
+    /// The Service for one address; `has_node_ports` tells whether it is the one that has the ports of the
+    /// nodes that the parameters fix. One for an address of the cluster is of type ClusterIP, whatever they
+    /// say (AD-9).
+    pub(super) fn service(&self, plan: &ServicePlan, has_node_ports: bool) -> Manifest {
         let parameters = &self.wanted.parameters.service;
-        let service_type = parameters::service_type(&self.wanted.parameters);
+        let service_type = match plan.is_for_cluster() {
+            true => ServiceType::ClusterIp,
+            false => parameters::service_type(&self.wanted.parameters),
+        };
         let mut metadata = self.metadata(&plan.name);
         let mut annotations = self.wanted.service_annotations.clone();
         // The Gateway's infrastructure has the last word.
         annotations.extend(self.wanted.annotations.clone());
+        if plan.is_for_cluster() {
+            let cluster = Routability::Cluster.as_str().to_owned();
+            annotations.insert(ROUTABILITY_ANNOTATION.to_owned(), cluster);
+        }
         metadata.annotations = some(annotations);
         let is_reached_by_nodes =
             matches!(service_type, ServiceType::LoadBalancer | ServiceType::NodePort);
         let policy = parameters.external_traffic_policy.as_ref();
+        let class = parameters.load_balancer_class.clone();
+        let ports = self.wanted.ports.iter();
         let mut spec = ServiceSpec {
             type_: Some(service_type.to_string()),
             selector: Some(self.selector()),
-            ports: Some(self.wanted.ports.iter().map(|port| self.port(index, port)).collect()),
+            ports: Some(ports.map(|port| self.port(port, has_node_ports)).collect()),
             external_traffic_policy: policy
                 .filter(|_| is_reached_by_nodes)
                 .map(ToString::to_string),
-            load_balancer_class: parameters.load_balancer_class.clone(),
+            load_balancer_class: class.filter(|_| !plan.is_for_cluster()),
             ip_family_policy: parameters.ip_family_policy.as_ref().map(ToString::to_string),
             ip_families: (!parameters.ip_families.is_empty())
                 .then(|| parameters.ip_families.iter().map(ToString::to_string).collect()),
             ..ServiceSpec::default()
         };
-        if let RequestedAddress::Ip(ip) = plan.address {
+        if let Some(ip) = plan.address.and_then(|address| address.ip) {
             match service_type {
                 ServiceType::LoadBalancer => spec.load_balancer_ip = Some(ip.to_string()),
                 _ => spec.cluster_ip = Some(ip.to_string()),
@@ -51,10 +62,9 @@ impl Maker<'_> {
         self.manifest(ManagedKind::Service, &plan.name, &service)
     }
 
-    fn port(&self, index: usize, port: &InfrastructurePort) -> ServicePort {
-        let fixed = &self.wanted.parameters.service.node_ports;
-        // No two Services can have one port of the nodes: the first address has it.
-        let node_port = fixed.iter().filter(|_| index == 0).find(|it| it.port.get() == port.port);
+    fn port(&self, port: &InfrastructurePort, has_node_ports: bool) -> ServicePort {
+        let fixed = self.wanted.parameters.service.node_ports.iter();
+        let node_port = fixed.filter(|_| has_node_ports).find(|it| it.port.get() == port.port);
         ServicePort {
             name: Some(port.name()),
             port: number(port.port),

@@ -44,6 +44,17 @@ impl Case {
         self
     }
 
+    fn asking(mut self, requests: &[RequestedAddress]) -> Self {
+        self.wanted.addresses = requests.to_vec();
+        self
+    }
+
+    /// A Service with an address of the cluster alone.
+    fn in_cluster(self, name: &str, ips: &[&str]) -> Self {
+        let service = json!({"spec": {"type": "ClusterIP", "clusterIPs": ips}});
+        self.with(ManagedKind::Service, name, service)
+    }
+
     fn with(mut self, kind: ManagedKind, name: &str, object: Value) -> Self {
         let live = Live {
             uid: name.to_owned(),
@@ -97,6 +108,16 @@ impl Case {
         addresses.map(|it| format!("{} {}", it.address_type, it.value)).collect()
     }
 
+    /// Addresses with their routability, and what became of the requests.
+    fn assignment(&self) -> (Vec<String>, AddressAssignment) {
+        let report = self.report();
+        let addresses = report.addresses.into_iter();
+        let told = |it: GatewayStatusAddress| {
+            format!("{} {:?}", it.value, it.routability.expect("it is told of every address"))
+        };
+        (addresses.map(told).collect(), report.assignment)
+    }
+
     fn unmet(&self) -> Vec<String> {
         let unmet = self.report().unmet.into_iter();
         unmet.map(|(reason, message)| format!("{reason}: {message}")).collect()
@@ -104,7 +125,7 @@ impl Case {
 }
 
 fn request(ip: &str) -> RequestedAddress {
-    if ip.is_empty() { RequestedAddress::Any } else { RequestedAddress::Ip(ip.parse().unwrap()) }
+    RequestedAddress { ip: (!ip.is_empty()).then(|| ip.parse().unwrap()), ..RequestedAddress::ANY }
 }
 
 fn pod(host_ip: &str) -> PodView {
@@ -354,6 +375,144 @@ fn without_a_listener_there_is_no_address_to_wait_for() {
     case.wanted.ports.clear();
     assert_eq!(case.addresses(), [""; 0]);
     assert_eq!(case.unmet(), [""; 0]);
+}
+
+const CLUSTER: RequestedAddress = RequestedAddress::ANY.with(Routability::Cluster);
+
+fn met(met: usize) -> AddressAssignment {
+    AddressAssignment { met, ..AddressAssignment::default() }
+}
+
+/// AD-7, AD-9: a request has one address, and one of the cluster is told as such.
+#[test]
+fn an_address_of_the_cluster_is_told_beside_that_of_a_load_balancer() {
+    let case = Case::new()
+        .asking(&[CLUSTER, RequestedAddress::ANY])
+        .in_cluster("web-gwapi", &["10.96.0.7", "fd00::7"])
+        .balanced("web-gwapi-2", &json!([{"ip": "10.245.0.1"}, {"ip": "10.245.0.2"}]));
+    let told = ["10.96.0.7 \"Cluster\"", "10.245.0.1 \"\""];
+    assert_eq!(case.assignment(), (told.map(str::to_owned).to_vec(), met(2)));
+    assert_eq!(case.unmet(), [""; 0]);
+}
+
+/// AD-7, AD-9: also where none of the cluster was asked for as such.
+#[test]
+fn an_address_that_happens_to_be_one_of_the_cluster_is_told_as_one() {
+    let case =
+        || Case::of_type(ServiceType::ClusterIp).in_cluster("web-gwapi", &["10.96.0.7", "fd00::7"]);
+    let both = ["10.96.0.7 \"Cluster\"", "fd00::7 \"Cluster\""];
+    assert_eq!(case().assignment(), (both.map(str::to_owned).to_vec(), met(1)));
+    let one = case().asking(&[RequestedAddress::ANY]).assignment();
+    assert_eq!(one, (vec![both[0].to_owned()], met(1)));
+    let sentinel = RequestedAddress::ANY.with(Routability::Sentinel);
+    let echoed = vec!["10.96.0.7 \"testing.x-k8s.io/sentinel\"".to_owned()];
+    assert_eq!(case().asking(&[sentinel]).assignment(), (echoed, met(1)));
+}
+
+/// AD-8, AD-9: the address of a load balancer does not stand in, and the Gateway is programmed on it.
+#[test]
+fn an_address_of_the_cluster_that_is_refused_leaves_the_rest_as_it_is() {
+    let outside = CLUSTER_OUTSIDE.parse().map(RequestedAddress::ip).expect("an address");
+    let case = Case::new()
+        .asking(&[outside.with(Routability::Cluster), RequestedAddress::ANY])
+        .balanced("web-gwapi-2", &json!([{"ip": "10.245.0.1"}]))
+        .failing(ManagedKind::Service, Cause::Invalid("not in the range".to_owned()));
+    let (addresses, assignment) = case.assignment();
+    assert_eq!(addresses, ["10.245.0.1 \"\""]);
+    let why = "192.0.2.1 of routability Cluster cannot be had: not in the range";
+    assert_eq!(assignment, AddressAssignment { unmet_routability: vec![why.to_owned()], ..met(1) });
+    assert_eq!(case.unmet(), [""; 0]);
+}
+
+const CLUSTER_OUTSIDE: &str = "192.0.2.1";
+
+/// AD-8
+#[test]
+fn nothing_is_said_of_the_assignment_while_an_address_is_waited_for() {
+    let case = || Case::new().balanced("web-gwapi", &json!([]));
+    assert!(case().assignment().1.pending);
+    let (_, late) = case().after(10).assignment();
+    assert!(!late.pending && late.unmet.len() == 1 && late.met == 0, "{late:?}");
+    let failing = Cause::Transient("connection refused".to_owned());
+    assert!(Case::new().failing(ManagedKind::Service, failing).assignment().1.pending);
+    let forbidden = Case::new().failing(ManagedKind::Service, Cause::Forbidden("quota".to_owned()));
+    assert_eq!(forbidden.assignment().1.unmet.len(), 1);
+    assert_eq!(forbidden.unmet(), ["NoResources: Service web-gwapi is forbidden: quota"]);
+}
+
+/// AD-7: a hostname is no IP address, and two requests have two addresses.
+#[test]
+fn a_request_is_met_by_an_address_of_its_own_and_of_its_type() {
+    let hostname = json!([{"hostname": "lb.example.test"}]);
+    let case = || Case::new().asking_for(&[""]).balanced("web-gwapi", &hostname);
+    assert_eq!(case().addresses(), [""; 0]);
+    assert_eq!(case().unmet(), ["Pending: Service web-gwapi waits for an address"]);
+    let late = case().after(10).unmet();
+    assert!(late[0].starts_with("AddressNotAssigned: Service web-gwapi got"), "{late:?}");
+    assert!(late[0].contains("leave spec.addresses out"), "{late:?}");
+    let one = json!([{"ip": "10.245.0.1"}]);
+    let twice =
+        Case::new().asking_for(&["", ""]).balanced("web-gwapi", &one).balanced("web-gwapi-2", &one);
+    assert_eq!(twice.addresses(), ["IPAddress 10.245.0.1"]);
+    assert_eq!(
+        twice.unmet(),
+        [
+            "AddressNotAssigned: Service web-gwapi-2 got 10.245.0.1, which another entry of spec.addresses \
+             has already"
+        ]
+    );
+}
+
+/// AD-9: nodes have no address of the cluster; a Service beside them has one.
+#[test]
+fn nodes_do_not_count_as_addresses_of_the_cluster() {
+    let case = Case::of_type(ServiceType::NodePort)
+        .asking(&[RequestedAddress::ANY, CLUSTER, RequestedAddress::ANY])
+        .in_cluster("web-gwapi-2", &["10.96.0.7"]);
+    let (addresses, assignment) = case.assignment();
+    assert_eq!(addresses, ["10.0.0.5 \"\"", "10.96.0.7 \"Cluster\""]);
+    let why = "an address more than 10.0.0.5 is asked for; ask for fewer";
+    assert_eq!(assignment, AddressAssignment { unmet: vec![why.to_owned()], ..met(2) });
+    assert_eq!(case.unmet(), [format!("AddressNotAssigned: {why}")]);
+}
+
+/// AD-9: those of a Service of the user's, whichever type it has, unless it is headless.
+#[test]
+fn a_service_of_the_users_has_addresses_of_the_cluster_unless_it_is_headless() {
+    let mut case = Case::new().asking(&[CLUSTER, RequestedAddress::ANY]);
+    case.wanted.parameters.service.existing_service = Some("front".to_owned());
+    let ingress = json!([{"ip": "10.245.0.9"}]);
+    case.existing = Some(Some(json!({
+        "spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.9"]},
+        "status": {"loadBalancer": {"ingress": ingress}},
+    })));
+    let told = ["10.245.0.9 \"\"", "10.96.0.9 \"Cluster\""];
+    assert_eq!(case.assignment(), (told.map(str::to_owned).to_vec(), met(2)));
+    case.existing = Some(Some(json!({"spec": {"type": "ClusterIP", "clusterIPs": ["None"]}})));
+    case.wanted.addresses = vec![CLUSTER];
+    let (addresses, assignment) = case.assignment();
+    assert_eq!(addresses, [""; 0]);
+    assert_eq!(assignment.unmet_routability, ["Service front has no address of the cluster"]);
+}
+
+/// AD-7: what stays in use because there is nothing to take its place meets no request.
+#[test]
+fn addresses_that_are_kept_meet_no_request_and_new_ports_are_not_reached_by_them() {
+    let mut case = Case::new();
+    let service = json!({
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.245.0.1"}]}},
+    });
+    case = case.with(ManagedKind::Service, "web-gwapi", service);
+    case.wanted.hold = true;
+    assert_eq!(case.assignment(), (vec!["10.245.0.1 \"\"".to_owned()], met(0)));
+    assert_eq!(case.unmet(), [""; 0]);
+    let protocol = gwapi_translate::infrastructure::TransportProtocol::Tcp;
+    case.wanted.ports.push(InfrastructurePort { port: 8080, protocol });
+    assert_eq!(
+        case.unmet(),
+        ["Pending: port 8080 is opened when the addresses that are asked for can be had"]
+    );
 }
 
 #[test]

@@ -316,6 +316,7 @@ fn our_gateway() -> impl Strategy<Value = Status> {
             let addresses = (0..addresses).map(|n| GatewayStatusAddress {
                 address_type: AddressType::IpAddress,
                 value: format!("192.0.2.{n}"),
+                routability: None,
             });
             Status::Gateway(Box::new(GatewayStatus {
                 addresses: addresses.collect(),

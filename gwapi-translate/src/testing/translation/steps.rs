@@ -11,8 +11,8 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 use super::resources::{name, resource, world};
-use crate::features::BundleVersion;
-use crate::infrastructure::InfrastructureReport;
+use crate::features::InstalledBundle;
+use crate::infrastructure::{AddressAssignment, InfrastructureReport};
 use crate::ir::{CertificateKey, GatewayId, ListenerKey, SessionKeys};
 use crate::{AddressPolicy, Feedback, Options};
 
@@ -24,7 +24,7 @@ pub enum Step {
     /// New options.
     Options(Options),
     /// Other CRDs are installed.
-    InstalledBundle(Option<BundleVersion>),
+    InstalledBundle(Option<InstalledBundle>),
     /// There are ClusterTrustBundles to refer to, or there are none.
     ClusterTrustBundles(bool),
     /// New keys of sessions.
@@ -110,9 +110,12 @@ pub(super) fn options() -> impl Strategy<Value = Options> {
     )
 }
 
-fn installed_bundle() -> impl Strategy<Value = Option<BundleVersion>> {
+fn installed_bundle() -> impl Strategy<Value = Option<InstalledBundle>> {
     let versions = vec![None, Some("v1.7.0"), Some("v1.6.1"), Some("v1.4.0")];
-    select(versions).prop_map(|version| version.map(BundleVersion::new))
+    let channels = select(vec!["standard", "experimental"]);
+    (select(versions), channels).prop_map(|(version, channel)| {
+        version.map(|version| InstalledBundle::new(version).with_gateways_of(version, channel))
+    })
 }
 
 fn session_keys() -> impl Strategy<Value = Option<SessionKeys>> {
@@ -152,14 +155,23 @@ fn report() -> impl Strategy<Value = InfrastructureReport> {
     let address = |value: &str| GatewayStatusAddress {
         address_type: AddressType::IpAddress,
         value: value.to_owned(),
+        routability: Some("Cluster".to_owned()),
     };
     let addresses = select(vec![vec![], vec![address("10.0.0.1")], vec![address("10.0.0.2")]]);
     let unmet = select(vec![vec![], vec![(ConditionReason::NoResources, "no room".to_owned())]]);
-    (addresses, unmet, any::<bool>()).prop_map(|(addresses, unmet, ready)| InfrastructureReport {
-        addresses,
-        unmet,
-        ready,
-    })
+    let unassigned = select(vec![vec![], vec!["no room".to_owned()], vec!["not there".to_owned()]]);
+    let assignment =
+        (0..2_usize, unassigned, any::<bool>()).prop_map(|(met, unmet_routability, pending)| {
+            AddressAssignment { met, unmet: Vec::new(), unmet_routability, pending }
+        });
+    (addresses, unmet, assignment, any::<bool>()).prop_map(
+        |(addresses, unmet, assignment, ready)| InfrastructureReport {
+            addresses,
+            unmet,
+            assignment,
+            ready,
+        },
+    )
 }
 
 /// One event a line: `apply HTTPRoute a/r {"parentRefs":...}`.

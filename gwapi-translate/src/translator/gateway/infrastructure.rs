@@ -22,7 +22,7 @@ pub(super) fn plan(
 ) -> GatewayInfrastructure {
     let class = &gateway.spec.gateway_class_name;
     let asked = gateway.spec.infrastructure.as_ref();
-    let no_address = !gateway.spec.addresses.is_empty() && addresses.requested.is_empty();
+    let no_address = !addresses.is_left_open && addresses.requested.is_empty();
     GatewayInfrastructure {
         gateway: id.clone(),
         uid: gateway.metadata.uid.as_deref().unwrap_or_default().to_owned(),
@@ -34,7 +34,7 @@ pub(super) fn plan(
         annotations: asked.map(|it| harmless(&it.annotations)).unwrap_or_default(),
         service_annotations: service_annotations(gateway, &parameters),
         ports: Vec::new(),
-        addresses: addresses.requested.clone(),
+        addresses: addresses.requested.iter().map(|request| request.address).collect(),
         parameters,
     }
 }

@@ -1,18 +1,15 @@
 //! Status of a Gateway, from what became of its listeners.
 
-use gwapi_model::AddressType;
 use gwapi_model::status::{
-    Condition, ConditionReason, ConditionStatus, ConditionType, GatewayStatus, GatewayStatusAddress,
+    Condition, ConditionReason, ConditionStatus, ConditionType, GatewayStatus,
 };
 
 use super::super::Feedback;
 use super::super::conditions::{Problem, fails, holds, summary};
 use super::GatewayDraft;
+use super::assignment::Assignment;
 use super::judge::JudgedListener;
 use crate::ir::ClientValidationMode;
-
-/// Addresses that a status can hold (AD-3).
-const ADDRESSES_LIMIT: usize = 16;
 
 impl GatewayDraft {
     /// Puts the status together, from the Gateway's own listeners; no route is counted yet. `serves` tells
@@ -25,32 +22,20 @@ impl GatewayDraft {
         feedback: &Feedback,
     ) -> GatewayStatus {
         let accepted = self.accepted_condition(&listeners);
-        let programmed = self.programmed_condition(&accepted, &listeners, feedback);
+        let assignment = self.assignment(serves, feedback);
+        let programmed = self.programmed_condition(&accepted, &assignment, &listeners, feedback);
         let resolved = self.resolved_condition(unresolved, &listeners);
+        let assigned = self.assigned_condition(&accepted, &assignment);
         let mut conditions = vec![accepted, programmed, resolved];
+        conditions.extend(assigned);
         conditions.extend(self.insecure_condition());
         conditions.extend(self.default_condition());
         GatewayStatus {
-            addresses: self.status_addresses(serves, feedback),
+            addresses: assignment.addresses,
             conditions,
             listeners: listeners.into_iter().map(|listener| listener.status).collect(),
             attached_listener_sets: None,
         }
-    }
-
-    /// AD-3: what is not in use is not listed.
-    fn status_addresses(&self, serves: bool, feedback: &Feedback) -> Vec<GatewayStatusAddress> {
-        if self.infrastructure.is_some() {
-            let reported = feedback.infrastructure.addresses.iter();
-            return reported.take(ADDRESSES_LIMIT).cloned().collect();
-        }
-        self.addresses_in_use(feedback)
-            .filter(|_| serves)
-            .map(|address| GatewayStatusAddress {
-                address_type: AddressType::IpAddress,
-                value: address.to_string(),
-            })
-            .collect()
     }
 
     /// GW-6: a listener that is not accepted shows on the Gateway; the last one to fall takes it
@@ -86,10 +71,11 @@ impl GatewayDraft {
         }
     }
 
-    /// AD-1, AD-2, AD-4, and the readiness rule: one good listener is enough.
+    /// AD-1, AD-2, AD-4, AD-8, and the readiness rule: one good listener is enough.
     fn programmed_condition(
         &self,
         accepted: &Condition,
+        assignment: &Assignment,
         listeners: &[JudgedListener],
         feedback: &Feedback,
     ) -> Condition {
@@ -102,16 +88,10 @@ impl GatewayDraft {
                 return fails(condition_type, ConditionReason::Invalid, message, self.generation);
             }
         }
-        let mut unmet = self.addresses.unmet.clone();
-        unmet.extend(self.addresses.usable.iter().filter_map(|address| {
-            let why = feedback.unusable_addresses.get(address)?;
-            Some(Problem::new(
-                ConditionReason::AddressNotUsable,
-                format!("address `{address}` cannot be used: {why}"),
-            ))
-        }));
+        let mut unmet = assignment.problems.clone();
         let reported =
             feedback.infrastructure.unmet.iter().filter(|_| self.infrastructure.is_some());
+        let reported = reported.filter(|(_, message)| !assignment.tells(message));
         unmet.extend(reported.map(|(reason, message)| Problem::new(*reason, message)));
         unmet.extend(unreadable(feedback));
         if !unmet.is_empty() {
