@@ -232,7 +232,7 @@ fn serve_retrying(attempts: u32, budget: Option<RetryBudget>, endpoints: &[Socke
         let mut resources = backend_speaking(BackendProtocol::H2c, "app", endpoints);
         for resource in &mut resources {
             if let IrResource::Backend(backend) = resource {
-                let held = Backend { retry_budget: budget.clone(), ..(**backend).clone() };
+                let held = Backend { retry_budget: budget, ..(**backend).clone() };
                 *backend = Arc::new(held);
             }
         }
