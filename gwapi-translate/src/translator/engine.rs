@@ -25,7 +25,7 @@ use super::holder::Holder;
 use super::index::{self, Index, Multimap, PerKind};
 use super::ports::Ports;
 use super::route::{self, RouteView};
-use super::rule::Lookup;
+use super::rule::{self, Lookup};
 use super::translation::{Staged, Translation, TranslationDelta};
 use super::{
     Feedback, HashMap, Options, backend_tls, backend_traffic, class, policy, telemetry, x_backend,
@@ -65,6 +65,8 @@ pub(super) struct Engine {
     x_backend_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     /// How many routes of ours refer to an XBackend.
     askers_of_x_backend: HashMap<NamespacedName, usize>,
+    /// The XBackends that a route of ours refers to; most refer to none, and are not here.
+    asked_by_route: PerKind<HashMap<NamespacedName, BTreeSet<NamespacedName>>>,
     /// The status that was derived last, see [`Engine::share_status`].
     last_status: RouteStatus,
     pub(super) work: Work,
@@ -728,22 +730,36 @@ impl Engine {
         names.filter_map(|name| self.resources.backend_tls_policies.get(name)).collect()
     }
 
-    /// Counts the routes of ours that refer to XBackends.
-    fn note_askers(&mut self, old: &RouteView, new: &RouteView, dirty: &mut Dirty) {
-        for name in &new.x_backends {
-            let askers = self.askers_of_x_backend.entry(name.clone()).or_default();
+    /// Notes which XBackends a route refers to, and counts the routes of ours that refer to each: what is wrong
+    /// with them is told whether a Gateway sends to them or not.
+    fn note_asked(
+        &mut self,
+        kind: RouteKind,
+        name: &NamespacedName,
+        is_ours: bool,
+        dirty: &mut Dirty,
+    ) {
+        let object = self.resources.get(&name.object_id(kind.kind())).filter(|_| is_ours);
+        let route = object.as_ref().and_then(Route::of);
+        let new: BTreeSet<_> = route.into_iter().flat_map(rule::x_backends).collect();
+        let old = self.asked_by_route[kind].remove(name).unwrap_or_default();
+        for asked in &new {
+            let askers = self.askers_of_x_backend.entry(asked.clone()).or_default();
             *askers += 1;
             if *askers == 1 {
-                dirty.x_statuses.insert(name.clone());
+                dirty.x_statuses.insert(asked.clone());
             }
         }
-        for name in &old.x_backends {
-            let Some(askers) = self.askers_of_x_backend.get_mut(name) else { continue };
+        for asked in old {
+            let Some(askers) = self.askers_of_x_backend.get_mut(&asked) else { continue };
             *askers -= 1;
             if *askers == 0 {
-                self.askers_of_x_backend.remove(name);
-                dirty.x_statuses.insert(name.clone());
+                self.askers_of_x_backend.remove(&asked);
+                dirty.x_statuses.insert(asked);
             }
+        }
+        if !new.is_empty() {
+            self.asked_by_route[kind].insert(name.clone(), new);
         }
     }
 
@@ -881,7 +897,7 @@ impl Engine {
                 self.release(gateway, target, dirty, staged);
             }
         }
-        self.note_askers(&old, &new, dirty);
+        self.note_asked(kind, name, !new.status.parents.is_empty(), dirty);
         for (gateway, attached) in &old.gateways {
             for rule in &attached.rules {
                 staged.remove(gateway, rule.key());

@@ -22,9 +22,6 @@ use crate::ir::{GatewayId, HttpFilter, HttpRule, IrResource, ListenerKey};
 pub(super) struct RouteView {
     /// Per Gateway that serves it, each once.
     pub(super) gateways: Box<[(GatewayId, Attached)]>,
-    /// XBackends that it refers to, each once: what is wrong with them is told whether a Gateway sends to them
-    /// or not.
-    pub(super) x_backends: Box<[NamespacedName]>,
     /// Status.
     pub(super) status: RouteStatus,
 }
@@ -164,7 +161,6 @@ pub(super) fn view(
     };
     RouteView {
         gateways: listeners.into_iter().map(serve).collect(),
-        x_backends: rule::x_backends(route).collect::<BTreeSet<_>>().into_iter().collect(),
         status: RouteStatus { parents: statuses.into() },
     }
 }
