@@ -24,6 +24,7 @@ scenarios! {
     a_class_a_gateway_and_a_route_get_their_status,
     what_others_wrote_into_a_status_survives,
     kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ours,
+    what_is_told_of_addresses_is_what_the_api_server_stores,
     a_controller_of_a_long_name_writes_status_and_events,
     a_gateway_that_moves_to_another_class_takes_its_routes_along,
     entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back,
@@ -235,6 +236,42 @@ async fn kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ou
 
 /// A name has up to 253 characters. The API server takes fewer for whoever writes a field, and
 /// events want one slash at most.
+/// AD-6 to AD-9, GC-10: with CRDs of the experimental channel, which have the field.
+async fn what_is_told_of_addresses_is_what_the_api_server_stores(api: Api) {
+    let namespace = api.namespace("routability").await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    api.apply(class("one", CONTROLLER)).await;
+    let claims = |class: Option<&Value>| {
+        let features = class.and_then(|class| class["status"]["supportedFeatures"].as_array());
+        let features = features.into_iter().flatten();
+        let names: Vec<_> = features.filter_map(|feature| feature["name"].as_str()).collect();
+        ["GatewayAddressRoutability", "GatewayAddressRoutabilityCluster", "GatewayListenerFilters"]
+            .iter()
+            .all(|name| names.contains(name))
+    };
+    api.until("GatewayClass", "", "one", claims).await;
+    let mut web = gateway(&namespace, "web", "one");
+    web["spec"]["addresses"] = json!([
+        {"type": "IPAddress", "routability": "Cluster"},
+        {"type": "IPAddress", "routability": "example.com/corp-wan"},
+    ]);
+    api.apply(web).await;
+    let is_told = |gateway: Option<&Value>| {
+        gateway.is_some_and(|gateway| {
+            let assigned = condition(&gateway["status"], "AddressesAssigned");
+            assigned["reason"] == "PartiallyAssigned"
+        })
+    };
+    let web = api.until("Gateway", &namespace, "web", is_told).await.expect("it is there");
+    let addresses = web["status"]["addresses"].as_array().expect("addresses");
+    assert_eq!(addresses.len(), 1, "{addresses:?}");
+    assert_eq!(addresses[0]["routability"], "Cluster");
+    let assigned = condition(&web["status"], "AddressesAssigned");
+    let message = assigned["message"].as_str().unwrap_or_default();
+    assert!(message.contains("spec.addresses[1]: routability `example.com/corp-wan`"), "{message}");
+    running.stop().await;
+}
+
 async fn a_controller_of_a_long_name_writes_status_and_events(api: Api) {
     let namespace = api.namespace("long").await;
     let controller =

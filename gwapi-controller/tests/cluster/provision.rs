@@ -4,7 +4,7 @@ use gwapi_controller::provision::{ACCOUNT_ANNOTATION, FIELD_MANAGER};
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{HostPortParameters, Port, ServiceType, WorkloadKind};
 use gwapi_translate::infrastructure::{
-    InfrastructurePort, InfrastructureReport, RequestedAddress, TransportProtocol,
+    InfrastructurePort, InfrastructureReport, RequestedAddress, Routability, TransportProtocol,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
@@ -265,6 +265,49 @@ async fn a_cluster_address_can_be_asked_for() {
     wanted.addresses = vec![RequestedAddress::ip(given[0].value.parse().expect("an address"))];
     running.set(&wanted);
     assert_eq!(running.report(&wanted, is_served).await.addresses, given);
+    bench.clean().await;
+}
+
+/// AD-7 to AD-9: whether its pods run or not.
+#[tokio::test]
+async fn an_address_of_the_cluster_can_be_had_beside_that_of_a_load_balancer() {
+    let bench = Bench::new(&json!({})).await;
+    let mut wanted = bench.gateway("web", "gwapi").await;
+    let cluster = RequestedAddress::ANY.with(Routability::Cluster);
+    wanted.addresses = vec![RequestedAddress::ANY, cluster];
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    let has = |report: &InfrastructureReport, count| report.assignment.met == count;
+    let report = running.report(&wanted, |report| has(report, 2)).await;
+    let told: Vec<_> =
+        report.addresses.iter().map(|it| it.routability.as_deref().expect("it is told")).collect();
+    assert_eq!(told, ["", "Cluster"]);
+    let service = bench.api::<Service>().get("web-gwapi-2").await.expect("it is there");
+    let given = service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone());
+    assert_eq!(given.as_ref(), Some(&report.addresses[1].value));
+
+    // It can be asked for by name, and alone, and stays where it is.
+    let ip = report.addresses[1].value.parse().expect("an address");
+    wanted.addresses = vec![RequestedAddress::ip(ip).with(Routability::Cluster)];
+    running.set(&wanted);
+    let only = [report.addresses[1].clone()];
+    running.report(&wanted, |report| has(report, 1) && report.addresses == only).await;
+    bench.until::<Service>("web-gwapi", "it goes", |it| it.is_none()).await;
+    let now = bench.api::<Service>().get("web-gwapi-2").await.expect("it is there");
+    assert_eq!(now.uid(), service.uid());
+
+    // One outside of the range is refused, and nothing takes its place.
+    let outside = RequestedAddress::ip("192.0.2.1".parse().expect("an address"));
+    wanted.addresses = vec![outside.with(Routability::Cluster), RequestedAddress::ANY];
+    running.set(&wanted);
+    let is_refused = |report: &InfrastructureReport| {
+        let unmet = &report.assignment.unmet_routability;
+        has(report, 1)
+            && unmet.iter().any(|why| why.starts_with("192.0.2.1 of routability Cluster"))
+    };
+    let report = running.report(&wanted, is_refused).await;
+    assert_eq!(report.addresses.len(), 1);
+    assert_eq!(report.addresses[0].routability.as_deref(), Some(""));
     bench.clean().await;
 }
 
