@@ -54,6 +54,10 @@ const OURS: [&str; 4] =
 /// What the standard channel lets through, whose word counts then, and the experimental one does not.
 const EXPERIMENTAL: &str = "sectionName or port must be specified";
 
+/// What is said of a rule that replaces a prefix, and has an empty list of matches. An API server fills in the
+/// match of every path where there is no list, and not where one is empty; here both mean every path.
+const ONE_PREFIX: &str = "exactly one PathPrefix match must be specified";
+
 /// What no version may change, whatever both are by themselves; who reads manifests knows no version before.
 const IMMUTABLE: &str = "field is immutable";
 
@@ -225,13 +229,21 @@ impl Judged {
         is_class && before.as_ref().is_some_and(|before| name(before) != name(object))
     }
 
+    /// Whether a rule has a list of matches with nothing in it.
+    fn has_empty_matches(&self) -> bool {
+        let rules = self.tried.object["spec"]["rules"].as_array().into_iter().flatten();
+        rules.into_iter().any(|rule| rule["matches"] == json!([]))
+    }
+
     /// Whether the verdicts differ, and not by design.
     fn differs(&self) -> bool {
         match &self.by_server {
             None => self.is_frozen() || !self.here.iter().all(|here| is_ours(here)),
             Some(why) => {
                 let is_of_both = self.is_frozen() && why.contains(IMMUTABLE);
-                self.here.is_empty() && !is_of_both && !why.contains(EXPERIMENTAL)
+                let is_of_empty = self.has_empty_matches() && why.contains(ONE_PREFIX);
+                let is_known = is_of_both || is_of_empty || why.contains(EXPERIMENTAL);
+                self.here.is_empty() && !is_known
             }
         }
     }
