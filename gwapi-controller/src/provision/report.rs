@@ -177,7 +177,8 @@ impl Report<'_> {
         }
     }
 
-    /// The address of those found that a request gets: one that no other has got (AD-7).
+    /// The address of those found that a request gets: one that no other has got (AD-7), and an IP address
+    /// rather than a hostname.
     fn pick(
         &self,
         request: RequestedAddress,
@@ -188,8 +189,8 @@ impl Report<'_> {
                 .iter()
                 .any(|taken| taken.address_type == it.address_type && taken.value == it.value)
         };
-        let mut found = found.iter().filter(|it| meets(request, it));
-        let address = found.find(|it| !is_taken(it))?.clone();
+        let found = found.iter().filter(|it| meets(request, it) && !is_taken(it));
+        let address = found.min_by_key(|it| !is_ip_address(it))?.clone();
         let demanded = (!request.routability.is_default()).then(|| told(request.routability));
         Some(GatewayStatusAddress { routability: demanded.or(address.routability), ..address })
     }
@@ -230,14 +231,6 @@ impl Report<'_> {
         let is_late = self.is_late(name);
         let seconds = limit.as_secs_f64();
         let why = match (ip, found) {
-            (None, [other, ..]) if is_late => (
-                ConditionReason::AddressNotAssigned,
-                format!(
-                    "Service {name} got no other address than {}, which is no IP address of its own: \
-                     leave spec.addresses out to have what it gets",
-                    other.value
-                ),
-            ),
             (None, _) => self.unassigned(name),
             (Some(ip), []) if is_late => (
                 ConditionReason::AddressNotUsable,
@@ -542,10 +535,17 @@ fn is_for_cluster(request: RequestedAddress) -> bool {
     request.routability == Routability::Cluster
 }
 
-/// Whether an address is of the type and the value that are asked for.
+/// Whether an address is the one that is asked for. Whoever lets it be chosen has what a load balancer gives,
+/// which for some is a hostname (AD-2, AD-3).
 fn meets(request: RequestedAddress, address: &GatewayStatusAddress) -> bool {
+    match request.ip {
+        Some(ip) => is_ip_address(address) && address.value == ip.to_string(),
+        None => is_ip_address(address) || !is_for_cluster(request),
+    }
+}
+
+fn is_ip_address(address: &GatewayStatusAddress) -> bool {
     address.address_type == AddressType::IpAddress
-        && request.ip.is_none_or(|ip| address.value == ip.to_string())
 }
 
 /// Whether a Service has the address that it is there for.

@@ -440,16 +440,27 @@ fn nothing_is_said_of_the_assignment_while_an_address_is_waited_for() {
     assert_eq!(forbidden.unmet(), ["NoResources: Service web-gwapi is forbidden: quota"]);
 }
 
-/// AD-7: a hostname is no IP address, and two requests have two addresses.
+/// AD-2, AD-3: what a load balancer gives is in use, be it a hostname; who names an address has no other.
 #[test]
-fn a_request_is_met_by_an_address_of_its_own_and_of_its_type() {
-    let hostname = json!([{"hostname": "lb.example.test"}]);
-    let case = || Case::new().asking_for(&[""]).balanced("web-gwapi", &hostname);
-    assert_eq!(case().addresses(), [""; 0]);
-    assert_eq!(case().unmet(), ["Pending: Service web-gwapi waits for an address"]);
-    let late = case().after(10).unmet();
-    assert!(late[0].starts_with("AddressNotAssigned: Service web-gwapi got"), "{late:?}");
-    assert!(late[0].contains("leave spec.addresses out"), "{late:?}");
+fn a_request_without_a_value_is_met_by_a_hostname_where_there_is_no_ip_address() {
+    let named = json!([{"hostname": "lb.example.test"}]);
+    let both = json!([{"hostname": "lb.example.test"}, {"ip": "10.245.0.1"}]);
+    for (asked, given, expected) in [
+        ("", &named, "Hostname lb.example.test"),
+        ("", &both, "IPAddress 10.245.0.1"),
+        ("10.245.0.1", &both, "IPAddress 10.245.0.1"),
+    ] {
+        let case = Case::new().asking_for(&[asked]).balanced("web-gwapi", given).after(10);
+        assert_eq!(case.addresses(), [expected], "{asked}");
+        assert_eq!(case.unmet(), [""; 0], "{asked}");
+    }
+    let other = Case::new().asking_for(&["10.245.0.1"]).balanced("web-gwapi", &named).after(10);
+    assert_eq!(other.addresses(), [""; 0]);
+}
+
+/// AD-7
+#[test]
+fn two_requests_have_two_addresses() {
     let one = json!([{"ip": "10.245.0.1"}]);
     let twice =
         Case::new().asking_for(&["", ""]).balanced("web-gwapi", &one).balanced("web-gwapi-2", &one);
