@@ -25,6 +25,10 @@ const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 /// Pause where we are not allowed to look.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
 
+/// For how long we look before we believe at the start that we must not: what hangs on the CRDs would be taken
+/// back from every status, and written again. Longer would hold up those who really must not.
+const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long we have to be denied what we were allowed before that is believed: an API server that starts may
 /// deny for a moment what it allows.
 const DENIED_PATIENCE: Duration = Duration::from_secs(30);
@@ -122,17 +126,17 @@ impl CrdWatch {
                     }
                 }
                 Err(error) if error.status().is_some_and(|status| status.code == 403) => {
-                    let since = *denied_since.get_or_insert_with(Instant::now);
-                    if self.believes(since) {
+                    tracing::debug!(%error, "must not list CustomResourceDefinitions");
+                    let denied = denied_since.get_or_insert_with(Instant::now).elapsed();
+                    if self.believes(denied) {
                         self.deny();
                         if !self.tell(&mut told).await {
                             return;
                         }
-                        sleep(DENIED_PAUSE).await;
-                    } else {
-                        tracing::debug!(%error, "must not list CustomResourceDefinitions");
-                        sleep(pauses.after(&error).min(DENIED_PATIENCE)).await;
                     }
+                    let is_short = denied < DENIED_PATIENCE;
+                    let pause = if is_short { pauses.after(&error) } else { DENIED_PAUSE };
+                    sleep(pause.min(DENIED_PAUSE)).await;
                 }
                 Err(error) => {
                     denied_since = None;
@@ -144,11 +148,10 @@ impl CrdWatch {
         }
     }
 
-    /// Whether it is believed that we must not look, which is so since then. Who knows nothing loses nothing by
-    /// it, and is not held up.
-    fn believes(&self, since: Instant) -> bool {
+    /// Whether it is believed that we must not look, which has been so for a time.
+    fn believes(&self, denied: Duration) -> bool {
         let knows_all = matches!(self.crds.borrow().known, Known::All(_));
-        !knows_all || since.elapsed() >= DENIED_PATIENCE
+        denied >= if knows_all { DENIED_PATIENCE } else { FIRST_PATIENCE }
     }
 
     /// Nothing is known any more.
@@ -379,6 +382,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_denies_for_a_moment_at_the_start_takes_nothing_back() {
+        let bundle = Some(InstalledBundle::new("v1.7.0"));
+        let granted = client(|time| time > FIRST_PATIENCE / 2);
+        assert_eq!(told(granted, MINUTE).await, (vec![bundle], Some(true)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_is_not_allowed_to_look_any_more_knows_nothing_after_a_while() {
         let bundle = Some(InstalledBundle::new("v1.7.0"));
         let denies = || client(|time| time < Duration::from_millis(500));
@@ -387,8 +397,8 @@ mod tests {
         let (all, defined) = told(denies(), 10 * MINUTE).await;
         assert_eq!((all, defined), (vec![bundle.clone(), None], None));
 
-        // Who was never allowed to is held up by nothing, and notices when that changes.
-        assert_eq!(told(client(|_| false), half).await, (vec![None], None));
+        // Who was never allowed to is not held up for long, and notices when that changes.
+        assert_eq!(told(client(|_| false), 2 * FIRST_PATIENCE).await, (vec![None], None));
         let granted = client(|time| time > MINUTE / 2);
         assert_eq!(told(granted, 2 * MINUTE).await, (vec![None, bundle], Some(true)));
     }
