@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gwapi_model::status::{ConditionReason, PolicyStatus};
 use gwapi_model::{
-    BackendTrafficPolicy, GatewayDuration, NamespacedName, RetryConstraint,
+    BackendTrafficPolicy, GatewayDuration, NamespacedName, RetryConstraint, ServiceType,
     SessionPersistence as WrittenSession,
 };
 
@@ -84,11 +84,28 @@ pub(super) fn status(
     let persistence = policy.spec.session_persistence.as_deref();
     let of_sessions = persistence.and_then(|it| compile(it, String::new(), around.options).err());
     let refused: Vec<Problem> = of_retries.chain(of_sessions).collect();
+    let notes = persistence.map(|_| without_sessions(policy, around)).unwrap_or_default();
     let generation = policy.metadata.generation;
     let ancestors = effects.into_iter().map(|(gateway, effect)| {
-        let accepted = effect.accepted(&refused, &[], generation);
+        let accepted = effect.accepted(&refused, &notes, generation);
         policy::ancestor(&gateway, vec![accepted], around.options)
     });
     let ancestors: Vec<_> = ancestors.collect();
     (!ancestors.is_empty()).then_some(PolicyStatus { ancestors })
+}
+
+/// Names the Services that the policy is for and that have no sessions: what it asks for must not look granted
+/// (SP-3).
+fn without_sessions(policy: &BackendTrafficPolicy, around: &Surroundings<'_>) -> Vec<String> {
+    let is_name = |service: &NamespacedName| {
+        let found = around.resources.services.get(service);
+        found.is_some_and(|it| it.spec.service_type == Some(ServiceType::ExternalName))
+    };
+    let told = |service: NamespacedName| {
+        format!(
+            "sessionPersistence has no effect on Service `{service}`: it is of type ExternalName, whose \
+             endpoints are not ours to choose"
+        )
+    };
+    policy::services(policy).filter(is_name).map(told).collect()
 }
