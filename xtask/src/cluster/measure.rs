@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::caller::as_caller;
 use super::tools::Tools;
-use crate::command::{cargo, run, target_directory};
+use crate::command::{cargo, ending_with_us, run, target_directory};
 
 /// Builds the program that measures, and runs it in the network of the cluster.
 pub(super) fn measure(root: &Path, tools: &Tools, arguments: &[OsString]) -> anyhow::Result<()> {
@@ -15,5 +15,5 @@ pub(super) fn measure(root: &Path, tools: &Tools, arguments: &[OsString]) -> any
     as_caller(&mut build);
     run(&mut build)?;
     let mut command = tools.command(target_directory(root)?.join("debug/figures"));
-    run(command.args(arguments))
+    run(&mut ending_with_us(command.args(arguments)))
 }

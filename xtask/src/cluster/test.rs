@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::caller::as_caller;
 use super::tools::Tools;
-use crate::command::{cargo, output, run};
+use crate::command::{cargo, ending_with_us, output, run};
 
 /// Tests of `gwapi-controller` that `cargo test` leaves out.
 const TESTS: [&str; 2] = ["cluster", "api_server"];
@@ -45,7 +45,7 @@ pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::
         let mut command = tools.command(program);
         command.current_dir(root.join("gwapi-controller"));
         command.env(KUBECONFIG, tools.cluster.kubeconfig()).args(filter);
-        run(&mut command)?;
+        run(&mut ending_with_us(&command))?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::cluster::golang::{self, SuiteVersion};
 use crate::cluster::state::Cluster;
 use crate::cluster::tools::{Tools, quiet, retry};
 use crate::cluster::{self, deploy, down, host, progress, status, up};
-use crate::command::{first_failure, target_directory};
+use crate::command::{ending_with_us, first_failure, target_directory};
 use crate::{lock, machine};
 use events::{Events, Outcome};
 use summary::Summary;
@@ -212,7 +212,6 @@ fn command(
     let module = golang::suite(arguments.version);
     let mut command = tools.command(golang::test2json(root, &module)?);
     command.current_dir(module.folder_in(root));
-    command.process_group(0);
     command.arg("-t").arg(suite).arg("-test.v=test2json");
     command.args([LONGEST_RUN, &format!("-test.parallel={}", arguments.parallel)]);
     let mut flag = |name: &str, value: &str| {
@@ -237,6 +236,8 @@ fn command(
     if let Some(name) = &arguments.run {
         flag("run-test", name);
     }
+    let mut command = ending_with_us(&command);
+    command.process_group(0);
     Ok(command)
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 
 use crate::cluster::state::Cluster;
 use crate::cluster::tools::Tools;
-use crate::command::{cargo, run as run_command, target_directory};
+use crate::command::{cargo, ending_with_us, run as run_command, target_directory};
 use readme::{Action, Place, Step};
 use terminal::{Program, Shell};
 
@@ -25,7 +25,7 @@ use terminal::{Program, Shell};
 const PROJECT: &str = "readme";
 
 /// Programs that tutorials need.
-const PROGRAMS: [&str; 5] = ["bash", "curl", "ip", "kill", "unshare"];
+const PROGRAMS: [&str; 6] = ["bash", "curl", "ip", "kill", "setpriv", "unshare"];
 
 /// Runs the tutorials of the given names, or all; in the cluster of this name, if there is one, what
 /// they say about clusters.
@@ -50,7 +50,7 @@ fn run_here<'a>(root: &Path, names: impl Iterator<Item = &'a String>) -> anyhow:
     for name in names {
         let mut command = Command::new(unshare[0]);
         command.args(&unshare[1..]).arg(&xtask).args(["tutorial-inside", name]).arg(&bin);
-        timed(name, &mut command)?;
+        timed(name, &mut ending_with_us(&command))?;
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn run_in_cluster<'a>(
         }
         let mut command = tools.command(&xtask);
         command.args(["tutorial-inside", name, "--cluster"]);
-        timed(name, &mut command)?;
+        timed(name, &mut ending_with_us(&command))?;
     }
     Ok(())
 }

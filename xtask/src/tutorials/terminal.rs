@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 
 use super::compare::{Expectation, Mismatch};
+use crate::command::ending_with_us;
 
 /// How long a command, or a line of output, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,10 +30,9 @@ pub(crate) struct Shell {
 impl Shell {
     /// Starts one in a folder, with a search path for programs.
     pub(crate) fn start(folder: &Path, path: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new("bash")
-            .args(["--noprofile", "--norc"])
-            .current_dir(folder)
-            .env("PATH", path)
+        let mut bash = Command::new("bash");
+        bash.args(["--noprofile", "--norc"]).current_dir(folder).env("PATH", path);
+        let mut child = ending_with_us(&bash)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -89,10 +89,10 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it.
     pub(crate) fn start(command: &str, folder: &Path, path: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new("bash")
-            .args(["--noprofile", "--norc", "-c", &format!("exec 2>&1; exec {command}")])
-            .current_dir(folder)
-            .env("PATH", path)
+        let mut bash = Command::new("bash");
+        bash.args(["--noprofile", "--norc", "-c", &format!("exec 2>&1; exec {command}")]);
+        bash.current_dir(folder).env("PATH", path);
+        let mut child = ending_with_us(&bash)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -279,6 +279,21 @@ mod tests {
         program.expect(&lines("up")).unwrap();
         assert!(program.ended().unwrap().is_none());
         program.interrupt(&lines("bye")).unwrap();
+    }
+
+    #[test]
+    fn a_program_ends_with_the_thread_that_started_it() {
+        let mut program = thread::spawn(|| {
+            let script = "bash -c 'echo up; exec sleep 600'";
+            let mut program = Program::start(script, Path::new("/"), "/usr/bin:/bin").unwrap();
+            program.expect(&lines("up")).unwrap();
+            program
+        })
+        .join()
+        .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        assert!(matches!(program.lines.next(deadline), Err(LineError::End)));
+        assert!(!program.child.wait().unwrap().success());
     }
 
     #[test]
