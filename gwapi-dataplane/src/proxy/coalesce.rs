@@ -100,18 +100,19 @@ fn give_back(mut buffer: Vec<u8>) {
 
 impl<I: AsyncWrite + Unpin> Flusher<I> {
     /// Writes out what was gathered. Where there is no room for all of it, or where that fails, the
-    /// task is woken to go on. Whether all that HTTP/2 had to write is out.
+    /// task is woken to go on. Whether nothing of what HTTP/2 had to write is still to go out: all of it has,
+    /// or none of it will.
     pub(super) fn flush(&self, cx: &mut Context<'_>) -> bool {
         let mut gathered = self.0.borrow_mut();
         if gathered.failed.is_some() {
-            return false;
+            return true;
         }
         match gathered.poll_send(cx) {
             Poll::Ready(Ok(())) => !gathered.refused,
             Poll::Ready(Err(error)) => {
                 gathered.failed = Some(error.kind());
                 cx.waker().wake_by_ref();
-                false
+                true
             }
             Poll::Pending => false,
         }

@@ -233,6 +233,8 @@ impl ClientIo {
             Stall { since, end: Box::pin(tokio::time::sleep_until(since + limit)) }
         });
         if stalled.end.as_mut().poll(cx).is_ready() {
+            // Nobody waits for it any more.
+            self.congestion.ended(cx);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending

@@ -446,6 +446,49 @@ async fn a_client_that_closes_its_windows_under_responses_and_reads_nothing_is_l
     }
 }
 
+/// Nor does what waits for them to go out hide that the client takes nothing, or that it has gone.
+#[tokio::test]
+async fn a_client_that_closes_its_windows_and_takes_nothing_is_let_go_though_its_frames_wait() {
+    let (endpoint, answered) = answering(10_000).await;
+    let local = std::net::IpAddr::from([127, 0, 0, 1]);
+    let limits = Limits {
+        write_stall_timeout: Duration::from_millis(500),
+        // Those whose responses all found room in sockets.
+        idle_timeout: Duration::from_secs(1),
+        http2_ping_interval: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let builder = ProxyBuilder::new().limits(limits).admin((local, 0).into());
+    let proxy = serve_on_cores(1, local, &builder, |port| simple(port, endpoint.address));
+    let wide = frame(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes());
+    let mut clients = Vec::new();
+    for requests in 7..=20 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("small");
+        let mut client = RawHttp2(socket.connect(proxy.address).await.expect("it accepts"));
+        client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &wide].concat()).await;
+        for number in 0..requests {
+            client.send(&get(stream(number))).await;
+        }
+        clients.push(client);
+    }
+    // All that the sockets have room for is in them before the windows are closed.
+    within(async {
+        while answered.load(Ordering::Relaxed) < (7..=20).sum() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..10 {
+        assert_eq!(proxy.get("a", "/%zz").await.status, StatusCode::BAD_REQUEST);
+    }
+    let of = r#"gateway="default/web",listener="web""#;
+    for client in &mut clients {
+        client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    }
+    proxy.until_metric(&format!("gwapi_connections_active{{{of}}} 0")).await;
+}
+
 #[tokio::test]
 async fn trailers_follow_once_a_window_that_opens_late_had_room_for_all_before_them() {
     let body = "0123456789abcdef".repeat(512);
