@@ -352,7 +352,9 @@ impl Endpoint {
             None => {}
         }
         let is_full = multiplexed.iter().all(Multiplexed::is_full);
-        Ok(is_full.then(|| self.slots.try_open()).flatten().map(Some))
+        // RFC 9113 5.1.2: on another one it would say the same.
+        let takes_none = multiplexed.iter().any(Multiplexed::takes_none);
+        Ok((is_full && !takes_none).then(|| self.slots.try_open()).flatten().map(Some))
     }
 
     /// Uses a connection over HTTP/2 for no more requests.
@@ -438,6 +440,11 @@ impl Multiplexed {
     /// What has not said yet how much it takes is not full.
     fn is_full(&self) -> bool {
         self.http2.is_settled() && !self.has_room()
+    }
+
+    /// Whether the endpoint takes no requests at all for now.
+    fn takes_none(&self) -> bool {
+        self.http2.is_settled() && self.http2.max_streams() == 0
     }
 
     fn checkout(&self, stream: Stream, came: Instant) -> Checkout {
