@@ -52,8 +52,8 @@ pub struct Limits {
     pub min_rate_grace: Duration,
     /// Concurrent streams of an HTTP/2 connection.
     pub max_concurrent_streams: u32,
-    /// Time after which a client over HTTP/2 that has a request under way, and says nothing, is asked by a
-    /// PING whether it is still there.
+    /// Time after which a client over HTTP/2 that sends no part of a request is asked by a PING whether it is
+    /// still there, also while nothing is under way.
     pub http2_ping_interval: Duration,
     /// Time for a sign of life of a client after a PING. What it was sent before and may not have read yet
     /// counts beside it, at [`Limits::min_rate`] and up to [`Limits::response_idle_timeout`].

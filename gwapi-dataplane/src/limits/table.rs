@@ -132,7 +132,7 @@ rows! {
     max_concurrent_streams: Streams, 1, MILLION,
         "concurrent streams of an HTTP/2 connection", "the stream is refused";
     http2_ping_interval: Time, 1, LONG,
-        "a client over HTTP/2 that says nothing while a request of it is under way", "it is sent a PING";
+        "a client over HTTP/2 that sends no part of a request", "it is sent a PING";
     http2_ping_timeout: Time, 1, LONG,
         "a sign of life after that, once the client has read what it was sent before",
         "closed";
