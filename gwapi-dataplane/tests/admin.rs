@@ -191,6 +191,10 @@ fn the_metrics_are_those_of_the_documentation() {
     let proxy = proxy.start().unwrap();
     // Some are there once there is a configuration.
     proxy.apply(ConfigUpdate::default());
+    // Memory is looked after by a thread of its own.
+    let of_memory = ["gwapi_memory_bytes", "gwapi_memory_limit_bytes"];
+    let of_memory = of_memory.map(|name| format!("# TYPE {name} gauge"));
+    until_metrics(&proxy, &of_memory.each_ref().map(String::as_str));
     let (_, page) = get(&proxy, "/metrics");
     let documentation = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/standalone.md");
     let documentation = std::fs::read_to_string(documentation).unwrap();
