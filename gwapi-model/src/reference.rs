@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HttpBackendRef, Port};
+use crate::{GATEWAY_GROUP, HttpBackendRef, Kind, NamespacedName, Port};
 
 /// A route's reference to what it attaches to (RT-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,20 @@ pub struct ParentReference {
     /// Port of a listener; absent means every port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<Port>,
+}
+
+impl ParentReference {
+    /// The reference to all of a Gateway, with everything written out that could be left out.
+    pub fn to_gateway(gateway: &NamespacedName) -> Self {
+        Self {
+            group: Some(GATEWAY_GROUP.to_owned()),
+            kind: Some(Kind::Gateway.as_str().to_owned()),
+            namespace: Some(gateway.namespace.to_string()),
+            name: gateway.name.to_string(),
+            section_name: None,
+            port: None,
+        }
+    }
 }
 
 /// A Gateway's reference to a Secret with a certificate (TL-1).

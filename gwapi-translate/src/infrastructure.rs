@@ -95,6 +95,11 @@ impl RequestedAddress {
     pub const fn with(self, routability: Routability) -> Self {
         Self { routability, ..self }
     }
+
+    /// Whether it has to be an address of the cluster (AD-9).
+    pub fn is_for_cluster(self) -> bool {
+        self.routability == Routability::Cluster
+    }
 }
 
 impl fmt::Display for RequestedAddress {

@@ -41,18 +41,23 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 /// The same command, whose process ends when the thread that starts it does, be it because this process
 /// is killed.
 pub(crate) fn ending_with_us(command: &Command) -> Command {
-    let mut ending = Command::new("setpriv");
-    ending.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+    prefixed(&["setpriv", "--pdeathsig", "KILL"], command)
+}
+
+/// The same command, run by another one.
+pub(crate) fn prefixed(prefix: &[&str], command: &Command) -> Command {
+    let mut prefixed = Command::new(prefix[0]);
+    prefixed.args(&prefix[1..]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => ending.env(name, value),
-            None => ending.env_remove(name),
+            Some(value) => prefixed.env(name, value),
+            None => prefixed.env_remove(name),
         };
     }
     if let Some(folder) = command.get_current_dir() {
-        ending.current_dir(folder);
+        prefixed.current_dir(folder);
     }
-    ending
+    prefixed
 }
 
 /// The folder that cargo builds into.

@@ -16,6 +16,7 @@ use gwapi_model::{
 use gwapi_translate::Translator;
 use gwapi_translate::ir::GatewayId;
 
+use crate::status::{MAX_ANCESTORS, MAX_ANCESTORS_OF_X_BACKEND};
 use crate::watch::Unreadable;
 
 /// Status of an object that cannot be read; `None` where it is not ours. `has_stand_in` tells that what is
@@ -185,16 +186,12 @@ impl Judge<'_> {
                 .collect(),
             _ => BTreeSet::new(),
         };
-        let room = if self.id.kind == Kind::XBackend { 32 } else { 16 };
+        let room = match self.id.kind {
+            Kind::XBackend => MAX_ANCESTORS_OF_X_BACKEND,
+            _ => MAX_ANCESTORS,
+        };
         let entry = |gateway: GatewayId| PolicyAncestorStatus {
-            ancestor_ref: ParentReference {
-                group: Some(GATEWAY_GROUP.to_owned()),
-                kind: Some(Kind::Gateway.as_str().to_owned()),
-                namespace: Some(gateway.namespace.to_string()),
-                name: gateway.name.to_string(),
-                section_name: None,
-                port: None,
-            },
+            ancestor_ref: ParentReference::to_gateway(&gateway),
             controller_name: self.translator.options().controller_name.clone(),
             conditions: Vec::new(),
         };

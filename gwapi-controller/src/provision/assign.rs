@@ -5,9 +5,7 @@
 
 use std::net::IpAddr;
 
-use gwapi_translate::infrastructure::{
-    GatewayInfrastructure, RequestedAddress, Routability, label_value,
-};
+use gwapi_translate::infrastructure::{GatewayInfrastructure, RequestedAddress, label_value};
 
 use super::parameters::{AddressSource, address_source};
 
@@ -100,7 +98,7 @@ fn requests(wanted: &GatewayInfrastructure, source: &AddressSource) -> Vec<Reque
 }
 
 fn is_for_cluster(request: Request) -> bool {
-    request.is_some_and(|request| request.routability == Routability::Cluster)
+    request.is_some_and(RequestedAddress::is_for_cluster)
 }
 
 struct Assignment {
@@ -153,6 +151,8 @@ fn numbered(base: &str, number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::testing::wanted;
+    use gwapi_translate::infrastructure::Routability;
+
     use super::*;
 
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));

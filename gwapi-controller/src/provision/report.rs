@@ -95,7 +95,7 @@ impl Report<'_> {
                 if self.view.wanted.addresses.is_empty() {
                     return self.take_all(nodes);
                 }
-                self.choose(|request| (!is_for_cluster(request)).then_some(&nodes));
+                self.choose(|request| (!request.is_for_cluster()).then_some(&nodes));
                 self.each_service(services.filter(|plan| plan.is_for_cluster()));
             }
             AddressSource::Existing(name) => self.existing_service(&name),
@@ -303,7 +303,7 @@ impl Report<'_> {
     fn choose<'p>(&mut self, pool: impl Fn(RequestedAddress) -> Option<&'p Pool>) {
         let mut requests = self.view.wanted.addresses.clone();
         // Nobody gets by chance what another asks for.
-        requests.sort_by_key(|request| (request.ip.is_none(), is_for_cluster(*request)));
+        requests.sort_by_key(|request| (request.ip.is_none(), request.is_for_cluster()));
         for request in requests {
             let Some(pool) = pool(request) else { continue };
             if pool.addresses.is_empty() {
@@ -365,7 +365,7 @@ impl Report<'_> {
                 format!("Service {name} has no address of the cluster"),
             ),
         };
-        self.choose(|request| Some(if is_for_cluster(request) { &of_cluster } else { &own }));
+        self.choose(|request| Some(if request.is_for_cluster() { &of_cluster } else { &own }));
     }
 
     fn add(&mut self, addresses: Vec<GatewayStatusAddress>) {
@@ -531,16 +531,12 @@ fn told(routability: Routability) -> String {
     routability.as_str().to_owned()
 }
 
-fn is_for_cluster(request: RequestedAddress) -> bool {
-    request.routability == Routability::Cluster
-}
-
 /// Whether an address is the one that is asked for. Whoever lets it be chosen has what a load balancer gives,
 /// which for some is a hostname (AD-2, AD-3).
 fn meets(request: RequestedAddress, address: &GatewayStatusAddress) -> bool {
     match request.ip {
         Some(ip) => is_ip_address(address) && address.value == ip.to_string(),
-        None => is_ip_address(address) || !is_for_cluster(request),
+        None => is_ip_address(address) || !request.is_for_cluster(),
     }
 }
 

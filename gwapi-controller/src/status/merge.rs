@@ -17,10 +17,10 @@ pub const MAX_CONDITIONS: usize = 8;
 pub const MAX_PARENTS: usize = 32;
 
 /// Entries in `status.ancestors` of a policy (ST-5, BT-9).
-const MAX_ANCESTORS: usize = 16;
+pub const MAX_ANCESTORS: usize = 16;
 
 /// The same of an XBackend.
-const MAX_ANCESTORS_OF_X_BACKEND: usize = 32;
+pub const MAX_ANCESTORS_OF_X_BACKEND: usize = 32;
 
 /// Entries in `status.listeners` of a Gateway or a ListenerSet (ST-5).
 pub const MAX_LISTENERS: usize = 64;

@@ -11,8 +11,8 @@ pub(crate) use laggards::Sets;
 pub(crate) use ledger::Heard;
 pub(crate) use manager::field_manager;
 pub use merge::{
-    MAX_ADDRESSES, MAX_CONDITIONS, MAX_LISTENERS, MAX_MESSAGE, MAX_PARENTS, Merged, Stored, merge,
-    observed_generation, patch,
+    MAX_ADDRESSES, MAX_ANCESTORS, MAX_ANCESTORS_OF_X_BACKEND, MAX_CONDITIONS, MAX_LISTENERS,
+    MAX_MESSAGE, MAX_PARENTS, Merged, Stored, merge, observed_generation, patch,
 };
 pub use withdraw::{OwnedFields, withdraw};
 pub(crate) use writer::{StatusHandle, start};

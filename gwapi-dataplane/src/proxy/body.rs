@@ -1,7 +1,6 @@
 //! Bodies on their way through: back-pressure is hyper's, timeouts and accounts are kept here.
 
 use std::cell::Cell;
-use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,7 +22,7 @@ use super::pace::Pace;
 use super::replay::{ReadError, Reader};
 use super::stall::{StreamWatch, Untaken};
 use super::timers::{Timer, Timers};
-use super::upstream::UpstreamBody;
+use super::upstream::{UpstreamBody, http2_error};
 use crate::Limits;
 
 /// Why a body broke off.
@@ -112,7 +111,7 @@ impl BodyProgress {
 
     /// Notes why no more of it can be read.
     fn note_error(&self, error: &hyper::Error) {
-        let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        let error = http2_error(error);
         self.malformed.set(error.is_some_and(|error| error.is_reset() && error.is_library()));
     }
 

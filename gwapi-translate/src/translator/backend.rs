@@ -152,7 +152,7 @@ impl Policies<'_, '_> {
     ) -> Option<Box<SessionPersistence>> {
         let is_chosen = target.takes_requests()
             && target.purpose == Purpose::Traffic
-            && service.spec.service_type != Some(ServiceType::ExternalName);
+            && backend_traffic::chooses_endpoints(service);
         let policy = policy::of_port(self.traffic, &target.service, port).filter(|_| is_chosen)?;
         backend_traffic::session(policy, &target.service, target.port, options).map(Box::new)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gwapi_model::status::{ConditionReason, PolicyStatus};
 use gwapi_model::{
-    BackendTrafficPolicy, GatewayDuration, NamespacedName, RetryConstraint, ServiceType,
+    BackendTrafficPolicy, GatewayDuration, NamespacedName, RetryConstraint, Service, ServiceType,
     SessionPersistence as WrittenSession,
 };
 
@@ -59,6 +59,11 @@ pub(super) fn session(
     compile(written, format!("Service {service}:{port}"), options).ok()
 }
 
+/// Whether the endpoints of a Service are ours to choose, so that clients can stay at one (SP-3).
+pub(super) fn chooses_endpoints(service: &Service) -> bool {
+    service.spec.service_type != Some(ServiceType::ExternalName)
+}
+
 fn compile(
     written: &WrittenSession,
     scope: String,
@@ -98,8 +103,7 @@ pub(super) fn status(
 /// (SP-3).
 fn without_sessions(policy: &BackendTrafficPolicy, around: &Surroundings<'_>) -> Vec<String> {
     let is_name = |service: &NamespacedName| {
-        let found = around.resources.services.get(service);
-        found.is_some_and(|it| it.spec.service_type == Some(ServiceType::ExternalName))
+        around.resources.services.get(service).is_some_and(|it| !chooses_endpoints(it))
     };
     let told = |service: NamespacedName| {
         format!(

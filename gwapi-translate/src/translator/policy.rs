@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use gwapi_model::status::{Condition, ConditionReason, ConditionType, PolicyAncestorStatus};
 use gwapi_model::{
-    BackendTlsPolicy, BackendTrafficPolicy, GATEWAY_GROUP, Kind, NamespacedName, ObjectMeta,
-    ParentReference, Resources, Service, ServicePort as ModelPort,
+    BackendTlsPolicy, BackendTrafficPolicy, Kind, NamespacedName, ObjectMeta, ParentReference,
+    Resources, Service, ServicePort as ModelPort,
 };
 
 use super::conditions::{Problem, summary};
@@ -209,14 +209,7 @@ pub(super) fn ancestor(
     options: &Options,
 ) -> PolicyAncestorStatus {
     PolicyAncestorStatus {
-        ancestor_ref: ParentReference {
-            group: Some(GATEWAY_GROUP.to_owned()),
-            kind: Some(Kind::Gateway.as_str().to_owned()),
-            namespace: Some(gateway.namespace.to_string()),
-            name: gateway.name.to_string(),
-            section_name: None,
-            port: None,
-        },
+        ancestor_ref: ParentReference::to_gateway(gateway),
         controller_name: options.controller_name.clone(),
         conditions,
     }

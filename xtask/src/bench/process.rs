@@ -1,6 +1,5 @@
 //! Processes that are pinned to a core and never outlive the benchmark.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -12,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::procfs;
+use crate::command::prefixed;
 
 /// How long a load generator may take beyond its time.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
@@ -188,13 +188,8 @@ pub(crate) fn wait_for<T>(
 /// The same command on one core. The signal for the death of this process is TERM, on which all of
 /// them end and take their children along.
 fn pinned(core: usize, command: &Command) -> Command {
-    let mut pinned = Command::new("setpriv");
-    pinned.args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &core.to_string()]);
-    pinned.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        pinned.env(name, value.unwrap_or_else(|| OsStr::new("")));
-    }
-    pinned
+    let core = core.to_string();
+    prefixed(&["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", &core], command)
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(super) use lookup::hold_up as hold_up_lookups;
 pub(super) use pool::{Endpoint, Lease, Pool};
 pub(super) use raw::{EndpointTls, Unconnected, connect_stream};
 pub(super) use retry::send_with_retries;
-pub(super) use send::{Answer, Attempt, Failure, MAX_ENDPOINTS, MAX_REFUSALS, Message, Sent, send};
+pub(super) use send::{
+    Answer, Attempt, Failure, MAX_ENDPOINTS, MAX_REFUSALS, Message, Sent, http2_error, send,
+};
 pub(super) use slots::AllSlots;
 pub(super) use tls::{UpstreamTls, UpstreamTlsClients};

@@ -396,8 +396,8 @@ impl One<'_> {
     }
 }
 
-/// What the HTTP/2 library says of a request that got no response.
-fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+/// What the HTTP/2 library says of a request that got no response, or of a body that broke off.
+pub(in crate::proxy) fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
