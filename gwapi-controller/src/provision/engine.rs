@@ -25,10 +25,12 @@ use super::assign::{ServicePlan, assign};
 use super::drift::seal;
 use super::events::Announcer;
 use super::existing::{Existing, existing};
+use super::first_pod;
 use super::live::{Concerns, LiveObjects, Store, Stream};
 use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
+use super::pods::PodView;
 use super::repairs::Repairs;
 use super::report::{View, report, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
@@ -365,7 +367,9 @@ impl Engine {
             && let Some(bootstrap) = bootstrap
         {
             let account = account_uid(&wanted.name, &wanted.uid, live);
-            let manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
+            let mut manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
+            let pods = self.pods(gateway, wanted, live);
+            first_pod::publish(&mut manifests, &wanted.parameters, live, &pods);
             let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
             let mut plan =
                 plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
@@ -380,6 +384,18 @@ impl Engine {
         if !is_told {
             self.report(gateway, wanted, &services, live);
         }
+    }
+
+    /// The pods of a Gateway.
+    fn pods(
+        &self,
+        gateway: &GatewayId,
+        wanted: &GatewayInfrastructure,
+        live: &LiveObjects,
+    ) -> Vec<PodView> {
+        let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
+        pods.retain(|pod| pod.is_of(&wanted.uid, live));
+        pods
     }
 
     /// Starts to carry a plan out, unless it is empty or its time has not come.
@@ -421,11 +437,10 @@ impl Engine {
         services: &[ServicePlan],
         live: &LiveObjects,
     ) {
+        let pods = self.pods(gateway, wanted, live);
         let Some(entry) = self.gateways.get_mut(gateway) else { return };
         let now = Instant::now();
         let limit = parameters::address_timeout(&wanted.parameters);
-        let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
-        pods.retain(|pod| pod.is_of(&wanted.uid, live));
         let existing = existing(wanted, live, found(&self.existing, wanted));
         let users = existing_service(Some(wanted));
         let users = users.as_ref().zip(existing.as_ref().and_then(Existing::with_address));

@@ -20,6 +20,7 @@ mod drift;
 mod engine;
 mod events;
 mod existing;
+mod first_pod;
 mod kind;
 mod live;
 mod objects;

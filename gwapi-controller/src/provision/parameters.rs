@@ -57,6 +57,16 @@ pub(super) fn is_daemon_set(parameters: &GatewayParametersSpec) -> bool {
     parameters.workload.kind == Some(WorkloadKind::DaemonSet)
 }
 
+/// Whether a Gateway starts with one pod, however many it may get.
+pub(super) fn has_one_pod(parameters: &GatewayParametersSpec) -> bool {
+    let workload = &parameters.workload;
+    let least = match &workload.autoscaling {
+        Some(autoscaling) => autoscaling.min_replicas,
+        None => workload.replicas,
+    };
+    !is_daemon_set(parameters) && least.is_none_or(|number| number <= 1)
+}
+
 /// How long a Service may go without an address.
 pub(super) fn address_timeout(parameters: &GatewayParametersSpec) -> Duration {
     parameters.service.address_timeout.as_ref().map_or(ADDRESS_TIMEOUT, GatewayDuration::get)

@@ -61,6 +61,21 @@ async fn a_restricted_namespace_has_a_gateway_served_and_is_left_clean() {
 }
 
 #[tokio::test]
+async fn a_service_leads_to_ready_pods_alone_once_there_was_one() {
+    let bench = Bench::new(&json!({})).await;
+    let wanted = bench.gateway("web", "gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    let awaits = |it: Option<&Service>| {
+        it.and_then(|it| it.spec.as_ref()).map(|it| it.publish_not_ready_addresses == Some(true))
+    };
+    running.set(&wanted);
+    bench.until("web-gwapi", "its first pod is led to", |it| awaits(it) == Some(true)).await;
+    running.report(&wanted, is_served).await;
+    bench.until("web-gwapi", "ready ones alone are", |it| awaits(it) == Some(false)).await;
+    bench.clean().await;
+}
+
+#[tokio::test]
 async fn a_listener_more_changes_the_service_and_no_pod() {
     let bench = Bench::new(&json!({})).await;
     let mut wanted = bench.gateway("web", "gwapi").await;

@@ -96,12 +96,26 @@ impl Lab {
         create(&self.gateways(), "Gateway", name, spec).await
     }
 
+    /// Waits until a Gateway has an address; the first one.
+    pub(crate) async fn addressed(&self, name: &str) -> anyhow::Result<String> {
+        self.address_once(name, has_address(), "has no address").await
+    }
+
     /// Waits until a Gateway is programmed; its first address.
     pub(crate) async fn programmed(&self, name: &str) -> anyhow::Result<String> {
-        let waiting = await_condition(self.gateways(), name, is_programmed());
+        self.address_once(name, is_programmed(), "is not programmed").await
+    }
+
+    async fn address_once(
+        &self,
+        name: &str,
+        condition: impl Condition<DynamicObject>,
+        otherwise: &str,
+    ) -> anyhow::Result<String> {
+        let waiting = await_condition(self.gateways(), name, condition);
         let Ok(gateway) = timeout(PATIENCE, waiting).await else {
             let gateway = self.gateways().get(name).await?;
-            bail!("Gateway {name} is not programmed: {:#}", gateway.data["status"]);
+            bail!("Gateway {name} {otherwise}: {:#}", gateway.data["status"]);
         };
         let gateway = gateway?.context("the Gateway is there")?;
         let address = gateway.data["status"]["addresses"][0]["value"].as_str();
@@ -183,6 +197,13 @@ async fn create(
         .await
         .with_context(|| format!("{kind} {name} cannot be made"))?;
     Ok(())
+}
+
+fn has_address() -> impl Condition<DynamicObject> {
+    |gateway: Option<&DynamicObject>| {
+        let addresses = gateway.and_then(|gateway| gateway.data["status"]["addresses"].as_array());
+        addresses.is_some_and(|addresses| !addresses.is_empty())
+    }
 }
 
 fn is_programmed() -> impl Condition<DynamicObject> {
