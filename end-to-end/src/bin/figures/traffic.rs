@@ -10,12 +10,15 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::PATIENCE;
 
 /// Between two tries of what is not there yet.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// The longest that a try may take; an answer takes a few milliseconds.
+const TRY: Duration = Duration::from_millis(100);
 
 /// A connection that is kept.
 pub(crate) struct Connection {
@@ -78,12 +81,15 @@ impl Connection {
 }
 
 /// Waits for the first answer with 200, a new connection for each try.
+///
+/// What is sent to an address before the node knows where it leads is lost, and sent again after a second: a try
+/// is given up long before that, as it would measure that second.
 pub(crate) async fn first_answer(address: &str, host: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
         let answer = async { Connection::open(address).await?.get(host).await };
-        match answer.await {
-            Ok((StatusCode::OK, _)) => return Ok(()),
+        match timeout(TRY, answer).await {
+            Ok(Ok((StatusCode::OK, _))) => return Ok(()),
             other if start.elapsed() > PATIENCE => bail!("{address} does not answer: {other:?}"),
             _ => sleep(PAUSE).await,
         }
