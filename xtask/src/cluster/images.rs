@@ -1,7 +1,9 @@
 //! Images of containers, made of static programs by buildah, without any registry.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,10 +75,11 @@ fn of_program(
 ) -> anyhow::Result<PathBuf> {
     let context = programs.0.get(program).with_context(|| format!("{program} was not built"))?;
     let containerfile = root.join("xtask/cluster/images/Containerfile");
-    let archive = context.join("image.tar");
+    let arguments = [("PROGRAM", program), ("USER", user)];
+    let archive =
+        context.join(archive_name(&fs::read_to_string(&containerfile)?, &arguments, name));
     let _lock = golang::lock(context, program)?;
-    if !is_newer(&archive, &containerfile) {
-        let arguments = [("PROGRAM", program), ("USER", user)];
+    if !archive.exists() {
         let recipe = Recipe {
             containerfile: &containerfile,
             context,
@@ -89,9 +92,12 @@ fn of_program(
     Ok(archive)
 }
 
-fn is_newer(path: &Path, than: &Path) -> bool {
-    let modified = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-    matches!((modified(path), modified(than)), (Some(path), Some(than)) if path > than)
+/// Of what an image is made beside its program, of which the folder is the key: that a file is newer than
+/// another says little where both were copied, or another branch was checked out.
+fn archive_name(containerfile: &str, arguments: &[(&str, &str)], name: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    (containerfile, arguments, name).hash(&mut hasher);
+    format!("image-{:016x}.tar", hasher.finish())
 }
 
 /// Builds an image into an archive. What buildah keeps is thrown away.
@@ -190,6 +196,18 @@ fn image_in_line(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_is_that_of_its_recipe() {
+        let recipe = archive_name("FROM scratch", &[("USER", "0:0")], "gwapi/pause:1");
+        let others = [
+            archive_name("FROM scratch\n", &[("USER", "0:0")], "gwapi/pause:1"),
+            archive_name("FROM scratch", &[("USER", "1:1")], "gwapi/pause:1"),
+            archive_name("FROM scratch", &[("USER", "0:0")], "gwapi/pause:2"),
+        ];
+        assert_eq!(recipe, archive_name("FROM scratch", &[("USER", "0:0")], "gwapi/pause:1"));
+        assert!(others.iter().all(|other| *other != recipe), "{recipe} {others:?}");
+    }
 
     #[test]
     fn images_are_found_in_manifests() {
