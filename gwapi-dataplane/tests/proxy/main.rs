@@ -1,6 +1,7 @@
 //! The proxy as a whole, through real sockets: what clients send, what endpoints see, what clients
 //! get.
 
+mod attempts;
 mod backend_tls;
 mod backend_tls_client;
 mod client_certificates;
