@@ -60,7 +60,18 @@ pub(crate) struct ConformanceArgs {
     name: String,
 }
 
-/// The whole of what is claimed, on the latest version, as without options.
+/// The stage of CI: the whole of what is claimed, on the latest version, with what is stable and with what is
+/// tried out. After a failure the results are those of the channel that it happened on.
+pub(crate) fn of_both_channels(root: &Path) -> anyhow::Result<()> {
+    for channel in [Channel::Standard, Channel::Experimental] {
+        println!("channel {}", channel.name());
+        run(root, &ConformanceArgs { channel: Some(channel), ..ConformanceArgs::default() })
+            .with_context(|| format!("with the CRDs of the {} channel", channel.name()))?;
+    }
+    Ok(())
+}
+
+/// As without options.
 impl Default for ConformanceArgs {
     fn default() -> Self {
         let command = Self::augment_args(clap::Command::new("conformance"));
