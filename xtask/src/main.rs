@@ -151,11 +151,13 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tutorials { names, cluster } => tutorials::run(&root, &names, cluster.as_deref()),
         Task::Bench(arguments) => bench::run(&root, &arguments),
         Task::Cluster(arguments) => cluster::run(&root, &arguments),
-        Task::Images => cluster::deploy::images(&root).map(|images| {
-            for image in images {
-                println!("{}  {}", image.names[0], image.archive.display());
-            }
-        }),
+        Task::Images => {
+            cluster::deploy::images(&root, cluster::deploy::Purpose::Production).map(|images| {
+                for image in images {
+                    println!("{}  {}", image.names[0], image.archive.display());
+                }
+            })
+        }
         Task::Conformance(arguments) => conformance::run(&root, &arguments),
         Task::ClusterEnter { stage, folder } => cluster::enter(&folder, stage),
         Task::BenchResponder { name } => bench::responder::run(&name),

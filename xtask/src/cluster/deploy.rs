@@ -42,10 +42,37 @@ pub(crate) const RELEASE: &str = "gwapi";
 /// The authorities that Debian trusts: what a proxy trusts where a policy says `System`.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// What images are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Traffic: as fast as the program that benchmarks measure, and some minutes longer in the making
+    Production,
+    /// Clusters of tests: the same sources, built in a part of the time
+    Tests,
+}
+
+impl Purpose {
+    /// The profile of cargo, which is also where its programs are put.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Production => "release",
+            Self::Tests => "image",
+        }
+    }
+
+    /// Where the archives are put, below the target folder.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Production => "images",
+            Self::Tests => "cluster/images",
+        }
+    }
+}
+
 /// Builds static binaries and an image of each, as archives.
-pub(crate) fn images(root: &Path) -> anyhow::Result<Vec<Image>> {
-    let folder = target_directory(root)?.join("cluster/images");
-    let binaries = binaries(root)?;
+pub(crate) fn images(root: &Path, purpose: Purpose) -> anyhow::Result<Vec<Image>> {
+    let folder = target_directory(root)?.join(purpose.folder());
+    let binaries = binaries(root, purpose)?;
     let context = folder.join("context");
     fs::create_dir_all(&context).with_context(|| format!("cannot create {}", context.display()))?;
     // Two at a time would pull the storage from under each other.
@@ -74,11 +101,11 @@ pub(crate) fn images(root: &Path) -> anyhow::Result<Vec<Image>> {
 }
 
 /// Programs without a C library beside them, so that an image needs nothing else.
-fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
+fn binaries(root: &Path, purpose: Purpose) -> anyhow::Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut build = cargo(root);
     // The target has to be named: what runs while cargo builds must not be static.
-    build.args(["build", "--locked", "--profile", "image", "--target", &triple]);
+    build.args(["build", "--locked", "--profile", purpose.profile(), "--target", &triple]);
     for own in &OWN {
         build.args(["--package", own.package, "--bin", own.binary]);
     }
@@ -87,7 +114,7 @@ fn binaries(root: &Path) -> anyhow::Result<PathBuf> {
     build.env("RUSTFLAGS", "-C target-feature=+crt-static");
     as_caller(&mut build);
     run(&mut build)?;
-    Ok(target_directory(root)?.join(triple).join("image"))
+    Ok(target_directory(root)?.join(triple).join(purpose.profile()))
 }
 
 /// What tells one build from the next.

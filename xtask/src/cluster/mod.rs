@@ -38,6 +38,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crds::Channel;
+use deploy::Purpose;
 use golang::SuiteVersion;
 use state::{Cluster, DEFAULT_NAME};
 pub(crate) use supervisor::{Stage, enter};
@@ -201,7 +202,7 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         }
         ClusterTask::Install { which } => {
             let tools = tools(root, which)?;
-            deploy::install(root, &tools, &deploy::images(root)?, deploy::CLASS)?;
+            deploy::install(root, &tools, &deploy::images(root, Purpose::Tests)?, deploy::CLASS)?;
             println!(
                 "GatewayClass {} is served: docs/install.md has a first Gateway, and `cargo xtask \
                  tutorials --cluster` more of them",
@@ -245,7 +246,9 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let crds = Some((SuiteVersion::V1_7_0, Channel::Experimental));
     let up = up::up(root, &cluster, false, crds)?;
     let checked = test::test(root, &up.tools, None)
-        .and_then(|()| deploy::install(root, &up.tools, &deploy::images(root)?, deploy::CLASS))
+        .and_then(|()| {
+            deploy::install(root, &up.tools, &deploy::images(root, Purpose::Tests)?, deploy::CLASS)
+        })
         .and_then(|()| tutorials::run(root, &[], Some(&cluster.name)));
     if checked.is_err() {
         up::keep_logs(&cluster);

@@ -18,6 +18,7 @@ use clap::{Args, FromArgMatches as _};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cluster::crds::Channel;
+use crate::cluster::deploy::Purpose;
 use crate::cluster::golang::{self, SuiteVersion};
 use crate::cluster::state::Cluster;
 use crate::cluster::tools::{Tools, quiet, retry};
@@ -114,7 +115,7 @@ pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()
     let cluster = Cluster::named(root, &arguments.name)?;
     let _lock = cluster::lock(&cluster)?;
     let results = Results::fresh(target_directory(root)?.join("conformance"))?;
-    let images = deploy::images(root)?;
+    let images = deploy::images(root, Purpose::Tests)?;
     let suite = golang::build(root, &golang::suite(arguments.version))?.join("suite.test");
     down::clear(&cluster)?;
     let channel = arguments.channel.unwrap_or(match arguments.version {
