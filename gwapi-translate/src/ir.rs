@@ -496,13 +496,20 @@ pub enum PathMatch {
     Regex(Arc<str>),
     /// `/service/method` with this method, whatever the service (GR-3).
     GrpcMethod(Arc<str>),
+    /// `/service/method`, of which either is taken whole by a regular expression, or is whatever it is (GR-3).
+    GrpcRegex {
+        /// Of services.
+        service: Option<Arc<str>>,
+        /// Of methods.
+        method: Option<Arc<str>>,
+    },
 }
 
 impl PathMatch {
-    /// The method that a path names, if it is that of a gRPC call: `/service/method`.
-    pub fn grpc_method(path: &str) -> Option<&str> {
+    /// Service and method that a path names, if it is that of a gRPC call: `/service/method`.
+    pub fn grpc_call(path: &str) -> Option<(&str, &str)> {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        (!service.is_empty() && !method.contains('/')).then_some(method)
+        (!service.is_empty() && !method.contains('/')).then_some((service, method))
     }
 }
 

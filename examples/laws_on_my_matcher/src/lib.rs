@@ -104,6 +104,7 @@ impl Entry {
             PathMatch::Exact(_) => (0, Reverse(0)),
             PathMatch::Prefix(prefix) => (1, Reverse(prefix.len())),
             PathMatch::Regex(pattern) => (2, Reverse(pattern.len())),
+            PathMatch::GrpcRegex { .. } => (2, Reverse(0)),
             PathMatch::GrpcMethod(method) => (3, Reverse(method.len())),
         };
         let conditions = (
@@ -140,7 +141,7 @@ fn takes<P: PrefixRule>(http_match: &HttpMatch, request: &RequestHead<'_>) -> bo
     let path = match &http_match.path {
         PathMatch::Exact(path) => **path == *request.path,
         PathMatch::Prefix(prefix) => P::takes(prefix, request.path),
-        PathMatch::Regex(_) | PathMatch::GrpcMethod(_) => false,
+        PathMatch::Regex(_) | PathMatch::GrpcMethod(_) | PathMatch::GrpcRegex { .. } => false,
     };
     path && http_match.method.as_deref().is_none_or(|method| method == request.method)
         && http_match

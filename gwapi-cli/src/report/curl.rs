@@ -104,7 +104,9 @@ fn request(alternative: &HttpMatch) -> Option<(String, Vec<String>)> {
         PathMatch::Exact(path) => path.to_string(),
         PathMatch::Prefix(prefix) if prefix.is_empty() => "/".to_owned(),
         PathMatch::Prefix(prefix) => prefix.to_string(),
-        PathMatch::Regex(_) | PathMatch::GrpcMethod(_) => return None,
+        PathMatch::Regex(_) | PathMatch::GrpcMethod(_) | PathMatch::GrpcRegex { .. } => {
+            return None;
+        }
     };
     for (index, query) in alternative.query_params.iter().enumerate() {
         let ValueMatch::Exact(value) = &query.value else { return None };

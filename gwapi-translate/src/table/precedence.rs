@@ -1,6 +1,7 @@
 //! Which of two matches comes first.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use crate::ir::{HttpRule, PathMatch, RuleKey, RuleOrder};
 
@@ -45,7 +46,7 @@ impl<'r> Precedence<'r> {
 pub enum PathRank {
     /// One path.
     Exact,
-    /// A regular expression; the longer pattern first.
+    /// A regular expression; the longer pattern first, where those of a gRPC call count together.
     Regex(Reverse<usize>),
     /// A prefix; the longer first. A method of any service stands before what takes every path,
     /// the longer first (GR-2).
@@ -58,6 +59,10 @@ impl PathRank {
         match path {
             PathMatch::Exact(_) => Self::Exact,
             PathMatch::Regex(pattern) => Self::Regex(Reverse(pattern.len())),
+            PathMatch::GrpcRegex { service, method } => {
+                let length = |pattern: &Option<Arc<str>>| pattern.as_deref().map_or(0, str::len);
+                Self::Regex(Reverse(length(service) + length(method)))
+            }
             PathMatch::Prefix(prefix) => Self::Prefix(Reverse(prefix.len()), Reverse(0)),
             PathMatch::GrpcMethod(method) => Self::Prefix(Reverse(0), Reverse(method.len())),
         }

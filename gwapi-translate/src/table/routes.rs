@@ -269,7 +269,7 @@ impl Slot {
         match path {
             PathMatch::Exact(path) => Self::Path(SlotKind::Exact, path.clone()),
             PathMatch::Prefix(prefix) => Self::Path(SlotKind::Prefix, prefix.clone()),
-            PathMatch::Regex(_) => Self::Regexes,
+            PathMatch::Regex(_) | PathMatch::GrpcRegex { .. } => Self::Regexes,
             PathMatch::GrpcMethod(_) => Self::Path(SlotKind::Prefix, Arc::default()),
         }
     }

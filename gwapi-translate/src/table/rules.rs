@@ -33,9 +33,20 @@ enum Conditions {
 /// What is compiled of one match.
 #[derive(Debug)]
 struct Compiled {
-    path: Option<Regex>,
+    path: Option<PathPattern>,
     headers: Box<[(HeaderName, Value)]>,
     query_params: Box<[Value]>,
+}
+
+/// A path that is not compared as text.
+#[derive(Debug)]
+enum PathPattern {
+    Whole(Regex),
+    /// The elements of a gRPC call; any, where there is no pattern.
+    Call {
+        service: Option<Regex>,
+        method: Option<Regex>,
+    },
 }
 
 #[derive(Debug)]
@@ -66,7 +77,7 @@ impl CompiledRule {
 impl Conditions {
     fn compile(http_match: &HttpMatch) -> Self {
         let HttpMatch { path, method: _, headers, query_params } = http_match;
-        let is_text = !matches!(path, PathMatch::Regex(_));
+        let is_text = !matches!(path, PathMatch::Regex(_) | PathMatch::GrpcRegex { .. });
         if is_text && headers.is_empty() && query_params.is_empty() {
             return Self::Plain;
         }
@@ -78,10 +89,7 @@ impl Compiled {
     /// `None` where a name or a pattern is broken: such a match never matches. Translation says so
     /// in a condition of the route; here it must only do no harm.
     fn compile(http_match: &HttpMatch) -> Option<Self> {
-        let path = match &http_match.path {
-            PathMatch::Regex(pattern) => Some(pattern::compile(pattern).ok()?),
-            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::GrpcMethod(_) => None,
-        };
+        let path = PathPattern::compile(&http_match.path).ok()?;
         let headers = http_match
             .headers
             .iter()
@@ -93,6 +101,35 @@ impl Compiled {
             .map(|param| Value::compile(&param.value))
             .collect::<Option<_>>()?;
         Some(Self { path, headers, query_params })
+    }
+}
+
+impl PathPattern {
+    /// Nothing for a path that is compared as text.
+    fn compile(path: &PathMatch) -> Result<Option<Self>, String> {
+        let element =
+            |pattern: &Option<Arc<str>>| pattern.as_deref().map(pattern::compile).transpose();
+        Ok(match path {
+            PathMatch::Regex(pattern) => Some(Self::Whole(pattern::compile(pattern)?)),
+            PathMatch::GrpcRegex { service, method } => {
+                Some(Self::Call { service: element(service)?, method: element(method)? })
+            }
+            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::GrpcMethod(_) => None,
+        })
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        match self {
+            Self::Whole(regex) => regex.is_match(path),
+            Self::Call { service, method } => {
+                let takes = |regex: &Option<Regex>, element| {
+                    regex.as_ref().is_none_or(|regex| regex.is_match(element))
+                };
+                PathMatch::grpc_call(path).is_some_and(|(requested_service, requested_method)| {
+                    takes(service, requested_service) && takes(method, requested_method)
+                })
+            }
+        }
     }
 }
 
@@ -180,7 +217,7 @@ impl Candidate {
             return false;
         }
         if let PathMatch::GrpcMethod(method) = &http_match.path
-            && PathMatch::grpc_method(request.path) != Some(&**method)
+            && PathMatch::grpc_call(request.path).map(|(_, method)| method) != Some(&**method)
         {
             return false;
         }
@@ -201,7 +238,7 @@ impl Candidate {
     pub(super) fn takes_path(&self, path: &str) -> bool {
         match &self.rule.conditions[self.index()] {
             Conditions::Compiled(conditions) => {
-                conditions.path.as_ref().is_some_and(|regex| regex.is_match(path))
+                conditions.path.as_ref().is_some_and(|pattern| pattern.takes(path))
             }
             Conditions::Plain | Conditions::Never => false,
         }

@@ -294,6 +294,33 @@ fn hr_3_the_longer_pattern_comes_first_and_a_broken_one_takes_nothing() {
 }
 
 #[test]
+fn gr_3_each_pattern_of_a_call_takes_its_own_element_whole() {
+    let call = |service: Option<&str>, method: Option<&str>| {
+        let (service, method) = (service.map(Arc::from), method.map(Arc::from));
+        path(PathMatch::GrpcRegex { service, method })
+    };
+    let table = web([
+        rule("anchored", &[], vec![call(Some("^com[.].*$"), Some("^Get.*$"))]),
+        rule("service", &[], vec![call(Some("org[.].*"), None)]),
+        rule("method", &[], vec![call(None, Some("Add|Sub"))]),
+        rule("broken", &[], vec![call(Some(".*"), Some("("))]),
+    ]);
+    assert_answers(
+        &table,
+        &[
+            ("GET h/com.acme.Users/GetUser", "anchored 0"),
+            ("GET h/com.acme.Users/SetUser", "none"),
+            ("GET h/org.beta.X/Any", "service 0"),
+            ("GET h/org.beta.X/a/b", "none"),
+            ("GET h/org.beta.X", "none"),
+            ("GET h/net.X/Sub", "method 0"),
+            ("GET h/net.X/Subtract", "none"),
+            ("GET h//Sub", "none"),
+        ],
+    );
+}
+
+#[test]
 fn hm_1_and_2_exact_by_byte_and_prefix_by_element() {
     let table = web([
         rule("exact", &[], vec![exact("/exact")]),

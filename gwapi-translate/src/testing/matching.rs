@@ -252,6 +252,10 @@ fn show_match(http_match: &HttpMatch) -> String {
         PathMatch::Prefix(prefix) => format!("PathPrefix {prefix}"),
         PathMatch::Regex(pattern) => format!("RegularExpression {pattern}"),
         PathMatch::GrpcMethod(method) => format!("method {method} of any service"),
+        PathMatch::GrpcRegex { service, method } => {
+            let shown = |pattern: &Option<Arc<str>>| pattern.as_deref().unwrap_or("any").to_owned();
+            format!("service ~{} method ~{}", shown(service), shown(method))
+        }
     };
     let method = http_match.method.iter().map(ToString::to_string);
     let headers =
@@ -390,11 +394,15 @@ fn http_match(scope: Scope) -> impl Strategy<Value = HttpMatch> {
 
 fn path_match(scope: Scope) -> impl Strategy<Value = PathMatch> {
     let patterns = vec!["/a.*", "/(a|ab)/b", "/[ab]+", "/a/b", ".*", "/", "("];
+    let elements = select(vec!["^a.*$", "a|ab", "[ab]+", ".*", "("]);
+    let element = proptest::option::of(elements.prop_map(Arc::from));
     prop_oneof![
         2 => path(2).prop_map(|path| PathMatch::Exact(path.into())),
         4 => path(2).prop_map(|path| PathMatch::Prefix(path.trim_end_matches('/').into())),
         u32::from(scope == Scope::Gwapi) => select(vec!["a", "b"])
             .prop_map(|method| PathMatch::GrpcMethod(method.into())),
+        u32::from(scope == Scope::Gwapi) => (element.clone(), element)
+            .prop_map(|(service, method)| PathMatch::GrpcRegex { service, method }),
         u32::from(scope == Scope::Gwapi) => select(patterns).prop_map(|text| PathMatch::Regex(text.into())),
     ]
 }

@@ -66,6 +66,9 @@ fn path_rank(path: &PathMatch) -> (u8, Reverse<usize>) {
     match path {
         PathMatch::Exact(_) => (0, Reverse(0)),
         PathMatch::Regex(pattern) => (1, Reverse(pattern.len())),
+        PathMatch::GrpcRegex { service, method } => {
+            (1, Reverse([service, method].into_iter().flatten().map(|it| it.len()).sum()))
+        }
         PathMatch::Prefix(prefix) if prefix.is_empty() => (4, Reverse(0)),
         PathMatch::Prefix(prefix) => (2, Reverse(prefix.len())),
         PathMatch::GrpcMethod(method) => (3, Reverse(method.len())),
@@ -116,6 +119,17 @@ fn path_takes(path: &PathMatch, requested: &str) -> bool {
             ["", service, requested] => !service.is_empty() && *requested == **method,
             _ => false,
         },
+        PathMatch::GrpcRegex { service, method } => {
+            let [empty, requested @ ..] = &requested.split('/').collect::<Vec<_>>()[..] else {
+                return false;
+            };
+            empty.is_empty()
+                && requested.len() == 2
+                && !requested[0].is_empty()
+                && [service, method].into_iter().zip(requested).all(|(pattern, element)| {
+                    pattern.as_deref().is_none_or(|pattern| whole_match(pattern, element))
+                })
+        }
     }
 }
 

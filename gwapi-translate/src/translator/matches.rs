@@ -73,7 +73,7 @@ fn compile_grpc_match(written: &GrpcRouteMatch) -> Result<HttpMatch, Problem> {
 }
 
 /// GR-3: a call has the path `/service/method`. A service without method is a prefix, which says
-/// more than a method without service (GR-2); patterns see the whole path, as those of paths do.
+/// more than a method without service (GR-2); each pattern sees its own element.
 fn compile_grpc_method(written: &GrpcMethodMatch) -> Result<PathMatch, Problem> {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let (service, method) = (text(&written.service), text(&written.method));
@@ -98,17 +98,11 @@ fn compile_grpc_method(written: &GrpcMethodMatch) -> Result<PathMatch, Problem> 
             })
         }
         ValueMatchType::RegularExpression => {
-            // One by one, so that no pattern ends the group around it and means something else.
             for pattern in [&service, &method].into_iter().flatten() {
                 check_pattern(pattern)?;
             }
-            let element = |pattern: Option<String>| match pattern {
-                Some(pattern) => format!("(?:{pattern})"),
-                None => "[^/]+".to_owned(),
-            };
-            let pattern = format!("/{}/{}", element(service), element(method));
-            check_pattern(&pattern)?;
-            Ok(PathMatch::Regex(pattern.into()))
+            let (service, method) = (service.map(Into::into), method.map(Into::into));
+            Ok(PathMatch::GrpcRegex { service, method })
         }
         ValueMatchType::Other(other) => {
             Err(Problem::unsupported(format!("type `{other}` is not supported")))

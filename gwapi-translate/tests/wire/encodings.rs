@@ -142,6 +142,7 @@ fn rule() -> HttpRule {
             },
             path(PathMatch::Prefix("/basket".into())),
             path(PathMatch::Regex("/v[0-9]+".into())),
+            path(PathMatch::GrpcRegex { service: None, method: Some("Get.*".into()) }),
         ],
         filters: vec![
             HttpFilter::RequestHeaders(changes.clone()),
