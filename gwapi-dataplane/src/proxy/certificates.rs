@@ -103,6 +103,11 @@ impl Certificates {
         self.usable.get(key).map(|(_, usable)| usable)
     }
 
+    /// Whether the newest version of a certificate cannot be used.
+    pub(super) fn is_rejected(&self, key: &CertificateKey) -> bool {
+        self.rejected.contains_key(key)
+    }
+
     /// Certificates whose newest version cannot be used, with the reason (TL-1).
     pub(super) fn rejected(&self) -> &BTreeMap<CertificateKey, String> {
         &self.rejected

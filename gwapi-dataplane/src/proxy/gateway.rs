@@ -6,8 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use gwapi_translate::RouteTable;
 use gwapi_translate::ir::{
-    Backend, BackendKey, ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource, Listener,
-    ListenerKey, ListenerProtocol,
+    Backend, BackendKey, CertificateKey, ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource,
+    Listener, ListenerKey, ListenerProtocol,
 };
 
 use super::certificates::Certificates;
@@ -232,7 +232,10 @@ impl Gateway {
             _ => None,
         };
         let tls = backend.tls.as_ref().map(|asked| {
-            let shown = asked.client_certificate.as_ref();
+            // what has to be shown is the newest version, and not the last that could be used.
+            let is_shown =
+                |key: &&CertificateKey| !(asked.mutual && self.certificates.is_rejected(key));
+            let shown = asked.client_certificate.as_ref().filter(is_shown);
             let shown = shown.and_then(|key| self.certificates.usable(key));
             clients.of(asked, backend.protocol, shown)
         });

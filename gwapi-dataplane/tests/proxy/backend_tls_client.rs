@@ -104,6 +104,8 @@ async fn an_x_backend_whose_certificate_is_not_there_gets_no_request_though_nobo
 
     let _ = proxy.set(resources(port, &tls, echo.address, &certificate));
     assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    let _ = proxy.set(resources(port, &tls, echo.address, &broken));
+    assert_eq!(proxy.get("a", "/").await.status, StatusCode::BAD_GATEWAY, "not by the one before");
 }
 
 /// backends at one endpoint, each with a certificate of its own.
