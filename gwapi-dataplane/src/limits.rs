@@ -69,8 +69,14 @@ pub struct Limits {
     /// Connections per core; more wait in the kernel's queue. Where the limit on open files leaves
     /// room for fewer, and for one to an endpoint beside each, those few are the limit.
     pub max_connections_per_core: usize,
-    /// Time to connect to an endpoint, the TLS handshake included where there is one.
+    /// Time to connect to an endpoint, the lookup of its name and the TLS handshake included where there are
+    /// such.
     pub connect_timeout: Duration,
+    /// Time for the lookup of a name. Nobody can call off one that takes longer: until it ends there is no
+    /// other one for the name, and who asks is told its last addresses, or that there is no answer.
+    pub lookup_timeout: Duration,
+    /// Age of the last addresses of a name, which are used while lookups fail or take too long; 0 uses none.
+    pub max_stale_lookup_age: Duration,
     /// Time from the end of the request to the head of the response, where the rule sets none.
     pub response_head_timeout: Duration,
     /// Time a response body may make no progress, and a tunnel may be silent both ways.
@@ -154,6 +160,8 @@ impl Default for Limits {
             max_connections: 65_536,
             max_connections_per_core: 16_384,
             connect_timeout: Duration::from_secs(5),
+            lookup_timeout: Duration::from_secs(10),
+            max_stale_lookup_age: Duration::from_secs(24 * 3600),
             response_head_timeout: Duration::from_secs(60),
             response_idle_timeout: Duration::from_secs(300),
             stream_idle_timeout: Duration::from_secs(3600),

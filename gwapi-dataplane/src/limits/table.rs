@@ -147,8 +147,14 @@ rows! {
         "clients' connections of a core; fewer where the limit on open files asks for it",
         "wait in the kernel's queue";
     connect_timeout: Time, 1, LONG,
-        "connecting to an endpoint, its TLS handshake included",
+        "connecting to an endpoint, the lookup of its name and its TLS handshake included",
         "another endpoint, up to three; then 503, or 502 where TLS was at fault";
+    lookup_timeout: Time, 1, LONG,
+        "the lookup of an endpoint's name",
+        "who waits for it, and who asks before it ends, has the last addresses, or as beyond `connect-timeout`";
+    max_stale_lookup_age: Time, 0, LONG,
+        "age of a name's last addresses, which are used while lookups fail or take too long",
+        "as beyond `connect-timeout`";
     response_head_timeout: Time, 1, LONG,
         "end of the request to the head of the response, where the rule sets no timeout", "504";
     response_idle_timeout: Time, 1, LONG,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::sessions::Flow;
 use super::{LONGEST, Listening};
+use crate::Limits;
 use crate::observe::StreamRecord;
 use crate::proxy::core_state::CoreListener;
 use crate::proxy::relay::Passed;
@@ -218,12 +219,13 @@ impl Session {
     }
 
     /// The socket, and what has waited for it: for the endpoint's name to be resolved where it has one.
-    async fn socket(&self) -> io::Result<(Rc<UdpSocket>, Vec<Vec<u8>>)> {
+    async fn socket(&self, limits: &Limits) -> io::Result<(Rc<UdpSocket>, Vec<Vec<u8>>)> {
         if let Link::Open(socket) = &*self.link.borrow() {
             return Ok((Rc::clone(socket), Vec::new()));
         }
         let mut socket = Err(io::Error::other("the name has no usable address"));
-        for address in resolve(self.lease.endpoint().place()).await? {
+        let until = Instant::now() + limits.connect_timeout;
+        for address in resolve(self.lease.endpoint().place(), limits, until).await? {
             socket = connect(address);
             if socket.is_ok() {
                 break;
@@ -327,8 +329,7 @@ fn is_too_long(error: &io::Error) -> bool {
 pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Weak<Listening>) {
     let _told = Told { session: &session, worker: &worker };
     let run = async {
-        let opening = tokio::time::timeout(worker.limits.connect_timeout, session.socket());
-        let (socket, waiting) = match opening.await.unwrap_or_else(|late| Err(late.into())) {
+        let (socket, waiting) = match session.socket(&worker.limits).await {
             Ok(opened) => opened,
             Err(error) => {
                 let endpoint = session.lease.endpoint().place();

@@ -76,7 +76,7 @@ fn has_line(page: SocketAddr, line: &str) -> bool {
 
 #[tokio::test]
 async fn a_flow_ends_whose_endpoint_is_not_found_in_time_and_what_waited_is_counted() {
-    let _held_up = hold_up_lookups().await;
+    let _held_up = hold_up_lookups();
     let limits = Limits { connect_timeout: Duration::from_millis(100), ..Limits::default() };
     let builder = ProxyBuilder::new().workers(1).limits(limits).admin((LOCAL, 0).into());
     let proxy = builder.start().expect("it starts");

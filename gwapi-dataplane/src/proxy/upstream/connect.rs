@@ -62,7 +62,7 @@ where
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::proxy) enum Place {
     Address(SocketAddr),
-    /// A DNS name and a port: whatever addresses it resolves to when a connection is made.
+    /// A DNS name and a port: whatever addresses it resolves to when a connection is made, or did last.
     Name(Rc<str>, u16),
     /// The same for a host outside: only such addresses count as are public. Its name has a dot
     /// behind, so that no search list makes another one of it.
@@ -98,7 +98,7 @@ pub(in crate::proxy) async fn connect(
 ) -> Result<(ReadHalf, WriteHalf), ConnectError> {
     let client = tls.map(UpstreamTls::client).transpose()?;
     let until = Instant::now() + limits.connect_timeout;
-    let stream = timeout_at(until, dial(place)).await.map_err(io::Error::from)??;
+    let stream = timeout_at(until, dial(place, limits, until)).await.map_err(io::Error::from)??;
     stream.set_nodelay(true)?;
     let Some(client) = client else { return Ok(stream::plain(stream)) };
     match timeout_at(until, client.handshake(stream)).await {
@@ -119,21 +119,24 @@ impl Place {
     }
 }
 
-/// The addresses of a place that may be used.
+/// The addresses of a place that may be used. A name has to be answered for by `until`.
 pub(in crate::proxy) async fn resolve(
     place: &Place,
+    limits: &Limits,
+    until: Instant,
 ) -> io::Result<impl Iterator<Item = SocketAddr> + use<>> {
     let addresses = match place {
-        Place::Address(address) => Rc::new([*address]),
-        Place::Name(name, port) | Place::External(name, port) => lookup(name, *port).await?,
+        Place::Address(address) => vec![*address],
+        Place::Name(name, port) | Place::External(name, port) => {
+            lookup(name, *port, limits, until).await?
+        }
     };
     let usable = place.usable();
-    let addresses = addresses.iter().copied().filter(|address| usable(address.ip()));
-    Ok(addresses.collect::<Vec<_>>().into_iter())
+    Ok(addresses.into_iter().filter(move |address| usable(address.ip())))
 }
 
-async fn dial(place: &Place) -> io::Result<TcpStream> {
-    dial_any(resolve(place).await?).await
+async fn dial(place: &Place, limits: &Limits, until: Instant) -> io::Result<TcpStream> {
+    dial_any(resolve(place, limits, until).await?).await
 }
 
 /// Connects to the first address that takes a connection. The next one is tried where those before took none,

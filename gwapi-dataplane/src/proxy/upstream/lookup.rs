@@ -1,115 +1,125 @@
-//! The addresses of names: all that ask for one on a core at the same time share one lookup.
+//! The addresses of names: all that ask for one at the same time share one lookup, on whatever core they are.
 //!
-//! A lookup takes a thread for as long as it waits, and cannot be called off. So there must not be one for
-//! each flow or connection that comes, and may be gone by the time it is answered.
+//! A lookup takes a thread for as long as it waits, and cannot be called off. So there is one for a name at
+//! most, and only so many for names that hang or belong to one domain: others have places left. Who has no
+//! answer in time is told the addresses that the name had last.
+//!
+//! ```text
+//!  lookup ─► Names ─► one under way for the name ─► its answer
+//!              │            └─► Places ─► a thread, which asks the system
+//!              └─► none in time: the last addresses, while they are not too old
+//! ```
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+mod names;
+mod places;
+mod system;
+
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 
-/// A name and a port.
-type Key = (Rc<str>, u16);
+use self::names::{Names, Unfound};
+use crate::Limits;
 
-/// What a lookup has found, once it has.
-type Found = Option<Result<Rc<[SocketAddr]>, Failed>>;
+/// Time that who has an older answer waits for a new one (RFC 8767 5, the client response timer).
+const PATIENCE: Duration = Duration::from_millis(1800);
 
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{reason}")]
-struct Failed {
-    kind: io::ErrorKind,
-    reason: Rc<str>,
+static NAMES: Names = Names::new(&system::look_up, PATIENCE);
+
+/// Why the addresses of a name are not known.
+#[derive(Debug, thiserror::Error)]
+enum LookupError {
+    #[error("the name {name:?} was looked up: {reason}")]
+    Unfound { name: Box<str>, reason: Unfound },
+    #[error("the lookup of the name {name:?} has no answer yet, after {after:?}")]
+    Late { name: Box<str>, after: Duration },
+    #[error("the lookup of the name {0:?} waits for others, which have no answer yet")]
+    Queued(Box<str>),
 }
 
-/// Lookups at one time in the whole process, each of which takes a thread.
-const MAX_AT_ONCE: u32 = 64;
-static AT_ONCE: Semaphore = Semaphore::const_new(MAX_AT_ONCE as usize);
-
-thread_local! {
-    static UNDER_WAY: RefCell<HashMap<Key, watch::Receiver<Found>>> = RefCell::default();
-}
-
-/// Looks a name up, on a thread that may block.
-pub(super) async fn lookup(name: &Rc<str>, port: u16) -> io::Result<Rc<[SocketAddr]>> {
-    let mut lookup = UNDER_WAY.with_borrow_mut(|under_way| {
-        let key = (Rc::clone(name), port);
-        under_way.entry(key).or_insert_with_key(begin).clone()
-    });
-    let found = lookup.wait_for(Option::is_some).await.map_err(io::Error::other)?;
-    match found.as_ref() {
-        Some(Ok(addresses)) => Ok(Rc::clone(addresses)),
-        Some(Err(Failed { kind, reason })) => Err(io::Error::new(*kind, reason.to_string())),
-        None => Err(io::ErrorKind::NotFound.into()),
+impl LookupError {
+    fn new(name: &str, answer: Option<Unfound>, began: Option<std::time::Instant>) -> Self {
+        let name = name.into();
+        match (answer, began) {
+            (Some(reason), _) => Self::Unfound { name, reason },
+            (None, Some(began)) => Self::Late { name, after: began.elapsed() },
+            (None, None) => Self::Queued(name),
+        }
     }
 }
 
-/// Begins a lookup, which goes on whether or not anybody still waits for it.
-fn begin(key: &Key) -> watch::Receiver<Found> {
-    let (tell, told) = watch::channel(None);
-    let under_way = UnderWay(key.clone());
-    tokio::task::spawn_local(async move {
-        let (name, port) = &under_way.0;
-        // Nobody closes it. Who waits for a place is at most one for each name.
-        let _place = AT_ONCE.acquire().await;
-        let found = tokio::net::lookup_host((&**name, *port)).await;
-        let found = found
-            .map(Iterator::collect)
-            .map_err(|error| Failed { kind: error.kind(), reason: error.to_string().into() });
-        drop(under_way);
-        tell.send_replace(Some(found));
-    });
-    told
+impl From<LookupError> for io::Error {
+    fn from(error: LookupError) -> Self {
+        let kind = match &error {
+            LookupError::Unfound { reason: Unfound::NoAddress, .. } => io::ErrorKind::NotFound,
+            LookupError::Unfound { reason: Unfound::Failed(_), .. } => io::ErrorKind::Other,
+            LookupError::Late { .. } | LookupError::Queued(_) => io::ErrorKind::TimedOut,
+        };
+        Self::new(kind, error)
+    }
 }
 
-/// Keeps lookups of the whole process from going on, as a server does that is silent.
+/// The addresses of a name, with a port: those that a lookup finds, or those that it had last where that
+/// fails or takes too long.
+///
+/// # Errors
+///
+/// The name has no address; or there is no answer by `until` or within the time that a lookup may take, and
+/// none before that is young enough.
+pub(super) async fn lookup(
+    name: &str,
+    port: u16,
+    limits: &Limits,
+    until: Instant,
+) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = lookup_in(&NAMES, name, limits, until).await?;
+    addresses.iter_mut().for_each(|address| address.set_port(port));
+    Ok(addresses)
+}
+
+async fn lookup_in(
+    names: &'static Names,
+    name: &str,
+    limits: &Limits,
+    until: Instant,
+) -> Result<Vec<SocketAddr>, LookupError> {
+    let may_take = limits.lookup_timeout;
+    let mut asked = names.ask(name, may_take);
+    let last = asked.last.take();
+    let last = last.filter(|it| it.found.elapsed() < limits.max_stale_lookup_age);
+    let left = match &last {
+        Some(_) if asked.ails => Duration::ZERO,
+        // Time is left to connect.
+        Some(_) => names.patience.min(until.saturating_duration_since(Instant::now()) / 2),
+        None => may_take.saturating_sub(asked.began.map_or(Duration::ZERO, |it| it.elapsed())),
+    };
+    let wait_until = until.min(Instant::now() + left);
+    let found = match timeout_at(wait_until, asked.answer.wait_for(Option::is_some)).await {
+        Ok(Ok(found)) => found.clone(),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let unfound = match found {
+        Some(Ok(addresses)) => return Ok(addresses.to_vec()),
+        Some(Err(unfound)) => Some(unfound),
+        None => None,
+    };
+    let is_answer = unfound == Some(Unfound::NoAddress);
+    let error = LookupError::new(name, unfound, asked.began);
+    let Some(last) = last.filter(|_| !is_answer) else { return Err(error) };
+    if names.note_ailing(name) {
+        let age = last.found.elapsed();
+        tracing::warn!(name, %error, ?age, "the last addresses of a name are used");
+    }
+    Ok(last.addresses.to_vec())
+}
+
+/// Keeps lookups of the whole process from beginning, as servers do that are silent.
 #[cfg(test)]
-pub(in crate::proxy) async fn hold_up() -> tokio::sync::SemaphorePermit<'static> {
-    AT_ONCE.acquire_many(MAX_AT_ONCE).await.expect("nobody closes it")
-}
-
-/// A lookup that others find, until it is dropped.
-struct UnderWay(Key);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        // At the end of a thread there is none any more.
-        let _ = UNDER_WAY.try_with(|under_way| under_way.borrow_mut().remove(&self.0));
-    }
+pub(in crate::proxy) fn hold_up() -> impl Drop {
+    NAMES.hold_up()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{Future, poll_fn};
-    use std::pin::pin;
-    use std::task::Poll;
-
-    use super::*;
-
-    fn under_way() -> usize {
-        UNDER_WAY.with_borrow(HashMap::len)
-    }
-
-    #[tokio::test]
-    async fn who_asks_at_the_same_time_shares_a_lookup_whoever_stays() {
-        let local = tokio::task::LocalSet::new();
-        let asked = local.run_until(async {
-            let name: Rc<str> = "localhost".into();
-            for _ in 0..100 {
-                let mut gone = pin!(lookup(&name, 80));
-                poll_fn(|cx| Poll::Ready(gone.as_mut().poll(cx).is_pending())).await;
-                assert_eq!(under_way(), 1);
-            }
-            let mut other = pin!(lookup(&name, 81));
-            poll_fn(|cx| Poll::Ready(other.as_mut().poll(cx).is_pending())).await;
-            assert_eq!(under_way(), 2);
-            let found = lookup(&name, 80).await.expect("it is known everywhere");
-            assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
-            other.await.expect("it is known everywhere");
-            assert_eq!(under_way(), 0);
-        });
-        asked.await;
-    }
-}
+mod tests;
