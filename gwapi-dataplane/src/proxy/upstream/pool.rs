@@ -97,12 +97,22 @@ pub(in crate::proxy) struct Endpoint {
     making: Cell<bool>,
     /// Requests that wait for one, or for a stream of them.
     streams: Rc<StreamQueue>,
-    /// When one could last not be made, and whether that was because of TLS.
-    failed: Cell<Option<(Instant, bool)>>,
+    /// The last one that could not be made.
+    failed: Cell<Option<Failed>>,
     /// When there was last a warning of it.
     warned: Cell<Option<Instant>>,
     /// When it last said that it takes no datagrams.
     refused: Cell<Option<Instant>>,
+}
+
+/// An HTTP/2 connection that could not be made.
+#[derive(Clone, Copy)]
+struct Failed {
+    at: Instant,
+    /// Whether that was because of TLS.
+    in_tls: bool,
+    /// Whether it was to be one beside others: an endpoint may have refused it because of those.
+    beside: bool,
 }
 
 struct Idle {
@@ -297,14 +307,14 @@ impl Endpoint {
 
     fn begin_to_make(self: &Rc<Self>) -> Making {
         self.making.set(true);
-        Making(Rc::clone(self))
+        Making { endpoint: Rc::clone(self), beside: !self.has_none() }
     }
 
     /// Makes a connection, for whoever needs a stream of it. Those who wait learn of its end, however it
     /// comes.
     async fn make(
         &self,
-        _making: Making,
+        making: Making,
         place: Option<Slot>,
         limits: &Limits,
     ) -> Result<(), ConnectError> {
@@ -316,7 +326,8 @@ impl Endpoint {
             }
             Err(error) => {
                 let in_tls = matches!(error, ConnectError::Tls(_));
-                self.failed.set(Some((Instant::now(), in_tls)));
+                let (at, beside) = (Instant::now(), making.beside);
+                self.failed.set(Some(Failed { at, in_tls, beside }));
                 Err(error)
             }
         }
@@ -336,20 +347,23 @@ impl Endpoint {
 
     /// The place that one more HTTP/2 connection takes, where one may be made now: the first one in any
     /// case, another one where those that there are have no room. A request that came at `came` fails with
-    /// the attempt that it waited for.
+    /// the attempt that it waited for, unless that was beside connections which are gone since.
     fn place_for_another(&self, came: Instant) -> Result<Option<Option<Slot>>, ConnectError> {
         let multiplexed = self.multiplexed.borrow();
-        let failed = self.failed.get().filter(|(failed, _)| *failed >= came);
-        match failed {
-            // One after the other they would wait too long.
-            Some((_, true)) if multiplexed.is_empty() => return Err(TlsFailure::Shared.into()),
-            Some((_, false)) if multiplexed.is_empty() => {
-                return Err(io::Error::other(SHARED_FAILURE).into());
-            }
-            Some(_) => return Ok(None),
-            None if self.making.get() => return Ok(None),
-            None if multiplexed.is_empty() => return Ok(Some(self.slots.try_open())),
-            None => {}
+        let failed = self.failed.get().filter(|failed| failed.at >= came);
+        if multiplexed.is_empty() {
+            return match failed {
+                // One after the other they would wait too long.
+                Some(Failed { beside: false, in_tls: true, .. }) => Err(TlsFailure::Shared.into()),
+                Some(Failed { beside: false, in_tls: false, .. }) => {
+                    Err(io::Error::other(SHARED_FAILURE).into())
+                }
+                _ if self.making.get() => Ok(None),
+                _ => Ok(Some(self.slots.try_open())),
+            };
+        }
+        if failed.is_some() || self.making.get() {
+            return Ok(None);
         }
         let is_full = multiplexed.iter().all(Multiplexed::is_full);
         // RFC 9113 5.1.2: on another one it would say the same.
@@ -413,12 +427,16 @@ impl Endpoint {
 }
 
 /// An HTTP/2 connection that is being made, until dropped: then those who wait look again.
-struct Making(Rc<Endpoint>);
+struct Making {
+    endpoint: Rc<Endpoint>,
+    /// Whether there were others when it was begun.
+    beside: bool,
+}
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.0.making.set(false);
-        self.0.streams.freed.notify_waiters();
+        self.endpoint.making.set(false);
+        self.endpoint.streams.freed.notify_waiters();
     }
 }
 
@@ -580,7 +598,7 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
 
     use super::*;
@@ -760,6 +778,44 @@ mod tests {
             assert!(endpoint.has_connections(), "it was used a moment ago");
             pool.sweep(usage.last.get() + LIMIT);
             assert!(!endpoint.has_connections());
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    /// Takes one connection over HTTP/2, and one stream at a time on it.
+    async fn accept_one_stream(listener: &TcpListener) -> TcpStream {
+        use tokio::io::AsyncWriteExt;
+
+        let (mut peer, _) = listener.accept().await.expect("a connection");
+        // SETTINGS with MAX_CONCURRENT_STREAMS of one.
+        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
+        peer.write_all(&settings).await.expect("it is open");
+        peer
+    }
+
+    #[tokio::test]
+    async fn who_has_no_connection_left_makes_one_though_another_beside_it_failed() {
+        let limits = Rc::new(Limits::default());
+        let test = async {
+            // At an address of its own, where nobody else takes the port meanwhile.
+            let listener = TcpListener::bind("127.87.43.21:0").await.expect("a port is free");
+            let address = listener.local_addr().expect("it is bound");
+            let pool = Pool::new(Arc::default(), Rc::clone(&limits));
+            let endpoint = pool.endpoint(Place::Address(address), BackendProtocol::H2c, None);
+            let busy = endpoint.http2(&limits).await.expect("it takes connections");
+            let peer = accept_one_stream(&listener).await;
+            until(|| endpoint.multiplexed.borrow().iter().all(Multiplexed::is_full)).await;
+            drop(listener);
+
+            let mut waiting = Box::pin(endpoint.http2(&limits));
+            assert!(futures_pending(&mut waiting).await);
+            until(|| endpoint.failed.get().is_some()).await;
+            assert!(futures_pending(&mut waiting).await, "it waits for the other one's stream");
+            let _listener = TcpListener::bind(address).await.expect("nobody else has it");
+            drop(peer);
+            let made = waiting.await.expect("it takes connections again");
+            assert!(!made.reused);
+            drop(busy);
         };
         LocalSet::new().run_until(test).await;
     }
