@@ -128,6 +128,11 @@ pub struct Limits {
     pub max_idle_per_endpoint: usize,
     /// Time an idle upstream connection is kept.
     pub upstream_idle_timeout: Duration,
+    /// Time after which an endpoint over HTTP/2 that says nothing, while requests are under way, is asked by a
+    /// PING whether it is still there.
+    pub upstream_http2_ping_interval: Duration,
+    /// Time for its answer to a PING; then the connection is given up, with all that is under way on it.
+    pub upstream_http2_ping_timeout: Duration,
     /// Memory of the process at which requests are answered 503 and connections wait in the kernel's
     /// queue, until it is below again; 0 means none. Where the system limits the memory of the
     /// process (cgroup), the default is 95 % of that.
@@ -184,6 +189,8 @@ impl Default for Limits {
             max_upstream_connection_age: Duration::from_secs(3600),
             max_idle_per_endpoint: 1024,
             upstream_idle_timeout: Duration::from_secs(50),
+            upstream_http2_ping_interval: Duration::from_secs(30),
+            upstream_http2_ping_timeout: Duration::from_secs(10),
             max_memory_bytes: None,
             drain_quiet: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(60),

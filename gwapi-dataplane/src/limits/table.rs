@@ -203,6 +203,10 @@ rows! {
         "idle connections that a core keeps to an endpoint", "closed after their request";
     upstream_idle_timeout: Time, 1, LONG,
         "an idle connection to an endpoint", "closed";
+    upstream_http2_ping_interval: Time, 1, LONG,
+        "an endpoint over HTTP/2 that says nothing while requests are under way", "it is sent a PING";
+    upstream_http2_ping_timeout: Time, 1, LONG,
+        "its answer to that", "closed; what is under way is answered 502, or reset";
     max_memory_bytes: Memory, 16 * MIB, 1024 * GIB,
         "memory of the process", "503 and closed, and new connections are accepted slowly";
     drain_quiet: Time, 0, LONG,

@@ -201,8 +201,8 @@ pub(super) async fn http2(
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_interval(limits.upstream_http2_ping_interval)
+        .keep_alive_timeout(limits.upstream_http2_ping_timeout)
         .handshake(TokioIo::new(io))
         .await
         .map_err(io::Error::other)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::{Backend, BackendProtocol, HttpRetry, HttpRule, IrResource, RetryBudget};
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -79,9 +79,11 @@ async fn converse(
 
 /// A proxy on one core, whose backend speaks HTTP/2.
 fn serve_h2c(limits: Limits, endpoint: &Scripted) -> Proxy {
-    let local = std::net::IpAddr::from([127, 0, 0, 1]);
-    let builder = gwapi_dataplane::ProxyBuilder::new().limits(limits);
-    serve_on_cores(1, local, &builder, |port| {
+    serve_h2c_built(&ProxyBuilder::new().limits(limits), endpoint)
+}
+
+fn serve_h2c_built(builder: &ProxyBuilder, endpoint: &Scripted) -> Proxy {
+    serve_on_cores(1, [127, 0, 0, 1].into(), builder, |port| {
         let mut resources = vec![ir_listener(listener("web", port))];
         resources.push(ir(gwapi_translate::ir::HttpRule { backends: to("app"), ..rule("app") }));
         resources.extend(backend_speaking(BackendProtocol::H2c, "app", &[endpoint.address]));
@@ -280,6 +282,21 @@ async fn what_is_turned_away_counts_where_retries_have_a_budget() {
         assert_eq!(proxy.get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 5 + 3);
+}
+
+#[tokio::test]
+async fn one_that_says_nothing_and_answers_no_ping_is_given_up() {
+    let endpoint = endpoint(&[], |_, _| Vec::new()).await;
+    let limits = Limits {
+        upstream_http2_ping_interval: clock::SHORT,
+        upstream_http2_ping_timeout: clock::SHORT,
+        response_head_timeout: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let proxy = serve_h2c(limits, &endpoint);
+    // By default it is given 40 s.
+    let reply = tokio::time::timeout(Duration::from_secs(30), proxy.get("a", "/")).await;
+    assert_eq!(reply.expect("it is given up").status, StatusCode::BAD_GATEWAY);
 }
 
 #[tokio::test]
