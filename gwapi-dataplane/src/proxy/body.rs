@@ -541,7 +541,8 @@ impl ProxyBody {
         timers: &Timers,
         account: ResponseAccount,
     ) -> Self {
-        if incoming.is_end_stream() {
+        let outlet = account.outlet();
+        if incoming.is_end_stream() || is_whole_over_http1(&incoming, outlet.as_ref()) {
             account.complete(incoming.take_reusable());
             return Self::empty();
         }
@@ -549,7 +550,7 @@ impl ProxyBody {
             content: Content::Upstream(incoming),
             idle: Some(IdleTimer::new(idle_timeout, timers)),
             deadline: deadline.map(|deadline| (deadline, timers.timer())),
-            outlet: account.outlet(),
+            outlet,
             account: Some(account),
             watch: StreamWatch::current(),
             untaken: None,
@@ -663,7 +664,8 @@ impl Body for ProxyBody {
                 _ => Poll::Pending,
             },
             Poll::Ready(Some(Ok(frame))) => {
-                let ended = incoming.is_end_stream();
+                let ended =
+                    incoming.is_end_stream() || is_whole_over_http1(incoming, this.outlet.as_ref());
                 // Trailers may follow, or the end by itself, where no length says what is to come.
                 let may_be_last =
                     ended || incoming.size_hint().exact().is_none_or(|rest| rest == 0);
@@ -710,6 +712,12 @@ impl Body for ProxyBody {
             Content::Upstream(incoming) => incoming.size_hint(),
         }
     }
+}
+
+/// Whether a client over HTTP/1 has all that the length says. What an endpoint over HTTP/2 sends then, be it
+/// only the end, is asked for by nobody.
+fn is_whole_over_http1(incoming: &UpstreamBody, outlet: Option<&Outlet>) -> bool {
+    outlet.is_some() && incoming.size_hint().exact() == Some(0)
 }
 
 /// How long nothing may come. It costs nothing while pieces come without a wait.

@@ -13,7 +13,7 @@ use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::{Backend, BackendProtocol, HttpRetry, HttpRule, IrResource, RetryBudget};
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper::body::{Bytes, Frame};
+use hyper::body::{Body as _, Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -80,6 +80,11 @@ async fn converse(
 /// A proxy on one core, whose backend speaks HTTP/2.
 fn serve_h2c(limits: Limits, endpoint: &Scripted) -> Proxy {
     serve_h2c_built(&ProxyBuilder::new().limits(limits), endpoint)
+}
+
+/// The same with usual limits, and metrics.
+fn serve_h2c_with_metrics(endpoint: &Scripted) -> Proxy {
+    serve_h2c_built(&ProxyBuilder::new().admin(([127, 0, 0, 1], 0).into()), endpoint)
 }
 
 fn serve_h2c_built(builder: &ProxyBuilder, endpoint: &Scripted) -> Proxy {
@@ -477,4 +482,102 @@ async fn streams_that_are_all_taken_make_room_on_another_connection_within_the_l
     held.extend(untaken(&proxy, "/endless", 5).await);
     assert_eq!(proxy.get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(connections.load(Ordering::Relaxed), 3);
+}
+
+/// A frame of a body: what it is, its flags, and what is in it.
+type Piece = (u8, u8, &'static [u8]);
+
+/// Sends the rest of the first response with the second one, when the client has what came before.
+async fn in_two_parts(length: &'static str, pieces: [Option<Piece>; 2]) -> Scripted {
+    let first = std::sync::atomic::AtomicU32::new(0);
+    endpoint(&[], move |number, stream| {
+        let ok = response(stream, &[(":status", "200")], b"ok");
+        let [before, after] = pieces;
+        if number > 0 {
+            let (kind, flags, payload) = after.expect("nobody asks again");
+            return [frame(kind, flags, first.load(Ordering::Relaxed), payload), ok].concat();
+        }
+        first.store(stream, Ordering::Relaxed);
+        let fields = [(":status", "200"), ("content-length", length)];
+        let mut bytes = frame(HEADERS, END_HEADERS, stream, &block(&fields));
+        if let Some((kind, flags, payload)) = before {
+            bytes.extend(frame(kind, flags, stream, payload));
+        }
+        bytes
+    })
+    .await
+}
+
+/// What a client gets: whether it is whole. It asks once more when the first part is there, if more is to
+/// come.
+async fn is_whole(
+    response: hyper::Result<http::Response<hyper::body::Incoming>>,
+    [before, after]: [Option<Piece>; 2],
+    proxy: &Proxy,
+) -> bool {
+    let Ok(response) = response else { return false };
+    let mut body = response.into_body();
+    if before.is_some() && !body.is_end_stream() && within(body.frame()).await.is_none() {
+        return false;
+    }
+    if after.is_some() {
+        assert_eq!(proxy.get("a", "/").await.text(), "ok");
+    }
+    within(body.collect()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_response_whose_length_is_wrong_is_the_fault_of_its_endpoint_and_no_client_has_gone() {
+    const TRAILERS: Piece = (HEADERS, END_HEADERS | END_STREAM, b"\0\x01a\x01b");
+    let data = |text: &'static [u8]| Some((DATA, 0, text));
+    let last = |text: &'static [u8]| Some((DATA, END_STREAM, text));
+    // Over HTTP/1 a client has all of it with the last byte of its length, whatever comes then.
+    for (name, length, pieces, is_whole_over) in [
+        ("too short, at once", "4", [last(b"ab"), None], [false, false]),
+        ("too short, in two", "4", [data(b"ab"), last(b"c")], [false, false]),
+        ("too short, with an end by itself", "4", [data(b"ab"), last(b"")], [false, false]),
+        ("too short, with trailers", "4", [data(b"ab"), Some(TRAILERS)], [false, false]),
+        ("none at all", "2", [last(b""), None], [false, false]),
+        ("none at all, late", "2", [None, last(b"")], [false, false]),
+        ("too long, at once", "2", [last(b"abc"), None], [false, false]),
+        ("too long, from the middle on", "3", [data(b"ab"), last(b"cd")], [false, false]),
+        ("too long, in two", "2", [data(b"ab"), last(b"c")], [true, false]),
+        ("too long, without an end", "2", [data(b"ab"), data(b"c")], [true, false]),
+        ("one that is not to be", "0", [last(b"ab"), None], [true, false]),
+        ("one that is not to be, late", "0", [None, last(b"ab")], [true, false]),
+        ("right, at once", "2", [last(b"ab"), None], [true, true]),
+        ("right, in two", "4", [data(b"ab"), last(b"cd")], [true, true]),
+        ("right, with an end by itself", "2", [data(b"ab"), last(b"")], [true, true]),
+        ("right, with trailers", "2", [data(b"ab"), Some(TRAILERS)], [true, true]),
+        ("none, with an end by itself", "0", [None, last(b"")], [true, true]),
+    ] {
+        for (http2, expected) in [false, true].into_iter().zip(is_whole_over) {
+            let endpoint = in_two_parts(length, pieces).await;
+            let proxy = serve_h2c_with_metrics(&endpoint);
+            let request = |uri: &str| {
+                let request = http::Request::get(uri).header("host", "a");
+                request.body(client::Body::default()).expect("a request")
+            };
+            let (mut over1, mut over2) =
+                (proxy.client().await, Http2Client::connect(proxy.address).await);
+            let response = if http2 {
+                within(over2.0.send_request(request("http://a/"))).await
+            } else {
+                over1.try_begin(request("/")).await
+            };
+            let case = format!("{name}, HTTP/2: {http2}");
+            assert_eq!(is_whole(response, pieces, &proxy).await, expected, "{case}");
+            let labels = r#"gateway="default/web",listener="web",route="default/app""#;
+            let count = 1 + pieces[1].iter().count();
+            let all = format!("gwapi_http_requests_total{{{labels},code=\"200\"}} {count}");
+            proxy.until_metric(&all).await;
+            let fault = r#"reason="upstream_error"} 1"#;
+            let metrics = proxy.metrics().await;
+            let incomplete =
+                |line: &&str| line.starts_with("gwapi_http_requests_incomplete_total{");
+            let incomplete = metrics.lines().filter(incomplete).collect::<Vec<_>>();
+            assert_eq!(incomplete.len(), usize::from(!expected), "{case}: {incomplete:?}");
+            assert!(incomplete.iter().all(|line| line.ends_with(fault)), "{case}: {incomplete:?}");
+        }
+    }
 }

@@ -84,8 +84,7 @@ impl Client {
     }
 
     pub(crate) async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Reply> {
-        within(self.sender.ready()).await?;
-        Ok(Reply::read(within(self.sender.send_request(request)).await?).await)
+        Ok(Reply::read(self.try_begin(request).await?).await)
     }
 
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Reply {
@@ -98,8 +97,15 @@ impl Client {
 
     /// The response before its body is there.
     pub(crate) async fn begin(&mut self, request: Request<Body>) -> Response<Incoming> {
-        within(self.sender.ready()).await.expect("it is open");
-        within(self.sender.send_request(request)).await.expect("there is a response")
+        self.try_begin(request).await.expect("there is a response")
+    }
+
+    pub(crate) async fn try_begin(
+        &mut self,
+        request: Request<Body>,
+    ) -> hyper::Result<Response<Incoming>> {
+        within(self.sender.ready()).await?;
+        within(self.sender.send_request(request)).await
     }
 
     /// Waits until the proxy closes the connection.
