@@ -480,7 +480,17 @@ where
         ended = turns.serve(served.as_mut()) => return ended,
         // GOAWAY loses nothing: what the client sent before it knew is still answered.
         _ = rarely(phase.wait_for(|phase| *phase >= Phase::Draining)) => {}
-        () = rarely(connection.silent(&limits)) => {}
+        () = rarely(connection.silent(&limits)) => {
+            if !connection.used.get() {
+                // One turn for the farewell: it had all the time that there is for a first request.
+                served.as_mut().graceful_shutdown();
+                return tokio::select! {
+                    biased;
+                    ended = turns.serve(served) => ended,
+                    () = std::future::ready(()) => Ok(()),
+                };
+            }
+        }
         () = rarely(connection.leaves()) => {}
     }
     served.as_mut().graceful_shutdown();

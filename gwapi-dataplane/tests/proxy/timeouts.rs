@@ -1,8 +1,9 @@
 //! Timeouts: of rules, and of the proxy.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use gwapi_dataplane::Limits;
+use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_translate::ir::HttpRule;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -168,6 +169,33 @@ async fn after_a_handshake_the_first_byte_has_less_time_than_the_next_request() 
     let closed = silent.read_to_end(&mut nothing);
     // An end without a TLS alert is an error to the client, and an end all the same.
     let _ = tokio::time::timeout(limits.idle_timeout / 4, closed).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn over_http2_the_first_byte_has_no_more_time_than_over_http1() {
+    let (echo, silent) = (Echo::start("a").await, Scripted::silent().await);
+    let clock = serve(|port| with_clock(simple(port, echo.address), &silent));
+    let limits = Limits { first_byte_timeout: 4 * SHORT, ..Limits::default() };
+    let certificate = certificate_for(&["a.example"]);
+    let (local, builder) = (IpAddr::from([127, 0, 0, 1]), ProxyBuilder::new().limits(limits));
+    let proxy = serve_on_cores(1, local, &builder, |port| {
+        vec![ir_listener(https_listener("web", port, None, &["c"])), certificate.secret("c")]
+    });
+    let connect = async |protocol| {
+        let (trusted, protocols) = ([&certificate], [protocol]);
+        let connected = client::tls(proxy.address, "a.example", &trusted, &protocols).await;
+        connected.expect("it shakes hands")
+    };
+    let mut earlier = connect("h2").await;
+    pass(&clock).await;
+    let mut later = connect("http/1.1").await;
+    let (mut farewell, mut nothing) = (Vec::new(), Vec::new());
+    // Each ends with the connection.
+    tokio::select! {
+        biased;
+        _ = within(earlier.read_to_end(&mut farewell)) => {}
+        _ = within(later.read_to_end(&mut nothing)) => panic!("it came later"),
+    }
 }
 
 #[tokio::test]
