@@ -293,11 +293,15 @@ impl ResponseAccount {
         }
     }
 
-    /// The body broke off.
+    /// The body broke off: by the client's doing, where its own part broke off before.
     pub(super) fn fail(mut self, fault: BodyFault) {
-        self.request.ended = match fault {
-            BodyFault::Broken => Ended::UpstreamError,
-            BodyFault::Stalled | BodyFault::Deadline => Ended::Timeout,
+        let of_client = self.request.body.as_ref().and_then(|body| body.fault());
+        self.request.ended = match (fault, of_client) {
+            (BodyFault::Broken, None) => Ended::UpstreamError,
+            // It went, unless it turns out to have sent what is not HTTP.
+            (BodyFault::Broken, Some(BodyFault::Broken)) => Ended::ClientGone,
+            (BodyFault::Broken, Some(BodyFault::Stalled | BodyFault::Deadline))
+            | (BodyFault::Stalled | BodyFault::Deadline, _) => Ended::Timeout,
         };
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -59,10 +60,16 @@ pub(super) struct BodyProgress {
     last: Cell<Instant>,
     ended: Cell<bool>,
     fault: Cell<Option<BodyFault>>,
-    /// Whether the HTTP/2 library has ended its stream, for what came is no body of the request.
+    /// Whether what came is no body of the request, as the library found that read it.
     malformed: Cell<bool>,
     /// Whether the response is on its way meanwhile.
     answering: Cell<bool>,
+}
+
+/// Whether a body over HTTP/1 is not in chunks as it says, and not only without its end.
+fn is_malformed_http1(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    source.is_some_and(|it| matches!(it.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData))
 }
 
 impl BodyProgress {
@@ -111,8 +118,11 @@ impl BodyProgress {
 
     /// Notes why no more of it can be read.
     fn note_error(&self, error: &hyper::Error) {
-        let error = http2_error(error);
-        self.malformed.set(error.is_some_and(|error| error.is_reset() && error.is_library()));
+        let is_malformed = match http2_error(error) {
+            Some(error) => error.is_reset() && error.is_library(),
+            None => is_malformed_http1(error),
+        };
+        self.malformed.set(is_malformed);
     }
 
     /// Notes that the client's part is broken, by whoever found it.

@@ -32,3 +32,4 @@ mod tls_routes;
 mod traces;
 mod udp_routes;
 mod upgrades;
+mod uploads;

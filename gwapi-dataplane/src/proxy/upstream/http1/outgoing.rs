@@ -277,6 +277,8 @@ impl Outgoing {
             if self.gathered.len() - self.gathered_sent >= GATHER {
                 break;
             }
+            // Whoever waits for the whole of a chunk is not to wait for the next one.
+            self.close_chunk();
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => Some(frame),
                 Some(Err(_)) => return Poll::Ready(Err(SendError::Client)),
@@ -312,7 +314,6 @@ impl Outgoing {
                 None => return Err(self.fault()),
             },
             Framing::Chunked => {
-                self.close_chunk();
                 let _ = write!(self.gathered, "{:x}\r\n", data.len());
                 self.chunk_open = true;
             }
@@ -331,7 +332,6 @@ impl Outgoing {
             Framing::Length(1..) => return Err(self.fault()),
             Framing::Empty | Framing::Length(0) => {}
             Framing::Chunked => {
-                self.close_chunk();
                 self.gathered.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers {
                     field(&mut self.gathered, name.as_str(), value.as_bytes());
@@ -343,6 +343,7 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Ends the chunk whose data were handed over last, if it has no end yet.
     fn close_chunk(&mut self) {
         if std::mem::take(&mut self.chunk_open) {
             self.gathered.extend_from_slice(b"\r\n");
