@@ -6,9 +6,9 @@
 //! client that closes its windows afterwards could still make it stay: so what closes them waits until all
 //! of that has been written.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use super::frames::{ACK, HEAD_LENGTH, kind};
 
@@ -29,8 +29,12 @@ pub(super) struct ClientWindows {
     handed_over: Cell<u64>,
     /// Whether something that nobody watches was handed over, and may not have been written yet.
     trusted: Cell<bool>,
+    /// Pieces of that which the HTTP/2 library has not taken: it has enough of their streams.
+    untaken: Cell<usize>,
     /// Whether the end of that is waited for.
     awaited: Cell<bool>,
+    /// Who waits while there are such pieces.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Default for ClientWindows {
@@ -40,7 +44,9 @@ impl Default for ClientWindows {
             connection: Cell::new(INITIAL_WINDOW.into()),
             handed_over: Cell::new(0),
             trusted: Cell::new(false),
+            untaken: Cell::new(0),
             awaited: Cell::new(false),
+            waiting: RefCell::default(),
         }
     }
 }
@@ -50,13 +56,28 @@ impl ClientWindows {
         self.handed_over.set(self.handed_over.get() + bytes as u64);
     }
 
-    /// What there is room for is handed over, and nobody watches whether it goes out.
+    /// What there is room for is handed over, and nobody watches whether it goes out once it is taken.
     pub(super) fn trust(&self) {
         self.trusted.set(true);
+        self.untaken.set(self.untaken.get() + 1);
     }
 
-    /// All that was handed over and had room has been written.
+    /// The library has taken it, or it is gone.
+    pub(super) fn taken(&self) {
+        self.untaken.set(self.untaken.get() - 1);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// All that was taken has been written.
     pub(super) fn settle(&self, cx: &Context<'_>) {
+        if self.untaken.get() > 0 {
+            if self.awaited.get() {
+                self.waiting.replace(Some(cx.waker().clone()));
+            }
+            return;
+        }
         self.trusted.set(false);
         if self.awaited.take() {
             cx.waker().wake_by_ref();
@@ -202,6 +223,7 @@ mod tests {
         let mut reader = WindowReader::default();
         let windows = Rc::clone(reader.windows());
         windows.trust();
+        windows.taken();
         let payload = [0, 3, 0, 0, 0, 9, 0, 4, 0, 1, 0, 0, 0, 4, 0, 0, 0, 10, 0, 1, 0, 0, 0, 0];
         reader.begin(&[0, 0, payload.len() as u8, kind::SETTINGS, 0, 0, 0, 0, 0]);
         assert_eq!(reader.read(&payload), 17);

@@ -611,7 +611,13 @@ impl Drop for HeldHead<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll};
+
+    use hyper::body::{Body, Bytes, Frame};
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+    use crate::proxy::stall::StreamWatch;
 
     #[test]
     fn connections_that_began_at_once_do_not_end_at_once() {
@@ -620,5 +626,106 @@ mod tests {
         assert!(lifetime(age, u16::MAX / 2) < lifetime(age, u16::MAX / 4));
         let shortest = lifetime(age, u16::MAX);
         assert!((Duration::from_secs(3240)..Duration::from_secs(3241)).contains(&shortest));
+    }
+
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    const INITIAL_WINDOW_SIZE: u8 = 4;
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
+        [&[a, b, c, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    fn initial_window(size: u32) -> Vec<u8> {
+        let payload = [&[0, INITIAL_WINDOW_SIZE][..], &size.to_be_bytes()].concat();
+        frame(SETTINGS, 0, 0, &payload)
+    }
+
+    /// A body in two pieces, of which the last one is handed over as that of a response is.
+    struct TwoPieces(Vec<Bytes>, Rc<StreamWatch>, Rc<Notify>);
+
+    impl Body for TwoPieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            self.1.asked();
+            let Some(piece) = self.0.pop() else { return Poll::Ready(None) };
+            assert!(!self.0.is_empty() || self.1.has_room_for(piece.len()));
+            self.1.handed_over(piece.len());
+            self.2.notify_one();
+            Poll::Ready(Some(Ok(Frame::data(piece))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_piece_that_the_library_has_not_taken_keeps_the_windows_open() {
+        const LENGTH: usize = 16 * 1024;
+        const HOUR: Duration = Duration::from_secs(3600);
+        let limits = Limits { write_stall_timeout: 2 * HOUR, ..Limits::default() };
+        let (ours, mut theirs) = tokio::io::duplex(4 * LENGTH);
+        let handed_over = Rc::new(Notify::new());
+        let (io, flusher) = coalesce(ours);
+        let turn = Turn::default();
+        let io = FrameGuard::new(JoinedFrames::of_client(io), turn.clone(), HOUR);
+        let windows = Rc::clone(io.client_windows());
+        let executor = StreamExecutor::new(&limits, &windows);
+        let turns = Turns { flusher, turn, windows };
+        let told = Rc::clone(&handed_over);
+        let service = service_fn(move |_: Request<Incoming>| {
+            let told = Rc::clone(&told);
+            async move {
+                let watch = StreamWatch::current().expect("it is that of a stream");
+                let pieces = [&b"end"[..], &[b'x'; LENGTH]].map(Bytes::from_static);
+                Ok::<_, h2::Error>(Response::new(TwoPieces(pieces.into(), watch, told)))
+            }
+        });
+        let served = http2::Builder::new(executor)
+            .max_send_buf_size(LENGTH)
+            .serve_connection(TokioIo::new(io), service);
+        let client = async {
+            let get = [0x82, 0x84, 0x86, 0x41, 1, b'a'];
+            let hello = [
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+                frame(SETTINGS, 0, 0, &[]),
+                frame(HEADERS, 5, 1, &get),
+            ];
+            theirs.write_all(&hello.concat()).await.expect("it reads");
+            // Both pieces are handed over at once, and the library takes the last one when the first is out.
+            handed_over.notified().await;
+            theirs.write_all(&initial_window(0)).await.expect("it reads");
+            let (mut length, mut ended) = (0, false);
+            while !ended {
+                let mut head = [0; 9];
+                theirs.read_exact(&mut head).await.expect("it is open");
+                let [_, a, b, c, ..] = *[&[0], &head[..]].concat() else { unreachable!() };
+                let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+                theirs.read_exact(&mut payload).await.expect("it is open");
+                if head[3] == 0 {
+                    length += payload.len();
+                    ended = head[4] & 1 == 1;
+                }
+            }
+            length
+        };
+        let test = async {
+            let (served, client) = (pin!(served), pin!(tokio::time::timeout(HOUR, client)));
+            let (mut serving, mut client) = (pin!(turns.serve(served)), client);
+            tokio::select! {
+                biased;
+                length = &mut client => length.expect("the last piece goes out"),
+                ended = &mut serving => panic!("it ended: {ended:?}"),
+            }
+        };
+        let length = tokio::task::LocalSet::new().run_until(test).await;
+        assert_eq!(length, LENGTH + 3);
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct StreamWatch {
     too_slow: Cell<bool>,
     /// Bytes of the pieces so far.
     bytes: Cell<u64>,
+    /// Whether the windows stay open for the last piece, until the library has taken it.
+    trusted: Cell<bool>,
     windows: Rc<ClientWindows>,
 }
 
@@ -49,6 +51,7 @@ impl StreamWatch {
             pace: Cell::new(executor.pace),
             too_slow: Cell::new(false),
             bytes: Cell::new(0),
+            trusted: Cell::new(false),
             windows: Rc::clone(&executor.windows),
         }
     }
@@ -70,7 +73,9 @@ impl StreamWatch {
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         let has_room = self.windows.have_room_for(bytes, self.bytes.get());
         if has_room {
+            self.taken();
             self.windows.trust();
+            self.trusted.set(true);
         }
         has_room
     }
@@ -84,6 +89,7 @@ impl StreamWatch {
 
     /// The next piece is asked for: the client has taken those before.
     pub(super) fn asked(&self) {
+        self.taken();
         if let Some((since, bytes)) = self.piece.take() {
             let mut pace = self.pace.get();
             if !pace.moved(bytes, since.elapsed()) {
@@ -91,6 +97,20 @@ impl StreamWatch {
             }
             self.pace.set(pace);
         }
+    }
+
+    /// The library has the pieces that were handed over, or nobody has them any more.
+    fn taken(&self) {
+        if self.trusted.take() {
+            self.windows.taken();
+        }
+    }
+}
+
+impl Drop for StreamWatch {
+    /// The stream ends as soon as its last piece is taken, or without it.
+    fn drop(&mut self) {
+        self.taken();
     }
 }
 
