@@ -56,7 +56,7 @@ struct Table {
 struct Name {
     /// Its last addresses, until there is an answer that it has none.
     last: Option<Last>,
-    /// Whether the last lookup took longer than it may.
+    /// Whether the last lookup took longer than it may, or took its time to fail.
     is_hung: bool,
     /// Whether who asks is told the last addresses while there is no new answer.
     ails: bool,
@@ -241,7 +241,8 @@ impl Table {
         let lookup = known.lookup.take()?;
         self.places.give_back(name, known.is_hung);
         let took = lookup.began.map_or(Duration::ZERO, |began| began.elapsed());
-        known.is_hung = took >= lookup.may_take;
+        let has_answer = !matches!(found, Err(Unfound::Failed(_)));
+        known.is_hung = took >= lookup.may_take || (took >= patience && !has_answer);
         match found {
             Ok(addresses) => {
                 let addresses = Arc::clone(addresses);
