@@ -104,10 +104,7 @@ enum Task {
     },
     /// Answers requests as the backend of a benchmark
     #[command(hide = true)]
-    BenchResponder {
-        /// The name that it answers with
-        name: String,
-    },
+    BenchResponder(bench::responder::ResponderArgs),
     /// Runs one README in the network namespace that this process is in
     #[command(hide = true)]
     TutorialInside {
@@ -160,7 +157,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Conformance(arguments) => conformance::run(&root, &arguments),
         Task::ClusterEnter { stage, folder } => cluster::enter(&folder, stage),
-        Task::BenchResponder { name } => bench::responder::run(&name),
+        Task::BenchResponder(arguments) => bench::responder::run(&arguments),
         Task::TutorialInside { name, bin, cluster: _ } => {
             tutorials::run_inside(&root, &name, bin.as_deref())
         }

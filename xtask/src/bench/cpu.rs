@@ -189,8 +189,7 @@ fn measure(
 fn round(peer: &mut Running, asked: Asked, time: Duration) -> anyhow::Result<f64> {
     for time in [time, time + LONGER] {
         let before = peer.process.cpu_time()?;
-        let path = peer.site.path(asked.length);
-        let requests = load::run(asked.load, &peer.site, &path, LOAD_CORE, time)?;
+        let requests = load::run(asked.load, &peer.site, asked.length, LOAD_CORE, time)?;
         let spent = peer.process.cpu_time()?.saturating_sub(before);
         peer.process.assert_running()?;
         if requests > 0 {

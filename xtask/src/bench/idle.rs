@@ -25,7 +25,7 @@ pub(crate) fn idle(
     let after = format!("RSS with {}, MB", thousands(count));
     let headers = ["proxy", "RSS without connections, MB", &after, "KB a connection"];
     let mut outcome = Outcome::new(scenario, &headers, "KB a connection");
-    for &peer in &setup.peers {
+    for peer in setup.able(protocol) {
         progress.say(&format!("{peer} keeps {count} connections"));
         let mut running = setup.start(peer, protocol, Routes::One, KB)?;
         let before = running.process.resident()?;

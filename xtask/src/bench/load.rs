@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
+use super::grpc;
 use super::process::run_pinned;
 use super::site::{Protocol, Site};
 
@@ -27,20 +28,21 @@ pub(crate) enum Load {
     Handshakes,
 }
 
-/// Sends load for about `time` and returns how many requests were answered as they should be.
-/// One that was not is an error; that none was in so short a time is not.
+/// Sends load for about `time` and returns how many requests were answered as they should be, each
+/// with `length` bytes. One that was not is an error; that none was in so short a time is not.
 pub(crate) fn run(
     load: Load,
     site: &Site,
-    path: &str,
+    length: usize,
     core: usize,
     time: Duration,
 ) -> anyhow::Result<u64> {
+    let path = site.path(length);
     match load {
-        Load::KeepAlive => wrk(site, path, &[], core, time),
-        Load::Connections => wrk(site, path, &["-H", "Connection: close"], core, time),
-        Load::Streams => streams(site, path, core, time),
-        Load::Handshakes => handshakes(site, path, core, time),
+        Load::KeepAlive => wrk(site, &path, &[], core, time),
+        Load::Connections => wrk(site, &path, &["-H", "Connection: close"], core, time),
+        Load::Streams => streams(site, length, core, time),
+        Load::Handshakes => handshakes(site, length, core, time),
     }
 }
 
@@ -65,28 +67,28 @@ fn wrk(
 
 /// h2load cannot be interrupted without losing the requests that are in flight: it is told a
 /// number of requests instead, after a short run that shows how many fit into the time.
-fn streams(site: &Site, path: &str, core: usize, time: Duration) -> anyhow::Result<u64> {
+fn streams(site: &Site, length: usize, core: usize, time: Duration) -> anyhow::Result<u64> {
     let try_out = (H2LOAD_CONNECTIONS * H2LOAD_STREAMS) as u64;
-    let rate = h2load(site, path, H2LOAD_CONNECTIONS, H2LOAD_STREAMS, try_out, core)?.rate;
+    let rate = h2load(site, length, H2LOAD_CONNECTIONS, H2LOAD_STREAMS, try_out, core)?.rate;
     let requests = ((rate * time.as_secs_f64()) as u64).max(try_out);
-    let run = h2load(site, path, H2LOAD_CONNECTIONS, H2LOAD_STREAMS, requests, core)?;
+    let run = h2load(site, length, H2LOAD_CONNECTIONS, H2LOAD_STREAMS, requests, core)?;
     Ok(try_out + run.succeeded)
 }
 
 /// h2load keeps no TLS session, so that each of its connections is a full handshake.
-fn handshakes(site: &Site, path: &str, core: usize, time: Duration) -> anyhow::Result<u64> {
+fn handshakes(site: &Site, length: usize, core: usize, time: Duration) -> anyhow::Result<u64> {
     const AT_ONCE: usize = 128;
     let start = std::time::Instant::now();
     let mut succeeded = 0;
     while start.elapsed() < time {
-        succeeded += h2load(site, path, AT_ONCE, 1, AT_ONCE as u64, core)?.succeeded;
+        succeeded += h2load(site, length, AT_ONCE, 1, AT_ONCE as u64, core)?.succeeded;
     }
     Ok(succeeded)
 }
 
 fn h2load(
     site: &Site,
-    path: &str,
+    length: usize,
     connections: usize,
     streams: usize,
     requests: u64,
@@ -97,13 +99,23 @@ fn h2load(
     command.args(["--max-concurrent-streams", &streams.to_string()]);
     command.args(["--requests", &requests.to_string()]);
     command.arg(format!("--connect-to=127.0.0.1:{}", site.port));
-    if site.protocol == Protocol::Http1Tls {
-        command.arg("--h1");
+    match site.protocol {
+        Protocol::Http1Tls | Protocol::Passthrough => {
+            command.arg("--h1");
+        }
+        Protocol::Grpc => {
+            command.arg("--header").arg(format!("content-type: {}", grpc::CONTENT_TYPE));
+            command.args(["--header", "te: trailers"]).arg("--data").arg(&site.message);
+        }
+        Protocol::Http1 | Protocol::Http2 | Protocol::Http2Tls | Protocol::Tcp => {}
     }
-    command.arg(format!("{}://{}{path}", site.protocol.scheme(), site.host()));
+    command.arg(format!("{}://{}{}", site.protocol.scheme(), site.host(), site.path(length)));
     let output = run_pinned(core, &command, None)?;
     let run = H2load::parse(&output)?;
     ensure!(run.succeeded == requests, "h2load wanted {requests} answers:\n{output}");
+    // A call of gRPC that fails has the status 200, and no message.
+    let bytes = requests * site.protocol.answer(length).len() as u64;
+    ensure!(run.bytes == bytes, "h2load wanted {bytes} bytes in bodies:\n{output}");
     if let Some(version) = &run.tls {
         ensure!(version == "TLSv1.3", "h2load spoke {version}, not TLSv1.3");
     }
@@ -126,6 +138,8 @@ fn completed_by_wrk(output: &str) -> anyhow::Result<u64> {
 #[derive(Debug, PartialEq)]
 struct H2load {
     succeeded: u64,
+    /// In the bodies of all answers.
+    bytes: u64,
     /// Requests a second.
     rate: f64,
     tls: Option<String>,
@@ -149,7 +163,10 @@ impl H2load {
             .and_then(|rest| rest.split(',').nth(1)?.trim().strip_suffix(" req/s"))
             .and_then(|rate| rate.parse().ok())
             .with_context(unexpected)?;
-        Ok(Self { succeeded, rate, tls: after("TLS Protocol: ").map(str::to_owned) })
+        let bytes = after("traffic: ")
+            .and_then(|traffic| traffic.strip_suffix(") data")?.rsplit('(').next()?.parse().ok())
+            .with_context(unexpected)?;
+        Ok(Self { succeeded, bytes, rate, tls: after("TLS Protocol: ").map(str::to_owned) })
     }
 }
 
@@ -208,7 +225,12 @@ traffic: 8.17MB (8569128) total, 132.85KB (136040) headers (space savings 92.44%
 
     #[test]
     fn requests_that_h2load_completed_are_read() {
-        let expected = H2load { succeeded: 8000, rate: 64_803.12, tls: Some("TLSv1.3".to_owned()) };
+        let expected = H2load {
+            succeeded: 8000,
+            bytes: 8_192_000,
+            rate: 64_803.12,
+            tls: Some("TLSv1.3".to_owned()),
+        };
         assert_eq!(H2load::parse(H2LOAD).unwrap(), expected);
     }
 

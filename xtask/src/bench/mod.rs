@@ -9,6 +9,7 @@ mod client;
 mod cpu;
 mod document;
 mod edits;
+mod grpc;
 mod idle;
 mod load;
 mod peers;
@@ -104,7 +105,7 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
     if arguments.list {
         for scenario in SCENARIOS {
-            println!("{:<12} {}", scenario.name, scenario.about);
+            println!("{:<24} {}", scenario.name, scenario.about);
         }
         return Ok(());
     }
@@ -141,26 +142,30 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
             run_command(command.args(flags))?;
         }
     }
-    let built = |name: &str| target.join(arguments.cargo_folder()).join(name);
-    for name in ["gwapi", "xtask"] {
-        let file = built(name);
+    let built = target.join(arguments.cargo_folder());
+    for program in ["gwapi", "xtask"] {
+        let file = built.join(program);
         ensure!(file.is_file(), "{} is missing: leave --no-build out once", file.display());
     }
-    let programs = Programs::find(built("gwapi"), arguments.base.clone(), &folder);
+    let programs = Programs::find(&built, arguments.base.clone(), &folder);
     let _alone = alone(&folder)?;
     let surroundings = Surroundings::of(&programs, &peers);
-    let setup = Setup::new(&folder, &built("xtask"), programs, peers, arguments.extent())?;
+    let setup = Setup::new(&folder, &built.join("xtask"), programs, peers, arguments.extent())?;
     let profiles = arguments.profile.then_some(folder.as_path());
 
-    let scenarios = match arguments.scenarios.as_slice() {
-        [] => SCENARIOS.iter().collect(),
-        named => named.to_vec(),
-    };
     if !arguments.smoke {
         println!("{surroundings}");
     }
     let mut outcomes = Vec::new();
-    for scenario in scenarios {
+    for scenario in arguments.scenarios() {
+        let left_out = scenario.left_out(&setup.peers);
+        for (peer, why) in &left_out {
+            eprintln!("{}: {peer} is left out: {why}", scenario.name);
+        }
+        if left_out.len() == setup.peers.len() {
+            println!("{}: left out: none of the proxies takes part", scenario.name);
+            continue;
+        }
         let outcome = measure(&setup, scenario, profiles)
             .with_context(|| format!("scenario {}", scenario.name))?;
         if arguments.smoke {
@@ -197,6 +202,13 @@ pub(crate) fn smoke(root: &Path) -> anyhow::Result<()> {
 }
 
 impl BenchArgs {
+    fn scenarios(&self) -> Vec<&'static Scenario> {
+        match self.scenarios.as_slice() {
+            [] => SCENARIOS.iter().collect(),
+            named => named.to_vec(),
+        }
+    }
+
     /// Answers are as right without optimization, and that build is there already in CI.
     fn cargo_profile(&self) -> &'static str {
         if self.smoke { "dev" } else { "release" }

@@ -34,10 +34,16 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Looks for them; `folder` is that of the benchmark.
-    pub(crate) fn find(gwapi: PathBuf, base: Option<PathBuf>, folder: &Path) -> Self {
+    /// Looks for them; `built` is where cargo puts ours, and `folder` that of the benchmark.
+    pub(crate) fn find(built: &Path, base: Option<PathBuf>, folder: &Path) -> Self {
         let envoy = envoy(folder).or_else(|| find("envoy"));
-        Self { gwapi, base, nginx: find("nginx"), haproxy: find("haproxy"), envoy }
+        Self {
+            gwapi: built.join("gwapi"),
+            base,
+            nginx: find("nginx"),
+            haproxy: find("haproxy"),
+            envoy,
+        }
     }
 
     /// Where a proxy is.

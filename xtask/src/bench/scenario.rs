@@ -100,6 +100,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         at_most: &[(Peer::Nginx, 0.65)],
     },
     Scenario {
+        name: "grpc",
+        about: "unary calls of gRPC, 8 connections with 100 streams, 1 KB",
+        kind: cpu(Protocol::Grpc, Load::Streams, KB),
+        at_most: &[],
+    },
+    Scenario {
+        name: "passthrough",
+        about: "TLS that is not decrypted, by server name, HTTP/1.1 in it, 1 KB",
+        kind: cpu(Protocol::Passthrough, Load::KeepAlive, KB),
+        at_most: &[(Peer::Haproxy, 1.0)],
+    },
+    Scenario {
+        name: "passthrough-connections",
+        about: "TLS that is not decrypted, by server name, a connection for each request, 1 KB",
+        kind: cpu(Protocol::Passthrough, Load::Handshakes, KB),
+        at_most: &[],
+    },
+    Scenario {
+        name: "tcp",
+        about: "connections of a port, HTTP/1.1 in them, 1 KB",
+        kind: cpu(Protocol::Tcp, Load::KeepAlive, KB),
+        at_most: &[(Peer::Haproxy, 1.0)],
+    },
+    Scenario {
         name: "hosts",
         about: "the last of many hosts, HTTP/1.1, 1 KB",
         kind: Kind::Routes(Shape::Hosts),
@@ -136,6 +160,15 @@ const fn cpu(protocol: Protocol, load: Load, length: usize) -> Kind {
 }
 
 impl Scenario {
+    /// The peers that take no part, and why.
+    pub(crate) fn left_out(&self, peers: &[Peer]) -> Vec<(Peer, &'static str)> {
+        let obstacle = |peer: Peer| match self.kind {
+            Kind::Cpu { protocol, .. } | Kind::Idle(protocol) => peer.obstacle(protocol),
+            Kind::Routes(_) | Kind::Edits => None,
+        };
+        peers.iter().filter_map(|&peer| Some((peer, obstacle(peer)?))).collect()
+    }
+
     /// At most so much of the CPU time of a peer is to be spent; `None` where nothing was set.
     pub(crate) fn at_most(&self, peer: Peer) -> Option<f64> {
         let set = self.at_most.iter().find(|(against, _)| *against == peer);
@@ -166,6 +199,14 @@ mod tests {
     fn a_name_that_is_none_is_answered_with_all_names() {
         let error = find("h9").unwrap_err();
         assert!(error.starts_with("no scenario has this name: there are h1, h1-64k,"), "{error}");
+    }
+
+    #[test]
+    fn who_cannot_lead_connections_is_left_out_with_the_reason() {
+        let peers = [Peer::Gwapi, Peer::Nginx, Peer::Haproxy];
+        let left_out = find("tcp").unwrap().left_out(&peers);
+        assert!(matches!(left_out[..], [(Peer::Nginx, why)] if why.contains("no stream module")));
+        assert_eq!(find("grpc").unwrap().left_out(&peers), []);
     }
 
     #[test]

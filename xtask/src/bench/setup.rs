@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::grpc;
 use super::peers::{Peer, Running};
 use super::process::Process;
 use super::programs::Programs;
+use super::responder::{self, Speech};
 use super::site::{Backend, Certificate, Protocol, Routes, Site, free_port};
 use crate::certificate::{SelfSigned, self_signed};
 
@@ -43,8 +44,11 @@ pub(crate) struct Setup {
     pub(crate) peers: Vec<Peer>,
     folder: PathBuf,
     certificate: Certificate,
-    backends: [Backend; 2],
-    _responders: [Process; 2],
+    message: PathBuf,
+    /// Two for each of what backends speak.
+    backends: Vec<(Speech, [Backend; 2])>,
+    /// Held for their end alone.
+    responders: Vec<Process>,
 }
 
 impl Setup {
@@ -62,17 +66,26 @@ impl Setup {
         let run = folder.join("run");
         fs::create_dir_all(&run).with_context(|| format!("cannot create {}", run.display()))?;
         let certificate = certificate(&run)?;
-        let (one, alpha) = responder(xtask, "alpha", &run)?;
-        let (other, beta) = responder(xtask, "beta", &run)?;
-        Ok(Self {
+        let message = run.join("message");
+        fs::write(&message, grpc::request()).context("cannot write a message")?;
+        let mut setup = Self {
             extent,
             programs,
             peers,
             folder: run,
             certificate,
-            backends: [alpha, beta],
-            _responders: [one, other],
-        })
+            message,
+            backends: Vec::new(),
+            responders: Vec::new(),
+        };
+        for speech in Speech::ALL {
+            let backends = [
+                setup.start_responder(xtask, "alpha", speech)?,
+                setup.start_responder(xtask, "beta", speech)?,
+            ];
+            setup.backends.push((speech, backends));
+        }
+        Ok(setup)
     }
 
     /// Starts a proxy with routes to the first backend, and asserts its answer.
@@ -83,41 +96,51 @@ impl Setup {
         routes: Routes,
         length: usize,
     ) -> anyhow::Result<Running> {
+        let speech = protocol.of_backends();
+        let backends = self.backends.iter().find(|(spoken, _)| *spoken == speech);
+        let (_, backends) = backends.context("backends speak all that there is")?;
         let site = Site {
             protocol,
             port: free_port()?,
             routes,
-            backends: self.backends.clone(),
+            backends: backends.clone(),
             edited: false,
             certificate: self.certificate.clone(),
+            message: self.message.clone(),
         };
         let folder = self.folder.join(format!("{peer}-{}", routes.count()));
         Running::start(peer, site, length, &folder, &self.programs)
     }
 
-    /// Starts all peers.
+    /// The peers that can serve a protocol.
+    pub(crate) fn able(&self, protocol: Protocol) -> impl Iterator<Item = Peer> {
+        self.peers.iter().copied().filter(move |peer| peer.obstacle(protocol).is_none())
+    }
+
+    /// Starts all peers that can serve it.
     pub(crate) fn start_all(
         &self,
         protocol: Protocol,
         routes: Routes,
         length: usize,
     ) -> anyhow::Result<Vec<Running>> {
-        self.peers.iter().map(|&peer| self.start(peer, protocol, routes, length)).collect()
+        self.able(protocol).map(|peer| self.start(peer, protocol, routes, length)).collect()
     }
-}
 
-/// Starts a backend of a name.
-fn responder(
-    xtask: &Path,
-    name: &'static str,
-    folder: &Path,
-) -> anyhow::Result<(Process, Backend)> {
-    let mut command = Command::new(xtask);
-    command.args(["bench-responder", name]);
-    let log = folder.join(format!("{name}.log"));
-    let (process, line) = Process::start_and_read_line(name, LOAD_CORE, &command, &log)?;
-    let address = line.parse().with_context(|| format!("{name} printed no address: {line}"))?;
-    Ok((process, Backend { name, address }))
+    /// Starts a backend of a name, which lives as long as this.
+    fn start_responder(
+        &mut self,
+        xtask: &Path,
+        name: &'static str,
+        speech: Speech,
+    ) -> anyhow::Result<Backend> {
+        let command = responder::command(xtask, name, speech, &self.certificate);
+        let log = self.folder.join(format!("{name}-{}.log", speech.name()));
+        let (process, line) = Process::start_and_read_line(name, LOAD_CORE, &command, &log)?;
+        let address = line.parse().with_context(|| format!("{name} printed no address: {line}"))?;
+        self.responders.push(process);
+        Ok(Backend { name, address })
+    }
 }
 
 /// A certificate for all hosts, made anew.

@@ -5,10 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use super::grpc;
+use super::responder::{Speech, body};
+
 /// The domain of all hosts.
 pub(crate) const DOMAIN: &str = "bench.example";
 
-/// What clients speak.
+/// The host of connections that are led by their server name: wrk has to find its address.
+const SERVER_NAME: &str = "localhost";
+
+/// What clients speak, and what of it the proxy reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
@@ -16,22 +22,56 @@ pub(crate) enum Protocol {
     /// HTTP/2 without TLS, by prior knowledge
     Http2,
     Http2Tls,
+    /// gRPC over HTTP/2 without TLS, from clients and to backends
+    Grpc,
+    /// HTTP/1.1 over TLS, of which the proxy reads the server name and no more
+    Passthrough,
+    /// HTTP/1.1, of which the proxy reads nothing
+    Tcp,
 }
 
 impl Protocol {
-    pub(crate) fn is_tls(self) -> bool {
+    /// Whether the proxy decrypts.
+    pub(crate) fn ends_tls(self) -> bool {
         matches!(self, Self::Http1Tls | Self::Http2Tls)
     }
 
+    /// Whether the proxy leads connections, and knows nothing of requests.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::Passthrough | Self::Tcp)
+    }
+
     pub(crate) fn scheme(self) -> &'static str {
-        if self.is_tls() { "https" } else { "http" }
+        match self {
+            Self::Http1Tls | Self::Http2Tls | Self::Passthrough => "https",
+            Self::Http1 | Self::Http2 | Self::Grpc | Self::Tcp => "http",
+        }
     }
 
     /// The version as curl writes it.
     pub(crate) fn version(self) -> &'static str {
         match self {
-            Self::Http1 | Self::Http1Tls => "1.1",
-            Self::Http2 | Self::Http2Tls => "2",
+            Self::Http1 | Self::Http1Tls | Self::Passthrough | Self::Tcp => "1.1",
+            Self::Http2 | Self::Http2Tls | Self::Grpc => "2",
+        }
+    }
+
+    /// What backends speak.
+    pub(crate) fn of_backends(self) -> Speech {
+        match self {
+            Self::Http1 | Self::Http1Tls | Self::Http2 | Self::Http2Tls | Self::Tcp => {
+                Speech::Http1
+            }
+            Self::Grpc => Speech::Grpc,
+            Self::Passthrough => Speech::Http1Tls,
+        }
+    }
+
+    /// The body of an answer in which the backend says so many bytes.
+    pub(crate) fn answer(self, length: usize) -> Vec<u8> {
+        match self {
+            Self::Grpc => grpc::framed(&body(length)),
+            _ => body(length),
         }
     }
 }
@@ -55,7 +95,7 @@ impl Routes {
         }
     }
 
-    pub(crate) fn route(self, index: usize) -> Route {
+    fn route(self, index: usize) -> Route {
         match self {
             Self::One => Route { host: DOMAIN.to_owned(), prefix: "/api".to_owned() },
             Self::Hosts(_) => {
@@ -63,14 +103,6 @@ impl Routes {
             }
             Self::Prefixes(_) => Route { host: DOMAIN.to_owned(), prefix: format!("/p{index}") },
         }
-    }
-
-    pub(crate) fn last(self) -> Route {
-        self.route(self.count() - 1)
-    }
-
-    pub(crate) fn all(self) -> impl Iterator<Item = Route> {
-        (0..self.count()).map(move |index| self.route(index))
     }
 }
 
@@ -100,12 +132,19 @@ pub(crate) struct Site {
     /// Whether the last route leads to the second backend; all others lead to the first.
     pub(crate) edited: bool,
     pub(crate) certificate: Certificate,
+    /// The file of what each call of gRPC sends.
+    pub(crate) message: PathBuf,
 }
 
 impl Site {
     /// The host of the last route, which is the one that is asked.
     pub(crate) fn host(&self) -> String {
-        self.routes.last().host
+        self.last().host
+    }
+
+    /// The last route.
+    pub(crate) fn last(&self) -> Route {
+        self.route(self.routes.count() - 1)
     }
 
     /// Where the last route leads to.
@@ -115,14 +154,30 @@ impl Site {
 
     /// All routes, with the names of the backends that they lead to.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Route, &'static str)> {
-        let last = self.routes.count() - 1;
-        let name = move |index| if index == last { self.backend() } else { &self.backends[0] }.name;
-        self.routes.all().enumerate().map(move |(index, route)| (route, name(index)))
+        let count = self.routes.count();
+        (0..count).map(move |index| {
+            let backend = if index == count - 1 { self.backend() } else { &self.backends[0] };
+            (self.route(index), backend.name)
+        })
     }
 
-    /// A path of the last route that is answered with a body of that length.
+    /// A path of the last route that is answered with so many bytes.
     pub(crate) fn path(&self, length: usize) -> String {
-        format!("{}/{length}", self.routes.last().prefix)
+        let last = match self.protocol {
+            Protocol::Grpc => grpc::method(length),
+            _ => length.to_string(),
+        };
+        format!("{}/{last}", self.last().prefix)
+    }
+
+    fn route(&self, index: usize) -> Route {
+        let route = self.routes.route(index);
+        match self.protocol {
+            // A service is what a prefix is for others: the first element of paths.
+            Protocol::Grpc => Route { prefix: format!("/{}", grpc::SERVICE), ..route },
+            Protocol::Passthrough => Route { host: SERVER_NAME.to_owned(), ..route },
+            _ => route,
+        }
     }
 }
 
@@ -160,6 +215,7 @@ pub(crate) mod tests {
                 key: file("key.pem"),
                 both: file("both.pem"),
             },
+            message: file("message"),
         }
     }
 
@@ -171,5 +227,15 @@ pub(crate) mod tests {
             site.routes().map(|(route, name)| format!("{} {name}", route.prefix)).collect();
         assert_eq!(routes, ["/p0 alpha", "/p1 alpha", "/p2 beta"]);
         assert_eq!(site.path(7), "/p2/7");
+    }
+
+    #[test]
+    fn a_call_goes_to_a_service_and_a_server_name_is_one_that_has_an_address() {
+        let calls = site(Protocol::Grpc, Routes::One);
+        assert_eq!(
+            (calls.host().as_str(), calls.path(7).as_str()),
+            (DOMAIN, "/bench.Bench/Bytes7")
+        );
+        assert_eq!(site(Protocol::Passthrough, Routes::One).host(), "localhost");
     }
 }

@@ -1,7 +1,8 @@
 //! The proxies: how each is told to serve a [`Site`], and how it is started.
 //!
 //! All are configured alike: one worker, connections to the backend that stay, no access log,
-//! routing by host and prefix, and the four headers that tell the backend of the client.
+//! routing by host and prefix, and the four headers that tell the backend of the client. Where the
+//! proxy reads no requests, it routes by server name or port, and tells nothing.
 
 mod envoy;
 mod gwapi;
@@ -55,6 +56,12 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// Why it cannot serve a protocol, where that is so.
+    pub(crate) fn obstacle(self, protocol: Protocol) -> Option<&'static str> {
+        let is_so = self == Self::Nginx && protocol.is_stream();
+        is_so.then_some("Debian's nginx-light, which is measured, has no stream module")
+    }
+
     /// Writes the configuration for a site into a folder and returns the command that serves it.
     fn configure(self, site: &Site, folder: &Path, program: &Path) -> anyhow::Result<Command> {
         match self {
@@ -171,7 +178,7 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// The first right answer; over TLS and HTTP/2 a program has to be started to ask.
 fn first_answer(site: &Site, length: usize, folder: &Path) -> anyhow::Result<()> {
-    if site.protocol == Protocol::Http1 {
+    if matches!(site.protocol, Protocol::Http1 | Protocol::Tcp) {
         let answer = ask(site.port, &site.host(), &site.path(length))?;
         ensure!(answer.is_by(site.backend().name), "answered with {answer:?}");
         return Ok(());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rustix::process::Pid;
 
 use super::{Edit, write};
@@ -19,6 +19,7 @@ const MAPPED: &str = "if ($route = \"\") { return 404; } proxy_pass http://$rout
 
 /// Writes the configuration and returns the command.
 pub(super) fn configure(site: &Site, folder: &Path, program: &Path) -> anyhow::Result<Command> {
+    ensure!(!site.protocol.is_stream(), "nginx is not measured with connections that it leads");
     write(&folder.join("nginx.conf"), configuration(site, folder))?;
     write(&folder.join(MAP), map(site))?;
     let mut command = Command::new(program);
@@ -42,12 +43,12 @@ fn configuration(site: &Site, folder: &Path) -> String {
     let name = site.backend().name;
     let upstreams: String = backends.iter().map(upstream).collect();
     let listen = match site.protocol {
-        Protocol::Http1 => "",
+        Protocol::Http1 | Protocol::Passthrough | Protocol::Tcp => "",
         Protocol::Http1Tls => " ssl",
-        Protocol::Http2 => " http2",
+        Protocol::Http2 | Protocol::Grpc => " http2",
         Protocol::Http2Tls => " ssl http2",
     };
-    let tls = if site.protocol.is_tls() {
+    let tls = if site.protocol.ends_tls() {
         format!(
             "ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_protocols TLSv1.2 TLSv1.3;",
             certificate.chain.display(),
@@ -69,7 +70,11 @@ fn configuration(site: &Site, folder: &Path) -> String {
         site.host()
     );
     let (server, location) = match site.routes {
-        Routes::One => (other, format!("location /api/ {{ proxy_pass http://{name}; }}")),
+        Routes::One => {
+            let pass =
+                if site.protocol == Protocol::Grpc { "grpc_pass grpc" } else { "proxy_pass http" };
+            (other, format!("location {}/ {{ {pass}://{name}; }}", site.last().prefix))
+        }
         Routes::Hosts(_) => (
             format!("server {{ listen 127.0.0.1:{port}{listen}; {tls}"),
             format!("location /api/ {{ {MAPPED} }}"),
@@ -99,6 +104,11 @@ http {{
   proxy_set_header X-Forwarded-Host $http_host;
   proxy_set_header X-Forwarded-Proto $scheme;
   proxy_set_header X-Real-IP $remote_addr;
+  grpc_set_header Host $http_host;
+  grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+  grpc_set_header X-Forwarded-Host $http_host;
+  grpc_set_header X-Forwarded-Proto $scheme;
+  grpc_set_header X-Real-IP $remote_addr;
   # A body of 64 KB fits in memory and is never written to a file.
   proxy_buffers 8 16k;
   proxy_buffer_size 16k;
@@ -158,5 +168,13 @@ mod tests {
         assert_eq!(text.matches("listen 127.0.0.1:8080 ssl http2").count(), 2, "{text}");
         assert_eq!(text.matches("ssl_certificate /folder/cert.pem;").count(), 2, "{text}");
         assert!(text.contains("location /api/ { proxy_pass http://alpha; }"), "{text}");
+    }
+
+    #[test]
+    fn calls_of_a_service_are_passed_on_as_grpc() {
+        let text = configuration(&site(Protocol::Grpc, Routes::One), Path::new("/folder"));
+        assert_eq!(text.matches("listen 127.0.0.1:8080 http2").count(), 2, "{text}");
+        let location = "location /bench.Bench/ { grpc_pass grpc://alpha; }";
+        assert!(text.contains(location), "{text}");
     }
 }

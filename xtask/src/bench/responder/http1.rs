@@ -1,53 +1,20 @@
-//! The backend of every benchmark: answers each request head with a fixed response, and names
-//! itself, so that a proxy's answer can be told from one that the proxy made up.
+//! HTTP/1.1: each request head is answered, and its last path element says with how many bytes.
 
-use std::io::Write as _;
-use std::net::Ipv4Addr;
-use std::rc::Rc;
-use std::{collections::HashMap, io};
+use std::collections::HashMap;
+use std::io;
 
-use anyhow::Context;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The header by which a backend names itself.
-pub(crate) const NAME_HEADER: &str = "x-backend";
-
-/// The longest body that a path may ask for.
-const MAX_BODY: usize = 1 << 20;
+use super::{MAX_BODY, NAME_HEADER, body};
 
 /// The longest request head; proxies send far less.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Serves until it is killed. Prints its address as the only line on standard output.
-pub(crate) fn run(name: &str) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let local = tokio::task::LocalSet::new();
-    let name: Rc<str> = name.into();
-    local.block_on(&runtime, async move {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen")?;
-        let address = listener.local_addr().context("cannot tell the address")?;
-        println!("{address}");
-        io::stdout().flush().context("nobody reads the address")?;
-        loop {
-            let (stream, _) = listener.accept().await.context("cannot accept")?;
-            let name = Rc::clone(&name);
-            tokio::task::spawn_local(async move {
-                // A connection that breaks is seen by the proxy, and so by the load generator.
-                let _ = serve(stream, &name).await;
-            });
-        }
-    })
-}
-
-/// The body that a path asks for: every proxy has to bring these bytes and no others.
-pub(crate) fn body(length: usize) -> Vec<u8> {
-    (0..length).map(|at| b'a' + ((at + at / 26) % 26) as u8).collect()
-}
-
-async fn serve(mut stream: TcpStream, name: &str) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+/// Answers until the client ends the connection or asks for its end.
+pub(super) async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    name: &str,
+) -> io::Result<()> {
     let mut responses = Responses { name, made: HashMap::new() };
     let mut received = Vec::with_capacity(4096);
     let mut sent = Vec::new();
@@ -66,8 +33,9 @@ async fn serve(mut stream: TcpStream, name: &str) -> io::Result<()> {
         }
         received.drain(..read);
         stream.write_all(&sent).await?;
+        stream.flush().await?;
         if ends || received.len() > MAX_HEAD {
-            return Ok(());
+            return stream.shutdown().await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! haproxy: one thread, a map file from host or prefix to the backend.
 
+mod stream;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +15,12 @@ const MAP: &str = "routes.map";
 /// Writes the configuration and returns the command.
 pub(super) fn configure(site: &Site, folder: &Path, program: &Path) -> anyhow::Result<Command> {
     let file = folder.join("haproxy.cfg");
-    write(&file, configuration(site, folder))?;
+    let text = if site.protocol.is_stream() {
+        stream::configuration(site)
+    } else {
+        configuration(site, folder)
+    };
+    write(&file, text)?;
     write(&folder.join(MAP), map(site))?;
     let mut command = Command::new(program);
     // In the foreground, one process.
@@ -23,7 +30,7 @@ pub(super) fn configure(site: &Site, folder: &Path, program: &Path) -> anyhow::R
 
 /// The map is changed in memory: haproxy loses it when it starts anew.
 pub(super) fn prepare_edit(site: &Site, folder: &Path) -> Edit {
-    let key = key(site.routes, site.routes.last());
+    let key = key(site.routes, site.last());
     let map = folder.join(MAP);
     let line = format!("set map {} {key} {}\n", map.display(), site.backend().name);
     Edit::Tell { socket: folder.join("control"), line }
@@ -32,20 +39,22 @@ pub(super) fn prepare_edit(site: &Site, folder: &Path) -> Edit {
 fn configuration(site: &Site, folder: &Path) -> String {
     let Site { port, backends, certificate, .. } = site;
     let name = site.backend().name;
-    let servers: String = backends.iter().map(servers).collect();
+    let spoken = if site.protocol == Protocol::Grpc { " proto h2" } else { "" };
+    let servers: String = backends.iter().map(|backend| servers(backend, spoken)).collect();
     let folder = folder.display();
     let tls = format!("ssl crt {} alpn ", certificate.both.display());
     let bind = match site.protocol {
-        Protocol::Http1 => String::new(),
+        Protocol::Http1 | Protocol::Passthrough | Protocol::Tcp => String::new(),
         Protocol::Http1Tls => tls + "http/1.1",
-        Protocol::Http2 => "proto h2".to_owned(),
+        Protocol::Http2 | Protocol::Grpc => "proto h2".to_owned(),
         Protocol::Http2Tls => tls + "h2,http/1.1",
     };
     let choice = match site.routes {
         Routes::One => format!(
             "acl host req.hdr(host),host_only -i {}\n  \
-             use_backend {name} if host {{ path_beg /api/ }}",
-            site.host()
+             use_backend {name} if host {{ path_beg {}/ }}",
+            site.host(),
+            site.last().prefix
         ),
         Routes::Hosts(_) => format!(
             "use_backend %[req.hdr(host),host_only,lower,map_str({folder}/routes.map)] \
@@ -80,8 +89,9 @@ frontend bench
     )
 }
 
-fn servers(backend: &Backend) -> String {
-    format!("backend {}\n  server one {}\n", backend.name, backend.address)
+/// A backend of one server, with what is said of that.
+fn servers(backend: &Backend, options: &str) -> String {
+    format!("backend {}\n  server one {}{options}\n", backend.name, backend.address)
 }
 
 fn map(site: &Site) -> String {
@@ -135,5 +145,12 @@ mod tests {
             bind(Protocol::Http2Tls),
             "bind 127.0.0.1:8080 ssl crt /folder/both.pem alpn h2,http/1.1"
         );
+    }
+
+    #[test]
+    fn calls_of_a_service_are_passed_on_over_http_2() {
+        let text = configuration(&site(Protocol::Grpc, Routes::One), Path::new("/folder"));
+        assert!(text.contains("use_backend alpha if host { path_beg /bench.Bench/ }"), "{text}");
+        assert!(text.contains("backend alpha\n  server one 127.0.0.1:9001 proto h2\n"), "{text}");
     }
 }

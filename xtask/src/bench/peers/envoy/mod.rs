@@ -1,5 +1,7 @@
 //! Envoy: concurrency 1, routes by file (RDS), so that an edit is a renamed file here as well.
 
+mod stream;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -30,22 +32,15 @@ pub(super) fn prepare_edit(site: &Site, folder: &Path) -> anyhow::Result<Edit> {
 }
 
 fn bootstrap(site: &Site, folder: &Path) -> Value {
-    let mut chain = json!({ "filters": [{
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": connection_manager(folder),
-    }]});
-    if site.protocol.is_tls() {
-        chain["transport_socket"] = transport_socket(site);
-    }
+    let mut listener =
+        if site.protocol.is_stream() { stream::listener(site) } else { listener(site, folder) };
+    listener["name"] = json!("bench");
+    listener["address"] = socket_address("127.0.0.1", site.port);
     json!({
         "node": { "id": "bench", "cluster": "bench" },
         "static_resources": {
-            "listeners": [{
-                "name": "bench",
-                "address": socket_address("127.0.0.1", site.port),
-                "filter_chains": [chain],
-            }],
-            "clusters": site.backends.each_ref().map(cluster),
+            "listeners": [listener],
+            "clusters": site.backends.each_ref().map(|backend| cluster(backend, site.protocol)),
         },
         // Without it Envoy warns of a missing limit on downstream connections.
         "overload_manager": { "resource_monitors": [{
@@ -57,6 +52,18 @@ fn bootstrap(site: &Site, folder: &Path) -> Value {
             },
         }]},
     })
+}
+
+/// What a listener does with requests.
+fn listener(site: &Site, folder: &Path) -> Value {
+    let mut chain = json!({ "filters": [{
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": connection_manager(folder),
+    }]});
+    if site.protocol.ends_tls() {
+        chain["transport_socket"] = transport_socket(site);
+    }
+    json!({ "filter_chains": [chain] })
 }
 
 fn connection_manager(folder: &Path) -> Value {
@@ -84,9 +91,10 @@ fn connection_manager(folder: &Path) -> Value {
 }
 
 fn transport_socket(site: &Site) -> Value {
-    let alpn = match site.protocol {
-        Protocol::Http1 | Protocol::Http1Tls => json!(["http/1.1"]),
-        Protocol::Http2 | Protocol::Http2Tls => json!(["h2", "http/1.1"]),
+    let alpn = if site.protocol == Protocol::Http2Tls {
+        json!(["h2", "http/1.1"])
+    } else {
+        json!(["http/1.1"])
     };
     json!({
         "name": "envoy.transport_sockets.tls",
@@ -105,9 +113,9 @@ fn transport_socket(site: &Site) -> Value {
     })
 }
 
-fn cluster(backend: &Backend) -> Value {
+fn cluster(backend: &Backend, protocol: Protocol) -> Value {
     let Backend { name, address } = backend;
-    json!({
+    let mut cluster = json!({
         "name": name,
         "type": "STATIC",
         // The defaults are lower than what the load generators have in flight.
@@ -122,7 +130,15 @@ fn cluster(backend: &Backend) -> Value {
                 "address": socket_address(&address.ip().to_string(), address.port()),
             }}]}],
         },
-    })
+    });
+    if protocol == Protocol::Grpc {
+        const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        cluster["typed_extension_protocol_options"] = json!({ HTTP: {
+            "@type": format!("type.googleapis.com/{HTTP}"),
+            "explicit_http_config": { "http2_protocol_options": {} },
+        }});
+    }
+    cluster
 }
 
 fn socket_address(address: &str, port: u16) -> Value {
@@ -208,5 +224,16 @@ mod tests {
         let context = &chain(Protocol::Http2Tls)["transport_socket"]["typed_config"];
         let alpn = &context["common_tls_context"]["alpn_protocols"];
         assert_eq!(*alpn, json!(["h2", "http/1.1"]));
+    }
+
+    #[test]
+    fn only_calls_of_a_service_go_to_backends_over_http_2() {
+        let options = |protocol| {
+            let bootstrap = bootstrap(&site(protocol, Routes::One), Path::new("/folder"));
+            let cluster = &bootstrap["static_resources"]["clusters"][0];
+            cluster["typed_extension_protocol_options"].clone()
+        };
+        assert!(options(Protocol::Http2).is_null());
+        assert!(options(Protocol::Grpc).is_object());
     }
 }
