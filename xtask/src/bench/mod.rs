@@ -24,6 +24,7 @@ mod scenario;
 mod setup;
 mod site;
 mod stats;
+mod translation;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -132,19 +133,18 @@ pub(crate) fn run(root: &Path, arguments: &BenchArgs) -> anyhow::Result<()> {
     programs::require(&peers, &folder, arguments.install)?;
     if !arguments.no_build {
         // One by one, so that the features of one change nothing of the other.
-        for package in ["gwapi-cli", "xtask"] {
-            let flags =
-                ["build", "--locked", "--profile", arguments.cargo_profile(), "--package", package];
+        for package in arguments.built() {
+            let flags = ["build", "--locked", "--profile", arguments.cargo_profile(), "--package"];
             let mut command = cargo(root);
             if arguments.profile {
                 command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
             }
-            run_command(command.args(flags))?;
+            run_command(command.args(flags).args(package.flags))?;
         }
     }
     let built = target.join(arguments.cargo_folder());
-    for program in ["gwapi", "xtask"] {
-        let file = built.join(program);
+    for package in arguments.built() {
+        let file = built.join(package.program);
         ensure!(file.is_file(), "{} is missing: leave --no-build out once", file.display());
     }
     let programs = Programs::find(&built, arguments.base.clone(), &folder);
@@ -201,12 +201,33 @@ pub(crate) fn smoke(root: &Path) -> anyhow::Result<()> {
     run(root, &arguments)
 }
 
+/// A program of the workspace that takes part.
+struct Built {
+    /// Where cargo puts it, below the folder of its profile.
+    program: &'static str,
+    /// What follows `--package`.
+    flags: &'static [&'static str],
+}
+
+const GWAPI: Built = Built { program: "gwapi", flags: &["gwapi-cli"] };
+const XTASK: Built = Built { program: "xtask", flags: &["xtask"] };
+const EVENT_BENCH: Built = Built {
+    program: "examples/event_bench",
+    flags: &["gwapi-translate", "--example", "event_bench"],
+};
+
 impl BenchArgs {
     fn scenarios(&self) -> Vec<&'static Scenario> {
         match self.scenarios.as_slice() {
             [] => SCENARIOS.iter().collect(),
             named => named.to_vec(),
         }
+    }
+
+    /// What is built for the scenarios.
+    fn built(&self) -> Vec<Built> {
+        let translates = self.scenarios().iter().any(|it| it.kind == Kind::Translation);
+        [GWAPI, XTASK].into_iter().chain(translates.then_some(EVENT_BENCH)).collect()
     }
 
     /// Answers are as right without optimization, and that build is there already in CI.
@@ -226,6 +247,7 @@ impl BenchArgs {
                 time: Duration::from_millis(100),
                 starts: 1,
                 edits: 3,
+                events: 20,
                 connections: 50,
                 routes: 1_000,
             };
@@ -235,6 +257,7 @@ impl BenchArgs {
             time: Duration::from_secs_f64(self.seconds),
             starts: self.rounds.min(5),
             edits: self.edits,
+            events: 500,
             connections: 1_000,
             routes: usize::MAX,
         }
@@ -256,6 +279,7 @@ fn measure(
         Kind::Routes(shape) => cpu::many_routes(setup, scenario, shape, &progress),
         Kind::Edits => edits::edits(setup, scenario, &progress),
         Kind::Idle(protocol) => idle::idle(setup, scenario, protocol, &progress),
+        Kind::Translation => translation::translation(setup, scenario, &progress),
     }
 }
 

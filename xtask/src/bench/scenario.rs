@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Edits,
     /// Memory of connections on which nothing happens.
     Idle(Protocol),
+    /// The time to translate an event, as routes become more; gwapi alone.
+    Translation,
 }
 
 /// What many routes differ in.
@@ -142,6 +144,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         at_most: &[],
     },
     Scenario {
+        name: "translation",
+        about: "translation of one event among many prefixes, gwapi alone",
+        kind: Kind::Translation,
+        at_most: &[],
+    },
+    Scenario {
         name: "idle",
         about: "memory of idle connections, HTTP/1.1",
         kind: Kind::Idle(Protocol::Http1),
@@ -164,7 +172,7 @@ impl Scenario {
     pub(crate) fn left_out(&self, peers: &[Peer]) -> Vec<(Peer, &'static str)> {
         let obstacle = |peer: Peer| match self.kind {
             Kind::Cpu { protocol, .. } | Kind::Idle(protocol) => peer.obstacle(protocol),
-            Kind::Routes(_) | Kind::Edits => None,
+            Kind::Routes(_) | Kind::Edits | Kind::Translation => None,
         };
         peers.iter().filter_map(|&peer| Some((peer, obstacle(peer)?))).collect()
     }

@@ -31,6 +31,8 @@ pub(crate) struct Extent {
     pub(crate) starts: usize,
     /// Edits of each peer.
     pub(crate) edits: usize,
+    /// Events of each kind that are translated.
+    pub(crate) events: usize,
     /// Connections on which nothing happens.
     pub(crate) connections: usize,
     /// Larger numbers of routes are left out.
