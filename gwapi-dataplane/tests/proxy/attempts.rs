@@ -97,7 +97,8 @@ struct State {
 
 fn attempt(case: &Case, mut state: State, outcomes: &mut Vec<Outcome>) {
     let has_deaf = case.has_deaf_endpoint;
-    if !state.listens && !(has_deaf && state.deaf) {
+    let may_be_asked = state.listens || has_deaf && state.deaf;
+    if !may_be_asked {
         (state.listens, state.deaf) = (true, true);
     }
     if has_deaf && state.deaf {
@@ -349,8 +350,8 @@ async fn play(cases: Vec<Case>) -> Result<(), TestCaseError> {
     });
     let played = join_all(scenes.iter().map(|scene| scene.play(&proxy))).await;
     join_all(scenes.iter().map(Scene::until_copies)).await;
-    let judged = scenes.iter().zip(played);
-    judged.map(|(scene, (status, took))| scene.judge(status, took)).collect()
+    let mut judged = scenes.iter().zip(played);
+    judged.try_for_each(|(scene, (status, took))| scene.judge(status, took))
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
