@@ -101,11 +101,8 @@ fn judge(backend: &XBackend, resources: &Resources, options: &Options) -> Verdic
         (XBackendType::EndpointSelector, Some(selector), None) => {
             if selector.match_labels.is_empty() {
                 verdict.refused.push(unsupported("endpointSelector selects nothing".to_owned()));
-            } else if services(backend, resources).next().is_none() {
-                verdict.notes.push(
-                    "no Service of the namespace has this selector, so that it has no endpoints"
-                        .to_owned(),
-                );
+            } else {
+                verdict.notes.push(resolved_by(services(backend, resources)));
             }
         }
         (XBackendType::ExternalHostname, None, Some(external)) => {
@@ -237,6 +234,27 @@ fn services<'r>(
     services.filter(|(_, service)| selects(backend, service)).map(|(name, _)| name)
 }
 
+/// Services that a status names at most.
+const NAMED_SERVICES: usize = 4;
+
+/// Where an XBackend has its pods from.
+fn resolved_by<'r>(mut services: impl Iterator<Item = &'r NamespacedName>) -> String {
+    let named = services.by_ref().take(NAMED_SERVICES).map(|service| format!("`{}`", service.name));
+    let named: Vec<String> = named.collect();
+    match (&*named, services.count()) {
+        ([], _) => {
+            "no Service of the namespace has this selector, so that it has no endpoints; make one, \
+                    which may be headless"
+                .to_owned()
+        }
+        ([service], _) => format!("its pods are those of the Service {service}"),
+        (_, 0) => format!("its pods are those of the Services {}", named.join(", ")),
+        (_, more) => {
+            format!("its pods are those of the Services {} and {more} more", named.join(", "))
+        }
+    }
+}
+
 /// What is spoken to an XBackend by routes of a kind; none where it speaks something else.
 fn protocol(written: Option<&XBackendProtocol>, routes: RouteKind) -> Option<BackendProtocol> {
     use XBackendProtocol::{Grpc, H2c, Http, Http2, Http11, Mcp, Tcp, Wss};
@@ -365,4 +383,19 @@ const MAX_ANCESTORS: usize = 32;
 /// The XBackend by its kind.
 pub(super) fn id(name: &NamespacedName) -> ObjectId {
     name.object_id(Kind::XBackend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_services_are_named_and_the_others_are_counted() {
+        let services = ["a", "b", "c", "d", "e", "f"].map(|name| NamespacedName::new("shop", name));
+        let told = |number: usize| resolved_by(services.iter().take(number));
+        assert!(told(0).starts_with("no Service of the namespace has this selector"));
+        assert_eq!(told(1), "its pods are those of the Service `a`");
+        assert_eq!(told(4), "its pods are those of the Services `a`, `b`, `c`, `d`");
+        assert_eq!(told(6), "its pods are those of the Services `a`, `b`, `c`, `d` and 2 more");
+    }
 }
