@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// A Gateway needs a Service port (`Some`, which may be unable to serve) or no longer (`None`).
-    pub(super) fn stage_backend(
+    fn stage_backend(
         &self,
         staged: &mut Staged,
         gateway: &GatewayId,

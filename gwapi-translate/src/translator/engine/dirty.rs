@@ -1,8 +1,11 @@
 //! What an event makes dirty: the units that read what has changed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, Route, RouteKind, Service};
+use gwapi_model::{
+    EndpointSlice, Kind, NamespacedName, ObjectId, Resource, Route, RouteKind, Service,
+};
 
 use super::super::backend::ServicePort;
 use super::super::holder::Holder;
@@ -89,37 +92,9 @@ impl Engine {
             Resource::XBackend(_) => {
                 dirty.x_backends.insert(id);
             }
-            Resource::ReferenceGrant(_) => {
-                self.note_telemetry(self.index.telemetry_into.of(&id.namespace), dirty);
-                dirty.x_backends.extend(self.index.x_backends_into.of(&id.namespace).cloned());
-                let holders = self.index.holders_into.of(&id.namespace);
-                dirty.gateways.extend(self.gateways_of(holders));
-                for kind in RouteKind::ALL {
-                    let routes = self.index.routes_into[kind].of(&id.namespace);
-                    dirty.routes[kind].extend(routes.cloned());
-                }
-            }
-            Resource::GatewayParameters(_) => {
-                for class in self.index.classes_of_parameters.of(&id) {
-                    dirty.gateways.extend(self.index.gateways_of_class.of(&class.name).cloned());
-                    dirty.classes.insert(class.clone());
-                }
-                dirty.gateways.extend(self.index.gateways_of_parameters.of(&id).cloned());
-            }
-            Resource::Namespace(_) => {
-                let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
-                if labels(old) != labels(new) {
-                    let first = NamespacedName::new(id.name.clone(), "");
-                    let sets = self.resources.listener_sets.range(first.clone()..);
-                    let sets = sets.take_while(|(name, _)| name.namespace == id.name);
-                    dirty.gateways.extend(sets.filter_map(|(_, set)| set.gateway()));
-                    for kind in RouteKind::ALL {
-                        let names = self.resources.route_names(kind, &first);
-                        let names = names.take_while(|name| name.namespace == id.name);
-                        dirty.routes[kind].extend(names.cloned());
-                    }
-                }
-            }
+            Resource::ReferenceGrant(_) => self.mark_referring_into(&id.namespace, dirty),
+            Resource::GatewayParameters(_) => self.mark_parametrized(&id, dirty),
+            Resource::Namespace(_) => self.mark_namespace(&id, old, new, dirty),
             Resource::Service(_) => {
                 for side in [old, new].into_iter().flatten() {
                     let Resource::Service(service) = side else { continue };
@@ -133,11 +108,7 @@ impl Engine {
             Resource::EndpointSlice(_) => {
                 for side in [old, new].into_iter().flatten() {
                     let Resource::EndpointSlice(slice) = side else { continue };
-                    let Some(name) = index::service_of(slice) else { continue };
-                    if let Some(service) = self.resources.services.get(&name) {
-                        self.mark_x_backends(&name.namespace, service, dirty);
-                    }
-                    dirty.services.insert(name);
+                    self.mark_slice(slice, dirty);
                 }
             }
             Resource::Secret(_) | Resource::ConfigMap(_) | Resource::ClusterTrustBundle(_) => {
@@ -146,8 +117,60 @@ impl Engine {
         }
     }
 
+    /// Marks what refers into a namespace, which a ReferenceGrant there may allow.
+    fn mark_referring_into(&self, namespace: &Arc<str>, dirty: &mut Dirty) {
+        self.note_telemetry(self.index.telemetry_into.of(namespace), dirty);
+        dirty.x_backends.extend(self.index.x_backends_into.of(namespace).cloned());
+        let holders = self.index.holders_into.of(namespace);
+        dirty.gateways.extend(self.gateways_of(holders));
+        for kind in RouteKind::ALL {
+            let routes = self.index.routes_into[kind].of(namespace);
+            dirty.routes[kind].extend(routes.cloned());
+        }
+    }
+
+    /// Marks the classes and Gateways that have GatewayParameters.
+    fn mark_parametrized(&self, parameters: &NamespacedName, dirty: &mut Dirty) {
+        for class in self.index.classes_of_parameters.of(parameters) {
+            dirty.gateways.extend(self.index.gateways_of_class.of(&class.name).cloned());
+            dirty.classes.insert(class.clone());
+        }
+        dirty.gateways.extend(self.index.gateways_of_parameters.of(parameters).cloned());
+    }
+
+    /// Marks what is in a Namespace, if its labels have changed.
+    fn mark_namespace(
+        &self,
+        id: &NamespacedName,
+        old: Option<&Resource>,
+        new: Option<&Resource>,
+        dirty: &mut Dirty,
+    ) {
+        let labels = |side: Option<&Resource>| side.map(|it| it.metadata().labels.clone());
+        if labels(old) != labels(new) {
+            let first = NamespacedName::new(id.name.clone(), "");
+            let sets = self.resources.listener_sets.range(first.clone()..);
+            let sets = sets.take_while(|(name, _)| name.namespace == id.name);
+            dirty.gateways.extend(sets.filter_map(|(_, set)| set.gateway()));
+            for kind in RouteKind::ALL {
+                let names = self.resources.route_names(kind, &first);
+                let names = names.take_while(|name| name.namespace == id.name);
+                dirty.routes[kind].extend(names.cloned());
+            }
+        }
+    }
+
+    /// Marks the Service of an EndpointSlice.
+    fn mark_slice(&self, slice: &EndpointSlice, dirty: &mut Dirty) {
+        let Some(name) = index::service_of(slice) else { return };
+        if let Some(service) = self.resources.services.get(&name) {
+            self.mark_x_backends(&name.namespace, service, dirty);
+        }
+        dirty.services.insert(name);
+    }
+
     /// Marks the XBackends that have their pods from a Service.
-    pub(super) fn mark_x_backends(&self, namespace: &str, service: &Service, dirty: &mut Dirty) {
+    fn mark_x_backends(&self, namespace: &str, service: &Service, dirty: &mut Dirty) {
         if service.spec.selector.is_empty() {
             return;
         }

@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Derives the Service ports that filters of a Gateway's listeners may need.
-    pub(super) fn derive_asked(&mut self, gateway: &GatewayId) {
+    fn derive_asked(&mut self, gateway: &GatewayId) {
         let sets = self.index.sets_of_gateway.of(gateway).cloned().map(Holder::ListenerSet);
         let holders = sets.chain([Holder::Gateway(gateway.clone())]);
         let objects = holders.filter_map(|holder| self.resources.get(&holder.object_id()));
@@ -107,7 +107,7 @@ impl Engine {
 
     /// Marks the routes and the status of whatever holds listeners of a Gateway, and takes down which
     /// ListenerSets are the Gateway's.
-    pub(super) fn note_listeners(
+    fn note_listeners(
         &mut self,
         gateway: &GatewayId,
         old: Option<&GatewayView>,

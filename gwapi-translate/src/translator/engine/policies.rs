@@ -15,7 +15,7 @@ use crate::ir::{GatewayId, IrKey, IrResource};
 
 impl Engine {
     /// The XTelemetryPolicies that are for a Gateway.
-    pub(super) fn telemetry_of(&self, gateway: &GatewayId) -> Vec<&Arc<TelemetryPolicy>> {
+    fn telemetry_of(&self, gateway: &GatewayId) -> Vec<&Arc<TelemetryPolicy>> {
         let names = self.index.telemetry_of_gateway.of(gateway);
         names.filter_map(|name| self.resources.telemetry_policies.get(name)).collect()
     }

@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Routes that follow each other mostly have the same status: they share it.
-    pub(super) fn share_status(&mut self, status: &mut RouteStatus) {
+    fn share_status(&mut self, status: &mut RouteStatus) {
         if self.last_status == *status {
             status.clone_from(&self.last_status);
         } else {
@@ -66,11 +66,7 @@ impl Engine {
     }
 
     /// Derives a route; `None` where it does not exist or refers to no Gateway of ours.
-    pub(super) fn derive_route(
-        &mut self,
-        kind: RouteKind,
-        name: &NamespacedName,
-    ) -> Option<RouteView> {
+    fn derive_route(&mut self, kind: RouteKind, name: &NamespacedName) -> Option<RouteView> {
         let object = self.resources.get(&name.object_id(kind.kind()))?;
         self.work.routes += 1;
         let object = Route::of(&object)?;

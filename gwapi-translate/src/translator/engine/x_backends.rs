@@ -72,11 +72,7 @@ impl Engine {
     }
 
     /// Why a Gateway cannot show the certificate of an XBackend, as far as its data plane has said.
-    pub(super) fn rejected_certificate(
-        &self,
-        gateway: &GatewayId,
-        name: &NamespacedName,
-    ) -> Option<String> {
+    fn rejected_certificate(&self, gateway: &GatewayId, name: &NamespacedName) -> Option<String> {
         let rejected = &self.feedback.get(gateway)?.rejected_certificates;
         let keys = self.index.targets_of_x_backend.of(name);
         let mut keys = keys.map(|target| CertificateKey::of_backend(&target.key()));
