@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Map;
+use super::map::Map;
 use crate::ir::Hostname;
 
 /// Values by exact hostname, by wildcard and for any host.

@@ -22,6 +22,7 @@
 //! and no path prefix longer or deeper than the bucket's longest and deepest is looked up.
 
 mod hosts;
+mod map;
 mod precedence;
 mod query;
 mod routes;
@@ -36,25 +37,18 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use self::hosts::HostMap;
+use self::map::Map;
 pub use self::precedence::{PathRank, Precedence};
 use self::routes::{Edits, Routes};
-use self::rules::CompiledRule;
+use self::rules::{ByKey, CompiledRule};
 use self::streams::Streams;
 use crate::ir::{
     ConfigDelta, GatewayConfig, HttpMatch, HttpRule, IrKey, IrResource, Listener, ListenerKey,
     RuleKey, StreamRule, TransportProtocol,
 };
 
-/// A persistent map. Keys come from the configuration, but whoever writes routes is not to choose
-/// hashes: the state is seeded at random.
-type Map<K, V> =
-    imbl::GenericHashMap<K, V, foldhash::fast::RandomState, imbl::shared_ptr::DefaultSharedPtr>;
-
 /// Listeners that share a port and a hostname.
 type Listeners = Arc<[Arc<Listener>]>;
-
-/// A persistent map that no request looks into: it takes a third of the room.
-type OrdMap<K, V> = imbl::GenericOrdMap<K, V, imbl::shared_ptr::DefaultSharedPtr>;
 
 /// What routing reads of a request.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +148,7 @@ pub struct RouteTable {
     /// (GW-1); if they are, the first by key serves, so that the table does not depend on the
     /// order of changes.
     ports: Map<(TransportProtocol, u16), HostMap<Listeners>>,
-    rules: OrdMap<RuleKey, Arc<CompiledRule>>,
+    rules: Map<ByKey, ()>,
     routes: Routes,
     streams: Streams,
 }
@@ -243,7 +237,7 @@ impl RouteTable {
     fn set_rules(&mut self, rules: BTreeMap<&RuleKey, Option<&Arc<HttpRule>>>) {
         let mut edits = Edits::default();
         for (key, rule) in rules {
-            let old = self.rules.get(key);
+            let old = self.rules.get_key(key).map(|ByKey(rule)| rule);
             if let (Some(old), Some(new)) = (old, rule)
                 && old.rule() == new
             {
@@ -256,7 +250,7 @@ impl RouteTable {
                 Some(rule) => {
                     let rule = Arc::new(CompiledRule::new(Arc::clone(rule)));
                     edits.add(&rule);
-                    self.rules.insert(key.clone(), rule);
+                    self.rules.insert(ByKey(rule), ());
                 }
                 None => drop(self.rules.remove(key)),
             }

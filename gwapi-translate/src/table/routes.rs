@@ -16,8 +16,9 @@ use std::sync::Arc;
 use equivalent::Equivalent;
 
 use super::hosts::HostMap;
-use super::rules::{Candidate, CompiledRule};
-use super::{Map, RequestHead, RouteMatch};
+use super::map::Map;
+use super::rules::{Candidate, Candidates, CompiledRule};
+use super::{RequestHead, RouteMatch};
 use crate::ir::{Hostname, ListenerKey, PathMatch, RuleKey};
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
@@ -32,22 +33,19 @@ pub(super) struct Routes {
     next_bucket: u64,
 }
 
-/// Matches that compete for one path, in the order of precedence; shared by all tables that do
-/// not differ in it.
-type Candidates = Arc<[Candidate]>;
-
 /// What one listener serves for one hostname as written (HR-7).
 #[derive(Clone, Debug)]
 struct Bucket {
     id: u64,
     /// How many keys of `slots` are this bucket's.
-    slots: usize,
+    slots: u32,
     /// No prefix is longer, in bytes.
-    longest_prefix: usize,
+    longest_prefix: u32,
     /// No prefix has more elements. Like the length it is only a bound on the work that a path
     /// asks for, and need not shrink.
-    deepest_prefix: usize,
-    regexes: Candidates,
+    deepest_prefix: u32,
+    /// Few have any.
+    regexes: Option<Box<Candidates>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,36 +54,44 @@ enum SlotKind {
     Prefix,
 }
 
+/// A bucket, and a kind of paths in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place(u64);
+
+impl Place {
+    fn new(bucket: u64, kind: SlotKind) -> Self {
+        Self(bucket << 1 | kind as u64)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SlotKey {
-    bucket: u64,
-    kind: SlotKind,
+    place: Place,
     path: Arc<str>,
 }
 
 /// A [`SlotKey`] that borrows its path from a request.
 struct SlotQuery<'p> {
-    bucket: u64,
-    kind: SlotKind,
+    place: Place,
     path: &'p str,
 }
 
 impl Hash for SlotKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        SlotQuery { bucket: self.bucket, kind: self.kind, path: &self.path }.hash(state);
+        SlotQuery { place: self.place, path: &self.path }.hash(state);
     }
 }
 
 impl Hash for SlotQuery<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.bucket << 1 | self.kind as u64);
+        self.place.hash(state);
         state.write(self.path.as_bytes());
     }
 }
 
 impl Equivalent<SlotKey> for SlotQuery<'_> {
     fn equivalent(&self, key: &SlotKey) -> bool {
-        self.bucket == key.bucket && self.kind == key.kind && *self.path == *key.path
+        self.place == key.place && *self.path == *key.path
     }
 }
 
@@ -113,7 +119,7 @@ impl Routes {
     fn new_bucket(&mut self) -> Bucket {
         let id = self.next_bucket;
         self.next_bucket += 1;
-        Bucket { id, slots: 0, longest_prefix: 0, deepest_prefix: 0, regexes: Arc::default() }
+        Bucket { id, slots: 0, longest_prefix: 0, deepest_prefix: 0, regexes: None }
     }
 
     fn edit(
@@ -126,22 +132,25 @@ impl Routes {
         let (kind, path) = match slot {
             Slot::Path(kind, path) => (kind, path),
             Slot::Regexes => {
-                bucket.regexes = merge(&bucket.regexes, added, changed);
+                let merged = merge(bucket.regexes.as_deref(), added, changed);
+                bucket.regexes = merged.map(Box::new);
                 return;
             }
         };
-        let key = SlotKey { bucket: bucket.id, kind, path };
-        let old = self.slots.get(&key).map_or(&[][..], |candidates| &**candidates);
+        let key = SlotKey { place: Place::new(bucket.id, kind), path };
+        let old = self.slots.get(&key);
         let new = merge(old, added, changed);
-        bucket.slots -= usize::from(!old.is_empty());
-        bucket.slots += usize::from(!new.is_empty());
-        if new.is_empty() {
+        bucket.slots -= u32::from(old.is_some());
+        bucket.slots += u32::from(new.is_some());
+        let Some(new) = new else {
             self.slots.remove(&key);
             return;
-        }
+        };
         if kind == SlotKind::Prefix {
-            bucket.longest_prefix = bucket.longest_prefix.max(key.path.len());
-            bucket.deepest_prefix = bucket.deepest_prefix.max(key.path.matches('/').count());
+            let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+            bucket.longest_prefix = bucket.longest_prefix.max(to_u32(key.path.len()));
+            let elements = key.path.matches('/').count();
+            bucket.deepest_prefix = bucket.deepest_prefix.max(to_u32(elements));
         }
         self.slots.insert(key, new);
     }
@@ -168,16 +177,17 @@ impl Routes {
         request: &RequestHead<'_>,
     ) -> Option<&'s Candidate> {
         let in_slot = |kind, path| {
-            let candidates = self.slots.get(&SlotQuery { bucket: bucket.id, kind, path })?;
-            candidates.iter().find(|candidate| candidate.takes(request))
+            let place = Place::new(bucket.id, kind);
+            let candidates = self.slots.get(&SlotQuery { place, path })?;
+            candidates.as_slice().iter().find(|candidate| candidate.takes(request))
         };
         let by_regex = || {
-            let mut regexes = bucket.regexes.iter();
+            let mut regexes = bucket.regexes.iter().flat_map(|it| it.as_slice());
             regexes.find(|candidate| candidate.takes(request) && candidate.takes_path(request.path))
         };
         let by_prefix = || {
-            element_prefixes(request.path, bucket.deepest_prefix)
-                .filter(|prefix| prefix.len() <= bucket.longest_prefix)
+            element_prefixes(request.path, bucket.deepest_prefix as usize)
+                .filter(|prefix| prefix.len() <= bucket.longest_prefix as usize)
                 .find_map(|prefix| in_slot(SlotKind::Prefix, prefix))
         };
         in_slot(SlotKind::Exact, request.path).or_else(by_regex).or_else(by_prefix)
@@ -193,19 +203,27 @@ impl Routes {
 
 impl Bucket {
     fn is_used(&self) -> bool {
-        self.slots > 0 || !self.regexes.is_empty()
+        self.slots > 0 || self.regexes.is_some()
     }
 }
 
 /// The candidates of a slot after a change, in the order of precedence. Both parts are nearly
 /// sorted, which the sort makes use of: the cost is linear in practice, however many they are.
-fn merge(old: &[Candidate], added: Vec<Candidate>, changed: &HashSet<RuleKey>) -> Candidates {
-    let kept = old.iter().filter(|candidate| !changed.contains(candidate.rule_key())).cloned();
+fn merge(
+    old: Option<&Candidates>,
+    added: Vec<Candidate>,
+    changed: &HashSet<RuleKey>,
+) -> Option<Candidates> {
+    let kept = old
+        .map_or(&[][..], Candidates::as_slice)
+        .iter()
+        .filter(|candidate| !changed.contains(candidate.rule_key()))
+        .cloned();
     let mut all: Vec<_> = kept.chain(added).collect();
     all.sort_by(Candidate::cmp_precedence);
     // A rule may name a hostname twice.
     all.dedup_by(|a, b| a.cmp_precedence(b).is_eq());
-    all.into()
+    Candidates::of(all)
 }
 
 /// The prefixes of a path by element (HM-2), from the longest one of at most `deepest` elements to

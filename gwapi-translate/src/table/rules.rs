@@ -1,8 +1,10 @@
 //! Rules with their names and patterns compiled, and the conditions of a match.
 
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use equivalent::Equivalent;
 use http::{HeaderMap, HeaderName};
 use regex::Regex;
 
@@ -16,8 +18,32 @@ use crate::pattern;
 #[derive(Debug)]
 pub(super) struct CompiledRule {
     rule: Arc<HttpRule>,
-    /// As the matches of the rule.
+    /// As the matches of the rule; none where they are all plain.
     conditions: Box<[Conditions]>,
+}
+
+/// A rule that is looked up by its key.
+#[derive(Clone, Debug)]
+pub(super) struct ByKey(pub(super) Arc<CompiledRule>);
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.rule.key.hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.rule.key == other.0.rule.key
+    }
+}
+
+impl Eq for ByKey {}
+
+impl Equivalent<ByKey> for RuleKey {
+    fn equivalent(&self, key: &ByKey) -> bool {
+        *self == key.0.rule.key
+    }
 }
 
 /// What a match asks for besides a path that is compared as text.
@@ -57,8 +83,14 @@ enum Value {
 
 impl CompiledRule {
     pub(super) fn new(rule: Arc<HttpRule>) -> Self {
-        let conditions = rule.matches.iter().map(Conditions::compile).collect();
-        Self { rule, conditions }
+        let conditions: Vec<_> = rule.matches.iter().map(Conditions::compile).collect();
+        let are_plain = conditions.iter().all(|it| matches!(it, Conditions::Plain));
+        Self { rule, conditions: if are_plain { Box::default() } else { conditions.into() } }
+    }
+
+    /// What a match asks for besides its path.
+    fn conditions(&self, match_index: usize) -> &Conditions {
+        self.conditions.get(match_index).unwrap_or(&Conditions::Plain)
     }
 
     pub(super) fn rule(&self) -> &Arc<HttpRule> {
@@ -68,8 +100,8 @@ impl CompiledRule {
     /// The matches that some request may satisfy.
     pub(super) fn candidates(self: &Arc<Self>) -> impl Iterator<Item = Candidate> {
         (0u32..)
-            .zip(&self.conditions)
-            .filter(|(_, conditions)| !matches!(conditions, Conditions::Never))
+            .zip(0..self.rule.matches.len())
+            .filter(|(_, index)| !matches!(self.conditions(*index), Conditions::Never))
             .map(|(match_index, _)| Candidate { rule: Arc::clone(self), match_index })
     }
 }
@@ -185,6 +217,35 @@ fn is_joined<'v>(
     rest.is_empty()
 }
 
+/// The matches that compete for one path, in the order of precedence; what is many is shared by all
+/// tables that do not differ in it. Most are alone, and then it takes the room of one.
+#[derive(Clone, Debug)]
+pub(super) enum Candidates {
+    One(Candidate),
+    Many(Arc<Vec<Candidate>>),
+}
+
+impl Candidates {
+    /// Those of a list; none where it is empty.
+    pub(super) fn of(mut all: Vec<Candidate>) -> Option<Self> {
+        match all.len() {
+            0 => None,
+            1 => all.pop().map(Self::One),
+            _ => {
+                all.shrink_to_fit();
+                Some(Self::Many(Arc::new(all)))
+            }
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Candidate] {
+        match self {
+            Self::One(candidate) => std::slice::from_ref(candidate),
+            Self::Many(candidates) => candidates,
+        }
+    }
+}
+
 /// One match of a rule, in competition with others for a path.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
@@ -221,7 +282,7 @@ impl Candidate {
         {
             return false;
         }
-        let conditions = match &self.rule.conditions[self.index()] {
+        let conditions = match self.rule.conditions(self.index()) {
             Conditions::Plain => return true,
             Conditions::Never => return false,
             Conditions::Compiled(conditions) => conditions,
@@ -236,7 +297,7 @@ impl Candidate {
 
     /// Whether the regular expression of the path takes the request's path.
     pub(super) fn takes_path(&self, path: &str) -> bool {
-        match &self.rule.conditions[self.index()] {
+        match self.rule.conditions(self.index()) {
             Conditions::Compiled(conditions) => {
                 conditions.path.as_ref().is_some_and(|pattern| pattern.takes(path))
             }
@@ -271,6 +332,11 @@ mod tests {
             assert!(!joined(&["a", "b"], text), "{text}");
         }
         assert!(!joined(&[], "") && joined(&[""], "") && joined(&["", ""], ", "));
+    }
+
+    #[test]
+    fn candidates_take_the_room_of_one() {
+        assert_eq!(size_of::<Candidates>(), size_of::<Candidate>());
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hosts::HostMap;
-use super::{Map, OrdMap};
+use super::map::Map;
 use crate::ir::{Hostname, ListenerKey, RuleKey, StreamRule};
 
 /// Rules by listener, and there by server name as written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Streams {
-    rules: OrdMap<RuleKey, Arc<StreamRule>>,
+    rules: Map<RuleKey, Arc<StreamRule>>,
     /// The rules of one place in the order of precedence: the first one serves (TS-3, L4-3).
     listeners: Map<ListenerKey, HostMap<Arc<[Arc<StreamRule>]>>>,
 }
