@@ -10,8 +10,8 @@ use gwapi_dataplane::{ConfigUpdate, Limits, ProxyBuilder, ProxyHandle};
 use gwapi_model::{NamespacedName, SecretBytes};
 use gwapi_translate::ir::{
     BackendTarget, Certificate, CertificateKey, GatewayConfig, HttpFilter, HttpMatch, HttpRule,
-    HttpTimeouts, IrResource, Listener, ListenerKey, ListenerProtocol, Redirect, RuleKey,
-    RuleOrder, WeightedBackend,
+    IrResource, Listener, ListenerKey, ListenerProtocol, Redirect, RuleKey, RuleOrder,
+    WeightedBackend,
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -42,8 +42,8 @@ fn redirect() -> HttpRule {
         route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: "shop/away".to_owned(), rule_index: 0 },
-        listeners: vec![ListenerKey::new("web")],
-        hostnames: vec!["shop.example.com".to_owned().into()],
+        listeners: [ListenerKey::new("web")].into(),
+        hostnames: ["shop.example.com".to_owned().into()].into(),
         matches: vec![HttpMatch::default()],
         filters: vec![HttpFilter::Redirect(Redirect {
             scheme: None,
@@ -57,7 +57,7 @@ fn redirect() -> HttpRule {
             target: BackendTarget::Invalid("there is none".to_owned()),
             filters: Vec::new(),
         }],
-        timeouts: HttpTimeouts::default(),
+        timeouts: None,
         retry: None,
         session: None,
     }

@@ -13,8 +13,8 @@ use gwapi_model::NamespacedName;
 use gwapi_translate::Feedback;
 use gwapi_translate::ir::{
     Backend, BackendKey, BackendProtocol, BackendTarget, BackendTls, BackendTrust, ConfigDelta,
-    Endpoints, GatewayId, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, IrResource, Listener,
-    ListenerKey, ListenerProtocol, Redirect, RuleKey, RuleOrder, WeightedBackend,
+    Endpoints, GatewayId, HttpFilter, HttpMatch, HttpRule, IrResource, Listener, ListenerKey,
+    ListenerProtocol, Redirect, RuleKey, RuleOrder, WeightedBackend,
 };
 use gwapi_translate::wire::{Client, Node, Served, Server, Step};
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,12 +53,12 @@ fn resources(port: u16) -> Vec<IrResource> {
         route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: "shop/away".into(), rule_index: 0 },
-        listeners: vec![web],
-        hostnames: Vec::new(),
+        listeners: [web].into(),
+        hostnames: Arc::default(),
         matches: vec![HttpMatch::default()],
         filters: vec![HttpFilter::Redirect(redirect)],
         backends: Vec::new(),
-        timeouts: HttpTimeouts::default(),
+        timeouts: None,
         retry: None,
         session: None,
     };

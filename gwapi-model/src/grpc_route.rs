@@ -1,5 +1,7 @@
 //! GRPCRoute. What it shares with HTTPRoute (filters, backends, header matches) has the same types.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,17 +23,17 @@ pub struct GrpcRoute {
 #[serde(rename_all = "camelCase")]
 pub struct GrpcRouteSpec {
     /// What the route attaches to, up to 32 (RT-1).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parent_refs: Vec<ParentReference>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub parent_refs: Arc<[ParentReference]>,
     /// Hostnames, up to 16; none means those of the listener (RT-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hostnames: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub hostnames: Box<[Box<str>]>,
     /// Rules, up to 16; none means one that matches everything (GR-4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rules: Option<Vec<GrpcRouteRule>>,
+    pub rules: Option<Box<[GrpcRouteRule]>>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<String>,
+    pub use_default_gateways: Option<Box<str>>,
 }
 
 /// Matches, filters and backends.
@@ -40,16 +42,16 @@ pub struct GrpcRouteSpec {
 pub struct GrpcRouteRule {
     /// Name, unique in the route; no effect on behaviour (GR-4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Alternatives, up to 64; none means every call (GR-4).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub matches: Vec<GrpcRouteMatch>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub matches: Box<[GrpcRouteMatch]>,
     /// Filters, up to 16, in the order in which they run: those of [`GrpcRouteRule::FILTERS`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub filters: Vec<HttpRouteFilter>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub filters: Box<[HttpRouteFilter]>,
     /// Backends, up to 16 (HB-1, HB-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub backend_refs: Vec<HttpBackendRef>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub backend_refs: Box<[HttpBackendRef]>,
     /// Experimental: session persistence (SP-1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_persistence: Option<Box<SessionPersistence>>,
@@ -69,8 +71,8 @@ pub struct GrpcRouteMatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<GrpcMethodMatch>,
     /// Headers, up to 16 (HM-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub headers: Vec<HttpHeaderMatch>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub headers: Box<[HttpHeaderMatch]>,
 }
 
 /// How service and method are matched (GR-3). One of them is set at least.
@@ -82,10 +84,10 @@ pub struct GrpcMethodMatch {
     pub match_type: Option<ValueMatchType>,
     /// Service, with its package and without slash; absent means every service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
+    pub service: Option<Box<str>>,
     /// Method; absent means every method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
+    pub method: Option<Box<str>>,
 }
 
 impl GrpcMethodMatch {

@@ -1,5 +1,7 @@
 //! HTTPRoute.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::open_enum::open_enum;
@@ -22,17 +24,17 @@ pub struct HttpRoute {
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteSpec {
     /// What the route attaches to, up to 32 (RT-1).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parent_refs: Vec<ParentReference>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub parent_refs: Arc<[ParentReference]>,
     /// Hostnames, up to 16; none means those of the listener (RT-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hostnames: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub hostnames: Box<[Box<str>]>,
     /// Rules, 1 to 16; absent means one that matches everything (HR-5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rules: Option<Vec<HttpRouteRule>>,
+    pub rules: Option<Box<[HttpRouteRule]>>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<String>,
+    pub use_default_gateways: Option<Box<str>>,
 }
 
 /// Matches, filters and backends. What few rules have is kept elsewhere.
@@ -41,16 +43,16 @@ pub struct HttpRouteSpec {
 pub struct HttpRouteRule {
     /// Name, unique in the route; no effect on behaviour (HR-5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Alternatives, up to 64; none means the path prefix `/` (HR-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub matches: Vec<HttpRouteMatch>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub matches: Box<[HttpRouteMatch]>,
     /// Filters, up to 16, in the order in which they run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub filters: Vec<HttpRouteFilter>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub filters: Box<[HttpRouteFilter]>,
     /// Backends, up to 16 (HB-1, HB-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub backend_refs: Vec<HttpBackendRef>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub backend_refs: Box<[HttpBackendRef]>,
     /// Timeouts (TO-2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Box<HttpRouteTimeouts>>,
@@ -70,11 +72,11 @@ pub struct HttpRouteMatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<HttpPathMatch>,
     /// Headers, up to 16 (HM-5).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub headers: Vec<HttpHeaderMatch>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub headers: Box<[HttpHeaderMatch]>,
     /// Query parameters, up to 16 (HM-6).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub query_params: Vec<HttpQueryParamMatch>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub query_params: Box<[HttpQueryParamMatch]>,
     /// Method (HM-7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<HttpMethod>,
@@ -89,7 +91,7 @@ pub struct HttpPathMatch {
     pub match_type: Option<PathMatchType>,
     /// Value; absent means `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
+    pub value: Option<Box<str>>,
 }
 
 open_enum! {
@@ -355,15 +357,15 @@ pub struct HttpCorsFilter {
 pub struct HttpBackendRef {
     /// Group; absent means core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
+    pub group: Option<Box<str>>,
     /// Kind; absent means `Service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    pub kind: Option<Box<str>>,
     /// Name.
-    pub name: String,
+    pub name: Box<str>,
     /// Namespace; absent means the route's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    pub namespace: Option<Box<str>>,
     /// Port of the Service; required for Services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<Port>,
@@ -371,8 +373,8 @@ pub struct HttpBackendRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<i32>,
     /// Filters that run when this backend was chosen (HB-6).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub filters: Vec<HttpRouteFilter>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub filters: Box<[HttpRouteFilter]>,
 }
 
 /// Timeouts of a rule (TO-1, TO-2).

@@ -1,6 +1,8 @@
 //! Object metadata, as far as the Gateway API gives it a meaning.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,11 +22,11 @@ pub struct ObjectMeta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Box<str>>,
     /// Labels; those of Namespaces decide `allowedRoutes` with a selector (AR-5).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "StringMap::is_empty")]
+    pub labels: StringMap,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "StringMap::is_empty")]
+    pub annotations: StringMap,
     /// When the object was made; older routes win ties (HR-2). Absent sorts as the oldest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<Timestamp>,
@@ -46,5 +48,71 @@ impl ObjectMeta {
     /// Metadata of a cluster-scoped object.
     pub fn cluster(name: &str) -> Self {
         Self { name: name.into(), ..Self::default() }
+    }
+}
+
+/// Labels or annotations: a map that takes the room of a pointer where it is empty, as it mostly is.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct StringMap(Option<Box<BTreeMap<String, String>>>);
+
+static EMPTY: BTreeMap<String, String> = BTreeMap::new();
+
+impl StringMap {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|map| map.is_empty())
+    }
+}
+
+impl Deref for StringMap {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+}
+
+impl DerefMut for StringMap {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for StringMap {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for StringMap {}
+
+impl fmt::Debug for StringMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl From<BTreeMap<String, String>> for StringMap {
+    fn from(map: BTreeMap<String, String>) -> Self {
+        Self((!map.is_empty()).then(|| Box::new(map)))
+    }
+}
+
+impl From<StringMap> for BTreeMap<String, String> {
+    fn from(map: StringMap) -> Self {
+        map.0.map(|map| *map).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> From<[(String, String); N]> for StringMap {
+    fn from(entries: [(String, String); N]) -> Self {
+        BTreeMap::from(entries).into()
+    }
+}
+
+impl FromIterator<(String, String)> for StringMap {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(entries: I) -> Self {
+        BTreeMap::from_iter(entries).into()
     }
 }

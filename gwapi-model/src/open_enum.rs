@@ -1,7 +1,8 @@
 //! Enumerations that keep a value they do not know, so that a newer manifest is read and can be
 //! answered with a condition instead of a parse error (RT-12).
 
-/// Declares an enumeration of strings with a catch-all `Other(String)`.
+/// Declares an enumeration of strings with a catch-all `Other`, which is a pointer and no more: nearly
+/// all values are known ones, and there are many.
 macro_rules! open_enum {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$meta])*
@@ -9,7 +10,7 @@ macro_rules! open_enum {
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
             /// A value that this version does not know, kept as it was written.
-            Other(String),
+            Other(Box<String>),
         }
 
         impl $name {
@@ -24,7 +25,7 @@ macro_rules! open_enum {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                match text { $($text => Self::$variant,)+ other => Self::Other(other.to_owned()) }
+                match text { $($text => Self::$variant,)+ other => Self::Other(Box::new(other.to_owned())) }
             }
         }
 
@@ -71,8 +72,8 @@ mod tests {
     fn a_value_that_is_not_known_is_kept_as_it_was_written() {
         for (text, value) in [
             ("PathPrefix", PathMatchType::PathPrefix),
-            ("pathprefix", PathMatchType::Other("pathprefix".to_owned())),
-            ("Glob", PathMatchType::Other("Glob".to_owned())),
+            ("pathprefix", PathMatchType::from("pathprefix")),
+            ("Glob", PathMatchType::Other(Box::new("Glob".to_owned()))),
         ] {
             let read: PathMatchType = serde_json::from_value(json!(text)).expect("any text");
             assert_eq!(read, value);

@@ -1,5 +1,7 @@
 //! What routes of every kind have in common.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -73,6 +75,16 @@ macro_rules! routes {
             }
         }
 
+        impl Resource {
+            /// What it attaches to, where it is a route; copies the object where it is shared.
+            pub(crate) fn parent_refs_mut(&mut self) -> Option<&mut Arc<[ParentReference]>> {
+                match self {
+                    $(Self::$type(route) => Some(&mut Arc::make_mut(route).spec.parent_refs),)+
+                    _ => None,
+                }
+            }
+        }
+
         impl Resources {
             /// The route of that kind and name.
             pub fn route(&self, kind: RouteKind, name: &NamespacedName) -> Option<Route<'_>> {
@@ -127,7 +139,7 @@ impl Kind {
 
 impl<'r> Route<'r> {
     /// Its hostnames, or server names.
-    pub fn hostnames(self) -> &'r [String] {
+    pub fn hostnames(self) -> &'r [Box<str>] {
         match self {
             Self::Http(route) => &route.spec.hostnames,
             Self::Grpc(route) => &route.spec.hostnames,

@@ -1,6 +1,8 @@
 //! TLSRoute, TCPRoute and UDPRoute: routes that carry bytes or datagrams and look into neither. Their
 //! rules have the same fields.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BackendRef, ObjectMeta, ParentReference};
@@ -19,17 +21,17 @@ pub struct TlsRoute {
 #[serde(rename_all = "camelCase")]
 pub struct TlsRouteSpec {
     /// What the route attaches to, up to 32 (RT-1).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parent_refs: Vec<ParentReference>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub parent_refs: Arc<[ParentReference]>,
     /// Server names, 1 to 1024 (TS-1).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hostnames: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub hostnames: Box<[Box<str>]>,
     /// Exactly one rule (TS-1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<StreamRouteRule>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<String>,
+    pub use_default_gateways: Option<Box<str>>,
 }
 
 /// A rule by which connections of a port reach backends (L4-1).
@@ -55,14 +57,14 @@ pub struct UdpRoute {
 #[serde(rename_all = "camelCase")]
 pub struct StreamRouteSpec {
     /// What the route attaches to, up to 32 (RT-1).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parent_refs: Vec<ParentReference>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub parent_refs: Arc<[ParentReference]>,
     /// Exactly one rule (L4-1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<StreamRouteRule>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<String>,
+    pub use_default_gateways: Option<Box<str>>,
 }
 
 /// A rule of a [`TlsRoute`], [`TcpRoute`] or [`UdpRoute`].

@@ -343,7 +343,7 @@ fn a_value_that_the_other_type_does_not_know_is_read_from_json() {
     let Resource::HttpRoute(route) = &resource else { panic!("{resource:?}") };
     let rules = route.spec.rules.as_ref().expect("rules");
     let path = rules[0].matches[0].path.as_ref().expect("a path");
-    assert_eq!(path.match_type, Some(PathMatchType::Other("Glob".to_owned())));
+    assert_eq!(path.match_type, Some(PathMatchType::from("Glob")));
 }
 
 #[test]

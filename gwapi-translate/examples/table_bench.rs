@@ -61,8 +61,8 @@ impl Shape {
             route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: format!("ns/route-{index:05}"), rule_index: 0 },
-            listeners: vec![ListenerKey::new("web")],
-            hostnames: vec![Hostname::parse(&(self.host)(index))],
+            listeners: [ListenerKey::new("web")].into(),
+            hostnames: [Hostname::parse(&(self.host)(index))].into(),
             matches: vec![HttpMatch {
                 path: PathMatch::Prefix((self.path)(index).into()),
                 headers: tenant.into_iter().collect(),
@@ -70,7 +70,7 @@ impl Shape {
             }],
             filters: Vec::new(),
             backends: Vec::new(),
-            timeouts: HttpTimeouts::default(),
+            timeouts: None,
             retry: None,
             session: None,
         }))

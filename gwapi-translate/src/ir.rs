@@ -14,6 +14,7 @@ mod backend;
 mod listener;
 mod session;
 mod stream;
+mod timeouts;
 mod tracing;
 
 use std::collections::BTreeMap;
@@ -410,7 +411,8 @@ pub struct RuleOrder {
     pub rule_index: u16,
 }
 
-/// One rule of a route as one Gateway serves it.
+/// One rule of a route as one Gateway serves it. There are as many as rules, and most have little of what
+/// they could have: what few have is kept elsewhere, and what many have in common is shared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpRule {
     /// Key.
@@ -421,14 +423,14 @@ pub struct HttpRule {
     #[serde(default, skip_serializing_if = "RouteKind::is_http")]
     pub route_kind: RouteKind,
     /// The rule's name, where it has one.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Precedence among equals.
     pub order: RuleOrder,
     /// Listeners that the route is attached to, sorted. One that is not in the configuration is
     /// not served at present: what breaks a listener does not touch its routes.
-    pub listeners: Vec<ListenerKey>,
+    pub listeners: Arc<[ListenerKey]>,
     /// Hostnames as written in the route (HR-1, HR-7); none means every host of the listener.
-    pub hostnames: Vec<Hostname>,
+    pub hostnames: Arc<[Hostname]>,
     /// Alternatives, at least one.
     pub matches: Vec<HttpMatch>,
     /// Filters in the order in which they run, before those of the chosen backend.
@@ -436,10 +438,11 @@ pub struct HttpRule {
     /// Backends with weights; none, or weights that are all 0, answer 500 (HB-2, HB-5) unless a
     /// filter answers.
     pub backends: Vec<WeightedBackend>,
-    /// Timeouts.
-    pub timeouts: HttpTimeouts,
+    /// Timeouts; none means that each of them is the data plane's default.
+    #[serde(default, with = "timeouts")]
+    pub timeouts: Option<Box<HttpTimeouts>>,
     /// Retries; none means those alone that every data plane makes of requests that nobody has seen.
-    pub retry: Option<HttpRetry>,
+    pub retry: Option<Box<HttpRetry>>,
     /// Session persistence; goes before that of its backends (SP-3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Box<SessionPersistence>>,

@@ -26,7 +26,7 @@ pub(crate) fn commands(
         let mut rules: Vec<_> = config.http_rules().collect();
         rules.sort_by(|a, b| a.order.cmp(&b.order));
         for rule in rules {
-            for key in &rule.listeners {
+            for key in rule.listeners.iter() {
                 let shown = gateway.listeners.iter().find(|shown| shown.label() == key.as_str());
                 let (Some(listener), Some(shown)) = (listeners.get(key), shown) else { continue };
                 commands.extend(
@@ -142,7 +142,7 @@ fn quoted(word: &str) -> String {
 mod tests {
     use gwapi_model::NamespacedName;
     use gwapi_translate::ir::{
-        CertificateKey, HeaderMatch, HttpTimeouts, ListenerKey, QueryParamMatch, RuleKey, RuleOrder,
+        CertificateKey, HeaderMatch, ListenerKey, QueryParamMatch, RuleKey, RuleOrder,
     };
 
     use super::*;
@@ -154,12 +154,12 @@ mod tests {
             route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: "default/web".to_owned(), rule_index: 0 },
-            listeners: vec![ListenerKey::new("http")],
+            listeners: [ListenerKey::new("http")].into(),
             hostnames: hostnames.iter().map(|name| Hostname::parse(name)).collect(),
             matches: vec![alternative],
             filters: Vec::new(),
             backends: Vec::new(),
-            timeouts: HttpTimeouts::default(),
+            timeouts: None,
             retry: None,
             session: None,
         }

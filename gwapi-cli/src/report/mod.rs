@@ -17,8 +17,8 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 }
 
 /// The first few of many, and how many more there are.
-pub(crate) fn some_of(items: &[String], shown: usize) -> String {
-    let listed = items.iter().take(shown).map(String::as_str).collect::<Vec<_>>().join(", ");
+pub(crate) fn some_of(items: &[impl AsRef<str>], shown: usize) -> String {
+    let listed = items.iter().take(shown).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     match items.len().saturating_sub(shown) {
         0 => listed,
         more => format!("{listed} and {more} more"),

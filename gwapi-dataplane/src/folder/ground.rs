@@ -236,6 +236,6 @@ fn same_but_for_metadata(a: &Resource, b: &Resource) -> bool {
 
 /// A Namespace that objects are in and that no file gives.
 fn namespace(name: &str) -> Resource {
-    let labels = BTreeMap::from([(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())]);
+    let labels = [(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())].into();
     Namespace { metadata: ObjectMeta { labels, generation: 1, ..ObjectMeta::cluster(name) } }.into()
 }

@@ -304,7 +304,7 @@ impl CoreState {
 
 #[cfg(test)]
 mod tests {
-    use gwapi_translate::ir::{Backend, BackendTarget, HttpTimeouts, RuleOrder};
+    use gwapi_translate::ir::{Backend, BackendTarget, RuleOrder};
 
     use super::*;
     use crate::Limits;
@@ -322,12 +322,12 @@ mod tests {
             route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: "default/app".to_owned(), rule_index: 0 },
-            listeners: Vec::new(),
-            hostnames: Vec::new(),
+            listeners: Arc::default(),
+            hostnames: Arc::default(),
             matches: Vec::new(),
             filters: Vec::new(),
             backends: vec![backend("a"), backend("b")],
-            timeouts: HttpTimeouts::default(),
+            timeouts: None,
             retry: None,
             session: None,
         })

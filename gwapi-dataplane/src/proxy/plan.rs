@@ -237,7 +237,7 @@ fn guards(
         choice,
         services: guards.map(|guard| guard.authorizer.key().and_then(service)).collect(),
         asked: Asked { authority: authority(head, target)?, target: canonical(head, target)? },
-        deadline: end_of_request(&rule.rule.timeouts, started),
+        deadline: end_of_request(rule.rule.timeouts.as_deref(), started),
         drawn: Drawn { backend: choice.and_then(|choice| rule.drawn(choice)), ..Drawn::default() },
     })))
 }

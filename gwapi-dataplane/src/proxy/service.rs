@@ -259,7 +259,7 @@ fn go_on(
     let upgrade = upgrade.filter(|_| way.backend.protocol() == BackendProtocol::Http1);
     let client = Vouched { connection, client: &account.client };
     let fields = Fields { head, present, way: &way, settled: settled.is_some() };
-    let mut attempt = attempt(&way.rule.rule.timeouts, account.started().into(), limits);
+    let mut attempt = attempt(way.rule.rule.timeouts.as_deref(), account.started().into(), limits);
     attempt.begun = consented;
     if !way.mirrors.is_empty() && upgrade.is_none() {
         let for_copies = settled.as_ref().and_then(|settled| settled.for_copies.as_ref());
@@ -459,11 +459,12 @@ impl Exchange {
 
 /// The limits in time of a request to a backend (TO-1 to TO-3): where the rule sets none, the
 /// proxy's limit on the head of the response holds.
-fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attempt {
-    let unset = timeouts.request.is_none() && timeouts.backend_request.is_none();
+fn attempt(timeouts: Option<&HttpTimeouts>, started: Instant, limits: &Limits) -> Attempt {
+    let each = timeouts.and_then(|timeouts| timeouts.backend_request);
+    let unset = each.is_none() && timeouts.is_none_or(|timeouts| timeouts.request.is_none());
     Attempt {
         deadline: end_of_request(timeouts, started),
-        each: some(timeouts.backend_request),
+        each: some(each),
         head: unset.then_some(limits.response_head_timeout),
         begun: None,
         endpoints: MAX_ENDPOINTS,
@@ -473,8 +474,8 @@ fn attempt(timeouts: &HttpTimeouts, started: Instant, limits: &Limits) -> Attemp
 
 /// When the time of the whole request is over, where the rule sets one (TO-2): all that happens before,
 /// such as questions for authorization, is part of it.
-pub(super) fn end_of_request(timeouts: &HttpTimeouts, started: Instant) -> Option<Instant> {
-    some(timeouts.request).map(|timeout| started + timeout)
+pub(super) fn end_of_request(timeouts: Option<&HttpTimeouts>, started: Instant) -> Option<Instant> {
+    some(timeouts?.request).map(|timeout| started + timeout)
 }
 
 /// TO-1: zero is none.

@@ -378,7 +378,11 @@ async fn a_session_of_a_listener_that_asks_for_nothing_is_no_way_into_one_that_d
         let asked = validation(&[&authority], AllowValidOnly);
         resources.push(listener_with(https_listener("other", other, None, &["c"]), asked));
         let listeners = ["web", "other"].map(ListenerKey::new).to_vec();
-        resources.push(ir(HttpRule { listeners, backends: to("app"), ..rule("app") }));
+        resources.push(ir(HttpRule {
+            listeners: listeners.into(),
+            backends: to("app"),
+            ..rule("app")
+        }));
         resources
     });
     let anonymous = config_of(&server, None);
@@ -401,7 +405,11 @@ async fn two_hosts(authority: &Authority) -> (Echo, TestCertificate, Proxy) {
         resources.push(listener_with(https_listener("a", port, a, &["c"]), None));
         resources.push(listener_with(https_listener("b", port, b, &["c"]), asked));
         let listeners = ["a", "b"].map(ListenerKey::new).to_vec();
-        resources.push(ir(HttpRule { listeners, backends: to("app"), ..rule("app") }));
+        resources.push(ir(HttpRule {
+            listeners: listeners.into(),
+            backends: to("app"),
+            ..rule("app")
+        }));
         resources.push(server.secret("c"));
         resources
     });

@@ -327,7 +327,7 @@ async fn a_body_that_was_shown_is_there_for_retries_and_mirrors() {
             rule.filters = filters.to_vec();
             let own = request_headers(changes(&[("x-own", "1")], &[], &[]));
             rule.backends[0].filters = vec![own];
-            rule.retry = Some(HttpRetry { codes: vec![503], attempts: 1, backoff: None });
+            rule.retry = Some(Box::new(HttpRetry { codes: vec![503], attempts: 1, backoff: None }));
         });
         resources.extend(backend("auth", &[auth.address]));
         resources.extend(backend("mirror", &[mirror.address]));

@@ -346,7 +346,7 @@ async fn a_call_that_no_endpoint_can_answer_is_unavailable() {
 #[tokio::test]
 async fn a_call_that_takes_too_long_exceeds_its_deadline() {
     let silent = Scripted::silent().await;
-    let slow = |timeouts: gwapi_translate::ir::HttpTimeouts, limits: Limits| {
+    let slow = |timeouts: Option<Box<gwapi_translate::ir::HttpTimeouts>>, limits: Limits| {
         let address = silent.address;
         serve_with(limits, move |port| {
             let mut resources = calls_to(port, address);

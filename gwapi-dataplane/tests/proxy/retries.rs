@@ -12,8 +12,9 @@ use super::support::clock::{SHORT, timeouts};
 use super::support::upstream::{read_head, refusing};
 use super::support::*;
 
-fn retry(attempts: u32, codes: &[u16]) -> Option<HttpRetry> {
-    Some(HttpRetry { attempts, codes: codes.to_vec(), backoff: Some(Duration::from_millis(1)) })
+fn retry(attempts: u32, codes: &[u16]) -> Option<Box<HttpRetry>> {
+    let backoff = Some(Duration::from_millis(1));
+    Some(Box::new(HttpRetry { attempts, codes: codes.to_vec(), backoff }))
 }
 
 fn request(method: Method, body: impl Into<Body>) -> Request<Body> {
@@ -228,7 +229,7 @@ async fn a_second_attempt_has_the_body_from_its_beginning() {
         simple_with(port, endpoint.address, |rule| {
             rule.matches = prefix("/here");
             let backoff = Some(Duration::from_secs(1));
-            rule.retry = retry(1, &[503]).map(|retry| HttpRetry { backoff, ..retry });
+            rule.retry = retry(1, &[503]).map(|retry| Box::new(HttpRetry { backoff, ..*retry }));
         })
     });
     let mut client = tokio::net::TcpStream::connect(proxy.address).await.expect("it listens");

@@ -28,7 +28,7 @@ fn held_to(budget: RetryBudget, name: &str, endpoint: SocketAddr) -> Vec<IrResou
 /// A rule for a path that has each request sent five times more where it is answered 500.
 fn retrying(name: &str, path: &str) -> IrResource {
     let backoff = Some(Duration::from_millis(1));
-    let retry = Some(HttpRetry { attempts: 5, codes: vec![500], backoff });
+    let retry = Some(Box::new(HttpRetry { attempts: 5, codes: vec![500], backoff }));
     ir(HttpRule { backends: to(name), matches: prefix(path), retry, ..rule(name) })
 }
 

@@ -20,12 +20,12 @@ async fn requests_are_routed_by_host_and_path() {
         let mut resources = vec![
             ir_listener(listener("web", port)),
             ir(HttpRule {
-                hostnames: vec![Hostname::parse("a.example")],
+                hostnames: [Hostname::parse("a.example")].into(),
                 backends: to("a"),
                 ..rule("a")
             }),
             ir(HttpRule {
-                hostnames: vec![Hostname::parse("*.example")],
+                hostnames: [Hostname::parse("*.example")].into(),
                 matches: prefix("/b"),
                 backends: to("b"),
                 ..rule("b")

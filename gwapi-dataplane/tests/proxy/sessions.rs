@@ -181,7 +181,7 @@ async fn a_session_goes_on_with_the_endpoint_that_a_retry_went_to() {
         let mut all = resources(port, cookie("s"), &[("app", 1, &addresses)]);
         if let IrResource::HttpRule(rule) = &mut all[1] {
             let retry = HttpRetry { codes: vec![503], attempts: 1, backoff: None };
-            Arc::make_mut(rule).retry = Some(retry);
+            Arc::make_mut(rule).retry = Some(Box::new(retry));
         }
         all
     });

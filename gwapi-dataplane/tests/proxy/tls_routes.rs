@@ -23,7 +23,7 @@ fn tls_rule(name: &str, hostnames: &[&str], backends: Vec<WeightedBackend>) -> S
 }
 
 fn on(listener: &str, rule: StreamRule) -> IrResource {
-    ir_stream(StreamRule { listeners: vec![ListenerKey::new(listener)], ..rule })
+    ir_stream(StreamRule { listeners: [ListenerKey::new(listener)].into(), ..rule })
 }
 
 /// An endpoint that ends TLS with a certificate, says its name inside and sends everything back.

@@ -268,7 +268,7 @@ async fn a_flow_that_leads_nowhere_takes_the_room_of_no_other() {
     resources.extend(udp_backend("nowhere", &[nowhere]));
     resources.push(ir_listener(Listener { key: ListenerKey::new("other"), ..udp_listener(other) }));
     let rule = stream_rule(RouteKind::Udp, "nowhere", &[], to("nowhere"));
-    resources.push(ir_stream(StreamRule { listeners: vec![ListenerKey::new("other")], ..rule }));
+    resources.push(ir_stream(StreamRule { listeners: [ListenerKey::new("other")].into(), ..rule }));
     proxy.set(resources);
     let lost = client_of(SocketAddr::new(LOCAL, other)).await;
     send(&lost, b"x").await;
@@ -442,7 +442,7 @@ async fn tcp_and_udp_share_a_number() {
         let name = gwapi_translate::ir::ListenerKey::new("tcp");
         resources.push(ir_listener(Listener { key: name.clone(), ..tcp_listener(port) }));
         let mut rule = stream_rule(RouteKind::Tcp, "tcp", &[], to("tcp"));
-        rule.listeners = vec![name];
+        rule.listeners = [name].into();
         resources.push(ir_stream(rule));
         resources
     });

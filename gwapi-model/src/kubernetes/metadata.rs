@@ -15,8 +15,8 @@ pub(super) fn into_model(
         name: name.ok_or(ConversionError::Nameless { kind })?.into(),
         namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
         uid: metadata.uid.as_deref().filter(|_| kind == Kind::Gateway).map(Into::into),
-        labels: metadata.labels.clone().unwrap_or_default(),
-        annotations: metadata.annotations.clone().unwrap_or_default(),
+        labels: metadata.labels.clone().unwrap_or_default().into(),
+        annotations: metadata.annotations.clone().unwrap_or_default().into(),
         creation_timestamp: metadata.creation_timestamp.as_ref().map(|time| time.0),
         generation: metadata.generation.unwrap_or_default(),
     })
@@ -38,8 +38,9 @@ impl From<&ObjectMeta> for meta_v1::ObjectMeta {
             name: Some(name.to_string()),
             namespace: Some(namespace.to_string()).filter(|namespace| !namespace.is_empty()),
             uid: uid.as_deref().map(str::to_owned),
-            labels: Some(labels.clone()).filter(|labels| !labels.is_empty()),
-            annotations: Some(annotations.clone()).filter(|annotations| !annotations.is_empty()),
+            labels: Some((**labels).clone()).filter(|labels| !labels.is_empty()),
+            annotations: Some((**annotations).clone())
+                .filter(|annotations| !annotations.is_empty()),
             creation_timestamp: creation_timestamp.map(meta_v1::Time),
             generation: Some(*generation).filter(|generation| *generation != 0),
             ..Self::default()

@@ -3,6 +3,8 @@
 //! Gateways selected their routes by labels then, and routes sent requests to a `serviceName`.
 //! Today a route names its Gateways, so the names come from the Gateways of the same text.
 
+use std::sync::Arc;
+
 use super::node::{Node, Value};
 use super::reader::DEFAULT_NAMESPACE;
 use super::render;
@@ -150,7 +152,7 @@ fn route(metadata: ObjectMeta, old: Option<&Node<'_>>, gateways: &[NamespacedNam
         hostnames: hostnames
             .filter_map(Node::text)
             .filter(|hostname| *hostname != "*")
-            .map(str::to_owned)
+            .map(Box::from)
             .collect(),
         rules: rules.map(|rules| rules.iter().map(rule).collect()),
         use_default_gateways: None,
@@ -163,7 +165,7 @@ fn parents(
     metadata: &ObjectMeta,
     old: Option<&Node<'_>>,
     gateways: &[NamespacedName],
-) -> Vec<ParentReference> {
+) -> Arc<[ParentReference]> {
     let namespace = match &*metadata.namespace {
         "" => DEFAULT_NAMESPACE,
         namespace => namespace,
@@ -176,7 +178,7 @@ fn parents(
         section_name: None,
         port: None,
     };
-    let named: Vec<ParentReference> = old
+    let named: Arc<[ParentReference]> = old
         .and_then(|old| old.find(&["gateways", "gatewayRefs"]))
         .and_then(Node::items)
         .into_iter()
@@ -191,8 +193,8 @@ fn parents(
     }
     let neighbour = gateways.iter().find(|gateway| *gateway.namespace == *namespace);
     match neighbour.or(gateways.first()) {
-        Some(gateway) => vec![parent(&gateway.name, Some(&gateway.namespace))],
-        None => vec![parent(SOME_GATEWAY, None)],
+        Some(gateway) => [parent(&gateway.name, Some(&gateway.namespace))].into(),
+        None => [parent(SOME_GATEWAY, None)].into(),
     }
 }
 
@@ -212,7 +214,7 @@ fn route_match(old: &Node<'_>) -> HttpRouteMatch {
             "RegularExpression" => PathMatchType::RegularExpression,
             _ => PathMatchType::PathPrefix,
         }),
-        value: text(old, "value"),
+        value: text(old, "value").map(Box::from),
     });
     let headers = values(old, "headers").map(|(match_type, name, value)| HttpHeaderMatch {
         match_type,
@@ -268,7 +270,13 @@ fn filter(old: &Node<'_>) -> Option<HttpRouteFilter> {
         }
         HttpRouteFilterType::RequestMirror => {
             let HttpBackendRef { group, kind, name, port, .. } = backend(old.get("requestMirror")?);
-            let backend_ref = BackendObjectReference { group, kind, name, namespace: None, port };
+            let backend_ref = BackendObjectReference {
+                group: group.map(String::from),
+                kind: kind.map(String::from),
+                name: name.into(),
+                namespace: None,
+                port,
+            };
             new.request_mirror =
                 Some(HttpRequestMirrorFilter { backend_ref, percent: None, fraction: None });
         }
@@ -289,9 +297,9 @@ fn backend(old: &Node<'_>) -> HttpBackendRef {
     let of_reference = |key| reference.and_then(|old| text(old, key));
     let weight = old.get("weight").and_then(integer);
     HttpBackendRef {
-        group: of_reference("group").filter(|group| group != "core"),
-        kind: of_reference("kind").filter(|kind| kind != "Service"),
-        name: text(old, "serviceName").or(of_reference("name")).unwrap_or_default(),
+        group: of_reference("group").filter(|group| group != "core").map(Box::from),
+        kind: of_reference("kind").filter(|kind| kind != "Service").map(Box::from),
+        name: text(old, "serviceName").or(of_reference("name")).unwrap_or_default().into(),
         namespace: None,
         port: port(old),
         weight: weight.and_then(|weight| i32::try_from(weight).ok()),

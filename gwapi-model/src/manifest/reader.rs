@@ -17,7 +17,7 @@ use super::{ForeignObject, Located, Manifest, Problem, Severity};
 use crate::validate::validate;
 use crate::{
     BackendTlsPolicy, EXPERIMENTAL_GROUP, GATEWAY_GROUP, GWAPI_GROUP, Kind, NamespacedName,
-    ObjectId, ObjectMeta, PolicyTargetReference, Resource,
+    ObjectId, ObjectMeta, ParentReference, PolicyTargetReference, Resource,
 };
 
 /// Reads all documents of a text.
@@ -29,6 +29,7 @@ pub(super) fn read(source: &str, text: &str) -> Manifest {
         manifest: Manifest::default(),
         seen: HashMap::new(),
         namespace: DEFAULT_NAMESPACE.into(),
+        parents: Arc::default(),
         gateways: Vec::new(),
         first_shapes: Vec::new(),
     };
@@ -53,6 +54,8 @@ struct TextReader<'t> {
     seen: HashMap<ObjectId, u32>,
     /// The namespace of the last object: the next one mostly has the same, and shares it.
     namespace: Arc<str>,
+    /// What the last route attaches to: the next one mostly attaches to the same, and shares it.
+    parents: Arc<[ParentReference]>,
     /// Every Gateway of the text, in any shape.
     gateways: Vec<NamespacedName>,
     /// Objects in the API's first shape, with the place of their problem. How they are written
@@ -250,7 +253,7 @@ impl<'t> TextReader<'t> {
 
     /// The typed object with its defaults, as far as it can be read; adds what is wrong with it.
     fn typed(
-        &self,
+        &mut self,
         node: &Node<'t>,
         kind: Kind,
         id: Option<&ObjectId>,
@@ -270,6 +273,13 @@ impl<'t> TextReader<'t> {
         }
         if metadata.generation == 0 {
             metadata.generation = 1;
+        }
+        if let Some(parents) = resource.parent_refs_mut() {
+            if **parents == *self.parents {
+                parents.clone_from(&self.parents);
+            } else {
+                self.parents.clone_from(parents);
+            }
         }
         let violations = validate(&resource).into_iter();
         findings.extend(violations.map(|violation| Finding::located(violation, node)));

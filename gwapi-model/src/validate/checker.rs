@@ -175,10 +175,10 @@ impl Checker {
     pub(super) fn optional_text(
         &mut self,
         name: &'static str,
-        value: Option<&String>,
+        value: Option<&impl AsRef<str>>,
         grammar: &Grammar,
     ) {
-        self.optional(name, value, |checker, value| checker.value(value, grammar));
+        self.optional(name, value, |checker, value| checker.value(value.as_ref(), grammar));
     }
 
     /// Checks the text at the current field.

@@ -11,7 +11,7 @@ pub(super) fn grpc_route(check: &mut Checker, grpc_route: &GrpcRoute) {
         route::spec(check, Route::Grpc(grpc_route), 0..=16);
         if let Some(rules) = &grpc_route.spec.rules {
             check.list("rules", rules, 0..=16, rule);
-            route::rules(check, rules, |rule| rule.name.as_ref(), |rule| rule.matches.len());
+            route::rules(check, rules, |rule| rule.name.as_deref(), |rule| rule.matches.len());
         }
     });
 }

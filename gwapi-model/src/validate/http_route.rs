@@ -16,7 +16,7 @@ pub(super) fn http_route(check: &mut Checker, http_route: &HttpRoute) {
             check.list("rules", rules, 1..=16, rule); // HR-5
             // A rule without matches has the one that the API fills in.
             let matches = |rule: &HttpRouteRule| rule.matches.len().max(1);
-            route::rules(check, rules, |rule| rule.name.as_ref(), matches);
+            route::rules(check, rules, |rule| rule.name.as_deref(), matches);
         }
     });
 }

@@ -25,11 +25,11 @@ pub(super) fn spec(check: &mut Checker, route: Route<'_>, hostnames: RangeInclus
 pub(super) fn rules<R>(
     check: &mut Checker,
     rules: &[R],
-    name: impl Fn(&R) -> Option<&String>,
+    name: impl Fn(&R) -> Option<&str>,
     matches: impl Fn(&R) -> usize,
 ) {
     check.unique("rules", rules, Some("name"), &name, |rule| {
-        format!("an earlier rule is named `{}` too", name(rule).map_or("", String::as_str))
+        format!("an earlier rule is named `{}` too", name(rule).unwrap_or_default())
     });
     let matches: usize = rules.iter().map(matches).sum();
     if matches > 128 {

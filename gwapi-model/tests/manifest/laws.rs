@@ -159,7 +159,7 @@ fn route() -> impl Strategy<Value = HttpRoute> {
         |(path, header)| HttpRouteMatch {
             path: path.map(|value| HttpPathMatch {
                 match_type: Some(PathMatchType::Exact),
-                value: Some(value.replace("//", "/").replace("/.", "/x")),
+                value: Some(value.replace("//", "/").replace("/.", "/x").into()),
             }),
             headers: header.into_iter().collect(),
             ..HttpRouteMatch::default()
@@ -169,17 +169,17 @@ fn route() -> impl Strategy<Value = HttpRoute> {
         |(name, port, weight)| HttpBackendRef {
             group: None,
             kind: None,
-            name,
+            name: name.into(),
             namespace: None,
             port: Port::new(port),
             weight,
-            filters: Vec::new(),
+            filters: Box::default(),
         },
     );
     let rule = (prop::collection::vec(matching, 0..3), prop::collection::vec(backend, 0..3))
         .prop_map(|(matches, backend_refs)| HttpRouteRule {
-            matches,
-            backend_refs,
+            matches: matches.into(),
+            backend_refs: backend_refs.into(),
             ..HttpRouteRule::default()
         });
     let parent = name().prop_map(|name| ParentReference {
@@ -198,13 +198,13 @@ fn route() -> impl Strategy<Value = HttpRoute> {
     (name(), annotations, parent, prop::collection::vec(rule, 1..4)).prop_map(
         |(name, annotations, parent, rules)| HttpRoute {
             metadata: ObjectMeta {
-                annotations,
+                annotations: annotations.into(),
                 generation: 1,
                 ..ObjectMeta::namespaced("default", &name)
             },
             spec: HttpRouteSpec {
-                parent_refs: vec![parent],
-                rules: Some(rules),
+                parent_refs: [parent].into(),
+                rules: Some(rules.into()),
                 ..HttpRouteSpec::default()
             },
         },

@@ -141,7 +141,7 @@ data:
 ";
     let manifest = check(text, &[]);
     let Resource::ConfigMap(map) = &manifest.objects[0].resource else { panic!("{manifest:?}") };
-    assert_eq!(map.data, map.metadata.labels);
+    assert_eq!(map.data, *map.metadata.labels);
     assert_eq!(map.metadata.annotations["app"], "shop");
     assert_eq!(map.metadata.annotations["tier"], "own");
     let Resource::ConfigMap(map) = &manifest.objects[1].resource else { panic!("{manifest:?}") };

@@ -1,5 +1,7 @@
 //! Rules of the routes that carry bytes or datagrams, and look into neither.
 
+use std::sync::Arc;
+
 use gwapi_model::{NamespacedName, RouteKind};
 use serde::{Deserialize, Serialize};
 
@@ -21,14 +23,14 @@ pub struct StreamRule {
     /// The kind of that route.
     pub route_kind: RouteKind,
     /// The rule's name, where it has one.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Precedence among equals: of several rules for one server name, or of one listener without names,
     /// the first alone is served (TS-3, L4-3).
     pub order: RuleOrder,
     /// Listeners that the route is attached to, sorted, as those of an [`HttpRule`](super::HttpRule).
-    pub listeners: Vec<ListenerKey>,
+    pub listeners: Arc<[ListenerKey]>,
     /// Server names as written in the route (TS-3); none means every connection of the listener.
-    pub hostnames: Vec<Hostname>,
+    pub hostnames: Arc<[Hostname]>,
     /// Backends with weights and without filters, chosen once for a connection or a flow of datagrams
     /// (L4-5).
     pub backends: Vec<WeightedBackend>,

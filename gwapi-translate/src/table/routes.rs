@@ -269,7 +269,7 @@ impl Edits {
         mut visit: impl FnMut(&mut Vec<Candidate>, Candidate),
     ) {
         let hostnames = &rule.rule().hostnames;
-        for listener in &rule.rule().listeners {
+        for listener in rule.rule().listeners.iter() {
             let hosts = self.places.entry(listener.clone()).or_default();
             let any_host = hostnames.is_empty().then_some(None);
             for hostname in hostnames.iter().cloned().map(Some).chain(any_host) {

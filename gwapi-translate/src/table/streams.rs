@@ -42,7 +42,7 @@ impl Streams {
         if hostnames.is_empty() {
             hostnames.push(None);
         }
-        for listener in &rule.listeners {
+        for listener in rule.listeners.iter() {
             let mut hosts = self.listeners.remove(listener).unwrap_or_default();
             for &hostname in &hostnames {
                 let mut rules = hosts.get(hostname).map_or_else(Vec::new, |rules| rules.to_vec());

@@ -27,12 +27,12 @@ fn rule(key: &str, hostnames: &[&str], matches: Vec<HttpMatch>) -> HttpRule {
         route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: format!("ns/{key}"), rule_index: 0 },
-        listeners: vec![ListenerKey::new("web")],
+        listeners: [ListenerKey::new("web")].into(),
         hostnames: hostnames.iter().map(|name| Hostname::parse(name)).collect(),
         matches,
         filters: Vec::new(),
         backends: Vec::new(),
-        timeouts: HttpTimeouts::default(),
+        timeouts: None,
         retry: None,
         session: None,
     }
@@ -132,7 +132,7 @@ fn li_1_the_most_specific_listener_is_chosen() {
 #[test]
 fn li_2_routes_of_a_less_specific_listener_are_not_asked() {
     let mut elsewhere = rule("elsewhere", &[], vec![prefix("")]);
-    elsewhere.listeners = vec![ListenerKey::new("any")];
+    elsewhere.listeners = [ListenerKey::new("any")].into();
     let table = table([
         listener("any", 80, None),
         listener("web", 80, Some("*.example.com")),

@@ -356,14 +356,14 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
         key: rule_key(index),
         route: gwapi_model::NamespacedName::new("ns", format!("route-{route}")),
         route_kind: gwapi_model::RouteKind::Http,
-        name: Some(rule_name(index).to_owned()),
+        name: Some(rule_name(index).into()),
         order: RuleOrder { created, route: format!("ns/route-{route}"), rule_index: index },
-        listeners,
-        hostnames,
+        listeners: listeners.into(),
+        hostnames: hostnames.into(),
         matches,
         filters: Vec::new(),
         backends: Vec::new(),
-        timeouts: HttpTimeouts::default(),
+        timeouts: None,
         retry: None,
         session: None,
     })
@@ -637,8 +637,8 @@ mod tests {
             route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 7, route: "ns/shop".to_owned(), rule_index: 0 },
-            listeners: vec![ListenerKey::new("web")],
-            hostnames: vec![Hostname::parse("*.a.test")],
+            listeners: [ListenerKey::new("web")].into(),
+            hostnames: [Hostname::parse("*.a.test")].into(),
             matches: vec![
                 HttpMatch {
                     path: PathMatch::Prefix("/a".into()),
@@ -656,7 +656,7 @@ mod tests {
             ],
             filters: Vec::new(),
             backends: Vec::new(),
-            timeouts: HttpTimeouts::default(),
+            timeouts: None,
             retry: None,
             session: None,
         };

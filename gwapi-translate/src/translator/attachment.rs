@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gwapi_model::status::ConditionReason;
 use gwapi_model::{
     GATEWAY_GROUP, Kind, NAMESPACE_NAME_LABEL, Namespace, NamespacedName, ParentReference,
-    Resources, Route, RouteKind,
+    Resources, Route, RouteKind, StringMap,
 };
 
 use super::conditions::Problem;
@@ -150,7 +150,7 @@ pub(super) fn admits_namespace<'r>(
 }
 
 /// Labels of a Namespace. One that is not known has the label that every Namespace has.
-fn labels(namespace: &str, known: Option<&Namespace>) -> BTreeMap<String, String> {
+fn labels(namespace: &str, known: Option<&Namespace>) -> StringMap {
     let mut labels = known.map(|it| it.metadata.labels.clone()).unwrap_or_default();
     labels.entry(NAMESPACE_NAME_LABEL.to_owned()).or_insert_with(|| namespace.to_owned());
     labels

@@ -19,7 +19,6 @@ mod x_backends;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gwapi_model::status::RouteStatus;
 use gwapi_model::{Kind, NamespacedName, ObjectId, Resource, ResourceEvent, Resources, RouteKind};
 
 use super::backend::{BackendView, ServicePort};
@@ -57,7 +56,7 @@ pub(super) struct Engine {
     backends: HashMap<ServicePort, BackendView>,
     /// How many routes and policies make a Gateway need a Service port.
     users: HashMap<ServicePort, BTreeMap<GatewayId, usize>>,
-    routes: PerKind<HashMap<NamespacedName, RouteView>>,
+    routes: PerKind<BTreeMap<NamespacedName, RouteView>>,
     /// Service ports that take the spans of Gateways.
     collectors: HashMap<GatewayId, ServicePort>,
     /// ConfigMaps that BackendTLSPolicies read, there or not.
@@ -68,8 +67,9 @@ pub(super) struct Engine {
     askers_of_x_backend: HashMap<NamespacedName, usize>,
     /// The XBackends that a route of ours refers to; most refer to none, and are not here.
     asked_by_route: PerKind<HashMap<NamespacedName, BTreeSet<NamespacedName>>>,
-    /// The status that was derived last, see [`Engine::share_status`].
-    last_status: RouteStatus,
+    /// The route that was derived last: the next one mostly has the same status, is attached to the same,
+    /// and shares it.
+    last_route: RouteView,
     pub(super) work: Work,
     /// How many routes each listener counts (AR-4).
     counts: HashMap<Holder, HashMap<ListenerKey, i32>>,
@@ -120,6 +120,14 @@ impl Engine {
     pub(super) fn pack(&mut self) {
         self.resources.pack();
         self.index.pack();
+    }
+
+    /// The same for what was derived from them.
+    pub(super) fn pack_views(&mut self) {
+        for kind in RouteKind::ALL {
+            let routes = &mut self.routes[kind];
+            *routes = std::mem::take(routes).into_iter().collect();
+        }
     }
 
     fn insert(&mut self, resource: Resource, dirty: &mut Dirty) {

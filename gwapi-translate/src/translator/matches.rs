@@ -75,7 +75,7 @@ fn compile_grpc_match(written: &GrpcRouteMatch) -> Result<HttpMatch, Problem> {
 /// GR-3: a call has the path `/service/method`. A service without method is a prefix, which says
 /// more than a method without service (GR-2); each pattern sees its own element.
 fn compile_grpc_method(written: &GrpcMethodMatch) -> Result<PathMatch, Problem> {
-    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let text = |text: &Option<Box<str>>| text.clone().filter(|text| !text.is_empty());
     let (service, method) = (text(&written.service), text(&written.method));
     if service.is_none() && method.is_none() {
         return Err(Problem::unsupported("neither service nor method is set"));

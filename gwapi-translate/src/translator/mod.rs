@@ -112,7 +112,11 @@ impl Translator {
         if noted >= MANY {
             self.engine.pack();
         }
-        self.engine.settle(dirty)
+        let delta = self.engine.settle(dirty);
+        if noted >= MANY {
+            self.engine.pack_views();
+        }
+        delta
     }
 
     /// Takes in what the data plane said about a Gateway. It replaces what was said before, and is

@@ -21,20 +21,41 @@ use crate::ir::{GatewayId, HttpFilter, HttpRule, IrResource, ListenerKey};
 #[derive(Clone, Debug, Default)]
 pub(super) struct RouteView {
     /// Per Gateway that serves it, each once.
-    pub(super) gateways: Box<[(GatewayId, Attached)]>,
+    pub(super) gateways: Box<[Attached]>,
     /// Status.
     pub(super) status: RouteStatus,
 }
 
 /// A route at a Gateway.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Attached {
+    pub(super) attachment: Arc<Attachment>,
     /// Its rules: [`HttpRule`]s, or a [`StreamRule`](crate::ir::StreamRule) for each way of its connections.
     pub(super) rules: Box<[IrResource]>,
+}
+
+/// What a route at a Gateway mostly has in common with the route before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attachment {
+    pub(super) gateway: GatewayId,
+    /// Listeners that it is attached to, sorted.
+    listeners: Arc<[ListenerKey]>,
     /// Service ports that the Gateway needs for them, each once.
     pub(super) backends: Box<[ServicePort]>,
-    /// Listeners that count it as attached, each once (AR-4).
-    pub(super) counted: Box<[ListenerKey]>,
+    is_counted: bool,
+}
+
+impl Attachment {
+    /// Listeners that count the route as attached, each once (AR-4).
+    pub(super) fn counted(&self) -> &[ListenerKey] {
+        if self.is_counted { &self.listeners } else { &[] }
+    }
+
+    /// The same as one of those `before`, where there is one: it shares that one's room.
+    fn shared(self, before: &[Attached]) -> Arc<Self> {
+        let same = before.iter().map(|it| &it.attachment).find(|it| ***it == self);
+        same.map_or_else(|| Arc::new(self), Arc::clone)
+    }
 }
 
 /// References of a route that its status has room for (RT-6).
@@ -104,7 +125,7 @@ fn whole_gateway(gateway: &GatewayId) -> ParentReference {
     }
 }
 
-/// Derives a route with at least one parent of ours.
+/// Derives a route with at least one parent of ours; `before` is the route that was derived last.
 pub(super) fn view(
     name: &NamespacedName,
     route: Route<'_>,
@@ -112,8 +133,9 @@ pub(super) fn view(
     gateways: &HashMap<GatewayId, GatewayView>,
     lookup: &Lookup<'_>,
     options: &Options,
+    before: &RouteView,
 ) -> RouteView {
-    let compiled = rule::compile(name, route, lookup);
+    let mut compiled = rule::compile(name, route, lookup);
     let mut listeners: BTreeMap<GatewayId, BTreeMap<ListenerKey, bool>> = BTreeMap::new();
     let mut statuses = Vec::with_capacity(parents.len());
     for Parent { reference, holder, gateway, by_default } in parents {
@@ -131,33 +153,35 @@ pub(super) fn view(
             listeners.entry(gateway).or_default().extend(attached);
         }
     }
+    let mut left = listeners.len();
     let serve = |(gateway, listeners): (GatewayId, BTreeMap<ListenerKey, bool>)| {
-        let points = &gateways[&gateway].listeners;
-        let rules = compiled.rules.iter().map(|template| {
-            let mut rule = template.clone();
-            rule.listeners = listeners.keys().cloned().collect();
-            shift_redirects(&mut rule, points, options.port_offset);
-            IrResource::HttpRule(Arc::new(rule))
-        });
-        let of_way = |passthrough: bool| {
-            let of_way = listeners.iter().filter(move |(_, through)| **through == passthrough);
-            of_way.map(|(key, _)| key)
+        left -= 1;
+        let (mut rules, mut streams) = match left {
+            0 => (std::mem::take(&mut compiled.rules), std::mem::take(&mut compiled.streams)),
+            _ => (compiled.rules.clone(), compiled.streams.clone()),
         };
-        let has_way = |passthrough: bool| of_way(passthrough).next().is_some();
-        let streams = compiled.streams.iter().filter(|(passthrough, _)| has_way(*passthrough));
-        let streams = streams.map(|(passthrough, template)| {
-            let mut rule = template.clone();
-            rule.listeners = of_way(*passthrough).cloned().collect();
-            IrResource::StreamRule(Arc::new(rule))
-        });
-        let rules = rules.chain(streams).collect();
-        let backends = compiled
-            .backends
-            .iter()
-            .filter(|target| has_way(target.purpose == Purpose::Passthrough));
-        let backends = backends.cloned().collect();
-        let counted = listeners.into_keys().filter(|_| !compiled.all_broken).collect();
-        (gateway, Attached { rules, backends, counted })
+        let has_way = |passthrough: bool| listeners.values().any(|through| *through == passthrough);
+        let needed = |target: &&ServicePort| has_way(target.purpose == Purpose::Passthrough);
+        let attachment = Attachment {
+            listeners: listeners.keys().cloned().collect(),
+            backends: compiled.backends.iter().filter(needed).cloned().collect(),
+            is_counted: !compiled.all_broken,
+            gateway,
+        };
+        let attachment = attachment.shared(&before.gateways);
+        let points = &gateways[&attachment.gateway].listeners;
+        for rule in &mut rules {
+            rule.listeners.clone_from(&attachment.listeners);
+            shift_redirects(rule, points, options.port_offset);
+        }
+        streams.retain(|(passthrough, _)| has_way(*passthrough));
+        for (passthrough, rule) in &mut streams {
+            let of_way = listeners.iter().filter(|(_, through)| *through == passthrough);
+            rule.listeners = of_way.map(|(key, _)| key.clone()).collect();
+        }
+        let rules = rules.into_iter().map(|rule| IrResource::HttpRule(Arc::new(rule)));
+        let streams = streams.into_iter().map(|(_, rule)| IrResource::StreamRule(Arc::new(rule)));
+        Attached { attachment, rules: rules.chain(streams).collect() }
     };
     RouteView {
         gateways: listeners.into_iter().map(serve).collect(),

@@ -45,7 +45,7 @@ pub(super) struct CompiledRoute {
     /// can go ([`ways`]).
     pub(super) streams: Vec<(bool, StreamRule)>,
     /// Hostnames as written.
-    pub(super) hostnames: Vec<Hostname>,
+    pub(super) hostnames: Arc<[Hostname]>,
     /// Rules that answer 500 or are left out, in the order of the spec.
     pub(super) broken: Vec<Problem>,
     /// Whether every rule is broken.
@@ -77,9 +77,10 @@ pub(super) fn compile(
     lookup: &Lookup<'_>,
 ) -> CompiledRoute {
     let mut compiled = CompiledRoute::default();
+    let mut hostnames = Vec::with_capacity(route.hostnames().len());
     for text in route.hostnames().iter().filter(|text| !text.is_empty()) {
         match syntax::hostname(text) {
-            Some(hostname) => compiled.hostnames.push(hostname),
+            Some(hostname) => hostnames.push(hostname),
             // RT-14; without the hostname, which requests the rules mean is not known.
             None => compiled.broken.push(Problem::unsupported(format!(
                 "hostname `{text}` is no DNS name; the route is left out"
@@ -90,6 +91,7 @@ pub(super) fn compile(
         compiled.all_broken = true;
         return compiled;
     }
+    compiled.hostnames = hostnames.into();
     if matches!(route.kind(), RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp) {
         compile_stream(name, route, lookup, &mut compiled);
         return compiled;
@@ -135,9 +137,9 @@ pub(super) fn compile(
             key,
             route: name.clone(),
             route_kind: route.kind(),
-            name: rule.name().map(str::to_owned),
+            name: rule.name().map(Box::from),
             order: order(name, route, index),
-            listeners: Vec::new(),
+            listeners: Arc::default(),
             hostnames: compiled.hostnames.clone(),
             matches,
             filters,
@@ -201,9 +203,9 @@ fn compile_stream(
             key,
             route: name.clone(),
             route_kind: route.kind(),
-            name: rule.name().map(str::to_owned),
+            name: rule.name().map(Box::from),
             order: order(name, route, 0),
-            listeners: Vec::new(),
+            listeners: Arc::default(),
             hostnames: compiled.hostnames.clone(),
             backends,
         };
@@ -295,8 +297,8 @@ struct RuleCompiler<'a> {
 struct RuleAction {
     filters: Vec<HttpFilter>,
     backends: Vec<WeightedBackend>,
-    timeouts: HttpTimeouts,
-    retry: Option<HttpRetry>,
+    timeouts: Option<Box<HttpTimeouts>>,
+    retry: Option<Box<HttpRetry>>,
     session: Option<Box<SessionPersistence>>,
 }
 
@@ -591,23 +593,24 @@ fn answers_500(why: String) -> RuleAction {
 }
 
 /// RY-1: without a number there is one retry. The schema bounds codes and attempts from below.
-fn retry(rule: &HttpRouteRule) -> Option<HttpRetry> {
+fn retry(rule: &HttpRouteRule) -> Option<Box<HttpRetry>> {
     let written = rule.retry.as_ref()?;
     let codes: BTreeSet<u16> =
         written.codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect();
-    Some(HttpRetry {
+    Some(Box::new(HttpRetry {
         codes: codes.into_iter().collect(),
         attempts: written.attempts.map_or(1, |attempts| u32::try_from(attempts).unwrap_or(0)),
         backoff: written.backoff.as_ref().map(GatewayDuration::get),
-    })
+    }))
 }
 
 /// TO-1: zero is passed on; it disables the timeout.
-fn timeouts(rule: &HttpRouteRule) -> HttpTimeouts {
-    let written = rule.timeouts.as_ref();
+fn timeouts(rule: &HttpRouteRule) -> Option<Box<HttpTimeouts>> {
+    let written = rule.timeouts.as_deref()?;
     let length = |duration: Option<&GatewayDuration>| duration.map(GatewayDuration::get);
-    HttpTimeouts {
-        request: length(written.and_then(|timeouts| timeouts.request.as_ref())),
-        backend_request: length(written.and_then(|timeouts| timeouts.backend_request.as_ref())),
-    }
+    let timeouts = HttpTimeouts {
+        request: length(written.request.as_ref()),
+        backend_request: length(written.backend_request.as_ref()),
+    };
+    (timeouts != HttpTimeouts::default()).then(|| Box::new(timeouts))
 }

@@ -125,14 +125,14 @@ fn rule() -> HttpRule {
         key: RuleKey::new("default/shop/checkout"),
         route: NamespacedName::new("default", "shop"),
         route_kind: gwapi_model::RouteKind::Http,
-        name: Some("checkout".to_owned()),
+        name: Some("checkout".into()),
         order: RuleOrder {
             created: 1_700_000_000,
             route: "default/shop".to_owned(),
             rule_index: 3,
         },
-        listeners: vec![ListenerKey::new("http"), ListenerKey::new("https")],
-        hostnames: vec![Hostname::parse("shop.example.com"), Hostname::parse("*.example.com")],
+        listeners: [ListenerKey::new("http"), ListenerKey::new("https")].into(),
+        hostnames: [Hostname::parse("shop.example.com"), Hostname::parse("*.example.com")].into(),
         matches: vec![
             HttpMatch {
                 path: PathMatch::Exact("/checkout".into()),
@@ -176,15 +176,15 @@ fn rule() -> HttpRule {
                 filters: Vec::new(),
             },
         ],
-        timeouts: HttpTimeouts {
+        timeouts: Some(Box::new(HttpTimeouts {
             request: Some(Duration::from_millis(1_500)),
             backend_request: Some(Duration::ZERO),
-        },
-        retry: Some(HttpRetry {
+        })),
+        retry: Some(Box::new(HttpRetry {
             codes: vec![500, 503],
             attempts: 2,
             backoff: Some(Duration::from_millis(100)),
-        }),
+        })),
         session: None,
     }
 }

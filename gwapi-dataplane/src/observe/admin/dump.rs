@@ -149,8 +149,8 @@ mod tests {
     use super::*;
     use gwapi_model::{NamespacedName, SecretBytes};
     use gwapi_translate::ir::{
-        CertificateKey, HeaderChanges, HeaderMatch, HttpFilter, HttpMatch, HttpRule, HttpTimeouts,
-        Listener, ListenerKey, ListenerProtocol, RuleKey, RuleOrder, ValueMatch,
+        CertificateKey, HeaderChanges, HeaderMatch, HttpFilter, HttpMatch, HttpRule, Listener,
+        ListenerKey, ListenerProtocol, RuleKey, RuleOrder, ValueMatch,
     };
 
     fn served(resources: impl IntoIterator<Item = IrResource>) -> Served {
@@ -174,8 +174,8 @@ mod tests {
             route_kind: gwapi_model::RouteKind::Http,
             name: None,
             order: RuleOrder { created: 0, route: "default/site".to_owned(), rule_index: 0 },
-            listeners: vec![ListenerKey::new("http")],
-            hostnames: Vec::new(),
+            listeners: [ListenerKey::new("http")].into(),
+            hostnames: [].into(),
             matches: vec![HttpMatch {
                 headers: vec![header("x-api-key", "swordfish"), header("x-team", "blue")],
                 ..HttpMatch::default()
@@ -186,7 +186,7 @@ mod tests {
                 remove: vec!["cookie".to_owned(), "x-kept".to_owned()],
             })],
             backends: Vec::new(),
-            timeouts: HttpTimeouts::default(),
+            timeouts: None,
             retry: None,
             session: None,
         }

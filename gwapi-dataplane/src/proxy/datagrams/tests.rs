@@ -44,8 +44,8 @@ fn to_a_name(port: u16) -> GatewayConfig {
             route_kind: RouteKind::Udp,
             name: None,
             order: RuleOrder { created: 0, route: "default/app".into(), rule_index: 0 },
-            listeners: vec![listener],
-            hostnames: Vec::new(),
+            listeners: [listener].into(),
+            hostnames: Arc::default(),
             backends: vec![WeightedBackend { weight: 1, target, filters: Vec::new() }],
         })),
         IrResource::Backend(Arc::new(Backend {

@@ -235,7 +235,7 @@ fn unavailable(stream: u32) -> Vec<u8> {
 fn serve_retrying(attempts: u32, budget: Option<RetryBudget>, endpoints: &[SocketAddr]) -> Proxy {
     serve(|port| {
         let retry = HttpRetry { attempts, codes: vec![], backoff: Some(Duration::from_millis(1)) };
-        let rule = HttpRule { backends: to("app"), retry: Some(retry), ..rule("app") };
+        let rule = HttpRule { backends: to("app"), retry: Some(Box::new(retry)), ..rule("app") };
         let mut resources = backend_speaking(BackendProtocol::H2c, "app", endpoints);
         for resource in &mut resources {
             if let IrResource::Backend(backend) = resource {

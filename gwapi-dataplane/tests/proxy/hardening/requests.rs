@@ -276,7 +276,9 @@ async fn empty_lines_before_a_request_and_requests_in_a_row_are_fine() {
 async fn a_host_is_routed_whatever_its_case_and_dot() {
     let echo = Echo::start("a").await;
     let proxy = serve(|port| {
-        simple_with(port, echo.address, |rule| rule.hostnames = vec![Hostname::parse("a.example")])
+        simple_with(port, echo.address, |rule| {
+            rule.hostnames = [Hostname::parse("a.example")].into()
+        })
     });
     for host in ["a.example", "A.EXAMPLE.", "a.example:80", "A.Example.:8080"] {
         assert_eq!(proxy.get(host, "/").await.endpoint(), "a", "{host}");
@@ -348,7 +350,7 @@ async fn an_absolute_target_is_routed_and_forwarded_by_its_own_host() {
     let echo = Echo::start("a").await;
     let proxy = serve(|port| {
         simple_with(port, echo.address, |rule| {
-            rule.hostnames = vec![Hostname::parse("good.example")];
+            rule.hostnames = [Hostname::parse("good.example")].into();
         })
     });
     let request = b"GET http://good.example/x HTTP/1.1\r\nhost: evil\r\nconnection: close\r\n\r\n";

@@ -265,7 +265,11 @@ fn two_hosts(port: u16, echo: &Echo, certificate: &TestCertificate) -> Vec<IrRes
         resources.push(ir_listener(https_listener(name, port, Some(hostname), &["c"])));
     }
     let listeners = ["a", "b"].map(ListenerKey::new).to_vec();
-    resources.push(ir(HttpRule { listeners, backends: to("app"), ..rule("app") }));
+    resources.push(ir(HttpRule {
+        listeners: listeners.into(),
+        backends: to("app"),
+        ..rule("app")
+    }));
     resources.push(certificate.secret("c"));
     resources
 }

@@ -12,8 +12,8 @@ pub(crate) const SHORT: Duration = Duration::from_millis(100);
 pub(crate) fn timeouts(
     request: Option<Duration>,
     backend_request: Option<Duration>,
-) -> HttpTimeouts {
-    HttpTimeouts { request, backend_request }
+) -> Option<Box<HttpTimeouts>> {
+    Some(Box::new(HttpTimeouts { request, backend_request }))
 }
 
 /// Adds a rule for `/silent` that times out after [`SHORT`], to tell time by.

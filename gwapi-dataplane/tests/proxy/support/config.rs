@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gwapi_model::{NamespacedName, SecretBytes};
 use gwapi_translate::ir::{
     Backend, BackendKey, BackendProtocol, BackendTarget, Certificate, CertificateKey, Endpoints,
-    HeaderChanges, Hostname, HttpFilter, HttpMatch, HttpRule, HttpTimeouts, IrResource, Listener,
-    ListenerKey, ListenerProtocol, PathMatch, RuleKey, RuleOrder, WeightedBackend,
+    HeaderChanges, Hostname, HttpFilter, HttpMatch, HttpRule, IrResource, Listener, ListenerKey,
+    ListenerProtocol, PathMatch, RuleKey, RuleOrder, WeightedBackend,
 };
 
 pub(crate) fn listener(name: &str, port: u16) -> Listener {
@@ -46,12 +46,12 @@ pub(crate) fn rule(name: &str) -> HttpRule {
         route_kind: gwapi_model::RouteKind::Http,
         name: None,
         order: RuleOrder { created: 0, route: format!("default/{name}"), rule_index: 0 },
-        listeners: vec![ListenerKey::new("web")],
-        hostnames: Vec::new(),
+        listeners: [ListenerKey::new("web")].into(),
+        hostnames: Arc::default(),
         matches: vec![HttpMatch::default()],
         filters: Vec::new(),
         backends: Vec::new(),
-        timeouts: HttpTimeouts::default(),
+        timeouts: None,
         retry: None,
         session: None,
     }

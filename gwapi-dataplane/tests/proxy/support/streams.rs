@@ -58,7 +58,7 @@ pub(crate) fn stream_rule(
         route_kind: kind,
         name: None,
         order: RuleOrder { created: 0, route: format!("default/{name}"), rule_index: 0 },
-        listeners: vec![ListenerKey::new("web")],
+        listeners: [ListenerKey::new("web")].into(),
         hostnames: hostnames.iter().map(|name| Hostname::parse(name)).collect(),
         backends,
     }

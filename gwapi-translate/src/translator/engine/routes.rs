@@ -1,11 +1,11 @@
 //! Routes, and what each of them adds to Gateways.
 
-use gwapi_model::status::{RouteStatus, Status};
+use gwapi_model::status::Status;
 use gwapi_model::{NamespacedName, Route, RouteKind};
 
 use super::super::backend::ServicePort;
 use super::super::index;
-use super::super::route::{self, RouteView};
+use super::super::route::{self, Attached, RouteView};
 use super::super::rule::Lookup;
 use super::super::translation::Staged;
 use super::{Dirty, Engine};
@@ -22,46 +22,45 @@ impl Engine {
         // Taken out of its place and not out of the map: an edit must not make the map rehash.
         let old = self.routes[kind].get_mut(name).map(std::mem::take).unwrap_or_default();
         // What is needed from now on comes first, so that nothing is let go that is still needed.
-        for (gateway, attached) in &new.gateways {
-            for target in &attached.backends {
-                self.acquire(gateway, target, dirty, staged);
+        for Attached { attachment, .. } in &new.gateways {
+            for target in &attachment.backends {
+                self.acquire(&attachment.gateway, target, dirty, staged);
             }
         }
-        for (gateway, attached) in &old.gateways {
-            for target in &attached.backends {
-                self.release(gateway, target, dirty, staged);
+        for Attached { attachment, .. } in &old.gateways {
+            for target in &attachment.backends {
+                self.release(&attachment.gateway, target, dirty, staged);
             }
         }
         self.note_asked(kind, name, !new.status.parents.is_empty(), dirty);
-        for (gateway, attached) in &old.gateways {
-            for rule in &attached.rules {
-                staged.remove(gateway, rule.key());
+        for Attached { attachment, rules } in &old.gateways {
+            for rule in rules {
+                staged.remove(&attachment.gateway, rule.key());
             }
-            self.count(gateway, &attached.counted, -1, dirty);
+            self.count(&attachment.gateway, attachment.counted(), -1, dirty);
         }
-        for (gateway, attached) in &new.gateways {
-            for rule in &attached.rules {
-                staged.upsert(gateway, rule.clone());
+        for Attached { attachment, rules } in &new.gateways {
+            for rule in rules {
+                staged.upsert(&attachment.gateway, rule.clone());
             }
-            self.count(gateway, &attached.counted, 1, dirty);
+            self.count(&attachment.gateway, attachment.counted(), 1, dirty);
         }
         let id = name.object_id(kind.kind());
         if new.status.parents.is_empty() {
             staged.status(id, None);
             self.routes[kind].remove(name);
         } else {
-            self.share_status(&mut new.status);
+            if new.status == self.last_route.status {
+                new.status.clone_from(&self.last_route.status);
+            }
+            // Without its rules, which no other route has.
+            let attached = new.gateways.iter().map(|it| it.attachment.clone());
+            let gateways =
+                attached.map(|attachment| Attached { attachment, rules: Box::default() });
+            self.last_route =
+                RouteView { gateways: gateways.collect(), status: new.status.clone() };
             staged.status(id, Some(Status::Route(new.status.clone())));
             self.routes[kind].insert(name.clone(), new);
-        }
-    }
-
-    /// Routes that follow each other mostly have the same status: they share it.
-    fn share_status(&mut self, status: &mut RouteStatus) {
-        if self.last_status == *status {
-            status.clone_from(&self.last_status);
-        } else {
-            self.last_status.clone_from(status);
         }
     }
 
@@ -83,6 +82,7 @@ impl Engine {
             facts: &facts,
             underscore_headers: self.options.underscore_headers,
         };
-        Some(route::view(name, object, parents, &self.gateways, &lookup, &self.options))
+        let before = &self.last_route;
+        Some(route::view(name, object, parents, &self.gateways, &lookup, &self.options, before))
     }
 }
