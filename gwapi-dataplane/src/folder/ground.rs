@@ -1,10 +1,9 @@
 //! What all files say together: which file an object is taken from, and how the ground state
 //! changes when files do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use gwapi_model::manifest::Problem;
 use gwapi_model::{
     Kind, NAMESPACE_NAME_LABEL, Namespace, ObjectId, ObjectMeta, Resource, ResourceEvent,
@@ -12,6 +11,9 @@ use gwapi_model::{
 
 use super::file::{FileState, Held, duplicate, place};
 use super::scan::FileKey;
+
+/// Objects after which it is worth going over all of them.
+const MANY: usize = 1_000;
 
 /// All files, by their keys: where a claim leads.
 pub(super) type Files = BTreeMap<Arc<FileKey>, FileState>;
@@ -27,25 +29,92 @@ struct Claim {
 /// An object that some file gives, or that is part of the ground state.
 #[derive(Clone, Debug, Default)]
 struct Object {
-    /// Sorted. Nearly all objects have one: it takes no room to spare.
-    claims: Vec<Claim>,
+    claims: Claims,
     /// Set once it is part of the ground state.
     current: Option<Current>,
+}
+
+/// The claims of an object, sorted. Nearly all objects have one, which takes no room of its own.
+#[derive(Clone, Debug, Default)]
+enum Claims {
+    #[default]
+    None,
+    One(Claim),
+    Many(Box<Vec<Claim>>),
+}
+
+impl Claims {
+    fn as_slice(&self) -> &[Claim] {
+        match self {
+            Self::None => &[],
+            Self::One(claim) => std::slice::from_ref(claim),
+            Self::Many(claims) => claims,
+        }
+    }
+
+    fn add(&mut self, claim: Claim) {
+        if let Err(at) = self.as_slice().binary_search(&claim) {
+            let mut claims = self.as_slice().to_vec();
+            claims.insert(at, claim);
+            *self = Self::of(claims);
+        }
+    }
+
+    fn remove(&mut self, claim: &Claim) {
+        *self = Self::of(self.as_slice().iter().filter(|other| *other != claim).cloned().collect());
+    }
+
+    fn of(mut claims: Vec<Claim>) -> Self {
+        match claims.len() {
+            0 => Self::None,
+            1 => claims.pop().map_or(Self::None, Self::One),
+            _ => Self::Many(Box::new(claims)),
+        }
+    }
 }
 
 /// An object that is part of the ground state.
 #[derive(Clone, Debug)]
 struct Current {
-    /// As its file has it; absent for Namespaces that no file gives.
-    written: Option<Resource>,
+    written: Written,
     /// As events show it.
     shown: Resource,
+}
+
+/// An object that is part of the ground state, as its file has it.
+#[derive(Clone, Debug)]
+enum Written {
+    /// No file gives it: it is a Namespace.
+    Nowhere,
+    /// As events show it, like nearly all.
+    AsShown,
+    Otherwise(Box<Resource>),
+}
+
+impl Current {
+    fn new(written: Option<Resource>, shown: Resource) -> Self {
+        let written = match written {
+            None => Written::Nowhere,
+            Some(written) if written.is_same_object(&shown) => Written::AsShown,
+            Some(written) => Written::Otherwise(Box::new(written)),
+        };
+        Self { written, shown }
+    }
+
+    /// As its file has it; absent for Namespaces that no file gives.
+    fn written(&self) -> Option<&Resource> {
+        match &self.written {
+            Written::Nowhere => None,
+            Written::AsShown => Some(&self.shown),
+            Written::Otherwise(written) => Some(written),
+        }
+    }
 }
 
 /// The objects of all files.
 #[derive(Debug, Default)]
 pub(super) struct Ground {
-    objects: HashMap<ObjectId, Object, RandomState>,
+    objects: BTreeMap<ObjectId, Object>,
     /// Objects that more than one file gives.
     contested: BTreeSet<ObjectId>,
     /// Number of objects by namespace.
@@ -74,7 +143,7 @@ impl Ground {
             }
             let claim = Claim { stale: held.stale, file: Arc::clone(file) };
             if let Some(object) = self.objects.get_mut(id) {
-                object.claims.retain(|other| *other != claim);
+                object.claims.remove(&claim);
             }
             self.touched.push(id.clone());
         }
@@ -83,11 +152,7 @@ impl Ground {
                 continue;
             }
             let claim = Claim { stale: held.stale, file: Arc::clone(file) };
-            let claims = &mut self.objects.entry(id.clone()).or_default().claims;
-            if let Err(at) = claims.binary_search(&claim) {
-                claims.reserve_exact(1);
-                claims.insert(at, claim);
-            }
+            self.objects.entry(id.clone()).or_default().claims.add(claim);
             self.touched.push(id.clone());
         }
     }
@@ -99,6 +164,10 @@ impl Ground {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
+        if touched.len() >= MANY {
+            // They came one by one, which leaves a map with a third of its room to spare.
+            self.objects = std::mem::take(&mut self.objects).into_iter().collect();
+        }
         let (namespaces, others): (Vec<_>, Vec<_>) =
             touched.into_iter().partition(|id| id.kind == Kind::Namespace);
         let mut namespaces: BTreeSet<ObjectId> = namespaces.into_iter().collect();
@@ -141,18 +210,18 @@ impl Ground {
             events.push(ResourceEvent::Apply(shown.clone()));
         }
         let object = self.objects.entry(id.clone()).or_default();
-        object.current = Some(Current { written, shown });
+        object.current = Some(Current::new(written, shown));
         if was_there { None } else { self.count(id, true) }
     }
 
     /// The file that an object is taken from, where that is what the file says now.
     pub(super) fn file_of(&self, id: &ObjectId) -> Option<&Arc<FileKey>> {
-        let first = self.objects.get(id)?.claims.first()?;
+        let first = self.objects.get(id)?.claims.as_slice().first()?;
         (!first.stale).then_some(&first.file)
     }
 
     fn winner<'f>(&mut self, id: &ObjectId, files: &'f Files) -> Option<&'f Held> {
-        let claims = self.objects.get(id).map_or(&[][..], |object| &object.claims);
+        let claims = self.objects.get(id).map_or(&[][..], |object| object.claims.as_slice());
         if claims.len() > 1 {
             self.contested.insert(id.clone());
         } else {
@@ -183,7 +252,8 @@ impl Ground {
     pub(super) fn duplicates(&self, files: &Files) -> Vec<(Arc<FileKey>, Problem)> {
         let mut problems = Vec::new();
         for id in &self.contested {
-            let claims = self.objects.get(id).into_iter().flat_map(|object| &object.claims);
+            let claims =
+                self.objects.get(id).into_iter().flat_map(|object| object.claims.as_slice());
             let mut given = claims.filter_map(|claim| {
                 held(claim, id, files).map(|(state, held)| (claim, state, held))
             });
@@ -210,7 +280,7 @@ fn shown(written: &Resource, before: Option<&Current>) -> Resource {
     let mut shown = written.clone();
     if let Some(before) = before {
         let generation = before.shown.metadata().generation;
-        let generation = match &before.written {
+        let generation = match before.written() {
             Some(old) if !same_but_for_metadata(old, written) => generation + 1,
             _ => generation,
         };

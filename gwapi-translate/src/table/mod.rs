@@ -235,9 +235,11 @@ impl RouteTable {
     }
 
     fn set_rules(&mut self, rules: BTreeMap<&RuleKey, Option<&Arc<HttpRule>>>) {
+        // What comes is compared with what was there before any of it.
+        let before = self.rules.clone();
         let mut edits = Edits::default();
         for (key, rule) in rules {
-            let old = self.rules.get_key(key).map(|ByKey(rule)| rule);
+            let old = before.get_key(key).map(|ByKey(rule)| rule);
             if let (Some(old), Some(new)) = (old, rule)
                 && old.rule() == new
             {
@@ -248,9 +250,9 @@ impl RouteTable {
             }
             match rule {
                 Some(rule) => {
-                    let rule = Arc::new(CompiledRule::new(Arc::clone(rule)));
-                    edits.add(&rule);
-                    self.rules.insert(ByKey(rule), ());
+                    let compiled = Arc::new(CompiledRule::new(Arc::clone(rule)));
+                    edits.add(&compiled, rule);
+                    self.rules.insert(ByKey(compiled), ());
                 }
                 None => drop(self.rules.remove(key)),
             }

@@ -11,7 +11,7 @@
 //! entry and a bucket with 40,000 paths is edited as fast as any other.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use equivalent::Equivalent;
 
@@ -19,9 +19,8 @@ use super::hosts::HostMap;
 use super::map::Map;
 use super::rules::{Candidate, Candidates, CompiledRule};
 use super::{RequestHead, RouteMatch};
-use crate::ir::{Hostname, ListenerKey, PathMatch, RuleKey};
+use crate::ir::{Hostname, HttpRule, ListenerKey, PathMatch, RuleKey};
 
-type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 type HashSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
 
 /// The routes of all listeners of a table.
@@ -48,7 +47,7 @@ struct Bucket {
     regexes: Option<Box<Candidates>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SlotKind {
     Exact,
     Prefix,
@@ -97,21 +96,33 @@ impl Equivalent<SlotKey> for SlotQuery<'_> {
 
 impl Routes {
     /// Replaces all candidates of the changed rules, in one pass over the places they touch.
-    pub(super) fn apply(&mut self, edits: Edits) {
-        let Edits { changed, places } = edits;
-        for (listener, hosts) in places {
+    pub(super) fn apply(&mut self, edits: Edits<'_>) {
+        let Edits { changed, mut places } = edits;
+        // Candidates of one place are sorted by precedence in the end.
+        places.sort_unstable_by_key(|(place, _)| *place);
+        let mut places = places.into_iter().peekable();
+        while let Some((listener, ..)) = places.peek().map(|(place, _)| *place) {
             // Taken out of the map, so that a map of hosts that nobody shares is edited in place.
-            let mut routes = self.listeners.remove(&listener).unwrap_or_default();
-            for (hostname, slots) in hosts {
-                let hostname = hostname.as_ref();
+            let mut routes = self.listeners.remove(listener).unwrap_or_default();
+            let is_of_listener = |place: &SlotOf<'_>| place.0 == listener;
+            while let Some((_, hostname, _)) =
+                places.peek().map(|(place, _)| *place).filter(is_of_listener)
+            {
                 let mut bucket = routes.get(hostname).cloned().unwrap_or_else(|| self.new_bucket());
-                for (slot, added) in slots {
+                let is_of_bucket =
+                    |place: &SlotOf<'_>| is_of_listener(place) && place.1 == hostname;
+                while let Some(place @ (.., slot)) =
+                    places.peek().map(|(place, _)| *place).filter(is_of_bucket)
+                {
+                    let of_slot = |next: &(SlotOf<'_>, _)| next.0 == place;
+                    let added = std::iter::from_fn(|| places.next_if(of_slot));
+                    let added = added.filter_map(|(_, candidate)| candidate).collect();
                     self.edit(&mut bucket, slot, added, &changed);
                 }
                 routes.set(hostname, bucket.is_used().then_some(bucket));
             }
             if !routes.is_empty() {
-                self.listeners.insert(listener, routes);
+                self.listeners.insert(listener.clone(), routes);
             }
         }
     }
@@ -125,9 +136,9 @@ impl Routes {
     fn edit(
         &mut self,
         bucket: &mut Bucket,
-        slot: Slot,
+        slot: Slot<'_>,
         added: Vec<Candidate>,
-        changed: &HashSet<RuleKey>,
+        changed: &HashSet<&RuleKey>,
     ) {
         let (kind, path) = match slot {
             Slot::Path(kind, path) => (kind, path),
@@ -137,7 +148,7 @@ impl Routes {
                 return;
             }
         };
-        let key = SlotKey { place: Place::new(bucket.id, kind), path };
+        let key = SlotKey { place: Place::new(bucket.id, kind), path: Arc::clone(path) };
         let old = self.slots.get(&key);
         let new = merge(old, added, changed);
         bucket.slots -= u32::from(old.is_some());
@@ -212,7 +223,7 @@ impl Bucket {
 fn merge(
     old: Option<&Candidates>,
     added: Vec<Candidate>,
-    changed: &HashSet<RuleKey>,
+    changed: &HashSet<&RuleKey>,
 ) -> Option<Candidates> {
     let kept = old
         .map_or(&[][..], Candidates::as_slice)
@@ -233,62 +244,60 @@ fn element_prefixes(path: &str, deepest: usize) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(longest), |prefix| prefix.rfind('/').map(|slash| &prefix[..slash]))
 }
 
-/// Changes of rules, sorted by the places that they touch.
+/// Changes of rules, and the places that they touch.
 #[derive(Default)]
-pub(super) struct Edits {
-    /// Rules that are new, changed or gone: what a slot holds of them is stale.
-    changed: HashSet<RuleKey>,
-    /// What comes instead; a place that a rule leaves is there, without candidates of that rule.
-    places: HashMap<ListenerKey, HashMap<Option<Hostname>, SlotEdits>>,
+pub(super) struct Edits<'r> {
+    /// Rules that are changed or gone: what a slot holds of them is stale.
+    changed: HashSet<&'r RuleKey>,
+    /// What comes instead; a place that a rule leaves is there, without a candidate.
+    places: Vec<(SlotOf<'r>, Option<Candidate>)>,
 }
 
-type SlotEdits = HashMap<Slot, Vec<Candidate>>;
+/// One list of candidates of a listener.
+type SlotOf<'r> = (&'r ListenerKey, Option<&'r Hostname>, Slot<'r>);
 
 /// One list of candidates of a bucket.
-#[derive(PartialEq, Eq, Hash)]
-enum Slot {
-    Path(SlotKind, Arc<str>),
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot<'r> {
+    Path(SlotKind, &'r Arc<str>),
     Regexes,
 }
 
-impl Edits {
+impl<'r> Edits<'r> {
     /// A rule leaves its places.
-    pub(super) fn remove(&mut self, rule: &Arc<CompiledRule>) {
-        self.changed.insert(rule.rule().key.clone());
-        self.visit(rule, |_, _| ());
+    pub(super) fn remove(&mut self, rule: &'r CompiledRule) {
+        self.changed.insert(&rule.rule().key);
+        self.visit(rule.rule(), |_| None);
     }
 
     /// A rule takes its places.
-    pub(super) fn add(&mut self, rule: &Arc<CompiledRule>) {
-        self.visit(rule, Vec::push);
+    pub(super) fn add(&mut self, rule: &Arc<CompiledRule>, as_given: &'r HttpRule) {
+        self.visit(as_given, |index| rule.candidate(index));
     }
 
-    fn visit(
-        &mut self,
-        rule: &Arc<CompiledRule>,
-        mut visit: impl FnMut(&mut Vec<Candidate>, Candidate),
-    ) {
-        let hostnames = &rule.rule().hostnames;
-        for listener in rule.rule().listeners.iter() {
-            let hosts = self.places.entry(listener.clone()).or_default();
-            let any_host = hostnames.is_empty().then_some(None);
-            for hostname in hostnames.iter().cloned().map(Some).chain(any_host) {
-                let slots = hosts.entry(hostname).or_default();
-                for candidate in rule.candidates() {
-                    visit(slots.entry(Slot::of(candidate.path())).or_default(), candidate);
+    fn visit(&mut self, rule: &'r HttpRule, candidate: impl Fn(usize) -> Option<Candidate>) {
+        let any_host = rule.hostnames.is_empty().then_some(None);
+        for listener in rule.listeners.iter() {
+            for hostname in rule.hostnames.iter().map(Some).chain(any_host) {
+                for (index, http_match) in rule.matches.iter().enumerate() {
+                    let place = (listener, hostname, Slot::of(&http_match.path));
+                    self.places.push((place, candidate(index)));
                 }
             }
         }
     }
 }
 
-impl Slot {
-    fn of(path: &PathMatch) -> Self {
+/// Where a method of any service is looked for.
+static EVERY_PATH: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
+
+impl<'r> Slot<'r> {
+    fn of(path: &'r PathMatch) -> Self {
         match path {
-            PathMatch::Exact(path) => Self::Path(SlotKind::Exact, path.clone()),
-            PathMatch::Prefix(prefix) => Self::Path(SlotKind::Prefix, prefix.clone()),
+            PathMatch::Exact(path) => Self::Path(SlotKind::Exact, path),
+            PathMatch::Prefix(prefix) => Self::Path(SlotKind::Prefix, prefix),
             PathMatch::Regex(_) | PathMatch::GrpcRegex { .. } => Self::Regexes,
-            PathMatch::GrpcMethod(_) => Self::Path(SlotKind::Prefix, Arc::default()),
+            PathMatch::GrpcMethod(_) => Self::Path(SlotKind::Prefix, &EVERY_PATH),
         }
     }
 }

@@ -97,12 +97,11 @@ impl CompiledRule {
         &self.rule
     }
 
-    /// The matches that some request may satisfy.
-    pub(super) fn candidates(self: &Arc<Self>) -> impl Iterator<Item = Candidate> {
-        (0u32..)
-            .zip(0..self.rule.matches.len())
-            .filter(|(_, index)| !matches!(self.conditions(*index), Conditions::Never))
-            .map(|(match_index, _)| Candidate { rule: Arc::clone(self), match_index })
+    /// A match, where some request may satisfy it.
+    pub(super) fn candidate(self: &Arc<Self>, match_index: usize) -> Option<Candidate> {
+        let is_possible = !matches!(self.conditions(match_index), Conditions::Never);
+        let match_index = u32::try_from(match_index).ok().filter(|_| is_possible)?;
+        Some(Candidate { rule: Arc::clone(self), match_index })
     }
 }
 
@@ -256,10 +255,6 @@ pub(super) struct Candidate {
 impl Candidate {
     pub(super) fn rule_key(&self) -> &RuleKey {
         &self.rule.rule.key
-    }
-
-    pub(super) fn path(&self) -> &PathMatch {
-        &self.http_match().path
     }
 
     pub(super) fn cmp_precedence(&self, other: &Self) -> Ordering {
