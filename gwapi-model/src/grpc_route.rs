@@ -27,13 +27,13 @@ pub struct GrpcRouteSpec {
     pub parent_refs: Arc<[ParentReference]>,
     /// Hostnames, up to 16; none means those of the listener (RT-5).
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub hostnames: Box<[Box<str>]>,
+    pub hostnames: Box<[Arc<str>]>,
     /// Rules, up to 16; none means one that matches everything (GR-4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Box<[GrpcRouteRule]>>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<Box<str>>,
+    pub use_default_gateways: Option<Box<Box<str>>>,
 }
 
 /// Matches, filters and backends.

@@ -28,13 +28,13 @@ pub struct HttpRouteSpec {
     pub parent_refs: Arc<[ParentReference]>,
     /// Hostnames, up to 16; none means those of the listener (RT-5).
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub hostnames: Box<[Box<str>]>,
+    pub hostnames: Box<[Arc<str>]>,
     /// Rules, 1 to 16; absent means one that matches everything (HR-5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Box<[HttpRouteRule]>>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<Box<str>>,
+    pub use_default_gateways: Option<Box<Box<str>>>,
 }
 
 /// Matches, filters and backends. What few rules have is kept elsewhere.

@@ -20,7 +20,7 @@ pub struct ObjectMeta {
     /// Which of all objects that ever had this name it is. Set by an API server, and kept for
     /// Gateways alone: what is made for them names it as that of its owner (IN-2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<Box<str>>,
+    pub uid: Option<Box<Box<str>>>,
     /// Labels; those of Namespaces decide `allowedRoutes` with a selector (AR-5).
     #[serde(default, skip_serializing_if = "StringMap::is_empty")]
     pub labels: StringMap,
@@ -54,6 +54,7 @@ impl ObjectMeta {
 /// Labels or annotations: a map that takes the room of a pointer where it is empty, as it mostly is.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+#[expect(clippy::box_collection, reason = "an empty map takes three times as much as a pointer")]
 pub struct StringMap(Option<Box<BTreeMap<String, String>>>);
 
 static EMPTY: BTreeMap<String, String> = BTreeMap::new();

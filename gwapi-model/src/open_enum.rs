@@ -10,7 +10,7 @@ macro_rules! open_enum {
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
             /// A value that this version does not know, kept as it was written.
-            Other(Box<String>),
+            Other(Box<Box<str>>),
         }
 
         impl $name {
@@ -25,7 +25,7 @@ macro_rules! open_enum {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                match text { $($text => Self::$variant,)+ other => Self::Other(Box::new(other.to_owned())) }
+                match text { $($text => Self::$variant,)+ other => Self::Other(Box::new(other.into())) }
             }
         }
 
@@ -73,7 +73,7 @@ mod tests {
         for (text, value) in [
             ("PathPrefix", PathMatchType::PathPrefix),
             ("pathprefix", PathMatchType::from("pathprefix")),
-            ("Glob", PathMatchType::Other(Box::new("Glob".to_owned()))),
+            ("Glob", PathMatchType::Other(Box::new("Glob".into()))),
         ] {
             let read: PathMatchType = serde_json::from_value(json!(text)).expect("any text");
             assert_eq!(read, value);

@@ -71,7 +71,7 @@ macro_rules! routes {
 
             /// Scope of default Gateways (RT-16).
             pub fn use_default_gateways(self) -> Option<&'r str> {
-                match self { $(Self::$variant(route) => route.spec.use_default_gateways.as_deref(),)+ }
+                match self { $(Self::$variant(route) => route.spec.use_default_gateways.as_ref().map(|scope| &***scope),)+ }
             }
         }
 
@@ -139,7 +139,7 @@ impl Kind {
 
 impl<'r> Route<'r> {
     /// Its hostnames, or server names.
-    pub fn hostnames(self) -> &'r [Box<str>] {
+    pub fn hostnames(self) -> &'r [Arc<str>] {
         match self {
             Self::Http(route) => &route.spec.hostnames,
             Self::Grpc(route) => &route.spec.hostnames,

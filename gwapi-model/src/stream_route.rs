@@ -25,13 +25,13 @@ pub struct TlsRouteSpec {
     pub parent_refs: Arc<[ParentReference]>,
     /// Server names, 1 to 1024 (TS-1).
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub hostnames: Box<[Box<str>]>,
+    pub hostnames: Box<[Arc<str>]>,
     /// Exactly one rule (TS-1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<StreamRouteRule>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<Box<str>>,
+    pub use_default_gateways: Option<Box<Box<str>>>,
 }
 
 /// A rule by which connections of a port reach backends (L4-1).
@@ -64,7 +64,7 @@ pub struct StreamRouteSpec {
     pub rules: Vec<StreamRouteRule>,
     /// Experimental: scope of default Gateways (RT-16).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_default_gateways: Option<Box<str>>,
+    pub use_default_gateways: Option<Box<Box<str>>>,
 }
 
 /// A rule of a [`TlsRoute`], [`TcpRoute`] or [`UdpRoute`].

@@ -495,10 +495,10 @@ fn the_uid_of_a_gateway_is_kept_for_what_is_made_for_it() {
         "spec": {"gatewayClassName": "gwapi", "listeners": []},
     });
     let read = resource_from_json(Kind::Gateway, object.clone()).expect("a Gateway");
-    assert_eq!(read.metadata().uid.as_deref(), Some("4d2a"));
+    assert_eq!(read.metadata().uid.as_ref().map(|uid| &***uid), Some("4d2a"));
     let theirs: gateways::Gateway = serde_json::from_value(object.clone()).expect("a Gateway");
     let ours = Gateway::try_from(theirs).expect("a Gateway");
-    assert_eq!(ours.metadata.uid.as_deref(), Some("4d2a"));
+    assert_eq!(ours.metadata.uid.as_ref().map(|uid| &***uid), Some("4d2a"));
     let config_map = resource_from_json(Kind::ConfigMap, object).expect("a ConfigMap");
     assert_eq!(config_map.metadata().uid, None);
 }

@@ -48,7 +48,7 @@ fn route(index: usize) -> Resource {
 #[test]
 fn a_route_takes_no_more_than_its_share() {
     const ROUTES: usize = 5_000;
-    const BYTES_PER_ROUTE: i64 = 2_400;
+    const BYTES_PER_ROUTE: i64 = 1_750;
     let mut served = None;
     let counted = allocation_counter::measure(|| {
         let mut translator = Translator::new(Options::default());

@@ -36,6 +36,7 @@ struct Object {
 
 /// The claims of an object, sorted. Nearly all objects have one, which takes no room of its own.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "many claims take no more room here than one")]
 enum Claims {
     #[default]
     None,

@@ -238,7 +238,7 @@ impl Applier {
         let configs = self.gateways.iter();
         Served {
             generation: self.generation,
-            gateways: configs.map(|(id, gateway)| (id.clone(), gateway.config().clone())).collect(),
+            gateways: configs.map(|(id, gateway)| (id.clone(), gateway.config())).collect(),
             bound: self.bound(),
         }
     }

@@ -22,6 +22,7 @@ use super::upstream::{RetryBudget, UpstreamTlsClients};
 
 /// A Gateway's configuration, and everything that is made of it.
 pub(super) struct Gateway {
+    /// Without the HTTP rules, which are many: the table has them.
     config: GatewayConfig,
     certificates: Certificates,
     tls: ConfigMap<ListenerKey, ListenerTls>,
@@ -38,6 +39,13 @@ pub(super) struct Counts {
     pub(super) http_rules: usize,
     pub(super) stream_rules: usize,
     pub(super) backends: usize,
+}
+
+/// The part of a change that is not about HTTP rules.
+fn without_http_rules(delta: &ConfigDelta) -> ConfigDelta {
+    let upserts = delta.upserts.iter().filter(|it| !matches!(it, IrResource::HttpRule(_)));
+    let removals = delta.removals.iter().filter(|key| !matches!(key, IrKey::HttpRule(_)));
+    ConfigDelta { upserts: upserts.cloned().collect(), removals: removals.cloned().collect() }
 }
 
 impl Gateway {
@@ -61,8 +69,15 @@ impl Gateway {
         }
     }
 
-    pub(super) fn config(&self) -> &GatewayConfig {
-        &self.config
+    /// All of the configuration, to show it.
+    pub(super) fn config(&self) -> GatewayConfig {
+        let rules = self.state.table.http_rules();
+        let rules = rules.map(|rule| {
+            (IrKey::HttpRule(rule.key.clone()), IrResource::HttpRule(Arc::clone(rule)))
+        });
+        let mut config = self.config.clone();
+        config.0.extend(rules);
+        config
     }
 
     /// In the order of their names.
@@ -95,15 +110,17 @@ impl Gateway {
         let mut changed: BTreeSet<IrKey> = delta.removals.iter().cloned().chain(upserted).collect();
         let shown_to = self.backends_that_see(&changed);
         changed.extend(shown_to.into_iter().map(IrKey::Backend));
+        let before = Arc::clone(&self.state);
         for key in &changed {
             self.forget(key, forgotten);
-            self.count(key, |count| *count -= 1);
+            self.count(key, &before.table, |count| *count -= 1);
         }
-        self.config.apply(delta);
+        self.config.apply(&without_http_rules(delta));
+        let table = before.table.apply(delta);
         for key in &changed {
-            self.count(key, |count| *count += 1);
+            self.count(key, &table, |count| *count += 1);
         }
-        let rules_gone = changed.iter().filter(|key| !self.config.0.contains_key(key));
+        let rules_gone = changed.iter().filter(|key| !self.has(key, &table));
         forgotten.rules.extend(rules_gone.filter_map(|key| match key {
             IrKey::HttpRule(rule) | IrKey::StreamRule(rule) => {
                 Some((self.state.id.clone(), rule.clone()))
@@ -116,7 +133,7 @@ impl Gateway {
         self.trace(&backends, exporter, shared);
         self.state = Arc::new(GatewayState {
             id: self.state.id.clone(),
-            table: self.state.table.apply(delta),
+            table,
             backends,
             tracer: self.traced.as_ref().map(|traced| Arc::clone(&traced.tracer)),
             sealer: self.sealer(&changed),
@@ -155,9 +172,17 @@ impl Gateway {
         backends.map(|(key, _)| key.clone()).collect()
     }
 
+    /// Whether the configuration has a resource; HTTP rules are those of `table`.
+    fn has(&self, key: &IrKey, table: &RouteTable) -> bool {
+        match key {
+            IrKey::HttpRule(rule) => table.http_rule(rule).is_some(),
+            key => self.config.0.contains_key(key),
+        }
+    }
+
     /// Changes the count of a resource's kind, if the configuration has the resource.
-    fn count(&mut self, key: &IrKey, change: impl Fn(&mut usize)) {
-        if self.config.0.contains_key(key) {
+    fn count(&mut self, key: &IrKey, table: &RouteTable, change: impl Fn(&mut usize)) {
+        if self.has(key, table) {
             match key {
                 IrKey::HttpRule(_) => change(&mut self.counts.http_rules),
                 IrKey::StreamRule(_) => change(&mut self.counts.stream_rules),
@@ -175,8 +200,10 @@ impl Gateway {
     fn forget(&self, key: &IrKey, forgotten: &mut Forgotten) {
         match (self.config.0.get(key), key) {
             (Some(IrResource::Listener(listener)), _) => forgotten.objects.push(address(listener)),
-            (Some(IrResource::HttpRule(rule)), _) => forgotten.objects.push(address(rule)),
             (Some(IrResource::StreamRule(rule)), _) => forgotten.objects.push(address(rule)),
+            (_, IrKey::HttpRule(rule)) => {
+                forgotten.objects.extend(self.state.table.http_rule(rule).map(address));
+            }
             (_, IrKey::Backend(backend) | IrKey::Endpoints(backend)) => {
                 forgotten.objects.extend(self.state.backends.get(backend).map(address));
             }
@@ -190,7 +217,9 @@ impl Gateway {
             self.forget(key, forgotten);
         }
         let id = &self.state.id;
-        let http = self.config.http_rules().map(|rule| &rule.key);
+        let http_rules = self.state.table.http_rules();
+        forgotten.objects.extend(http_rules.map(address));
+        let http = self.state.table.http_rules().map(|rule| &rule.key);
         let streams = self.config.stream_rules().map(|rule| &rule.key);
         forgotten.rules.extend(http.chain(streams).map(|rule| (id.clone(), rule.clone())));
     }

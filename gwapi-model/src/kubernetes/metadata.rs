@@ -14,7 +14,11 @@ pub(super) fn into_model(
     Ok(ObjectMeta {
         name: name.ok_or(ConversionError::Nameless { kind })?.into(),
         namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
-        uid: metadata.uid.as_deref().filter(|_| kind == Kind::Gateway).map(Into::into),
+        uid: metadata
+            .uid
+            .as_deref()
+            .filter(|_| kind == Kind::Gateway)
+            .map(|uid| Box::new(uid.into())),
         labels: metadata.labels.clone().unwrap_or_default().into(),
         annotations: metadata.annotations.clone().unwrap_or_default().into(),
         creation_timestamp: metadata.creation_timestamp.as_ref().map(|time| time.0),
@@ -37,7 +41,7 @@ impl From<&ObjectMeta> for meta_v1::ObjectMeta {
         Self {
             name: Some(name.to_string()),
             namespace: Some(namespace.to_string()).filter(|namespace| !namespace.is_empty()),
-            uid: uid.as_deref().map(str::to_owned),
+            uid: uid.as_ref().map(|uid| uid.to_string()),
             labels: Some((**labels).clone()).filter(|labels| !labels.is_empty()),
             annotations: Some((**annotations).clone())
                 .filter(|annotations| !annotations.is_empty()),

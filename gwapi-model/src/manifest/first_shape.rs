@@ -152,7 +152,7 @@ fn route(metadata: ObjectMeta, old: Option<&Node<'_>>, gateways: &[NamespacedNam
         hostnames: hostnames
             .filter_map(Node::text)
             .filter(|hostname| *hostname != "*")
-            .map(Box::from)
+            .map(Arc::from)
             .collect(),
         rules: rules.map(|rules| rules.iter().map(rule).collect()),
         use_default_gateways: None,

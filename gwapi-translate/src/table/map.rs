@@ -85,6 +85,13 @@ impl<K, V> Map<K, V> {
         self.entry(key).map(|entry| &entry.key)
     }
 
+    /// All keys, in no order.
+    pub(super) fn keys(&self) -> Vec<&K> {
+        let mut keys = Vec::new();
+        self.root.add_keys(&mut keys);
+        keys
+    }
+
     fn entry<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&Entry<K, V>> {
         let hash = self.hash(key);
         let (mut node, mut rest) = (&self.root, hash);
@@ -117,6 +124,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
 impl<K, V> Node<K, V> {
     fn is_empty(&self) -> bool {
         matches!(self, Self::Leaf(entries) if entries.is_empty())
+    }
+
+    fn add_keys<'m>(&'m self, keys: &mut Vec<&'m K>) {
+        match self {
+            Self::Leaf(entries) => keys.extend(entries.iter().map(|entry| &entry.key)),
+            Self::Branch(children) => children.iter().for_each(|child| child.add_keys(keys)),
+        }
     }
 }
 
@@ -214,7 +228,7 @@ mod tests {
     impl Hash for Key {
         fn hash<H: Hasher>(&self, state: &mut H) {
             // A quarter of all keys share one hash.
-            state.write_u16(if self.0 % 4 == 0 { 0 } else { self.0 });
+            state.write_u16(if self.0.is_multiple_of(4) { 0 } else { self.0 });
         }
     }
 
@@ -236,6 +250,7 @@ mod tests {
 
     fn assert_same(map: &Map<Key, u8>, expected: &HashMap<u16, u8>) {
         assert_eq!(map.is_empty(), expected.is_empty());
+        assert_eq!(map.keys().len(), expected.len());
         for key in 0..400 {
             assert_eq!(map.get(&Key(key)), expected.get(&key), "{key}");
         }

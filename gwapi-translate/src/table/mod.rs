@@ -40,7 +40,7 @@ use self::hosts::HostMap;
 use self::map::Map;
 pub use self::precedence::{PathRank, Precedence};
 use self::routes::{Edits, Routes};
-use self::rules::{ByKey, CompiledRule};
+use self::rules::TableRule;
 use self::streams::Streams;
 use crate::ir::{
     ConfigDelta, GatewayConfig, HttpMatch, HttpRule, IrKey, IrResource, Listener, ListenerKey,
@@ -148,7 +148,7 @@ pub struct RouteTable {
     /// (GW-1); if they are, the first by key serves, so that the table does not depend on the
     /// order of changes.
     ports: Map<(TransportProtocol, u16), HostMap<Listeners>>,
-    rules: Map<ByKey, ()>,
+    rules: Map<TableRule, ()>,
     routes: Routes,
     streams: Streams,
 }
@@ -239,7 +239,7 @@ impl RouteTable {
         let before = self.rules.clone();
         let mut edits = Edits::default();
         for (key, rule) in rules {
-            let old = before.get_key(key).map(|ByKey(rule)| rule);
+            let old = before.get_key(key);
             if let (Some(old), Some(new)) = (old, rule)
                 && old.rule() == new
             {
@@ -250,14 +250,24 @@ impl RouteTable {
             }
             match rule {
                 Some(rule) => {
-                    let compiled = Arc::new(CompiledRule::new(Arc::clone(rule)));
+                    let compiled = TableRule::new(Arc::clone(rule));
                     edits.add(&compiled, rule);
-                    self.rules.insert(ByKey(compiled), ());
+                    self.rules.insert(compiled, ());
                 }
                 None => drop(self.rules.remove(key)),
             }
         }
         self.routes.apply(edits);
+    }
+
+    /// The HTTP rule of a key.
+    pub fn http_rule(&self, key: &RuleKey) -> Option<&Arc<HttpRule>> {
+        self.rules.get_key(key).map(TableRule::rule)
+    }
+
+    /// All HTTP rules, in no order.
+    pub fn http_rules(&self) -> impl Iterator<Item = &Arc<HttpRule>> {
+        self.rules.keys().into_iter().map(TableRule::rule)
     }
 
     /// The listener of a clear-text port for a host, most specific first (LI-1, LI-2).

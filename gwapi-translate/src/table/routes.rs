@@ -17,7 +17,7 @@ use equivalent::Equivalent;
 
 use super::hosts::HostMap;
 use super::map::Map;
-use super::rules::{Candidate, Candidates, CompiledRule};
+use super::rules::{Candidate, Candidates, TableRule};
 use super::{RequestHead, RouteMatch};
 use crate::ir::{Hostname, HttpRule, ListenerKey, PathMatch, RuleKey};
 
@@ -265,13 +265,13 @@ enum Slot<'r> {
 
 impl<'r> Edits<'r> {
     /// A rule leaves its places.
-    pub(super) fn remove(&mut self, rule: &'r CompiledRule) {
+    pub(super) fn remove(&mut self, rule: &'r TableRule) {
         self.changed.insert(&rule.rule().key);
         self.visit(rule.rule(), |_| None);
     }
 
     /// A rule takes its places.
-    pub(super) fn add(&mut self, rule: &Arc<CompiledRule>, as_given: &'r HttpRule) {
+    pub(super) fn add(&mut self, rule: &TableRule, as_given: &'r HttpRule) {
         self.visit(as_given, |index| rule.candidate(index));
     }
 

@@ -13,36 +13,41 @@ use super::{RequestHead, RouteMatch, query};
 use crate::ir::{HttpMatch, HttpRule, PathMatch, RuleKey, ValueMatch};
 use crate::pattern;
 
-/// A rule together with what a request cannot wait for. What needs no compiling is read from the
-/// rule itself, so that 40,000 plain rules stay small.
+/// A rule of a table.
+#[derive(Clone, Debug)]
+pub(super) enum TableRule {
+    /// Nothing of it is compiled, as of nearly all: it is read from the rule itself, so that 40,000 of
+    /// them stay small.
+    Plain(Arc<HttpRule>),
+    Compiled(Arc<CompiledRule>),
+}
+
+/// A rule together with what a request cannot wait for.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
     rule: Arc<HttpRule>,
-    /// As the matches of the rule; none where they are all plain.
+    /// As the matches of the rule.
     conditions: Box<[Conditions]>,
 }
 
-/// A rule that is looked up by its key.
-#[derive(Clone, Debug)]
-pub(super) struct ByKey(pub(super) Arc<CompiledRule>);
-
-impl Hash for ByKey {
+/// Rules are the same where their keys are.
+impl Hash for TableRule {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.rule.key.hash(state);
+        self.rule().key.hash(state);
     }
 }
 
-impl PartialEq for ByKey {
+impl PartialEq for TableRule {
     fn eq(&self, other: &Self) -> bool {
-        self.0.rule.key == other.0.rule.key
+        self.rule().key == other.rule().key
     }
 }
 
-impl Eq for ByKey {}
+impl Eq for TableRule {}
 
-impl Equivalent<ByKey> for RuleKey {
-    fn equivalent(&self, key: &ByKey) -> bool {
-        *self == key.0.rule.key
+impl Equivalent<TableRule> for RuleKey {
+    fn equivalent(&self, rule: &TableRule) -> bool {
+        *self == rule.rule().key
     }
 }
 
@@ -81,27 +86,30 @@ enum Value {
     Regex(Regex),
 }
 
-impl CompiledRule {
+impl TableRule {
     pub(super) fn new(rule: Arc<HttpRule>) -> Self {
         let conditions: Vec<_> = rule.matches.iter().map(Conditions::compile).collect();
-        let are_plain = conditions.iter().all(|it| matches!(it, Conditions::Plain));
-        Self { rule, conditions: if are_plain { Box::default() } else { conditions.into() } }
-    }
-
-    /// What a match asks for besides its path.
-    fn conditions(&self, match_index: usize) -> &Conditions {
-        self.conditions.get(match_index).unwrap_or(&Conditions::Plain)
+        if conditions.iter().all(|it| matches!(it, Conditions::Plain)) {
+            return Self::Plain(rule);
+        }
+        Self::Compiled(Arc::new(CompiledRule { rule, conditions: conditions.into() }))
     }
 
     pub(super) fn rule(&self) -> &Arc<HttpRule> {
-        &self.rule
+        match self {
+            Self::Plain(rule) => rule,
+            Self::Compiled(compiled) => &compiled.rule,
+        }
     }
 
     /// A match, where some request may satisfy it.
-    pub(super) fn candidate(self: &Arc<Self>, match_index: usize) -> Option<Candidate> {
-        let is_possible = !matches!(self.conditions(match_index), Conditions::Never);
-        let match_index = u32::try_from(match_index).ok().filter(|_| is_possible)?;
-        Some(Candidate { rule: Arc::clone(self), match_index })
+    pub(super) fn candidate(&self, match_index: usize) -> Option<Candidate> {
+        let match_index = u32::try_from(match_index).ok()?;
+        let candidate = match self {
+            Self::Plain(rule) => Candidate::Plain { rule: Arc::clone(rule), match_index },
+            Self::Compiled(rule) => Candidate::Compiled { rule: Arc::clone(rule), match_index },
+        };
+        (!matches!(candidate.conditions(), Conditions::Never)).then_some(candidate)
     }
 }
 
@@ -247,14 +255,36 @@ impl Candidates {
 
 /// One match of a rule, in competition with others for a path.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    rule: Arc<CompiledRule>,
-    match_index: u32,
+pub(super) enum Candidate {
+    /// Of a rule of which nothing is compiled.
+    Plain {
+        rule: Arc<HttpRule>,
+        match_index: u32,
+    },
+    Compiled {
+        rule: Arc<CompiledRule>,
+        match_index: u32,
+    },
 }
 
 impl Candidate {
     pub(super) fn rule_key(&self) -> &RuleKey {
-        &self.rule.rule.key
+        &self.rule().key
+    }
+
+    fn rule(&self) -> &Arc<HttpRule> {
+        match self {
+            Self::Plain { rule, .. } => rule,
+            Self::Compiled { rule, .. } => &rule.rule,
+        }
+    }
+
+    /// What it asks for besides its path.
+    fn conditions(&self) -> &Conditions {
+        match self {
+            Self::Plain { .. } => &Conditions::Plain,
+            Self::Compiled { rule, .. } => &rule.conditions[self.index()],
+        }
     }
 
     pub(super) fn cmp_precedence(&self, other: &Self) -> Ordering {
@@ -262,7 +292,7 @@ impl Candidate {
     }
 
     fn precedence(&self) -> Precedence<'_> {
-        Precedence::of(&self.rule.rule, self.index())
+        Precedence::of(self.rule(), self.index())
     }
 
     /// Whether a request whose path is matched already satisfies the rest (HM-5 to HM-8); a method
@@ -277,7 +307,7 @@ impl Candidate {
         {
             return false;
         }
-        let conditions = match self.rule.conditions(self.index()) {
+        let conditions = match self.conditions() {
             Conditions::Plain => return true,
             Conditions::Never => return false,
             Conditions::Compiled(conditions) => conditions,
@@ -292,7 +322,7 @@ impl Candidate {
 
     /// Whether the regular expression of the path takes the request's path.
     pub(super) fn takes_path(&self, path: &str) -> bool {
-        match self.rule.conditions(self.index()) {
+        match self.conditions() {
             Conditions::Compiled(conditions) => {
                 conditions.path.as_ref().is_some_and(|pattern| pattern.takes(path))
             }
@@ -301,15 +331,16 @@ impl Candidate {
     }
 
     pub(super) fn route_match(&self) -> RouteMatch<'_> {
-        RouteMatch { rule: &self.rule.rule, match_index: self.index() }
+        RouteMatch { rule: self.rule(), match_index: self.index() }
     }
 
     fn http_match(&self) -> &HttpMatch {
-        &self.rule.rule.matches[self.index()]
+        &self.rule().matches[self.index()]
     }
 
     fn index(&self) -> usize {
-        self.match_index as usize
+        let (Self::Plain { match_index, .. } | Self::Compiled { match_index, .. }) = self;
+        *match_index as usize
     }
 }
 

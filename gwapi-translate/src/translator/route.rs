@@ -31,7 +31,37 @@ pub(super) struct RouteView {
 pub(super) struct Attached {
     pub(super) attachment: Arc<Attachment>,
     /// Its rules: [`HttpRule`]s, or a [`StreamRule`](crate::ir::StreamRule) for each way of its connections.
-    pub(super) rules: Box<[IrResource]>,
+    pub(super) rules: Rules,
+}
+
+/// Rules of a route, of which there is mostly one.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Rules {
+    #[default]
+    None,
+    One(IrResource),
+    Many(Box<[IrResource]>),
+}
+
+impl Rules {
+    pub(super) fn as_slice(&self) -> &[IrResource] {
+        match self {
+            Self::None => &[],
+            Self::One(rule) => std::slice::from_ref(rule),
+            Self::Many(rules) => rules,
+        }
+    }
+}
+
+impl FromIterator<IrResource> for Rules {
+    fn from_iter<I: IntoIterator<Item = IrResource>>(rules: I) -> Self {
+        let mut rules: Vec<_> = rules.into_iter().collect();
+        match rules.len() {
+            0 => Self::None,
+            1 => rules.pop().map_or(Self::None, Self::One),
+            _ => Self::Many(rules.into()),
+        }
+    }
 }
 
 /// What a route at a Gateway mostly has in common with the route before it.

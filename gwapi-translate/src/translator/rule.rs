@@ -79,7 +79,7 @@ pub(super) fn compile(
     let mut compiled = CompiledRoute::default();
     let mut hostnames = Vec::with_capacity(route.hostnames().len());
     for text in route.hostnames().iter().filter(|text| !text.is_empty()) {
-        match syntax::hostname(text) {
+        match syntax::shared_hostname(text) {
             Some(hostname) => hostnames.push(hostname),
             // RT-14; without the hostname, which requests the rules mean is not known.
             None => compiled.broken.push(Problem::unsupported(format!(

@@ -1,6 +1,7 @@
 //! Grammar of names, as far as what was never validated must not reach the data plane.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::ir::Hostname;
 
@@ -9,6 +10,17 @@ use crate::ir::Hostname;
 pub(super) fn hostname(text: &str) -> Option<Hostname> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     is_dns_name(name).then(|| Hostname::parse(text))
+}
+
+/// The same, which shares the text where it is written as it is held.
+pub(super) fn shared_hostname(text: &Arc<str>) -> Option<Hostname> {
+    let is_as_held = !text.starts_with("*.")
+        && !text.ends_with('.')
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    match is_as_held {
+        true => is_dns_name(text).then(|| Hostname::Exact(Arc::clone(text))),
+        false => hostname(text),
+    }
 }
 
 /// Group and kind of a reference in words.

@@ -5,7 +5,7 @@ use gwapi_model::{NamespacedName, Route, RouteKind};
 
 use super::super::backend::ServicePort;
 use super::super::index;
-use super::super::route::{self, Attached, RouteView};
+use super::super::route::{self, Attached, RouteView, Rules};
 use super::super::rule::Lookup;
 use super::super::translation::Staged;
 use super::{Dirty, Engine};
@@ -34,13 +34,13 @@ impl Engine {
         }
         self.note_asked(kind, name, !new.status.parents.is_empty(), dirty);
         for Attached { attachment, rules } in &old.gateways {
-            for rule in rules {
+            for rule in rules.as_slice() {
                 staged.remove(&attachment.gateway, rule.key());
             }
             self.count(&attachment.gateway, attachment.counted(), -1, dirty);
         }
         for Attached { attachment, rules } in &new.gateways {
-            for rule in rules {
+            for rule in rules.as_slice() {
                 staged.upsert(&attachment.gateway, rule.clone());
             }
             self.count(&attachment.gateway, attachment.counted(), 1, dirty);
@@ -55,8 +55,7 @@ impl Engine {
             }
             // Without its rules, which no other route has.
             let attached = new.gateways.iter().map(|it| it.attachment.clone());
-            let gateways =
-                attached.map(|attachment| Attached { attachment, rules: Box::default() });
+            let gateways = attached.map(|attachment| Attached { attachment, rules: Rules::None });
             self.last_route =
                 RouteView { gateways: gateways.collect(), status: new.status.clone() };
             staged.status(id, Some(Status::Route(new.status.clone())));

@@ -25,7 +25,7 @@ pub(super) fn plan(
     let no_address = !addresses.is_left_open && addresses.requested.is_empty();
     GatewayInfrastructure {
         gateway: id.clone(),
-        uid: gateway.metadata.uid.as_deref().unwrap_or_default().to_owned(),
+        uid: gateway.metadata.uid.as_ref().map(|uid| uid.to_string()).unwrap_or_default(),
         generation: gateway.metadata.generation,
         class: class.clone(),
         name: infrastructure_name(id, class),
