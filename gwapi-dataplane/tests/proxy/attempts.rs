@@ -261,10 +261,9 @@ impl Scene {
             mirrors.push((mirror, log));
         }
         let path = format!("/case-{number}");
-        let retry = case.retry.clone().map(|(attempts, codes)| HttpRetry {
-            attempts,
-            codes,
-            backoff: Some(Duration::from_millis(1)),
+        let retry = case.retry.clone().map(|(attempts, codes)| {
+            let backoff = Some(Duration::from_millis(1));
+            Box::new(HttpRetry { attempts, codes, backoff })
         });
         resources.push(ir(HttpRule {
             matches: prefix(&path),
@@ -333,7 +332,7 @@ impl Scene {
 }
 
 impl Case {
-    fn timeouts(&self) -> HttpTimeouts {
+    fn timeouts(&self) -> Option<Box<HttpTimeouts>> {
         timeouts(self.has_whole.then_some(WHOLE), self.has_each.then_some(EACH))
     }
 }
