@@ -16,7 +16,7 @@ pub(in crate::proxy) enum UpstreamBody {
     Http1(Http1Body),
     Http2 {
         body: Incoming,
-        /// Until the body is dropped it counts among those of its connection.
+        /// Until the body is dropped it counts among those of its connection, and the request goes on.
         _stream: Stream,
     },
     /// None, whatever an endpoint over HTTP/2 sent: the response cannot have one (RFC 9110 6.4.1).

@@ -18,12 +18,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::http2_io::EndpointIo;
+use super::http2_upload::{UploadBody, Uploads};
 use super::lookup::lookup;
 use super::slots::Slot;
 use super::stream::{self, ReadHalf, WriteHalf};
 use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
-use crate::proxy::body::RequestBody;
 
 /// Requests at once on a connection over HTTP/2, where the endpoint takes as many. Its window has room for
 /// all that they may read ahead: clients that take nothing of their responses hold nobody else up.
@@ -43,20 +43,6 @@ const MAX_LOCAL_RESETS: usize = 1 << 20;
 
 /// Time that an address of a name has for itself before the next one is tried beside it (RFC 8305 5).
 const HEAD_START: Duration = Duration::from_millis(250);
-
-/// Runs hyper's futures on the worker they were made on.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
 
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -193,7 +179,8 @@ pub(super) async fn http2(
     let (ended, is_settled) = (Rc::clone(&settings), Rc::new(Cell::new(false)));
     let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled));
     let window = u32::try_from(limits.max_upstream_stream_bytes).unwrap_or(u32::MAX);
-    let (sender, connection) = http2::Builder::new(LocalExecutor)
+    let uploads = Uploads::default();
+    let (sender, connection) = http2::Builder::new(uploads.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.saturating_mul(MAX_STREAMS).max(CONNECTION_WINDOW))
@@ -221,18 +208,19 @@ pub(super) async fn http2(
         drop(slot);
         ended.notify_waiters();
     });
-    Ok(Http2 { sender, connection, is_settled })
+    Ok(Http2 { sender, uploads, connection, is_settled })
 }
 
 /// A connection over HTTP/2, which a task of its own drives.
 pub(super) struct Http2 {
-    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) sender: http2::SendRequest<UploadBody>,
+    pub(super) uploads: Uploads,
     /// None once it has ended.
     connection: Rc<RefCell<Option<Pin<Box<Driven>>>>>,
     is_settled: Rc<Cell<bool>>,
 }
 
-type Driven = http2::Connection<TokioIo<EndpointIo>, RequestBody, LocalExecutor>;
+type Driven = http2::Connection<TokioIo<EndpointIo>, UploadBody, Uploads>;
 
 impl Http2 {
     /// How many requests there may be at once.

@@ -12,6 +12,7 @@ mod connect;
 mod discard;
 mod http1;
 mod http2_io;
+mod http2_upload;
 mod identity;
 mod lookup;
 mod pool;

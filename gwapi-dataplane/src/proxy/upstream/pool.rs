@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gwapi_translate::ir::BackendProtocol;
+use http::Request;
 use hyper::client::conn::http2;
 use tokio::sync::Notify;
 
 use super::connect::{self, ConnectError, Http2, Place};
 use super::http1::Http1;
+use super::http2_upload::{Upload, UploadBody, Uploads};
 use super::slots::{AllSlots, Slot, Slots, Turn};
 use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
@@ -473,7 +475,7 @@ impl Multiplexed {
 
 /// A stream for a request over HTTP/2.
 pub(super) struct Checkout {
-    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) sender: http2::SendRequest<UploadBody>,
     pub(super) stream: Stream,
     /// Whether the connection was there before the request, or has had another one: then the endpoint may be
     /// about to close it.
@@ -498,7 +500,9 @@ impl StreamQueue {
         }
         let usage = &connection.usage;
         usage.open.set(usage.open.get() + 1);
-        Some(Stream { usage: Rc::clone(usage), queue: Rc::clone(self) })
+        let (usage, queue) = (Rc::clone(usage), Rc::clone(self));
+        let open = Rc::new(OpenStream { usage, queue, upload: Upload::default() });
+        Some(Stream { open, uploads: connection.http2.uploads.clone() })
     }
 
     fn is_full(&self, limits: &Limits) -> bool {
@@ -536,17 +540,39 @@ impl Drop for Waiting {
     }
 }
 
-/// A request's stream of a connection over HTTP/2, until dropped.
-pub(in crate::proxy) struct Stream {
+/// A stream of a connection over HTTP/2, which the endpoint counts until dropped: while its request is being
+/// sent, and while its response is read.
+pub(super) struct OpenStream {
     usage: Rc<Usage>,
     queue: Rc<StreamQueue>,
+    pub(super) upload: Upload,
 }
 
-impl Drop for Stream {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.usage.open.set(self.usage.open.get() - 1);
         self.usage.last.set(Instant::now());
         self.queue.note_free();
+    }
+}
+
+/// A request's stream of a connection over HTTP/2, for whoever reads the response. To drop it ends the
+/// request as well.
+pub(in crate::proxy) struct Stream {
+    open: Rc<OpenStream>,
+    uploads: Uploads,
+}
+
+impl Stream {
+    /// The request in the form that goes over the stream.
+    pub(super) fn carry(&self, request: Request<RequestBody>) -> Request<UploadBody> {
+        request.map(|body| UploadBody::new(body, Rc::clone(&self.open), self.uploads.clone()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.open.upload.end();
     }
 }
 
@@ -770,7 +796,7 @@ mod tests {
             drop(first);
             let second = endpoint.http2(&limits).await.expect("it takes connections");
             assert!(second.reused);
-            let usage = Rc::clone(&second.stream.usage);
+            let usage = Rc::clone(&second.stream.open.usage);
             pool.sweep(Instant::now() + 2 * LIMIT);
             assert!(endpoint.has_connections(), "a request is in flight");
             drop(second);

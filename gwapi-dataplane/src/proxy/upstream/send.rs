@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::body::UpstreamBody;
 use super::connect::ConnectError;
 use super::http1::{self, Cause, Outgoing, Unanswered};
+use super::http2_upload::UploadBody;
 use super::pool::{Checkout, CheckoutError, Endpoint, Lease, Stream};
 use super::tls::TlsFailure;
 use crate::Limits;
@@ -325,11 +326,12 @@ impl One<'_> {
             };
             let Checkout { mut sender, stream, reused, made } = checkout;
             let (twin, method) = (twin(&request), request.method().clone());
-            let mut error = match sender.try_send_request(request).await {
+            let mut error = match sender.try_send_request(stream.carry(request)).await {
                 Ok(response) => return self.received(response, &method, stream),
                 Err(error) => error,
             };
-            request = match (error.take_message(), twin) {
+            let unsent = error.take_message().map(|it| it.map(UploadBody::into_unsent));
+            request = match (unsent, twin) {
                 (Some(unsent), _) if reused => unsent,
                 (Some(unsent), _) => {
                     let unsent = Message::Http2(Box::new(unsent));

@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 
 use crate::support::client::Http2Client;
 use crate::support::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, block,
-    frame, next,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, RawHttp2, SETTINGS,
+    block, frame, next, request,
 };
 use crate::support::*;
 
@@ -579,5 +579,99 @@ async fn a_response_whose_length_is_wrong_is_the_fault_of_its_endpoint_and_no_cl
             assert_eq!(incomplete.len(), usize::from(!expected), "{case}: {incomplete:?}");
             assert!(incomplete.iter().all(|line| line.ends_with(fault)), "{case}: {incomplete:?}");
         }
+    }
+}
+
+/// What an endpoint answers before a request is over, in frames for its stream.
+type Early = fn(u32) -> Vec<u8>;
+
+/// An endpoint over HTTP/2 that answers POSTs at once with these frames, and GETs with `ok`. It tells of the
+/// streams that are reset, with the codes.
+async fn answering_early(
+    settings: &'static [u8],
+    early: Early,
+) -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<Option<u32>>) {
+    let (resets, reset) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let resets = resets.clone();
+        async move {
+            stream.read_exact(&mut [0; PREFACE.len()]).await.expect("it speaks HTTP/2");
+            let mut bytes = frame(SETTINGS, 0, 0, settings);
+            loop {
+                let sent = stream.write_all(&bytes).await;
+                let (Ok(()), Some(seen)) = (sent, next(&mut stream).await) else { return };
+                bytes = match seen.kind {
+                    SETTINGS if seen.flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
+                    HEADERS if seen.flags & END_STREAM == 0 => early(seen.stream),
+                    HEADERS => response(seen.stream, &[(":status", "200")], b"ok"),
+                    RST_STREAM => {
+                        let _ = resets.send(seen.error());
+                        Vec::new()
+                    }
+                    _ => Vec::new(),
+                };
+            }
+        }
+    })
+    .await;
+    (endpoint, reset)
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_after_its_answer_holds_up_nobody_else() {
+    /// The same, and no room for bodies before a window says so.
+    const NO_ROOM: &[u8] = &[0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 0];
+    const CANCEL: u32 = 8;
+    let early: [(&str, Early); 4] = [
+        ("a head alone", |stream| response(stream, &[(":status", "200")], b"")),
+        ("a body", |stream| response(stream, &[(":status", "200")], b"early")),
+        ("one that cannot have a body", |stream| {
+            frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "204")]))
+        }),
+        ("what is malformed", |stream| response(stream, &[(":status", "200"), ("x", " a")], b"a")),
+    ];
+    for (name, early) in early {
+        for settings in [ONE_STREAM, NO_ROOM] {
+            let (endpoint, mut resets) = answering_early(settings, early).await;
+            let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+            let proxy = serve_h2c(limits, &endpoint);
+            let mut client = RawHttp2::connect(proxy.address).await;
+            for stream in [1, 3, 5] {
+                client.send(&frame(HEADERS, END_HEADERS, stream, &request("POST"))).await;
+                client.send(&frame(DATA, 0, stream, b"to be continued")).await;
+                let answer = client.find(|it| it.kind == HEADERS && it.stream == stream).await;
+                assert!(answer.is_some(), "{name}");
+                assert_eq!(proxy.get("a", "/").await.text(), "ok", "{name}");
+                assert_eq!(within(resets.recv()).await, Some(Some(CANCEL)), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_on_while_its_answer_does() {
+    let endpoint = Scripted::start(|mut stream, _| async move {
+        stream.read_exact(&mut [0; PREFACE.len()]).await.expect("it speaks HTTP/2");
+        let mut bytes = frame(SETTINGS, 0, 0, &[]);
+        loop {
+            let sent = stream.write_all(&bytes).await;
+            let (Ok(()), Some(seen)) = (sent, next(&mut stream).await) else { return };
+            let head = block(&[(":status", "200")]);
+            bytes = match seen.kind {
+                SETTINGS if seen.flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
+                HEADERS => frame(HEADERS, END_HEADERS, seen.stream, &head),
+                DATA => frame(DATA, seen.flags, seen.stream, &seen.payload),
+                _ => Vec::new(),
+            };
+        }
+    })
+    .await;
+    let proxy = serve_h2c(Limits::default(), &endpoint);
+    let mut client = RawHttp2::connect(proxy.address).await;
+    client.send(&frame(HEADERS, END_HEADERS, 1, &request("POST"))).await;
+    for (piece, flags) in [(&b"one"[..], 0), (b"two", 0), (b"three", END_STREAM)] {
+        client.send(&frame(DATA, flags, 1, piece)).await;
+        let echo = client.find(|it| it.kind == DATA && !it.payload.is_empty()).await;
+        assert_eq!(echo.expect("an echo").payload, piece);
     }
 }
