@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::http2_io::EndpointIo;
 use super::http2_upload::{UploadBody, Uploads};
 use super::lookup::lookup;
-use super::slots::Slot;
+use super::pool::Live;
 use super::stream::{self, ReadHalf, WriteHalf};
 use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
@@ -164,20 +164,20 @@ async fn first_ended<F: Future + Unpin>(attempts: &mut Vec<F>) -> F::Output {
 
 /// An HTTP/2 connection, by prior knowledge or agreed on in the handshake, for many requests at once.
 ///
-/// `slot` is its place among those that there may be. `settings` is told whenever the endpoint has said how
-/// many streams it takes, and at the end. Until it has, that is one: what waits for it can go elsewhere, and
-/// what the library holds cannot.
+/// `live` is held until it is closed. `settings` is told whenever the endpoint has said how many streams it
+/// takes, and when no more requests are taken. Until it has, that is one: what waits for it can go elsewhere,
+/// and what the library holds cannot.
 pub(super) async fn http2(
     place: &Place,
     tls: Option<&UpstreamTls>,
     limits: &Limits,
     settings: Rc<Notify>,
-    slot: Option<Slot>,
+    live: Live,
 ) -> Result<Http2, ConnectError> {
     let halves = connect(place, tls, limits).await?;
     let endpoint = place.clone();
     let (ended, is_settled) = (Rc::clone(&settings), Rc::new(Cell::new(false)));
-    let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled));
+    let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled), live);
     let window = u32::try_from(limits.max_upstream_stream_bytes).unwrap_or(u32::MAX);
     let uploads = Uploads::default();
     let (sender, connection) = http2::Builder::new(uploads.clone())
@@ -205,7 +205,6 @@ pub(super) async fn http2(
         }
         // So that those who send learn of it, and those who wait.
         driven.take();
-        drop(slot);
         ended.notify_waiters();
     });
     Ok(Http2 { sender, uploads, connection, is_settled })

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::http1::MAX_INFORMATIONAL;
+use super::pool::Live;
 use super::stream::{ReadHalf, WriteHalf};
 use crate::proxy::frame_joiner::JoinedFrames;
 
@@ -41,6 +42,9 @@ pub(super) struct EndpointIo {
     settings: Rc<Notify>,
     /// Whether it has.
     is_settled: Rc<Cell<bool>>,
+    /// Behind the halves, so that they are closed when it is dropped. The library keeps all of this until the
+    /// last stream has ended, whatever became of those who send.
+    _live: Live,
 }
 
 impl EndpointIo {
@@ -48,9 +52,10 @@ impl EndpointIo {
         (read, write): (ReadHalf, WriteHalf),
         settings: Rc<Notify>,
         is_settled: Rc<Cell<bool>>,
+        live: Live,
     ) -> Self {
         let read = JoinedFrames::of_server(read);
-        Self { read, write, scanner: Scanner::default(), settings, is_settled }
+        Self { read, write, scanner: Scanner::default(), settings, is_settled, _live: live }
     }
 }
 

@@ -64,6 +64,7 @@ impl Pool {
                 in_flight: Cell::new(0),
                 idle: RefCell::default(),
                 multiplexed: RefCell::default(),
+                live: Rc::default(),
                 making: Cell::new(false),
                 streams: Rc::default(),
                 failed: Cell::new(None),
@@ -79,7 +80,7 @@ impl Pool {
     pub(in crate::proxy) fn sweep(&self, now: Instant) {
         self.endpoints.borrow_mut().retain(|_, endpoint| {
             endpoint.sweep(now, &self.limits);
-            Rc::strong_count(endpoint) > 1 || endpoint.has_connections()
+            Rc::strong_count(endpoint) > 1 || endpoint.has_connections() || endpoint.live.get() > 0
         });
     }
 }
@@ -95,6 +96,9 @@ pub(in crate::proxy) struct Endpoint {
     idle: RefCell<Vec<Idle>>,
     /// The HTTP/2 connections that take requests.
     multiplexed: RefCell<Vec<Multiplexed>>,
+    /// How many HTTP/2 connections are not closed yet, or are being made: those as well that take no more
+    /// requests.
+    live: Rc<Cell<usize>>,
     /// Whether one more of them is being made: one at a time is.
     making: Cell<bool>,
     /// Requests that wait for one, or for a stream of them.
@@ -321,7 +325,8 @@ impl Endpoint {
         limits: &Limits,
     ) -> Result<(), ConnectError> {
         let freed = Rc::clone(&self.streams.freed);
-        match connect::http2(&self.place, self.tls(), limits, freed, place).await {
+        let live = Live::new(place, &self.live, &freed);
+        match connect::http2(&self.place, self.tls(), limits, freed, live).await {
             Ok(http2) => {
                 self.multiplexed.borrow_mut().push(Multiplexed::new(http2));
                 Ok(())
@@ -347,8 +352,8 @@ impl Endpoint {
         });
     }
 
-    /// The place that one more HTTP/2 connection takes, where one may be made now: the first one in any
-    /// case, another one where those that there are have no room. A request that came at `came` fails with
+    /// The place that one more HTTP/2 connection takes, where one may be made now: a first one, or another one
+    /// where those that there are have no room. A request that came at `came` fails with
     /// the attempt that it waited for, unless that was beside connections which are gone since.
     fn place_for_another(&self, came: Instant) -> Result<Option<Option<Slot>>, ConnectError> {
         let multiplexed = self.multiplexed.borrow();
@@ -361,7 +366,7 @@ impl Endpoint {
                     Err(io::Error::other(SHARED_FAILURE).into())
                 }
                 _ if self.making.get() => Ok(None),
-                _ => Ok(Some(self.slots.try_open())),
+                _ => Ok(self.place_for_first()),
             };
         }
         if failed.is_some() || self.making.get() {
@@ -371,6 +376,16 @@ impl Endpoint {
         // RFC 9113 5.1.2: on another one it would say the same.
         let takes_none = multiplexed.iter().any(Multiplexed::takes_none);
         Ok((is_full && !takes_none).then(|| self.slots.try_open()).flatten().map(Some))
+    }
+
+    /// The place of a connection where none takes requests. A core that has none at all makes one in any
+    /// case: those of other cores last, and would keep it out for ever. While it has some that take no more,
+    /// requests wait for the end of those.
+    fn place_for_first(&self) -> Option<Option<Slot>> {
+        match self.slots.try_open() {
+            Some(slot) => Some(Some(slot)),
+            None => (self.live.get() == 0).then_some(None),
+        }
     }
 
     /// Uses a connection over HTTP/2 for no more requests.
@@ -425,6 +440,30 @@ impl Endpoint {
 
     fn has_connections(&self) -> bool {
         !self.idle.borrow().is_empty() || !self.has_none()
+    }
+}
+
+/// An HTTP/2 connection, until it is closed.
+pub(super) struct Live {
+    /// Its place among those that there may be.
+    place: Option<Slot>,
+    count: Rc<Cell<usize>>,
+    /// Told of the end.
+    freed: Rc<Notify>,
+}
+
+impl Live {
+    fn new(place: Option<Slot>, count: &Rc<Cell<usize>>, freed: &Rc<Notify>) -> Self {
+        count.set(count.get() + 1);
+        Self { place, count: Rc::clone(count), freed: Rc::clone(freed) }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.place.take();
+        self.count.set(self.count.get() - 1);
+        self.freed.notify_waiters();
     }
 }
 

@@ -675,3 +675,89 @@ async fn a_request_goes_on_while_its_answer_does() {
         assert_eq!(echo.expect("an echo").payload, piece);
     }
 }
+
+/// Takes no more requests than that on this stream.
+fn goes_away(stream: u32) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[stream.to_be_bytes(), [0; 4]].concat())
+}
+
+/// An endpoint over HTTP/2 that begins an answer to each request, and sends these frames behind. It tells of
+/// its connections.
+async fn beginning(behind: fn(u32) -> Vec<u8>) -> (Scripted, Counter) {
+    let connections = Counter::default();
+    let count = Arc::clone(&connections);
+    let endpoint = Scripted::start(move |stream, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let answer = |_, stream| {
+                let head = frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "200")]));
+                [head, frame(DATA, 0, stream, b"begun"), behind(stream)].concat()
+            };
+            let _ = converse(stream, &[], &answer, &AtomicUsize::new(0)).await;
+        }
+    })
+    .await;
+    (endpoint, connections)
+}
+
+#[tokio::test]
+async fn connections_that_take_no_more_requests_count_while_they_answer() {
+    type Case = (&'static str, fn(u32) -> Vec<u8>, Duration);
+    let usual = Limits::default().max_upstream_connection_age;
+    let cases: [Case; 2] = [
+        ("it goes away", goes_away, usual),
+        ("it is old", |_| Vec::new(), Duration::from_millis(1)),
+    ];
+    for (name, behind, age) in cases {
+        let (endpoint, connections) = beginning(behind).await;
+        let limits = Limits {
+            max_connections_per_endpoint: 2,
+            max_connections_per_endpoint_per_core: 2,
+            max_upstream_connection_age: age,
+            pending_timeout: clock::SHORT,
+            ..Limits::default()
+        };
+        let proxy = serve_h2c(limits, &endpoint);
+        let mut held = Vec::new();
+        // A connection takes several of them where they come before it is old.
+        while held.len() < 100 {
+            let mut client = proxy.client().await;
+            let mut response = client.begin(client::get("a", "/")).await;
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                break;
+            }
+            let piece = within(response.frame()).await.expect("a piece").expect("it is open");
+            assert_eq!(piece.into_data().expect("data"), "begun", "{name}");
+            held.push((client, response));
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 2, "{name}");
+        let refused = proxy.get("a", "/").await.status;
+        assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE, "{name}");
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_end_of_a_connection_that_takes_no_more() {
+    let (endpoint, _) = beginning(goes_away).await;
+    let limits = Limits {
+        max_connections_per_endpoint: 1,
+        max_connections_per_endpoint_per_core: 1,
+        pending_timeout: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let proxy = serve_h2c(limits, &endpoint);
+    for _ in 0..5 {
+        let mut client = proxy.client().await;
+        let response = client.begin(client::get("a", "/")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut next = proxy.client().await;
+        let waiting = next.begin(client::get("a", "/"));
+        let release = async {
+            drop(response);
+            drop(client);
+        };
+        let (answer, ()) = tokio::join!(waiting, release);
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}
