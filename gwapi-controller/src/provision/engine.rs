@@ -34,6 +34,7 @@ use super::pods::PodView;
 use super::repairs::Repairs;
 use super::report::{View, report, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
+use super::succession::keep_led;
 use super::waiting::Waiting;
 use super::watch::{ServiceName, Sighting, streams, watch_service};
 
@@ -263,9 +264,11 @@ impl Engine {
                     self.dirty.insert(gateway);
                 }
                 Concerns::Instance(namespace, instance) => {
+                    let is_wanted =
+                        |entry: &Entry| entry.wanted.as_ref().is_some_and(|it| it.name == instance);
                     let is_meant = |(id, entry): &(&GatewayId, &Entry)| {
                         *id.namespace == *namespace
-                            && entry.wanted.as_ref().is_some_and(|it| it.name == instance)
+                            && (is_wanted(entry) || self.store.has_workload(id, &instance))
                     };
                     // More than one may want the name; whose the pod is tells what owns it.
                     let found = self.gateways.iter().filter(is_meant).map(|(id, _)| id.clone());
@@ -369,6 +372,7 @@ impl Engine {
             let account = account_uid(&wanted.name, &wanted.uid, live);
             let mut manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
             let pods = self.pods(gateway, wanted, live);
+            keep_led(&mut manifests, &wanted.uid, live);
             first_pod::publish(&mut manifests, &wanted.parameters, live, &pods);
             let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
             let mut plan =
@@ -393,7 +397,7 @@ impl Engine {
         wanted: &GatewayInfrastructure,
         live: &LiveObjects,
     ) -> Vec<PodView> {
-        let mut pods = self.store.pods(&gateway.namespace, &wanted.name);
+        let mut pods = self.store.pods(gateway, &wanted.name);
         pods.retain(|pod| pod.is_of(&wanted.uid, live));
         pods
     }

@@ -17,22 +17,27 @@ use super::objects::Manifest;
 use super::parameters;
 use super::plan::ready_pods;
 use super::pods::PodView;
+use super::succession::instance;
 
 /// The field of a Service that has it lead to pods whether they are ready or not.
 const FIELD: &str = "publishNotReadyAddresses";
 
-/// Lets the Services among the manifests lead to pods that are not ready, as far as their Gateway has not had a
-/// ready one since they are there.
+/// Lets the Services among the manifests lead to pods that are not ready, as far as there was no ready one among
+/// those that they lead to since they are there.
 pub(super) fn publish(
     manifests: &mut [Manifest],
     parameters: &GatewayParametersSpec,
     live: &LiveObjects,
     pods: &[PodView],
 ) {
-    if !parameters::has_one_pod(parameters) || is_served(live, pods) {
+    if !parameters::has_one_pod(parameters) {
         return;
     }
     for manifest in manifests.iter_mut().filter(|it| it.kind == ManagedKind::Service) {
+        let led = instance(&manifest.object["spec"]["selector"]);
+        if led.is_none_or(|led| is_served(led, live, pods)) {
+            continue;
+        }
         let there = live.get(&(manifest.kind, manifest.name.clone()));
         if there.is_none_or(|it| it.object["spec"][FIELD] == Value::Bool(true)) {
             manifest.object["spec"][FIELD] = json!(true);
@@ -40,10 +45,13 @@ pub(super) fn publish(
     }
 }
 
-/// Whether a pod is ready, as we see it or as what runs it counts it.
-fn is_served(live: &LiveObjects, pods: &[PodView]) -> bool {
-    let mut workloads = live.iter().filter(|(key, _)| key.0.is_workload());
-    pods.iter().any(|pod| pod.is_ready) || workloads.any(|(_, it)| ready_pods(it) > 0)
+/// Whether a pod of this instance is ready, as we see it or as what runs it counts it.
+fn is_served(instance: &str, live: &LiveObjects, pods: &[PodView]) -> bool {
+    let workloads = live.iter().filter(|(key, _)| key.0.is_workload() && key.1 == instance);
+    let mut workloads = workloads.map(|(key, it)| (ready_pods(it) > 0, key, it));
+    workloads.any(|(is_counted, key, it)| {
+        is_counted || pods.iter().any(|pod| pod.is_ready && pod.is_run_by(key, it))
+    })
 }
 
 #[cfg(test)]
@@ -53,9 +61,12 @@ mod tests {
     use gwapi_model::{AutoscalingParameters, WorkloadKind};
 
     use super::super::live::Live;
+    use super::super::objects::INSTANCE_LABEL;
+    use super::super::pods::Workload;
     use super::*;
 
-    fn service(spec: Value) -> Manifest {
+    fn service(mut spec: Value) -> Manifest {
+        spec["selector"] = json!({INSTANCE_LABEL: "web-gwapi"});
         let object = json!({"metadata": {"name": "web-gwapi"}, "spec": spec});
         Manifest { kind: ManagedKind::Service, name: "web-gwapi".to_owned(), object }
     }
@@ -84,13 +95,18 @@ mod tests {
     #[test]
     fn a_service_leads_to_the_first_pod_at_once_and_later_to_ready_ones_alone() {
         let defaults = GatewayParametersSpec::default();
-        let ready = PodView { is_ready: true, ..PodView::default() };
-        let unready = PodView::default();
-        let nothing = LiveObjects::new();
+        let workload = || Some(Workload::Deployment("web-gwapi".to_owned()));
+        let ready = PodView { is_ready: true, workload: workload(), ..PodView::default() };
+        let unready = PodView { workload: workload(), ..PodView::default() };
+        let nothing = live(ManagedKind::Deployment, json!({}));
         assert!(publishes(&defaults, &nothing, &[]), "it is made");
         assert!(!publishes(&defaults, &nothing, std::slice::from_ref(&ready)), "another address");
+        let former = Some(Workload::Deployment("web-former".to_owned()));
+        let former = PodView { workload: former, ..ready.clone() };
+        assert!(publishes(&defaults, &nothing, &[former]), "it leads to others");
 
         let awaiting = live(ManagedKind::Service, json!({"spec": {FIELD: true}}));
+        let awaiting = awaiting.into_iter().chain(nothing.clone()).collect();
         assert!(publishes(&defaults, &awaiting, std::slice::from_ref(&unready)));
         assert!(!publishes(&defaults, &awaiting, &[unready.clone(), ready]), "it is served");
         let served = live(ManagedKind::Service, json!({"spec": {"type": "LoadBalancer"}}));

@@ -116,10 +116,22 @@ impl Store {
         self.objects.keys()
     }
 
-    /// The pods of an instance.
-    pub(super) fn pods(&self, namespace: &str, instance: &str) -> Vec<PodView> {
-        let pods = self.pods.get(&(namespace.to_owned(), instance.to_owned()));
-        pods.map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+    /// The pods of an instance, and of whatever else runs pods for a Gateway: what it had in another class serves
+    /// until its successor does.
+    pub(super) fn pods(&self, gateway: &GatewayId, instance: &str) -> Vec<PodView> {
+        let workloads = self.objects.get(gateway).into_iter().flat_map(BTreeMap::keys);
+        let workloads = workloads.filter(|key| key.0.is_workload()).map(|key| key.1.as_str());
+        let instances: BTreeSet<&str> = workloads.chain([instance]).collect();
+        let pods = instances.into_iter().filter_map(|instance| {
+            self.pods.get(&(gateway.namespace.to_string(), instance.to_owned()))
+        });
+        pods.flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Whether a Gateway has a Deployment or DaemonSet of this name.
+    pub(super) fn has_workload(&self, gateway: &GatewayId, name: &str) -> bool {
+        let mut keys = self.objects.get(gateway).into_iter().flat_map(BTreeMap::keys);
+        keys.any(|key| key.0.is_workload() && key.1 == name)
     }
 
     /// Whether a stream has listed once, or cannot be listed.
@@ -315,6 +327,27 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_has_the_pods_of_what_it_had_in_another_class() {
+        let mut store = Store::default();
+        let pod = |instance: &str| {
+            let object = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"namespace": "shop", "name": instance, "uid": instance,
+                    "labels": {INSTANCE_LABEL: instance}},
+            });
+            Box::new(serde_json::from_value(object).expect("a pod"))
+        };
+        for instance in ["web-a", "web-b", "other"] {
+            store.see(&stream(None), Seen::Apply(pod(instance)));
+        }
+        let web = GatewayId::new("shop", "web");
+        assert_eq!(store.pods(&web, "web-b").len(), 1);
+        store.see(&stream(Some(ManagedKind::Deployment)), Seen::Apply(service("web-a", "web")));
+        assert_eq!(store.pods(&web, "web-b").len(), 2);
+        assert!(store.has_workload(&web, "web-a") && !store.has_workload(&web, "other"));
+    }
+
+    #[test]
     fn an_object_without_an_owner_is_nobodys() {
         let mut store = Store::default();
         let mut orphan = service("a", "web");
@@ -409,6 +442,6 @@ mod tests {
         let concerned = store.see(&stream(None), Seen::Apply(pod));
         let instance = Concerns::Instance("shop".to_owned(), "web".to_owned());
         assert_eq!(concerned, [instance].into());
-        assert_eq!(store.pods("shop", "web").len(), 1);
+        assert_eq!(store.pods(&GatewayId::new("shop", "any"), "web").len(), 1);
     }
 }

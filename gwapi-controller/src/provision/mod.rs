@@ -31,6 +31,7 @@ mod pods;
 mod repairs;
 mod report;
 mod settings;
+mod succession;
 #[cfg(test)]
 pub(crate) mod testing;
 mod waiting;

@@ -11,6 +11,7 @@ use super::drift::{covers, difference, kept, seal, sealed};
 use super::kind::ManagedKind;
 use super::live::{Key, Live, LiveObjects};
 use super::objects::{Manifest, ROUTABILITY_ANNOTATION};
+use super::succession::instance;
 
 /// What has to be done for a Gateway.
 #[derive(Debug, Default, PartialEq)]
@@ -140,18 +141,40 @@ pub(super) fn plan(
             });
         }
     }
-    let serves = workload.and_then(|key| live.get(&key)).is_some_and(|it| is_serving(it));
-    let has_workload = wanted.iter().any(|key| key.0.is_workload());
+    let former = workload.map(|it| predecessors(&it, owner, live)).unwrap_or_default();
     for (key, it) in live.iter().filter(|(_, it)| !it.is_terminating) {
         let is_ours = it.owner_uid == owner;
-        // A Deployment that becomes a DaemonSet, or the reverse, serves until the other does.
-        let still_serves = key.0.is_workload() && has_workload && !serves;
-        let stays = is_ours && (wanted.contains(key) || still_serves);
+        let is_needed = || former.iter().any(|workload| is_needed_by(workload, key, it));
+        let stays = is_ours && (wanted.contains(key) || is_needed());
         if !stays {
             plan.delete.push(Removal { key: key.clone(), uid: it.uid.clone() });
         }
     }
     plan
+}
+
+/// What serves until `successor` does: a Deployment that becomes a DaemonSet, or the reverse, and what a Gateway
+/// had in its former class, until no Service leads there any more.
+fn predecessors<'a>(successor: &Key, owner: &str, live: &'a LiveObjects) -> Vec<&'a Key> {
+    let is_ours = |it: &Live| it.owner_uid == owner && !it.is_terminating;
+    let serves = live.get(successor).is_some_and(|it| is_ours(it) && ready_pods(it) > 0);
+    let is_led_to = |name: &str| {
+        let mut services = live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
+        services
+            .any(|(_, it)| is_ours(it) && instance(&it.object["spec"]["selector"]) == Some(name))
+    };
+    let others =
+        live.iter().filter(|(key, it)| key.0.is_workload() && *key != successor && is_ours(it));
+    let others = others.map(|(key, _)| key);
+    others.filter(|(_, name)| !serves || *name != successor.1 && is_led_to(name)).collect()
+}
+
+/// Whether a workload that serves for now needs an object: itself, or who its pods are, what they mount and what
+/// says how many of them there are. Services have names of their own.
+fn is_needed_by(workload: &Key, key: &Key, it: &Live) -> bool {
+    let is_part = key.0 != ManagedKind::Service && !key.0.is_workload();
+    let labels = &it.object["metadata"]["labels"];
+    key == workload || is_part && instance(labels) == Some(&workload.1)
 }
 
 /// The uid of a ServiceAccount that is there to stay and belongs to the Gateway with the uid `owner`.
@@ -189,11 +212,6 @@ fn known_service(name: &str, service: &Value) -> KnownService {
     }
 }
 
-/// Whether at least one pod of a Deployment or DaemonSet is ready.
-fn is_serving(live: &Live) -> bool {
-    ready_pods(live) > 0
-}
-
 /// How many pods of a Deployment or DaemonSet are ready, as it counts them.
 pub(super) fn ready_pods(live: &Live) -> i64 {
     let status = &live.object["status"];
@@ -215,8 +233,9 @@ mod tests {
     use serde_json::json;
 
     use super::super::assign;
-    use super::super::objects::objects;
+    use super::super::objects::{INSTANCE_LABEL, objects};
     use super::super::settings::ProvisionSettings;
+    use super::super::succession::keep_led;
     use super::super::testing::{bootstrap, wanted};
     use super::*;
 
@@ -418,6 +437,84 @@ mod tests {
             it.object["status"]["numberReady"] = json!(1);
         });
         assert_eq!(removed(&planned(&wanted, &live)), [ManagedKind::Deployment]);
+    }
+
+    /// What there is to a Gateway whose Services lead to the pods of its former class, which are ready.
+    fn moved(wanted: &mut GatewayInfrastructure) -> LiveObjects {
+        wanted.parameters.workload.autoscaling = Some(gwapi_model::AutoscalingParameters {
+            min_replicas: None,
+            max_replicas: 9,
+            target_cpu_utilization_percentage: None,
+        });
+        let mut live = applied(wanted);
+        change(&mut live, ManagedKind::Deployment, |it| {
+            it.object["status"]["readyReplicas"] = json!(1);
+        });
+        wanted.parameters.workload.autoscaling = None;
+        wanted.class = "other".to_owned();
+        wanted.name = "web-other".to_owned();
+        live
+    }
+
+    /// What is planned for a Gateway with these objects, and to whose pods its Service is to lead.
+    fn succeeded(wanted: &GatewayInfrastructure, live: &LiveObjects) -> (Plan, Option<String>) {
+        let services = assign(wanted, &known_services(&wanted.uid, live));
+        let account = account_uid(&wanted.name, &wanted.uid, live);
+        let settings = ProvisionSettings::default();
+        let mut made = objects(wanted, &services, &settings, &bootstrap(), account);
+        keep_led(&mut made, &wanted.uid, live);
+        let service = made.iter().find(|it| it.kind == ManagedKind::Service);
+        assert_eq!(service.map(|it| &*it.name), Some("web-gwapi"), "its address stays");
+        let led = service.and_then(|it| instance(&it.object["spec"]["selector"]));
+        let led = led.map(str::to_owned);
+        (plan(made, &wanted.uid, live, &Settled::default()), led)
+    }
+
+    #[test]
+    fn what_a_gateway_had_in_its_former_class_serves_until_its_new_pods_do() {
+        use ManagedKind::{
+            ConfigMap, Deployment, HorizontalPodAutoscaler as Autoscaler, Service, ServiceAccount,
+        };
+        let mut wanted = wanted();
+        let mut live = moved(&mut wanted);
+        let (plan, led) = succeeded(&wanted, &live);
+        assert_eq!(led.as_deref(), Some("web-gwapi"));
+        assert_eq!(removed(&plan), []);
+
+        live.extend(applied(&wanted).into_iter().filter(|(key, _)| key.0 != Service));
+        let (_, led) = succeeded(&wanted, &live);
+        assert_eq!(led.as_deref(), Some("web-gwapi"), "the new pods are not ready");
+
+        let successor = (Deployment, "web-other".to_owned());
+        let ready = Arc::get_mut(live.get_mut(&successor).expect("it is there"));
+        ready.expect("nobody else has it").object["status"]["readyReplicas"] = json!(1);
+        let (plan, led) = succeeded(&wanted, &live);
+        assert_eq!(led.as_deref(), Some("web-other"));
+        assert_eq!(kinds(&plan.apply), [Service]);
+        assert_eq!(removed(&plan), [], "the Service leads there until it was changed");
+
+        change(&mut live, Service, |it| {
+            it.object["spec"]["selector"][INSTANCE_LABEL] = json!("web-other");
+        });
+        let (plan, _) = succeeded(&wanted, &live);
+        assert_eq!(removed(&plan), [ServiceAccount, ConfigMap, Deployment, Autoscaler]);
+        assert!(plan.delete.iter().all(|it| it.key.1.starts_with("web-gwapi")), "{plan:?}");
+    }
+
+    #[test]
+    fn a_service_that_is_made_while_a_gateway_moves_leads_to_the_pods_that_serve() {
+        let mut wanted = wanted();
+        let mut live = moved(&mut wanted);
+        live.retain(|key, _| key.0 != ManagedKind::Service);
+        wanted.name = "web-gwapi".to_owned();
+        let former = live.remove(&(ManagedKind::Deployment, "web-gwapi".to_owned()));
+        live.insert(
+            (ManagedKind::Deployment, "web-former".to_owned()),
+            former.expect("it was there"),
+        );
+        assert_eq!(succeeded(&wanted, &live).1.as_deref(), Some("web-former"));
+        change(&mut live, ManagedKind::Deployment, |it| it.object["status"] = json!({}));
+        assert_eq!(succeeded(&wanted, &live).1.as_deref(), Some("web-gwapi"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
 use super::kind::ManagedKind;
-use super::live::LiveObjects;
+use super::live::{Key, Live, LiveObjects};
 
 /// States of a container that do not pass by themselves.
 const STUCK: [&str; 8] = [
@@ -61,13 +61,16 @@ impl PodView {
     /// Whether what runs it is among the objects that the Gateway with this uid owns. Its labels are no
     /// proof: what is made for two Gateways may have to have the same name.
     pub(super) fn is_of(&self, owner: &str, live: &LiveObjects) -> bool {
-        live.iter().filter(|(_, it)| it.owner_uid == owner).any(|((kind, name), it)| {
-            match &self.workload {
-                Some(Workload::Deployment(of)) => *kind == ManagedKind::Deployment && of == name,
-                Some(Workload::DaemonSet(uid)) => *kind == ManagedKind::DaemonSet && *uid == it.uid,
-                None => false,
-            }
-        })
+        live.iter().any(|(key, it)| it.owner_uid == owner && self.is_run_by(key, it))
+    }
+
+    /// Whether this object runs it.
+    pub(super) fn is_run_by(&self, (kind, name): &Key, it: &Live) -> bool {
+        match &self.workload {
+            Some(Workload::Deployment(of)) => *kind == ManagedKind::Deployment && of == name,
+            Some(Workload::DaemonSet(uid)) => *kind == ManagedKind::DaemonSet && *uid == it.uid,
+            None => false,
+        }
     }
 
     /// Looks at a pod.
@@ -144,7 +147,6 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::live::Live;
     use super::*;
 
     fn view(metadata: &Value, status: &Value) -> PodView {

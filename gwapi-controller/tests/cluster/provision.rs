@@ -406,6 +406,37 @@ async fn a_gateway_that_moves_to_another_controller_is_made_there_and_removed_he
 }
 
 #[tokio::test]
+async fn a_gateway_that_moves_to_another_class_is_served_by_its_former_pods_until_the_new_ones_are_ready()
+ {
+    let bench = Bench::new(&json!({})).await;
+    let before = bench.gateway("web", "first").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&before);
+    let served = running.report(&before, is_served).await;
+    let mut after = bench.gateway("web", "second").await;
+    after.parameters.workload.image = Some("gwapi/there-is-none:1".to_owned());
+    running.set(&after);
+    bench.until::<Deployment>("web-second", "it is made", |it| it.is_some()).await;
+    let is_led = |it: Option<&Service>, to: &str| {
+        let spec = it.and_then(|it| it.spec.as_ref());
+        let selector = spec.and_then(|it| it.selector.as_ref());
+        selector.and_then(|it| it.get("app.kubernetes.io/instance")).is_some_and(|it| it == to)
+    };
+    running.report(&after, |report| report.ready && report.addresses == served.addresses).await;
+    bench.until("web-first", "it leads to what serves", |it| is_led(it, "web-first")).await;
+    bench.api::<ServiceAccount>().get("web-first").await.expect("pods that serve need it");
+
+    after.parameters.workload.image = None;
+    running.set(&after);
+    bench.until("web-first", "it leads to the new pods", |it| is_led(it, "web-second")).await;
+    bench.until::<Deployment>("web-first", "it goes", |it| it.is_none()).await;
+    bench.until::<ServiceAccount>("web-first", "it goes", |it| it.is_none()).await;
+    let report = running.report(&after, is_served).await;
+    assert_eq!(report.addresses, served.addresses);
+    bench.clean().await;
+}
+
+#[tokio::test]
 async fn whoever_starts_next_goes_on_without_a_change_and_removes_what_is_left_over() {
     let bench = Bench::new(&json!({})).await;
     let kept = bench.gateway("kept", "gwapi").await;
