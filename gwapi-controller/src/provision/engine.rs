@@ -34,7 +34,7 @@ use super::pods::PodView;
 use super::repairs::Repairs;
 use super::report::{View, report, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
-use super::succession::keep_led;
+use super::succession::{awaits_host_ports, keep_led, keep_types};
 use super::waiting::Waiting;
 use super::watch::{ServiceName, Sighting, streams, watch_service};
 
@@ -373,13 +373,17 @@ impl Engine {
             let mut manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
             let pods = self.pods(gateway, wanted, live);
             keep_led(&mut manifests, &wanted.uid, live);
+            let awaits_host_ports = awaits_host_ports(wanted, &pods);
+            if awaits_host_ports {
+                keep_types(&mut manifests, &wanted.uid, live);
+            }
             first_pod::publish(&mut manifests, &wanted.parameters, live, &pods);
             let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
             let mut plan =
                 plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
             // What leads to the proxies goes when something else does.
             let existing = existing(wanted, live, found(&self.existing, wanted));
-            if !matches!(existing, None | Some(Existing::Usable(_))) {
+            if awaits_host_ports || !matches!(existing, None | Some(Existing::Usable(_))) {
                 plan.spare_services();
             }
             is_told = self.start(gateway, wanted.uid.clone(), plan);

@@ -1,5 +1,6 @@
 //! What GatewayParameters say, with defaults in the place of what they leave open.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gwapi_model::{GatewayDuration, GatewayParametersSpec, ServiceType, WorkloadKind};
@@ -50,6 +51,12 @@ pub(super) fn service_type(parameters: &GatewayParametersSpec) -> ServiceType {
         }
         None => ServiceType::ClusterIp,
     }
+}
+
+/// The ports of pods that ports of their nodes lead to, each with that one.
+pub(super) fn host_ports(parameters: &GatewayParametersSpec) -> BTreeSet<(u16, u16)> {
+    let ports = parameters.workload.host_ports.iter();
+    ports.map(|it| (it.port.get(), it.host_port.unwrap_or(it.port).get())).collect()
 }
 
 /// Whether the pods are those of a DaemonSet.

@@ -1,5 +1,7 @@
 //! What pods say about a Gateway: whether it is served, from which nodes, and what is in the way.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
 use super::kind::ManagedKind;
@@ -28,6 +30,8 @@ pub(super) struct PodView {
     pub(super) is_leaving: bool,
     /// Addresses of its node.
     pub(super) host_ips: Vec<String>,
+    /// Its own ports, each with the one of its node that leads there.
+    pub(super) host_ports: BTreeSet<(u16, u16)>,
     /// Why it does not run.
     pub(super) problem: Option<String>,
 }
@@ -75,8 +79,10 @@ impl PodView {
 
     /// Looks at a pod.
     pub(super) fn of(pod: &Pod) -> Self {
-        let workload = Workload::of(pod);
-        let Some(status) = &pod.status else { return Self { workload, ..Self::default() } };
+        let (workload, host_ports) = (Workload::of(pod), host_ports(pod));
+        let Some(status) = &pod.status else {
+            return Self { workload, host_ports, ..Self::default() };
+        };
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let condition = |name: &str| conditions.iter().find(|it| it.type_ == name);
         let phase = status.phase.as_deref();
@@ -101,9 +107,17 @@ impl PodView {
             is_ready,
             is_leaving,
             host_ips,
+            host_ports,
             problem: problem.map(|problem| format!("pod {name}: {problem}")),
         }
     }
+}
+
+fn host_ports(pod: &Pod) -> BTreeSet<(u16, u16)> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let ports = containers.flat_map(|it| it.ports.iter().flatten());
+    let number = |port: i32| u16::try_from(port).ok();
+    ports.filter_map(|it| Some((number(it.container_port)?, number(it.host_port?)?))).collect()
 }
 
 fn unscheduled_problem(condition: &PodCondition) -> String {
@@ -166,6 +180,17 @@ mod tests {
         let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"});
         let leaving = view(&metadata, &status);
         assert!(!leaving.is_ready && leaving.is_leaving);
+    }
+
+    #[test]
+    fn the_ports_of_its_node_are_those_that_the_pod_itself_has() {
+        let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [
+            {"name": "proxy", "ports": [{"containerPort": 19000},
+                {"containerPort": 80, "hostPort": 8080}]},
+            {"name": "beside", "ports": [{"containerPort": 81, "hostPort": 81}]},
+        ]}});
+        let view = PodView::of(&serde_json::from_value(pod).expect("a pod"));
+        assert_eq!(view.host_ports, [(80, 8080), (81, 81)].into());
     }
 
     /// What a Gateway with the uid `ours` has, and beside it what was made for a former one.

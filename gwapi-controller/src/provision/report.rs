@@ -20,6 +20,7 @@ use super::live::{Key, LiveObjects};
 use super::parameters::{self, AddressSource};
 use super::plan::ready_pods;
 use super::pods::PodView;
+use super::succession::awaits_host_ports;
 
 /// A Gateway's status has room for this many addresses (ST-5).
 const MOST_ADDRESSES: usize = 16;
@@ -51,6 +52,7 @@ pub(super) fn report(view: &View<'_>) -> InfrastructureReport {
         addresses: Vec::new(),
         unmet: Vec::new(),
         assignment: AddressAssignment::default(),
+        awaits_host_ports: awaits_host_ports(view.wanted, view.pods),
     };
     if view.wanted.hold {
         // Its status says why it is refused; what runs already is reached as before.
@@ -76,6 +78,8 @@ struct Report<'a> {
     addresses: Vec<GatewayStatusAddress>,
     unmet: Vec<(ConditionReason, String)>,
     assignment: AddressAssignment,
+    /// No pod that is ready has the ports of its node at which the Gateway is to be reached.
+    awaits_host_ports: bool,
 }
 
 /// Addresses of which those that are asked for are chosen.
@@ -90,8 +94,16 @@ impl Report<'_> {
         let services = self.view.services.iter();
         match parameters::address_source(&self.view.wanted.parameters) {
             AddressSource::LoadBalancer | AddressSource::ClusterIp => self.each_service(services),
+            AddressSource::Nodes if self.awaits_host_ports => {
+                self.lack(None, no_node());
+                self.each_service(services.filter(|plan| plan.is_for_cluster()));
+                // What was there before goes on until a pod has the ports.
+                self.addresses_in_use();
+            }
             AddressSource::Nodes => {
-                let nodes = Pool { addresses: self.node_addresses(), nothing: no_node() };
+                let ports = parameters::host_ports(&self.view.wanted.parameters);
+                let leads = |pod: &PodView| ports.is_empty() || !ports.is_disjoint(&pod.host_ports);
+                let nodes = Pool { addresses: self.nodes_of(leads), nothing: no_node() };
                 if self.view.wanted.addresses.is_empty() {
                     return self.take_all(nodes);
                 }
@@ -116,15 +128,19 @@ impl Report<'_> {
                 Some("ExternalName") => Vec::new(),
                 Some("NodePort") => self.node_addresses(),
                 Some("LoadBalancer") => service_addresses(service),
-                _ if self.has_host_ports() => self.node_addresses(),
+                _ if self.has_host_ports() => self.nodes_of(|pod| !pod.host_ports.is_empty()),
                 _ => service_addresses(service),
             };
             self.add(found);
         }
     }
 
-    /// Whether the pods that run take ports of their nodes.
+    /// Whether the pods that serve have ports of their nodes, or are to, where none does.
     fn has_host_ports(&self) -> bool {
+        let mut ready = self.view.pods.iter().filter(|pod| pod.is_ready).peekable();
+        if ready.peek().is_some() {
+            return ready.any(|pod| !pod.host_ports.is_empty());
+        }
         let workloads = self.view.live.iter().filter(|(key, _)| key.0.is_workload());
         let mut templates = workloads.map(|(_, it)| &it.object["spec"]["template"]["spec"]);
         templates.any(|pod| {
@@ -334,7 +350,12 @@ impl Report<'_> {
 
     /// Addresses of the nodes on which the Gateway is served.
     fn node_addresses(&self) -> Vec<GatewayStatusAddress> {
-        let ready = self.view.pods.iter().filter(|pod| pod.is_ready);
+        self.nodes_of(|_| true)
+    }
+
+    /// Addresses of the nodes of such pods, as far as they are ready.
+    fn nodes_of(&self, is_such: impl Fn(&PodView) -> bool) -> Vec<GatewayStatusAddress> {
+        let ready = self.view.pods.iter().filter(|pod| pod.is_ready && is_such(pod));
         let ips: BTreeSet<IpAddr> =
             ready.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok()).collect();
         ips.into_iter().map(|ip| ip_address(ip, Routability::Default)).collect()
@@ -401,9 +422,9 @@ impl Report<'_> {
         self.unmet.extend(told.map(|message| (ConditionReason::NoResources, message)));
     }
 
-    /// Why no proxy is ready, where something is in its way.
+    /// Why no proxy is ready, or none at whose ports the Gateway is reached, where something is in its way.
     fn name_obstacles(&mut self) {
-        if self.view.pods.iter().any(|pod| pod.is_ready) {
+        if self.view.pods.iter().any(|pod| pod.is_ready) && !self.awaits_host_ports {
             return;
         }
         let refused = self.view.live.iter().find_map(|((kind, name), live)| {

@@ -158,6 +158,14 @@ impl Bench {
         api.patch(name, &PatchParams::default(), &change).await.expect("it can be changed");
     }
 
+    /// Changes the namespace by hand.
+    pub(crate) async fn change_namespace(&self, change: Value) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let change = Patch::Merge(&change);
+        let changed = namespaces.patch(&self.namespace, &PatchParams::default(), &change).await;
+        changed.expect("it can be changed");
+    }
+
     /// Waits until an object is as it has to be.
     pub(crate) async fn until<K>(&self, name: &str, what: &str, is_so: impl Fn(Option<&K>) -> bool)
     where

@@ -346,6 +346,40 @@ async fn pods_that_are_not_admitted_are_told() {
 }
 
 #[tokio::test]
+async fn a_gateway_goes_on_as_it_was_reached_until_pods_with_host_ports_are_ready() {
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let bench = Bench::new(&labels).await;
+    let mut wanted = bench.gateway("web", "gwapi").await;
+    wanted.parameters.workload.replicas = Some(2);
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    let served = running.report(&wanted, is_served).await;
+    let host_port =
+        HostPortParameters { port: Port::new(80).unwrap(), host_port: Port::new(18085) };
+    wanted.parameters.workload.host_ports = vec![host_port];
+    running.set(&wanted);
+    let is_told = |report: &InfrastructureReport| {
+        report.unmet.iter().any(|(reason, message)| {
+            *reason == ConditionReason::NoResources && message.contains("violates PodSecurity")
+        })
+    };
+    let report = running.report(&wanted, is_told).await;
+    assert_eq!(report.addresses, served.addresses);
+    let of_type = |it: Option<&Service>, expected: &str| {
+        let spec = it.and_then(|it| it.spec.as_ref());
+        spec.and_then(|it| it.type_.as_deref()) == Some(expected)
+    };
+    bench.until("web-gwapi", "it is reached as before", |it| of_type(it, "LoadBalancer")).await;
+
+    let admitted = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": null}}});
+    bench.change_namespace(admitted).await;
+    bench.until("web-gwapi", "nodes take its place", |it| of_type(it, "ClusterIP")).await;
+    let report = running.report(&wanted, is_served).await;
+    assert_ne!(report.addresses, served.addresses);
+    bench.clean().await;
+}
+
+#[tokio::test]
 async fn a_patch_that_says_nonsense_is_refused() {
     let bench = Bench::new(&json!({})).await;
     let mut wanted = bench.gateway("web", "gwapi").await;

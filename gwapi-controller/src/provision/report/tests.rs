@@ -216,9 +216,33 @@ fn host_ports_are_reached_at_the_nodes_without_a_load_balancer() {
         port: gwapi_model::Port::new(80).unwrap(),
         host_port: None,
     }];
+    case.pods[0].host_ports.insert((80, 80));
     assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
     case.pods.clear();
     assert_eq!(case.unmet(), ["Pending: no proxy is ready on any node yet"]);
+}
+
+#[test]
+fn pods_without_the_ports_of_their_nodes_do_not_count_and_what_was_there_goes_on() {
+    let mut case = Case::new().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]));
+    case.wanted.parameters.workload.host_ports = vec![gwapi_model::HostPortParameters {
+        port: gwapi_model::Port::new(80).unwrap(),
+        host_port: gwapi_model::Port::new(18085),
+    }];
+    let refusal = json!({"status": {"conditions": [
+        {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}]}});
+    case = case.with(ManagedKind::Deployment, "web-gwapi", refusal);
+    assert_eq!(case.addresses(), ["IPAddress 10.245.0.1"], "the load balancer's leads somewhere");
+    assert_eq!(
+        case.unmet(),
+        [
+            "Pending: no proxy is ready on any node yet",
+            "NoResources: Deployment web-gwapi cannot make pods: violates PodSecurity"
+        ]
+    );
+    assert!(case.assignment().1.pending);
+    case.pods.push(PodView { is_ready: true, host_ports: [(80, 18085)].into(), ..pod("10.0.0.6") });
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.6"]);
 }
 
 #[test]
@@ -548,8 +572,10 @@ fn a_refused_gateway_with_host_ports_keeps_the_addresses_of_its_nodes() {
         |port: Value| {
             let mut case = Case::new()
                 .with(ManagedKind::Service, "web-gwapi", service.clone())
-                .with(ManagedKind::DaemonSet, "web-gwapi", pods(port));
+                .with(ManagedKind::DaemonSet, "web-gwapi", pods(port.clone()));
             case.wanted.hold = true;
+            let host_port = port["hostPort"].as_u64().map(|it| (80, it.try_into().unwrap()));
+            case.pods[0].host_ports.extend(host_port);
             case.addresses()
         };
     assert_eq!(held(json!({"containerPort": 80, "hostPort": 80})), ["IPAddress 10.0.0.5"]);
