@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use gwapi_model::AddressType;
 use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
+use gwapi_model::{AddressType, ServiceType};
 use gwapi_translate::infrastructure::{
     AddressAssignment, GatewayInfrastructure, InfrastructurePort, InfrastructureReport,
     RequestedAddress, Routability,
@@ -104,6 +104,12 @@ impl Report<'_> {
                 let ports = parameters::host_ports(&self.view.wanted.parameters);
                 let leads = |pod: &PodView| ports.is_empty() || !ports.is_disjoint(&pod.host_ports);
                 let nodes = Pool { addresses: self.nodes_of(leads), nothing: no_node() };
+                let mut of_nodes = services.clone().filter(|plan| !plan.is_for_cluster());
+                let unled = of_nodes.find(|plan| ports.is_empty() && !self.has_node_ports(plan));
+                if let Some(plan) = unled {
+                    self.without_node_ports(plan);
+                    return self.each_service(services.filter(|plan| plan.is_for_cluster()));
+                }
                 if self.view.wanted.addresses.is_empty() {
                     return self.take_all(nodes);
                 }
@@ -135,6 +141,39 @@ impl Report<'_> {
         }
     }
 
+    /// Whether a Service has ports of the nodes that lead to ports of the Gateway.
+    fn has_node_ports(&self, plan: &ServicePlan) -> bool {
+        let Some(spec) = self.spec_of(plan) else { return false };
+        is_at_nodes(spec)
+            && self.view.wanted.ports.iter().any(|port| has_port(&spec["ports"], port))
+    }
+
+    /// Nodes do not lead to the Gateway: their Service is not there, or not as it has to be.
+    fn without_node_ports(&mut self, plan: &ServicePlan) {
+        if self.failure_of(plan).is_some() {
+            self.missing(plan, &[]);
+        } else {
+            let message = format!("Service {} has no ports of the nodes yet", plan.name);
+            self.lack(None, (ConditionReason::Pending, message));
+        }
+        // One of another type is reached as before until it becomes what it has to be.
+        if self.spec_of(plan).is_some_and(|spec| !is_at_nodes(spec)) {
+            self.addresses_in_use();
+        }
+    }
+
+    /// The spec of a Service that is there.
+    fn spec_of(&self, plan: &ServicePlan) -> Option<&Value> {
+        let service = self.view.live.get(&(ManagedKind::Service, plan.name.clone()));
+        service.map(|it| &it.object["spec"])
+    }
+
+    /// Why a Service is not there, or not as it has to be.
+    fn failure_of(&self, plan: &ServicePlan) -> Option<&Failure> {
+        let is_its = |it: &&Failure| it.key.0 == ManagedKind::Service && it.key.1 == plan.name;
+        self.view.failures.iter().find(is_its)
+    }
+
     /// Whether the pods that serve have ports of their nodes, or are to, where none does.
     fn has_host_ports(&self) -> bool {
         let mut ready = self.view.pods.iter().filter(|pod| pod.is_ready).peekable();
@@ -154,15 +193,8 @@ impl Report<'_> {
     fn name_ports_that_wait(&mut self) {
         let services = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
         let services: Vec<&Value> = services.map(|(_, it)| &it.object["spec"]["ports"]).collect();
-        let is_there = |port: &InfrastructurePort| {
-            let has = |ports: &&Value| {
-                let mut ports = ports.as_array().into_iter().flatten();
-                ports.any(|it| {
-                    it["port"] == port.port && it["protocol"] == *port.protocol.to_string()
-                })
-            };
-            services.iter().any(has)
-        };
+        let is_there =
+            |port: &InfrastructurePort| services.iter().any(|ports| has_port(ports, port));
         let missing = self.view.wanted.ports.iter().filter(|port| !is_there(port));
         let missing: Vec<String> = missing.map(|port| port.port.to_string()).collect();
         if !services.is_empty() && !missing.is_empty() {
@@ -228,8 +260,7 @@ impl Report<'_> {
     fn missing(&mut self, plan: &ServicePlan, found: &[GatewayStatusAddress]) {
         let request = plan.address;
         let ip = request.and_then(|request| request.ip);
-        let is_ours = |it: &&Failure| it.key.0 == ManagedKind::Service && it.key.1 == plan.name;
-        if let Some(failure) = self.view.failures.iter().find(is_ours) {
+        if let Some(failure) = self.failure_of(plan).cloned() {
             match (request, &failure.cause) {
                 // An address outside of its range is refused at once.
                 (Some(request), Cause::Invalid(message)) if ip.is_some() => {
@@ -463,6 +494,17 @@ pub(super) fn unseen_pods<'a>(live: &'a LiveObjects, pods: &[PodView]) -> Option
 /// What is told of a Gateway that is reached at nodes and runs on none.
 fn no_node() -> (ConditionReason, String) {
     (ConditionReason::Pending, "no proxy is ready on any node yet".to_owned())
+}
+
+/// Whether a Service has ports of the nodes, and no load balancer.
+fn is_at_nodes(spec: &Value) -> bool {
+    spec["type"] == ServiceType::NodePort.as_str()
+}
+
+/// Whether the ports of a Service have one of the Gateway's.
+fn has_port(ports: &Value, port: &InfrastructurePort) -> bool {
+    let mut ports = ports.as_array().into_iter().flatten();
+    ports.any(|it| it["port"] == port.port && it["protocol"] == *port.protocol.to_string())
 }
 
 /// Why the Service that parameters name as one of the user's cannot be used.

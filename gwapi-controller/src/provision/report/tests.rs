@@ -66,6 +66,15 @@ impl Case {
         self
     }
 
+    /// A Service with a port of the nodes.
+    fn at_nodes(self, name: &str, port: u16) -> Self {
+        let port = json!({"port": port, "protocol": "TCP", "nodePort": 30080});
+        let service = json!({
+            "spec": {"type": "NodePort", "clusterIPs": ["10.96.0.1"], "ports": [port]},
+        });
+        self.with(ManagedKind::Service, name, service)
+    }
+
     /// A Service with what a load balancer gave it.
     fn balanced(self, name: &str, ingress: &Value) -> Self {
         let service = json!({
@@ -201,12 +210,30 @@ fn an_address_that_the_api_server_refuses_is_not_usable_at_once() {
 
 #[test]
 fn node_ports_are_reached_at_the_nodes_of_ready_proxies() {
-    let mut case = Case::of_type(ServiceType::NodePort);
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
     case.pods.extend([pod("10.0.0.6"), PodView { is_ready: true, ..pod("10.0.0.4") }]);
     assert_eq!(case.addresses(), ["IPAddress 10.0.0.4", "IPAddress 10.0.0.5"]);
     let case = case.asking_for(&["10.0.0.5", "10.0.0.6"]);
     assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
     assert_eq!(case.unmet(), ["AddressNotUsable: 10.0.0.6 is not among 10.0.0.4, 10.0.0.5"]);
+}
+
+#[test]
+fn nodes_lead_nowhere_without_a_service_that_has_the_port() {
+    let refused = |case: Case| {
+        case.failing(ManagedKind::Service, Cause::Invalid("nodePort: not in range".to_owned()))
+    };
+    let case = || Case::of_type(ServiceType::NodePort);
+    let why = "Service web-gwapi is refused: nodePort: not in range";
+    for case in [refused(case()), refused(case().at_nodes("web-gwapi", 8080))] {
+        let (addresses, assignment) = case.assignment();
+        assert_eq!(addresses, [""; 0]);
+        assert_eq!(assignment, AddressAssignment { unmet: vec![why.to_owned()], ..met(0) });
+        assert_eq!(case.unmet(), [format!("Invalid: {why}")]);
+    }
+    assert_eq!(case().unmet(), ["Pending: Service web-gwapi has no ports of the nodes yet"]);
+    let balanced = refused(case().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}])));
+    assert_eq!(balanced.addresses(), ["IPAddress 10.245.0.1"], "it is as it was");
 }
 
 #[test]
@@ -503,6 +530,7 @@ fn two_requests_have_two_addresses() {
 fn nodes_do_not_count_as_addresses_of_the_cluster() {
     let case = Case::of_type(ServiceType::NodePort)
         .asking(&[RequestedAddress::ANY, CLUSTER, RequestedAddress::ANY])
+        .at_nodes("web-gwapi", 80)
         .in_cluster("web-gwapi-2", &["10.96.0.7"]);
     let (addresses, assignment) = case.assignment();
     assert_eq!(addresses, ["10.0.0.5 \"\"", "10.96.0.7 \"Cluster\""]);
