@@ -32,7 +32,7 @@ use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
 use super::pods::PodView;
 use super::repairs::Repairs;
-use super::report::{View, report, unseen_pods};
+use super::report::{Findings, View, findings, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
 use super::succession::{awaits_host_ports, keep_led, keep_types};
 use super::waiting::Waiting;
@@ -85,7 +85,7 @@ struct Entry {
     leaving: Option<String>,
     repairs: Repairs,
     waiting: Waiting,
-    reported: Option<InfrastructureReport>,
+    reported: Option<Findings>,
 }
 
 impl Entry {
@@ -457,7 +457,7 @@ impl Engine {
         entry.waiting.note_pods(unseen_pods(live, &pods).is_some(), now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
         self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
-        let report = report(&View {
+        let findings = findings(&View {
             wanted,
             services,
             live,
@@ -467,10 +467,10 @@ impl Engine {
             waiting: &entry.waiting.durations(now),
             is_missing_pods: entry.waiting.is_missing_pods(now),
         });
-        if entry.reported.as_ref() != Some(&report) {
-            self.announcer.announce(gateway, &wanted.uid, &report);
-            entry.reported = Some(report.clone());
-            self.unsent.insert(gateway.clone(), report);
+        if entry.reported.as_ref() != Some(&findings) {
+            self.announcer.announce(gateway, &wanted.uid, &findings);
+            self.unsent.insert(gateway.clone(), findings.report.clone());
+            entry.reported = Some(findings);
         }
     }
 

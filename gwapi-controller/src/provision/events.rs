@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gwapi_model::GATEWAY_GROUP;
 use gwapi_model::status::ConditionReason;
-use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::GatewayId;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::objects::{controller_label, is_label};
+use super::report::Findings;
 
 /// An event's text ends here.
 const LONGEST_NOTE: usize = 1024;
@@ -23,10 +23,13 @@ const LONGEST_CONTROLLER: usize = 128;
 /// Reason of an event about a field that somebody else keeps changing.
 const CONTENDED: &str = "Contended";
 
+/// Reason of an event about pods that do not come to take the place of others, or to stand beside them.
+const STALLED: &str = "Stalled";
+
 /// Tells each obstacle once, until it was gone.
 pub(super) struct Announcer {
     recorder: Recorder,
-    told: BTreeMap<GatewayId, BTreeSet<(ConditionReason, String)>>,
+    told: BTreeMap<GatewayId, BTreeSet<(String, String)>>,
     /// Events under way; they end with the announcer.
     sending: JoinSet<()>,
 }
@@ -48,21 +51,13 @@ impl Announcer {
         self.told.remove(gateway);
     }
 
-    /// Tells what is new in a report. Waiting is no news.
-    pub(super) fn announce(
-        &mut self,
-        gateway: &GatewayId,
-        uid: &str,
-        report: &InfrastructureReport,
-    ) {
+    /// Tells what is new in what was found out. Waiting is no news.
+    pub(super) fn announce(&mut self, gateway: &GatewayId, uid: &str, findings: &Findings) {
         while self.sending.try_join_next().is_some() {}
-        let lasting = report.unmet.iter().filter(|it| it.0 != ConditionReason::Pending);
-        let unassigned = report.assignment.unmet_routability.iter();
-        let unassigned = unassigned.map(|it| (ConditionReason::AddressNotUsable, it.clone()));
-        let now: BTreeSet<_> = lasting.cloned().chain(unassigned).collect();
+        let now = news(findings);
         let before = self.told.insert(gateway.clone(), now.clone()).unwrap_or_default();
         for (reason, message) in now.difference(&before) {
-            self.warn(gateway, uid, reason.to_string(), message);
+            self.warn(gateway, uid, reason.clone(), message);
         }
     }
 
@@ -89,6 +84,18 @@ impl Announcer {
             }
         });
     }
+}
+
+/// What there is to tell, each with the reason of its event.
+fn news(findings: &Findings) -> BTreeSet<(String, String)> {
+    let report = &findings.report;
+    let lasting = report.unmet.iter().filter(|it| it.0 != ConditionReason::Pending);
+    let lasting = lasting.map(|(reason, message)| (reason.to_string(), message));
+    let unassigned = report.assignment.unmet_routability.iter();
+    let unassigned = unassigned.map(|it| (ConditionReason::AddressNotUsable.to_string(), it));
+    let stalled = findings.stalled.iter().map(|it| (STALLED.to_owned(), it));
+    let all = lasting.chain(unassigned).chain(stalled);
+    all.map(|(reason, message)| (reason, message.clone())).collect()
 }
 
 fn regarding(gateway: &GatewayId, uid: &str) -> ObjectReference {
@@ -125,6 +132,8 @@ fn cut(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gwapi_translate::infrastructure::InfrastructureReport;
+
     use super::*;
 
     #[test]
@@ -138,6 +147,19 @@ mod tests {
             assert!(is_label(&told), "{told}");
             assert_ne!(told, reporting_controller(&format!("{name}b")));
         }
+    }
+
+    #[test]
+    fn what_lasts_is_told_and_so_is_what_stalls_while_others_serve() {
+        let unmet = vec![
+            (ConditionReason::Pending, "a moment".to_owned()),
+            (ConditionReason::Invalid, "no".to_owned()),
+        ];
+        let report = InfrastructureReport { unmet, ..InfrastructureReport::default() };
+        let news = news(&Findings { report, stalled: Some("pod a: Unschedulable".to_owned()) });
+        let told = [("Invalid", "no"), ("Stalled", "pod a: Unschedulable")];
+        let told = told.map(|(reason, message)| (reason.to_owned(), message.to_owned()));
+        assert_eq!(news, told.into());
     }
 
     #[test]

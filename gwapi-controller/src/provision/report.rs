@@ -45,14 +45,25 @@ pub(super) struct View<'a> {
     pub(super) is_missing_pods: bool,
 }
 
-/// What the status is told about a Gateway.
-pub(super) fn report(view: &View<'_>) -> InfrastructureReport {
+/// What is found out about a Gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Findings {
+    /// What the status is told.
+    pub(super) report: InfrastructureReport,
+    /// What keeps pods from running while others serve: no matter of the status, but whoever waits for a change
+    /// to arrive has to know.
+    pub(super) stalled: Option<String>,
+}
+
+/// What the status is told about a Gateway, and what is told beside it.
+pub(super) fn findings(view: &View<'_>) -> Findings {
     let mut report = Report {
         view,
         addresses: Vec::new(),
         unmet: Vec::new(),
         assignment: AddressAssignment::default(),
         awaits_host_ports: awaits_host_ports(view.wanted, view.pods),
+        stalled: None,
     };
     if view.wanted.hold {
         // Its status says why it is refused; what runs already is reached as before.
@@ -65,12 +76,14 @@ pub(super) fn report(view: &View<'_>) -> InfrastructureReport {
         report.name_failures();
         report.name_obstacles();
     }
-    InfrastructureReport {
+    let stalled = report.stalled;
+    let report = InfrastructureReport {
         addresses: report.addresses,
         unmet: report.unmet,
         assignment: report.assignment,
         ready: view.pods.iter().any(|pod| pod.is_ready),
-    }
+    };
+    Findings { report, stalled }
 }
 
 struct Report<'a> {
@@ -80,6 +93,7 @@ struct Report<'a> {
     assignment: AddressAssignment,
     /// No pod that is ready has the ports of its node at which the Gateway is to be reached.
     awaits_host_ports: bool,
+    stalled: Option<String>,
 }
 
 /// Addresses of which those that are asked for are chosen.
@@ -453,11 +467,9 @@ impl Report<'_> {
         self.unmet.extend(told.map(|message| (ConditionReason::NoResources, message)));
     }
 
-    /// Why no proxy is ready, or none at whose ports the Gateway is reached, where something is in its way.
+    /// What is in the way of pods: why no proxy is ready, or none at whose ports the Gateway is reached, or what
+    /// is to take the place of those that serve.
     fn name_obstacles(&mut self) {
-        if self.view.pods.iter().any(|pod| pod.is_ready) && !self.awaits_host_ports {
-            return;
-        }
         let refused = self.view.live.iter().find_map(|((kind, name), live)| {
             let conditions = live.object["status"]["conditions"].as_array()?;
             let failure = conditions
@@ -467,7 +479,10 @@ impl Report<'_> {
         });
         let mut pods = self.view.pods.iter().filter(|pod| !pod.is_leaving);
         let stuck = || pods.find_map(|pod| pod.problem.clone());
-        if let Some(problem) = refused.or_else(stuck).or_else(|| self.unseen_pods()) {
+        let Some(problem) = refused.or_else(stuck).or_else(|| self.unseen_pods()) else { return };
+        if self.view.pods.iter().any(|pod| pod.is_ready) && !self.awaits_host_ports {
+            self.stalled = Some(format!("{problem}; other pods serve meanwhile"));
+        } else {
             self.unmet.push((ConditionReason::NoResources, problem));
         }
     }

@@ -459,6 +459,7 @@ async fn a_gateway_that_moves_to_another_class_is_served_by_its_former_pods_unti
     running.report(&after, |report| report.ready && report.addresses == served.addresses).await;
     bench.until("web-first", "it leads to what serves", |it| is_led(it, "web-first")).await;
     bench.api::<ServiceAccount>().get("web-first").await.expect("pods that serve need it");
+    bench.event("Stalled").await;
 
     after.parameters.workload.image = None;
     running.set(&after);

@@ -95,12 +95,16 @@ impl Case {
     }
 
     fn report(&self) -> InfrastructureReport {
+        self.findings().report
+    }
+
+    fn findings(&self) -> Findings {
         let services = assign(&self.wanted, &[]);
         let names = services.iter().map(|plan| plan.name.clone());
         let names = names.chain(self.wanted.parameters.service.existing_service.clone());
         let waiting = names.map(|name| (name, self.waited)).collect();
         let found = self.existing.as_ref().map(Option::as_ref);
-        report(&View {
+        findings(&View {
             wanted: &self.wanted,
             services: &services,
             live: &self.live,
@@ -409,15 +413,20 @@ fn what_keeps_pods_from_running_is_told_while_none_does() {
         refusal,
     );
     assert_eq!(case.unmet(), [""; 0], "an old pod serves");
+    let why = "Deployment web-gwapi cannot make pods: violates PodSecurity";
+    let stalled = case.findings().stalled;
+    assert_eq!(stalled, Some(format!("{why}; other pods serve meanwhile")));
     case.pods.clear();
+    assert_eq!(case.findings().stalled, None);
     assert!(!case.report().ready);
-    assert_eq!(
-        case.unmet(),
-        ["NoResources: Deployment web-gwapi cannot make pods: violates PodSecurity"]
-    );
+    assert_eq!(case.unmet(), [format!("NoResources: {why}")]);
     case.live.remove(&(ManagedKind::Deployment, "web-gwapi".to_owned()));
     case.pods = vec![PodView { problem: Some("pod a: Unschedulable".to_owned()), ..pod("") }];
     assert_eq!(case.unmet(), ["NoResources: pod a: Unschedulable"]);
+    case.pods.push(PodView { is_ready: true, ..pod("10.0.0.5") });
+    assert_eq!(case.unmet(), [""; 0]);
+    let stalled = case.findings().stalled;
+    assert_eq!(stalled.as_deref(), Some("pod a: Unschedulable; other pods serve meanwhile"));
 }
 
 #[test]
