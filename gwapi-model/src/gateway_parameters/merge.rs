@@ -81,6 +81,14 @@ fn workload(base: &WorkloadParameters, over: &WorkloadParameters) -> WorkloadPar
     if counts_pods && over.kind.is_none() && base.kind == Some(WorkloadKind::DaemonSet) {
         merged.kind = None;
     }
+    let budget = merged.disruption_budget.as_ref();
+    let is_excluded = merged.kind == Some(WorkloadKind::DaemonSet)
+        && budget.is_some_and(|budget| !budget.is_for_any_workload());
+    if is_excluded && over.disruption_budget.is_none() {
+        merged.disruption_budget = None;
+    } else if is_excluded && over.kind.is_none() {
+        merged.kind = None;
+    }
     merged
 }
 
@@ -205,6 +213,21 @@ mod tests {
                 json!({"service": {"ipFamilyPolicy": "SingleStack"}}),
                 json!({"service": {"ipFamilies": ["IPv6", "IPv4"]}}),
                 json!({"service": {"ipFamilies": ["IPv6", "IPv4"]}}),
+            ),
+            (
+                json!({"workload": {"disruptionBudget": {"maxUnavailable": 1}}}),
+                json!({"workload": {"kind": "DaemonSet"}}),
+                json!({"workload": {"kind": "DaemonSet"}}),
+            ),
+            (
+                json!({"workload": {"disruptionBudget": {"minAvailable": 1}}}),
+                json!({"workload": {"kind": "DaemonSet"}}),
+                json!({"workload": {"kind": "DaemonSet", "disruptionBudget": {"minAvailable": 1}}}),
+            ),
+            (
+                json!({"workload": {"kind": "DaemonSet"}}),
+                json!({"workload": {"disruptionBudget": {"minAvailable": "50%"}}}),
+                json!({"workload": {"disruptionBudget": {"minAvailable": "50%"}}}),
             ),
             (
                 json!({"workload": {"disruptionBudget": {"minAvailable": 1}}}),

@@ -165,7 +165,8 @@ open_enum! {
     derive(schemars::JsonSchema),
     schemars(extend("x-kubernetes-validations" = [
         {"rule": "!has(self.replicas) || !has(self.autoscaling)", "message": "replicas and autoscaling exclude each other"},
-        {"rule": "!has(self.kind) || self.kind != 'DaemonSet' || !(has(self.replicas) || has(self.autoscaling))", "message": "a DaemonSet has one pod on each node: it takes neither replicas nor autoscaling"}
+        {"rule": "!has(self.kind) || self.kind != 'DaemonSet' || !(has(self.replicas) || has(self.autoscaling))", "message": "a DaemonSet has one pod on each node: it takes neither replicas nor autoscaling"},
+        {"rule": "!has(self.kind) || self.kind != 'DaemonSet' || !has(self.disruptionBudget) || has(self.disruptionBudget.minAvailable) && type(self.disruptionBudget.minAvailable) == int", "message": "a DaemonSet takes nothing but a number as minAvailable of disruptionBudget"}
     ]))
 )]
 #[serde(rename_all = "camelCase")]
@@ -270,12 +271,20 @@ pub struct AutoscalingParameters {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionBudgetParameters {
-    /// How many have to stay, as a number or a percentage. Excludes `maxUnavailable`.
+    /// How many have to stay, as a number or, of the kind Deployment, a percentage. Excludes `maxUnavailable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_available: Option<IntOrString>,
-    /// How many may be gone, as a number or a percentage. Excludes `minAvailable`.
+    /// How many may be gone, as a number or a percentage. Needs the kind Deployment. Excludes `minAvailable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
+}
+
+impl DisruptionBudgetParameters {
+    /// Whether Kubernetes can hold to it whatever runs the pods. Shares, and those that may be gone, are counted from
+    /// how many pods there are to be, which a Deployment tells and a DaemonSet does not.
+    pub(crate) fn is_for_any_workload(&self) -> bool {
+        matches!(self.min_available, Some(IntOrString::Int(_))) && self.max_unavailable.is_none()
+    }
 }
 
 /// CPU and memory of a container.

@@ -139,7 +139,10 @@ fn workload(check: &mut Checker, workload: &WorkloadParameters) {
         check.one_of("kind", kind.as_str(), WorkloadKind::KNOWN);
     }
     number_of_pods(check, workload);
-    check.optional("disruptionBudget", workload.disruption_budget.as_ref(), disruption_budget);
+    let by_nodes = workload.kind == Some(WorkloadKind::DaemonSet);
+    check.optional("disruptionBudget", workload.disruption_budget.as_ref(), |check, budget| {
+        disruption_budget(check, budget, by_nodes);
+    });
     check.optional_text("image", workload.image.as_ref(), &IMAGE);
     check.optional("resources", workload.resources.as_ref(), resources);
     check.list("hostPorts", &workload.host_ports, 0..=MAX_PORTS, |_, _| {});
@@ -222,10 +225,17 @@ fn autoscaling(
     }
 }
 
-fn disruption_budget(check: &mut Checker, budget: &DisruptionBudgetParameters) {
+/// `by_nodes` tells whether the pods are those of a DaemonSet, of which Kubernetes knows no number to take a share
+/// of: with anything but a number of pods to keep, its budget never allows an eviction.
+fn disruption_budget(check: &mut Checker, budget: &DisruptionBudgetParameters, by_nodes: bool) {
     let DisruptionBudgetParameters { min_available, max_unavailable } = budget;
     if min_available.is_some() == max_unavailable.is_some() {
         check.report("expected one of `minAvailable` and `maxUnavailable`");
+    } else if by_nodes && !budget.is_for_any_workload() {
+        check.report_with_help(
+            "a DaemonSet takes nothing but a number as `minAvailable`: others would allow no eviction",
+            "set `minAvailable` to a number, or `kind` to Deployment",
+        );
     }
     for (field, value) in [("minAvailable", min_available), ("maxUnavailable", max_unavailable)] {
         check.optional(field, value.as_ref(), |check, value| match value {

@@ -157,8 +157,27 @@ fn the_number_of_pods_is_said_once() {
                 "by the nodes and by the load",
                 "/spec/workload/kind",
                 json!("DaemonSet"),
-                &["spec.workload.autoscaling: a DaemonSet has one pod on each node [remove \
-                   `autoscaling`, or set `kind` to Deployment]"],
+                &[
+                    "spec.workload.autoscaling: a DaemonSet has one pod on each node [remove \
+                   `autoscaling`, or set `kind` to Deployment]",
+                    "spec.workload.disruptionBudget: a DaemonSet takes nothing but a number as \
+                   `minAvailable`: others would allow no eviction [set `minAvailable` to a number, or `kind` to \
+                   Deployment]",
+                ],
+            ),
+            case(
+                "a share of as many pods as there are nodes",
+                "/spec/workload",
+                json!({"kind": "DaemonSet", "disruptionBudget": {"minAvailable": "50%"}}),
+                &["spec.workload.disruptionBudget: a DaemonSet takes nothing but a number as \
+                   `minAvailable`: others would allow no eviction [set `minAvailable` to a number, or `kind` to \
+                   Deployment]"],
+            ),
+            case(
+                "a number of as many pods as there are nodes",
+                "/spec/workload",
+                json!({"kind": "DaemonSet", "disruptionBudget": {"minAvailable": 1}}),
+                &[],
             ),
             case(
                 "at least more than at most",
