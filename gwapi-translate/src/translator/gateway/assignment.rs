@@ -20,10 +20,10 @@ pub(super) struct Assignment {
     /// Why the Gateway is not programmed, as far as addresses are concerned.
     pub(super) problems: Vec<Problem>,
     verdict: Verdict,
-    /// The Gateway has no address and gets none of those that it asks for.
-    is_lost: bool,
     /// Why requests are not met.
     unmet: Vec<String>,
+    /// Those of them that one of the problems tells, as the Gateway has no address at all.
+    told: Vec<String>,
 }
 
 /// What became of the requests, or of the choice where nothing is asked for.
@@ -54,7 +54,7 @@ struct Requests {
 impl Assignment {
     /// Whether one of its problems tells this already.
     pub(super) fn tells(&self, message: &str) -> bool {
-        self.is_lost && self.unmet.iter().any(|unmet| unmet == message)
+        self.told.iter().any(|told| told == message)
     }
 }
 
@@ -71,14 +71,31 @@ impl GatewayDraft {
         let unmet: Vec<String> = messages.chain(requests.told).collect();
         let is_lost =
             self.has_experimental_fields && verdict == Verdict::NotAssigned && addresses.is_empty();
+        let told: Vec<String> = if is_lost {
+            let told = unmet.iter().filter(|message| !self.has_cause(message, feedback));
+            told.cloned().collect()
+        } else {
+            Vec::new()
+        };
         let problems = if is_lost {
-            vec![Problem::new(ConditionReason::AddressNotAssigned, unmet.join("; "))]
+            let lost = || Problem::new(ConditionReason::AddressNotAssigned, told.join("; "));
+            (!told.is_empty()).then(lost).into_iter().collect()
         } else {
             let counts =
                 |it: &UnmetAddress| !(self.has_experimental_fields && it.demands_routability);
             requests.unmet.into_iter().filter(counts).map(|it| it.problem).collect()
         };
-        Assignment { addresses, problems, verdict, is_lost, unmet }
+        Assignment { addresses, problems, verdict, unmet, told }
+    }
+
+    /// Whether an address is missing because of something else, which is told as what it is: its Service could not
+    /// be made or changed, or parameters name one that cannot be used.
+    fn has_cause(&self, message: &str, feedback: &Feedback) -> bool {
+        let mut reported = feedback.infrastructure.unmet.iter();
+        let is_cause =
+            |reason| matches!(reason, ConditionReason::NoResources | ConditionReason::Invalid);
+        self.infrastructure.is_some()
+            && reported.any(|(reason, told)| told == message && is_cause(*reason))
     }
 
     /// What whoever provisions the Gateway said, and what could not even be asked for.
