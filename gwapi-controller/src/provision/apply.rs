@@ -210,18 +210,18 @@ impl Site {
             self.hand_over(&manifest.name, uid, number).await.map_err(failure)?;
         }
         let first = self.patch(&step, step.known.as_deref()).await;
-        let object = match first {
+        let (object, is_made) = match first {
             // There is one that we did not know of, or none any more, or another.
             Err(error) if is_conflict(&error) => {
                 let known = self.look(&step).await.map_err(failure)?;
-                self.patch(&step, known.as_deref()).await
+                (self.patch(&step, known.as_deref()).await, known.is_none())
             }
-            other => other,
+            other => (other, step.known.is_none()),
         };
         let object = object.map_err(|error| failure(cause_of(&error)))?;
         let (kind, name) = (manifest.kind, &manifest.name);
         let is_changed = step.version != object.metadata.resource_version;
-        if step.known.is_none() {
+        if is_made {
             info!(gateway = %self.gateway, "made {kind} {name}");
         } else if is_changed {
             info!(gateway = %self.gateway, "changed {kind} {name}");

@@ -283,7 +283,11 @@ impl Report<'_> {
                 }
                 // What else failed is told as such.
                 (_, Cause::Transient(_)) => self.assignment.pending = true,
-                _ => self.assignment.unmet.push(failure.to_string()),
+                (_, Cause::Clash(owner)) => {
+                    let message = clash(&self.clashes_with(owner.as_deref()), owner.as_deref());
+                    self.unassigned_because(message);
+                }
+                _ => self.unassigned_because(failure.to_string()),
             }
             return;
         }
@@ -309,6 +313,21 @@ impl Report<'_> {
             }
         };
         self.lack(request, why);
+    }
+
+    /// Notes why there is no address, in the words that are told of it anyway.
+    fn unassigned_because(&mut self, message: String) {
+        if !self.assignment.unmet.contains(&message) {
+            self.assignment.unmet.push(message);
+        }
+    }
+
+    /// What has a name that is taken by what belongs to a Gateway, or to nobody whom we know.
+    fn clashes_with(&self, owner: Option<&str>) -> Vec<&Key> {
+        let failures = self.view.failures.iter();
+        let its =
+            failures.filter(|it| matches!(&it.cause, Cause::Clash(of) if of.as_deref() == owner));
+        its.map(|failure| &failure.key).collect()
     }
 
     /// Notes that a request is not met. Of one that demands a routability the assignment tells, and what else
@@ -447,10 +466,10 @@ impl Report<'_> {
 
     /// What could not be made. An address that its Service cannot have is told already.
     fn name_failures(&mut self) {
-        let mut clashes: BTreeMap<Option<&str>, Vec<&Key>> = BTreeMap::new();
+        let mut owners: BTreeSet<Option<&str>> = BTreeSet::new();
         for failure in self.view.failures {
             if let Cause::Clash(owner) = &failure.cause {
-                clashes.entry(owner.as_deref()).or_default().push(&failure.key);
+                owners.insert(owner.as_deref());
                 continue;
             }
             let is_told = failure.key.0 == ManagedKind::Service
@@ -463,8 +482,10 @@ impl Report<'_> {
             }
         }
         // What to do about them is told once.
-        let told = clashes.into_iter().map(|(owner, keys)| clash(&keys, owner));
-        self.unmet.extend(told.map(|message| (ConditionReason::NoResources, message)));
+        for owner in owners {
+            let message = clash(&self.clashes_with(owner), owner);
+            self.unmet.push((ConditionReason::NoResources, message));
+        }
     }
 
     /// What is in the way of pods: why no proxy is ready, or none at whose ports the Gateway is reached, or what

@@ -404,6 +404,18 @@ fn names_that_another_gateway_has_are_told_together() {
 }
 
 #[test]
+fn a_name_that_is_taken_is_in_the_way_of_an_address_in_the_same_words() {
+    let clash = || Cause::Clash(None);
+    let case = Case::new()
+        .failing(ManagedKind::ServiceAccount, clash())
+        .failing(ManagedKind::Service, clash());
+    let unmet = case.report().unmet;
+    let [(ConditionReason::NoResources, message)] = &unmet[..] else { panic!("{unmet:?}") };
+    assert!(message.contains("ServiceAccount web-gwapi, Service web-gwapi are there already"));
+    assert_eq!(case.assignment().1.unmet, std::slice::from_ref(message));
+}
+
+#[test]
 fn what_keeps_pods_from_running_is_told_while_none_does() {
     let refusal = json!({"status": {"conditions": [
         {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}]}});
