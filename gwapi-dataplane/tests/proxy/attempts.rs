@@ -390,7 +390,7 @@ fn cases() -> impl Strategy<Value = Vec<Case>> {
 
 #[test]
 fn what_becomes_of_a_request_is_what_the_rules_allow() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let failure_persistence = None;
     let config =
