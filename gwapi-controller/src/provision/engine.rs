@@ -364,6 +364,7 @@ impl Engine {
         live: &LiveObjects,
     ) {
         let services = assign(wanted, &known_services(&wanted.uid, live));
+        let pods = self.pods(gateway, wanted, live);
         let bootstrap = self.bootstrap.borrow().clone();
         let mut is_told = false;
         if !wanted.hold
@@ -371,7 +372,6 @@ impl Engine {
         {
             let account = account_uid(&wanted.name, &wanted.uid, live);
             let mut manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
-            let pods = self.pods(gateway, wanted, live);
             keep_led(&mut manifests, &wanted.uid, live);
             let awaits_host_ports = awaits_host_ports(wanted, &pods);
             if awaits_host_ports {
@@ -390,7 +390,7 @@ impl Engine {
         }
         // What it waits for is only known when everything was made.
         if !is_told {
-            self.report(gateway, wanted, &services, live);
+            self.report(gateway, wanted, &services, live, &pods);
         }
     }
 
@@ -444,8 +444,8 @@ impl Engine {
         wanted: &GatewayInfrastructure,
         services: &[ServicePlan],
         live: &LiveObjects,
+        pods: &[PodView],
     ) {
-        let pods = self.pods(gateway, wanted, live);
         let Some(entry) = self.gateways.get_mut(gateway) else { return };
         let now = Instant::now();
         let limit = parameters::address_timeout(&wanted.parameters);
@@ -454,14 +454,14 @@ impl Engine {
         let users = users.as_ref().zip(existing.as_ref().and_then(Existing::with_address));
         let users = users.map(|((_, name), service)| (name.as_str(), service));
         entry.waiting.update(services, live, users, now);
-        entry.waiting.note_pods(unseen_pods(live, &pods).is_some(), now);
+        entry.waiting.note_pods(unseen_pods(live, pods).is_some(), now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
         self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
         let findings = findings(&View {
             wanted,
             services,
             live,
-            pods: &pods,
+            pods,
             existing,
             failures: &entry.failures,
             waiting: &entry.waiting.durations(now),

@@ -27,6 +27,13 @@ pub(super) struct Live {
     pub(super) object: Value,
 }
 
+impl Live {
+    /// Whether it is there to stay, and belongs to the Gateway with this uid.
+    pub(super) fn is_of(&self, owner: &str) -> bool {
+        self.owner_uid == owner && !self.is_terminating
+    }
+}
+
 /// The Gateway that an object belongs to.
 pub(crate) fn owner(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();

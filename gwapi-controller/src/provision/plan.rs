@@ -119,7 +119,7 @@ pub(super) fn plan(
         }
         let there = live.get(&key);
         // What is on its way out, or has to be, makes room before its successor comes.
-        if there.is_some_and(|it| it.is_terminating || it.owner_uid != owner) {
+        if there.is_some_and(|it| !it.is_of(owner)) {
             continue;
         }
         if manifest.kind > ManagedKind::Service && !has_account {
@@ -156,15 +156,15 @@ pub(super) fn plan(
 /// What serves until `successor` does: a Deployment that becomes a DaemonSet, or the reverse, and what a Gateway
 /// had in its former class, until no Service leads there any more.
 fn predecessors<'a>(successor: &Key, owner: &str, live: &'a LiveObjects) -> Vec<&'a Key> {
-    let is_ours = |it: &Live| it.owner_uid == owner && !it.is_terminating;
-    let serves = live.get(successor).is_some_and(|it| is_ours(it) && ready_pods(it) > 0);
+    let serves = serves(successor, owner, live);
     let is_led_to = |name: &str| {
         let mut services = live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
-        services
-            .any(|(_, it)| is_ours(it) && instance(&it.object["spec"]["selector"]) == Some(name))
+        services.any(|(_, it)| {
+            it.is_of(owner) && instance(&it.object["spec"]["selector"]) == Some(name)
+        })
     };
     let others =
-        live.iter().filter(|(key, it)| key.0.is_workload() && *key != successor && is_ours(it));
+        live.iter().filter(|(key, it)| key.0.is_workload() && *key != successor && it.is_of(owner));
     let others = others.map(|(key, _)| key);
     others.filter(|(_, name)| !serves || *name != successor.1 && is_led_to(name)).collect()
 }
@@ -180,14 +180,12 @@ fn is_needed_by(workload: &Key, key: &Key, it: &Live) -> bool {
 /// The uid of a ServiceAccount that is there to stay and belongs to the Gateway with the uid `owner`.
 pub(super) fn account_uid<'a>(name: &str, owner: &str, live: &'a LiveObjects) -> Option<&'a str> {
     let account = live.get(&(ManagedKind::ServiceAccount, name.to_owned()))?;
-    (account.owner_uid == owner && !account.is_terminating).then_some(account.uid.as_str())
+    account.is_of(owner).then_some(account.uid.as_str())
 }
 
 /// The Services that a Gateway has.
 pub(super) fn known_services(owner: &str, live: &LiveObjects) -> Vec<KnownService> {
-    let services = live.iter().filter(|(key, it)| {
-        key.0 == ManagedKind::Service && it.owner_uid == owner && !it.is_terminating
-    });
+    let services = live.iter().filter(|(key, it)| key.0 == ManagedKind::Service && it.is_of(owner));
     services.map(|((_, name), it)| known_service(name, &it.object)).collect()
 }
 
@@ -210,6 +208,11 @@ fn known_service(name: &str, service: &Value) -> KnownService {
         has,
         cluster_ips,
     }
+}
+
+/// Whether this Deployment or DaemonSet of a Gateway has a pod that is ready.
+pub(super) fn serves(workload: &Key, owner: &str, live: &LiveObjects) -> bool {
+    live.get(workload).is_some_and(|it| it.is_of(owner) && ready_pods(it) > 0)
 }
 
 /// How many pods of a Deployment or DaemonSet are ready, as it counts them.

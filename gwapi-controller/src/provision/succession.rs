@@ -9,10 +9,10 @@ use gwapi_translate::infrastructure::GatewayInfrastructure;
 use serde_json::{Value, json};
 
 use super::kind::ManagedKind;
-use super::live::{Key, Live, LiveObjects};
+use super::live::{Key, LiveObjects};
 use super::objects::{INSTANCE_LABEL, Manifest};
 use super::parameters::{AddressSource, address_source, host_ports};
-use super::plan::ready_pods;
+use super::plan::{ready_pods, serves};
 use super::pods::PodView;
 
 /// Has the Services among the manifests lead to the pods of the workload that was there before, as long as it is
@@ -20,16 +20,15 @@ use super::pods::PodView;
 pub(super) fn keep_led(manifests: &mut [Manifest], owner: &str, live: &LiveObjects) {
     let workload = manifests.iter().find(|it| it.kind.is_workload());
     let Some(successor) = workload.map(|it| (it.kind, it.name.clone())) else { return };
-    let is_ours = |it: &Live| it.owner_uid == owner && !it.is_terminating;
-    if live.get(&successor).is_some_and(|it| is_ours(it) && ready_pods(it) > 0) {
+    if serves(&successor, owner, live) {
         return;
     }
     let former = live
         .iter()
-        .filter(|((kind, name), it)| kind.is_workload() && *name != successor.1 && is_ours(it));
+        .filter(|((kind, name), it)| kind.is_workload() && *name != successor.1 && it.is_of(owner));
     let former: Vec<(&Key, bool)> = former.map(|(key, it)| (key, ready_pods(it) > 0)).collect();
     for (service, selector) in manifests.iter_mut().filter_map(with_selector) {
-        let there = live.get(&service).filter(|it| is_ours(it));
+        let there = live.get(&service).filter(|it| it.is_of(owner));
         let led = there.and_then(|it| instance(&it.object["spec"]["selector"]));
         // One that is made meanwhile has nothing to lose, and leads to what serves.
         let stays = |(key, serves): &&(&Key, bool)| led.map_or(*serves, |led| key.1 == led);
@@ -100,6 +99,7 @@ mod tests {
 
     use gwapi_model::{HostPortParameters, Port, ServiceType};
 
+    use super::super::live::Live;
     use super::super::testing::wanted;
     use super::*;
 
