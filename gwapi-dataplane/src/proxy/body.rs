@@ -66,12 +66,6 @@ pub(super) struct BodyProgress {
     answering: Cell<bool>,
 }
 
-/// Whether a body over HTTP/1 is not in chunks as it says, and not only without its end.
-fn is_malformed_http1(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
-    source.is_some_and(|it| matches!(it.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData))
-}
-
 impl BodyProgress {
     fn begin(now: Instant, ended: bool) -> Rc<Self> {
         Rc::new(Self {
@@ -722,6 +716,12 @@ impl Body for ProxyBody {
             Content::Upstream(incoming) => incoming.size_hint(),
         }
     }
+}
+
+/// Whether a body over HTTP/1 is not in chunks as it says, and not only without its end.
+fn is_malformed_http1(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    source.is_some_and(|it| matches!(it.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData))
 }
 
 /// Whether a client over HTTP/1 has all that the length says. What an endpoint over HTTP/2 sends then, be it

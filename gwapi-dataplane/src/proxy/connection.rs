@@ -617,6 +617,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::proxy::frames::{frame, kind};
     use crate::proxy::stall::StreamWatch;
 
     #[test]
@@ -628,18 +629,11 @@ mod tests {
         assert!((Duration::from_secs(3240)..Duration::from_secs(3241)).contains(&shortest));
     }
 
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
     const INITIAL_WINDOW_SIZE: u8 = 4;
-
-    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-        let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
-        [&[a, b, c, kind, flags, 0, 0, 0, stream], payload].concat()
-    }
 
     fn initial_window(size: u32) -> Vec<u8> {
         let payload = [&[0, INITIAL_WINDOW_SIZE][..], &size.to_be_bytes()].concat();
-        frame(SETTINGS, 0, 0, &payload)
+        frame(kind::SETTINGS, 0, 0, &payload)
     }
 
     /// A body in two pieces, of which the last one is handed over as that of a response is.
@@ -695,8 +689,8 @@ mod tests {
             let get = [0x82, 0x84, 0x86, 0x41, 1, b'a'];
             let hello = [
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-                frame(SETTINGS, 0, 0, &[]),
-                frame(HEADERS, 5, 1, &get),
+                frame(kind::SETTINGS, 0, 0, &[]),
+                frame(kind::HEADERS, 5, 1, &get),
             ];
             theirs.write_all(&hello.concat()).await.expect("it reads");
             // Both pieces are handed over at once, and the library takes the last one when the first is out.

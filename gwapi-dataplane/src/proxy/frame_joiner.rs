@@ -341,12 +341,8 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::frame;
     use super::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
-        [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    }
 
     fn data(stream: u32, payload: &[u8]) -> Vec<u8> {
         frame(kind::DATA, 0, stream, payload)

@@ -243,6 +243,13 @@ impl Window {
     }
 }
 
+/// A frame, as tests send it.
+#[cfg(test)]
+pub(in crate::proxy) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,10 +257,7 @@ mod tests {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = (payload.len() as u32).to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
-        frame.extend(payload);
-        frame
+        super::frame(kind, flags, 1, payload)
     }
 
     /// A connection whose preface has come.

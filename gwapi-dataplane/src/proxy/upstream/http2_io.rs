@@ -196,14 +196,7 @@ impl Scanner {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = (payload.len() as u32).to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        frame
-    }
+    use crate::proxy::frames::frame;
 
     /// A literal `:status: 103`.
     const HINT: &[u8] = &[0x08, 3, b'1', b'0', b'3'];
