@@ -115,21 +115,20 @@ fn path_takes(path: &PathMatch, requested: &str) -> bool {
             .strip_prefix(&**prefix)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         PathMatch::Regex(pattern) => whole_match(pattern, requested),
-        PathMatch::GrpcMethod(method) => match requested.split('/').collect::<Vec<_>>()[..] {
-            ["", service, requested] => !service.is_empty() && *requested == **method,
-            _ => false,
-        },
-        PathMatch::GrpcRegex { service, method } => {
-            let [empty, requested @ ..] = &requested.split('/').collect::<Vec<_>>()[..] else {
-                return false;
-            };
-            empty.is_empty()
-                && requested.len() == 2
-                && !requested[0].is_empty()
-                && [service, method].into_iter().zip(requested).all(|(pattern, element)| {
-                    pattern.as_deref().is_none_or(|pattern| whole_match(pattern, element))
-                })
-        }
+        PathMatch::GrpcMethod(method) => call(requested).is_some_and(|[_, it]| *it == **method),
+        PathMatch::GrpcRegex { service, method } => call(requested).is_some_and(|elements| {
+            [service, method].into_iter().zip(elements).all(|(pattern, element)| {
+                pattern.as_deref().is_none_or(|pattern| whole_match(pattern, element))
+            })
+        }),
+    }
+}
+
+/// Service and method of a gRPC call.
+fn call(requested: &str) -> Option<[&str; 2]> {
+    match requested.split('/').collect::<Vec<_>>()[..] {
+        ["", service, method] if !service.is_empty() => Some([service, method]),
+        _ => None,
     }
 }
 
