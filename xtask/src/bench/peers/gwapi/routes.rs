@@ -16,88 +16,44 @@ pub(super) fn manifests(site: &Site) -> impl Iterator<Item = String> {
 }
 
 fn http_route(index: usize, route: &Route, backend: &str) -> String {
-    let Route { host, prefix } = route;
-    format!(
-        "---
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata:
-  name: r{index}
-spec:
-  parentRefs:
-  - name: bench
-  hostnames:
-  - {host}
-  rules:
-  - matches:
-    - path:
-        type: PathPrefix
-        value: {prefix}
-    backendRefs:
-    - name: {backend}
-      port: 80
-"
-    )
+    let matches = format!("path:\n        type: PathPrefix\n        value: {}", route.prefix);
+    manifest("HTTPRoute", index, Some(&route.host), Some(&matches), backend)
 }
 
 fn grpc_route(index: usize, route: &Route, backend: &str) -> String {
-    format!(
-        "---
-apiVersion: gateway.networking.k8s.io/v1
-kind: GRPCRoute
-metadata:
-  name: r{index}
-spec:
-  parentRefs:
-  - name: bench
-  hostnames:
-  - {}
-  rules:
-  - matches:
-    - method:
-        service: {}
-    backendRefs:
-    - name: {backend}
-      port: 80
-",
-        route.host,
-        grpc::SERVICE
-    )
+    let matches = format!("method:\n        service: {}", grpc::SERVICE);
+    manifest("GRPCRoute", index, Some(&route.host), Some(&matches), backend)
 }
 
 fn tls_route(index: usize, route: &Route, backend: &str) -> String {
-    format!(
-        "---
-apiVersion: gateway.networking.k8s.io/v1
-kind: TLSRoute
-metadata:
-  name: r{index}
-spec:
-  parentRefs:
-  - name: bench
-  hostnames:
-  - {}
-  rules:
-  - backendRefs:
-    - name: {backend}
-      port: 80
-",
-        route.host
-    )
+    manifest("TLSRoute", index, Some(&route.host), None, backend)
 }
 
 fn tcp_route(index: usize, backend: &str) -> String {
+    manifest("TCPRoute", index, None, None, backend)
+}
+
+/// A route of a kind with one rule, which leads what matches to a backend.
+fn manifest(
+    kind: &str,
+    index: usize,
+    host: Option<&str>,
+    matches: Option<&str>,
+    backend: &str,
+) -> String {
+    let hostnames = host.map(|host| format!("  hostnames:\n  - {host}\n")).unwrap_or_default();
+    let matches = matches.map(|it| format!("matches:\n    - {it}\n    ")).unwrap_or_default();
     format!(
         "---
 apiVersion: gateway.networking.k8s.io/v1
-kind: TCPRoute
+kind: {kind}
 metadata:
   name: r{index}
 spec:
   parentRefs:
   - name: bench
-  rules:
-  - backendRefs:
+{hostnames}  rules:
+  - {matches}backendRefs:
     - name: {backend}
       port: 80
 "
