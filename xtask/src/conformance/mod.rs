@@ -24,6 +24,7 @@ use crate::cluster::state::Cluster;
 use crate::cluster::tools::{Tools, quiet, retry};
 use crate::cluster::{self, deploy, down, host, progress, status, up};
 use crate::command::{ending_with_us, first_failure, target_directory};
+use crate::machine::Processors;
 use crate::{lock, machine};
 use events::{Events, Outcome};
 use summary::Summary;
@@ -61,15 +62,11 @@ pub(crate) struct ConformanceArgs {
     name: String,
 }
 
-/// The stage of CI: the whole of what is claimed, on the latest version, with what is stable and with what is
-/// tried out. After a failure the results are those of the channel that it happened on.
-pub(crate) fn of_both_channels(root: &Path) -> anyhow::Result<()> {
-    for channel in [Channel::Standard, Channel::Experimental] {
-        println!("channel {}", channel.name());
-        run(root, &ConformanceArgs { channel: Some(channel), ..ConformanceArgs::default() })
-            .with_context(|| format!("with the CRDs of the {} channel", channel.name()))?;
-    }
-    Ok(())
+/// The stage of CI: the whole of what is claimed, on the latest version with everything that is tried out,
+/// which includes what is stable.
+pub(crate) fn of_everything(root: &Path) -> anyhow::Result<()> {
+    let channel = Some(Channel::Experimental);
+    run(root, &ConformanceArgs { channel, ..ConformanceArgs::default() })
 }
 
 /// As without options.
@@ -179,7 +176,7 @@ fn run_suite(
         .context("cannot start the suite")?;
     let output = child.stdout.take().context("standard output is no pipe")?;
     let mut events = Events::default();
-    let followed = follow(output, &mut events, results, || serves(tools));
+    let followed = follow(output, &mut events, results, &Processors::now(), || serves(tools));
     let ended = match &followed {
         // It is judged by its events: its status says no more.
         Ok(()) => child.wait().map(|_| ()).context("cannot wait for the suite"),
@@ -198,6 +195,7 @@ fn follow(
     output: impl Read,
     events: &mut Events,
     results: &Results,
+    processors: &Processors,
     serves: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut raw = File::create(results.path("events.jsonl")).context("cannot keep the events")?;
@@ -205,7 +203,7 @@ fn follow(
         let line = line.context("cannot read the events of the suite")?;
         writeln!(raw, "{line}").context("cannot keep the events")?;
         let Some(name) = events.take(&line) else { continue };
-        say(events, &name);
+        say(events, &name, processors);
         if events.test(&name).is_some_and(|test| test.outcome == Outcome::Failed) {
             serves()?;
         }
@@ -254,7 +252,7 @@ fn command(
 }
 
 /// A line for a test that ended; those that were skipped are counted at the end.
-fn say(events: &Events, name: &str) {
+fn say(events: &Events, name: &str, processors: &Processors) {
     let Some(test) = events.test(name) else { return };
     let outcome = match test.outcome {
         Outcome::Passed => "ok    ",
@@ -272,6 +270,7 @@ fn say(events: &Events, name: &str) {
         eprintln!("      | {line}");
     }
     eprintln!("      {}", machine::state(Path::new(".")));
+    eprintln!("      {}", processors.since());
 }
 
 /// Whether the cluster that the suite runs on serves at all, if not at once: a component that ended is
@@ -423,7 +422,7 @@ mod tests {
 "#;
         let dead = || bail!("the API server does not answer");
         let mut events = Events::default();
-        let followed = follow(said.as_bytes(), &mut events, &results, dead);
+        let followed = follow(said.as_bytes(), &mut events, &results, &Processors::now(), dead);
         let summary = Summary::of(&events, false);
         let finished = results.finish(&events, &summary, Duration::from_secs(3), followed);
         assert_eq!(finished.unwrap_err().to_string(), "the API server does not answer");
