@@ -128,7 +128,8 @@ impl CrdWatch {
                 Err(error) if error.status().is_some_and(|status| status.code == 403) => {
                     tracing::debug!(%error, "must not list CustomResourceDefinitions");
                     let denied = denied_since.get_or_insert_with(Instant::now).elapsed();
-                    if self.believes(denied) {
+                    let left = self.patience().saturating_sub(denied);
+                    if left.is_zero() {
                         self.deny();
                         if !self.tell(&mut told).await {
                             return;
@@ -136,7 +137,9 @@ impl CrdWatch {
                     }
                     let is_short = denied < DENIED_PATIENCE;
                     let pause = if is_short { pauses.after(&error) } else { DENIED_PAUSE };
-                    sleep(pause.min(DENIED_PAUSE)).await;
+                    // Whether we must not is found out when patience ends, and not a pause later.
+                    let longest = if left.is_zero() { DENIED_PAUSE } else { left };
+                    sleep(pause.min(longest)).await;
                 }
                 Err(error) => {
                     denied_since = None;
@@ -148,10 +151,12 @@ impl CrdWatch {
         }
     }
 
-    /// Whether it is believed that we must not look, which has been so for a time.
-    fn believes(&self, denied: Duration) -> bool {
-        let knows_all = matches!(self.crds.borrow().known, Known::All(_));
-        denied >= if knows_all { DENIED_PATIENCE } else { FIRST_PATIENCE }
+    /// For how long we have to be denied before it is believed that we must not look.
+    fn patience(&self) -> Duration {
+        match self.crds.borrow().known {
+            Known::All(_) => DENIED_PATIENCE,
+            Known::Nothing | Known::Denied => FIRST_PATIENCE,
+        }
     }
 
     /// Nothing is known any more.
@@ -398,7 +403,8 @@ mod tests {
         assert_eq!((all, defined), (vec![bundle.clone(), None], None));
 
         // Who was never allowed to is not held up for long, and notices when that changes.
-        assert_eq!(told(client(|_| false), 2 * FIRST_PATIENCE).await, (vec![None], None));
+        let soon = FIRST_PATIENCE + Duration::from_millis(100);
+        assert_eq!(told(client(|_| false), soon).await, (vec![None], None));
         let granted = client(|time| time > MINUTE / 2);
         assert_eq!(told(granted, 2 * MINUTE).await, (vec![None, bundle], Some(true)));
     }
