@@ -113,8 +113,14 @@ impl Shape {
         if let Some(tenant) = (self.tenant)(index) {
             headers.insert("x-tenant", tenant.parse()?);
         }
-        let request =
-            RequestHead { host: &host, path: &path, query: None, method: "GET", headers: &headers };
+        let request = RequestHead {
+            host: &host,
+            authority: &host,
+            path: &path,
+            query: None,
+            method: "GET",
+            headers: &headers,
+        };
         let listener = table.listener_for_host(80, &host).ok_or("no listener")?;
         let expected = format!("ns/route-{index}/0");
         let start = Instant::now();

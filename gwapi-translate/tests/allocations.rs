@@ -79,6 +79,7 @@ fn lookups_allocate_nothing() {
     headers.append("x-list", HeaderValue::from_static("2"));
     let request = |path, query| RequestHead {
         host: "a.b.example.com",
+        authority: "a.b.example.com:80",
         path,
         query: Some(query),
         method: "GET",

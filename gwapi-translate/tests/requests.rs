@@ -198,6 +198,7 @@ impl<'a> Request<'a> {
         };
         let head = RequestHead {
             host: self.host,
+            authority: self.host,
             path: self.path,
             query: self.query,
             method: self.method,

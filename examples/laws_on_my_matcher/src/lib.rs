@@ -132,7 +132,10 @@ fn takes<P: PrefixRule>(http_match: &HttpMatch, request: &RequestHead<'_>) -> bo
         ValueMatch::Exact(text) => **text == *value,
         ValueMatch::Regex(_) => false,
     };
-    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &str| match name {
+        "host" => Some(request.authority),
+        _ => request.headers.get(name).and_then(|value| value.to_str().ok()),
+    };
     let param = |name: &str| {
         let pairs = request.query.unwrap_or("").split('&');
         let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));

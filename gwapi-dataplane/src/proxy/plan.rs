@@ -22,7 +22,7 @@ use super::draw::{Draw, Drawn};
 use super::filters::{Filters, Redirected, location, rewrite_path};
 use super::present::Present;
 use super::reply::LocalReply;
-use super::request::{self, Target};
+use super::request::Target;
 use super::service::end_of_request;
 use super::sessions::{self, Persistence, Visit};
 use super::snapshot::{Carried, GatewayState, Snapshot};
@@ -143,6 +143,7 @@ pub(super) fn plan(
     }
     let request = RequestHead {
         host: &target.host,
+        authority: &target.authority,
         path: &target.path,
         query: target.query,
         method: head.method.as_str(),
@@ -423,15 +424,12 @@ fn rewritten_host(filters: [&Filters; 2]) -> Result<Option<HeaderValue>, LocalRe
     host.map(Some).map_err(|_| LocalReply::NoBackend("the route rewrites to an invalid host"))
 }
 
-/// Host and port as the client wrote them, but for an odd port.
+/// Host and port as the endpoint gets them.
 fn authority(head: &Parts, target: &Target<'_>) -> Result<HeaderValue, LocalReply> {
-    match (head.uri.authority(), head.headers.get(HOST)) {
-        (None, Some(host)) if target.plain_port => return Ok(host.clone()),
-        _ => {}
+    match head.headers.get(HOST) {
+        // As nearly always: nothing is copied.
+        Some(host) if *host == *target.authority => Ok(host.clone()),
+        _ => HeaderValue::from_str(&target.authority)
+            .map_err(|_| LocalReply::BadRequest("malformed host")),
     }
-    let authority = match target.plain_port {
-        true => target.authority.into(),
-        false => request::with_plain_port(target.authority),
-    };
-    HeaderValue::from_str(&authority).map_err(|_| LocalReply::BadRequest("malformed host"))
 }

@@ -32,10 +32,9 @@ pub enum UnderscoreHeaders {
 /// The parts of a request that decide where it goes.
 #[derive(Debug)]
 pub(super) struct Target<'a> {
-    /// Host and port as the client wrote them.
-    pub(super) authority: &'a str,
-    /// Whether the port is written as everybody writes it, or left out.
-    pub(super) plain_port: bool,
+    /// Host and port as the client wrote them, but for an odd port: what matches on `Host` see, and what is
+    /// forwarded.
+    pub(super) authority: Cow<'a, str>,
     /// Host in the form that the route table reads: lower-case, no port, no trailing dot.
     pub(super) host: Cow<'a, str>,
     /// Path in canonical form; what is matched is what is forwarded (HM-4).
@@ -68,7 +67,11 @@ impl<'a> Target<'a> {
         }
         let path = path::canonical(head.uri.path())
             .map_err(|_| LocalReply::BadRequest("malformed path"))?;
-        Ok(Self { authority, plain_port, host, path, query: head.uri.query() })
+        let authority = match plain_port {
+            true => authority.into(),
+            false => with_plain_port(authority),
+        };
+        Ok(Self { authority, host, path, query: head.uri.query() })
     }
 }
 
@@ -235,7 +238,7 @@ fn host(authority: &str) -> Option<(Cow<'_, str>, bool)> {
 /// Host and port with the port as everybody writes it, or without one where it is empty: the next to
 /// read them may not know that `00080` is 80.
 #[cold]
-pub(super) fn with_plain_port(authority: &str) -> Cow<'_, str> {
+fn with_plain_port(authority: &str) -> Cow<'_, str> {
     match authority.rsplit_once(':') {
         Some((host, "")) => host.into(),
         Some((host, port)) => match port.parse::<u16>() {
@@ -345,7 +348,7 @@ mod tests {
     fn an_absolute_target_wins_over_the_host() {
         let head = head(get().uri("http://B.example:81/p"));
         let target = read(&head).expect("a target");
-        assert_eq!((target.authority, &*target.host), ("B.example:81", "b.example"));
+        assert_eq!((&*target.authority, &*target.host), ("B.example:81", "b.example"));
         let ftp = get().uri("ftp://a.example/");
         assert_eq!(reply(ftp), LocalReply::BadRequest("malformed request target"));
         assert_eq!(

@@ -179,6 +179,10 @@ fn begin(
     headers::strip_named(&mut head.headers, present);
     let settled =
         request::settle_underscores(&mut head.headers, present, shared.underscore_headers);
+    // Matches see what endpoints do, in however many pieces it came (HM-5); too many fields stay too many.
+    if present.any(Present::COOKIE) && head.headers.len() <= connection.worker.limits.max_headers {
+        headers::join_cookies(&mut head.headers);
+    }
     // The one configuration that this request sees.
     let unread = http1 && !body.is_end_stream();
     let planned = if shared.overload.is_active() {

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 
 use gwapi_dataplane::Limits;
 use gwapi_translate::ir::{
-    BackendKey, BackendTarget, Endpoints, Hostname, HttpRule, IrResource, Listener, WeightedBackend,
+    BackendKey, BackendTarget, Endpoints, HeaderMatch, Hostname, HttpMatch, HttpRule, IrResource,
+    Listener, ValueMatch, WeightedBackend,
 };
-use http::StatusCode;
+use http::{Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::support::client::Http2Client;
 use super::support::*;
 
 #[tokio::test]
@@ -53,6 +55,83 @@ async fn requests_are_routed_by_host_and_path() {
             None => assert_eq!(reply.status, StatusCode::NOT_FOUND, "{host} {path}"),
         }
     }
+}
+
+/// A match that asks for one header alone.
+fn header(name: &str, value: ValueMatch) -> HttpMatch {
+    let headers = vec![HeaderMatch { name: name.into(), value }];
+    HttpMatch { headers, ..HttpMatch::default() }
+}
+
+/// Two endpoints: `chosen`, for what one of these matches takes, and `other`, for all else.
+async fn chosen_by(matches: Vec<HttpMatch>) -> (Proxy, [Echo; 2]) {
+    let echoes = [Echo::start("chosen").await, Echo::start("other").await];
+    let [chosen, other] = echoes.each_ref().map(|echo| echo.address);
+    let proxy = serve(|port| {
+        let mut resources = simple(port, other);
+        resources.extend(backend("chosen", &[chosen]));
+        let (matches, backends) = (matches.clone(), to("chosen"));
+        resources.push(ir(HttpRule { matches, backends, ..rule("chosen") }));
+        resources
+    });
+    (proxy, echoes)
+}
+
+/// HM-5: what a match on `Host` sees is what the endpoint gets (RFC 9112 3.2.2, RFC 9113 8.3.1).
+#[tokio::test]
+async fn a_match_on_the_host_sees_the_one_that_counts() {
+    let (proxy, _echoes) = chosen_by(vec![
+        header("host", ValueMatch::Exact("a.example".into())),
+        header("host", ValueMatch::Regex("r[.]example(:[0-9]+)?".into())),
+    ])
+    .await;
+    let mut http1 = proxy.client().await;
+    for (target, host, endpoint) in [
+        ("/", "a.example", "chosen"),
+        ("/", "r.example:8080", "chosen"),
+        ("/", "a.example:8080", "other"),
+        ("http://public.example/", "a.example", "other"),
+        ("http://public.example/", "r.example", "other"),
+        ("http://a.example/", "public.example", "chosen"),
+        // It is passed on without the colon.
+        ("/", "a.example:", "chosen"),
+    ] {
+        let request = Request::get(target).header("host", host).body(Default::default());
+        let reply = http1.send(request.expect("a request")).await;
+        assert_eq!(reply.endpoint(), endpoint, "{target} with {host}");
+    }
+    let mut http2: Http2Client = Http2Client::connect(proxy.address).await;
+    for (target, endpoint) in [
+        ("http://a.example/", "chosen"),
+        ("http://r.example:8080/", "chosen"),
+        ("http://public.example/", "other"),
+    ] {
+        let request = Request::get(target).body(Default::default()).expect("a request");
+        assert_eq!(http2.send(request).await.endpoint(), endpoint, "{target} over HTTP/2");
+    }
+}
+
+/// HM-5: clients over HTTP/2 may cut their cookies into pieces (RFC 9113 8.2.3).
+#[tokio::test]
+async fn a_match_on_cookies_sees_them_as_the_endpoint_does() {
+    let whole = ValueMatch::Exact("a=1; b=2".into());
+    let (proxy, [chosen, _other]) = chosen_by(vec![header("cookie", whole)]).await;
+    let mut client: Http2Client = Http2Client::connect(proxy.address).await;
+    for (cookies, endpoint) in [
+        (&["a=1; b=2"][..], "chosen"),
+        (&["a=1", "b=2"], "chosen"),
+        (&["a=1"], "other"),
+        (&["b=2", "a=1"], "other"),
+    ] {
+        let mut request = Request::get("http://a.example/");
+        for cookie in cookies {
+            request = request.header("cookie", *cookie);
+        }
+        let reply = client.send(request.body(Default::default()).expect("a request")).await;
+        assert_eq!(reply.endpoint(), endpoint, "{cookies:?}");
+    }
+    let seen = chosen.requests();
+    assert!(seen.iter().all(|request| request.headers("cookie") == ["a=1; b=2"]), "{seen:?}");
 }
 
 #[tokio::test]

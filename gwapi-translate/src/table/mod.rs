@@ -55,13 +55,16 @@ type Listeners = Arc<[Arc<Listener>]>;
 pub struct RequestHead<'a> {
     /// Host: lower-case, without port and trailing dot (LI-1).
     pub host: &'a str,
+    /// Host and port as the backend gets them in `Host`, filters left aside: what a match on the header
+    /// `Host` sees, whatever [`headers`](Self::headers) have there (HM-5).
+    pub authority: &'a str,
     /// Path in canonical form, without query (see [`crate::path`]).
     pub path: &'a str,
     /// Query without `?`.
     pub query: Option<&'a str>,
     /// Method.
     pub method: &'a str,
-    /// Headers.
+    /// Headers; a `Host` among them does not count.
     pub headers: &'a HeaderMap,
 }
 
@@ -132,6 +135,7 @@ pub enum Authority<'t> {
 /// let headers = http::HeaderMap::new();
 /// let request = RequestHead {
 ///     host: "shop.example.com",
+///     authority: "shop.example.com:8080",
 ///     path: "/cart/items",
 ///     query: None,
 ///     method: "GET",

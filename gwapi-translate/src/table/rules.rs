@@ -5,7 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use equivalent::Equivalent;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
+use http::header::HOST;
 use regex::Regex;
 
 use super::precedence::Precedence;
@@ -183,17 +184,31 @@ impl Value {
     /// HM-5. A header that came in several lines matches if any single value does, or if all of
     /// them joined by `,` or by `, ` do: a client cannot avoid a match by adding a line, and a list
     /// cut into lines is still that list. Regular expressions see the single values.
-    fn takes_header(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
-        let values = || headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
-        match self {
-            Self::Exact(text) => {
-                let text = text.as_bytes();
-                values().any(|value| value == text)
-                    || is_joined(values(), b",", text)
-                    || is_joined(values(), b", ", text)
+    ///
+    /// `Host` is what the backend gets: over HTTP/2 no client has to send such a field, and over HTTP/1
+    /// whatever stands there counts for nothing where the target has a host (RFC 9112 3.2.2).
+    fn takes_header(&self, request: &RequestHead<'_>, name: &HeaderName) -> bool {
+        if *name == HOST {
+            return self.takes_line(request.authority.as_bytes());
+        }
+        let values = || request.headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+        values().any(|value| self.takes_line(value))
+            || match self {
+                Self::Exact(text) => {
+                    let text = text.as_bytes();
+                    is_joined(values(), b",", text) || is_joined(values(), b", ", text)
+                }
+                Self::Regex(_) => false,
             }
-            Self::Regex(regex) => values()
-                .any(|value| std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))),
+    }
+
+    /// Whether it takes a single value of a header.
+    fn takes_line(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => value == text.as_bytes(),
+            Self::Regex(regex) => {
+                std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
+            }
         }
     }
 
@@ -313,7 +328,7 @@ impl Candidate {
             Conditions::Compiled(conditions) => conditions,
         };
         let query = request.query.unwrap_or("");
-        conditions.headers.iter().all(|(name, value)| value.takes_header(request.headers, name))
+        conditions.headers.iter().all(|(name, value)| value.takes_header(request, name))
             && http_match.query_params.iter().zip(&conditions.query_params).all(|(param, value)| {
                 query::first_value(query, &param.name)
                     .is_some_and(|raw| value.takes_query_value(raw))

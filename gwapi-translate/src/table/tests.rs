@@ -366,6 +366,27 @@ fn hm_5_every_header_must_match_with_one_of_its_values_or_all_joined() {
 }
 
 #[test]
+fn hm_5_the_host_is_the_one_of_the_request_and_not_of_a_field_beside_it() {
+    let by_pattern = HeaderMatch { name: "host".into(), value: ValueMatch::Regex("b[.].*".into()) };
+    let by_pattern = HttpMatch { headers: vec![by_pattern], ..prefix("") };
+    let table = web([
+        rule("exact", &[], vec![with_header(prefix(""), "host", "a.test")]),
+        rule("pattern", &[], vec![by_pattern]),
+    ]);
+    assert_answers(
+        &table,
+        &[
+            ("GET a.test/", "exact 0"),
+            ("GET a.test/ host=c.test", "exact 0"),
+            ("GET b.test/", "pattern 0"),
+            ("GET c.test/", "none"),
+            ("GET c.test/ host=a.test", "none"),
+            ("GET c.test/ host=b.test", "none"),
+        ],
+    );
+}
+
+#[test]
 fn hm_6_the_first_value_of_each_query_param_must_match() {
     let empty = with_param(prefix(""), "empty", "");
     let table = web([

@@ -61,7 +61,8 @@ pub enum Scope {
     /// What the API says, and every implementation has to do.
     Api,
     /// Besides, what the API leaves to implementations, as this one does it: where regular
-    /// expressions stand (HR-3), headers in several lines (HM-5), escapes in the query (HM-6).
+    /// expressions stand (HR-3), headers in several lines and `Host` as a header (HM-5), escapes in
+    /// the query (HM-6).
     Gwapi,
 }
 
@@ -160,7 +161,8 @@ fn compare<M: Matcher>(
 pub struct Request {
     /// Port that it came in on.
     pub port: u16,
-    /// Host, lower-case, without port.
+    /// Host, lower-case, without port: with the header `Host` as well, unless [`headers`](Self::headers)
+    /// say otherwise, which counts for nothing (HM-5).
     pub host: String,
     /// Method.
     pub method: String,
@@ -177,6 +179,7 @@ impl Request {
     pub fn head(&self) -> RequestHead<'_> {
         RequestHead {
             host: &self.host,
+            authority: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
             method: &self.method,
@@ -379,8 +382,14 @@ fn http_match(scope: Scope) -> impl Strategy<Value = HttpMatch> {
         let values = query_value(scope);
         values.prop_map(move |value| QueryParamMatch { name: name.into(), value })
     };
+    let host = select(HOSTS.to_vec()).prop_map(|host| HeaderMatch {
+        name: "host".into(),
+        value: ValueMatch::Exact(host.into()),
+    });
+    let own = u32::from(scope == Scope::Gwapi);
+    let x_b_or_host = prop_oneof![7 => header("x-b"), own => host];
     let headers =
-        (prop::option::weighted(0.2, header("x-a")), prop::option::weighted(0.2, header("x-b")));
+        (prop::option::weighted(0.2, header("x-a")), prop::option::weighted(0.2, x_b_or_host));
     let params = (prop::option::weighted(0.2, param("q")), prop::option::weighted(0.2, param("r")));
     (path_match(scope), method, headers, params).prop_map(|(path, method, headers, params)| {
         HttpMatch {
@@ -447,10 +456,13 @@ fn request(scope: Scope) -> impl Strategy<Value = Request> {
     let values = || prop_oneof![6 => Just("1"), 2 => select(vec!["2", "3", "1, 2", ""])];
     // Lines beyond the first are for the scope in which they have a meaning.
     let lines = move || prop::collection::vec(values(), 0..=1 + own as usize);
-    let headers = (lines(), lines()).prop_map(|(x_a, x_b)| {
+    // As a client writes it beside a target with another host.
+    let host = prop_oneof![7 => Just(None), own => select(HOSTS.to_vec()).prop_map(Some)];
+    let headers = (lines(), lines(), host).prop_map(|(x_a, x_b, host)| {
         let lines = x_a.into_iter().map(|value| ("x-a", value));
+        let lines = lines.chain(x_b.into_iter().map(|value| ("x-b", value)));
         let mut headers = HeaderMap::new();
-        for (name, value) in lines.chain(x_b.into_iter().map(|value| ("x-b", value))) {
+        for (name, value) in lines.chain(host.map(|host| ("host", host))) {
             headers.append(name, http::HeaderValue::from_static(value));
         }
         headers

@@ -81,7 +81,11 @@ fn takes(http_match: &HttpMatch, request: &RequestHead<'_>) -> bool {
         && http_match.method.as_deref().is_none_or(|method| method == request.method)
         && http_match.headers.iter().all(|header| {
             let all = request.headers.get_all(&*header.name);
-            let values: Vec<_> = all.iter().filter_map(|value| value.to_str().ok()).collect();
+            let values: Vec<_> = match &*header.name {
+                // HM-5: the one that counts, not what a client writes there.
+                "host" => vec![request.authority],
+                _ => all.iter().filter_map(|value| value.to_str().ok()).collect(),
+            };
             let joined = [values.join(","), values.join(", ")];
             match &header.value {
                 // HM-5
