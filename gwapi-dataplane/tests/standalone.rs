@@ -105,6 +105,74 @@ fn a_folder_and_its_edits_are_served() {
     assert_eq!(status_of(port), 404);
 }
 
+/// What the first byte of the answer to a client is that asks for a name by TLS; none where it is closed
+/// without one.
+fn first_byte(name: &str, port: u16) -> Option<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).expect("a name");
+    let client = rustls::ClientConnection::new(config.into(), name);
+    let mut hello = Vec::new();
+    client.expect("a client").write_tls(&mut hello).expect("written");
+    let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(&hello).expect("sent");
+    let mut first = [0];
+    (stream.read(&mut first).expect("an answer, or the end") > 0).then_some(first[0])
+}
+
+/// LI-4: a listener that cannot have what it asks for keeps its hostname from those that ask for less.
+#[test]
+fn the_hosts_of_a_refused_listener_are_not_decrypted_by_a_broader_one() {
+    let port = free_port();
+    let made = rcgen::generate_simple_self_signed(["*.x.example".to_owned()]).expect("a name");
+    let indented = |pem: String| pem.lines().collect::<Vec<_>>().join("\n    ");
+    let (chain, key) = (indented(made.cert.pem()), indented(made.signing_key.serialize_pem()));
+    let manifests = format!(
+        "\
+{CLASS}---
+apiVersion: v1
+kind: Secret
+metadata: {{name: cert}}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+    {chain}
+  tls.key: |
+    {key}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: web}}
+spec:
+  gatewayClassName: ours
+  listeners:
+    - name: broad
+      protocol: HTTPS
+      port: {port}
+      hostname: '*.x.example'
+      tls: {{certificateRefs: [{{name: cert}}]}}
+    - name: secret
+      protocol: TLS
+      port: {port}
+      hostname: secret.x.example
+      tls: {{mode: Passthrough, options: {{example.com/minimum-version: '1.3'}}}}
+"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "all.yaml", &manifests);
+    let proxy = ProxyBuilder::new().workers(1).start().expect("started");
+    let source = TranslatedFolder::open(vec![folder.path().to_owned()], options(), ());
+    let _standalone = Standalone::start(source, proxy);
+    const HANDSHAKE: u8 = 22;
+    assert_eq!(first_byte("public.x.example", port), Some(HANDSHAKE));
+    assert_eq!(first_byte("secret.x.example", port), None);
+}
+
 #[test]
 fn a_port_in_use_is_taken_over_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");

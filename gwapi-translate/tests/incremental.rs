@@ -326,17 +326,19 @@ fn redirects_do_not_follow_what_has_no_place_where_ports_are_shifted() {
     assert_eq!(redirected(80, [open_gateway("gw", 80)]), 8_080);
 }
 
-/// What is not served shows on nobody else (LI-6).
+/// What has no place shows on nobody else (LI-6).
 #[test]
-fn a_listener_of_a_set_that_is_refused_overlaps_none_of_the_gateway() {
-    let listener = |hostname: &str, more: Value| {
+fn a_listener_of_a_set_that_has_no_place_overlaps_none_of_the_gateway() {
+    let listener = |hostname: &str, more: &Value| {
         let mut listener = json!({ "name": "l", "port": 443, "protocol": "HTTPS",
             "hostname": hostname, "tls": { "certificateRefs": [{ "name": "cert" }] } });
         let more = more.as_object().expect("fields").clone();
         listener.as_object_mut().expect("a listener").extend(more);
         listener
     };
-    let shows_overlap = |own: Value, entry: Value| {
+    let shows_overlap = |own: &Value, entries: &[&Value]| {
+        let entries = entries.iter().map(|entry| listener("a.example", entry));
+        let entries: Vec<Value> = entries.collect();
         let mut translator = translator(0);
         let gateway = object::<gwapi_model::Gateway>(json!({
             "metadata": { "name": "gw", "namespace": "ns" },
@@ -348,7 +350,7 @@ fn a_listener_of_a_set_that_is_refused_overlaps_none_of_the_gateway() {
         }));
         let set = object::<gwapi_model::ListenerSet>(json!({
             "metadata": { "name": "a", "namespace": "ns" },
-            "spec": { "parentRef": { "name": "gw" }, "listeners": [listener("a.example", entry)] },
+            "spec": { "parentRef": { "name": "gw" }, "listeners": entries },
         }));
         let _ = translator.apply_all([gateway, set].map(ResourceEvent::Apply));
         let id = ObjectId::new(Kind::Gateway, "ns", "gw");
@@ -359,9 +361,13 @@ fn a_listener_of_a_set_that_is_refused_overlaps_none_of_the_gateway() {
         status.listeners[0].conditions.iter().any(|it| it.condition_type == overlap)
     };
     let refused = json!({ "allowedRoutes": { "namespaces": { "from": "Example" } } });
-    assert!(shows_overlap(json!({}), json!({})));
-    assert!(!shows_overlap(json!({}), refused.clone()));
-    assert!(!shows_overlap(refused, json!({})), "no set is served then (LS-2)");
+    let plain = json!({});
+    assert!(shows_overlap(&plain, &[&plain]));
+    // It keeps its hostname: the other listener's connections are told so.
+    assert!(shows_overlap(&plain, &[&refused]));
+    let of_the_same_name = json!({ "hostname": "b.example" });
+    assert!(!shows_overlap(&plain, &[&plain, &of_the_same_name]));
+    assert!(!shows_overlap(&refused, &[&plain]), "no set is served then (LS-2)");
 }
 
 #[test]

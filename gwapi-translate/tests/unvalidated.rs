@@ -4,9 +4,9 @@
 use gwapi_model::status::{Condition, ConditionReason, Status};
 use gwapi_model::{Kind, ObjectId, Resource, Resources};
 use gwapi_translate::ir::{
-    BackendTarget, GatewayConfig, HttpRule, IrKey, ListenerFilter, ListenerProtocol,
+    BackendTarget, GatewayConfig, HttpRule, IrKey, Listener, ListenerFilter, ListenerProtocol,
 };
-use gwapi_translate::{Options, Translation, translate};
+use gwapi_translate::{Options, RouteTable, Translation, translate};
 use serde_json::{Value, json};
 
 /// A class, and a Gateway `default/gw` with these listeners.
@@ -184,13 +184,74 @@ fn a_listener_never_serves_less_than_it_asks_for() {
         let found = listeners(&translation).remove(0);
         assert!(found.contains("Accepted=False UnsupportedValue"), "{listener}: {found}");
         assert!(found.contains(expected), "{listener}: {found}");
-        // What was asked of TLS leaves a listener that keeps its host, and can end no handshake.
-        let reserved =
-            ListenerProtocol::Https { certificates: Vec::new(), client_validation: None };
-        let kept: Vec<_> = config(&translation).listeners().map(|it| &it.protocol).collect();
-        match listener["protocol"].as_str() {
-            Some("HTTPS") => assert_eq!(kept, [&reserved], "{listener} is served"),
-            _ => assert!(kept.is_empty(), "{listener} is served"),
+        let kept: Vec<_> = config(&translation).listeners().collect();
+        match (listener["protocol"].as_str(), kept.as_slice()) {
+            (Some("HTTPS"), [kept]) => assert_eq!(kept.protocol, WITHOUT_CERTIFICATES),
+            // For which hosts it is nobody knows.
+            (_, kept) if expected == "is no DNS name" => assert!(kept.is_empty(), "{kept:?}"),
+            (_, [kept]) => assert_refuses(kept),
+            (_, kept) => panic!("{listener}: {kept:?}"),
+        }
+    }
+}
+
+/// An HTTPS listener that keeps its hosts, and can end no handshake.
+const WITHOUT_CERTIFICATES: ListenerProtocol =
+    ListenerProtocol::Https { certificates: Vec::new(), client_validation: None };
+
+fn assert_refuses(listener: &Listener) {
+    assert!(matches!(listener.filters[..], [ListenerFilter::Refuse(_)]), "{listener:?}");
+}
+
+/// LI-2, LI-4: what is refused keeps its requests and connections from what is broader.
+#[test]
+fn a_refused_listener_keeps_its_hosts_from_a_broader_one() {
+    let typo = json!({ "namespaces": { "from": "Selector", "selector": {
+        "matchExpressions": [{ "key": "a", "operator": "in", "values": ["b"] }] } } });
+    let auth = json!({ "requests": [{ "type": "ExternalAuth", "externalAuth": {
+        "protocol": "HTTP", "backendRef": { "name": "auth", "port": 80 } } }] });
+    let passthrough = json!({ "mode": "Passthrough" });
+    let option =
+        json!({ "mode": "Passthrough", "options": { "example.com/minimum-version": "1.3" } });
+    let ends_handshakes = ListenerProtocol::TlsTerminate { certificates: Vec::new() };
+    let cases = [
+        (json!({ "protocol": "TLS", "tls": option }), "HTTPS", Some(&ends_handshakes)),
+        (json!({ "protocol": "TLS", "tls": option }), "TLS", Some(&ends_handshakes)),
+        (
+            json!({ "protocol": "TLS", "tls": passthrough, "allowedRoutes": typo }),
+            "HTTPS",
+            Some(&ends_handshakes),
+        ),
+        (
+            json!({ "protocol": "TLS", "tls": passthrough, "filters": auth }),
+            "HTTPS",
+            Some(&ends_handshakes),
+        ),
+        (json!({ "protocol": "HTTPS", "allowedRoutes": typo, "filters": auth }), "HTTPS", None),
+        (json!({ "protocol": "HTTP", "allowedRoutes": typo, "filters": auth }), "HTTP", None),
+        (json!({ "protocol": "HTTP", "tls": {} }), "HTTP", None),
+    ];
+    for (mut refused, broader, protocol) in cases {
+        refused["name"] = json!("refused");
+        refused["hostname"] = json!("secret.x.example");
+        let mut broader =
+            json!({ "name": "broader", "protocol": broader, "hostname": "*.x.example" });
+        refused["port"] = json!(8443);
+        broader["port"] = json!(8443);
+        let translation = run(gateway(json!([refused, broader])));
+        let found = listeners(&translation);
+        assert!(found[0].contains("Accepted=False"), "{refused}: {}", found[0]);
+        assert!(found[0].contains("Programmed=False Invalid"), "{refused}: {}", found[0]);
+        assert!(found[1].contains("Accepted=True"), "{refused}: {}", found[1]);
+
+        let table = RouteTable::compile(config(&translation));
+        let name = |host| table.listener_for_sni(8443, Some(host)).map(|it| it.key.name());
+        assert_eq!(name("other.x.example"), Some("broader"), "{refused}");
+        assert_eq!(name("secret.x.example"), Some("refused"), "{refused}");
+        let kept = table.listener_for_sni(8443, Some("secret.x.example")).expect("it is kept");
+        match protocol {
+            Some(protocol) => assert_eq!(kept.protocol, *protocol, "{refused}"),
+            None => assert_refuses(kept),
         }
     }
 }

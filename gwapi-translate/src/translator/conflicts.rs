@@ -40,7 +40,7 @@ pub(super) fn mark(listeners: &mut [ListenerDraft], mut admit: impl FnMut(&mut L
         }
         start += count;
     }
-    // What a set adds and is not served is not there: neither the Gateway nor another set shows anything of
+    // What a set adds and has no place is not there: neither the Gateway nor another set shows anything of
     // it (LS-5).
     let serves_sets = listener::serves_sets(listeners);
     let is_there = |listener: &ListenerDraft| match listener.holder {

@@ -45,17 +45,18 @@ pub(super) struct ListenerDraft {
     pub(super) certificate_refs: Vec<SecretObjectReference>,
     /// What is asked of the certificates of clients, where the protocol has any (TL-4).
     pub(super) client_validation: Option<ClientValidationDraft>,
-    /// Why the listener is not accepted and has no place on its port.
+    /// Why the listener is not accepted and has no place on its port: which place it is, or for which hosts,
+    /// is not known, or there is no room for it.
     pub(super) problems: Vec<Problem>,
-    /// What was asked of TLS and cannot be honoured: the listener is not accepted and ends every
-    /// handshake, but keeps its hostname to itself, so that no other listener answers for it
-    /// without what was asked for.
+    /// What was asked for and makes every connection end before anything is served: the listener is not
+    /// accepted, but keeps its hostname to itself, so that no other listener answers for it without what was
+    /// asked for.
     pub(super) tls_problems: Vec<Problem>,
     /// What runs on its requests before routes are matched.
     pub(super) filters: Vec<FilterDraft>,
-    /// Filters that cannot be honoured: the listener is not accepted and answers 500, and keeps its hostname
-    /// to itself, so that no other listener answers for it without what was asked for.
-    pub(super) filter_problems: Vec<Problem>,
+    /// What was asked for and makes it answer 500 to every request: the listener is not accepted, but keeps
+    /// its hostname to itself all the same.
+    pub(super) request_problems: Vec<Problem>,
     /// What is wrong with its kinds: a matter of ResolvedRefs (AR-3).
     pub(super) kinds_problem: Option<Problem>,
     /// Clash with other listeners of the same Gateway and its ListenerSets (GW-5, LS-5).
@@ -85,9 +86,9 @@ impl ListenerDraft {
         self.problems.is_empty() && self.conflict.is_none()
     }
 
-    /// Whether what it asks of TLS and of filters can be had.
+    /// Whether what it asks for besides its place can be had.
     pub(super) fn is_honoured(&self) -> bool {
-        self.tls_problems.is_empty() && self.filter_problems.is_empty()
+        self.tls_problems.is_empty() && self.request_problems.is_empty()
     }
 
     /// Whether its connections begin with a TLS handshake, whoever ends it.
@@ -130,7 +131,8 @@ pub(super) fn draft(
     options: &Options,
 ) -> ListenerDraft {
     let mut problems = Vec::new();
-    protocol_problems(listener, &mut problems);
+    // What cannot be had, although the place of the listener is known.
+    let mut unmet = protocol_problems(listener);
     let mut tls_problems = Vec::new();
     let mut client_validation = None;
     let tls_mode = (listener.protocol == Protocol::Tls).then(|| {
@@ -138,7 +140,7 @@ pub(super) fn draft(
     });
     if tls_mode == Some(TlsMode::Passthrough) {
         // TLS is between client and backend: what was asked of it here cannot be honoured.
-        problems.extend(tls_options(listener));
+        unmet.extend(tls_options(listener));
     } else if tls_mode.is_some() || listener.protocol == Protocol::Https {
         tls_problems = self::tls_problems(listener);
     }
@@ -152,7 +154,7 @@ pub(super) fn draft(
     let admission = match allowed {
         None => Admission::Same,
         Some(namespaces) => admission(namespaces, FromNamespaces::Same).unwrap_or_else(|problem| {
-            problems.push(problem.at("allowedRoutes.namespaces"));
+            unmet.push(problem.at("allowedRoutes.namespaces"));
             Admission::Nobody
         }),
     };
@@ -182,11 +184,19 @@ pub(super) fn draft(
         ));
     }
     let (supported_kinds, kinds_problem) = kinds(listener);
-    let (filters, filter_problems) = match listener.protocol {
-        Protocol::Http | Protocol::Https => listener_filters::draft(listener),
-        // LF-1: there are none; the listener has no place where it asks for some.
-        _ => Default::default(),
-    };
+    let mut filters = Vec::new();
+    let mut request_problems = Vec::new();
+    match listener.protocol {
+        Protocol::Http | Protocol::Https => {
+            let (drafts, refused) = listener_filters::draft(listener);
+            filters = drafts;
+            request_problems = unmet;
+            request_problems.extend(refused);
+        }
+        Protocol::Tls => tls_problems.extend(unmet),
+        // They have no hostnames: there is nothing broader that could serve what is theirs.
+        Protocol::Tcp | Protocol::Udp | Protocol::Other(_) => problems.extend(unmet),
+    }
     ListenerDraft {
         key: holder.key(&listener.name),
         holder: holder.clone(),
@@ -208,7 +218,7 @@ pub(super) fn draft(
         problems,
         tls_problems,
         filters,
-        filter_problems,
+        request_problems,
         kinds_problem,
         conflict: None,
         overlaps: None,
@@ -217,7 +227,8 @@ pub(super) fn draft(
 }
 
 /// GW-8, GW-9, LF-1: what the protocol asks for that is not there.
-fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
+fn protocol_problems(listener: &Listener) -> Vec<Problem> {
+    let mut problems = Vec::new();
     match &listener.protocol {
         Protocol::Http if listener.tls.is_some() => problems.push(Problem::unsupported(
             "`tls` is set on a listener of protocol HTTP, which is clear text; use HTTPS",
@@ -240,7 +251,7 @@ fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
                 ConditionReason::UnsupportedProtocol,
                 format!("protocol `{other}` is not supported; HTTP, HTTPS, TLS, TCP and UDP are"),
             ));
-            return;
+            return problems;
         }
     }
     let is_http = matches!(listener.protocol, Protocol::Http | Protocol::Https);
@@ -254,6 +265,7 @@ fn protocol_problems(listener: &Listener, problems: &mut Vec<Problem>) {
             ),
         ));
     }
+    problems
 }
 
 fn has_hostname(listener: &Listener) -> bool {

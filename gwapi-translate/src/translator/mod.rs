@@ -3,7 +3,8 @@
 //! Translation is total: every object gets an answer, and what is wrong with one never reaches
 //! another. What a spec asks for and cannot get is refused with a condition, never passed over, and
 //! what is refused keeps its requests from what is broader: `rule` tells how a broken rule answers
-//! 500, even on a route that is not accepted, and a listener that cannot end TLS keeps its hostname.
+//! 500, even on a route that is not accepted, and a refused listener keeps its hostname, where it has one
+//! that can be read and nobody else has it.
 //!
 //! It is incremental by construction. `engine` keeps reverse indices and a view of every unit
 //! (Gateway, Service port, route); an event marks the units that read the object, and only those

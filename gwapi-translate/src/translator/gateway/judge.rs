@@ -58,7 +58,7 @@ impl GatewayDraft {
         let has_place =
             accepted.is_empty() && self.serves(draft) && !self.addresses.usable.is_empty();
         accepted.extend(draft.tls_problems.iter().cloned());
-        accepted.extend(draft.filter_problems.iter().cloned());
+        accepted.extend(draft.request_problems.iter().cloned());
         // GW-9; the listener stays in the configuration so that the data plane tries again.
         accepted.extend(feedback.unbound.get(&draft.key).map(|why| {
             let port = draft.bound_port.unwrap_or(draft.port);
@@ -77,8 +77,8 @@ impl GatewayDraft {
         let Resolved { mut filters, unresolved: unresolved_filters, notes, mut backends } =
             resolved;
         unresolved.extend(unresolved_filters);
-        if let Some(problem) = draft.filter_problems.first() {
-            // LF-3: nobody is asked where one of them is missing.
+        if let Some(problem) = draft.request_problems.first() {
+            // LF-3: nobody is asked where anything is missing.
             filters = vec![ListenerFilter::Refuse(problem.message.clone())];
             backends.clear();
         }
@@ -89,8 +89,7 @@ impl GatewayDraft {
         let mut config = Vec::new();
         let refuses_all = validation.as_ref().is_some_and(|it| it.refused.is_some());
         let ends_tls = !certificates.is_empty() && !refuses_all;
-        let serves =
-            has_place && (!draft.ends_tls() || ends_tls) && draft.filter_problems.is_empty();
+        let serves = has_place && (!draft.ends_tls() || ends_tls) && draft.is_honoured();
         let bound_port = draft.port_to_bind().filter(|_| has_place);
         if let Some((_, port)) = bound_port {
             let keys = certificates.iter().map(|it| it.key.clone()).collect();
@@ -98,7 +97,8 @@ impl GatewayDraft {
                 Protocol::Http => ListenerProtocol::Http,
                 Protocol::Tcp => ListenerProtocol::Tcp,
                 Protocol::Udp => ListenerProtocol::Udp,
-                Protocol::Tls if draft.ends_tls() => {
+                // Without a certificate nothing of a connection is answered, nor goes on.
+                Protocol::Tls if draft.ends_tls() || !draft.tls_problems.is_empty() => {
                     ListenerProtocol::TlsTerminate { certificates: keys }
                 }
                 Protocol::Tls => ListenerProtocol::TlsPassthrough,
