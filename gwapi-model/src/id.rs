@@ -1,14 +1,16 @@
 //! Names of objects.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// `namespace/name`. The order is the alphabetical one that breaks ties (HR-2, 7).
+/// `namespace/name`. The order is the one that breaks ties (HR-2, 7; LS-4; GW-10): that of the text, in which
+/// `team-a/b` comes before `team/z`. The names of a namespace stand together in it, the empty one first.
 ///
 /// A copy shares the text: the same names stand in many places.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NamespacedName {
     /// Namespace; empty for cluster-scoped objects.
     pub namespace: Arc<str>,
@@ -25,6 +27,25 @@ impl NamespacedName {
     /// The same with a kind.
     pub fn object_id(&self, kind: Kind) -> ObjectId {
         ObjectId::new(kind, self.namespace.clone(), self.name.clone())
+    }
+}
+
+impl Ord for NamespacedName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.namespace == other.namespace {
+            return self.name.cmp(&other.name);
+        }
+        // The names decide only within a namespace: no other text goes on after the same slash.
+        fn with_slash(namespace: &str) -> impl Iterator<Item = u8> {
+            namespace.bytes().chain(*b"/")
+        }
+        with_slash(&self.namespace).cmp(with_slash(&other.namespace))
+    }
+}
+
+impl PartialOrd for NamespacedName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -263,8 +284,32 @@ mod tests {
     }
 
     #[test]
-    fn names_sort_by_namespace_first() {
-        assert!(NamespacedName::new("a", "z") < NamespacedName::new("b", "a"));
-        assert!(NamespacedName::new("a", "a") < NamespacedName::new("a", "b"));
+    fn names_sort_as_their_text_does() {
+        let mut names: Vec<NamespacedName> = ["team", "team-a", "team.b", "team0", "tea", "b", ""]
+            .iter()
+            .flat_map(|namespace| {
+                ["z", "a", "a-b"].map(|name| NamespacedName::new(*namespace, name))
+            })
+            .collect();
+        names.sort();
+        // Of the cluster's own objects the text has no namespace; none of them competes with others.
+        let (of_cluster, of_namespaces) = names.split_at(3);
+        for names in [of_cluster, of_namespaces] {
+            let texts: Vec<String> = names.iter().map(ToString::to_string).collect();
+            assert!(texts.is_sorted(), "{texts:?}");
+        }
+        // '-' and '.' come before '/'.
+        assert!(NamespacedName::new("team-a", "b") < NamespacedName::new("team", "z"));
+    }
+
+    #[test]
+    fn names_of_a_namespace_stand_together_whatever_it_is_called() {
+        let mut names = [("a", "x/y"), ("a/x", "y"), ("a", "x"), ("a/x", "b"), ("a", "")]
+            .map(|(namespace, name)| NamespacedName::new(namespace, name));
+        names.sort();
+        let namespaces = names.each_ref().map(|name| &*name.namespace);
+        assert_eq!(namespaces, ["a", "a", "a", "a/x", "a/x"]);
+        assert_eq!(&*names[0].name, "", "a range begins with it");
+        assert_ne!(names[1], names[2], "{names:?}");
     }
 }

@@ -99,12 +99,16 @@ pub(super) fn x_backends<P: ServicePolicy>(
 }
 
 /// What orders policies that are for the same: the smallest holds (BT-2, X-6).
-pub(super) fn seniority_of(metadata: &ObjectMeta) -> (i64, Arc<str>, Arc<str>) {
-    (created(metadata), metadata.namespace.clone(), metadata.name.clone())
+pub(super) fn seniority_of(metadata: &ObjectMeta) -> (i64, NamespacedName) {
+    (created(metadata), name_in(metadata))
 }
 
 fn name(policy: &impl ServicePolicy) -> NamespacedName {
-    NamespacedName::new(policy.metadata().namespace.clone(), policy.metadata().name.clone())
+    name_in(policy.metadata())
+}
+
+fn name_in(metadata: &ObjectMeta) -> NamespacedName {
+    NamespacedName::new(metadata.namespace.clone(), metadata.name.clone())
 }
 
 /// The policy that holds for exactly this target: the oldest of those that name it.

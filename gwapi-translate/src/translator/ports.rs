@@ -17,7 +17,7 @@ pub(super) type PortNumber = (TransportProtocol, u16);
 struct Seniority {
     /// Creation in seconds since 1970; 0 where it is not known.
     created: i64,
-    /// Namespace and name.
+    /// Namespace and name, in the order of their text.
     gateway: GatewayId,
 }
 
@@ -184,6 +184,20 @@ mod tests {
         assert_eq!(winner("young", 81), None);
         assert_eq!(winner("old", 80), None);
         assert_eq!(winner("six", 80), None);
+    }
+
+    #[test]
+    fn of_two_gateways_of_one_age_the_first_by_the_text_of_its_name_keeps_a_port() {
+        let claim = |namespace, name| {
+            let (_, claim) = claim(1, name, &["10.0.0.1"], &[80]);
+            let gateway = GatewayId::new(namespace, name);
+            (gateway.clone(), Claim { gateway, ..claim })
+        };
+        let claims = [claim("team", "a"), claim("team-a", "b")];
+        let ports = settled(&claims);
+        let lost = |id| ports.loss(id, (TransportProtocol::Tcp, 80)).map(|loss| &loss.winner);
+        assert_eq!(lost(&claims[0].0), Some(&claims[1].0));
+        assert_eq!(lost(&claims[1].0), None);
     }
 
     #[test]

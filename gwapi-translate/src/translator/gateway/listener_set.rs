@@ -94,8 +94,7 @@ pub(super) fn in_order<'r>(
 ) -> Vec<(&'r NamespacedName, &'r ListenerSet)> {
     let sets = names.filter_map(|name| Some((name, &**resources.listener_sets.get(name)?)));
     let mut sets: Vec<_> = sets.collect();
-    // Stable: sets of one age stay in the order of their names.
-    sets.sort_by_key(|(_, set)| created(&set.metadata));
+    sets.sort_by_key(|(name, set)| (created(&set.metadata), *name));
     sets
 }
 
