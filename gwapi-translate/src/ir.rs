@@ -399,8 +399,9 @@ impl From<Hostname> for String {
     }
 }
 
-/// Where a rule stands among rules whose matches are equally specific (HR-2, 6 to 8): the derived
-/// order is the rule of precedence, smaller first.
+/// Where a rule stands among rules of one kind of routes whose matches are equally specific (HR-2, 6 to 8):
+/// the derived order is the rule of precedence, smaller first. Where kinds compete, the kind comes before
+/// the position of the rule (GR-8).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleOrder {
     /// Creation of the route in seconds since 1970; older routes win. 0 where it is not known.

@@ -3,9 +3,11 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use gwapi_model::RouteKind;
+
 use crate::ir::{HttpRule, PathMatch, RuleKey, RuleOrder};
 
-/// Precedence of one match among the matches of equally specific hostnames (HR-2, HR-3): the
+/// Precedence of one match among the matches of equally specific hostnames (HR-2, HR-3, GR-8): the
 /// derived order is the rule, smaller first. It is the match that competes, not its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence<'r> {
@@ -13,8 +15,12 @@ pub struct Precedence<'r> {
     method: Reverse<bool>,
     headers: Reverse<usize>,
     query_params: Reverse<usize>,
-    order: &'r RuleOrder,
-    /// Orders of different rules differ; if they ever do not, the order stays total.
+    created: i64,
+    route: &'r str,
+    /// An HTTPRoute and a GRPCRoute may have one name: positions of rules count within a route.
+    kind: RouteKind,
+    rule_index: u16,
+    /// Different rules differ before this; if they ever do not, the order stays total.
     rule: &'r RuleKey,
     match_index: usize,
 }
@@ -27,12 +33,16 @@ impl<'r> Precedence<'r> {
     /// If the rule has no match of that index.
     pub fn of(rule: &'r HttpRule, match_index: usize) -> Self {
         let http_match = &rule.matches[match_index];
+        let RuleOrder { created, route, rule_index } = &rule.order;
         Self {
             path: PathRank::of(&http_match.path),
             method: Reverse(http_match.method.is_some()),
             headers: Reverse(http_match.headers.len()),
             query_params: Reverse(http_match.query_params.len()),
-            order: &rule.order,
+            created: *created,
+            route,
+            kind: rule.route_kind,
+            rule_index: *rule_index,
             rule: &rule.key,
             match_index,
         }

@@ -281,6 +281,21 @@ fn hr_2_ties_go_to_the_older_route_then_by_name_rule_and_match() {
 }
 
 #[test]
+fn gr_8_of_two_routes_of_one_name_and_age_the_http_route_comes_first() {
+    let of_kind = |key: &str, route_kind, created, rule_index| HttpRule {
+        route_kind,
+        order: RuleOrder { created, route: "a/r".to_owned(), rule_index },
+        ..rule(key, &[], vec![prefix("/a")])
+    };
+    // Keys run against all of it.
+    let second = of_kind("z", gwapi_model::RouteKind::Http, 2, 1);
+    let call = of_kind("y", gwapi_model::RouteKind::Grpc, 2, 0);
+    assert_eq!(ask(&web([second.clone(), call.clone()]), "GET h/a"), "z 0");
+    let older = of_kind("x", gwapi_model::RouteKind::Grpc, 1, 7);
+    assert_eq!(ask(&web([second, call, older]), "GET h/a"), "x 0");
+}
+
+#[test]
 fn hr_3_the_longer_pattern_comes_first_and_a_broken_one_takes_nothing() {
     let table = web([
         rule("short", &[], vec![regex("/.*")]),

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use gwapi_model::RouteKind;
 use http::HeaderMap;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -62,7 +63,7 @@ pub enum Scope {
     Api,
     /// Besides, what the API leaves to implementations, as this one does it: where regular
     /// expressions stand (HR-3), headers in several lines and `Host` as a header (HM-5), escapes in
-    /// the query (HM-6).
+    /// the query (HM-6), GRPCRoutes beside HTTPRoutes of their names (GR-8).
     Gwapi,
 }
 
@@ -232,8 +233,12 @@ fn show_resource(resource: &IrResource) -> String {
                 _ => texts(&mut rule.hostnames.iter().map(ToString::to_string)),
             };
             let matches: Vec<_> = rule.matches.iter().map(show_match).collect();
+            let kind = match rule.route_kind {
+                RouteKind::Http => String::new(),
+                other => format!(" of a {}", other.kind()),
+            };
             format!(
-                "rule {} (created {}, position {}) on {listeners} for {hostnames}: {}\n",
+                "rule {}{kind} (created {}, position {}) on {listeners} for {hostnames}: {}\n",
                 rule.key,
                 rule.order.created,
                 rule.order.rule_index,
@@ -350,6 +355,11 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
     // Two of the three routes are of the same age: then the name decides.
     let route = index % 3;
     let created = i64::from(route == 0);
+    // The last ones are the first of GRPCRoutes that are called as the HTTPRoutes are.
+    let (route_kind, rule_index) = match index.checked_sub(6) {
+        Some(position) if scope == Scope::Gwapi => (RouteKind::Grpc, position),
+        _ => (RouteKind::Http, index),
+    };
     let listeners: Vec<_> = all_listeners().into_iter().map(|listener| listener.key).collect();
     let listeners = prop_oneof![2 => Just(listeners.clone()), 1 => subsequence(listeners, 1..4)];
     let hostnames: Vec<_> = HOSTNAMES.iter().map(|name| Hostname::parse(name)).collect();
@@ -358,9 +368,9 @@ fn rule(scope: Scope, index: u16) -> impl Strategy<Value = HttpRule> {
     (listeners, hostnames, matches).prop_map(move |(listeners, hostnames, matches)| HttpRule {
         key: rule_key(index),
         route: gwapi_model::NamespacedName::new("ns", format!("route-{route}")),
-        route_kind: gwapi_model::RouteKind::Http,
+        route_kind,
         name: Some(rule_name(index).into()),
-        order: RuleOrder { created, route: format!("ns/route-{route}"), rule_index: index },
+        order: RuleOrder { created, route: format!("ns/route-{route}"), rule_index },
         listeners: listeners.into(),
         hostnames: hostnames.into(),
         matches,

@@ -38,8 +38,9 @@ pub fn route(config: &GatewayConfig, port: u16, request: &RequestHead<'_>) -> Op
                     Reverse(http_match.method.is_some()),
                     Reverse(http_match.headers.len()),
                     Reverse(http_match.query_params.len()),
-                    (rule.order.created, &rule.order.route, rule.order.rule_index),
-                    (&rule.key, match_index),
+                    // GR-8
+                    (rule.order.created, &rule.order.route, rule.route_kind),
+                    (rule.order.rule_index, &rule.key, match_index),
                 );
                 candidates.push((precedence, rule, match_index));
             }
