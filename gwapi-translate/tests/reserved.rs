@@ -62,6 +62,7 @@ fn listeners() -> Value {
     ])
 }
 
+/// GW-9.
 #[test]
 fn a_listener_on_a_reserved_port_is_refused_at_once_and_has_no_port_of_the_service() {
     let translation = run(json!({"gatewayClassName": "gwapi", "listeners": listeners()}), None);

@@ -157,6 +157,7 @@ fn listeners_with_the_same_name_are_all_refused() {
     assert_eq!(config(&translation).0.len(), 0);
 }
 
+/// GW-9.
 #[test]
 fn a_listener_never_serves_less_than_it_asks_for() {
     let cases = [

@@ -105,6 +105,7 @@ where
     .await
 }
 
+/// BT-3.
 #[tokio::test]
 async fn the_hostname_is_the_server_name_and_the_name_that_is_verified() {
     let authority = Authority::new();
@@ -122,6 +123,7 @@ async fn the_hostname_is_the_server_name_and_the_name_that_is_verified() {
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"), "that is how the client came");
 }
 
+/// BT-7.
 #[tokio::test]
 async fn an_endpoint_that_does_not_prove_who_it_is_gets_no_request() {
     let (authority, other) = (Authority::new(), Authority::new());
@@ -183,6 +185,7 @@ async fn an_endpoint_that_does_not_prove_who_it_is_gets_no_request() {
     }
 }
 
+/// BT-3.
 #[tokio::test]
 async fn one_of_the_subject_alternative_names_is_enough() {
     let authority = Authority::new();
@@ -232,6 +235,7 @@ async fn an_endpoint_in_the_clear_sees_no_byte_of_a_request() {
     assert!(!seen.windows(3).any(|bytes| bytes == b"GET"));
 }
 
+/// BT-5.
 #[tokio::test]
 async fn what_cannot_be_verified_is_not_even_connected_to() {
     let authority = Authority::new();
@@ -648,6 +652,7 @@ async fn a_websocket_goes_through_until_either_side_closes() {
     assert_eq!(rest, "bye");
 }
 
+/// BT-8.
 #[tokio::test]
 async fn copies_of_requests_go_inside_tls_too() {
     let authority = Authority::new();

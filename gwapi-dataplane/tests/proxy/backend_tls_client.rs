@@ -35,6 +35,7 @@ fn leaf(certificate: &Certificate) -> Vec<u8> {
     CertificateDer::from_pem_slice(certificate.chain.as_bytes()).expect("it is PEM").to_vec()
 }
 
+/// BT-11.
 #[tokio::test]
 async fn an_endpoint_that_asks_sees_the_certificate_and_later_the_next_one() {
     let authority = Authority::new();

@@ -217,6 +217,7 @@ async fn a_certificate_that_has_expired_is_refused() {
     assert!(site.echo.requests().is_empty());
 }
 
+/// TL-6.
 #[tokio::test]
 async fn the_insecure_fallback_asks_for_a_certificate_and_lets_everybody_in() {
     let authority = Authority::new("ca");
@@ -256,6 +257,7 @@ impl rustls::client::ResolvesClientCert for Asked {
     }
 }
 
+/// TL-5.
 #[tokio::test]
 async fn a_listener_without_any_authority_refuses_everybody_whatever_its_mode() {
     for mode in [AllowValidOnly, AllowInsecureFallback] {

@@ -63,6 +63,7 @@ fn serve_cors(echo: &Echo, cors: Cors) -> Proxy {
     })
 }
 
+/// CO-2.
 #[tokio::test]
 async fn a_preflight_is_answered_and_never_forwarded() {
     let echo = Echo::start("a").await;
@@ -97,6 +98,7 @@ async fn a_preflight_is_answered_and_never_forwarded() {
     assert_eq!(echo.requests().len(), 0);
 }
 
+/// CO-2.
 #[tokio::test]
 async fn options_of_nobody_else_s_script_are_a_request_like_others() {
     let echo = Echo::start("a").await;
@@ -132,6 +134,7 @@ async fn a_preflight_belongs_to_the_rule_of_the_request_that_it_asks_for() {
     assert_eq!(preflight(&proxy, FOO, "GET", "/").await.endpoint(), "a");
 }
 
+/// CO-4, CO-5, CO-6.
 #[tokio::test]
 async fn what_every_name_means_depends_on_credentials() {
     let echo = Echo::start("a").await;
@@ -198,6 +201,7 @@ async fn fields_that_the_proxy_adds_are_exposed_as_those_of_the_backend() {
     assert!(!exposed.iter().any(untold), "{exposed:?}");
 }
 
+/// CO-3.
 #[tokio::test]
 async fn responses_say_what_the_route_says_and_not_what_the_backend_says() {
     let talkative = Scripted::answering(

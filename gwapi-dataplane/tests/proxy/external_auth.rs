@@ -85,6 +85,7 @@ fn with(mut request: Request<Body>, headers: &[(&'static str, &'static str)]) ->
     request
 }
 
+/// EA-2.
 #[tokio::test]
 async fn a_service_is_asked_with_what_it_always_gets_and_what_is_allowed() {
     let echo = Echo::start("app").await;
@@ -177,6 +178,7 @@ async fn without_a_list_everything_is_taken_over_that_means_something_in_a_reque
     assert_eq!(request.body, "{}");
 }
 
+/// EA-2.
 #[tokio::test]
 async fn anything_but_200_denies_and_is_the_clients_answer() {
     let echo = Echo::start("app").await;
@@ -214,6 +216,7 @@ async fn a_denial_does_not_wait_for_a_body_that_nobody_reads() {
     assert_eq!(echo.requests().len(), 0);
 }
 
+/// EA-1.
 #[tokio::test]
 async fn nothing_goes_on_where_the_service_cannot_be_asked() {
     let echo = Echo::start("app").await;
@@ -273,6 +276,7 @@ async fn a_reference_that_leads_nowhere_answers_500_and_a_service_without_endpoi
     assert_eq!(echo.requests().len(), 0);
 }
 
+/// EA-4.
 #[tokio::test]
 async fn a_body_is_shown_up_to_its_size_and_sent_on_whole() {
     let echo = Echo::start("app").await;
@@ -605,6 +609,7 @@ async fn an_upgrade_is_authorized_like_any_request() {
     assert_eq!(denied.status, StatusCode::FORBIDDEN);
 }
 
+/// EA-3.
 #[tokio::test]
 async fn ext_authz_is_told_of_the_request_and_its_client() {
     let echo = Echo::start("app").await;
@@ -668,6 +673,7 @@ async fn ext_authz_is_told_no_more_headers_than_are_allowed_and_bytes_as_they_ar
     assert_eq!((&*asked.body, &*asked.raw_body), ("", &b"\xff\xfe"[..]));
 }
 
+/// EA-3.
 #[tokio::test]
 async fn ext_authz_that_consents_changes_fields_of_request_and_response() {
     let echo = Echo::start("app").await;
@@ -710,6 +716,7 @@ async fn ext_authz_that_consents_changes_fields_of_request_and_response() {
     assert_eq!(request.headers("x-forwarded-for"), ["127.0.0.1"]);
 }
 
+/// EA-3.
 #[tokio::test]
 async fn ext_authz_that_denies_says_what_the_client_gets() {
     let echo = Echo::start("app").await;

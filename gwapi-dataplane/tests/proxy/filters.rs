@@ -258,6 +258,7 @@ async fn a_backends_rewrite_starts_from_the_path_that_the_rule_matched() {
     assert_eq!(echo.only_request().target, "/backend/x");
 }
 
+/// HM-4.
 #[tokio::test]
 async fn what_is_forwarded_is_the_path_that_was_matched() {
     let echo = Echo::start("a").await;

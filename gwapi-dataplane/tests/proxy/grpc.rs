@@ -201,6 +201,7 @@ async fn many_short_messages_wait_for_a_server_that_is_slow_to_read_them() {
     assert_eq!(reply.text(), (MESSAGES * 10).to_string());
 }
 
+/// GR-9.
 #[tokio::test]
 async fn a_call_streams_both_ways_before_either_side_is_done() {
     let address = server("0").await;
@@ -220,6 +221,7 @@ async fn a_call_streams_both_ways_before_either_side_is_done() {
     assert_eq!(trailers["grpc-status"], "0");
 }
 
+/// GR-9.
 #[tokio::test]
 async fn the_status_and_trailers_of_a_server_pass_untouched() {
     let address = server("5").await;
@@ -239,6 +241,7 @@ async fn the_status_and_trailers_of_a_server_pass_untouched() {
     assert_eq!(reply.header("grpc-status"), None, "it is in the trailers alone");
 }
 
+/// GR-9.
 #[tokio::test]
 async fn what_a_call_says_of_itself_passes_untouched() {
     let address = server("0").await;
@@ -259,6 +262,7 @@ async fn what_a_call_says_of_itself_passes_untouched() {
     }
 }
 
+/// GR-1.
 #[tokio::test]
 async fn calls_over_tls_negotiate_http2() {
     let certificate = certificate_for(&["a.example"]);
@@ -306,6 +310,7 @@ async fn a_call_that_no_route_takes_is_unimplemented() {
     assert_eq!(answer(&proxy, "/shop.Cart/Get").await.text(), "message", "others are served");
 }
 
+/// GR-5.
 #[tokio::test]
 async fn a_call_that_no_endpoint_can_answer_is_unavailable() {
     let (_socket, refusing) = refusing();

@@ -85,6 +85,7 @@ async fn routes_are_matched_by_what_filters_have_made_of_a_request() {
     );
 }
 
+/// LF-3, LF-5.
 #[tokio::test]
 async fn filters_run_in_their_order_and_each_sees_what_the_one_before_has_done() {
     let echo = Echo::start("app").await;
@@ -133,6 +134,7 @@ async fn filters_run_in_their_order_and_each_sees_what_the_one_before_has_done()
     );
 }
 
+/// LF-2, LF-7.
 #[tokio::test]
 async fn nothing_passes_a_filter_that_cannot_be_had_or_asked() {
     let echo = Echo::start("app").await;

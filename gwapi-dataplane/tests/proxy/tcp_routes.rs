@@ -111,6 +111,7 @@ async fn who_reads_slowly_sets_the_pace_and_nothing_piles_up() {
     assert_eq!(rest(&mut client).await, b"");
 }
 
+/// L4-5.
 #[tokio::test]
 async fn connections_are_spread_by_weight() {
     let (a, to_a) = counting("a").await;
@@ -131,6 +132,7 @@ async fn connections_are_spread_by_weight() {
     assert!((650..=750).contains(&a), "{a} of 1000 went to the backend of 70 %");
 }
 
+/// LI-3, L4-4.
 #[tokio::test]
 async fn what_leads_nowhere_is_closed_without_a_byte() {
     let (_deaf, refusing) = refusing();
@@ -163,6 +165,7 @@ async fn each_reason_is_counted() {
     proxy.until_metric(&format!("gwapi_connections_active{{{of}}} 0")).await;
 }
 
+/// L4-4.
 #[tokio::test]
 async fn a_share_without_a_backend_is_lost_to_nobody_else() {
     let endpoint = greeting("a").await;
@@ -179,6 +182,24 @@ async fn a_share_without_a_backend_is_lost_to_nobody_else() {
     assert!((45..=55).contains(&served), "{served} of 100 were served");
 }
 
+/// L4-8, RG-3: of a grant that goes this is what is left in the configuration.
+#[tokio::test]
+async fn a_backend_that_is_not_granted_any_more_gets_no_other_connection() {
+    let endpoint = greeting("a").await;
+    let app = tcp_backend("app", &[endpoint.address]);
+    let mut proxy = serve(|port| tcp(port, to("app"), app.clone()));
+    let mut before = connect(proxy.address).await;
+    assert_eq!(read(&mut before, 1).await, b"a");
+    proxy.set(tcp(proxy.address.port(), vec![to_nowhere()], app.clone()));
+    assert_eq!(client::raw(proxy.address, b"hello").await, "");
+    // What was there stays where it is.
+    within(before.write_all(b"still")).await.expect("it reads");
+    assert_eq!(read(&mut before, 5).await, b"still");
+    proxy.set(tcp(proxy.address.port(), to("app"), app));
+    let mut after = connect(proxy.address).await;
+    assert_eq!(read(&mut after, 1).await, b"a");
+}
+
 #[tokio::test]
 async fn another_endpoint_is_tried_where_one_refuses() {
     let (_deaf, refusing) = refusing();
@@ -191,6 +212,7 @@ async fn another_endpoint_is_tried_where_one_refuses() {
     }
 }
 
+/// L4-3.
 #[tokio::test]
 async fn of_several_routes_the_oldest_is_served_until_it_goes() {
     let (old, young) = (greeting("o").await, greeting("y").await);

@@ -13,6 +13,7 @@ use super::support::clock::{SHORT, pass, timeouts, with_clock};
 use super::support::upstream::{endless, read_head};
 use super::support::*;
 
+/// TO-2.
 #[tokio::test]
 async fn an_endpoint_that_is_too_slow_for_the_rule_is_a_504() {
     let endpoint = Scripted::silent().await;
@@ -27,6 +28,7 @@ async fn an_endpoint_that_is_too_slow_for_the_rule_is_a_504() {
     }
 }
 
+/// TO-3.
 #[tokio::test]
 async fn a_rule_without_timeouts_has_that_of_the_proxy() {
     let endpoint = Scripted::silent().await;
@@ -58,6 +60,7 @@ async fn an_idle_connection_to_an_endpoint_is_closed_while_the_clients_stays_ope
     }
 }
 
+/// TO-1.
 #[tokio::test]
 async fn zero_means_no_timeout_and_a_long_one_is_not_cut_by_the_proxys() {
     let silent = Scripted::silent().await;

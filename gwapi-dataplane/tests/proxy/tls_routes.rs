@@ -105,6 +105,7 @@ async fn greeted(address: SocketAddr, name: &str, trusted: &[&TestCertificate]) 
     String::from_utf8(read(&mut stream, 1).await).expect("it is text")
 }
 
+/// TS-5.
 #[tokio::test]
 async fn a_client_hello_goes_on_as_it_came_over_segments_and_records() {
     let (sender, mut got) = tokio::sync::mpsc::unbounded_channel();
@@ -159,6 +160,7 @@ async fn what_is_passed_through_need_not_be_what_the_proxy_would_serve() {
     }
 }
 
+/// TS-3.
 #[tokio::test]
 async fn the_most_specific_name_wins_and_then_the_oldest_route() {
     let certificate = certificate_for(&["a.b.example", "c.b.example", "d.c.b.example", "e.test"]);
@@ -191,6 +193,7 @@ async fn the_most_specific_name_wins_and_then_the_oldest_route() {
     }
 }
 
+/// TS-4.
 #[tokio::test]
 async fn what_no_route_takes_is_closed_without_a_byte() {
     let certificate = certificate_for(&["a.example"]);
@@ -251,6 +254,7 @@ async fn a_client_hello_that_does_not_come_is_not_waited_for() {
     }
 }
 
+/// GW-4, TS-2.
 #[tokio::test]
 async fn https_and_both_modes_of_tls_share_a_port_by_server_name() {
     let certificate = certificate_for(&["through.example", "ends.example", "web.example"]);
@@ -356,6 +360,7 @@ async fn tls_endpoint(server: &TlsServer) -> Scripted {
     .await
 }
 
+/// TS-5.
 #[tokio::test]
 async fn what_ended_here_is_encrypted_anew_where_the_backend_asks_for_it() {
     let certificate = certificate_for(&["outer.example"]);
@@ -414,6 +419,7 @@ async fn what_breaks_off_does_not_look_whole_inside_tls_either() {
     assert_eq!(within(ended.recv()).await, Some(true), "the endpoint learns that it broke off");
 }
 
+/// TS-5.
 #[tokio::test]
 async fn what_is_passed_through_is_never_encrypted_once_more() {
     let own = certificate_for(&["a.example"]);

@@ -122,6 +122,7 @@ async fn each_client_has_a_flow_of_its_own_that_stays_where_it_is() {
     }
 }
 
+/// L4-6.
 #[tokio::test]
 async fn empty_and_long_datagrams_go_through_as_they_are() {
     let endpoint = UdpEcho::start("a").await;
@@ -176,6 +177,7 @@ async fn answers_come_from_the_address_that_was_asked() {
     assert_eq!(distinct.len(), 3);
 }
 
+/// L4-5.
 #[tokio::test]
 async fn flows_are_spread_by_weight() {
     let (a, b) = (UdpEcho::start("a").await, UdpEcho::start("b").await);
@@ -195,6 +197,7 @@ async fn flows_are_spread_by_weight() {
     assert!((325..=375).contains(&counts["a"]), "{counts:?}");
 }
 
+/// LI-3, L4-4.
 #[tokio::test]
 async fn what_leads_nowhere_is_dropped_and_counted() {
     for (reason, backends, more) in [

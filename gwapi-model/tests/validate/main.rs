@@ -9,6 +9,7 @@ mod gateways;
 mod grpc_routes;
 mod http_routes;
 mod reference_grants;
+mod stream_routes;
 mod telemetry_policies;
 mod x_backends;
 

@@ -31,9 +31,9 @@ pub(super) fn collect(file: &Path, text: &str, tests: &mut Tests) {
         // Outputs quote the messages of conditions.
         if is_of_tests && !name.ends_with(".out") {
             let name = name.trim_end_matches(".in").to_owned();
-            named(text).for_each(|id| {
-                add(tests, &id, &Test { file: path.clone(), line: 1, name: name.clone() })
-            });
+            for id in named(text) {
+                add(tests, id, &Test { file: path.clone(), line: 1, name: name.clone() });
+            }
         }
         return;
     }
@@ -43,25 +43,26 @@ pub(super) fn collect(file: &Path, text: &str, tests: &mut Tests) {
     let functions = functions(text).filter(|function| function.is_test || is_of_tests);
     for Function { line, name, text, .. } in functions {
         let test = Test { file: path.clone(), line, name: name.to_owned() };
-        named(&text).chain(of_name(name)).for_each(|id| add(tests, &id, &test));
+        named(&text).into_iter().for_each(|id| add(tests, id, &test));
+        of_name(name).for_each(|id| add(tests, &id, &test));
     }
 }
 
-/// The ids in a text, and those between two of them: `HR-1 to HR-3`.
-fn named(text: &str) -> impl Iterator<Item = String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let ranges = words.windows(3).filter(|words| words[1] == "to").flat_map(|words| {
-        let ends = ids(words[0]).last().zip(ids(words[2]).next());
-        let ends = ends.and_then(|(from, to)| from.split_once('-').zip(to.split_once('-')));
-        let Some(((group, from), (_, to))) = ends.filter(|(from, to)| from.0 == to.0) else {
-            return Vec::new();
-        };
-        let numbers = from.parse::<u32>().ok().zip(to.parse().ok());
-        let Some((from, to)) = numbers else { return Vec::new() };
-        (from..=to).map(|number| format!("{group}-{number}")).collect()
-    });
-    let ranges: Vec<String> = ranges.collect();
-    ids(text).map(str::to_owned).chain(ranges).collect::<Vec<_>>().into_iter()
+/// The ids that a text quotes one by one. A range, `HR-1 to HR-3`, names none, nor its ends: it says what a
+/// test is near to, and nobody looks whether each rule in it would make the test fail.
+fn named(text: &str) -> Vec<&str> {
+    let is_word = |word: &&str| !matches!(*word, "#" | "//" | "///" | "//!");
+    let words: Vec<&str> = text.split_whitespace().filter(is_word).collect();
+    let has_id = |at: Option<usize>| {
+        at.and_then(|at| words.get(at)).is_some_and(|word| ids(word).next().is_some())
+    };
+    let is_to = |at: Option<usize>| at.and_then(|at| words.get(at)) == Some(&"to");
+    let ends_range = |at: usize| {
+        let goes_on = is_to(at.checked_add(1)) && has_id(at.checked_add(2));
+        goes_on || (is_to(at.checked_sub(1)) && has_id(at.checked_sub(2)))
+    };
+    let single = (0..words.len()).filter(|at| !ends_range(*at));
+    single.flat_map(|at| ids(words[at])).collect()
 }
 
 /// The ids in the name of a function: `hr_2_ties_go_to_the_older_route`.
@@ -182,12 +183,26 @@ mod inner {
     }
 
     #[test]
-    fn cases_ranges_and_names_name_rules() {
-        let text = "cases! {\n    /// GW-1 to GW-2.\n    listeners = \"listeners\";\n}\n";
+    fn cases_and_names_name_rules() {
+        let text = "cases! {\n    /// GW-1, GW-2.\n    listeners = \"listeners\";\n}\n";
         let all = [row("GW-1", "listeners", 3), row("GW-2", "listeners", 3)];
         assert_eq!(found("tests/golden.rs", text), all);
         let text = "#[test]\nfn hr_2_ties() {\n}\n";
         assert_eq!(found("src/lib.rs", text), [row("HR-2", "hr_2_ties", 2)]);
+    }
+
+    #[test]
+    fn a_range_names_no_rule() {
+        let text = "\
+/// HR-1 to HR-3, and HR-4 (HR-5 to
+/// HR-7). Up to HR-6.
+#[test]
+fn a_test() {}
+";
+        let all = [row("HR-4", "a_test", 4), row("HR-6", "a_test", 4)];
+        assert_eq!(found("src/lib.rs", text), all);
+        let text = "# GR-1 to GR-10: calls. GR-3\nkind: GRPCRoute\n";
+        assert_eq!(found("tests/golden/grpc.in.yaml", text), [row("GR-3", "grpc", 1)]);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    /// RY-3.
     #[test]
     fn the_backoff_doubles_up_to_ten_times_its_base() {
         let base = Duration::from_millis(100);
