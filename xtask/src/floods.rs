@@ -23,6 +23,10 @@ const NOT_JUDGED: Duration = Duration::from_millis(100);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET http://a/`, out of HPACK's table but for the host.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
+/// The same with POST.
+const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 1, b'a'];
+/// `x: y`.
+const TRAILERS: &[u8] = &[0, 1, b'x', 1, b'y'];
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
 const HEADERS: u8 = 1;
@@ -31,16 +35,24 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
+/// END_HEADERS.
+const OPEN: u8 = 4;
 /// END_STREAM and END_HEADERS.
 const WHOLE: u8 = 5;
 
 /// A flood: its name, and the frames of which it is made, by number.
 type Flood = (&'static str, fn(u32) -> Vec<u8>);
 
-const FLOODS: [Flood; 5] = [
+const FLOODS: [Flood; 6] = [
     ("rapid reset", |number| {
         let stream = number * 2 + 1;
         [frame(HEADERS, WHOLE, stream, GET), frame(RST_STREAM, 0, stream, &CANCEL)].concat()
+    }),
+    ("reset trailers", |number| {
+        let stream = number * 2 + 1;
+        let request =
+            [frame(HEADERS, OPEN, stream, POST), frame(HEADERS, WHOLE, stream, TRAILERS)].concat();
+        [request, frame(RST_STREAM, 0, stream, &CANCEL)].concat()
     }),
     ("SETTINGS", |_| frame(SETTINGS, 0, 0, &[])),
     ("PING", |_| frame(PING, 0, 0, &[0; 8])),

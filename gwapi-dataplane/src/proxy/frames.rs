@@ -83,6 +83,8 @@ pub(super) struct FrameScanner {
     block_open: bool,
     /// Header blocks so far.
     blocks: u64,
+    /// The newest stream that was begun. A block of an older one begins no request: it is trailers.
+    newest_stream: u32,
     /// Whether the frame at hand ends it.
     ends_block: bool,
     breach: Option<Breach>,
@@ -108,6 +110,7 @@ impl FrameScanner {
             payload_left: PREFACE_LENGTH,
             block_open: false,
             blocks: 0,
+            newest_stream: 0,
             ends_block: false,
             breach: None,
             window: Window { began: now, spent: 0, written: 0, requests: 0, resets: 0 },
@@ -185,14 +188,19 @@ impl FrameScanner {
 
     /// A frame has begun.
     fn begin(&mut self, heads: &mut u32, now: impl Fn() -> Instant) {
-        let [high, middle, low, kind, flags, ..] = self.head;
+        let [high, middle, low, kind, flags, stream @ ..] = self.head;
         self.payload_left = u32::from_be_bytes([0, high, middle, low]);
         self.client.begin(&self.head);
         match kind {
             kind::DATA => {}
             kind::HEADERS => {
                 *heads = heads.saturating_sub(1);
-                self.window.requests = self.window.requests.saturating_add(1);
+                // The first bit means nothing (RFC 9113 4.1).
+                let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+                if stream > self.newest_stream {
+                    self.newest_stream = stream;
+                    self.window.requests = self.window.requests.saturating_add(1);
+                }
                 self.block_open = true;
                 self.blocks += 1;
                 self.ends_block = flags & END_HEADERS != 0;
@@ -269,9 +277,18 @@ mod tests {
 
     /// Feeds a frame again and again; how many pass before the client is stopped.
     fn passing(scanner: &mut FrameScanner, frame: &[u8], now: Instant) -> (usize, Breach) {
+        passing_each(scanner, |_| frame.to_vec(), now)
+    }
+
+    /// The same with frames that are made for each number, of which the first is 0.
+    fn passing_each(
+        scanner: &mut FrameScanner,
+        frames: impl Fn(u32) -> Vec<u8>,
+        now: Instant,
+    ) -> (usize, Breach) {
         for count in 0..1_000_000 {
-            if let Scan::Stop(_, breach) = scanner.scan(frame, &mut 3, || now) {
-                return (count, breach);
+            if let Scan::Stop(_, breach) = scanner.scan(&frames(count), &mut 3, || now) {
+                return (count as usize, breach);
             }
         }
         panic!("nobody stops it");
@@ -346,15 +363,29 @@ mod tests {
     #[test]
     fn resets_are_stopped_where_most_requests_are_taken_back() {
         let now = Instant::now();
-        let request = frame(kind::HEADERS, END_HEADERS, b"head");
-        let reset = frame(kind::RST_STREAM, 0, &[0; 4]);
-        let rapid = [&request[..], &reset].concat();
-        assert_eq!(passing(&mut scanner(now), &rapid, now), (500, Breach::Resets));
-        let hedging = [&request[..], &request, &reset].concat();
+        let head = |stream| super::frame(kind::HEADERS, END_HEADERS, stream, b"head");
+        let reset = |stream| super::frame(kind::RST_STREAM, 0, stream, &[0; 4]);
+        let rapid = |number| [head(number * 2 + 1), reset(number * 2 + 1)].concat();
+        assert_eq!(passing_each(&mut scanner(now), rapid, now), (500, Breach::Resets));
         let mut scanner = scanner(now);
-        for _ in 0..10_000 {
+        for number in 0..10_000 {
+            let (one, other) = (number * 4 + 1, number * 4 + 3);
+            let hedging = [head(one), head(other), reset(one)].concat();
             assert_eq!(scanner.scan(&hedging, &mut 3, || now), Scan::All);
         }
+    }
+
+    #[test]
+    fn trailers_are_no_requests() {
+        let now = Instant::now();
+        let rapid = |number| {
+            let stream = number * 2 + 1;
+            let block = |stream| super::frame(kind::HEADERS, END_HEADERS, stream, b"block");
+            let trailers = block(stream | 1 << 31);
+            let reset = super::frame(kind::RST_STREAM, 0, stream, &[0; 4]);
+            [block(stream), trailers, reset].concat()
+        };
+        assert_eq!(passing_each(&mut scanner(now), rapid, now), (500, Breach::Resets));
     }
 
     #[test]

@@ -50,15 +50,26 @@ fn stream(number: usize) -> u32 {
 
 #[tokio::test]
 async fn requests_that_are_taken_back_at_once_end_the_connection() {
-    let taken_back = |number| {
-        let cancel = frame(RST_STREAM, 0, stream(number), &8_u32.to_be_bytes());
-        [get(stream(number)), cancel].concat()
+    let whole = |number| get(stream(number));
+    // A second block in the stream, which is not another request.
+    let with_trailers = |number| {
+        let trailers = block(&[("x", "y")]);
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream(number), &trailers);
+        [post(stream(number)), trailers].concat()
     };
-    // Many at once: they are counted over seconds, of which a loaded machine has few for each client.
-    let (code, _) =
-        flood(b"", 200, |piece| (piece * 100..(piece + 1) * 100).flat_map(taken_back).collect())
-            .await;
-    assert_eq!(code, Some(ENHANCE_YOUR_CALM));
+    let requests: [&dyn Fn(usize) -> Vec<u8>; 2] = [&whole, &with_trailers];
+    for request in requests {
+        let taken_back = |number| {
+            let cancel = frame(RST_STREAM, 0, stream(number), &8_u32.to_be_bytes());
+            [request(number), cancel].concat()
+        };
+        // Many at once: they are counted over seconds, of which a loaded machine has few for each client.
+        // And no more than come before what was counted is forgotten.
+        let (code, _) =
+            flood(b"", 50, |piece| (piece * 100..(piece + 1) * 100).flat_map(taken_back).collect())
+                .await;
+        assert_eq!(code, Some(ENHANCE_YOUR_CALM));
+    }
 }
 
 #[tokio::test]
