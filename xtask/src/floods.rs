@@ -1,5 +1,5 @@
 //! `cargo xtask floods`: clients that flood `gwapi` with HTTP/2 frames, and how long somebody else waits
-//! meanwhile for an answer.
+//! meanwhile for an answer; and bombs.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::bombs;
 use crate::gateway::Gateway;
 
 /// How long somebody else asks, before a flood and during it.
@@ -20,25 +21,25 @@ const FACTOR: u32 = 2;
 /// What is not judged: a binary that is not optimised shares two cores with those who flood it.
 const NOT_JUDGED: Duration = Duration::from_millis(100);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET http://a/`, out of HPACK's table but for the host.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
 /// The same with POST.
-const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 1, b'a'];
+pub(crate) const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 1, b'a'];
 /// `x: y`.
 const TRAILERS: &[u8] = &[0, 1, b'x', 1, b'y'];
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 /// END_HEADERS.
-const OPEN: u8 = 4;
+pub(crate) const OPEN: u8 = 4;
 /// END_STREAM and END_HEADERS.
-const WHOLE: u8 = 5;
+pub(crate) const WHOLE: u8 = 5;
 
 /// A flood: its name, and the frames of which it is made, by number.
 type Flood = (&'static str, fn(u32) -> Vec<u8>);
@@ -78,6 +79,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
             complaints.push(format!("{name}: somebody else waits {during:.2?}, not {most:.2?}"));
         }
     }
+    drop(gateway);
+    complaints.extend(bombs::run(root)?);
     if !complaints.is_empty() {
         bail!("{}", complaints.join("\n"));
     }
@@ -154,7 +157,7 @@ fn flood(
     flooded
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend(stream.to_be_bytes());

@@ -1,6 +1,7 @@
 //! What developers and CI run: `cargo xtask ci`, `cargo xtask bench`, and parts of the former.
 
 mod bench;
+mod bombs;
 mod certificate;
 mod ci;
 mod cluster;

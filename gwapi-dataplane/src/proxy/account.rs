@@ -300,6 +300,9 @@ impl ResponseAccount {
             (BodyFault::Broken, None) => Ended::UpstreamError,
             // It went, unless it turns out to have sent what is not HTTP.
             (BodyFault::Broken, Some(BodyFault::Broken)) => Ended::ClientGone,
+            (BodyFault::Trailers, _) | (BodyFault::Broken, Some(BodyFault::Trailers)) => {
+                Ended::ClientError
+            }
             (BodyFault::Broken, Some(BodyFault::Stalled | BodyFault::Deadline))
             | (BodyFault::Stalled | BodyFault::Deadline, _) => Ended::Timeout,
         };

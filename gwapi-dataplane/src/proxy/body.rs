@@ -1,6 +1,6 @@
 //! Bodies on their way through: back-pressure is hyper's, timeouts and accounts are kept here.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -17,13 +17,16 @@ use tokio::time::Instant;
 
 use super::account::ResponseAccount;
 use super::congestion::Outlet;
+use super::connection::Connection;
 use super::copy::{BodyCopy, BrokenCopy, Copies};
 use super::headers;
+use super::held_heads::{HeldHead, HeldHeads};
 use super::pace::Pace;
 use super::replay::{ReadError, Reader};
 use super::stall::{StreamWatch, Untaken};
 use super::timers::{Timer, Timers};
 use super::upstream::{UpstreamBody, http2_error};
+use super::worker::Worker;
 use crate::Limits;
 
 /// Why a body broke off.
@@ -35,6 +38,8 @@ pub(super) enum BodyFault {
     Stalled,
     /// The timeout of the rule passed (TO-2).
     Deadline,
+    /// Its trailers are more than a request may have, or than its connection has room for.
+    Trailers,
 }
 
 /// Error of both kinds of bodies: it resets what carries them.
@@ -47,6 +52,7 @@ impl fmt::Display for BodyError {
             BodyFault::Broken => "the body broke off",
             BodyFault::Stalled => "the body made no progress",
             BodyFault::Deadline => "the request took too long",
+            BodyFault::Trailers => "the trailers are too long",
         })
     }
 }
@@ -64,6 +70,9 @@ pub(super) struct BodyProgress {
     malformed: Cell<bool>,
     /// Whether the response is on its way meanwhile.
     answering: Cell<bool>,
+    /// What the trailers take of the room for heads: they are written out, and may be kept, until the request
+    /// is over.
+    trailers: OnceCell<HeldHead>,
 }
 
 impl BodyProgress {
@@ -75,6 +84,7 @@ impl BodyProgress {
             fault: Cell::new(None),
             malformed: Cell::new(false),
             answering: Cell::new(false),
+            trailers: OnceCell::new(),
         })
     }
 
@@ -217,6 +227,8 @@ pub(super) struct Arriving {
     progress: Rc<BodyProgress>,
     /// Those who get a copy of it.
     copies: Copies,
+    /// The room that there is for its trailers.
+    heads: HeldHeads,
     idle: IdleTimer,
     pace: Pace,
     /// Since when the proxy has been waiting for the client; none while it is the endpoint that
@@ -225,14 +237,15 @@ pub(super) struct Arriving {
 }
 
 impl RequestBody {
-    /// Passes on `incoming`, as fast and for as long as `limits` ask. `now` is when its head came.
+    /// Passes on `incoming`, as fast and for as long as the limits of its connection ask. `now` is when
+    /// its head came.
     pub(super) fn new(
         incoming: Incoming,
         version: Version,
-        limits: &Limits,
-        timers: &Timers,
+        connection: &Connection,
         now: Instant,
     ) -> Self {
+        let Worker { limits, timers, .. } = &*connection.worker;
         let idle_timeout = limits.body_idle_timeout;
         let progress = BodyProgress::begin(now, incoming.is_end_stream());
         let source = (!incoming.is_end_stream()).then(|| {
@@ -241,6 +254,7 @@ impl RequestBody {
                 version,
                 progress: Rc::clone(&progress),
                 copies: Copies::default(),
+                heads: connection.held_heads.clone(),
                 idle: IdleTimer::new(idle_timeout, timers),
                 pace: Pace::new(limits, idle_timeout),
                 waiting: None,
@@ -352,8 +366,10 @@ impl Arriving {
                 Poll::Ready(Some(Err(BodyFault::Stalled)))
             }
             Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::strip_request_trailers(trailers);
+                if let Some(trailers) = frame.trailers_mut()
+                    && !self.take_trailers(trailers)
+                {
+                    return Poll::Ready(Some(Err(BodyFault::Trailers)));
                 }
                 self.idle.progress();
                 let length = frame.data_ref().map_or(0, Bytes::len);
@@ -378,6 +394,17 @@ impl Arriving {
                 Poll::Ready(Some(Err(BodyFault::Broken)))
             }
         }
+    }
+
+    /// Leaves of trailers what goes on; false where they are more than there is room for.
+    fn take_trailers(&self, trailers: &mut HeaderMap) -> bool {
+        if !headers::are_short_trailers(trailers) {
+            return false;
+        }
+        headers::strip_request_trailers(trailers);
+        // Each copy is written out as well.
+        let cost = headers::cost(trailers) * (1 + self.copies.len());
+        self.heads.hold(cost).is_some_and(|held| self.progress.trailers.set(held).is_ok())
     }
 
     /// Whether a client that sends nothing has to be let go.

@@ -36,6 +36,7 @@ use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, Turn};
 use super::frame_joiner::JoinedFrames;
 use super::head_timer::{Arrival, HeadTimer};
+use super::held_heads::HeldHeads;
 use super::io::{ClientIo, OpenEnd, Unread};
 use super::ping_timer::{FOREVER, PingTimer};
 use super::rarely::rarely;
@@ -52,11 +53,6 @@ use crate::observe::OpenConnection;
 /// Flow-control windows of HTTP/2 towards clients: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// Heads of the largest size that the requests of an HTTP/2 connection may have together while they
-/// wait for their responses. HPACK unpacks a byte to thousands, and on its way to an endpoint a head is
-/// written out.
-const HELD_HEADS: usize = 8;
 
 /// Time that a connection without a request gets once a drain has stopped to accept: a request may
 /// be on its way.
@@ -111,8 +107,8 @@ pub(super) struct Connection {
     /// Whether a request has come.
     used: Cell<bool>,
     active: Cell<usize>,
-    /// Bytes of the heads of requests that have no response yet, over HTTP/2.
-    head_bytes: Cell<usize>,
+    /// The room for the heads of requests that have no response yet, over HTTP/2, and for trailers.
+    pub(super) held_heads: HeldHeads,
     last_active: Cell<Instant>,
     _slot: Slot,
     _counted: OpenConnection,
@@ -128,6 +124,7 @@ impl Connection {
         let Accepted { worker, peer, socket, slot } = accepted;
         let counted = worker.telemetry.connection(&listener.gateway, &listener.key);
         let lifetime = lifetime(worker.limits.max_connection_age, rand::random());
+        let held_heads = HeldHeads::new(&worker.limits);
         Rc::new(Self {
             client: ClientFields::new(peer.ip(), tls.is_some(), &worker.shared.trusted_proxies),
             worker,
@@ -143,7 +140,7 @@ impl Connection {
             left: Notify::new(),
             used: Cell::new(false),
             active: Cell::new(0),
-            head_bytes: Cell::new(0),
+            held_heads,
             last_active: Cell::new(Instant::now()),
             _slot: slot,
             _counted: counted,
@@ -570,7 +567,7 @@ fn handler(
                 let Some(bytes) = request::http2_head_bytes(&request) else {
                     return Err(service::note_reset(&connection, request, StreamReset::Malformed));
                 };
-                let Some(held) = HeldHead::new(&connection, bytes) else {
+                let Some(held) = connection.held_heads.hold(bytes) else {
                     return Err(service::note_reset(&connection, request, StreamReset::Refused));
                 };
                 Some(held)
@@ -581,32 +578,6 @@ fn handler(
             Ok(Box::pin(service::handle(&connection, request)).await)
         }
     })
-}
-
-/// The head of a request over HTTP/2 that has no response yet: it counts among those that its
-/// connection may have.
-struct HeldHead<'a> {
-    connection: &'a Connection,
-    bytes: usize,
-}
-
-impl<'a> HeldHead<'a> {
-    /// None where the connection has too many of them. One always finds room.
-    fn new(connection: &'a Connection, bytes: usize) -> Option<Self> {
-        let all = connection.head_bytes.get() + bytes;
-        if all > connection.worker.limits.max_head_bytes.saturating_mul(HELD_HEADS) {
-            return None;
-        }
-        connection.head_bytes.set(all);
-        Some(Self { connection, bytes })
-    }
-}
-
-impl Drop for HeldHead<'_> {
-    fn drop(&mut self) {
-        let head_bytes = &self.connection.head_bytes;
-        head_bytes.set(head_bytes.get() - self.bytes);
-    }
 }
 
 #[cfg(test)]

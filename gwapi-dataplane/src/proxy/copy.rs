@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use http_body::Frame;
 use hyper::body::Bytes;
 
-use super::pieces::Pieces;
+use super::pieces::{self, Pieces};
 
 /// What a copy has not taken yet.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Queue {
         if self.end.get().is_some() {
             return;
         }
-        let bytes = self.bytes.get() + frame.data_ref().map_or(0, Bytes::len);
+        let bytes = self.bytes.get() + pieces::cost(frame);
         if bytes > self.most {
             *self.pieces.borrow_mut() = Pieces::default();
             return self.finish(End::Broken);
@@ -77,6 +77,11 @@ impl Copies {
         let queue = Rc::new(Queue::new(most));
         self.0.push(Rc::clone(&queue));
         BodyCopy { queue, left: length }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Something was read.
@@ -115,7 +120,7 @@ impl BodyCopy {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenCopy>>> {
         if let Some(frame) = self.queue.pieces.borrow_mut().pop() {
             let length = frame.data_ref().map_or(0, Bytes::len);
-            self.queue.bytes.set(self.queue.bytes.get() - length);
+            self.queue.bytes.set(self.queue.bytes.get() - pieces::cost(&frame));
             self.left = self.left.map(|left| left.saturating_sub(length as u64));
             return Poll::Ready(Some(Ok(frame)));
         }

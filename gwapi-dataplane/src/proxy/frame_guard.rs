@@ -121,7 +121,7 @@ impl<I> FrameGuard<I> {
 /// connection with an error; it does so when it reads what must not be.
 fn verdict(breach: Breach) -> &'static [u8] {
     match breach {
-        Breach::Control | Breach::Resets => calm_down(),
+        Breach::Control | Breach::Resets | Breach::Trailers => calm_down(),
         // DATA of 16 MiB, which is FRAME_SIZE_ERROR.
         Breach::FrameSize => &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1],
         // PING of a stream, which is PROTOCOL_ERROR.

@@ -1,15 +1,17 @@
 //! What an HTTP/2 client sends, by the heads of its frames alone: a few bytes of each are looked at.
 //!
-//! The HTTP/2 library bounds what costs memory. Three things it leaves to whoever embeds it: frames
+//! The HTTP/2 library bounds what costs memory. Four things it leaves to whoever embeds it: frames
 //! that make work and are worth nothing (SETTINGS, PING, PRIORITY, WINDOW_UPDATE), requests that are
-//! taken back as soon as they are made (rapid reset), and heads of requests that come in one go,
-//! each of which may be unpacked to a hundred times its size. This counts them, and reads what is said of
-//! windows. It neither reads sockets nor clocks.
+//! taken back as soon as they are made (rapid reset), heads of requests that come in one go, each of which
+//! may be unpacked to a hundred times its size, and trailers that may as well, and wait for whoever reads
+//! them. This counts them, and reads what is said of windows. It neither reads sockets nor clocks.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::client_windows::{ClientWindows, WindowReader};
+use super::headers::MAX_TRAILERS;
+use super::trailer_fields::TrailerFields;
 
 /// Heads of requests that are unpacked before those who handle them get their turn.
 pub(super) const HEADS_PER_TURN: u32 = 16;
@@ -56,6 +58,8 @@ pub(super) enum Breach {
     FrameSize,
     /// A promise to a server.
     PushPromise,
+    /// Trailers of too many fields.
+    Trailers,
 }
 
 /// How far one may go with bytes that were scanned.
@@ -87,6 +91,8 @@ pub(super) struct FrameScanner {
     newest_stream: u32,
     /// Whether the frame at hand ends it.
     ends_block: bool,
+    /// What is in it, where that is trailers.
+    trailers: Option<TrailerFields>,
     breach: Option<Breach>,
     window: Window,
     client: WindowReader,
@@ -112,6 +118,7 @@ impl FrameScanner {
             blocks: 0,
             newest_stream: 0,
             ends_block: false,
+            trailers: None,
             breach: None,
             window: Window { began: now, spent: 0, written: 0, requests: 0, resets: 0 },
             client: WindowReader::default(),
@@ -145,6 +152,11 @@ impl FrameScanner {
             if self.payload_left > 0 {
                 let length = (bytes.len() - at).min(self.payload_left as usize);
                 let passing = self.client.read(&bytes[at..at + length]);
+                if let Some(trailers) = &mut self.trailers
+                    && trailers.read(&bytes[at..at + passing]) > MAX_TRAILERS
+                {
+                    self.breach = Some(Breach::Trailers);
+                }
                 at += passing;
                 self.payload_left -= passing as u32;
                 if passing < length {
@@ -178,6 +190,7 @@ impl FrameScanner {
             }
             if std::mem::take(&mut self.ends_block) {
                 self.block_open = false;
+                self.trailers = None;
             }
             if let Some(breach) = self.breach {
                 return Scan::Stop(at, breach);
@@ -200,6 +213,9 @@ impl FrameScanner {
                 if stream > self.newest_stream {
                     self.newest_stream = stream;
                     self.window.requests = self.window.requests.saturating_add(1);
+                    self.trailers = None;
+                } else {
+                    self.trailers = Some(TrailerFields::default());
                 }
                 self.block_open = true;
                 self.blocks += 1;
@@ -209,6 +225,9 @@ impl FrameScanner {
             kind::RST_STREAM => self.breach = self.window.reset(now()),
             kind::WINDOW_UPDATE => self.breach = self.window.spend(UPDATE_COST, now()),
             _ => self.breach = self.window.spend(COST + u64::from(self.payload_left), now()),
+        }
+        if let Some(trailers) = &mut self.trailers {
+            trailers.begin(kind, flags, self.payload_left);
         }
     }
 }
@@ -386,6 +405,29 @@ mod tests {
             [block(stream), trailers, reset].concat()
         };
         assert_eq!(passing_each(&mut scanner(now), rapid, now), (500, Breach::Resets));
+    }
+
+    #[test]
+    fn trailers_of_many_fields_are_stopped_and_heads_are_not() {
+        let now = Instant::now();
+        let block = |fields| vec![0x82; fields];
+        let headers =
+            |flags, stream, fields| super::frame(kind::HEADERS, flags, stream, &block(fields));
+        let request = headers(END_HEADERS, 1, 1000);
+        let rest = super::frame(kind::CONTINUATION, END_HEADERS, 1, &block(2));
+        let next = headers(END_HEADERS, 3, 1000);
+        for (trailers, passes) in [
+            (headers(END_HEADERS, 1, MAX_TRAILERS), true),
+            (headers(END_HEADERS, 1, MAX_TRAILERS + 1), false),
+            ([headers(0, 1, MAX_TRAILERS - 2), rest.clone()].concat(), true),
+            ([headers(0, 1, MAX_TRAILERS - 1), rest.clone()].concat(), false),
+        ] {
+            let scan =
+                scanner(now).scan(&[&request[..], &trailers, &next].concat(), &mut 3, || now);
+            let end = request.len() + trailers.len();
+            let stopped = Scan::Stop(end, Breach::Trailers);
+            assert_eq!(scan, if passes { Scan::All } else { stopped });
+        }
     }
 
     #[test]

@@ -12,6 +12,16 @@ use super::forwarded::{
 };
 use super::present::Present;
 
+/// Fields that trailers may have, whoever sends them.
+pub(super) const MAX_TRAILERS: usize = 32;
+
+/// Bytes that the names and values of a request's trailers may have: they are kept, and written out, for as
+/// long as its endpoint takes.
+const MAX_TRAILER_BYTES: usize = 8 * 1024;
+
+/// What a field costs beside its name and value, in the map that holds it. RFC 9113 counts 32 bytes.
+pub(super) const FIELD_BYTES: usize = 128;
+
 /// Fields that mean the whole way, whatever `Connection` says: a client must not be able to strip
 /// what the proxy vouches for.
 const END_TO_END: [HeaderName; 8] = [
@@ -125,6 +135,20 @@ fn only_says_how_it_ends(headers: &HeaderMap) -> bool {
     values.all(|value| {
         value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
     })
+}
+
+/// Bytes that fields cost, written out or in the map that holds them.
+pub(super) fn cost(fields: &HeaderMap) -> usize {
+    text_length(fields) + fields.len() * FIELD_BYTES
+}
+
+fn text_length(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// Whether the trailers of a request are within what they may have.
+pub(super) fn are_short_trailers(trailers: &HeaderMap) -> bool {
+    trailers.len() <= MAX_TRAILERS && text_length(trailers) <= MAX_TRAILER_BYTES
 }
 
 /// Removes from the trailers of a request what may not be in them. Names with `_` are settled before

@@ -6,6 +6,8 @@ use bytes::BytesMut;
 use http_body::Frame;
 use hyper::body::Bytes;
 
+use super::headers;
+
 /// A piece that is shorter is copied: as a piece of its own it takes a hundred bytes and more, and keeps
 /// all that was read with it. A client decides how long its pieces are.
 const SHORT: usize = 2 * 1024;
@@ -60,6 +62,15 @@ impl Pieces {
 
     pub(super) fn is_empty(&self) -> bool {
         self.whole.is_empty() && self.joined.is_empty()
+    }
+}
+
+/// Bytes that a piece takes where it waits, and on its way.
+pub(super) fn cost(frame: &Frame<Bytes>) -> usize {
+    match (frame.data_ref(), frame.trailers_ref()) {
+        (Some(data), _) => data.len(),
+        (None, Some(trailers)) => headers::cost(trailers),
+        (None, None) => 0,
     }
 }
 

@@ -8,7 +8,7 @@ use http_body::Frame;
 use hyper::body::Bytes;
 
 use super::body::{Arriving, BodyFault};
-use super::pieces::Pieces;
+use super::pieces::{self, Pieces};
 
 /// What was read so far. It is all of it, or none: where more came than may be kept, there is no
 /// second time.
@@ -27,7 +27,7 @@ impl Kept {
     }
 
     fn note(&mut self, frame: &Frame<Bytes>) {
-        self.bytes += frame.data_ref().map_or(0, Bytes::len);
+        self.bytes += pieces::cost(frame);
         if self.is_whole && self.bytes <= self.most {
             self.pieces.push(frame);
         } else {
@@ -195,5 +195,20 @@ mod tests {
             assert!(!kept.is_whole && !kept.is_unread());
             assert_eq!(length(&mut kept), None);
         }
+    }
+
+    #[test]
+    fn trailers_are_of_what_is_kept() {
+        let trailers = Frame::trailers(
+            [(http::header::ETAG, "x".parse().expect("a value"))].into_iter().collect(),
+        );
+        let mut kept = Kept::new(pieces::cost(&trailers) + 10);
+        kept.note(&data(10));
+        kept.note(&trailers);
+        assert!(kept.is_whole);
+        let mut kept = Kept::new(pieces::cost(&trailers) + 9);
+        kept.note(&data(10));
+        kept.note(&trailers);
+        assert!(!kept.is_whole);
     }
 }

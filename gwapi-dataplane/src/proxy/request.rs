@@ -75,9 +75,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What a field costs beside its name and value, in the map that holds it. RFC 9113 counts 32 bytes.
-const FIELD_BYTES: usize = 128;
-
 /// Bytes that the fields of a request over HTTP/2 cost, unpacked; none where it is malformed in a way that
 /// the HTTP/2 library lets pass. Such a request is no request, and resets its stream
 /// (RFC 9113 8.1.1).
@@ -93,7 +90,7 @@ pub(super) fn http2_head_bytes<B>(request: &http::Request<B>) -> Option<usize> {
         if is_space(value.first()) || is_space(value.last()) {
             return None;
         }
-        bytes += name.as_str().len() + value.len() + FIELD_BYTES;
+        bytes += name.as_str().len() + value.len() + headers::FIELD_BYTES;
     }
     match request.uri().authority() {
         // RFC 9113 8.3.1: both name the same host.
@@ -408,7 +405,8 @@ mod tests {
     fn all_of_a_head_counts_over_http2() {
         let request = http::Request::get("http://a.example/path?query").header("x", "value");
         let bytes = http2_head_bytes(&request.body(()).expect("a request"));
-        let expected = "a.example".len() + "/path?query".len() + "xvalue".len() + FIELD_BYTES;
+        let expected =
+            "a.example".len() + "/path?query".len() + "xvalue".len() + headers::FIELD_BYTES;
         assert_eq!(bytes, Some(expected));
     }
 

@@ -201,9 +201,7 @@ fn begin(
             return Ok(Begun::Answered(closing(answer(local, account, http1), unread)));
         }
         Err(Unplanned::Filtered(guards)) => {
-            let Worker { limits, timers, .. } = &*connection.worker;
-            let now = account.started().into();
-            let body = RequestBody::new(body, head.version, limits, timers, now);
+            let body = RequestBody::new(body, head.version, connection, account.started().into());
             account.body = Some(Rc::clone(body.progress()));
             let arrived = Arrived { head, present, body, upgrade, account, http1, consented: None };
             return Err(Box::new(Guarded::Unrouted(arrived, guards)));
@@ -215,9 +213,7 @@ fn begin(
         }
         (plan, _) => plan,
     };
-    let Worker { limits, timers, .. } = &*connection.worker;
-    let now = account.started().into();
-    let body = RequestBody::new(body, head.version, limits, timers, now);
+    let body = RequestBody::new(body, head.version, connection, account.started().into());
     account.body = Some(Rc::clone(body.progress()));
     let arrived = Arrived { head, present, body, upgrade, account, http1, consented: None };
     match guards {
@@ -497,6 +493,7 @@ fn local_reply(failure: Failure) -> LocalReply {
         Failure::Upstream => LocalReply::BadGateway("the backend did not answer properly"),
         Failure::Refused => LocalReply::BadGateway("the backend refused the request"),
         Failure::Client(BodyFault::Stalled) => LocalReply::RequestTimeout,
+        Failure::Client(BodyFault::Trailers) => LocalReply::TooManyHeaders,
         Failure::Client(_) => LocalReply::BadRequest("malformed body"),
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP/2 used to make a gateway work or wait: each flood is ended, and others are served meanwhile.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -249,6 +250,88 @@ async fn heads_that_wait_share_what_a_connection_may_hold() {
     assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88), "200");
     let labels = r#"gateway="default/web",reason="refused_stream""#;
     proxy.until_metric(&format!("gwapi_http_rejected_requests_total{{{labels}}} 12")).await;
+}
+
+/// Trailers of so many fields, each a byte.
+fn trailers(stream: u32, field: u8, fields: usize) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &vec![field; fields])
+}
+
+/// `accept-encoding: gzip, deflate`, out of the table of HPACK.
+const STATIC: u8 = 0x90;
+/// The field that went into the table last.
+const NEWEST: u8 = 0x80 | 62;
+
+/// 431, as a literal with the name of `:status` in Huffman code.
+fn is_431(seen: &Seen) -> bool {
+    seen.kind == HEADERS && seen.payload.get(1..5) == Some(&[0x83, 0x69, 0x90, 0xff])
+}
+
+/// Nobody reads them: the HTTP/2 library would keep them, at a hundred times what they are on the wire.
+#[tokio::test]
+async fn trailers_of_many_fields_end_the_connection() {
+    let (code, _) = flood(&post(1), 1, |_| trailers(1, STATIC, 33)).await;
+    assert_eq!(code, Some(ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn trailers_that_unpack_to_much_are_refused_and_others_pass() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let large = [request("POST"), indexed("x", &[b'x'; 4000])].concat();
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &large)).await;
+    client.find(|seen| seen.stream == 1).await.expect("an answer");
+    client.send(&[post(3), trailers(3, NEWEST, 3)].concat()).await;
+    let answer = client.find(|seen| seen.stream == 3).await.expect("an answer");
+    assert!(is_431(&answer), "{answer:x?}");
+    for (stream, fields) in [(5, vec![NEWEST; 2]), (7, vec![STATIC; 32])] {
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields);
+        client.send(&[post(stream), trailers].concat()).await;
+        let answer = client.find(|seen| seen.stream == stream).await.expect("an answer");
+        assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88), "200");
+        let seen = echo.requests().pop().expect("a request").trailers.expect("trailers");
+        assert_eq!(seen.len(), fields.len());
+    }
+}
+
+/// Reads until so many streams are over, all of them by the text of 431; which they are.
+async fn refused(client: &mut RawHttp2, count: usize) -> BTreeSet<u32> {
+    let mut refused = BTreeSet::new();
+    while refused.len() < count {
+        let seen = client.find(|seen| seen.stream != 0).await.expect("it goes on");
+        if seen.kind != HEADERS {
+            assert_eq!(seen.payload, b"too many header fields\n", "{seen:?}");
+        }
+        if seen.flags & END_STREAM != 0 {
+            refused.insert(seen.stream);
+        }
+    }
+    refused
+}
+
+#[tokio::test]
+async fn trailers_that_wait_share_what_a_connection_may_hold_with_heads() {
+    let silent = Scripted::silent().await;
+    let proxy = serve(|port| simple(port, silent.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let large = [request("POST"), indexed("x", &[b'x'; 4000])].concat();
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &large)).await;
+    let with_trailers = |number| {
+        let stream = stream(number);
+        [post(stream), trailers(stream, NEWEST, 2)].concat()
+    };
+    // 8 KB each, of 512 KiB less a head of 4 KB.
+    for number in 1..=70 {
+        client.send(&with_trailers(number)).await;
+    }
+    let over = refused(&mut client, 8).await;
+    // One that is taken back makes room for another, and not for two.
+    let waits = (1..=70).map(stream).find(|stream| !over.contains(stream)).expect("one");
+    client.send(&frame(RST_STREAM, 0, waits, &8_u32.to_be_bytes())).await;
+    client.send(&[with_trailers(71), with_trailers(72)].concat()).await;
+    let over = refused(&mut client, 1).await;
+    assert!(over.is_subset(&[stream(71), stream(72)].into()), "{over:?}");
 }
 
 #[tokio::test]

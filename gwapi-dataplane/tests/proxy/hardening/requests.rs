@@ -498,6 +498,27 @@ async fn trailers_pass_but_for_those_that_belong_before_a_body() {
 }
 
 #[tokio::test]
+async fn trailers_beyond_what_they_may_have_are_refused() {
+    for (trailers, status) in [
+        ("x: 1\r\n".repeat(32), 200),
+        ("x: 1\r\n".repeat(33), 431),
+        (format!("x: {}\r\n", "v".repeat(8191)), 200),
+        (format!("x: {}\r\n", "v".repeat(8192)), 431),
+    ] {
+        let echo = Echo::start("a").await;
+        let proxy = serve(|port| simple(port, echo.address));
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+             0\r\n{trailers}\r\n"
+        );
+        let answer = client::raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert_eq!(echo.requests().len(), usize::from(status == 200));
+    }
+}
+
+#[tokio::test]
 async fn a_port_is_passed_on_as_everybody_writes_it() {
     for (host, expected) in [
         ("a.example:00080", "a.example:80"),

@@ -21,9 +21,6 @@ use crate::proxy::request::is_plain_number;
 /// size.
 const MAX_FIELDS: usize = 256;
 
-/// Fields that trailers may have.
-const MAX_TRAILERS: usize = 32;
-
 /// A head or trailers that HTTP does not allow, or that are more than the limits allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy::upstream) struct Malformed;
@@ -110,7 +107,7 @@ pub(super) fn trailers(
         _ => {}
     }
     let Some(text) = take_head(input, searched, max_bytes)? else { return Ok(None) };
-    let mut table = [EMPTY_HEADER; MAX_TRAILERS];
+    let mut table = [EMPTY_HEADER; headers::MAX_TRAILERS];
     match httparse::parse_headers(&text, &mut table) {
         Ok(Status::Complete((length, headers))) if length == text.len() => {
             let mut trailers = fields(&text, headers, HeaderMap::new())?.headers;

@@ -23,6 +23,9 @@ use crate::proxy::body::{BodyFault, BodyProgress, RequestBody};
 /// where they are.
 const GATHER: usize = 8 * 1024;
 
+/// Bytes that nothing has memory for while a body is waited for.
+const LONG: usize = 2 * GATHER;
+
 /// Time that an endpoint has to say that it wants a body which its client holds back. Some never say it.
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -226,6 +229,7 @@ impl Outgoing {
             };
             if self.is_flushed() {
                 // Inside TLS some of it may be encrypted and not sent yet.
+                self.forget_sent();
                 let flushed = Pin::new(&mut *io).poll_flush(cx).map_err(SendError::Io)?;
                 if self.body_ended {
                     return flushed.map(Ok);
@@ -236,6 +240,13 @@ impl Outgoing {
             } else {
                 ready!(self.poll_write(cx, io)).map_err(SendError::Io)?;
             }
+        }
+    }
+
+    /// Lets go of what is sent, all that is gathered, and not sent again. The exchange may go on for long.
+    fn forget_sent(&mut self) {
+        if self.framing != Framing::Empty && (self.body_ended || self.gathered.capacity() > LONG) {
+            (self.gathered, self.gathered_sent) = (Vec::new(), 0);
         }
     }
 
@@ -388,4 +399,32 @@ fn field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
     head.extend_from_slice(b": ");
     head.extend_from_slice(value);
     head.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A request that is all sent.
+    fn sent(method: Method, body: Bytes) -> Outgoing {
+        let head = HeadWriter::new(&method, &PathAndQuery::from_static("/"));
+        let body = RequestBody::whole(body, Instant::now());
+        let mut outgoing = Outgoing::new(head, method, HeaderMap::new(), body);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let sent = outgoing.poll_send(cx, &mut tokio::io::sink());
+        assert!(matches!(sent, Poll::Ready(Ok(()))));
+        outgoing
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_is_kept_only_where_it_may_be_sent_again() {
+        let mut get = sent(Method::GET, Bytes::new());
+        assert!(!get.gathered.is_empty() && get.rewind());
+        let mut post = sent(Method::POST, Bytes::from_static(b"content"));
+        assert!(post.gathered.capacity() == 0 && !post.rewind());
+    }
 }
