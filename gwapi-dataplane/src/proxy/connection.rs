@@ -33,7 +33,7 @@ use super::congestion::Congestion;
 use super::core_state::CoreListener;
 use super::failure;
 use super::forwarded::ClientFields;
-use super::frame_guard::{FrameGuard, Turn};
+use super::frame_guard::{FrameGuard, OwnResets, Turn};
 use super::frame_joiner::JoinedFrames;
 use super::head_timer::{Arrival, HeadTimer};
 use super::held_heads::HeldHeads;
@@ -97,6 +97,8 @@ pub(super) struct Connection {
     pub(super) open_end: OpenEnd,
     /// Whether its client may send more than anybody reads.
     pub(super) unread: Unread,
+    /// Streams that were reset instead of an answer, over HTTP/2.
+    pub(super) own_resets: OwnResets,
     listener: Rc<CoreListener>,
     /// Time until the connection is ended gently.
     lifetime: Duration,
@@ -141,6 +143,7 @@ impl Connection {
             used: Cell::new(false),
             active: Cell::new(0),
             held_heads,
+            own_resets: OwnResets::default(),
             last_active: Cell::new(Instant::now()),
             _slot: slot,
             _counted: counted,
@@ -457,7 +460,8 @@ where
     let mut phase = connection.worker.phase();
     let turn = Turn::default();
     let io = JoinedFrames::of_client(io);
-    let io = FrameGuard::new(io, turn.clone(), limits.head_timeout);
+    let own_resets = connection.own_resets.clone();
+    let io = FrameGuard::new(io, turn.clone(), own_resets, limits.head_timeout);
     let windows = Rc::clone(io.client_windows());
     let executor = StreamExecutor::new(&limits, &windows);
     let turns = Turns { flusher, turn, windows };
@@ -640,7 +644,8 @@ mod tests {
         let handed_over = Rc::new(Notify::new());
         let (io, flusher) = coalesce(ours);
         let turn = Turn::default();
-        let io = FrameGuard::new(JoinedFrames::of_client(io), turn.clone(), HOUR);
+        let io = JoinedFrames::of_client(io);
+        let io = FrameGuard::new(io, turn.clone(), OwnResets::default(), HOUR);
         let windows = Rc::clone(io.client_windows());
         let executor = StreamExecutor::new(&limits, &windows);
         let turns = Turns { flusher, turn, windows };

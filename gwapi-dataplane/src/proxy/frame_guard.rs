@@ -17,6 +17,9 @@ use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Scan};
 /// Time for a client that is sent away to read why.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// Malformed requests that the proxy may have reset, as many as the library allows of those that it resets.
+const MOST_MALFORMED: u32 = 1024;
+
 /// How many heads of requests may still be unpacked before other tasks get their turn. The task of
 /// a connection renews it each time that it runs.
 ///
@@ -32,12 +35,37 @@ impl Turn {
     }
 }
 
+/// Streams of a connection that the proxy has reset instead of an answer. The HTTP/2 library counts those that
+/// it resets itself, and does not count these.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnResets(Rc<ResetCounts>);
+
+#[derive(Debug, Default)]
+struct ResetCounts {
+    malformed: Cell<u32>,
+    /// Since they were last judged.
+    refused: Cell<u32>,
+}
+
+impl OwnResets {
+    /// One more whose request was malformed.
+    pub(super) fn note_malformed(&self) {
+        self.0.malformed.set(self.0.malformed.get().saturating_add(1));
+    }
+
+    /// One more whose request there was no room for.
+    pub(super) fn note_refused(&self) {
+        self.0.refused.set(self.0.refused.get().saturating_add(1));
+    }
+}
+
 /// A connection's bytes, clear-text or from within TLS.
 #[derive(Debug)]
 pub(super) struct FrameGuard<I> {
     io: I,
     scanner: FrameScanner,
     turn: Turn,
+    own_resets: OwnResets,
     /// What was read and waits for the next turn.
     held: Vec<u8>,
     /// Whether it waits for what relies on the windows that it closes. All of that has room in them, so who
@@ -55,12 +83,13 @@ pub(super) struct FrameGuard<I> {
 
 impl<I> FrameGuard<I> {
     /// A header block that does not end within `head_timeout` ends the connection.
-    pub(super) fn new(io: I, turn: Turn, head_timeout: Duration) -> Self {
+    pub(super) fn new(io: I, turn: Turn, own_resets: OwnResets, head_timeout: Duration) -> Self {
         let scanner = FrameScanner::new(Instant::now());
         Self {
             io,
             scanner,
             turn,
+            own_resets,
             held: Vec::new(),
             relied: false,
             head_timeout,
@@ -88,11 +117,33 @@ impl<I> FrameGuard<I> {
                 self.relied = true;
             }
             Scan::Stop(at, breach) => {
-                tracing::debug!(?breach, "a client goes too far");
                 buffer.set_filled(start + at);
-                self.held = Vec::new();
-                self.verdict = Some((verdict(breach), 0));
+                self.stop(breach);
             }
+        }
+    }
+
+    /// Lets nothing more of the client pass.
+    fn stop(&mut self, breach: Breach) {
+        tracing::debug!(?breach, "a client goes too far");
+        self.held = Vec::new();
+        self.verdict = Some((verdict(breach), 0));
+    }
+
+    /// Stops a client whose streams were reset too often, once it is between two frames.
+    fn judge_own_resets(&mut self) {
+        if self.verdict.is_some() {
+            return;
+        }
+        let ResetCounts { malformed, refused } = &*self.own_resets.0;
+        let breach = match refused.take() {
+            _ if malformed.get() > MOST_MALFORMED => Some(Breach::Malformed),
+            0 => None,
+            // Who has many requests may have some of them refused, and sends them again.
+            refused => self.scanner.refused(refused, Instant::now()),
+        };
+        if let Some(breach) = breach.filter(|breach| self.scanner.stops(*breach)) {
+            self.stop(breach);
         }
     }
 
@@ -121,7 +172,7 @@ impl<I> FrameGuard<I> {
 /// connection with an error; it does so when it reads what must not be.
 fn verdict(breach: Breach) -> &'static [u8] {
     match breach {
-        Breach::Control | Breach::Resets | Breach::Trailers => calm_down(),
+        Breach::Control | Breach::Resets | Breach::Malformed | Breach::Trailers => calm_down(),
         // DATA of 16 MiB, which is FRAME_SIZE_ERROR.
         Breach::FrameSize => &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1],
         // PING of a stream, which is PROTOCOL_ERROR.
@@ -154,6 +205,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for FrameGuard<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.judge_own_resets();
         if let Some((bytes, given)) = &mut this.verdict {
             let rest = &bytes[*given..];
             if rest.is_empty() {

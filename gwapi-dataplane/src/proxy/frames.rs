@@ -52,8 +52,10 @@ pub(super) mod kind {
 pub(super) enum Breach {
     /// Frames that make work and carry nothing.
     Control,
-    /// Requests that are taken back.
+    /// Requests that are taken back, or refused.
     Resets,
+    /// Requests that are none, which the proxy resets.
+    Malformed,
     /// A frame that cannot have its length.
     FrameSize,
     /// A promise to a server.
@@ -133,6 +135,17 @@ impl FrameScanner {
     /// The number of the header block that is waiting for its end.
     pub(super) fn open_block(&self) -> Option<u64> {
         self.block_open.then_some(self.blocks)
+    }
+
+    /// Nothing passes after the frame at hand. Whether there is none.
+    pub(super) fn stops(&mut self, breach: Breach) -> bool {
+        self.breach = Some(breach);
+        self.payload_left == 0 && self.head_length == 0
+    }
+
+    /// So many requests were refused; whether those are too many.
+    pub(super) fn refused(&mut self, requests: u32, now: Instant) -> Option<Breach> {
+        self.window.reset(requests, now)
     }
 
     /// So many bytes were written to the client.
@@ -222,7 +235,7 @@ impl FrameScanner {
                 self.ends_block = flags & END_HEADERS != 0;
             }
             kind::CONTINUATION => self.ends_block = flags & END_HEADERS != 0,
-            kind::RST_STREAM => self.breach = self.window.reset(now()),
+            kind::RST_STREAM => self.breach = self.window.reset(1, now()),
             kind::WINDOW_UPDATE => self.breach = self.window.spend(UPDATE_COST, now()),
             _ => self.breach = self.window.spend(COST + u64::from(self.payload_left), now()),
         }
@@ -262,9 +275,9 @@ impl Window {
         (window.spent > ALLOWANCE + window.written).then_some(Breach::Control)
     }
 
-    fn reset(&mut self, now: Instant) -> Option<Breach> {
+    fn reset(&mut self, requests: u32, now: Instant) -> Option<Breach> {
         let window = self.at(now);
-        window.resets = window.resets.saturating_add(1);
+        window.resets = window.resets.saturating_add(requests);
         let most = window.resets > RESETS && window.resets > window.requests / 2;
         most.then_some(Breach::Resets)
     }
@@ -395,6 +408,21 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_are_refused_count_as_those_that_are_taken_back() {
+        let now = Instant::now();
+        let mut idle = scanner(now);
+        assert_eq!(idle.refused(RESETS, now), None);
+        assert_eq!(idle.refused(1, now), Some(Breach::Resets));
+        let mut busy = scanner(now);
+        for number in 0..10_000 {
+            let heads = [number * 4 + 1, number * 4 + 3]
+                .map(|stream| super::frame(kind::HEADERS, END_HEADERS, stream, b"head"));
+            assert_eq!(busy.scan(&heads.concat(), &mut 3, || now), Scan::All);
+            assert_eq!(busy.refused(1, now), None);
+        }
+    }
+
+    #[test]
     fn trailers_are_no_requests() {
         let now = Instant::now();
         let rapid = |number| {
@@ -428,6 +456,21 @@ mod tests {
             let stopped = Scan::Stop(end, Breach::Trailers);
             assert_eq!(scan, if passes { Scan::All } else { stopped });
         }
+    }
+
+    #[test]
+    fn a_client_that_is_to_be_stopped_is_at_the_next_border_of_a_frame() {
+        let now = Instant::now();
+        let request = frame(kind::HEADERS, END_HEADERS, b"head");
+        for at in 1..request.len() {
+            let (first, rest) = request.split_at(at);
+            let mut scanner = scanner(now);
+            assert_eq!(scanner.scan(first, &mut 2, || now), Scan::All);
+            assert!(!scanner.stops(Breach::Malformed), "at {at}");
+            let scan = scanner.scan(&[rest, &request].concat(), &mut 2, || now);
+            assert_eq!(scan, Scan::Stop(rest.len(), Breach::Malformed), "at {at}");
+        }
+        assert!(scanner(now).stops(Breach::Malformed));
     }
 
     #[test]

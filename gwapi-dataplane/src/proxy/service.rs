@@ -365,9 +365,11 @@ pub(super) fn note_reset(
 ) -> h2::Error {
     let (code, reason, status) = match reset {
         StreamReset::Malformed => {
+            connection.own_resets.note_malformed();
             (h2::Reason::PROTOCOL_ERROR, "protocol_error", StatusCode::BAD_REQUEST)
         }
         StreamReset::Refused => {
+            connection.own_resets.note_refused();
             (h2::Reason::REFUSED_STREAM, "refused_stream", StatusCode::SERVICE_UNAVAILABLE)
         }
     };

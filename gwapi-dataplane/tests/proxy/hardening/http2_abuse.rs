@@ -89,8 +89,12 @@ async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() 
     let update = |stream: u32, by: u32| frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
     let bad =
         block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), ("connection", "x")]);
+    let with = |name: &'static str, value: &'static str| {
+        let fields = [request("GET"), block(&[(name, value)])].concat();
+        move |n| frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &fields)
+    };
     type Piece = Box<dyn Fn(usize) -> Vec<u8>>;
-    let cases: [(&str, Piece); 6] = [
+    let cases: [(&str, Piece); 9] = [
         (
             "a window that grows by nothing",
             Box::new(move |n| [post(stream(n)), update(stream(n), 0)].concat()),
@@ -128,6 +132,15 @@ async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() 
         (
             "malformed fields",
             Box::new(move |n| frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &bad)),
+        ),
+        ("white space before a value", Box::new(with("x", " y"))),
+        ("a host that is not the authority", Box::new(with("host", "b"))),
+        (
+            "heads for which there is no room",
+            Box::new(|n| {
+                let more = if n == 0 { indexed("x", &[b'x'; 4000]) } else { vec![NEWEST; 15] };
+                frame(HEADERS, OPEN_POST, stream(n), &[request("POST"), more].concat())
+            }),
         ),
     ];
     for (name, piece) in cases {
