@@ -35,7 +35,7 @@ use super::failure;
 use super::forwarded::ClientFields;
 use super::frame_guard::{FrameGuard, OwnResets, Turn};
 use super::frame_joiner::JoinedFrames;
-use super::head_timer::{Arrival, HeadTimer};
+use super::head_timer::{Arrival, Awaited, HeadTimer};
 use super::held_heads::HeldHeads;
 use super::io::{ClientIo, OpenEnd, Unread};
 use super::ping_timer::{FOREVER, PingTimer};
@@ -97,6 +97,8 @@ pub(super) struct Connection {
     pub(super) open_end: OpenEnd,
     /// Whether its client may send more than anybody reads.
     pub(super) unread: Unread,
+    /// Whether anything has come of the request that it waits for, over HTTP/1.
+    arrival: Arrival,
     /// Streams that were reset instead of an answer, over HTTP/2.
     pub(super) own_resets: OwnResets,
     listener: Rc<CoreListener>,
@@ -136,6 +138,7 @@ impl Connection {
             congestion: io.congestion().clone(),
             open_end: io.open_end().clone(),
             unread: io.unread().clone(),
+            arrival: io.arrival().clone(),
             listener,
             lifetime,
             leaving: Cell::new(false),
@@ -269,9 +272,8 @@ impl Accepted {
             first = tokio::time::timeout(limits.first_byte_timeout, io.starts_http2()) => first??,
             () = closing => return Ok(()),
         };
-        let arrival = io.arrival().clone();
         let connection = Connection::new(self, &io, listener, None);
-        serve_http(connection, io, arrival, http2).await
+        serve_http(connection, io, http2).await
     }
 
     /// Serves HTTPS, with a handshake that is over by `until`.
@@ -293,15 +295,19 @@ impl Accepted {
                 return Err(elapsed.into());
             }
         };
-        let arrival = stream.get_ref().0.arrival().clone();
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        let (io, session) = stream.get_ref();
+        let http2 = session.alpn_protocol() == Some(ALPN_H2);
+        if session.wants_read() {
+            // All that has come was the handshake's.
+            io.arrival().forget();
+        }
         // It may have been edited meanwhile, and what was before is forgotten by now.
         let core = self.listener_now(&listener);
         let core = core.ok_or_else(|| io::Error::other("the listener is gone"))?;
         let client_auth = RefCell::new(client_auth);
         let tls = Some(Handshake { listener, client_auth });
         let connection = Connection::new(self, stream.get_ref().0, core, tls);
-        serve_http(connection, stream, arrival, http2).await
+        serve_http(connection, stream, http2).await
     }
 
     /// Reads the ClientHello, lets the listener be chosen by it, and goes on with that listener's
@@ -380,22 +386,17 @@ struct Unshaken {
 /// A fatal alert, unrecognized_name (RFC 6066 3), as a TLS record.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-async fn serve_http<I>(
-    connection: Rc<Connection>,
-    io: I,
-    arrival: Arrival,
-    http2: bool,
-) -> io::Result<()>
+async fn serve_http<I>(connection: Rc<Connection>, io: I, http2: bool) -> io::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let served = if http2 {
         Box::pin(serve_http2(Rc::clone(&connection), io)).await
     } else {
-        Box::pin(serve_http1(Rc::clone(&connection), io, arrival.clone())).await
+        Box::pin(serve_http1(Rc::clone(&connection), io)).await
     };
     served.map_err(|error| {
-        if let Some(reason) = failure::reason(&error, arrival.is_noted()) {
+        if let Some(reason) = failure::reason(&error, connection.arrival.is_noted()) {
             let listener = &connection.listener;
             let telemetry = &connection.worker.telemetry;
             telemetry.connection_failed(&listener.gateway, &listener.key, reason);
@@ -404,7 +405,7 @@ where
     })
 }
 
-async fn serve_http1<I>(connection: Rc<Connection>, io: I, arrival: Arrival) -> hyper::Result<()>
+async fn serve_http1<I>(connection: Rc<Connection>, io: I) -> hyper::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -412,6 +413,8 @@ where
     let mut phase = connection.worker.phase();
     // What hyper refuses it answers itself, and reads no more.
     connection.unread.look_for();
+    let arrival = connection.arrival.clone();
+    let io = Awaited::new(io, arrival.clone());
     let served = http1::Builder::new()
         .timer(HeadTimer::new(arrival, connection.unread.clone(), &limits))
         .header_read_timeout(limits.idle_timeout)
@@ -431,8 +434,9 @@ where
         // Its next answer ends it, or nothing for a while: a request may be on its way.
         () = rarely(connection.leaves()) => false,
     };
-    // hyper closes a connection of which it has read nothing, whatever waits in the socket.
-    if closing && connection.used.get() {
+    // hyper closes a connection of which it has read nothing, whatever waits in the socket, and one of
+    // which it has read a part of a head. What comes is answered, and that ends it.
+    if closing && connection.used.get() && !connection.is_head_arriving() {
         served.as_mut().graceful_shutdown();
     }
     // However long it has been idle.
@@ -541,13 +545,20 @@ impl Connection {
         }
     }
 
-    /// Waits until no request was there for `limit`, nor the rest of an answer that its client is still
-    /// to take.
+    /// Whether a part of a request's head is here, over HTTP/1.
+    fn is_head_arriving(&self) -> bool {
+        self.unread.is_head_awaited() && self.arrival.is_noted()
+    }
+
+    /// Waits until no request was there for `limit`, nor a part of one, nor the rest of an answer that its
+    /// client is still to take.
     async fn idle(&self, limit: Duration) {
         loop {
             let end = self.last_active.get() + limit;
             tokio::time::sleep_until(end).await;
-            let is_active = self.active.get() > 0 || self.congestion.is_full();
+            // Time for the rest of a head is limited where it is read.
+            let is_active =
+                self.active.get() > 0 || self.is_head_arriving() || self.congestion.is_full();
             if !is_active && self.last_active.get() + limit <= Instant::now() {
                 return;
             }

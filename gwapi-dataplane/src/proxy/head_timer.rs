@@ -4,6 +4,7 @@
 //! hyper knows one timeout for all. It asks a timer for it, and this timer shortens it for the first
 //! request, and once something of a head has come: from the socket, or behind the request before.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::io::Unread;
 use super::timers::poll_until;
@@ -23,7 +25,7 @@ pub(super) struct Arrival(Arc<Came>);
 #[derive(Debug, Default)]
 struct Came {
     noted: AtomicBool,
-    /// Whether the socket was asked for more after that, and had none.
+    /// Whether hyper asked for more after that, and there was none.
     awaited: AtomicBool,
 }
 
@@ -34,22 +36,87 @@ impl Arrival {
         self.0.awaited.store(false, Ordering::Relaxed);
     }
 
-    /// Notes that the socket was asked for bytes, and that none are there.
-    pub(super) fn note_wait(&self) {
+    /// Notes that hyper asked for bytes, and that none are there.
+    fn note_wait(&self) {
         self.0.awaited.store(true, Ordering::Relaxed);
     }
 
     /// The connection begins to wait for a request. Behind the one before something of it may have come:
-    /// only once hyper has made use of all that it read does it ask the socket for more.
+    /// only once hyper has made use of all that it read does it ask for more.
     fn begin(&self) {
         if self.0.awaited.load(Ordering::Relaxed) {
             self.0.noted.store(false, Ordering::Relaxed);
         }
     }
 
+    /// What came so far was of no request.
+    pub(super) fn forget(&self) {
+        self.0.noted.store(false, Ordering::Relaxed);
+    }
+
     /// Whether bytes came since.
     pub(super) fn is_noted(&self) -> bool {
         self.0.noted.load(Ordering::Relaxed)
+    }
+}
+
+/// The bytes of a connection as hyper asks for them. Inside TLS the socket is asked more often: whether there
+/// is more behind a record.
+#[derive(Debug)]
+pub(super) struct Awaited<I> {
+    io: I,
+    arrival: Arrival,
+}
+
+impl<I> Awaited<I> {
+    pub(super) fn new(io: I, arrival: Arrival) -> Self {
+        Self { io, arrival }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Awaited<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.arrival.note();
+        } else {
+            self.arrival.note_wait();
+        }
+        read
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Awaited<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

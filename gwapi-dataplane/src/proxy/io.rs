@@ -108,7 +108,8 @@ impl Unread {
         self.0.head_awaited.store(false, Ordering::Relaxed);
     }
 
-    fn is_head_awaited(&self) -> bool {
+    /// Whether a head is waited for, over HTTP/1.
+    pub(super) fn is_head_awaited(&self) -> bool {
         self.0.head_awaited.load(Ordering::Relaxed)
     }
 
@@ -262,8 +263,6 @@ impl AsyncRead for ClientIo {
             if read.is_ready() {
                 self.arrival.note();
                 self.congestion.heard();
-            } else {
-                self.arrival.note_wait();
             }
             return read;
         }

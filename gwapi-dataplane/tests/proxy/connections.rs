@@ -1,5 +1,6 @@
 //! How many connections there may be, and how old they get.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use gwapi_dataplane::Limits;
@@ -25,17 +26,18 @@ fn ageing() -> Limits {
 /// Waits until connections that are open now are old: one that is newer has ended by its age.
 async fn grow_old(proxy: &Proxy) {
     let mut newer = within(TcpStream::connect(proxy.address)).await.expect("it accepts");
-    within(newer.write_all(b"GET /%zz HTTP/1.1\r\n")).await.expect("it reads");
-    let mut answer = Vec::new();
-    within(newer.read_to_end(&mut answer)).await.expect("it ends");
-    assert_eq!(answer, b"", "it ended before there was a request");
+    let request = b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n";
+    within(newer.write_all(request)).await.expect("it reads");
+    let mut answer = String::new();
+    within(newer.read_to_string(&mut answer)).await.expect("it ends");
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }
 
 /// Time that a connection gets at the end for what is on its way.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
 #[tokio::test]
-async fn a_head_that_is_on_its_way_when_a_connection_is_old_has_time_to_come() {
+async fn a_connection_that_is_old_and_silent_has_time_for_a_request_that_is_on_its_way() {
     let echo = Echo::start("a").await;
     // Old enough to be silent for longer than that.
     let limits = Limits { max_connection_age: 2 * LAST_CALL, ..ageing() };
@@ -44,6 +46,45 @@ async fn a_head_that_is_on_its_way_when_a_connection_is_old_has_time_to_come() {
     let began = Instant::now();
     grow_old(&proxy).await;
     assert!(began.elapsed() >= youngest + LAST_CALL, "{:?}", began.elapsed());
+}
+
+/// Sends a request and a part of the next one.
+async fn half_received(address: SocketAddr) -> TcpStream {
+    let mut stream = within(TcpStream::connect(address)).await.expect("it accepts");
+    let requests = b"GET /first HTTP/1.1\r\nhost: a\r\n\r\nGET /second HTTP/1.1\r\n";
+    within(stream.write_all(requests)).await.expect("it reads");
+    stream
+}
+
+#[tokio::test]
+async fn a_head_of_which_a_part_is_here_when_a_connection_is_old_is_answered() {
+    let echo = Echo::start("a").await;
+    // Old enough for the first request to be over before.
+    let limits = Limits { max_connection_age: 2 * LAST_CALL, ..ageing() };
+    let proxy = serve_with(limits, |port| simple(port, echo.address));
+    let mut stream = half_received(proxy.address).await;
+    // Others, that are silent, end meanwhile.
+    for _ in 0..2 {
+        grow_old(&proxy).await;
+    }
+    within(stream.write_all(b"host: a\r\n\r\n")).await.expect("it is open");
+    let mut answers = String::new();
+    within(stream.read_to_string(&mut answers)).await.expect("it ends");
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+    assert_eq!(answers.matches("connection: close").count(), 1, "{answers}");
+    let targets: Vec<_> = echo.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/first", "/second"]);
+}
+
+#[tokio::test]
+async fn a_head_that_is_never_whole_does_not_keep_an_old_connection() {
+    let echo = Echo::start("a").await;
+    let limits = Limits { head_timeout: Duration::from_secs(1), ..ageing() };
+    let proxy = serve_with(limits, |port| simple(port, echo.address));
+    let mut stream = half_received(proxy.address).await;
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.expect("it ends");
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
 }
 
 #[tokio::test]

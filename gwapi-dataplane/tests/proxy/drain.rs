@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gwapi_dataplane::{Drained, Limits};
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::client::Http2Client;
@@ -134,6 +134,65 @@ async fn connections_that_never_said_anything_do_not_hold_up_a_drain() {
     let drained = within(proxy.drain()).await.expect("no panic");
     assert_eq!(drained, Drained { cut_connections: 0 });
     drop(silent);
+}
+
+/// A connection with a part of a request, after so many that were answered.
+async fn half_received<S>(mut stream: S, answered: usize) -> S
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let whole = "GET /whole HTTP/1.1\r\nhost: a.example\r\n\r\n".repeat(answered);
+    within(stream.write_all(format!("{whole}GET /half HTTP/1.1\r\n").as_bytes()))
+        .await
+        .expect("it reads");
+    for _ in 0..answered {
+        assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    }
+    stream
+}
+
+/// Sends the rest of it, and reads until the proxy closes.
+async fn finish(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    within(stream.write_all(b"host: a.example\r\n\r\n")).await.expect("it is open");
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.expect("it ends");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_of_which_a_part_is_here_is_answered() {
+    let (echo, certificate) = (Echo::start("a").await, certificate_for(&["a.example"]));
+    let limits = Limits { drain_quiet: Duration::ZERO, ..Limits::default() };
+    let proxy = serve_with(limits.clone(), |port| simple(port, echo.address));
+    let secure = serve_with(limits, |port| {
+        let mut resources = simple(port, echo.address);
+        resources.push(ir_listener(https_listener("web", port, None, &["c"])));
+        resources.push(certificate.secret("c"));
+        resources
+    });
+    let connect = || async { within(TcpStream::connect(proxy.address)).await.expect("it accepts") };
+    let (used, unused) =
+        (half_received(connect().await, 2).await, half_received(connect().await, 0).await);
+    let secret = || async {
+        client::tls(secure.address, "a.example", &[&certificate], &[]).await.expect("it is known")
+    };
+    let (used_secret, unused_secret) =
+        (half_received(secret().await, 2).await, half_received(secret().await, 0).await);
+    let mut silent = connect().await;
+    let mut silent_secret = secret().await;
+    let drained = [proxy.drain(), secure.drain()];
+    // Those that say nothing have gone by then.
+    assert!(within(silent.read_u8()).await.is_err());
+    assert!(within(silent_secret.read_u8()).await.is_err());
+    finish(used).await;
+    finish(unused).await;
+    finish(used_secret).await;
+    finish(unused_secret).await;
+    for drained in drained {
+        let drained = within(drained).await.expect("no panic");
+        assert_eq!(drained, Drained { cut_connections: 0 });
+    }
 }
 
 #[tokio::test]
