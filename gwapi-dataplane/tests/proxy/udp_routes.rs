@@ -318,6 +318,42 @@ async fn a_flow_moves_when_its_route_or_its_backend_is_another() {
     assert_eq!(ask(&client, b"x").await.0, "b");
 }
 
+/// A flow that goes on as long as its endpoint talks would outlive what allowed it.
+#[tokio::test]
+async fn nothing_comes_of_an_endpoint_whose_flow_leads_there_no_more() {
+    let local: SocketAddr = (LOCAL, 0).into();
+    let endpoint = UdpSocket::bind(local).await.expect("a port is free");
+    let address = endpoint.local_addr().expect("it is bound");
+    let other = UdpEcho::start("other").await;
+    let listener = |port| vec![ir_listener(udp_listener(port))];
+    let app = || udp_backend("app", &[address]);
+    type Edited<'a> = &'a dyn Fn(u16) -> Vec<IrResource>;
+    let edits: [(&str, Edited<'_>); 5] = [
+        ("no route", &|port| [listener(port), app()].concat()),
+        ("no backend", &|port| udp(port, to("app"), Vec::new())),
+        ("another backend", &|port| udp(port, to("b"), udp_backend("b", &[other.address]))),
+        ("no endpoint", &|port| udp(port, to("app"), udp_backend("app", &[]))),
+        ("another endpoint", &|port| udp(port, to("app"), udp_backend("app", &[other.address]))),
+    ];
+    for (name, edited) in edits {
+        let mut proxy = serve_built(LOCAL, &with_metrics(Limits::default()), |port| {
+            udp(port, to("app"), app())
+        });
+        let client = client_of(proxy.address).await;
+        send(&client, b"x").await;
+        let mut buffer = [0; 64];
+        let (_, flow) = within(endpoint.recv_from(&mut buffer)).await.expect("it comes");
+        within(endpoint.send_to(b"before", flow)).await.expect("it is sent");
+        let length = within(client.recv(&mut buffer)).await.expect("it comes");
+        assert_eq!(&buffer[..length], b"before", "{name}");
+        proxy.set(edited(proxy.address.port()));
+        within(endpoint.send_to(b"after", flow)).await.expect("it is sent");
+        until(&proxy, "gwapi_udp_sessions_active", None, 0).await;
+        let nothing = client.try_recv(&mut buffer).expect_err("nothing comes");
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_that_refuses_ends_its_flow_and_no_other() {
     let (a, b) = (UdpEcho::start("a").await, UdpEcho::start("b").await);

@@ -178,6 +178,17 @@ impl Session {
         leads_on
     }
 
+    /// Why it ends now, where what is served does not have all of that any more.
+    fn lost(&self, worker: &Worker) -> Option<End> {
+        let snapshot = worker.snapshot();
+        match snapshot.udp_ports.get(&self.flow.socket) {
+            Some(port) if self.leads_on(&snapshot, port) => None,
+            Some(_) => Some(End::Moved),
+            // The socket is about to be closed.
+            None => Some(End::Cut),
+        }
+    }
+
     fn is_at(&self, entry: &BackendEntry) -> bool {
         let Some(endpoints) = &entry.endpoints else { return false };
         match self.lease.endpoint().place() {
@@ -340,6 +351,10 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
                 return Ok(End::Connect);
             }
         };
+        if let Some(end) = session.lost(&worker) {
+            waiting.iter().for_each(|_| worker.drop_datagram(&session.flow.socket, "connect"));
+            return Ok(end);
+        }
         session.send_what_waited(&socket, waiting, &worker)?;
         let idle_timeout = worker.limits.udp_session_idle_timeout;
         loop {
@@ -358,6 +373,9 @@ pub(super) async fn run(session: Rc<Session>, worker: Rc<Worker>, listening: Wea
                 }
             }
             let Some(listening) = listening.upgrade() else { return Ok(End::Cut) };
+            if let Some(end) = session.lost(&worker) {
+                return Ok(end);
+            }
             let passed_on = pass_on(&session, &socket, &listening);
             passed_on.or_else(|error| session.bear(error, &worker))?;
             drop(listening);
