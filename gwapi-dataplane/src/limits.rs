@@ -79,9 +79,10 @@ pub struct Limits {
     pub max_stale_lookup_age: Duration,
     /// Time from the end of the request to the head of the response, where the rule sets none.
     pub response_head_timeout: Duration,
-    /// Time a response body may make no progress, and a tunnel may be silent both ways.
+    /// Time a response body may make no progress, a tunnel may be silent both ways, and its endpoint may take
+    /// nothing.
     pub response_idle_timeout: Duration,
-    /// Time a connection of a TLSRoute or TCPRoute may be silent both ways.
+    /// Time a connection of a TLSRoute or TCPRoute may be silent both ways, and either side may take nothing.
     pub stream_idle_timeout: Duration,
     /// Time a flow of datagrams of a UDPRoute may be silent both ways.
     pub udp_session_idle_timeout: Duration,

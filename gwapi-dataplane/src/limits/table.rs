@@ -158,7 +158,7 @@ rows! {
     response_head_timeout: Time, 1, LONG,
         "end of the request to the head of the response, where the rule sets no timeout", "504";
     response_idle_timeout: Time, 1, LONG,
-        "a response body without progress, and a tunnel that is silent both ways",
+        "a response body without progress, and a tunnel that is silent both ways, or whose endpoint takes nothing",
         "reset; the tunnel is closed";
     stream_idle_timeout: Time, 1, LONG,
         "a connection of a TLSRoute or TCPRoute that is silent both ways, or whose client or endpoint takes nothing", "reset";

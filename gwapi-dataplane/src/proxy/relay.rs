@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
 
+use super::timers::poll_until;
 use crate::observe::Ended;
 
 /// Bytes that are read at once.
@@ -38,7 +40,7 @@ pub(super) enum Broken {
     Client(#[source] io::Error),
     #[error("the endpoint broke off")]
     Endpoint(#[source] io::Error),
-    #[error("both were silent for too long")]
+    #[error("both were silent, or one took nothing, for too long")]
     Silence,
 }
 
@@ -54,7 +56,8 @@ impl Broken {
 }
 
 /// Copies both ways until both have ended, and counts in `passed`. The end of one way is passed on, and
-/// the other way goes on (L4-7). An error ends both, and so does silence both ways for `idle_timeout`.
+/// the other way goes on (L4-7). An error ends both, and so does silence both ways for `idle_timeout`, or a
+/// side that takes nothing for as long, whatever it sends.
 pub(super) async fn relay(
     client_read: impl AsyncRead + Unpin,
     client_write: impl AsyncWrite + Unpin,
@@ -65,12 +68,14 @@ pub(super) async fn relay(
 ) -> Result<(), Broken> {
     let moved = Notify::new();
     let (client, endpoint): (Blame, Blame) = (Broken::Client, Broken::Endpoint);
+    let progress = |passed| Progress { passed, moved: &moved, stall: Stall::new(idle_timeout) };
+    let (received, sent) = (progress(&passed.received), progress(&passed.sent));
     let from_client = (client_read, client);
     let from_endpoint = (endpoint_read, endpoint);
     let both = async {
         tokio::try_join!(
-            OneWay::new(from_client, (endpoint_write, endpoint), &passed.received, &moved).copy(),
-            OneWay::new(from_endpoint, (client_write, client), &passed.sent, &moved).copy(),
+            OneWay::new(from_client, (endpoint_write, endpoint), received).copy(),
+            OneWay::new(from_endpoint, (client_write, client), sent).copy(),
         )
     };
     let mut both = pin!(both);
@@ -94,12 +99,48 @@ struct OneWay<'a, R, W> {
     blame_from: Blame,
     to: W,
     blame_to: Blame,
-    passed: &'a Cell<u64>,
-    moved: &'a Notify,
+    progress: Progress<'a>,
     /// What was read and not taken yet, from `taken` on.
     left: Vec<u8>,
     taken: usize,
     next: Next,
+}
+
+/// Who is told of what one way does.
+struct Progress<'a> {
+    passed: &'a Cell<u64>,
+    moved: &'a Notify,
+    stall: Stall,
+}
+
+/// For how long nothing has been taken of what is to be written.
+struct Stall {
+    limit: Duration,
+    since: Option<Instant>,
+    /// Set once something waits, and kept from one time to the next.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn new(limit: Duration) -> Self {
+        Self { limit, since: None, sleep: None }
+    }
+
+    /// Ready when that is too long; it begins with the first poll.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let Some(until) = since.checked_add(self.limit) else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        poll_until(sleep, cx, until)
+    }
+}
+
+impl Progress<'_> {
+    /// Something was taken.
+    fn note(&mut self) {
+        self.stall.since = None;
+        self.moved.notify_one();
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -114,16 +155,21 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> OneWay<'a, R, W> {
     fn new(
         (from, blame_from): (R, Blame),
         (to, blame_to): (W, Blame),
-        passed: &'a Cell<u64>,
-        moved: &'a Notify,
+        progress: Progress<'a>,
     ) -> Self {
         let (left, taken, next) = (Vec::new(), 0, Next::Read);
-        Self { from, blame_from, to, blame_to, passed, moved, left, taken, next }
+        Self { from, blame_from, to, blame_to, progress, left, taken, next }
     }
 
     /// Copies until the end, which is passed on as the end of writing.
     async fn copy(mut self) -> Result<(), Broken> {
-        poll_fn(|cx| self.poll_copy(cx)).await
+        poll_fn(|cx| match self.poll_copy(cx) {
+            Poll::Pending if !matches!(self.next, Next::Read) => {
+                self.progress.stall.poll(cx).map(|()| Err(Broken::Silence))
+            }
+            copied => copied,
+        })
+        .await
     }
 
     fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
@@ -135,7 +181,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> OneWay<'a, R, W> {
                         let rest = &self.left[self.taken..];
                         let written = ready!(write(&mut self.to, cx, rest));
                         self.taken += self.count(written)?;
-                        self.moved.notify_one();
+                        self.progress.note();
                     }
                     (self.left, self.taken) = (Vec::new(), 0);
                     Next::Flush
@@ -143,7 +189,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> OneWay<'a, R, W> {
                 Next::Flush => {
                     let flushed = ready!(Pin::new(&mut self.to).poll_flush(cx));
                     flushed.map_err(self.blame_to)?;
-                    self.moved.notify_one();
+                    self.progress.note();
                     Next::Read
                 }
                 Next::End => {
@@ -155,7 +201,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> OneWay<'a, R, W> {
 
     fn count(&self, written: io::Result<usize>) -> Result<usize, Broken> {
         let written = written.map_err(self.blame_to)?;
-        self.passed.set(self.passed.get() + written as u64);
+        let passed = self.progress.passed;
+        passed.set(passed.get() + written as u64);
         Ok(written)
     }
 

@@ -310,6 +310,39 @@ async fn silence_both_ways_ends_a_connection() {
     assert_eq!(rest(&mut client).await, b"a");
 }
 
+/// Reads nothing and sends a byte again and again, until the connection breaks.
+async fn trickle(mut stream: TcpStream) {
+    while stream.write_all(b"x").await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Reads all that comes and sends without end, until the connection breaks.
+async fn pour(mut stream: TcpStream) {
+    let (mut read, mut write) = stream.split();
+    let mut sink = tokio::io::sink();
+    let write = async { while write.write_all(&[b'x'; 64 * 1024]).await.is_ok() {} };
+    let _ = tokio::join!(tokio::io::copy(&mut read, &mut sink), write);
+}
+
+/// However much it says itself.
+#[tokio::test]
+async fn a_side_that_takes_nothing_ends_a_connection() {
+    let limits = Limits { stream_idle_timeout: Duration::from_millis(500), ..Limits::default() };
+    for client_takes in [false, true] {
+        let endpoint = Scripted::start(move |stream, _| async move {
+            if client_takes { trickle(stream).await } else { pour(stream).await }
+        })
+        .await;
+        let proxy = serve_with(limits.clone(), |port| {
+            tcp(port, to("app"), tcp_backend("app", &[endpoint.address]))
+        });
+        let client = connect(proxy.address).await;
+        within(async { if client_takes { pour(client).await } else { trickle(client).await } })
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_the_endpoint_resets_is_reset_and_not_ended() {
     let endpoint = Scripted::start(|mut stream, _| async move {
