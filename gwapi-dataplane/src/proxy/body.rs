@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, HeaderName, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::Instant;
@@ -229,6 +229,8 @@ pub(super) struct Arriving {
     copies: Copies,
     /// The room that there is for its trailers.
     heads: HeldHeads,
+    /// Fields that its trailers may not have.
+    left_out: Vec<HeaderName>,
     idle: IdleTimer,
     pace: Pace,
     /// Since when the proxy has been waiting for the client; none while it is the endpoint that
@@ -255,6 +257,7 @@ impl RequestBody {
                 progress: Rc::clone(&progress),
                 copies: Copies::default(),
                 heads: connection.held_heads.clone(),
+                left_out: Vec::new(),
                 idle: IdleTimer::new(idle_timeout, timers),
                 pace: Pace::new(limits, idle_timeout),
                 waiting: None,
@@ -293,6 +296,18 @@ impl RequestBody {
         let whole = Whole::new(bytes.clone(), trailers);
         self.source = (!whole.is_end()).then_some(Source::Whole(whole));
         Gathered::Whole(bytes)
+    }
+
+    /// Has its trailers without these fields.
+    pub(super) fn leave_out<'a>(&mut self, names: impl Iterator<Item = &'a HeaderName>) {
+        match &mut self.source {
+            Some(Source::Client(arriving)) => arriving.left_out.extend(names.cloned()),
+            Some(Source::Whole(Whole { trailers: Some(trailers), .. })) => {
+                names.for_each(|name| _ = trailers.remove(name));
+            }
+            // It has none, or is read already.
+            Some(Source::Whole(_) | Source::Kept(_) | Source::Copy(_)) | None => {}
+        }
     }
 
     /// Keeps what is read of it, up to so many bytes, for it to be sent once more.
@@ -402,6 +417,7 @@ impl Arriving {
             return false;
         }
         headers::strip_request_trailers(trailers);
+        self.left_out.iter().for_each(|name| _ = trailers.remove(name));
         // Each copy is written out as well.
         let cost = headers::cost(trailers) * (1 + self.copies.len());
         self.heads.hold(cost).is_some_and(|held| self.progress.trailers.set(held).is_ok())

@@ -535,6 +535,32 @@ async fn trailers_of_a_body_that_was_shown_go_on() {
     assert_eq!(auth.questions()[0].body, "data");
 }
 
+/// What is the service's to say in a header is no client's to say in a trailer.
+#[tokio::test]
+async fn trailers_hold_no_header_that_is_taken_over_from_the_service() {
+    let echo = Echo::start("app").await;
+    let by_http = Authorizer::http(|_| answer(200, &[("x-user", "ann")])).await;
+    let named = http(&[], &["x-user", "x-role"]);
+    let unnamed = http(&[], &[]);
+    let shown = ExternalAuth { max_body_bytes: 1000, ..named.clone() };
+    for (filter, left) in
+        [(named, &["x-sum"][..]), (unnamed, &["x-role", "x-sum"]), (shown, &["x-sum"])]
+    {
+        let proxy = serve_guarded(&echo, &by_http, filter);
+        let request = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+                       transfer-encoding: chunked\r\n\r\n\
+                       0\r\nx-user: eve\r\nx-role: admin\r\nx-sum: 42\r\n\r\n";
+        let answer = raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let request = echo.requests().pop().expect("a request");
+        assert_eq!(request.header("x-user"), Some("ann"));
+        let trailers = request.trailers.expect("trailers");
+        let mut names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, left);
+    }
+}
+
 #[tokio::test]
 async fn a_denial_has_no_phrase_that_nobody_said() {
     let (echo, auth) = (Echo::start("app").await, Authorizer::http(|_| answer(440, &[])).await);

@@ -197,6 +197,12 @@ pub(super) struct Consent {
 }
 
 impl Consent {
+    /// The fields of the request that are the service's, and no trailers of a client.
+    pub(super) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        let added = self.request.0.iter().map(|(name, ..)| name);
+        self.cleared.iter().chain(added).chain(&self.removed)
+    }
+
     /// Changes the fields of the request.
     pub(super) fn change_request(&self, headers: &mut HeaderMap) {
         for name in &self.cleared {

@@ -95,6 +95,7 @@ impl Guards {
             let asking = Asking { connection, asked: &self.asked, deadline: self.deadline };
             let consent = asking.ask(Some(&guard.authorizer), service, None, arrived).await?;
             consent.change_request(&mut arrived.head.headers);
+            arrived.body.leave_out(consent.names());
             arrived.account.added.extend(consent.response);
         }
         for change in changes {
@@ -128,6 +129,7 @@ impl ListenerGuards {
             let asked = asking.ask(authorizer.as_ref(), service.as_ref(), Some(&told), arrived);
             let consent = asked.await?;
             consent.change_request(&mut arrived.head.headers);
+            arrived.body.leave_out(consent.names());
             arrived.present = arrived.present.and(Present::of(&arrived.head.headers));
             arrived.account.added.extend(consent.response);
         }

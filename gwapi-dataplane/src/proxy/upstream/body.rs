@@ -50,6 +50,10 @@ impl Body for UpstreamBody {
                 frame.map(|it| {
                     let mut frame = it?;
                     if let Some(trailers) = frame.trailers_mut() {
+                        // The library bounds their bytes, as of a head.
+                        if trailers.len() > headers::MAX_TRAILERS {
+                            return Err("too many trailers".into());
+                        }
                         headers::strip_trailers(trailers);
                     }
                     Ok(frame)

@@ -582,6 +582,26 @@ async fn a_response_whose_length_is_wrong_is_the_fault_of_its_endpoint_and_no_cl
     }
 }
 
+#[tokio::test]
+async fn a_response_with_too_many_trailers_is_cut() {
+    for (fields, is_whole) in [(32, true), (33, false)] {
+        let endpoint = endpoint(&[], move |_, stream| {
+            let head = frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "200")]));
+            let trailers = block(&[("x", "1")]).repeat(fields);
+            let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream, &trailers);
+            [head, frame(DATA, 0, stream, b"data"), trailers].concat()
+        })
+        .await;
+        let proxy = serve_h2c(Limits::default(), &endpoint);
+        let mut client: Http2Client = Http2Client::connect(proxy.address).await;
+        let request = http::Request::get("http://a/").body(client::Body::default());
+        let response = client.0.send_request(request.expect("it is a request"));
+        // Where it is cut at once its head may not come either.
+        let whole = async { response.await?.into_body().collect().await };
+        assert_eq!(within(whole).await.is_ok(), is_whole, "{fields} fields");
+    }
+}
+
 /// What an endpoint answers before a request is over, in frames for its stream.
 type Early = fn(u32) -> Vec<u8>;
 
