@@ -4,7 +4,7 @@
 //! nobody when the client has taken the rest. Before the last piece is handed over like that, it is
 //! looked up here whether all of it is sure to have room: for most responses of most clients it is. A
 //! client that closes its windows afterwards could still make it stay: so what closes them waits until all
-//! of that has been written.
+//! of that has been written. Of endpoints the same is read, for the last pieces of requests, and does not wait.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

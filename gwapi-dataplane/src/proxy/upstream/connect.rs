@@ -179,7 +179,7 @@ pub(super) async fn http2(
     let (ended, is_settled) = (Rc::clone(&settings), Rc::new(Cell::new(false)));
     let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled), live);
     let window = u32::try_from(limits.max_upstream_stream_bytes).unwrap_or(u32::MAX);
-    let uploads = Uploads::default();
+    let uploads = Uploads::new(Rc::clone(io.windows()));
     let (sender, connection) = http2::Builder::new(uploads.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)

@@ -1,6 +1,6 @@
-//! A connection to an endpoint over HTTP/2, as far as the heads of its frames tell. The library leaves
-//! two things to whoever embeds it: informational responses without an end, and to say that the
-//! endpoint has changed how many streams it takes.
+//! A connection to an endpoint over HTTP/2, as far as its frames tell, mostly by their heads. The library
+//! leaves three things to whoever embeds it: informational responses without an end, to say that the endpoint
+//! has changed how many streams it takes, and to say what its windows have room for.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::http1::MAX_INFORMATIONAL;
 use super::pool::Live;
 use super::stream::{ReadHalf, WriteHalf};
+use crate::proxy::client_windows::{ClientWindows, WindowReader};
 use crate::proxy::frame_joiner::JoinedFrames;
 
 /// The head of a frame, and the first byte of what is in it.
@@ -56,6 +57,11 @@ impl EndpointIo {
     ) -> Self {
         let read = JoinedFrames::of_server(read);
         Self { read, write, scanner: Scanner::default(), settings, is_settled, _live: live }
+    }
+
+    /// What the windows of the endpoint have room for.
+    pub(super) fn windows(&self) -> &Rc<ClientWindows> {
+        self.scanner.windows.windows()
     }
 }
 
@@ -127,6 +133,7 @@ struct Scanner {
     payload_left: usize,
     /// Heads of responses that may be informational, by stream.
     informational: HashMap<u32, usize>,
+    windows: WindowReader,
 }
 
 impl Scanner {
@@ -135,6 +142,7 @@ impl Scanner {
         while !bytes.is_empty() {
             let skipped = self.payload_left.min(bytes.len());
             self.payload_left -= skipped;
+            self.windows.read(&bytes[..skipped]);
             bytes = &bytes[skipped..];
             let wanted = self.wanted().min(bytes.len());
             let (these, rest) = bytes.split_at(wanted);
@@ -162,7 +170,10 @@ impl Scanner {
     }
 
     fn frame(&mut self, seen: &mut Seen) {
-        let [_, _, _, kind, flags, a, b, c, d, first] = self.looked_at;
+        let [head @ .., first] = self.looked_at;
+        let [_, _, _, kind, flags, a, b, c, d] = head;
+        self.windows.begin(&head);
+        self.windows.read(&[first][..self.payload().min(1)]);
         let stream = u32::from_be_bytes([a, b, c, d]);
         self.payload_left = (HEAD_LENGTH + self.payload()).saturating_sub(LOOKED_AT);
         self.length = 0;

@@ -3,24 +3,43 @@
 //! The library sends it on a task of its own, which goes on when the response is over. For as long as it does
 //! the stream is one of those that the endpoint takes at once: a client that never ends its request would hold
 //! it for ever. So its task ends with the response, and the stream is reset then.
+//!
+//! The task ends by itself when it has handed over the last piece, and the library keeps what the endpoint has
+//! no room for. Where that may be, the end of the body, and trailers, wait until it is taken.
 
 use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Bytes;
 use tokio::task::AbortHandle;
 
 use super::pool::OpenStream;
 use crate::proxy::body::{BodyError, RequestBody};
+use crate::proxy::client_windows::ClientWindows;
+use crate::proxy::stall::Untaken;
 
 /// Runs the tasks of one connection over HTTP/2 on the worker that it was made on, and tells bodies which one
 /// is theirs.
-#[derive(Clone, Default)]
-pub(super) struct Uploads(Rc<Cell<Option<Rc<OpenStream>>>>);
+#[derive(Clone)]
+pub(super) struct Uploads(Rc<Connection>);
+
+struct Connection {
+    /// The stream whose body was asked for its first piece.
+    begun: Cell<Option<Rc<OpenStream>>>,
+    /// What the endpoint has room for.
+    windows: Rc<ClientWindows>,
+}
+
+impl Uploads {
+    pub(super) fn new(windows: Rc<ClientWindows>) -> Self {
+        Self(Rc::new(Connection { begun: Cell::new(None), windows }))
+    }
+}
 
 impl<F> hyper::rt::Executor<F> for Uploads
 where
@@ -30,7 +49,7 @@ where
     fn execute(&self, future: F) {
         let task = tokio::task::spawn_local(future);
         // The library asks a body for its first piece, and hands over the task that sends the rest right after.
-        if let Some(stream) = self.0.take() {
+        if let Some(stream) = self.0.begun.take() {
             stream.upload.runs_in(task.abort_handle());
         }
     }
@@ -66,6 +85,19 @@ impl Upload {
 pub(super) struct UploadBody {
     body: RequestBody,
     hold: Hold,
+    /// Bytes that were handed over.
+    bytes: u64,
+    /// The last piece, where the endpoint may have had no room for it.
+    untaken: Option<Untaken>,
+    end: End,
+}
+
+/// How far the end of a body is.
+enum End {
+    /// There is more.
+    Ahead,
+    /// Nothing is left but these trailers, where there are some.
+    Trailers(Option<HeaderMap>),
 }
 
 struct Hold {
@@ -77,18 +109,55 @@ struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // No task follows where the first piece was all.
-        self.uploads.0.take();
+        self.uploads.0.begun.take();
     }
 }
 
 impl UploadBody {
     pub(super) fn new(body: RequestBody, stream: Rc<OpenStream>, uploads: Uploads) -> Self {
-        Self { body, hold: Hold { stream, uploads, is_begun: false } }
+        let hold = Hold { stream, uploads, is_begun: false };
+        Self { body, hold, bytes: 0, untaken: None, end: End::Ahead }
     }
 
     /// The body of a request that was not sent.
     pub(super) fn into_unsent(self) -> RequestBody {
         self.body
+    }
+
+    /// Hands over a piece. Where it may be the last one, and the endpoint have no room for it, it is followed.
+    fn hand_over(&mut self, data: Bytes) -> Bytes {
+        let (windows, length) = (&self.hold.uploads.0.windows, data.len());
+        let may_be_last = self.body.size_hint().exact().is_none_or(|rest| rest == 0);
+        let has_room = windows.have_room_for(length, self.bytes);
+        windows.handed_over(length);
+        self.bytes += length as u64;
+        if !may_be_last || has_room {
+            self.untaken = None;
+            return data;
+        }
+        if self.body.is_end_stream() {
+            self.end = End::Trailers(None);
+        }
+        let (followed, untaken) = Untaken::follow(data);
+        self.untaken = Some(untaken);
+        followed
+    }
+
+    /// The end, once all before it is taken.
+    fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<HeaderMap>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(untaken) = &mut self.untaken
+            && untaken.poll_taken(cx).is_pending()
+        {
+            self.end = End::Trailers(trailers);
+            return Poll::Pending;
+        }
+        self.untaken = None;
+        self.end = End::Trailers(None);
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 }
 
@@ -100,15 +169,30 @@ impl Body for UploadBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { body, hold } = &mut *self;
+        let this = &mut *self;
+        let hold = &mut this.hold;
         if !std::mem::replace(&mut hold.is_begun, true) {
-            hold.uploads.0.set(Some(Rc::clone(&hold.stream)));
+            hold.uploads.0.begun.set(Some(Rc::clone(&hold.stream)));
         }
-        Pin::new(body).poll_frame(cx)
+        if let End::Trailers(trailers) = &mut this.end {
+            let trailers = trailers.take();
+            return this.poll_end(cx, trailers);
+        }
+        match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Poll::Ready(Some(Ok(Frame::data(this.hand_over(data))))),
+                Err(frame) => this.poll_end(cx, frame.into_trailers().ok()),
+            },
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => this.poll_end(cx, None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.end {
+            End::Ahead => self.body.is_end_stream(),
+            End::Trailers(trailers) => self.untaken.is_none() && trailers.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 
 use crate::support::client::Http2Client;
 use crate::support::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, RawHttp2, SETTINGS,
-    block, frame, next, request,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, RawHttp2,
+    SETTINGS, block, frame, next, request,
 };
 use crate::support::*;
 
@@ -664,6 +664,76 @@ async fn a_client_that_sends_on_after_its_answer_holds_up_nobody_else() {
                 assert_eq!(proxy.get("a", "/").await.text(), "ok", "{name}");
                 assert_eq!(within(resets.recv()).await, Some(Some(CANCEL)), "{name}");
             }
+        }
+    }
+}
+
+/// An endpoint over HTTP/2 for one request at a time, with room for a byte of each. It answers GETs with `ok`,
+/// and POSTs at their first byte, where it `answers` them. It reads no more of them and resets none, and tells of
+/// those that are reset.
+async fn taking_a_byte(
+    answers: bool,
+) -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<Option<u32>>) {
+    const ROOM_FOR_A_BYTE: &[u8] = &[0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 1];
+    let (resets, reset) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let resets = resets.clone();
+        async move {
+            stream.read_exact(&mut [0; PREFACE.len()]).await.expect("it speaks HTTP/2");
+            let mut bytes = frame(SETTINGS, 0, 0, ROOM_FOR_A_BYTE);
+            loop {
+                let sent = stream.write_all(&bytes).await;
+                let (Ok(()), Some(seen)) = (sent, next(&mut stream).await) else { return };
+                bytes = match seen.kind {
+                    SETTINGS if seen.flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
+                    DATA if answers => response(seen.stream, &[(":status", "200")], b"early"),
+                    HEADERS if seen.flags & END_STREAM != 0 => {
+                        response(seen.stream, &[(":status", "200")], b"ok")
+                    }
+                    RST_STREAM => {
+                        let _ = resets.send(seen.error());
+                        Vec::new()
+                    }
+                    _ => Vec::new(),
+                };
+            }
+        }
+    })
+    .await;
+    (endpoint, reset)
+}
+
+/// The library has the last piece of the request, and would keep it, and the stream, for ever.
+#[tokio::test]
+async fn an_endpoint_that_reads_no_last_piece_keeps_no_stream_for_it() {
+    const CANCEL: u32 = 8;
+    let trailers = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[("x", "1")]));
+    for answers in [true, false] {
+        let (endpoint, mut resets) = taking_a_byte(answers).await;
+        let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+        let proxy = serve_h2c(limits, &endpoint);
+        let mut client = RawHttp2::connect(proxy.address).await;
+        for (stream, flags, end) in [
+            (1, END_STREAM, Vec::new()),
+            (3, 0, frame(DATA, END_STREAM, 3, b"")),
+            (5, 0, trailers(5)),
+            (7, END_STREAM, Vec::new()),
+        ] {
+            // It has said what it has room for.
+            assert_eq!(proxy.get("a", "/").await.text(), "ok", "before {stream}");
+            let post = frame(HEADERS, END_HEADERS, stream, &request("POST"));
+            client.send(&[post, frame(DATA, flags, stream, b"all of it"), end].concat()).await;
+            if answers {
+                let answer = client.find(|it| it.kind == HEADERS && it.stream == stream).await;
+                assert!(answer.is_some(), "{stream}");
+            } else {
+                // Once the proxy has all of it.
+                client.send(&frame(PING, 0, 0, &[0; 8])).await;
+                client.find(|it| it.kind == PING && it.flags & ACK != 0).await.expect("a pong");
+                assert!(proxy.get("a", "/%zz").await.status.is_client_error());
+                client.send(&frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())).await;
+            }
+            assert_eq!(within(resets.recv()).await, Some(Some(CANCEL)), "{stream}");
         }
     }
 }
