@@ -26,7 +26,7 @@ use super::drift::seal;
 use super::events::Announcer;
 use super::existing::{Existing, existing};
 use super::first_pod;
-use super::live::{Concerns, LiveObjects, Store, Stream};
+use super::live::{Concerns, LiveObjects, Standing, Store, Stream};
 use super::objects::{objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
@@ -453,14 +453,15 @@ impl Engine {
         let users = existing_service(Some(wanted));
         let users = users.as_ref().zip(existing.as_ref().and_then(Existing::with_address));
         let users = users.map(|((_, name), service)| (name.as_str(), service));
-        entry.waiting.update(services, live, users, now);
-        entry.waiting.note_pods(unseen_pods(live, pods).is_some(), now);
+        let standing = Standing::of(&wanted.uid, live);
+        entry.waiting.update(services, &standing, users, now);
+        entry.waiting.note_pods(unseen_pods(&standing.objects, pods).is_some(), now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
         self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
         let findings = findings(&View {
             wanted,
             services,
-            live,
+            live: &standing,
             pods,
             existing,
             failures: &entry.failures,
@@ -525,6 +526,7 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::Mutex;
 
+    use gwapi_model::status::ConditionReason;
     use kube::client::Body;
     use serde_json::json;
     use tower::service_fn;
@@ -536,12 +538,16 @@ mod tests {
     use super::super::testing::{bootstrap, wanted};
     use super::*;
 
-    /// An API server with one Gateway and nothing that runs for it. It gives these answers of its own when it
-    /// is asked for the Gateway, the last of them from then on, and tells what is made.
-    fn client(of_gateway: Vec<(u16, Value)>, made: mpsc::UnboundedSender<String>) -> Client {
+    /// An API server with one Gateway and these objects, by the plural of their kind. It gives these answers of
+    /// its own when it is asked for the Gateway, the last of them from then on, and tells what is applied.
+    fn client(
+        of_gateway: Vec<(u16, Value)>,
+        listed: BTreeMap<&'static str, Value>,
+        made: mpsc::UnboundedSender<String>,
+    ) -> Client {
         let of_gateway = Arc::new(Mutex::new(VecDeque::from(of_gateway)));
         let service = service_fn(move |request: hyper::Request<Body>| {
-            let (of_gateway, made) = (Arc::clone(&of_gateway), made.clone());
+            let (of_gateway, listed, made) = (Arc::clone(&of_gateway), listed.clone(), made.clone());
             async move {
                 let (path, method) = (request.uri().path().to_owned(), request.method().clone());
                 let watches = request.uri().query().unwrap_or_default().contains("watch=");
@@ -555,7 +561,9 @@ mod tests {
                     }
                     answer
                 } else if method == "GET" {
-                    (200, json!({"metadata": {"resourceVersion": "1"}, "items": []}))
+                    let items = path.rsplit('/').next().and_then(|plural| listed.get(plural));
+                    let items: Vec<&Value> = items.into_iter().collect();
+                    (200, json!({"metadata": {"resourceVersion": "1"}, "items": items}))
                 } else {
                     let bytes = request.into_body().collect_bytes().await.expect("a body");
                     let mut object: Value = serde_json::from_slice(&bytes).expect("JSON");
@@ -584,23 +592,67 @@ mod tests {
         )
     }
 
+    /// An engine that looks after one Gateway.
+    struct Running {
+        made: mpsc::UnboundedReceiver<String>,
+        reports: mpsc::Receiver<(GatewayId, InfrastructureReport)>,
+        _engine: JoinSet<()>,
+        _commands: mpsc::UnboundedSender<Command>,
+        _bootstrap: watch::Sender<Option<Bootstrap>>,
+    }
+
+    impl Running {
+        fn start(
+            wanted: GatewayInfrastructure,
+            of_gateway: Vec<(u16, Value)>,
+            listed: BTreeMap<&'static str, Value>,
+        ) -> Self {
+            let (sender, made) = mpsc::unbounded_channel();
+            let (commands, obeyed) = mpsc::unbounded_channel();
+            let (reporter, reports) = mpsc::channel(1);
+            let (known, bootstrap) = watch::channel(Some(bootstrap()));
+            let client = client(of_gateway, listed, sender);
+            let settings = ProvisionSettings::default();
+            let mut engine = JoinSet::new();
+            engine.spawn(Engine::run(client, settings, bootstrap, obeyed, reporter));
+            let command = Command::Set(wanted.gateway.clone(), Some(Arc::new(wanted)));
+            commands.send(command).expect("it runs");
+            Self { made, reports, _engine: engine, _commands: commands, _bootstrap: known }
+        }
+
+        /// The next that is made or changed for the Gateway within a day; `None` where nothing is.
+        async fn next_made(&mut self) -> Option<String> {
+            tokio::time::timeout(Duration::from_secs(86_400), self.made.recv()).await.ok().flatten()
+        }
+    }
+
     /// The first that is made for the Gateway within a day; `None` where nothing is.
     async fn first_made(of_gateway: Vec<(u16, Value)>) -> Option<String> {
-        let (made, mut first) = mpsc::unbounded_channel();
-        let (commands, obeyed) = mpsc::unbounded_channel();
-        let (reports, mut reported) = mpsc::channel(1);
-        let (_known, bootstrap) = watch::channel(Some(bootstrap()));
-        let client = client(of_gateway, made);
-        let engine = Engine::run(client, ProvisionSettings::default(), bootstrap, obeyed, reports);
-        let running = tokio::spawn(engine);
-        let listening = tokio::spawn(async move { while reported.recv().await.is_some() {} });
-        let wanted = wanted();
-        let command = Command::Set(wanted.gateway.clone(), Some(Arc::new(wanted)));
-        commands.send(command).expect("it runs");
-        let waited = tokio::time::timeout(Duration::from_secs(86_400), first.recv()).await;
-        running.abort();
-        listening.abort();
-        waited.ok().flatten()
+        Running::start(wanted(), of_gateway, BTreeMap::new()).next_made().await
+    }
+
+    /// What was made for a Gateway with this uid.
+    fn made_for(owner: &str, name: &str) -> Value {
+        json!({"metadata": {
+            "name": name, "namespace": "shop", "uid": format!("of-{name}"), "resourceVersion": "1",
+            "ownerReferences": [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "name": "web", "uid": owner, "controller": true}],
+        }})
+    }
+
+    /// Its load balancer is still being taken down.
+    #[tokio::test(start_paused = true)]
+    async fn the_service_of_a_former_gateway_does_not_count_for_its_successor() {
+        let mut service = made_for("of-former", "web-gwapi");
+        service["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        service["spec"] = json!({"type": "LoadBalancer"});
+        service["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        let there = vec![gateway(&wanted().uid, None)];
+        let mut running = Running::start(wanted(), there, [("services", service)].into());
+        let (_, report) = running.reports.recv().await.expect("it runs");
+        assert_eq!(report.addresses, []);
+        let why = "Service web-gwapi is still being deleted".to_owned();
+        assert_eq!(report.unmet, [(ConditionReason::Pending, why)]);
     }
 
     #[tokio::test(start_paused = true)]

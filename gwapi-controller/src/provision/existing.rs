@@ -20,6 +20,8 @@ pub(super) enum Existing<'a> {
     Unknown,
     /// There is none.
     Missing,
+    /// It is being deleted, and its addresses with it.
+    Leaving,
     /// It was made for this very Gateway: it would be the user's to keep and ours to remove.
     Own,
     /// It was made for the Gateway of this name: it leads to the pods of that one, and goes with it.
@@ -51,12 +53,15 @@ pub(super) fn existing<'a>(
 ) -> Option<Existing<'a>> {
     let name = wanted.parameters.service.existing_service.as_ref()?;
     let named = live.get(&(ManagedKind::Service, name.clone()));
-    if named.is_some_and(|it| it.owner_uid == wanted.uid) {
+    if named.is_some_and(|it| it.is_of(&wanted.uid)) {
         return Some(Existing::Own);
     }
     Some(match found {
         None => Existing::Unknown,
         Some(None) => Existing::Missing,
+        Some(Some(service)) if service["metadata"]["deletionTimestamp"].is_string() => {
+            Existing::Leaving
+        }
         Some(Some(service)) => match made_for(service) {
             Some(gateway) => Existing::Anothers(gateway),
             None if service["spec"]["type"] == ServiceType::ExternalName.as_str() => {

@@ -64,6 +64,48 @@ pub(super) type Key = (ManagedKind, String);
 /// What is there for one Gateway.
 pub(super) type LiveObjects = BTreeMap<Key, Arc<Live>>;
 
+/// What is there for one Gateway, with what goes told apart: that serves nobody any more, and keeps its name until
+/// it is gone, which for a Service takes as long as its load balancer is taken down.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// What is there to stay, and belongs to the Gateway.
+    pub(super) objects: LiveObjects,
+    /// What is being deleted, or belongs to a former Gateway of the name.
+    leaving: BTreeSet<Key>,
+}
+
+impl Standing {
+    /// What there is to the Gateway with the uid `owner`.
+    pub(super) fn of(owner: &str, live: &LiveObjects) -> Self {
+        let mut standing = Self::default();
+        for (key, it) in live {
+            if it.is_of(owner) {
+                standing.objects.insert(key.clone(), Arc::clone(it));
+            } else {
+                standing.leaving.insert(key.clone());
+            }
+        }
+        standing
+    }
+
+    /// The Services that are there to stay.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Value> {
+        let services = self.objects.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
+        services.map(|(_, it)| &it.object)
+    }
+
+    /// The Service of this name, if it is there to stay.
+    pub(super) fn service(&self, name: &str) -> Option<&Value> {
+        let service = self.objects.get(&(ManagedKind::Service, name.to_owned()));
+        service.map(|it| &it.object)
+    }
+
+    /// Whether a Service has this name that goes.
+    pub(super) fn has_leaving_service(&self, name: &str) -> bool {
+        self.leaving.contains(&(ManagedKind::Service, name.to_owned()))
+    }
+}
+
 /// Which stream of a watch an object came by: a kind in a namespace, or in all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stream {

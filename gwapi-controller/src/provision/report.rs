@@ -16,7 +16,7 @@ use super::apply::{Cause, Failure, clash};
 use super::assign::ServicePlan;
 use super::existing::Existing;
 use super::kind::ManagedKind;
-use super::live::{Key, LiveObjects};
+use super::live::{Key, LiveObjects, Standing};
 use super::parameters::{self, AddressSource};
 use super::plan::ready_pods;
 use super::pods::PodView;
@@ -32,7 +32,7 @@ pub(super) struct View<'a> {
     /// Which Service has which address.
     pub(super) services: &'a [ServicePlan],
     /// What is there.
-    pub(super) live: &'a LiveObjects,
+    pub(super) live: &'a Standing,
     /// The Gateway's pods.
     pub(super) pods: &'a [PodView],
     /// The Service of the user's, where the parameters name one.
@@ -141,9 +141,7 @@ impl Report<'_> {
             Some(Existing::Usable(service)) => Some(*service),
             _ => None,
         };
-        let ours = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
-        let ours = ours.map(|(_, service)| &service.object);
-        for service in existing.into_iter().chain(ours) {
+        for service in existing.into_iter().chain(self.view.live.services()) {
             let found = match service["spec"]["type"].as_str() {
                 Some("ExternalName") => Vec::new(),
                 Some("NodePort") => self.node_addresses(),
@@ -164,7 +162,9 @@ impl Report<'_> {
 
     /// Nodes do not lead to the Gateway: their Service is not there, or not as it has to be.
     fn without_node_ports(&mut self, plan: &ServicePlan) {
-        if self.failure_of(plan).is_some() {
+        if self.view.live.has_leaving_service(&plan.name) {
+            self.lack(None, still_leaving(&plan.name));
+        } else if self.failure_of(plan).is_some() {
             self.missing(plan, &[]);
         } else {
             let message = format!("Service {} has no ports of the nodes yet", plan.name);
@@ -178,8 +178,7 @@ impl Report<'_> {
 
     /// The spec of a Service that is there.
     fn spec_of(&self, plan: &ServicePlan) -> Option<&Value> {
-        let service = self.view.live.get(&(ManagedKind::Service, plan.name.clone()));
-        service.map(|it| &it.object["spec"])
+        self.view.live.service(&plan.name).map(|service| &service["spec"])
     }
 
     /// Why a Service is not there, or not as it has to be.
@@ -194,7 +193,7 @@ impl Report<'_> {
         if ready.peek().is_some() {
             return ready.any(|pod| !pod.host_ports.is_empty());
         }
-        let workloads = self.view.live.iter().filter(|(key, _)| key.0.is_workload());
+        let workloads = self.view.live.objects.iter().filter(|(key, _)| key.0.is_workload());
         let mut templates = workloads.map(|(_, it)| &it.object["spec"]["template"]["spec"]);
         templates.any(|pod| {
             let containers = pod["containers"].as_array().into_iter().flatten();
@@ -205,8 +204,8 @@ impl Report<'_> {
 
     /// What is in the way of ports that Services do not have, where no Service is changed now.
     fn name_ports_that_wait(&mut self) {
-        let services = self.view.live.iter().filter(|(key, _)| key.0 == ManagedKind::Service);
-        let services: Vec<&Value> = services.map(|(_, it)| &it.object["spec"]["ports"]).collect();
+        let services = self.view.live.services();
+        let services: Vec<&Value> = services.map(|it| &it["spec"]["ports"]).collect();
         let is_there =
             |port: &InfrastructurePort| services.iter().any(|ports| has_port(ports, port));
         let missing = self.view.wanted.ports.iter().filter(|port| !is_there(port));
@@ -223,8 +222,12 @@ impl Report<'_> {
     /// One address for each Service; all that it has, where nothing is asked for.
     fn each_service<'p>(&mut self, services: impl Iterator<Item = &'p ServicePlan>) {
         for plan in services {
-            let service = self.view.live.get(&(ManagedKind::Service, plan.name.clone()));
-            let found = service.map(|it| addresses_for(plan, &it.object)).unwrap_or_default();
+            if self.view.live.has_leaving_service(&plan.name) {
+                self.lack(plan.address, still_leaving(&plan.name));
+                continue;
+            }
+            let service = self.view.live.service(&plan.name);
+            let found = service.map(|it| addresses_for(plan, it)).unwrap_or_default();
             match plan.address {
                 None if !found.is_empty() => self.take(found),
                 None => self.missing(plan, &found),
@@ -491,7 +494,7 @@ impl Report<'_> {
     /// What is in the way of pods: why no proxy is ready, or none at whose ports the Gateway is reached, or what
     /// is to take the place of those that serve.
     fn name_obstacles(&mut self) {
-        let refused = self.view.live.iter().find_map(|((kind, name), live)| {
+        let refused = self.view.live.objects.iter().find_map(|((kind, name), live)| {
             let conditions = live.object["status"]["conditions"].as_array()?;
             let failure = conditions
                 .iter()
@@ -511,7 +514,7 @@ impl Report<'_> {
     /// What is told where a workload has pods and we see none: we look for them by more labels than it
     /// does, and may not change them.
     fn unseen_pods(&self) -> Option<String> {
-        let unseen = unseen_pods(self.view.live, self.view.pods);
+        let unseen = unseen_pods(&self.view.live.objects, self.view.pods);
         let ((kind, name), count) = unseen.filter(|_| self.view.is_missing_pods)?;
         let (pods, them) = if count == 1 { ("pod", "it") } else { ("pods", "them") };
         Some(format!(
@@ -530,6 +533,11 @@ pub(super) fn unseen_pods<'a>(live: &'a LiveObjects, pods: &[PodView]) -> Option
 /// What is told of a Gateway that is reached at nodes and runs on none.
 fn no_node() -> (ConditionReason, String) {
     (ConditionReason::Pending, "no proxy is ready on any node yet".to_owned())
+}
+
+/// What is told of a Service whose name that of a former one still has.
+fn still_leaving(name: &str) -> (ConditionReason, String) {
+    (ConditionReason::Pending, format!("Service {name} is still being deleted"))
 }
 
 /// Whether a Service has ports of the nodes, and no load balancer.
@@ -553,6 +561,12 @@ fn obstacle(name: &str, existing: &Existing<'_>) -> Option<(ConditionReason, Str
         Existing::Missing => (
             ConditionReason::AddressNotAssigned,
             format!("Service {name}, which the parameters name as existingService, does not exist"),
+        ),
+        Existing::Leaving => (
+            ConditionReason::AddressNotAssigned,
+            format!(
+                "Service {name}, which the parameters name as existingService, is being deleted"
+            ),
         ),
         Existing::Own => (
             ConditionReason::Invalid,

@@ -9,8 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::assign::ServicePlan;
-use super::kind::ManagedKind;
-use super::live::LiveObjects;
+use super::live::Standing;
 use super::report::has_address;
 
 /// How long pods may be counted and not seen: one watch is a moment ahead of another.
@@ -28,7 +27,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 struct State {
     plan: ServicePlan,
-    /// `None` where it has its address.
+    /// `None` where it has its address, or is still to be made when a former one of the name is gone.
     since: Option<Instant>,
 }
 
@@ -38,22 +37,21 @@ impl Waiting {
     pub(super) fn update(
         &mut self,
         services: &[ServicePlan],
-        live: &LiveObjects,
+        live: &Standing,
         users: Option<(&str, &Value)>,
         now: Instant,
     ) {
         let ours = services.iter().map(|plan| {
-            let service = live.get(&(ManagedKind::Service, plan.name.clone()));
-            (plan.clone(), service.map(|it| &it.object))
+            (plan.clone(), live.service(&plan.name), live.has_leaving_service(&plan.name))
         });
         let users = users.map(|(name, service)| {
-            (ServicePlan { name: name.to_owned(), address: None }, Some(service))
+            (ServicePlan { name: name.to_owned(), address: None }, Some(service), false)
         });
         let mut states = BTreeMap::new();
-        for (plan, service) in ours.chain(users) {
+        for (plan, service, is_to_be_made) in ours.chain(users) {
             let is_served = service.is_some_and(|it| has_address(&plan, it));
             let since = match self.services.get(&plan.name) {
-                _ if is_served => None,
+                _ if is_served || is_to_be_made => None,
                 // Who asks for something else starts anew, and so does who lost what it had.
                 Some(state) if state.plan == plan => state.since.or(Some(now)),
                 Some(_) => Some(now),
@@ -103,17 +101,19 @@ mod tests {
 
     use gwapi_translate::infrastructure::RequestedAddress;
 
-    use super::super::live::Live;
+    use super::super::kind::ManagedKind;
+    use super::super::live::{Live, LiveObjects};
     use super::*;
 
     fn plan(address: Option<RequestedAddress>) -> [ServicePlan; 1] {
         [ServicePlan { name: "web".to_owned(), address }]
     }
 
-    fn live(ingress: &Value, created: &str) -> LiveObjects {
+    /// A Service that belongs to the Gateway with this uid, as another one sees it that has none.
+    fn of(owner: &str, ingress: &Value, created: &str) -> Standing {
         let live = Live {
             uid: String::new(),
-            owner_uid: String::new(),
+            owner_uid: owner.to_owned(),
             is_terminating: false,
             object: json!({
                 "metadata": {"creationTimestamp": created},
@@ -121,7 +121,12 @@ mod tests {
                 "status": {"loadBalancer": {"ingress": ingress}},
             }),
         };
-        [((ManagedKind::Service, "web".to_owned()), Arc::new(live))].into()
+        let live = [((ManagedKind::Service, "web".to_owned()), Arc::new(live))];
+        Standing::of("", &LiveObjects::from(live))
+    }
+
+    fn live(ingress: &Value, created: &str) -> Standing {
+        of("", ingress, created)
     }
 
     fn waited(waiting: &Waiting, now: Instant) -> Option<u64> {
@@ -134,7 +139,7 @@ mod tests {
         let later = start + Duration::from_secs(7);
         let any = plan(None);
         let mut waiting = Waiting::default();
-        waiting.update(&any, &LiveObjects::new(), None, start);
+        waiting.update(&any, &Standing::default(), None, start);
         let created = Timestamp::now().to_string();
         waiting.update(&any, &live(&json!([]), &created), None, later);
         assert_eq!(waited(&waiting, later), Some(7));
@@ -144,6 +149,21 @@ mod tests {
         assert_eq!(waited(&waiting, later), None);
         waiting.update(&any, &live(&json!([]), &created), None, later);
         assert_eq!(waited(&waiting, later), Some(0), "it lost its address just now");
+    }
+
+    /// One that goes may keep its name for minutes, until its load balancer is taken down.
+    #[test]
+    fn a_service_is_waited_for_from_when_a_former_one_of_the_name_is_gone() {
+        let start = Instant::now() + Duration::from_secs(100);
+        let later = start + Duration::from_secs(60);
+        let made = (Timestamp::now() - Duration::from_secs(90)).to_string();
+        let former = of("former", &json!([]), &made);
+        let mut waiting = Waiting::default();
+        waiting.update(&plan(None), &former, None, start);
+        assert_eq!(waited(&waiting, later), None);
+        assert_eq!(waiting.deadlines(Duration::from_secs(10)).count(), 0);
+        waiting.update(&plan(None), &Standing::default(), None, later);
+        assert_eq!(waited(&waiting, later), Some(0));
     }
 
     #[test]
@@ -167,7 +187,7 @@ mod tests {
         let (without, with) = (service(json!([])), service(json!([{"ip": "10.0.0.1"}])));
         let mut waiting = Waiting::default();
         let mut look = |service, now| {
-            waiting.update(&[], &LiveObjects::new(), Some(("web", service)), now);
+            waiting.update(&[], &Standing::default(), Some(("web", service)), now);
             let limit = Duration::from_secs(10);
             (waited(&waiting, now), waiting.deadlines(limit).next())
         };

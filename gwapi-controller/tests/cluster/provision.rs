@@ -567,6 +567,31 @@ async fn a_service_of_the_users_has_the_address() {
     bench.clean().await;
 }
 
+/// As it is where its load balancer has to be taken down first.
+#[tokio::test]
+async fn a_service_that_is_being_deleted_does_not_count_and_is_made_anew_when_it_is_gone() {
+    let bench = Bench::new(&json!({})).await;
+    let wanted = bench.gateway("web", "gwapi").await;
+    let mut running = bench.provisioner(CONTROLLER);
+    running.set(&wanted);
+    running.report(&wanted, is_served).await;
+    let finalizers = json!({"metadata": {"finalizers": ["gwapi.dev/tests"]}});
+    bench.change::<Service>("web-gwapi", finalizers).await;
+    let former = bench.api::<Service>().get("web-gwapi").await.expect("it is there");
+    let deleted = bench.api::<Service>().delete("web-gwapi", &DeleteParams::default()).await;
+    deleted.expect("it is there");
+    let is_gone = |report: &InfrastructureReport| report.addresses.is_empty();
+    let report = running.report(&wanted, is_gone).await;
+    let why = "Service web-gwapi is still being deleted".to_owned();
+    assert_eq!(report.unmet, [(ConditionReason::Pending, why)]);
+
+    bench.change::<Service>("web-gwapi", json!({"metadata": {"finalizers": null}})).await;
+    running.report(&wanted, is_served).await;
+    let service = bench.api::<Service>().get("web-gwapi").await.expect("it is there");
+    assert_ne!(service.uid(), former.uid());
+    bench.clean().await;
+}
+
 #[tokio::test]
 async fn a_gateway_that_is_deleted_in_the_foreground_goes_with_everything() {
     let bench = Bench::new(&json!({})).await;

@@ -84,6 +84,21 @@ impl Case {
         self.with(ManagedKind::Service, name, service)
     }
 
+    /// The same, and everything that is there belongs to a former Gateway of the name.
+    fn of_former(self) -> Self {
+        self.changed(|it| it.owner_uid = "former".to_owned())
+    }
+
+    /// The same, and everything that is there is being deleted.
+    fn leaving(self) -> Self {
+        self.changed(|it| it.is_terminating = true)
+    }
+
+    fn changed(mut self, change: impl Fn(&mut Live)) -> Self {
+        self.live.values_mut().for_each(|it| change(Arc::make_mut(it)));
+        self
+    }
+
     fn failing(mut self, kind: ManagedKind, cause: Cause) -> Self {
         self.failures.push(Failure { key: (kind, self.wanted.name.clone()), cause });
         self
@@ -107,7 +122,7 @@ impl Case {
         findings(&View {
             wanted: &self.wanted,
             services: &services,
-            live: &self.live,
+            live: &Standing::of(&self.wanted.uid, &self.live),
             pods: &self.pods,
             existing: existing(&self.wanted, &self.live, found),
             failures: &self.failures,
@@ -166,6 +181,39 @@ fn an_address_that_does_not_come_is_told_after_a_while() {
               for it?"
         ]
     );
+}
+
+/// Its load balancer takes its time, and its addresses are lost.
+#[test]
+fn a_service_that_goes_has_no_address_and_is_waited_for() {
+    let balanced = || {
+        let case = Case::new().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]));
+        case.asking_for(&["10.245.0.1"]).after(10)
+    };
+    let at_nodes = || Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80).after(10);
+    let cases: [fn(Case) -> Case; 2] = [Case::of_former, Case::leaving];
+    for case in cases.iter().flat_map(|goes| [goes(balanced()), goes(at_nodes())]) {
+        assert_eq!(case.addresses(), [""; 0]);
+        assert_eq!(case.unmet(), ["Pending: Service web-gwapi is still being deleted"]);
+        let (_, assignment) = case.assignment();
+        assert_eq!(assignment, AddressAssignment { pending: true, ..met(0) });
+    }
+    let mut held = balanced().leaving();
+    held.wanted.hold = true;
+    held.wanted.ports[0].port = 8080;
+    assert_eq!((held.addresses(), held.unmet()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn what_is_said_of_the_pods_of_a_former_gateway_is_not_said_of_its_successor() {
+    let status = json!({"status": {"readyReplicas": 2, "conditions": [
+        {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}]}});
+    let mut case = Case::of_type(ServiceType::ClusterIp);
+    case = case.with(ManagedKind::Deployment, "web-gwapi", status).of_former();
+    case = case.in_cluster("web-gwapi", &["10.96.0.7"]);
+    case.pods.clear();
+    case.is_missing_pods = true;
+    assert_eq!(case.unmet(), [""; 0]);
 }
 
 #[test]
@@ -340,6 +388,18 @@ fn a_service_of_the_users_has_the_addresses() {
     assert_eq!(case.addresses(), ["IPAddress 10.96.0.9"]);
     case.existing = Some(Some(json!({"spec": {"type": "NodePort", "clusterIPs": ["10.96.0.9"]}})));
     assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    case.existing = Some(Some(json!({
+        "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.9"]},
+    })));
+    assert_eq!(case.addresses(), [""; 0]);
+    assert_eq!(
+        case.unmet(),
+        [
+            "AddressNotAssigned: Service front, which the parameters name as existingService, is being \
+              deleted"
+        ]
+    );
 }
 
 /// AD-2: whoever made it.
