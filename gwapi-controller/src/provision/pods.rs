@@ -91,7 +91,9 @@ impl PodView {
             !is_leaving && condition("Ready").is_some_and(|condition| condition.status == "True");
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let unscheduled = condition("PodScheduled").filter(|it| it.status == "False");
-        let containers = status.container_statuses.iter().flatten();
+        // Until those that prepare a pod have ended, its others only wait for them.
+        let containers = status.init_container_statuses.iter().flatten();
+        let containers = containers.chain(status.container_statuses.iter().flatten());
         let problem = unscheduled
             .map(unscheduled_problem)
             .or_else(|| containers.into_iter().find_map(container_problem))
@@ -248,6 +250,17 @@ mod tests {
                     "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
                     "lastState": {"terminated": {"exitCode": 1, "message": "error: no token\n"}}}]}),
                 "pod a: CrashLoopBackOff: error: no token",
+            ),
+            (
+                json!({
+                    "initContainerStatuses": [{"name": "mesh", "image": "", "imageID": "",
+                        "ready": false, "restartCount": 0,
+                        "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}],
+                    "containerStatuses": [{"name": "proxy", "image": "", "imageID": "",
+                        "ready": false, "restartCount": 0,
+                        "state": {"waiting": {"reason": "PodInitializing"}}}],
+                }),
+                "pod a: ErrImagePull: not found",
             ),
             (
                 json!({"phase": "Failed", "reason": "SysctlForbidden", "message": "forbidden"}),
