@@ -24,6 +24,7 @@ mod first_pod;
 mod kind;
 mod live;
 mod objects;
+mod obstacles;
 mod parameters;
 mod patch;
 mod plan;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
 use super::kind::ManagedKind;
@@ -24,10 +25,19 @@ const STUCK: [&str; 8] = [
 pub(super) struct PodView {
     /// What runs it.
     pub(super) workload: Option<Workload>,
+    /// Which of the templates of its workload it was made from.
+    pub(super) template: Option<String>,
+    /// When it was made.
+    pub(super) created: Option<Timestamp>,
+    /// Its containers have started.
+    pub(super) is_running: bool,
     /// It is ready, and not about to end.
     pub(super) is_ready: bool,
-    /// It is about to end, or has ended.
+    /// It is about to end, or has done what it was there for.
     pub(super) is_leaving: bool,
+    /// It has ended, or never began, and will not run any more: another one takes its place, and it stays until
+    /// somebody deletes it.
+    pub(super) has_failed: bool,
     /// Addresses of its node.
     pub(super) host_ips: Vec<String>,
     /// Its own ports, each with the one of its node that leads there.
@@ -52,7 +62,7 @@ impl Workload {
         match owner.kind.as_str() {
             "DaemonSet" => Some(Self::DaemonSet(owner.uid.clone())),
             "ReplicaSet" => {
-                let hash = pod.metadata.labels.as_ref()?.get("pod-template-hash")?;
+                let hash = label(pod, TEMPLATE_HASH)?;
                 let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
                 Some(Self::Deployment(name.to_owned()))
             }
@@ -79,16 +89,20 @@ impl PodView {
 
     /// Looks at a pod.
     pub(super) fn of(pod: &Pod) -> Self {
-        let (workload, host_ports) = (Workload::of(pod), host_ports(pod));
-        let Some(status) = &pod.status else {
-            return Self { workload, host_ports, ..Self::default() };
+        let made = Self {
+            workload: Workload::of(pod),
+            template: label(pod, TEMPLATE_HASH).or_else(|| label(pod, REVISION_HASH)).cloned(),
+            created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            host_ports: host_ports(pod),
+            ..Self::default()
         };
+        let Some(status) = &pod.status else { return made };
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let condition = |name: &str| conditions.iter().find(|it| it.type_ == name);
         let phase = status.phase.as_deref();
         let is_leaving = pod.metadata.deletion_timestamp.is_some() || phase == Some("Succeeded");
-        let is_ready =
-            !is_leaving && condition("Ready").is_some_and(|condition| condition.status == "True");
+        let has_failed = phase == Some("Failed");
+        let is_ready = condition("Ready").is_some_and(|condition| condition.status == "True");
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let unscheduled = condition("PodScheduled").filter(|it| it.status == "False");
         // Until those that prepare a pod have ended, its others only wait for them.
@@ -97,7 +111,7 @@ impl PodView {
         let problem = unscheduled
             .map(unscheduled_problem)
             .or_else(|| containers.into_iter().find_map(container_problem))
-            .or_else(|| (phase == Some("Failed")).then(|| failure(pod)));
+            .or_else(|| has_failed.then(|| failure(pod)));
         let several = status.host_ips.iter().flatten().map(|it| it.ip.clone());
         let one = status.host_ip.iter().cloned();
         let mut host_ips: Vec<String> = several.collect();
@@ -105,14 +119,25 @@ impl PodView {
             host_ips = one.collect();
         }
         Self {
-            workload,
-            is_ready,
+            is_running: phase == Some("Running"),
+            is_ready: is_ready && !is_leaving && !has_failed,
             is_leaving,
+            has_failed,
             host_ips,
-            host_ports,
             problem: problem.map(|problem| format!("pod {name}: {problem}")),
+            ..made
         }
     }
+}
+
+/// Label of the pods of a Deployment with the version of its template.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The same of a DaemonSet.
+const REVISION_HASH: &str = "controller-revision-hash";
+
+fn label<'a>(pod: &'a Pod, name: &str) -> Option<&'a String> {
+    pod.metadata.labels.as_ref()?.get(name)
 }
 
 fn host_ports(pod: &Pod) -> BTreeSet<(u16, u16)> {

@@ -17,6 +17,7 @@ use super::assign::ServicePlan;
 use super::existing::Existing;
 use super::kind::ManagedKind;
 use super::live::{Key, LiveObjects, Standing};
+use super::obstacles;
 use super::parameters::{self, AddressSource};
 use super::plan::ready_pods;
 use super::pods::PodView;
@@ -501,8 +502,7 @@ impl Report<'_> {
                 .find(|it| it["type"] == "ReplicaFailure" && it["status"] == "True")?;
             Some(format!("{kind} {name} cannot make pods: {}", failure["message"].as_str()?))
         });
-        let mut pods = self.view.pods.iter().filter(|pod| !pod.is_leaving);
-        let stuck = || pods.find_map(|pod| pod.problem.clone());
+        let stuck = || obstacles::of_pods(self.view.pods, &self.view.live.objects);
         let Some(problem) = refused.or_else(stuck).or_else(|| self.unseen_pods()) else { return };
         if self.view.pods.iter().any(|pod| pod.is_ready) && !self.awaits_host_ports {
             self.stalled = Some(format!("{problem}; other pods serve meanwhile"));
@@ -526,7 +526,8 @@ impl Report<'_> {
 
 /// The workload that counts ready pods where none is seen, and how many.
 pub(super) fn unseen_pods<'a>(live: &'a LiveObjects, pods: &[PodView]) -> Option<(&'a Key, i64)> {
-    let workloads = live.iter().filter(|(key, _)| key.0.is_workload() && pods.is_empty());
+    let are_unseen = pods.iter().all(|pod| pod.has_failed);
+    let workloads = live.iter().filter(|(key, _)| key.0.is_workload() && are_unseen);
     workloads.map(|(key, it)| (key, ready_pods(it))).find(|(_, count)| *count > 0)
 }
 

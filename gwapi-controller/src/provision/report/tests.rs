@@ -501,6 +501,38 @@ fn what_keeps_pods_from_running_is_told_while_none_does() {
     assert_eq!(stalled.as_deref(), Some("pod a: Unschedulable; other pods serve meanwhile"));
 }
 
+/// What has failed stays there, as a pod that its node evicted.
+#[test]
+fn a_pod_that_was_evicted_and_replaced_stalls_nothing_and_hides_nothing() {
+    let of = |name: &str, status: Value| {
+        let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-gwapi-5d4f",
+            "uid": "of-replica-set", "controller": true});
+        let pod = json!({"metadata": {"name": name, "labels": {"pod-template-hash": "5d4f"},
+            "creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [owner]},
+            "status": status});
+        PodView::of(&serde_json::from_value(pod).expect("a pod"))
+    };
+    let running = |ready: &str| {
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]})
+    };
+    let deployment = json!({"spec": {"replicas": 1}});
+    let mut case = Case::new().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]));
+    case = case.with(ManagedKind::Deployment, "web-gwapi", deployment);
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory",
+        "conditions": [{"type": "Ready", "status": "True"}]});
+    case.pods = vec![of("a", evicted.clone())];
+    assert_eq!(case.unmet(), ["NoResources: pod a: Evicted: low on memory"]);
+    assert!(!case.report().ready);
+    case.pods.push(of("b", running("True")));
+    assert_eq!((case.findings().stalled, case.unmet()), (None, Vec::new()));
+    case.pods[1] = of("b", running("False"));
+    assert_eq!(case.unmet(), [""; 0], "it is about to be ready");
+    let unscheduled = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled",
+        "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]});
+    case.pods.push(of("c", unscheduled));
+    assert_eq!(case.unmet(), ["NoResources: pod c: Unschedulable: 0/1 nodes are available"]);
+}
+
 #[test]
 fn without_a_listener_there_is_no_address_to_wait_for() {
     let mut case = Case::new();
@@ -725,6 +757,8 @@ fn pods_that_lost_their_labels_are_counted_by_what_runs_them() {
     assert!(!is_told(&case), "it was deleted a moment ago");
     case.is_missing_pods = true;
     assert!(is_told(&case), "{:?}", case.unmet());
+    case.pods.push(PodView { has_failed: true, ..pod("10.0.0.5") });
+    assert!(is_told(&case), "it is none of those that are counted");
     case.pods.push(pod("10.0.0.5"));
     assert!(!is_told(&case), "one is seen");
 }
