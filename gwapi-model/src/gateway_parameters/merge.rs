@@ -31,10 +31,14 @@ fn pick<T: Default + PartialEq + Clone>(base: &T, over: &T) -> T {
 
 fn service(base: &ServiceParameters, over: &ServiceParameters) -> ServiceParameters {
     // A Service that is there already excludes every field about one that is made.
-    let nothing = ServiceParameters::default();
-    let replaces = over.existing_service.is_some();
-    let replaced = base.existing_service.is_some() && *over != nothing;
-    let base = if replaces || replaced { &nothing } else { base };
+    let base = if over.existing_service.is_some()
+        || base.existing_service.is_some() && over.is_about_one_that_is_made()
+    {
+        let address_timeout = base.address_timeout.clone();
+        &ServiceParameters { address_timeout, ..ServiceParameters::default() }
+    } else {
+        base
+    };
     let mut merged = merged! {
         ServiceParameters, base, over;
         service_type, existing_service, node_ports, load_balancer_class, external_traffic_policy,
@@ -176,12 +180,17 @@ mod tests {
             (
                 json!({"service": {"type": "NodePort", "addressTimeout": "5s"}}),
                 json!({"service": {"existingService": "edge"}}),
-                json!({"service": {"existingService": "edge"}}),
+                json!({"service": {"existingService": "edge", "addressTimeout": "5s"}}),
+            ),
+            (
+                json!({"service": {"existingService": "edge", "addressTimeout": "5s"}}),
+                json!({"service": {"type": "ClusterIP"}}),
+                json!({"service": {"type": "ClusterIP", "addressTimeout": "5s"}}),
             ),
             (
                 json!({"service": {"existingService": "edge"}}),
-                json!({"service": {"type": "ClusterIP"}}),
-                json!({"service": {"type": "ClusterIP"}}),
+                json!({"service": {"addressTimeout": "1m"}}),
+                json!({"service": {"existingService": "edge", "addressTimeout": "1m"}}),
             ),
             (
                 json!({"service": {

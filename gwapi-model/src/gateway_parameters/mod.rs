@@ -60,7 +60,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     feature = "schema",
     derive(schemars::JsonSchema),
     schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!has(self.existingService) || !(has(self.type) || has(self.nodePorts) || has(self.loadBalancerClass) || has(self.externalTrafficPolicy) || has(self.ipFamilies) || has(self.ipFamilyPolicy) || has(self.annotations) || has(self.copyAnnotations) || has(self.addressTimeout))", "message": "existingService excludes every other field of service"},
+        {"rule": "!has(self.existingService) || !(has(self.type) || has(self.nodePorts) || has(self.loadBalancerClass) || has(self.externalTrafficPolicy) || has(self.ipFamilies) || has(self.ipFamilyPolicy) || has(self.annotations) || has(self.copyAnnotations))", "message": "existingService excludes every other field of service but addressTimeout"},
         {"rule": "!has(self.nodePorts) || !has(self.type) || self.type != 'ClusterIP'", "message": "nodePorts needs the type NodePort or LoadBalancer"},
         {"rule": "!has(self.externalTrafficPolicy) || !has(self.type) || self.type != 'ClusterIP'", "message": "externalTrafficPolicy needs the type NodePort or LoadBalancer"},
         {"rule": "!has(self.loadBalancerClass) || !has(self.type) || self.type == 'LoadBalancer'", "message": "loadBalancerClass needs the type LoadBalancer"},
@@ -76,7 +76,7 @@ pub struct ServiceParameters {
     pub service_type: Option<ServiceType>,
     /// Name of a Service in the Gateway's namespace that is there already: no other one is made, and
     /// this one is left as it is. It has to lead the listeners' ports to the pods of the Gateway, by
-    /// their labels. Excludes every other field of `service`.
+    /// their labels. Excludes every other field of `service` but `addressTimeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub existing_service: Option<String>,
@@ -112,6 +112,18 @@ pub struct ServiceParameters {
     /// one. Default: 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_timeout: Option<GatewayDuration>,
+}
+
+impl ServiceParameters {
+    /// Whether they have fields about a Service that is made, which one that is there already excludes.
+    pub(crate) fn is_about_one_that_is_made(&self) -> bool {
+        let about_any = Self {
+            existing_service: self.existing_service.clone(),
+            address_timeout: self.address_timeout.clone(),
+            ..Self::default()
+        };
+        *self != about_any
+    }
 }
 
 /// The port of a listener on every node.

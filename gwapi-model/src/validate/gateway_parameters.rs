@@ -45,9 +45,7 @@ fn service(check: &mut Checker, service: &ServiceParameters) {
 fn existing_service(check: &mut Checker, service: &ServiceParameters) {
     let Some(name) = &service.existing_service else { return };
     check.text("existingService", name, &LABEL_NAME);
-    let alone =
-        ServiceParameters { existing_service: Some(name.clone()), ..ServiceParameters::default() };
-    if *service != alone {
+    if service.is_about_one_that_is_made() {
         check.field("existingService", |check| {
             check.report_with_help(
                 "stands beside other fields of `service`, which are about a Service that is made",

@@ -118,7 +118,7 @@ fn a_service_that_is_made_has_a_type_that_goes_with_its_other_fields() {
 #[test]
 fn a_service_that_is_there_excludes_what_is_said_of_one_that_is_made() {
     let mut existing = valid();
-    existing["spec"]["service"] = json!({"existingService": "edge"});
+    existing["spec"]["service"] = json!({"existingService": "edge", "addressTimeout": "1m"});
     check::<GatewayParameters>(
         &existing,
         vec![
