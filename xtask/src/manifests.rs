@@ -77,6 +77,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     output(helm().args(["lint", "--strict", "--quiet", CHART]))?;
     check_names(&helm)?;
     check_parameters(&helm)?;
+    check_texts(&helm)?;
     namesakes::check(&helm, CHART, &cluster_role(&helm, RELEASE, NAMESPACE)?)?;
     eprintln!("{} files are as the chart and the CRDs say", wanted.len());
     Ok(())
@@ -129,6 +130,63 @@ fn check_parameters(helm: &impl Fn() -> Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Values that are texts, whatever YAML would make of them: plain ones and, of the same options, such as are
+/// numbers, truths or keys where nobody quotes them.
+const TEXTS: [(&str, &str, &str); 9] = [
+    ("controller.name", "example.com/a", "example.com/a:"),
+    ("controller.priorityClassName", "urgent", "1e3"),
+    ("controller.serviceAccount.name", "account", "0x1"),
+    ("controller.image.repository", "a", "1"),
+    ("controller.image.tag", "a", "2"),
+    ("proxy.image.repository", "b", "3"),
+    ("gatewayClass.name", "fast", "123"),
+    ("watchNamespaces[0]", "shop", "no"),
+    ("watchNamespaces[1]", "sale", "123"),
+];
+
+/// Release and namespace of either.
+const TEXT_RELEASES: [(&str, &str); 2] = [("gwapi", "shop"), ("1", "no")];
+
+/// Whether the chart quotes what it takes from values and from the release.
+fn check_texts(helm: &impl Fn() -> Command) -> anyhow::Result<()> {
+    let render = |(release, namespace): (&str, &str), is_odd: bool| {
+        let mut helm = helm();
+        helm.args(["template", release, CHART, "--namespace", namespace]);
+        helm.args(["--set", "networkPolicy.enabled=true,controller.replicas=2"]);
+        helm.args(["--set", "gatewayClass.parameters.workload.replicas=2"]);
+        for (option, plain, odd) in TEXTS {
+            let value = if is_odd { odd } else { plain };
+            helm.args(["--set-string", &format!("{option}={value}")]);
+        }
+        // It is the name of the parameters as it is.
+        let name = if is_odd { "123" } else { "gateways" };
+        output(helm.args(["--set-string", &format!("fullnameOverride={name}")]))
+    };
+    let [plain, odd] = TEXT_RELEASES;
+    let (plain, odd) = (render(plain, false)?, render(odd, true)?);
+    let unquoted = unquoted(&plain, &odd)?;
+    if !unquoted.is_empty() {
+        bail!("the chart does not quote what it takes from values: {}", unquoted.join(", "));
+    }
+    Ok(())
+}
+
+/// The lines of `odd`, which is `plain` with other texts, where these are not quoted.
+fn unquoted<'a>(plain: &str, odd: &'a str) -> anyhow::Result<Vec<&'a str>> {
+    let (plain, odd): (Vec<&str>, Vec<&str>) = (plain.lines().collect(), odd.lines().collect());
+    if plain.len() != odd.len() {
+        bail!("the chart has other lines with other texts");
+    }
+    let differing = plain.iter().zip(odd).filter(|(plain, odd)| **plain != *odd);
+    let is_quoted = |line: &str| {
+        let item = line.trim_start_matches("- ");
+        let scalar = item.split_once(": ").map_or(item, |(_, scalar)| scalar);
+        // An item that is quoted may have a colon in it.
+        item.starts_with('"') || scalar.trim_start_matches('[').starts_with('"')
+    };
+    Ok(differing.map(|(_, odd)| odd.trim()).filter(|odd| !is_quoted(odd)).collect())
+}
+
 /// The name of the ClusterRole of a release.
 fn cluster_role(
     helm: &impl Fn() -> Command,
@@ -140,7 +198,7 @@ fn cluster_role(
         output(helm().args(["template", release, CHART, "--namespace", namespace]).args(only))?;
     let mut lines = text.lines().skip_while(|line| *line != "kind: ClusterRole");
     let name = lines.find_map(|line| line.strip_prefix("  name: "));
-    Ok(name.context("the chart has no ClusterRole")?.to_owned())
+    Ok(name.context("the chart has no ClusterRole")?.trim_matches('"').to_owned())
 }
 
 /// The CRDs by file name, in order.
@@ -205,5 +263,13 @@ mod tests {
         let text = install(&crds, chart);
         let expected = "---\nkind: CustomResourceDefinition\n---\nkind: X\nlabels:\n    a: b\n";
         assert_eq!(text.strip_prefix(HEAD), Some(expected));
+    }
+
+    #[test]
+    fn texts_that_are_not_quoted_are_found() {
+        let plain = "a: b\n- --c=d\ne: f\nnames: [g]\n- \"--h=i\"\nsame: text\n";
+        let odd = "a: 1\n- --c=d:\ne: \"no\"\nnames: [\"2\"]\n- \"--h=i: \"\nsame: text\n";
+        assert_eq!(unquoted(plain, odd).expect("as many lines"), ["a: 1", "- --c=d:"]);
+        assert!(unquoted(plain, "a: b\n").is_err());
     }
 }

@@ -61,7 +61,7 @@ to ask, as with `helm template`. */}}
 
 {{- define "gwapi.selector" -}}
 app.kubernetes.io/name: gwapi-controller
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "gwapi.labels" -}}
