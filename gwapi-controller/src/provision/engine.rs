@@ -27,7 +27,7 @@ use super::events::Announcer;
 use super::existing::{Existing, existing};
 use super::first_pod;
 use super::live::{Concerns, LiveObjects, Standing, Store, Stream};
-use super::objects::{objects, selector_of_controller};
+use super::objects::{config_map, objects, selector_of_controller};
 use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
 use super::pods::PodView;
@@ -366,32 +366,64 @@ impl Engine {
         let services = assign(wanted, &known_services(&wanted.uid, live));
         let pods = self.pods(gateway, wanted, live);
         let bootstrap = self.bootstrap.borrow().clone();
-        let mut is_told = false;
-        if !wanted.hold
-            && let Some(bootstrap) = bootstrap
-        {
-            let account = account_uid(&wanted.name, &wanted.uid, live);
-            let mut manifests = objects(wanted, &services, &self.settings, &bootstrap, account);
-            keep_led(&mut manifests, &wanted.uid, live);
-            let awaits_host_ports = awaits_host_ports(wanted, &pods);
-            if awaits_host_ports {
-                keep_types(&mut manifests, &wanted.uid, live);
-            }
-            first_pod::publish(&mut manifests, &wanted.parameters, live, &pods);
-            let settled = self.gateways.get(gateway).map(|entry| &entry.settled);
-            let mut plan =
-                plan(manifests, &wanted.uid, live, settled.unwrap_or(&Settled::default()));
-            // What leads to the proxies goes when something else does.
-            let existing = existing(wanted, live, found(&self.existing, wanted));
-            if awaits_host_ports || !matches!(existing, None | Some(Existing::Usable(_))) {
-                plan.spare_services();
-            }
-            is_told = self.start(gateway, wanted.uid.clone(), plan);
-        }
+        let plan = bootstrap.map(|bootstrap| match wanted.hold {
+            true => self.plan_of_refused(wanted, live, &bootstrap),
+            false => self.plan(wanted, &services, live, &pods, &bootstrap),
+        });
         // What it waits for is only known when everything was made.
+        let is_told = plan.is_some_and(|plan| self.start(gateway, wanted.uid.clone(), plan));
         if !is_told {
             self.report(gateway, wanted, &services, live, &pods);
         }
+    }
+
+    fn plan(
+        &self,
+        wanted: &GatewayInfrastructure,
+        services: &[ServicePlan],
+        live: &LiveObjects,
+        pods: &[PodView],
+        bootstrap: &Bootstrap,
+    ) -> Plan {
+        let account = account_uid(&wanted.name, &wanted.uid, live);
+        let mut manifests = objects(wanted, services, &self.settings, bootstrap, account);
+        keep_led(&mut manifests, &wanted.uid, live);
+        let awaits_host_ports = awaits_host_ports(wanted, pods);
+        if awaits_host_ports {
+            keep_types(&mut manifests, &wanted.uid, live);
+        }
+        first_pod::publish(&mut manifests, &wanted.parameters, live, pods);
+        let mut plan = plan(manifests, &wanted.uid, live, self.settled(&wanted.gateway));
+        // What leads to the proxies goes when something else does.
+        let existing = existing(wanted, live, found(&self.existing, wanted));
+        if awaits_host_ports || !matches!(existing, None | Some(Existing::Usable(_))) {
+            plan.spare_services();
+        }
+        plan
+    }
+
+    /// What is changed for a Gateway that is refused: how its proxies know us, where they have that. Without it
+    /// they would be left alone a day after our authority becomes another.
+    fn plan_of_refused(
+        &self,
+        wanted: &GatewayInfrastructure,
+        live: &LiveObjects,
+        bootstrap: &Bootstrap,
+    ) -> Plan {
+        let manifest = config_map(wanted, &self.settings, bootstrap);
+        let there = live.get(&(manifest.kind, manifest.name.clone()));
+        if !there.is_some_and(|it| it.is_of(&wanted.uid)) {
+            return Plan::default();
+        }
+        let mut plan = plan(vec![manifest], &wanted.uid, live, self.settled(&wanted.gateway));
+        plan.delete.clear();
+        plan
+    }
+
+    /// What was applied for a Gateway last, and what came of it.
+    fn settled(&self, gateway: &GatewayId) -> &Settled {
+        const NOTHING: &Settled = &Settled::new();
+        self.gateways.get(gateway).map_or(NOTHING, |entry| &entry.settled)
     }
 
     /// The pods of a Gateway.
@@ -670,6 +702,24 @@ mod tests {
         let (leaving, there) = (gateway(uid, Some("2026-01-01T00:00:00Z")), gateway(uid, None));
         assert_eq!(first_made(vec![leaving, there.clone()]).await, None);
         assert_eq!(first_made(vec![gateway("of-another", None), there]).await, None);
+    }
+
+    /// The authority that signs our certificates becomes another with time.
+    #[tokio::test(start_paused = true)]
+    async fn proxies_of_a_gateway_that_is_refused_are_told_how_they_know_the_controller() {
+        let refused = GatewayInfrastructure { hold: true, ..wanted() };
+        let started = |listed: Value| {
+            let there = vec![gateway(&refused.uid, None)];
+            Running::start(refused.clone(), there, [("configmaps", listed)].into())
+        };
+        let mut config_map = made_for(&refused.uid, "web-gwapi-config-ca");
+        config_map["data"] = json!({"ca.crt": "that of before"});
+        let mut running = started(config_map.clone());
+        assert_eq!(running.next_made().await.as_deref(), Some("configmaps"));
+        assert_eq!(running.next_made().await, None, "all else stays as it is");
+        config_map["metadata"]["ownerReferences"][0]["uid"] = json!("of-former");
+        assert_eq!(started(config_map).next_made().await, None);
+        assert_eq!(started(made_for(&refused.uid, "another")).next_made().await, None);
     }
 
     #[test]

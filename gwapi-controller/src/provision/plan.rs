@@ -76,6 +76,11 @@ struct Answer {
 }
 
 impl Settled {
+    /// Nothing was applied yet.
+    pub(super) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// Notes what came of a manifest that was applied.
     pub(super) fn record(&mut self, manifest: &Manifest, object: &DynamicObject) {
         let Some(version) = object.metadata.resource_version.clone() else { return };

@@ -87,6 +87,15 @@ pub fn objects(
     manifests
 }
 
+/// The one among [`objects`] by which proxies know the controller.
+pub(super) fn config_map(
+    wanted: &GatewayInfrastructure,
+    settings: &ProvisionSettings,
+    bootstrap: &Bootstrap,
+) -> Manifest {
+    Maker { wanted, settings, bootstrap, account: None }.config_map()
+}
+
 /// The value of [`CONTROLLER_LABEL`] for a controller's name. No two names have the same one.
 pub fn controller_label(controller_name: &str) -> String {
     // Domains have no `_`, so that the first one stands for the slash.
