@@ -292,8 +292,9 @@ impl Engine {
         for (gateway, wanted) in &translation.infrastructure {
             leading.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)));
         }
-        let (status, statuses) = (&self.surroundings.status, self.core.statuses());
-        announce(status, leading, self.core.translator(), statuses, Publication::default());
+        let Surroundings { status, config, .. } = &self.surroundings;
+        let (translator, statuses) = (self.core.translator(), self.core.statuses());
+        announce(status, leading, translator, statuses, config.published());
     }
 
     /// Says the rest, when there has been word of every Gateway, or time is up.
@@ -307,9 +308,10 @@ impl Engine {
         {
             leading.is_complete = true;
             leading.awaited.clear();
-            let (status, statuses) = (&self.surroundings.status, self.core.statuses());
-            announce(status, leading, self.core.translator(), statuses, Publication::default());
-            self.surroundings.status.complete();
+            let Surroundings { status, config, .. } = &self.surroundings;
+            let (translator, statuses) = (self.core.translator(), self.core.statuses());
+            announce(status, leading, translator, statuses, config.published());
+            status.complete();
         }
         // A cluster whose Gateways cannot be seen is no reason to take down what runs for them.
         if !leading.is_synced && self.core.knows_all_gateways() {
@@ -430,3 +432,6 @@ fn tell_change(delta: &TranslationDelta) {
         "configuration changed"
     );
 }
+
+#[cfg(test)]
+mod tests;

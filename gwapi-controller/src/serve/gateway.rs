@@ -138,6 +138,11 @@ impl Gateway {
         state.served.generation()
     }
 
+    /// The number of the state.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().served.generation()
+    }
+
     /// Says which ServiceAccount the proxies of this Gateway use.
     pub(super) fn set_account(&self, account: Option<Account>) {
         let mut state = self.lock();

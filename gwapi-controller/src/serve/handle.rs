@@ -18,21 +18,17 @@ use super::settings::ServeSettings;
 /// A running configuration server. It stops when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct ConfigHandle {
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     address: SocketAddr,
     _running: Arc<watch::Sender<()>>,
 }
 
-/// The states that a change led to, by Gateway: what [`ConfigHandle::acknowledged`] waits for.
+/// The states of all Gateways at one time, changed just then or before: what [`ConfigHandle::acknowledged`] waits
+/// for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publication(BTreeMap<GatewayId, u64>);
 
 impl Publication {
-    /// Whether no Gateway changed.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The part of it that concerns these Gateways.
     #[must_use]
     pub fn of(&self, gateways: &[GatewayId]) -> Self {
@@ -40,9 +36,9 @@ impl Publication {
         Self(part.map(|(gateway, generation)| (gateway.clone(), *generation)).collect())
     }
 
-    /// The Gateways that changed.
-    pub fn gateways(&self) -> impl Iterator<Item = &GatewayId> {
-        self.0.keys()
+    /// Whether this Gateway is served.
+    pub fn has(&self, gateway: &GatewayId) -> bool {
+        self.0.contains_key(gateway)
     }
 }
 
@@ -75,6 +71,11 @@ impl ConfigHandle {
     /// Costs the encoding of what changed, and waits for nobody.
     pub fn publish(&self, delta: &TranslationDelta, versions: &ResourceVersions) -> Publication {
         Publication(self.hub.publish(delta, versions.clone()))
+    }
+
+    /// What has been published so far.
+    pub fn published(&self) -> Publication {
+        Publication(self.hub.published())
     }
 
     /// The first complete state is in: every kind that is served has been read. Proxies that connect

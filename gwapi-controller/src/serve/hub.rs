@@ -41,8 +41,7 @@ impl Hub {
         }
     }
 
-    /// Takes in a change, and how far the sources are. Returns the state of each Gateway that
-    /// changed.
+    /// Takes in a change, and how far the sources are. Returns the state of each Gateway.
     pub(super) fn publish(
         &self,
         delta: &TranslationDelta,
@@ -69,13 +68,16 @@ impl Hub {
                 });
                 gateway.set_account(account);
             }
-            let change = delta.config.get(&id);
-            let generation = gateway.publish(change, &versions);
-            if change.is_some() {
-                published.insert(id, generation);
-            }
+            let generation = gateway.publish(delta.config.get(&id), &versions);
+            published.insert(id, generation);
         }
         published
+    }
+
+    /// The state of each Gateway.
+    pub(super) fn published(&self) -> BTreeMap<GatewayId, u64> {
+        let gateways = lock(&self.gateways).clone();
+        gateways.iter().map(|(id, gateway)| (id.clone(), gateway.generation())).collect()
     }
 
     pub(super) fn gateway(&self, id: &GatewayId) -> Option<Arc<Gateway>> {

@@ -28,6 +28,8 @@ mod service;
 mod session_keys;
 mod settings;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::io;
 

@@ -1,6 +1,6 @@
 //! Writes status: waits a moment for the proxies, then for nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl StatusHandle {
         self.send(Command::Heard(heard));
     }
 
-    /// What objects should have, as soon as proxies serve what was published with it. `sets` are the
+    /// What objects should have, as soon as proxies serve what was published by then. `sets` are the
     /// Gateways of the ListenerSets that the statuses are about.
     pub(crate) fn announce(
         &self,
@@ -179,8 +179,8 @@ impl Writer {
         }
     }
 
-    /// Statuses that depend on no Gateway that changed go at once, and nobody waits for the proxies of
-    /// a Gateway that is not his.
+    /// Nobody waits for the proxies of a Gateway that is not his; for those of his own also where this changes
+    /// nothing for them: what was published before, and is part of what the status says, may be on its way still.
     fn announce(
         &mut self,
         statuses: BTreeMap<ObjectId, Option<Status>>,
@@ -188,13 +188,12 @@ impl Writer {
         publication: &Publication,
     ) {
         self.batches += 1;
-        let changed: BTreeSet<&GatewayId> = publication.gateways().collect();
         let mut groups: BTreeMap<Vec<GatewayId>, Vec<(ObjectId, Option<Status>)>> = BTreeMap::new();
         for (id, status) in statuses {
             self.ledger.announce(&id, self.batches);
             let mut depends_on: Vec<GatewayId> =
                 status.iter().flat_map(|status| gateways(&id, status, sets)).collect();
-            depends_on.retain(|gateway| changed.contains(gateway));
+            depends_on.retain(|gateway| publication.has(gateway));
             groups.entry(depends_on).or_default().push((id, status));
         }
         for (gateways, statuses) in groups {
@@ -205,8 +204,9 @@ impl Writer {
                 sets: Arc::clone(sets),
                 publication,
             });
-            if gateways.is_empty() {
-                self.release((group, Vec::new(), None));
+            let laggards = self.config.laggards(&group.publication);
+            if laggards.is_empty() {
+                self.release((group, laggards, None));
             } else {
                 self.wait(group, PATIENCE, None);
             }

@@ -172,6 +172,13 @@ impl Watches {
         tasks.spawn(referenced.run());
         Self { observations, references, sources, _tasks: tasks }
     }
+
+    /// Watches of these sources, which tell what a test says.
+    #[cfg(test)]
+    pub(crate) fn told(sources: Vec<Source>, observations: mpsc::Receiver<Observation>) -> Self {
+        let (references, _) = mpsc::unbounded_channel();
+        Self { observations, references, sources, _tasks: JoinSet::new() }
+    }
 }
 
 fn sources_of(kind: Kind, namespaces: &[String]) -> Vec<Source> {
