@@ -2,16 +2,21 @@
 
 use std::net::IpAddr;
 
-use gwapi_model::status::{ConditionReason, ConditionStatus, ConditionType, Status};
+use gwapi_model::status::{
+    ConditionReason, ConditionStatus, ConditionType, GatewayStatusAddress, Status,
+};
 use gwapi_model::{
-    Kind, NamespacedName, ObjectId, Resource, ResourceEvent, RouteKind, SecretBytes,
+    AddressType, Kind, NamespacedName, ObjectId, Resource, ResourceEvent, RouteKind, SecretBytes,
 };
 use gwapi_translate::features::InstalledBundle;
+use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::{
     BackendKey, BackendTrust, CertificateKey, GatewayId, HttpFilter, IrKey, IrResource,
     ListenerKey, ListenerProtocol, SessionKeys,
 };
-use gwapi_translate::{Feedback, Options, TranslationDelta, Translator, Work, translate};
+use gwapi_translate::{
+    AddressPolicy, Feedback, Options, TranslationDelta, Translator, Work, translate,
+};
 use serde_json::{Value, json};
 
 fn object<T: serde::de::DeserializeOwned + Into<Resource>>(value: Value) -> Resource {
@@ -556,6 +561,45 @@ fn feedback_is_forgotten_with_its_gateway() {
     let _ = translator.set_feedback(&id(), Feedback { unbound, ..Feedback::default() });
     let _ = translator.apply(ResourceEvent::Delete(ObjectId::new(Kind::Gateway, "ns", "gw")));
     let _ = translator.apply_all(base().into_iter().map(ResourceEvent::Apply));
+    let (status, _, _) = condition(&translator, 0, ConditionType::Accepted);
+    assert_eq!(status, ConditionStatus::True);
+}
+
+/// It may end and be made anew between two looks at it, with the same spec.
+#[test]
+fn feedback_is_forgotten_when_another_gateway_gets_the_name() {
+    let gateway = |uid: &str| {
+        let gateway = object::<gwapi_model::Gateway>(json!({
+            "metadata": { "name": "gw", "namespace": "ns", "uid": uid },
+            "spec": { "gatewayClassName": "gwapi",
+                "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }] },
+        }));
+        ResourceEvent::Apply(gateway)
+    };
+    let addresses = AddressPolicy::Provisioned;
+    let mut translator = Translator::new(Options { addresses, ..Options::default() });
+    let _ = translator.apply_all(base().into_iter().map(ResourceEvent::Apply));
+    let _ = translator.apply(gateway("a"));
+    let infrastructure = InfrastructureReport {
+        addresses: vec![GatewayStatusAddress {
+            address_type: AddressType::IpAddress,
+            value: "192.0.2.1".to_owned(),
+            routability: None,
+        }],
+        ready: true,
+        ..InfrastructureReport::default()
+    };
+    let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
+    let said = Feedback { infrastructure, unbound, ..Feedback::default() };
+    let _ = translator.set_feedback(&id(), said.clone());
+    let _ = translator.apply(gateway("a"));
+    assert_eq!(translator.feedback(&id()), Some(&said));
+    let delta = translator.apply(gateway("b"));
+    assert!(delta.config.is_empty(), "{delta:?}");
+    assert_eq!(translator.feedback(&id()), None);
+    let status = &delta.status[&id().object_id(Kind::Gateway)];
+    let Some(Status::Gateway(status)) = status else { panic!("a status of a Gateway: {status:?}") };
+    assert_eq!(status.addresses, []);
     let (status, _, _) = condition(&translator, 0, ConditionType::Accepted);
     assert_eq!(status, ConditionStatus::True);
 }

@@ -6,7 +6,7 @@
 //!   long. So a new certificate never shows as one that is missing.
 //! * An object that cannot be read is told of. What it was before goes on being served.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
@@ -14,7 +14,6 @@ use gwapi_model::{
     BackendTlsPolicy, Kind, NamespacedName, ObjectId, ObjectMeta, Resource, ResourceEvent,
     Resources,
 };
-use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::{GatewayId, SessionKeys};
 use gwapi_translate::wire::ResourceVersions;
 use gwapi_translate::{Feedback, Options, TranslationDelta, Translator};
@@ -22,6 +21,7 @@ use gwapi_translate::{Feedback, Options, TranslationDelta, Translator};
 use super::progress::{Progress, SourceState};
 use super::references::References;
 use super::unreadable;
+use crate::provision::ProvisionReport;
 use crate::status::Heard;
 use crate::watch::{Object, Observation, Observed, Reference, Source, Unreadable, has_status};
 
@@ -37,12 +37,12 @@ const LAST_WORD: Duration = Duration::from_secs(20);
 pub(crate) enum Input {
     /// From the API server.
     Observation(Observation),
-    /// From the proxies of a Gateway.
-    Proxies(GatewayId, Feedback),
+    /// From the proxies of a Gateway, with its uid.
+    Proxies(GatewayId, String, Feedback),
     /// No proxy of a Gateway is connected that serves something.
     Unserved(GatewayId),
     /// From whoever provisions Gateways.
-    Infrastructure(GatewayId, InfrastructureReport),
+    Infrastructure(ProvisionReport),
     /// The keys of sessions are others now.
     SessionKeys(SessionKeys),
 }
@@ -54,10 +54,21 @@ pub(crate) struct Step {
     pub(crate) deltas: Vec<TranslationDelta>,
     /// Objects with a status of ours, as they are in the API server.
     pub(crate) heard: Vec<(ObjectId, Heard)>,
+    /// Those of them that count from now on as they were heard of last: what is new in their status is among the
+    /// changes.
+    pub(crate) judged: Vec<ObjectId>,
     /// What is to be read from now on, and what no more.
     pub(crate) references: Vec<Reference>,
     /// The first whole state is in this step.
     pub(crate) went_live: bool,
+}
+
+impl Step {
+    fn note_judged(&mut self, id: &ObjectId) {
+        if has_status(id.kind) {
+            self.judged.push(id.clone());
+        }
+    }
 }
 
 /// The state of the engine.
@@ -76,7 +87,6 @@ pub(crate) struct Core {
     miscounts: BTreeMap<ObjectId, i32>,
     progress: Progress,
     versions: ResourceVersions,
-    reports: HashMap<GatewayId, Feedback>,
     /// Gateways of which no proxy is connected, with when to forget what those said that were.
     unserved: BTreeMap<GatewayId, Instant>,
 }
@@ -107,7 +117,6 @@ impl Core {
             miscounts: BTreeMap::new(),
             progress: Progress::new(sources),
             versions: ResourceVersions::default(),
-            reports: HashMap::new(),
             unserved: BTreeMap::new(),
         }
     }
@@ -168,22 +177,21 @@ impl Core {
     pub(crate) fn step(&mut self, inputs: Vec<Input>, now: Instant) -> Step {
         let mut step = Step::default();
         let mut events = Vec::new();
-        let mut reports: BTreeMap<GatewayId, Feedback> = BTreeMap::new();
+        let mut said = Said::default();
         let mut readable = Vec::new();
         for input in inputs {
             let mut noted = Noted { events: &mut events, step: &mut step, readable: &mut readable };
             match input {
                 Input::Observation(observation) => self.observe(observation, now, &mut noted),
-                Input::Proxies(gateway, feedback) => {
+                Input::Proxies(gateway, uid, feedback) => {
                     self.unserved.remove(&gateway);
-                    self.note_feedback(gateway, feedback, &mut reports);
+                    said.by_proxies.insert(gateway, (Some(uid), feedback));
                 }
                 Input::Unserved(gateway) => {
                     self.unserved.entry(gateway).or_insert(now + LAST_WORD);
                 }
-                Input::Infrastructure(gateway, infrastructure) => {
-                    let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
-                    report.infrastructure = infrastructure;
+                Input::Infrastructure(report) => {
+                    said.by_provisioner.insert(report.gateway.clone(), report);
                 }
                 Input::SessionKeys(keys) => {
                     let delta = self.translator.set_session_keys(Some(keys));
@@ -193,15 +201,15 @@ impl Core {
                 }
             }
         }
-        for gateway in self.unserved.extract_if(.., |_, at| *at <= now).collect::<Vec<_>>() {
-            self.note_feedback(gateway.0, Feedback::default(), &mut reports);
+        for (gateway, _) in self.unserved.extract_if(.., |_, at| *at <= now) {
+            said.by_proxies.insert(gateway, (None, Feedback::default()));
         }
         if !self.progress.failing().is_empty() {
             self.excuse_what_is_nowhere(&events);
         }
         self.release(now, &mut events, &mut step);
         self.translate(events, &mut step);
-        self.take_in(reports, &mut step);
+        self.take_in(said, &mut step);
         self.tell_of_unreadable(readable, &mut step);
         self.progress.unreadable = self.unreadable.len();
         step
@@ -306,6 +314,7 @@ impl Core {
                 self.admit(resource, now, noted);
             }
             Err(problem) => {
+                noted.step.note_judged(&object.id);
                 noted.events.extend(self.stand_in(&object.id, &problem));
                 self.refuse(object.id, problem);
             }
@@ -360,6 +369,7 @@ impl Core {
         if !self.references.is_starting() || self.references.is_loaded(&id) {
             self.held.remove(&id);
             noted.step.references.extend(self.references.set(&resource));
+            noted.step.note_judged(&id);
             noted.events.push(ResourceEvent::Apply(resource));
         } else {
             let deadline = self.held.get(&id).map_or(now + PATIENCE, |held| held.deadline);
@@ -414,6 +424,7 @@ impl Core {
         for id in due {
             let Some(held) = self.held.remove(&id) else { continue };
             step.references.extend(self.references.set(&held.resource));
+            step.note_judged(&id);
             events.push(ResourceEvent::Apply(held.resource));
         }
         // What nothing refers to any more is not kept.
@@ -429,7 +440,6 @@ impl Core {
         let Some(pending) = &mut self.pending else {
             let delta = self.translator.apply_all(events);
             for gateway in &delta.removed_gateways {
-                self.reports.remove(gateway);
                 self.unserved.remove(gateway);
             }
             if !delta.is_empty() {
@@ -447,36 +457,40 @@ impl Core {
         }
     }
 
-    /// Notes what the proxies of a Gateway say, beside what is known of its infrastructure.
-    fn note_feedback(
-        &self,
-        gateway: GatewayId,
-        feedback: Feedback,
-        reports: &mut BTreeMap<GatewayId, Feedback>,
-    ) {
-        let report = reports.entry(gateway).or_insert_with_key(|id| self.report(id));
-        let infrastructure = std::mem::take(&mut report.infrastructure);
-        *report = Feedback { infrastructure, ..feedback };
-    }
-
-    /// What was said about a Gateway so far.
-    fn report(&self, gateway: &GatewayId) -> Feedback {
-        self.reports.get(gateway).cloned().unwrap_or_default()
-    }
-
-    /// Takes reports in. Nobody speaks about a Gateway before it is handed out, so that what is said
-    /// about others is about one that is gone.
-    fn take_in(&mut self, reports: BTreeMap<GatewayId, Feedback>, step: &mut Step) {
-        for (gateway, report) in reports {
-            if !self.translator.translation().config.contains_key(&gateway) {
+    /// Takes in what was said of Gateways, beside what is known from others. Nobody speaks about a Gateway before it
+    /// is handed out, so that what is said about others is about one that is gone, as is what is said with the uid
+    /// of another one.
+    fn take_in(&mut self, mut said: Said, step: &mut Step) {
+        let gateways = said.by_proxies.keys().chain(said.by_provisioner.keys());
+        for gateway in gateways.cloned().collect::<BTreeSet<GatewayId>>() {
+            let translation = self.translator.translation();
+            if !translation.config.contains_key(&gateway) {
                 continue;
             }
-            self.reports.insert(gateway.clone(), report.clone());
-            let delta = self.translator.set_feedback(&gateway, report);
+            let wanted = translation.infrastructure.get(&gateway);
+            let is_meant = |uid: &str| wanted.is_none_or(|wanted| wanted.uid == uid);
+            let by_proxies = said.by_proxies.remove(&gateway);
+            let by_proxies =
+                by_proxies.filter(|(uid, _)| uid.as_deref().is_none_or(is_meant)).map(|(_, it)| it);
+            let by_provisioner = said.by_provisioner.remove(&gateway);
+            let by_provisioner = by_provisioner.filter(|report| is_meant(&report.uid));
+            if by_proxies.is_none() && by_provisioner.is_none() {
+                continue;
+            }
+            let known = self.report(&gateway);
+            let infrastructure =
+                by_provisioner.map_or_else(|| known.infrastructure.clone(), |it| it.infrastructure);
+            let feedback = Feedback { infrastructure, ..by_proxies.unwrap_or(known) };
+            let delta = self.translator.set_feedback(&gateway, feedback);
             if !delta.is_empty() {
                 step.deltas.push(delta);
             }
         }
+    }
+
+    /// What was said about a Gateway so far.
+    fn report(&self, gateway: &GatewayId) -> Feedback {
+        self.translator.feedback(gateway).cloned().unwrap_or_default()
     }
 
     /// Puts the status of objects that cannot be read in the place of what translation says about
@@ -526,6 +540,15 @@ impl Core {
     fn resources(&self) -> &Resources {
         self.pending.as_ref().unwrap_or_else(|| self.translator.resources())
     }
+}
+
+/// What is said of Gateways, the last word of each.
+#[derive(Default)]
+struct Said {
+    /// By their proxies, with the uid of the Gateway; without one, nobody says anything any more.
+    by_proxies: BTreeMap<GatewayId, (Option<String>, Feedback)>,
+    /// By whoever provisions them.
+    by_provisioner: BTreeMap<GatewayId, ProvisionReport>,
 }
 
 /// What comes up while inputs are looked at.

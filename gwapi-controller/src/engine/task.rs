@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
 use gwapi_model::{Kind, NamespacedName, ObjectId};
-use gwapi_translate::infrastructure::InfrastructureReport;
 use gwapi_translate::ir::{GatewayId, SessionKeys};
 use gwapi_translate::{Options, TranslationDelta, Translator};
 use kube::Client;
@@ -16,7 +15,9 @@ use tokio::time::sleep_until;
 use super::core::{Core, Input, Step};
 use super::progress::{INSTALL_CRDS, Progress};
 use crate::metrics::Metrics;
-use crate::provision::{Bootstrap, ProvisionHandle, ProvisionSettings, Provisioner};
+use crate::provision::{
+    Bootstrap, ProvisionHandle, ProvisionReport, ProvisionSettings, Provisioner,
+};
 use crate::serve::{ConfigHandle, ProxyReport, Publication};
 use crate::status::{Sets, StatusHandle};
 use crate::watch::{Observation, Reference, Watches};
@@ -97,7 +98,7 @@ struct Engine {
 /// What only the leader has.
 struct Leading {
     provisioner: ProvisionHandle,
-    reports: mpsc::Receiver<(GatewayId, InfrastructureReport)>,
+    reports: mpsc::Receiver<ProvisionReport>,
     /// Gateways whose infrastructure has not been told of since we lead.
     awaited: BTreeSet<GatewayId>,
     awaited_until: Instant,
@@ -132,9 +133,7 @@ impl Engine {
                 None => Heard::Nothing,
             },
             Some(report) = surroundings.proxies.recv() => Heard::Proxies(report),
-            Some((gateway, report)) = report => {
-                Heard::Input(Input::Infrastructure(gateway, report))
-            }
+            Some(report) = report => Heard::Input(Input::Infrastructure(report)),
             Ok(()) = surroundings.is_leading.changed() => {
                 Heard::Leading(*surroundings.is_leading.borrow_and_update())
             }
@@ -157,8 +156,8 @@ impl Engine {
             inputs.push(self.proxies(report));
         }
         if let Some(leading) = &mut self.leading {
-            while let Ok((gateway, report)) = leading.reports.try_recv() {
-                inputs.push(Input::Infrastructure(gateway, report));
+            while let Ok(report) = leading.reports.try_recv() {
+                inputs.push(Input::Infrastructure(report));
             }
         }
         for input in inputs {
@@ -176,7 +175,7 @@ impl Engine {
         self.surroundings.metrics.proxies(self.connected.values().sum());
         match report.serving {
             0 => Input::Unserved(report.gateway),
-            _ => Input::Proxies(report.gateway, report.feedback),
+            _ => Input::Proxies(report.gateway, report.uid, report.feedback),
         }
     }
 
@@ -202,8 +201,8 @@ impl Engine {
         let before = self.core.progress().clone();
         if let Some(leading) = &mut self.leading {
             for input in &inputs {
-                if let Input::Infrastructure(gateway, _) = input {
-                    leading.awaited.remove(gateway);
+                if let Input::Infrastructure(report) = input {
+                    leading.awaited.remove(&report.gateway);
                 }
             }
         }
@@ -215,7 +214,7 @@ impl Engine {
     }
 
     fn hand_out(&mut self, step: Step) {
-        let Step { deltas, heard, references, went_live } = step;
+        let Step { deltas, heard, judged, references, went_live } = step;
         let surroundings = &self.surroundings;
         for reference in references {
             // The watches end before the engine only when they panicked, which ends everything.
@@ -249,6 +248,9 @@ impl Engine {
         }
         if went_live {
             self.announce_all();
+        }
+        if !judged.is_empty() {
+            self.surroundings.status.judged(judged);
         }
     }
 

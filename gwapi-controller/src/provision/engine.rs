@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gwapi_translate::infrastructure::{GatewayInfrastructure, InfrastructureReport};
+use gwapi_translate::infrastructure::GatewayInfrastructure;
 use gwapi_translate::ir::GatewayId;
 use kube::Client;
 use serde_json::Value;
@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::ProvisionReport;
 use super::apply::{Applied, Failure, Outcome, Site};
 use super::assign::{ServicePlan, assign};
 use super::drift::seal;
@@ -121,7 +122,7 @@ pub(super) struct Engine {
     sightings: mpsc::Sender<Sighting>,
     works: JoinSet<(GatewayId, Outcome)>,
     permits: Arc<Semaphore>,
-    unsent: BTreeMap<GatewayId, InfrastructureReport>,
+    unsent: BTreeMap<GatewayId, ProvisionReport>,
     announcer: Announcer,
 }
 
@@ -133,7 +134,7 @@ impl Engine {
         settings: ProvisionSettings,
         bootstrap: watch::Receiver<Option<Bootstrap>>,
         mut commands: mpsc::UnboundedReceiver<Command>,
-        reports: mpsc::Sender<(GatewayId, InfrastructureReport)>,
+        reports: mpsc::Sender<ProvisionReport>,
     ) {
         let (sender, mut sightings) = mpsc::channel(SIGHTINGS);
         let streams = streams(&settings.namespaces);
@@ -189,7 +190,7 @@ impl Engine {
                 Ok(()) = engine.bootstrap.changed() => engine.look_at_all(),
                 permit = reports.reserve(), if !engine.unsent.is_empty() => {
                     let Ok(permit) = permit else { return };
-                    if let Some(report) = engine.unsent.pop_first() {
+                    if let Some((_, report)) = engine.unsent.pop_first() {
                         permit.send(report);
                     }
                 }
@@ -502,7 +503,12 @@ impl Engine {
         });
         if entry.reported.as_ref() != Some(&findings) {
             self.announcer.announce(gateway, &wanted.uid, &findings);
-            self.unsent.insert(gateway.clone(), findings.report.clone());
+            let report = ProvisionReport {
+                gateway: gateway.clone(),
+                uid: wanted.uid.clone(),
+                infrastructure: findings.report.clone(),
+            };
+            self.unsent.insert(gateway.clone(), report);
             entry.reported = Some(findings);
         }
     }
@@ -579,7 +585,8 @@ mod tests {
     ) -> Client {
         let of_gateway = Arc::new(Mutex::new(VecDeque::from(of_gateway)));
         let service = service_fn(move |request: hyper::Request<Body>| {
-            let (of_gateway, listed, made) = (Arc::clone(&of_gateway), listed.clone(), made.clone());
+            let (of_gateway, listed, made) =
+                (Arc::clone(&of_gateway), listed.clone(), made.clone());
             async move {
                 let (path, method) = (request.uri().path().to_owned(), request.method().clone());
                 let watches = request.uri().query().unwrap_or_default().contains("watch=");
@@ -627,7 +634,7 @@ mod tests {
     /// An engine that looks after one Gateway.
     struct Running {
         made: mpsc::UnboundedReceiver<String>,
-        reports: mpsc::Receiver<(GatewayId, InfrastructureReport)>,
+        reports: mpsc::Receiver<ProvisionReport>,
         _engine: JoinSet<()>,
         _commands: mpsc::UnboundedSender<Command>,
         _bootstrap: watch::Sender<Option<Bootstrap>>,
@@ -681,7 +688,7 @@ mod tests {
         service["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
         let there = vec![gateway(&wanted().uid, None)];
         let mut running = Running::start(wanted(), there, [("services", service)].into());
-        let (_, report) = running.reports.recv().await.expect("it runs");
+        let report = running.reports.recv().await.expect("it runs").infrastructure;
         assert_eq!(report.addresses, []);
         let why = "Service web-gwapi is still being deleted".to_owned();
         assert_eq!(report.unmet, [(ConditionReason::Pending, why)]);

@@ -64,6 +64,17 @@ use engine::{Command, Engine};
 /// Reports that wait to be taken. Of what waits longer, each Gateway's last one is kept.
 const REPORTS: usize = 64;
 
+/// What came of what a Gateway asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProvisionReport {
+    /// The Gateway.
+    pub gateway: GatewayId,
+    /// Which of all Gateways of its name it is.
+    pub uid: String,
+    /// What its status is told.
+    pub infrastructure: InfrastructureReport,
+}
+
 /// Starts the task that has Gateways' infrastructure made.
 pub struct Provisioner;
 
@@ -77,7 +88,7 @@ impl Provisioner {
         client: Client,
         settings: ProvisionSettings,
         bootstrap: latest::Receiver<Option<Bootstrap>>,
-    ) -> (ProvisionHandle, mpsc::Receiver<(GatewayId, InfrastructureReport)>) {
+    ) -> (ProvisionHandle, mpsc::Receiver<ProvisionReport>) {
         let (commands, orders) = mpsc::unbounded_channel();
         let (sender, reports) = mpsc::channel(REPORTS);
         let task = tokio::spawn(Engine::run(client, settings, bootstrap, orders, sender));

@@ -75,6 +75,8 @@ pub(super) struct Account {
 struct Stream {
     server: Server,
     proxy: String,
+    /// Which of all Gateways of the name the proxy was made for.
+    uid: String,
     since: Instant,
     /// Tells the stream to look for something to say, or for a reason to end.
     wake: Arc<Notify>,
@@ -110,6 +112,19 @@ pub(super) enum Denied {
     Full,
     /// The proxy has as many streams as it may have.
     Proxy,
+}
+
+impl State {
+    fn status(&self, gateway: &GatewayId, stream: &Stream) -> ProxyStatus {
+        ProxyStatus {
+            gateway: gateway.clone(),
+            proxy: stream.proxy.clone(),
+            since: stream.since,
+            published: self.served.generation(),
+            acknowledged: stream.server.acknowledged(),
+            verdict: stream.server.verdict().clone(),
+        }
+    }
 }
 
 impl Gateway {
@@ -182,6 +197,7 @@ impl Gateway {
         let entry = Stream {
             server: Server::default(),
             proxy,
+            uid: identity.owner.as_ref().map(|owner| owner.uid.clone()).unwrap_or_default(),
             since: Instant::now(),
             wake: Arc::clone(&wake),
         };
@@ -247,20 +263,17 @@ impl Gateway {
 
     pub(super) fn proxies(&self) -> Vec<ProxyStatus> {
         let state = self.lock();
-        let proxies = state.streams.values().map(|stream| ProxyStatus {
-            gateway: self.id.clone(),
-            proxy: stream.proxy.clone(),
-            since: stream.since,
-            published: state.served.generation(),
-            acknowledged: stream.server.acknowledged(),
-            verdict: stream.server.verdict().clone(),
-        });
-        proxies.collect()
+        state.streams.values().map(|stream| state.status(&self.id, stream)).collect()
     }
 
-    /// What all proxies together say.
+    /// What all proxies together say, save for those of a former Gateway of the name, whose streams end.
     pub(super) fn report(&self) -> ProxyReport {
-        ProxyReport::merge(self.id.clone(), &self.proxies())
+        let state = self.lock();
+        let uid = state.account.as_ref().map(|account| account.owner.uid.clone());
+        let uid = uid.unwrap_or_default();
+        let own = state.streams.values().filter(|stream| stream.uid == uid);
+        let proxies: Vec<ProxyStatus> = own.map(|it| state.status(&self.id, it)).collect();
+        ProxyReport::merge(self.id.clone(), uid, &proxies)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -18,6 +18,8 @@ const WAITING: usize = 16;
 pub struct ProxyReport {
     /// The Gateway.
     pub gateway: GatewayId,
+    /// Which of all Gateways of its name it is; empty where nobody may be a proxy of it.
+    pub uid: String,
     /// Proxies that are connected.
     pub connected: usize,
     /// Of those, how many serve a state, this one or one before.
@@ -32,7 +34,7 @@ pub struct ProxyReport {
 
 impl ProxyReport {
     /// Puts together what the connected proxies say.
-    pub(super) fn merge(gateway: GatewayId, proxies: &[ProxyStatus]) -> Self {
+    pub(super) fn merge(gateway: GatewayId, uid: String, proxies: &[ProxyStatus]) -> Self {
         let serving: Vec<&ProxyStatus> =
             proxies.iter().filter(|proxy| proxy.acknowledged.is_some()).collect();
         let mut feedback = Feedback::default();
@@ -52,6 +54,7 @@ impl ProxyReport {
         feedback.unreadable = told(unreadable, all);
         Self {
             gateway,
+            uid,
             connected: proxies.len(),
             serving: all,
             refusing: proxies.iter().filter(|proxy| proxy.verdict.refused.is_some()).count(),
@@ -105,7 +108,9 @@ async fn send(hub: &Hub, reports: &mpsc::Sender<ProxyReport>) {
                     report
                 }
                 // Nobody is connected to what is not served any more.
-                None if sent.remove(&gateway).is_some() => ProxyReport::merge(gateway, &[]),
+                None if sent.remove(&gateway).is_some() => {
+                    ProxyReport::merge(gateway, String::new(), &[])
+                }
                 None => continue,
             };
             if reports.send(report).await.is_err() {
@@ -201,6 +206,7 @@ mod tests {
             Rejection::Unreadable { resource: "Backend/a".to_owned(), message: "new".to_owned() };
         let report = ProxyReport::merge(
             gateway(),
+            "5f6f".to_owned(),
             &[
                 proxy("web-1", Some(3), vec![certificate.clone(), unbound("in use")]),
                 proxy("web-2", Some(2), vec![certificate, unreadable]),

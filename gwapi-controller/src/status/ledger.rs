@@ -106,6 +106,10 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Entry {
     observed: Option<Observed>,
+    /// The uid of the object that was heard of last.
+    uid: Option<u64>,
+    /// It is another one than before, and it is not known yet whether what was said of that one holds for it.
+    is_unjudged: bool,
     /// The last batch before it was heard of. That one and those before it are about a former object of the name,
     /// if about any.
     former: u64,
@@ -197,11 +201,30 @@ impl Ledger {
         let entry = self.entries.entry(id.clone()).or_insert_with(new);
         let known = entry.observed.as_ref().filter(|_| may_be_late);
         if known.is_none_or(|known| !is_older(&observed, known)) {
+            if entry.uid.replace(observed.uid).is_some_and(|former| former != observed.uid) {
+                entry.begin_anew();
+            }
             entry.observed = Some(observed);
             entry.is_stale = false;
             if std::mem::take(&mut entry.is_missing) {
                 entry.failures = 0;
                 entry.not_before = None;
+            }
+            self.look_at(id);
+        }
+    }
+
+    /// What is to be said of these objects, as they were heard of last, was announced by now, if it is anything new.
+    pub(super) fn judged(&mut self, ids: Vec<ObjectId>) {
+        for id in ids {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            if !std::mem::take(&mut entry.is_unjudged) {
+                continue;
+            }
+            // The last word is about this object, be it that it was about its predecessor as well.
+            entry.former = entry.former.max(entry.announced.saturating_sub(1));
+            if entry.wanted.as_ref().is_some_and(|wanted| wanted.batch < entry.announced) {
+                entry.wanted = None;
             }
             self.look_at(id);
         }
@@ -390,6 +413,17 @@ enum Decision {
 }
 
 impl Entry {
+    /// Another object has the name. What was written is gone with the former one, and what is to be written may be
+    /// about that one.
+    fn begin_anew(&mut self) {
+        self.is_unjudged = true;
+        self.written = 0;
+        self.repairs = 0;
+        self.repaired_at = None;
+        self.paid_until = None;
+        self.told = None;
+    }
+
     /// A request did not work; the next one comes after a pause.
     fn fail(&mut self, now: Instant, at_least: Duration) {
         self.failures += 1;
@@ -404,6 +438,9 @@ impl Entry {
         now: Now,
     ) -> Decision {
         let Some(observed) = &self.observed else { return Decision::Leave };
+        if self.is_unjudged {
+            return Decision::Leave;
+        }
         let stored = observed.status();
         let (version, generation) = (observed.resource_version.clone(), observed.generation);
         let (revision, merged) = match &self.wanted {

@@ -52,6 +52,7 @@ pub(crate) struct StatusHandle {
 enum Command {
     Heard(Vec<(ObjectId, Heard)>),
     Announced(BTreeMap<ObjectId, Option<Status>>, Sets, Publication),
+    Judged(Vec<ObjectId>),
     Complete,
     Lead(bool),
 }
@@ -71,6 +72,12 @@ impl StatusHandle {
         publication: Publication,
     ) {
         self.send(Command::Announced(statuses, sets, publication));
+    }
+
+    /// What these objects should have as they were heard of last was announced, as far as it is new: one that took
+    /// the name of another has what that one should have, otherwise.
+    pub(crate) fn judged(&self, ids: Vec<ObjectId>) {
+        self.send(Command::Judged(ids));
     }
 
     /// Whether it is on us to write from now on. Everything has to be announced anew.
@@ -171,6 +178,7 @@ impl Writer {
             Command::Announced(statuses, sets, publication) => {
                 self.announce(statuses, &Arc::new(sets), &publication);
             }
+            Command::Judged(ids) => self.ledger.judged(ids),
             Command::Complete => self.ledger.complete(),
             Command::Lead(is_leading) => {
                 self.ledger.lead(is_leading);

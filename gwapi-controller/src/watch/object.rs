@@ -14,6 +14,7 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::fingerprint::hash;
 use crate::status::OwnedFields;
 
 /// Annotation in which kubectl keeps a second copy of the whole object.
@@ -176,6 +177,8 @@ pub(crate) struct Object {
 pub(crate) struct Observed {
     /// The version: whoever writes names it, and fails if there is a newer one.
     pub(crate) resource_version: String,
+    /// Hash of the uid: by it an object is told from a former one of its name.
+    pub(crate) uid: u64,
     /// Generation of the spec.
     pub(crate) generation: i64,
     /// `status` as JSON text, which takes a fraction of the room of the parsed value.
@@ -252,9 +255,10 @@ impl Observed {
             _ => OwnedFields::default(),
         };
         let resource_version = metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        let uid = hash(metadata["uid"].as_str().unwrap_or_default());
         let generation = metadata["generation"].as_i64().unwrap_or_default();
         let status = json.get_mut("status").map(Value::take).unwrap_or_default();
-        Self { resource_version, generation, status: status.to_string().into(), owned }
+        Self { resource_version, uid, generation, status: status.to_string().into(), owned }
     }
 
     /// The status, parsed.

@@ -29,6 +29,7 @@ scenarios! {
     a_controller_of_a_long_name_writes_status_and_events,
     a_gateway_that_moves_to_another_class_takes_its_routes_along,
     entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back,
+    whatever_takes_the_name_of_another_gets_a_status_of_its_own,
     of_two_replicas_one_writes_and_the_other_takes_over_at_once,
     namespaces_that_are_not_watched_do_not_exist,
     a_broken_object_is_told_of_and_the_rest_goes_on,
@@ -378,6 +379,29 @@ async fn entries_of_a_route_that_was_moved_while_nobody_looked_are_taken_back(ap
         gateway.is_some_and(|it| condition(&it["status"], "Accepted")["status"] == "Unknown")
     };
     api.until("Gateway", &namespace, "web", unknown).await;
+    running.stop().await;
+}
+
+/// Made anew at once, with the same spec or with another, so that end and beginning may come in one step.
+async fn whatever_takes_the_name_of_another_gets_a_status_of_its_own(api: Api) {
+    let namespace = api.namespace("anew").await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    gateway_accepted(&api, &namespace, "web").await;
+    for name in ["web", "web", "none", "web", "none", "none", "web"] {
+        api.delete("HTTPRoute", &namespace, "shop").await;
+        api.apply(route(&namespace, "shop", name)).await;
+        if name == "web" {
+            accepted(&api, &namespace, "shop", CONTROLLER).await;
+        }
+    }
+    for _ in 0..3 {
+        api.delete("Gateway", &namespace, "web").await;
+        api.apply(gateway(&namespace, "web", "one")).await;
+        gateway_accepted(&api, &namespace, "web").await;
+    }
+    running.until_written().await;
     running.stop().await;
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gwapi_controller::provision::{Bootstrap, ProvisionHandle, ProvisionSettings, Provisioner};
+use gwapi_controller::provision::{
+    Bootstrap, ProvisionHandle, ProvisionReport, ProvisionSettings, Provisioner,
+};
 use gwapi_model::GatewayParametersSpec;
 use gwapi_translate::infrastructure::{
     GatewayInfrastructure, InfrastructurePort, InfrastructureReport, TransportProtocol, name,
@@ -38,7 +40,7 @@ pub(crate) struct Bench {
 /// A provisioner and what it said last.
 pub(crate) struct Running {
     handle: ProvisionHandle,
-    reports: mpsc::Receiver<(GatewayId, InfrastructureReport)>,
+    reports: mpsc::Receiver<ProvisionReport>,
     last: BTreeMap<GatewayId, InfrastructureReport>,
     _bootstrap: watch::Sender<Option<Bootstrap>>,
 }
@@ -230,8 +232,8 @@ impl Running {
             let Ok(report) = timeout(left, self.reports.recv()).await else {
                 panic!("the last report is {:#?}", self.last.get(&wanted.gateway));
             };
-            let (gateway, report) = report.expect("the provisioner runs");
-            self.last.insert(gateway, report);
+            let report = report.expect("the provisioner runs");
+            self.last.insert(report.gateway, report.infrastructure);
         }
     }
 }

@@ -168,6 +168,11 @@ impl Engine {
         dirty
     }
 
+    /// What the data plane said about a Gateway last.
+    pub(super) fn feedback(&self, gateway: &GatewayId) -> Option<&Feedback> {
+        self.feedback.get(gateway)
+    }
+
     /// Replaces the options; everything depends on them.
     pub(super) fn set_options(&mut self, options: Options) -> Dirty {
         if self.options == options {

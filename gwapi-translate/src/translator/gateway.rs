@@ -208,6 +208,12 @@ pub(super) fn held(
 }
 
 impl GatewayDraft {
+    /// Which of all Gateways of its name it is; known where Gateways are provisioned.
+    pub(super) fn uid(&self) -> Option<&str> {
+        let uid = self.infrastructure.as_ref().map(|it| it.uid.as_str());
+        uid.filter(|uid| !uid.is_empty())
+    }
+
     /// Whether the Gateway is not accepted as a whole.
     fn is_refused(&self) -> bool {
         self.class_refused.is_some() || !self.problems.is_empty()

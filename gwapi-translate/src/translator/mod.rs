@@ -121,11 +121,16 @@ impl Translator {
     }
 
     /// Takes in what the data plane said about a Gateway. It replaces what was said before, and is
-    /// forgotten when the Gateway is no longer served. Status follows; the configuration never does, so that
+    /// forgotten when the Gateway is no longer served, or is another one of the name. Status follows; the configuration never does, so that
     /// the data plane's answer cannot change its own question.
     pub fn set_feedback(&mut self, gateway: &GatewayId, feedback: Feedback) -> TranslationDelta {
         let dirty = self.engine.set_feedback(gateway, feedback);
         self.engine.settle(dirty)
+    }
+
+    /// What the data plane said about a Gateway last; `None` where that was nothing.
+    pub fn feedback(&self, gateway: &GatewayId) -> Option<&Feedback> {
+        self.engine.feedback(gateway)
     }
 
     /// Replaces the options.

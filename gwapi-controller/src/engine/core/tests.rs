@@ -6,7 +6,7 @@ use gwapi_model::status::{
 use gwapi_model::{AddressType, Kind, manifest};
 use gwapi_translate::AddressPolicy;
 use gwapi_translate::features::InstalledBundle;
-use gwapi_translate::infrastructure::AddressAssignment;
+use gwapi_translate::infrastructure::{AddressAssignment, InfrastructureReport};
 use gwapi_translate::ir::ListenerKey;
 use serde_json::json;
 
@@ -777,22 +777,77 @@ fn experimental_objects_that_could_never_be_read_say_so_to_the_gateways_that_the
     assert_eq!(last, Some(&None), "the Gateway is gone");
 }
 
+/// What was provided for the Gateway `web` that has this uid.
+fn provided(uid: &str, infrastructure: InfrastructureReport) -> Input {
+    let gateway = GatewayId::new("default", "web");
+    Input::Infrastructure(ProvisionReport { gateway, uid: uid.to_owned(), infrastructure })
+}
+
+/// A list may tell of both at once, and what was said of the former one may be on its way still.
+#[test]
+fn what_was_said_of_a_former_gateway_is_not_said_of_the_one_that_has_its_name() {
+    let options = Options { addresses: AddressPolicy::Provisioned, ..Options::default() };
+    let core = Core::new(options, KINDS.map(source).to_vec());
+    let mut test = Test { core, now: Instant::now() };
+    test.observe(Observation::Bundle(None));
+    let gateway =
+        |uid: &str| object(&GATEWAY.replace("name: web}", &format!("name: web, uid: {uid}}}")));
+    for kind in KINDS {
+        test.list(kind, &[object(CLASS), gateway("a")]);
+    }
+    let report = InfrastructureReport { ready: true, ..InfrastructureReport::default() };
+    let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
+    let feedback = Feedback { unbound, ..Feedback::default() };
+    let id = GatewayId::new("default", "web");
+    let by_proxies = |uid: &str| Input::Proxies(id.clone(), uid.to_owned(), feedback.clone());
+    let all = || Feedback { infrastructure: report.clone(), ..feedback.clone() };
+    test.core.step(vec![by_proxies("a"), provided("a", report.clone())], test.now);
+    assert_eq!(test.core.report(&id), all());
+
+    test.list(Kind::Gateway, &[gateway("b")]);
+    assert_eq!(test.core.report(&id), Feedback::default());
+    test.core.step(vec![by_proxies("a"), provided("a", report.clone())], test.now);
+    assert_eq!(test.core.report(&id), Feedback::default());
+    test.core.step(vec![by_proxies("b"), provided("b", report.clone())], test.now);
+    assert_eq!(test.core.report(&id), all());
+    let listed = Observation::Listed(source(Kind::Gateway), vec![gateway("c")], "6".to_owned());
+    let at_once = vec![by_proxies("b"), Input::Observation(listed), provided("b", report.clone())];
+    test.core.step(at_once, test.now);
+    assert_eq!(test.core.report(&id), Feedback::default());
+}
+
+/// Whoever writes status has to know whether there is more to come about an object that took the name of another.
+#[test]
+fn an_object_is_told_as_judged_when_it_counts() {
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let route = ObjectId::new(Kind::HttpRoute, "default", "shop");
+    assert_eq!(test.apply(object(ROUTE)).judged, [route]);
+    let web = ObjectId::new(Kind::Gateway, "default", "web");
+    assert_eq!(test.apply(broken_gateway(2)).judged, std::slice::from_ref(&web));
+    assert_eq!(test.apply(https("web", "tls")).judged, [], "it waits for the Secret");
+    let secrets = source(Kind::Secret);
+    let step = test.observe(Observation::Fetched(secrets, secret("tls"), None));
+    assert_eq!(step.judged, [web]);
+    assert_eq!(test.apply(namespace("team")).judged, []);
+}
+
 #[test]
 fn reports_of_proxies_and_of_infrastructure_do_not_wipe_each_other() {
     let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
     let gateway = GatewayId::new("default", "web");
     let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
     let feedback = Feedback { unbound, ..Feedback::default() };
-    test.core.step(vec![Input::Proxies(gateway.clone(), feedback.clone())], test.now);
+    test.core
+        .step(vec![Input::Proxies(gateway.clone(), String::new(), feedback.clone())], test.now);
     let report = InfrastructureReport { ready: true, ..InfrastructureReport::default() };
-    test.core.step(vec![Input::Infrastructure(gateway.clone(), report.clone())], test.now);
+    test.core.step(vec![provided("", report.clone())], test.now);
     let known = test.core.report(&gateway);
     assert_eq!(known.unbound, feedback.unbound);
     assert_eq!(known.infrastructure, report);
 
     // What is said about a Gateway that is gone is about nothing.
     test.list(Kind::Gateway, &[]);
-    test.core.step(vec![Input::Infrastructure(gateway.clone(), report)], test.now);
+    test.core.step(vec![provided("", report)], test.now);
     assert_eq!(test.core.report(&gateway), Feedback::default());
 }
 
@@ -803,9 +858,9 @@ fn what_proxies_said_counts_until_they_have_been_away_for_a_while() {
     let gateway = GatewayId::new("default", "web");
     let unbound = [(ListenerKey::new("http"), "in use".to_owned())].into();
     let said = Feedback { unbound, ..Feedback::default() };
-    let proxies = Input::Proxies(gateway.clone(), said.clone());
+    let proxies = Input::Proxies(gateway.clone(), String::new(), said.clone());
     let infrastructure = InfrastructureReport { ready: true, ..InfrastructureReport::default() };
-    let ready = Input::Infrastructure(gateway.clone(), infrastructure.clone());
+    let ready = provided("", infrastructure.clone());
     let unserved = || Input::Unserved(gateway.clone());
 
     // One that comes back in time says it again.
@@ -853,8 +908,7 @@ fn experimental_fields_are_claimed_and_told_while_gateways_have_them() {
     let assignment = AddressAssignment { met: 1, ..AddressAssignment::default() };
     let (addresses, ready) = (vec![address], true);
     let report = InfrastructureReport { addresses, ready, assignment, ..Default::default() };
-    let gateway = GatewayId::new("default", "web");
-    test.core.step(vec![Input::Infrastructure(gateway, report)], test.now);
+    test.core.step(vec![provided("", report)], test.now);
     let told = |test: &Test| {
         let status = &test.core.translator().translation().status;
         let class = &status[&ObjectId::new(Kind::GatewayClass, "", "gwapi")];

@@ -512,9 +512,7 @@ fn a_pod_that_was_evicted_and_replaced_stalls_nothing_and_hides_nothing() {
             "status": status});
         PodView::of(&serde_json::from_value(pod).expect("a pod"))
     };
-    let running = |ready: &str| {
-        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]})
-    };
+    let running = |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
     let deployment = json!({"spec": {"replicas": 1}});
     let mut case = Case::new().balanced("web-gwapi", &json!([{"ip": "10.245.0.1"}]));
     case = case.with(ManagedKind::Deployment, "web-gwapi", deployment);

@@ -21,6 +21,7 @@ fn route() -> ObjectId {
 fn observed(version: u64, status: Value) -> Observed {
     Observed {
         resource_version: version.to_string(),
+        uid: 1,
         generation: 1,
         status: status.to_string().into(),
         owned: OwnedFields::default(),
@@ -451,9 +452,71 @@ fn a_late_batch_counts_for_an_object_that_was_made_anew_with_nothing_new_to_say(
     let mut test = Test::new();
     test.ledger.announce(&class(), 1);
     test.ledger.observe(class(), Heard::Gone);
-    test.ledger.observe(class(), Heard::Changed(observed(9, Value::Null)));
+    test.ledger.observe(class(), Heard::Changed(successor()));
+    test.ledger.judged(vec![class()]);
     test.ledger.want(class(), 1, Some(accepted("")));
     assert_eq!(test.next_write(), pair("", "9"));
+}
+
+/// Another object of the name.
+fn successor() -> Observed {
+    Observed { uid: 2, ..observed(9, Value::Null) }
+}
+
+/// Its generation may be lower than that of the former one, and its spec another.
+#[test]
+fn what_was_said_of_a_former_object_is_not_said_of_the_one_that_has_its_name() {
+    let ends: [fn(&mut Test); 2] = [
+        |test| test.ledger.observe(class(), Heard::Listed(successor())),
+        |test| {
+            test.ledger.observe(class(), Heard::Gone);
+            test.ledger.observe(class(), Heard::Changed(successor()));
+        },
+    ];
+    for end in ends {
+        let mut test = Test::new();
+        test.want(1, Some(accepted_of(5, "of the former one")));
+        end(&mut test);
+        assert_eq!(test.next(), None, "it is not known yet whether that holds");
+        // What is said of it waits for proxies.
+        test.ledger.announce(&class(), 2);
+        test.ledger.judged(vec![class()]);
+        assert_eq!(test.next(), None);
+        test.ledger.want(class(), 1, Some(accepted_of(5, "of the former one, later")));
+        assert_eq!(test.next(), None);
+        test.ledger.want(class(), 2, Some(accepted("its own")));
+        assert_eq!(test.next_write(), pair("its own", "9"));
+    }
+}
+
+#[test]
+fn what_holds_for_a_former_object_and_its_successor_is_said_of_both() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("")));
+    assert_eq!(test.next_write(), pair("", "1"));
+    test.written(2, "");
+    test.ledger.observe(class(), Heard::Listed(successor()));
+    assert_eq!(test.next(), None);
+    test.ledger.judged(vec![class()]);
+    assert_eq!(test.next_write(), pair("", "9"));
+    test.ledger.judged(vec![class(), route()]);
+    assert_eq!(test.next(), None);
+}
+
+/// A read after a conflict may tell of it before the watch does.
+#[test]
+fn an_answer_about_a_successor_counts_when_that_is_judged() {
+    let mut test = Test::new();
+    test.want(1, Some(accepted("of the former one")));
+    assert!(test.next_write().is_some());
+    test.ledger.done(class(), Outcome::Conflict, test.now);
+    assert_eq!(test.next(), Some(Request::Read(class())));
+    test.ledger.done(class(), Outcome::Read(successor()), test.now);
+    assert_eq!(test.next(), None);
+    test.ledger.observe(class(), Heard::Changed(successor()));
+    test.want(2, Some(accepted("its own")));
+    test.ledger.judged(vec![class()]);
+    assert_eq!(test.next_write(), pair("its own", "9"));
 }
 
 #[test]

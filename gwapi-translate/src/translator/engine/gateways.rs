@@ -11,6 +11,7 @@ use super::super::gateway::{self, GatewayDraft, GatewayView};
 use super::super::holder::Holder;
 use super::super::translation::Staged;
 use super::super::{Feedback, index};
+use super::x_backends::x_backends_without_certificate;
 use super::{Dirty, Engine};
 use crate::ir::{GatewayId, ListenerKey};
 
@@ -22,13 +23,22 @@ impl Engine {
             let draft = gateway::draft(id, sets, &self.resources, &self.options);
             self.ports.claim(id, draft.as_ref().and_then(GatewayDraft::claim));
             match draft {
-                Some(draft) => self.drafts.insert(id.clone(), draft),
+                Some(draft) => {
+                    let uid = draft.uid().map(str::to_owned);
+                    let former = self.drafts.insert(id.clone(), draft);
+                    let former = former.as_ref().and_then(GatewayDraft::uid);
+                    if former.zip(uid.as_deref()).is_some_and(|(former, uid)| former != uid) {
+                        // What was found out was about another Gateway of the name.
+                        let said = self.feedback.remove(id).unwrap_or_default();
+                        dirty.x_statuses.extend(x_backends_without_certificate(&said));
+                    }
+                }
                 None => {
                     // The data plane lets the Gateway go, and will say anew what it finds.
                     self.feedback.remove(id);
-                    self.drafts.remove(id)
+                    self.drafts.remove(id);
                 }
-            };
+            }
         }
         gateways.extend(self.ports.settle());
         let no_feedback = Feedback::default();
