@@ -18,7 +18,7 @@ pub struct ObjectMeta {
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub namespace: Arc<str>,
     /// Which of all objects that ever had this name it is. Set by an API server, and kept for
-    /// Gateways alone: what is made for them names it as that of its owner (IN-2).
+    /// Gateways and XBackends alone: what is made for them names it as that of its owner (IN-2, X-2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Box<Box<str>>>,
     /// Labels; those of Namespaces decide `allowedRoutes` with a selector (AR-5).

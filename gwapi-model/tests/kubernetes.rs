@@ -489,7 +489,7 @@ fn what_the_model_does_not_keep_is_forgotten_on_the_way_in() {
 }
 
 #[test]
-fn the_uid_of_a_gateway_is_kept_for_what_is_made_for_it() {
+fn the_uid_is_kept_of_what_something_is_made_for() {
     let object = json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "4d2a"},
         "spec": {"gatewayClassName": "gwapi", "listeners": []},
@@ -501,6 +501,12 @@ fn the_uid_of_a_gateway_is_kept_for_what_is_made_for_it() {
     assert_eq!(ours.metadata.uid.as_ref().map(|uid| &***uid), Some("4d2a"));
     let config_map = resource_from_json(Kind::ConfigMap, object).expect("a ConfigMap");
     assert_eq!(config_map.metadata().uid, None);
+    let object = json!({
+        "metadata": {"name": "pods", "namespace": "shop", "uid": "5e3b"},
+        "spec": {"type": "EndpointSelector", "port": {"number": 80}},
+    });
+    let backend = resource_from_json(Kind::XBackend, object).expect("an XBackend");
+    assert_eq!(backend.metadata().uid.as_ref().map(|uid| &***uid), Some("5e3b"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
 
-use super::ConversionError;
+use super::{ConversionError, keeps_uid};
 use crate::{Kind, ObjectMeta};
 
 /// The part of an object's metadata that the model keeps.
@@ -14,11 +14,7 @@ pub(super) fn into_model(
     Ok(ObjectMeta {
         name: name.ok_or(ConversionError::Nameless { kind })?.into(),
         namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
-        uid: metadata
-            .uid
-            .as_deref()
-            .filter(|_| kind == Kind::Gateway)
-            .map(|uid| Box::new(uid.into())),
+        uid: metadata.uid.as_deref().filter(|_| keeps_uid(kind)).map(|uid| Box::new(uid.into())),
         labels: metadata.labels.clone().unwrap_or_default().into(),
         annotations: metadata.annotations.clone().unwrap_or_default().into(),
         creation_timestamp: metadata.creation_timestamp.as_ref().map(|time| time.0),

@@ -15,7 +15,7 @@
 //!
 //! **Towards the model** a conversion keeps what routing and status depend on and forgets the
 //! rest: the status, most of a Service's spec, a Pod's place, and of the metadata everything but
-//! name, namespace, labels, annotations, creation time, generation and, of Gateways, the UID. Whoever
+//! name, namespace, labels, annotations, creation time, generation and, of Gateways and XBackends, the UID. Whoever
 //! writes an object back edits the one it came from (its resource version, owners and finalizers are
 //! there).
 //!
@@ -134,9 +134,13 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Of Gateways alone the UID is kept.
+/// Whether the UID of objects of this kind is kept: something is made for them.
+fn keeps_uid(kind: Kind) -> bool {
+    matches!(kind, Kind::Gateway | Kind::XBackend)
+}
+
 fn drop_uid(kind: Kind, object: &mut Value) {
-    if kind != Kind::Gateway
+    if !keeps_uid(kind)
         && let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut)
     {
         metadata.remove("uid");
