@@ -63,6 +63,7 @@ pub mod infrastructure;
 pub mod ir;
 pub mod path;
 pub mod pattern;
+pub mod selection;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -2,8 +2,9 @@
 //! per group of rules.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p gwapi-translate --test golden` writes the outputs anew; read the
-//! difference before you keep it. A line `# options: ...` in the input sets options, and a line
-//! `# report: ...` for each Gateway tells what became of its infrastructure.
+//! difference before you keep it. A line `# options: ...` in the input sets options, a line
+//! `# report: ...` for each Gateway tells what became of its infrastructure, and a line `# unselected: ...` for an
+//! XBackend why no Service could be made for its pods.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -110,6 +111,8 @@ golden! {
     x_backends = "x-backends";
     /// X-2, where names of any host may be routed to.
     x_backends_inside = "x-backends-inside";
+    /// X-2, where Services are made for the pods.
+    x_backends_of_a_cluster = "x-backends-cluster";
     /// X-2, where both sides prove who they are.
     x_backends_mutual = "x-backends-mutual";
     /// RT-4, GR-3, GR-4, GR-7, GR-10.
@@ -176,6 +179,11 @@ fn translated(resources: &Resources, text: &str) -> Translation {
         let feedback = Feedback { infrastructure: report, ..Feedback::default() };
         translation.apply(&translator.set_feedback(&gateway, feedback));
     }
+    for line in text.lines().filter_map(|line| line.strip_prefix("# unselected: ")) {
+        let (backend, problem) = line.split_once(' ').expect("namespace/name, and why");
+        let backend = name(backend);
+        translation.apply(&translator.set_selection_problem(&backend, Some(problem.to_owned())));
+    }
     translation
 }
 
@@ -183,7 +191,7 @@ fn translated(resources: &Resources, text: &str) -> Translation {
 /// message `_` are spaces.
 fn report(line: &str) -> (NamespacedName, InfrastructureReport) {
     let mut words = line.split_whitespace();
-    let gateway = words.next().and_then(|word| word.split_once('/')).expect("namespace/name");
+    let gateway = name(words.next().unwrap_or_default());
     let mut report = InfrastructureReport::default();
     for word in words {
         match word.split_once(':') {
@@ -207,7 +215,12 @@ fn report(line: &str) -> (NamespacedName, InfrastructureReport) {
             },
         }
     }
-    (NamespacedName::new(gateway.0, gateway.1), report)
+    (gateway, report)
+}
+
+fn name(text: &str) -> NamespacedName {
+    let (namespace, name) = text.split_once('/').expect("namespace/name");
+    NamespacedName::new(namespace, name)
 }
 
 /// Reads `# options: any-controller port-offset=1000 assign:ns/name=10.0.0.1`.
@@ -230,9 +243,7 @@ fn options(text: &str) -> Options {
             ("port-offset", value) => options.port_offset = value.parse().expect("a number"),
             (key, value) => {
                 let gateway = key.strip_prefix("assign:").expect("an option that is known");
-                let (namespace, name) = gateway.split_once('/').expect("namespace/name");
-                let id = NamespacedName::new(namespace, name);
-                table.insert(id, value.parse().expect("an address"));
+                table.insert(name(gateway), value.parse().expect("an address"));
                 options.addresses = AddressPolicy::Assigned(table.clone());
             }
         }
@@ -275,6 +286,9 @@ fn render(translation: &Translation, features: bool) -> String {
     if !translation.infrastructure.is_empty() {
         value["infrastructure"] = infrastructure(translation);
     }
+    if !translation.selections.is_empty() {
+        value["selections"] = selections(translation);
+    }
     let value = without_nothing(value);
     serde_saphyr::to_string(&value).expect("it is plain data")
 }
@@ -290,6 +304,18 @@ fn infrastructure(translation: &Translation) -> Value {
         (gateway.to_string(), value)
     });
     gateways.collect::<serde_json::Map<_, _>>().into()
+}
+
+/// What XBackends select, without what is in front of it.
+fn selections(translation: &Translation) -> Value {
+    let backends = translation.selections.iter().map(|(backend, selection)| {
+        let mut value = serde_json::to_value(&**selection).expect("it is data");
+        if let Some(members) = value.as_object_mut() {
+            members.remove("backend");
+        }
+        (backend.to_string(), value)
+    });
+    backends.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// Leaves out members that say nothing: null and empty lists.

@@ -269,6 +269,7 @@ fn merge(total: &mut TranslationDelta, next: TranslationDelta) {
     }
     total.status.extend(next.status);
     total.infrastructure.extend(next.infrastructure);
+    total.selections.extend(next.selections);
     total.references.extend(next.references);
 }
 

@@ -63,6 +63,8 @@ pub(super) struct Engine {
     policy_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     /// The same of XBackends, and the Secrets that they may refer to.
     x_backend_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
+    /// Why no Service could be made for the pods of an XBackend.
+    selection_problems: HashMap<NamespacedName, String>,
     /// How many routes of ours refer to an XBackend.
     askers_of_x_backend: HashMap<NamespacedName, usize>,
     /// The XBackends that a route of ours refers to; most refer to none, and are not here.

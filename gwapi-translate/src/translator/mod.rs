@@ -133,6 +133,19 @@ impl Translator {
         self.engine.feedback(gateway)
     }
 
+    /// Takes in why no Service could be made for the pods of an XBackend; `None` where nothing is wrong. It
+    /// replaces what was said before, and is forgotten when [nothing has to be
+    /// selected](Translation::selections) for the XBackend any more. The status of the XBackend follows, as
+    /// long as there is no such Service.
+    pub fn set_selection_problem(
+        &mut self,
+        backend: &NamespacedName,
+        problem: Option<String>,
+    ) -> TranslationDelta {
+        let dirty = self.engine.set_selection_problem(backend, problem);
+        self.engine.settle(dirty)
+    }
+
     /// Replaces the options.
     pub fn set_options(&mut self, options: Options) -> TranslationDelta {
         let dirty = self.engine.set_options(options);

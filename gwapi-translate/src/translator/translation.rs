@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gwapi_model::ObjectId;
 use gwapi_model::status::Status;
+use gwapi_model::{NamespacedName, ObjectId};
 
 use crate::infrastructure::GatewayInfrastructure;
 use crate::ir::{ConfigDelta, GatewayConfig, GatewayId, IrKey, IrResource};
+use crate::selection::EndpointSelection;
 
 /// The result of translation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +20,10 @@ pub struct Translation {
     /// What has to run for each Gateway that is ours; with
     /// [`AddressPolicy::Provisioned`](super::AddressPolicy::Provisioned) alone.
     pub infrastructure: BTreeMap<GatewayId, Arc<GatewayInfrastructure>>,
+    /// The pods that XBackends select to which Gateways that are ours send; with
+    /// [`AddressPolicy::Provisioned`](super::AddressPolicy::Provisioned) alone, and of XBackends that an API
+    /// server gave a UID.
+    pub selections: BTreeMap<NamespacedName, Arc<EndpointSelection>>,
     /// Secrets and ConfigMaps that are read, whether they are there or not: those that Gateways of ours
     /// refer to and may refer to. No other one has an effect on anything.
     pub references: BTreeSet<ObjectId>,
@@ -36,6 +41,8 @@ pub struct TranslationDelta {
     pub status: BTreeMap<ObjectId, Option<Status>>,
     /// What has to run from now on; `None` where nothing has to any more.
     pub infrastructure: BTreeMap<GatewayId, Option<Arc<GatewayInfrastructure>>>,
+    /// What XBackends select from now on; `None` where nothing has to be selected any more.
+    pub selections: BTreeMap<NamespacedName, Option<Arc<EndpointSelection>>>,
     /// Secrets and ConfigMaps that are read from now on (`true`), or no more. Who keeps only those in
     /// memory gets the new ones now, and applies them before anybody sees that they are missing.
     pub references: BTreeMap<ObjectId, bool>,
@@ -48,6 +55,7 @@ impl TranslationDelta {
             && self.removed_gateways.is_empty()
             && self.status.is_empty()
             && self.infrastructure.is_empty()
+            && self.selections.is_empty()
             && self.references.is_empty()
     }
 }
@@ -81,6 +89,12 @@ impl Translation {
                 None => self.infrastructure.remove(gateway),
             };
         }
+        for (backend, selection) in &delta.selections {
+            match selection {
+                Some(selection) => self.selections.insert(backend.clone(), selection.clone()),
+                None => self.selections.remove(backend),
+            };
+        }
         for (object, is_read) in &delta.references {
             match is_read {
                 true => self.references.insert(object.clone()),
@@ -102,6 +116,8 @@ pub(super) struct Staged {
     gateways: BTreeSet<GatewayId>,
     /// What has to run; `None` where nothing has to.
     infrastructure: BTreeMap<GatewayId, Option<Arc<GatewayInfrastructure>>>,
+    /// What XBackends select; `None` where nothing has to be selected.
+    selections: BTreeMap<NamespacedName, Option<Arc<EndpointSelection>>>,
     /// Whether objects are read.
     references: BTreeMap<ObjectId, bool>,
 }
@@ -129,6 +145,15 @@ impl Staged {
         infrastructure: Option<Arc<GatewayInfrastructure>>,
     ) {
         self.infrastructure.insert(gateway.clone(), infrastructure);
+    }
+
+    /// What an XBackend selects.
+    pub(super) fn selection(
+        &mut self,
+        backend: &NamespacedName,
+        selection: Option<EndpointSelection>,
+    ) {
+        self.selections.insert(backend.clone(), selection.map(Arc::new));
     }
 
     /// An object is read by somebody, or by nobody.
@@ -195,6 +220,11 @@ impl Staged {
             .infrastructure
             .into_iter()
             .filter(|(id, wanted)| before.infrastructure.get(id) != wanted.as_ref())
+            .collect();
+        delta.selections = self
+            .selections
+            .into_iter()
+            .filter(|(name, selection)| before.selections.get(name) != selection.as_ref())
             .collect();
         delta.references = self
             .references

@@ -5,7 +5,8 @@
 //!
 //! The pods of an `endpointSelector` are those of the Services of its namespace with the very same
 //! selector, whose EndpointSlices say which of them are ready. What the Services call their ports does not
-//! matter: the port is the XBackend's own.
+//! matter: the port is the XBackend's own. In a cluster somebody makes such a Service, for which
+//! [`selection`] says what it has to select.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use gwapi_model::status::{ConditionReason, ConditionType, PolicyStatus};
 use gwapi_model::{
     BackendTlsValidation, EndpointSlice, Kind, NamespacedName, ObjectId, Resources, RouteKind,
-    SecretObjectReference, Service, XBackend, XBackendProtocol, XBackendTlsMode, XBackendType,
+    SecretObjectReference, Service, ServiceType, XBackend, XBackendProtocol, XBackendTlsMode,
+    XBackendType,
 };
 
 use super::backend::{BackendFacts, BackendView, Found, Purpose, ServicePort, transport};
@@ -24,16 +26,44 @@ use crate::ir::{
     Backend, BackendProtocol, BackendTls, Certificate, CertificateKey, Endpoints, GatewayId,
     SessionPersistence, TransportProtocol,
 };
+use crate::selection::EndpointSelection;
 
 /// Ends of names that lie within a cluster or a machine, wherever they are asked for.
 const INTERNAL: [&str; 5] = ["local", "localhost", "svc", "internal", "arpa"];
 
-/// Whether a Service has the pods of an XBackend.
+/// The labels of the pods of an XBackend that is of the type for that, and has the settings of that type alone.
+fn match_labels(backend: &XBackend) -> Option<&BTreeMap<String, String>> {
+    let spec = &backend.spec;
+    match (&spec.backend_type, &spec.endpoint_selector, &spec.external_hostname) {
+        (XBackendType::EndpointSelector, Some(selector), None) => Some(&selector.match_labels),
+        _ => None,
+    }
+    .filter(|labels| !labels.is_empty())
+}
+
+/// Whether a Service has the pods of an XBackend. The selector of an ExternalName Service means nothing.
 pub(super) fn selects(backend: &XBackend, service: &Service) -> bool {
     let selector = backend.spec.endpoint_selector.as_ref();
-    selector.is_some_and(|selector| {
-        !selector.match_labels.is_empty() && selector.match_labels == service.spec.selector
-    })
+    let is_external = service.spec.service_type == Some(ServiceType::ExternalName);
+    !is_external
+        && selector.is_some_and(|selector| {
+            !selector.match_labels.is_empty() && selector.match_labels == service.spec.selector
+        })
+}
+
+/// What an XBackend selects, as far as its spec can be made a Service of. What else keeps it from being accepted
+/// does not matter: the Service is there when that is over. `leads_to_pods` tells whether a Service does.
+pub(super) fn selection(
+    backend: &XBackend,
+    leads_to_pods: impl Fn(&NamespacedName) -> bool,
+    resources: &Resources,
+) -> Option<EndpointSelection> {
+    let uid = backend.metadata.uid.as_ref()?.to_string();
+    let port = backend.spec.port.number?.get();
+    let match_labels = match_labels(backend)?.clone();
+    let services = services(backend, resources);
+    let services = services.map(|name| (name.name.to_string(), leads_to_pods(name))).collect();
+    Some(EndpointSelection { backend: backend.name(), uid, match_labels, port, services })
 }
 
 /// All XBackends of a namespace.
@@ -101,8 +131,6 @@ fn judge(backend: &XBackend, resources: &Resources, options: &Options) -> Verdic
         (XBackendType::EndpointSelector, Some(selector), None) => {
             if selector.match_labels.is_empty() {
                 verdict.refused.push(unsupported("endpointSelector selects nothing".to_owned()));
-            } else {
-                verdict.notes.push(resolved_by(services(backend, resources)));
             }
         }
         (XBackendType::ExternalHostname, None, Some(external)) => {
@@ -234,18 +262,37 @@ fn services<'r>(
     services.filter(|(_, service)| selects(backend, service)).map(|(name, _)| name)
 }
 
+/// Who makes a Service for the pods of an XBackend where there is none.
+#[derive(Clone, Copy)]
+pub(super) enum Making<'a> {
+    /// Users.
+    ByUsers,
+    /// Whoever looks after that in a cluster, and is about to.
+    Underway,
+    /// The same, who could not, with the reason.
+    Failed(&'a str),
+}
+
 /// Services that a status names at most.
 const NAMED_SERVICES: usize = 4;
 
 /// Where an XBackend has its pods from.
-fn resolved_by<'r>(mut services: impl Iterator<Item = &'r NamespacedName>) -> String {
+fn resolved_by<'r>(
+    mut services: impl Iterator<Item = &'r NamespacedName>,
+    making: Making<'_>,
+) -> String {
     let named = services.by_ref().take(NAMED_SERVICES).map(|service| format!("`{}`", service.name));
     let named: Vec<String> = named.collect();
     match (&*named, services.count()) {
         ([], _) => {
-            "no Service of the namespace has this selector, so that it has no endpoints; make one, \
-                    which may be headless"
-                .to_owned()
+            let outlook = match making {
+                Making::ByUsers => "make one, which may be headless".to_owned(),
+                Making::Underway => "one is being made".to_owned(),
+                Making::Failed(why) => format!("none can be made for it: {why}"),
+            };
+            format!(
+                "no Service of the namespace has this selector, so that it has no endpoints; {outlook}"
+            )
         }
         ([service], _) => format!("its pods are those of the Service {service}"),
         (_, 0) => format!("its pods are those of the Services {}", named.join(", ")),
@@ -352,10 +399,11 @@ pub(super) fn view<'a, S: Iterator<Item = &'a Arc<EndpointSlice>> + Clone>(
 
 /// The status of an XBackend: an entry for each Gateway of ours that sends requests to it; without any it
 /// is none of our business. Of each Gateway is told why its data plane cannot show the certificate, if it
-/// cannot.
+/// cannot; `making` tells who makes a Service where there is none.
 pub(super) fn status(
     backend: &XBackend,
     gateways: BTreeMap<GatewayId, Option<String>>,
+    making: Making<'_>,
     resources: &Resources,
     options: &Options,
 ) -> Option<PolicyStatus> {
@@ -363,6 +411,8 @@ pub(super) fn status(
         return None;
     }
     let Verdict { refused, notes, certificate, .. } = judge(backend, resources, options);
+    let pods = match_labels(backend).map(|_| resolved_by(services(backend, resources), making));
+    let notes: Vec<String> = pods.into_iter().chain(notes).collect();
     let generation = backend.metadata.generation;
     let ancestors = gateways.into_iter().take(MAX_ANCESTORS).map(|(gateway, rejected)| {
         let rejected = certificate.as_ref().zip(rejected).map(|(certificate, why)| {
@@ -392,7 +442,7 @@ mod tests {
     #[test]
     fn few_services_are_named_and_the_others_are_counted() {
         let services = ["a", "b", "c", "d", "e", "f"].map(|name| NamespacedName::new("shop", name));
-        let told = |number: usize| resolved_by(services.iter().take(number));
+        let told = |number: usize| resolved_by(services.iter().take(number), Making::ByUsers);
         assert!(told(0).starts_with("no Service of the namespace has this selector"));
         assert_eq!(told(1), "its pods are those of the Service `a`");
         assert_eq!(told(4), "its pods are those of the Services `a`, `b`, `c`, `d`");

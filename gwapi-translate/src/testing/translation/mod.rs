@@ -83,6 +83,7 @@ pub fn incremental_equals_full(steps: &[Step]) -> Result<(), String> {
     let mut sum = Translation::default();
     let mut resources = Resources::default();
     let mut feedback = BTreeMap::new();
+    let mut problems = BTreeMap::new();
     for (index, step) in steps.iter().enumerate() {
         if let Step::Events(events) = step {
             events.iter().for_each(|event| resources.apply(event.clone()));
@@ -96,7 +97,11 @@ pub fn incremental_equals_full(steps: &[Step]) -> Result<(), String> {
             feedback.insert(gateway.clone(), said.clone());
         }
         feedback.retain(|gateway, _| sum.config.contains_key(gateway));
-        let full = full(&resources, translator.options(), &feedback);
+        if let Step::Selection(backend, said) = step {
+            problems.insert(backend.clone(), said.clone());
+        }
+        problems.retain(|backend, _| sum.selections.contains_key(backend));
+        let full = full(&resources, translator.options(), &feedback, &problems);
         ensure!(
             sum == full,
             "after step {index} the deltas add up to something else (-full +sum):\n{}\n{step:?}",
@@ -117,6 +122,7 @@ fn take(translator: &mut Translator, step: &Step) -> TranslationDelta {
         Step::ClusterTrustBundles(served) => translator.set_cluster_trust_bundles(*served),
         Step::SessionKeys(keys) => translator.set_session_keys(keys.clone()),
         Step::Feedback(gateway, said) => translator.set_feedback(gateway, said.clone()),
+        Step::Selection(backend, said) => translator.set_selection_problem(backend, said.clone()),
     }
 }
 
@@ -124,13 +130,17 @@ fn full(
     resources: &Resources,
     options: &Options,
     feedback: &BTreeMap<GatewayId, Feedback>,
+    problems: &BTreeMap<NamespacedName, Option<String>>,
 ) -> Translation {
     let mut full = translate(resources, options);
-    if !feedback.is_empty() {
+    if !feedback.is_empty() || !problems.is_empty() {
         let mut translator = Translator::new(options.clone());
         let _ = translator.apply_all(resources.iter().map(ResourceEvent::Apply));
         for (gateway, said) in feedback {
             full.apply(&translator.set_feedback(gateway, said.clone()));
+        }
+        for (backend, said) in problems {
+            full.apply(&translator.set_selection_problem(backend, said.clone()));
         }
     }
     full
@@ -161,6 +171,11 @@ fn waste(delta: &TranslationDelta, before: &Translation) -> Vec<String> {
         .iter()
         .filter(|(id, wanted)| before.infrastructure.get(*id) == wanted.as_ref());
     waste.extend(same.map(|(id, _)| format!("same infrastructure of {id}")));
+    let same = delta
+        .selections
+        .iter()
+        .filter(|(name, selection)| before.selections.get(*name) == selection.as_ref());
+    waste.extend(same.map(|(name, _)| format!("same selection of {name}")));
     let same = delta.references.iter().filter(|(id, is)| before.references.contains(id) == **is);
     waste.extend(same.map(|(id, _)| format!("same reference to {id}")));
     waste
@@ -181,6 +196,7 @@ pub fn difference(expected: &Translation, found: &Translation) -> String {
     }
     compare("status ", &expected.status, &found.status, &mut lines);
     compare("infrastructure ", &expected.infrastructure, &found.infrastructure, &mut lines);
+    compare("selection ", &expected.selections, &found.selections, &mut lines);
     let (expected, found) = (&expected.references, &found.references);
     lines.extend(expected.difference(found).map(|id| format!("- reference to {id}")));
     lines.extend(found.difference(expected).map(|id| format!("+ reference to {id}")));
@@ -259,6 +275,7 @@ pub fn well_formed(
         refusing_listeners_are_told(gateway, config, resources, translation)?;
         tracing_is_told(gateway, config, resources, translation)?;
     }
+    selections_are_of_what_is_sent_to(resources, translation, provisioned)?;
     for (id, status) in &translation.status {
         let object = resources.get(id);
         ensure!(object.is_some(), "{id} has a status and does not exist");
@@ -287,6 +304,35 @@ pub fn well_formed(
 
 /// AR-4, LS-9: a listener counts the accepted routes that are attached to it by the object that holds it,
 /// each once.
+/// with proxies of their own for Gateways, a Service is asked for by every XBackend that selects pods and has
+/// a status, as it has where a Gateway sends to it, and by no other one.
+fn selections_are_of_what_is_sent_to(
+    resources: &Resources,
+    translation: &Translation,
+    provisioned: bool,
+) -> Result<(), String> {
+    for (name, backend) in &resources.x_backends {
+        let is_used = translation.status.contains_key(&name.object_id(Kind::XBackend));
+        let uid = backend.metadata.uid.as_ref().map(|uid| uid.to_string());
+        let labels = backend.spec.endpoint_selector.as_ref().map(|it| &it.match_labels);
+        let asked = uid.zip(labels).filter(|_| provisioned && is_used);
+        let selection = translation.selections.get(name);
+        let given = selection.map(|it| (it.uid.clone(), &it.match_labels));
+        ensure!(asked == given, "{name} asks for {asked:?}, and has {given:?}");
+        let there = selection.into_iter().flat_map(|it| it.services.keys());
+        for service in there {
+            let id = NamespacedName::new(name.namespace.clone(), service.as_str());
+            let service = resources.services.get(&id);
+            let selector = service.map(|service| &service.spec.selector);
+            ensure!(selector == labels, "{name} has its pods by {id}: {selector:?}");
+        }
+    }
+    let mut unknown = translation.selections.keys();
+    let unknown = unknown.find(|name| !resources.x_backends.contains_key(*name));
+    ensure!(unknown.is_none(), "{unknown:?} does not exist");
+    Ok(())
+}
+
 fn routes_are_counted(
     gateway: &GatewayId,
     config: &GatewayConfig,

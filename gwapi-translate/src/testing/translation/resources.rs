@@ -144,6 +144,10 @@ fn object(kind: Kind, body: impl Strategy<Value = Value>) -> impl Strategy<Value
             if let Some(created) = created {
                 metadata["creationTimestamp"] = json!(created);
             }
+            // Not all come from an API server.
+            if kind == Kind::XBackend && label != "gone" {
+                metadata["uid"] = json!(label);
+            }
             body["metadata"] = metadata;
             read(kind, body)
         },

@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use gwapi_model::status::{ConditionReason, GatewayStatusAddress};
-use gwapi_model::{AddressType, Kind, ObjectId, Resource, ResourceEvent, SecretBytes};
+use gwapi_model::{
+    AddressType, Kind, NamespacedName, ObjectId, Resource, ResourceEvent, SecretBytes,
+};
 use proptest::option::of;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
@@ -31,6 +33,8 @@ pub enum Step {
     SessionKeys(Option<SessionKeys>),
     /// The data plane reports.
     Feedback(GatewayId, Feedback),
+    /// Who makes Services for XBackends says why there is none.
+    Selection(NamespacedName, Option<String>),
 }
 
 /// A sequence of steps: most of them begin with a small world in which all is well, so that what
@@ -56,6 +60,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::ClusterTrustBundles),
         1 => session_keys().prop_map(Step::SessionKeys),
         3 => (gateway_id(), feedback()).prop_map(|(id, said)| Step::Feedback(id, said)),
+        2 => (name(Kind::XBackend), of(Just("quota".to_owned())))
+            .prop_map(|(name, said)| Step::Selection(name, said)),
     ]
 }
 
@@ -191,6 +197,7 @@ impl fmt::Debug for Step {
             Self::ClusterTrustBundles(false) => f.write_str("there are no ClusterTrustBundles"),
             Self::SessionKeys(keys) => write!(f, "set {keys:?}"),
             Self::Feedback(gateway, said) => write!(f, "{gateway} reports {said:?}"),
+            Self::Selection(backend, said) => write!(f, "no Service for {backend}: {said:?}"),
         }
     }
 }

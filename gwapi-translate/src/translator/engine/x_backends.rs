@@ -1,14 +1,16 @@
-//! The status of XBackends, for which it matters who refers to them.
+//! The status of XBackends and what they select, for which it matters who refers to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gwapi_model::status::Status;
-use gwapi_model::{NamespacedName, Route, RouteKind};
+use gwapi_model::{NamespacedName, Route, RouteKind, XBackend};
 
 use super::super::translation::Staged;
+use super::super::x_backend::Making;
 use super::super::{Feedback, index, rule, x_backend};
 use super::{Dirty, Engine};
 use crate::ir::{CertificateKey, GatewayId};
+use crate::selection::EndpointSelection;
 
 impl Engine {
     /// Notes which XBackends a route refers to, and counts the routes of ours that refer to each: what is wrong
@@ -44,7 +46,25 @@ impl Engine {
         }
     }
 
-    /// Puts the status of an XBackend together. One that routes of ours refer to reads its ConfigMaps and its
+    /// Replaces why no Service could be made for the pods of an XBackend. Nothing is kept about one for which
+    /// nobody has to make any.
+    pub(in crate::translator) fn set_selection_problem(
+        &mut self,
+        backend: &NamespacedName,
+        problem: Option<String>,
+    ) -> Dirty {
+        let mut dirty = Dirty::default();
+        if self.translation.selections.contains_key(backend) {
+            match problem {
+                Some(problem) => self.selection_problems.insert(backend.clone(), problem),
+                None => self.selection_problems.remove(backend),
+            };
+            dirty.x_statuses.insert(backend.clone());
+        }
+        dirty
+    }
+
+    /// Puts the status of an XBackend together, and what it selects. One that routes of ours refer to reads its ConfigMaps and its
     /// Secret: they say what is wrong with it.
     pub(super) fn settle_x_backend(&mut self, name: &NamespacedName, staged: &mut Staged) {
         let users = self.users_of_x_backend(name);
@@ -56,19 +76,40 @@ impl Engine {
             })
             .collect();
         let object = self.resources.x_backends.get(name);
+        let selection = object.filter(|_| !users.is_empty()).and_then(|it| self.selection(it));
+        if selection.is_none() {
+            self.selection_problems.remove(name);
+        }
+        let making = match (&selection, self.selection_problems.get(name)) {
+            (None, _) => Making::ByUsers,
+            (Some(_), None) => Making::Underway,
+            (Some(_), Some(problem)) => Making::Failed(problem),
+        };
         let asked = object.filter(|_| self.askers_of_x_backend.contains_key(name));
         let references =
             asked.into_iter().flat_map(|it| x_backend::permitted_references(it, &self.resources));
         let references: BTreeSet<_> = references.filter(index::is_read_alone).collect();
-        let status =
-            object.and_then(|it| x_backend::status(it, users, &self.resources, &self.options));
+        let status = object
+            .and_then(|it| x_backend::status(it, users, making, &self.resources, &self.options));
         let reader = x_backend::id(name);
         staged.status(reader.clone(), status.map(Status::Policy));
+        staged.selection(name, selection);
         let before = self.x_backend_references.remove(name).unwrap_or_default();
         self.follow(&reader, &before, &references, staged);
         if !references.is_empty() {
             self.x_backend_references.insert(name.clone(), references);
         }
+    }
+
+    /// What an XBackend selects, where somebody makes a Service for that.
+    fn selection(&self, backend: &XBackend) -> Option<EndpointSelection> {
+        let leads_to_pods = |service: &NamespacedName| {
+            let names = self.index.slices_of_service.of(service);
+            let mut slices = names.filter_map(|name| self.resources.endpoint_slices.get(name));
+            slices.any(|slice| !slice.endpoints.is_empty())
+        };
+        let is_made = self.options.provisioned();
+        is_made.then(|| x_backend::selection(backend, leads_to_pods, &self.resources)).flatten()
     }
 
     /// Why a Gateway cannot show the certificate of an XBackend, as far as its data plane has said.
