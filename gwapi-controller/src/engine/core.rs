@@ -43,6 +43,8 @@ pub(crate) enum Input {
     Unserved(GatewayId),
     /// From whoever provisions Gateways.
     Infrastructure(ProvisionReport),
+    /// From whoever makes Services for XBackends: why there is none for this one.
+    Selection(NamespacedName, Option<String>),
     /// The keys of sessions are others now.
     SessionKeys(SessionKeys),
 }
@@ -149,6 +151,17 @@ impl Core {
         self.progress.obstacles().is_empty() && gateways.map(|(_, broken)| broken).all(is_anothers)
     }
 
+    /// Whether everything that may send to an XBackend is known as well: what is made for one that nobody sends to
+    /// has no use then.
+    pub(crate) fn knows_all_senders(&self) -> bool {
+        let may_send = |id: &ObjectId| {
+            let kinds =
+                [Kind::GatewayClass, Kind::ListenerSet, Kind::XBackend, Kind::TelemetryPolicy];
+            id.kind.route_kind().is_some() || kinds.contains(&id.kind)
+        };
+        self.knows_all_gateways() && !self.unreadable.keys().any(may_send)
+    }
+
     /// The status of every object that we have something to say about.
     pub(crate) fn statuses(&self) -> BTreeMap<ObjectId, Option<Status>> {
         let known = self.translator.translation().status.iter();
@@ -178,6 +191,7 @@ impl Core {
         let mut step = Step::default();
         let mut events = Vec::new();
         let mut said = Said::default();
+        let mut problems = BTreeMap::new();
         let mut readable = Vec::new();
         for input in inputs {
             let mut noted = Noted { events: &mut events, step: &mut step, readable: &mut readable };
@@ -193,6 +207,7 @@ impl Core {
                 Input::Infrastructure(report) => {
                     said.by_provisioner.insert(report.gateway.clone(), report);
                 }
+                Input::Selection(backend, problem) => _ = problems.insert(backend, problem),
                 Input::SessionKeys(keys) => {
                     let delta = self.translator.set_session_keys(Some(keys));
                     if !delta.is_empty() {
@@ -210,6 +225,12 @@ impl Core {
         self.release(now, &mut events, &mut step);
         self.translate(events, &mut step);
         self.take_in(said, &mut step);
+        for (backend, problem) in problems {
+            let delta = self.translator.set_selection_problem(&backend, problem);
+            if !delta.is_empty() {
+                step.deltas.push(delta);
+            }
+        }
         self.tell_of_unreadable(readable, &mut step);
         self.progress.unreadable = self.unreadable.len();
         step

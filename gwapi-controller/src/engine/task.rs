@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gwapi_model::status::Status;
 use gwapi_model::{Kind, NamespacedName, ObjectId};
 use gwapi_translate::ir::{GatewayId, SessionKeys};
-use gwapi_translate::{Options, TranslationDelta, Translator};
+use gwapi_translate::{Options, Translation, TranslationDelta, Translator};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -16,7 +16,8 @@ use super::core::{Core, Input, Step};
 use super::progress::{INSTALL_CRDS, Progress};
 use crate::metrics::Metrics;
 use crate::provision::{
-    Bootstrap, ProvisionHandle, ProvisionReport, ProvisionSettings, Provisioner,
+    Bootstrap, ProvisionHandle, ProvisionReport, ProvisionSettings, Provisioner, SelectionHandle,
+    SelectionReport, SelectionServices,
 };
 use crate::serve::{ConfigHandle, ProxyReport, Publication};
 use crate::status::{Sets, StatusHandle};
@@ -28,8 +29,8 @@ const WINDOW: Duration = Duration::from_millis(5);
 /// Inputs in one batch.
 const BATCH: usize = 4096;
 
-/// How long a new leader waits for the first word about the infrastructure of a Gateway before it
-/// writes its status: until then it would say that there is none.
+/// How long a new leader waits for the first word about the infrastructure of a Gateway, and about the Service of an
+/// XBackend, before it writes its status: until then it would say that there is none.
 const FIRST_REPORT: Duration = Duration::from_secs(10);
 
 /// What the engine stands between.
@@ -99,13 +100,81 @@ struct Engine {
 struct Leading {
     provisioner: ProvisionHandle,
     reports: mpsc::Receiver<ProvisionReport>,
-    /// Gateways whose infrastructure has not been told of since we lead.
-    awaited: BTreeSet<GatewayId>,
+    selections: SelectionHandle,
+    selection_reports: mpsc::Receiver<SelectionReport>,
+    /// Gateways whose infrastructure has not been told of since we lead, and XBackends whose Service has not.
+    awaited: BTreeSet<ObjectId>,
     awaited_until: Instant,
     /// What was announced is everything.
     is_complete: bool,
     /// The provisioner knows everything.
     is_synced: bool,
+    /// Who makes Services for XBackends does.
+    are_selections_synced: bool,
+}
+
+impl Leading {
+    /// Waits for the next report.
+    async fn report(&mut self) -> Option<Input> {
+        tokio::select! {
+            Some(report) = self.reports.recv() => Some(Input::Infrastructure(report)),
+            Some(report) = self.selection_reports.recv() => Some(selection(report)),
+            else => None,
+        }
+    }
+
+    /// The next report that is there.
+    fn try_report(&mut self) -> Option<Input> {
+        let report = self.reports.try_recv().map(Input::Infrastructure);
+        report.or_else(|_| self.selection_reports.try_recv().map(selection)).ok()
+    }
+
+    /// There has been word of this.
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::Infrastructure(report) => {
+                self.awaited.remove(&report.gateway.object_id(Kind::Gateway));
+            }
+            Input::Selection(backend, _) => {
+                self.awaited.remove(&backend.object_id(Kind::XBackend));
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells whoever makes things what has to be there from now on.
+    fn set(&mut self, delta: &mut TranslationDelta) {
+        for (gateway, wanted) in std::mem::take(&mut delta.infrastructure) {
+            if wanted.is_none() {
+                self.awaited.remove(&gateway.object_id(Kind::Gateway));
+            }
+            self.provisioner.set(gateway, wanted);
+        }
+        for (backend, selection) in std::mem::take(&mut delta.selections) {
+            if selection.is_none() {
+                self.awaited.remove(&backend.object_id(Kind::XBackend));
+            }
+            self.selections.set(backend, selection);
+        }
+    }
+
+    /// The same of everything, of which a report follows each.
+    fn set_all(&mut self, translation: &Translation) {
+        let gateways = translation.infrastructure.keys().map(|it| it.object_id(Kind::Gateway));
+        let backends = translation.selections.keys().map(|it| it.object_id(Kind::XBackend));
+        self.awaited = gateways.chain(backends).collect();
+        self.awaited_until = Instant::now() + FIRST_REPORT;
+        for (gateway, wanted) in &translation.infrastructure {
+            self.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)));
+        }
+        for (backend, selection) in &translation.selections {
+            self.selections.set(backend.clone(), Some(Arc::clone(selection)));
+        }
+    }
+}
+
+fn selection((backend, problem): SelectionReport) -> Input {
+    Input::Selection(backend, problem)
 }
 
 impl Engine {
@@ -122,7 +191,7 @@ impl Engine {
         };
         let report = async {
             match &mut self.leading {
-                Some(leading) => leading.reports.recv().await,
+                Some(leading) => leading.report().await,
                 None => std::future::pending().await,
             }
         };
@@ -133,7 +202,7 @@ impl Engine {
                 None => Heard::Nothing,
             },
             Some(report) = surroundings.proxies.recv() => Heard::Proxies(report),
-            Some(report) = report => Heard::Input(Input::Infrastructure(report)),
+            Some(report) = report => Heard::Input(report),
             Ok(()) = surroundings.is_leading.changed() => {
                 Heard::Leading(*surroundings.is_leading.borrow_and_update())
             }
@@ -156,8 +225,8 @@ impl Engine {
             inputs.push(self.proxies(report));
         }
         if let Some(leading) = &mut self.leading {
-            while let Ok(report) = leading.reports.try_recv() {
-                inputs.push(Input::Infrastructure(report));
+            while let Some(report) = leading.try_report() {
+                inputs.push(report);
             }
         }
         for input in inputs {
@@ -200,11 +269,7 @@ impl Engine {
         let started = Instant::now();
         let before = self.core.progress().clone();
         if let Some(leading) = &mut self.leading {
-            for input in &inputs {
-                if let Input::Infrastructure(report) = input {
-                    leading.awaited.remove(&report.gateway);
-                }
-            }
+            inputs.iter().for_each(|input| leading.note(input));
         }
         let step = self.core.step(inputs, started);
         self.hand_out(step);
@@ -226,19 +291,14 @@ impl Engine {
         if deltas.is_empty() && self.core.progress().is_live {
             surroundings.config.publish(&TranslationDelta::default(), versions);
         }
-        for delta in deltas {
+        for mut delta in deltas {
             let publication = surroundings.config.publish(&delta, versions);
             if went_live {
                 surroundings.config.ready();
             }
             tell_change(&delta);
             if let Some(leading) = &mut self.leading {
-                for (gateway, wanted) in delta.infrastructure {
-                    if wanted.is_none() {
-                        leading.awaited.remove(&gateway);
-                    }
-                    leading.provisioner.set(gateway, wanted);
-                }
+                leading.set(&mut delta);
                 if !went_live {
                     let translator = self.core.translator();
                     let status = &surroundings.status;
@@ -271,13 +331,18 @@ impl Engine {
             surroundings.provision.clone(),
             surroundings.bootstrap.clone(),
         );
+        let (selections, selection_reports) =
+            SelectionServices::start(surroundings.client.clone(), &surroundings.provision);
         self.leading = Some(Leading {
             provisioner,
             reports,
+            selections,
+            selection_reports,
             awaited: BTreeSet::new(),
             awaited_until: Instant::now(),
             is_complete: false,
             is_synced: false,
+            are_selections_synced: false,
         });
         if self.core.progress().is_live {
             self.announce_all();
@@ -285,15 +350,10 @@ impl Engine {
     }
 
     /// Says everything that a new leader has to say; of Gateways, as soon as there is word of what
-    /// runs for them.
+    /// runs for them, and of XBackends, of their Services.
     fn announce_all(&mut self) {
         let Some(leading) = &mut self.leading else { return };
-        let translation = self.core.translator().translation();
-        leading.awaited = translation.infrastructure.keys().cloned().collect();
-        leading.awaited_until = Instant::now() + FIRST_REPORT;
-        for (gateway, wanted) in &translation.infrastructure {
-            leading.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)));
-        }
+        leading.set_all(self.core.translator().translation());
         let Surroundings { status, config, .. } = &self.surroundings;
         let (translator, statuses) = (self.core.translator(), self.core.statuses());
         announce(status, leading, translator, statuses, config.published());
@@ -319,6 +379,10 @@ impl Engine {
         if !leading.is_synced && self.core.knows_all_gateways() {
             leading.is_synced = true;
             leading.provisioner.synced();
+        }
+        if !leading.are_selections_synced && self.core.knows_all_senders() {
+            leading.are_selections_synced = true;
+            leading.selections.synced();
         }
     }
 
@@ -367,8 +431,8 @@ impl Engine {
     }
 }
 
-/// Hands statuses to the writer, save for those of Gateways whose infrastructure is awaited, and of their
-/// ListenerSets.
+/// Hands statuses to the writer, save for those of Gateways whose infrastructure is awaited and of their
+/// ListenerSets, and of XBackends whose Service is.
 fn announce(
     status: &StatusHandle,
     leading: &Leading,
@@ -378,13 +442,15 @@ fn announce(
 ) {
     if !leading.awaited.is_empty() {
         statuses.retain(|id, status| {
-            let name = id.namespaced_name();
-            let gateway = match id.kind {
-                Kind::Gateway => Some(&name),
-                Kind::ListenerSet => translator.gateway_of_listener_set(&name),
-                _ => None,
+            let is_awaited = match id.kind {
+                Kind::ListenerSet => {
+                    let gateway = translator.gateway_of_listener_set(&id.namespaced_name());
+                    let gateway = gateway.map(|gateway| gateway.object_id(Kind::Gateway));
+                    gateway.is_some_and(|gateway| leading.awaited.contains(&gateway))
+                }
+                _ => leading.awaited.contains(id),
             };
-            status.is_none() || gateway.is_none_or(|gateway| !leading.awaited.contains(gateway))
+            status.is_none() || !is_awaited
         });
     }
     if !statuses.is_empty() {

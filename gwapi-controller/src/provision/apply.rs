@@ -128,18 +128,26 @@ pub(super) struct Site {
 /// Waits for work, and makes an ordinary failure of a panic in it: what is looked after goes on being
 /// looked after. `key` is what the failure names.
 async fn contained(key: Option<Key>, work: impl Future<Output = Outcome>) -> Outcome {
-    let panic = match AssertUnwindSafe(work).catch_unwind().await {
+    let text = match caught(work).await {
         Ok(outcome) => return outcome,
-        Err(panic) => panic,
+        Err(text) => text,
     };
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-    let cause = Cause::Transient(format!("work on it ended by a bug of gwapi: {text}"));
+    let cause = Cause::Transient(text);
     let failures: Vec<Failure> = key.map(|key| Failure { key, cause }).into_iter().collect();
     for failure in &failures {
         error!("{failure}; please report it");
     }
     Outcome { failures, ..Outcome::default() }
+}
+
+/// Waits for work; where it panics, tells what to say of that.
+pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("no reason given");
+        format!("work on it ended by a bug of gwapi: {text}")
+    })
 }
 
 impl Site {
@@ -314,9 +322,9 @@ impl Outcome {
     }
 }
 
-/// Whether the Gateway with this uid goes, or is gone: the one that has its name now may be another.
-fn is_leaving(gateway: &ObjectMeta, uid: &str) -> bool {
-    gateway.uid.as_deref() != Some(uid) || gateway.deletion_timestamp.is_some()
+/// Whether the owner with this uid goes, or is gone: the one that has its name now may be another.
+pub(super) fn is_leaving(owner: &ObjectMeta, uid: &str) -> bool {
+    owner.uid.as_deref() != Some(uid) || owner.deletion_timestamp.is_some()
 }
 
 /// Whether the object was not the one that was expected. A wrong uid counts as a change of it.

@@ -49,7 +49,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long to wait for the first lists. What cannot be listed is then found out object by object.
-const LISTS_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LISTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Sightings that wait to be looked at.
 const SIGHTINGS: usize = 1024;
@@ -554,7 +554,7 @@ fn found<'a>(
 }
 
 /// How long to wait after this many failures in a row.
-fn pause(attempts: u32) -> Duration {
+pub(super) fn pause(attempts: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gwapi_model::GATEWAY_GROUP;
+use gwapi_model::Kind;
 use gwapi_translate::ir::GatewayId;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -36,10 +36,15 @@ impl Live {
 
 /// The Gateway that an object belongs to.
 pub(crate) fn owner(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    owner_of_kind(Kind::Gateway, metadata)
+}
+
+/// The object of a kind that an object belongs to.
+pub(super) fn owner_of_kind(kind: Kind, metadata: &ObjectMeta) -> Option<&OwnerReference> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| {
         let group = owner.api_version.split_once('/').map(|(group, _)| group);
-        owner.kind == "Gateway" && group == Some(GATEWAY_GROUP) && owner.controller == Some(true)
+        owner.kind == kind.as_str() && group == Some(kind.group()) && owner.controller == Some(true)
     })
 }
 
@@ -265,18 +270,12 @@ impl Store {
         }
     }
 
-    /// Whether we know a later version of an object. Versions of one object are numbers that grow.
+    /// Whether we know a later version of an object.
     fn is_outdated(&self, place: &Place, object: &DynamicObject) -> bool {
         let Some(Concerns::Gateway(gateway)) = self.index.get(place) else { return false };
         let Some(kind) = place.0 else { return false };
         let known = self.objects.get(gateway).and_then(|it| it.get(&(kind, place.2.clone())));
-        let Some(known) = known.filter(|it| Some(&it.uid) == object.metadata.uid.as_ref()) else {
-            return false;
-        };
-        let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
-        let ours = version(known.object["metadata"]["resourceVersion"].as_str());
-        let theirs = version(object.metadata.resource_version.as_deref());
-        matches!((ours, theirs), (Some(ours), Some(theirs)) if theirs < ours)
+        known.is_some_and(|known| is_outdated(object, &known.object))
     }
 
     fn remove(&mut self, place: &Place) -> Option<Concerns> {
@@ -318,6 +317,15 @@ impl Store {
             .collect();
         gone.iter().filter_map(|place| self.remove(place)).collect()
     }
+}
+
+/// Whether an object is an earlier version of one that is known. Versions of one object are numbers that grow.
+pub(super) fn is_outdated(object: &DynamicObject, known: &Value) -> bool {
+    let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+    let ours = version(known["metadata"]["resourceVersion"].as_str());
+    let theirs = version(object.metadata.resource_version.as_deref());
+    let is_same = known["metadata"]["uid"].as_str() == object.metadata.uid.as_deref();
+    is_same && matches!((ours, theirs), (Some(ours), Some(theirs)) if theirs < ours)
 }
 
 fn place(kind: Option<ManagedKind>, object: &DynamicObject) -> Place {

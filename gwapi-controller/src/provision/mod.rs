@@ -12,6 +12,8 @@
 //! never touched. What is changed behind our back is changed back; what nobody needs any more goes.
 //! A failure is part of the Gateway's [`InfrastructureReport`], concerns no other Gateway, and is
 //! tried again after a pause that grows from 0.2 to 30 seconds.
+//!
+//! Beside that, [`selections`] has Services made for the pods that XBackends select.
 
 mod apply;
 mod assign;
@@ -31,6 +33,7 @@ mod plan;
 mod pods;
 mod repairs;
 mod report;
+mod selections;
 mod settings;
 mod succession;
 #[cfg(test)]
@@ -57,6 +60,7 @@ pub use objects::{
     INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, Manifest, ROUTABILITY_ANNOTATION,
     controller_label, objects,
 };
+pub use selections::{SelectionHandle, SelectionReport, SelectionServices, X_BACKEND_LABEL};
 pub use settings::{ADDRESS_TIMEOUT, Bootstrap, ProvisionArgs, ProvisionSettings, PullPolicy};
 
 use engine::{Command, Engine};

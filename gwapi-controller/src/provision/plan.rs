@@ -91,10 +91,11 @@ impl Settled {
         self.0.insert(key, Answer { seal, version, kept });
     }
 
-    fn has(&self, key: &Key, live: &Live, manifest: &Manifest) -> bool {
+    /// Whether what is there is what came of this manifest.
+    pub(super) fn has(&self, key: &Key, live: &Value, manifest: &Manifest) -> bool {
         self.0.get(key).is_some_and(|answer| {
-            let is_unchanged = || live.object["metadata"]["resourceVersion"] == *answer.version;
-            let has_what_is_kept = |kept| covers(&live.object, kept);
+            let is_unchanged = || live["metadata"]["resourceVersion"] == *answer.version;
+            let has_what_is_kept = |kept| covers(live, kept);
             answer.seal == *seal(manifest)
                 && (is_unchanged() || answer.kept.as_ref().is_some_and(has_what_is_kept))
         })
@@ -132,7 +133,7 @@ pub(super) fn plan(
         }
         let manifest = sealed(manifest);
         let is_as_wanted = there.is_some_and(|it| {
-            covers(&it.object, &manifest.object) || settled.has(&key, it, &manifest)
+            covers(&it.object, &manifest.object) || settled.has(&key, &it.object, &manifest)
         });
         if !is_as_wanted {
             let hand_over = there.and_then(|it| hand_over(&it.object, &manifest));

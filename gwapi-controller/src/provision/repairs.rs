@@ -61,8 +61,13 @@ impl Repairs {
 
     /// What to tell of a step that is one of many repairs of the same.
     pub(super) fn complaint(&self, step: &Step) -> Option<String> {
+        self.complaint_of(step, &step.manifest.name)
+    }
+
+    /// The same of an object that has another name than its manifest.
+    pub(super) fn complaint_of(&self, step: &Step, name: &str) -> Option<String> {
         let repair = self.of(&step.manifest).filter(|it| it.times == TOLD_AFTER)?;
-        let Manifest { kind, name, .. } = &step.manifest;
+        let kind = step.manifest.kind;
         let times = repair.times;
         let what = match &step.differs {
             Some(field) => format!("changes {field} of {kind} {name}"),

@@ -30,12 +30,16 @@ pub(super) enum Sighting {
 /// Namespace and name of a Service of the user's.
 pub(super) type ServiceName = (String, String);
 
+/// The namespaces of streams, where these are to be watched; an empty one stands for all.
+pub(super) fn namespaces(watched: &[String]) -> &[String] {
+    static EVERYWHERE: [String; 1] = [String::new()];
+    if watched.is_empty() { &EVERYWHERE } else { watched }
+}
+
 /// Every stream that has to be watched.
-pub(super) fn streams(namespaces: &[String]) -> Vec<Stream> {
-    let everywhere = [String::new()];
-    let namespaces = if namespaces.is_empty() { &everywhere[..] } else { namespaces };
+pub(super) fn streams(watched: &[String]) -> Vec<Stream> {
     let kinds = || ManagedKind::ALL.into_iter().map(Some).chain([None]);
-    namespaces
+    namespaces(watched)
         .iter()
         .flat_map(|namespace| kinds().map(|kind| Stream { kind, namespace: namespace.clone() }))
         .collect()

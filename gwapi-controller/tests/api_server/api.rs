@@ -262,6 +262,7 @@ fn resource(kind: &str) -> ApiResource {
         "ReferenceGrant" => ("gateway.networking.k8s.io", "referencegrants"),
         "BackendTLSPolicy" => ("gateway.networking.k8s.io", "backendtlspolicies"),
         "Deployment" => ("apps", "deployments"),
+        "EndpointSlice" => ("discovery.k8s.io", "endpointslices"),
         "Event" => ("events.k8s.io", "events"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "customresourcedefinitions"),
         "Lease" => ("coordination.k8s.io", "leases"),

@@ -25,6 +25,7 @@ scenarios! {
     a_class_a_gateway_and_a_route_get_their_status,
     what_others_wrote_into_a_status_survives,
     kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ours,
+    the_pods_of_an_x_backend_have_a_service_as_long_as_they_need_one,
     what_is_told_of_addresses_is_what_the_api_server_stores,
     a_controller_of_a_long_name_writes_status_and_events,
     a_gateway_that_moves_to_another_class_takes_its_routes_along,
@@ -236,8 +237,112 @@ async fn kinds_that_are_tried_out_have_their_status_as_long_as_the_gateway_is_ou
     running.stop().await;
 }
 
-/// A name has up to 253 characters. The API server takes fewer for whoever writes a field, and
-/// events want one slash at most.
+/// Waits until the status of the XBackend `pods` names one Service and it is not this one.
+async fn service_of_pods(api: &Api, namespace: &str, before: &str) -> String {
+    let named = |backend: &Value| {
+        let accepted = condition(ancestor(backend, CONTROLLER), "Accepted");
+        let message = accepted["message"].as_str().unwrap_or_default();
+        let name = message.split_once("those of the Service `").map(|(_, rest)| rest);
+        name.and_then(|name| name.split('`').next()).unwrap_or_default().to_owned()
+    };
+    let is_another = |backend: Option<&Value>| {
+        backend.map(named).is_some_and(|name| !name.is_empty() && name != before)
+    };
+    let backend = api.until("XBackend", namespace, "pods", is_another).await;
+    named(&backend.expect("it is there"))
+}
+
+/// with what an API server makes of names, owners and changes.
+async fn the_pods_of_an_x_backend_have_a_service_as_long_as_they_need_one(api: Api) {
+    let namespace = api.namespace("selected").await;
+    api.apply(class("one", CONTROLLER)).await;
+    api.apply(gateway(&namespace, "web", "one")).await;
+    let backend = api
+        .apply(json!({
+            "apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackend",
+            "metadata": {"namespace": namespace, "name": "pods"},
+            "spec": {
+                "type": "EndpointSelector", "port": {"number": 8080},
+                "endpointSelector": {"matchLabels": {"app": "shop", "tier": "front"}},
+            },
+        }))
+        .await;
+    let to_pods = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"namespace": namespace, "name": "shop"},
+        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [
+            {"group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": "pods"},
+        ]}]},
+    });
+    api.apply(to_pods.clone()).await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    let name = service_of_pods(&api, &namespace, "").await;
+    let is_there = |service: Option<&Value>| service.is_some();
+    let made = api.until("Service", &namespace, &name, is_there).await.expect("it is there");
+    assert_eq!(made["metadata"]["generateName"], "pods-");
+    let owners = &made["metadata"]["ownerReferences"];
+    assert_eq!(owners[0]["uid"].as_str(), backend.metadata.uid.as_deref());
+    assert_eq!(made["spec"]["clusterIP"], "None");
+
+    // What somebody does to it is undone, and what the XBackend asks for is all that is left.
+    let selector = json!({"app": "shop", "tier": "front"});
+    let edited = json!({"spec": {"selector": {"app": "theirs", "added": "by-hand"}}});
+    api.patch("Service", &namespace, &name, edited).await;
+    let is_as_before = |it: Option<&Value>| it.is_some_and(|it| it["spec"]["selector"] == selector);
+    api.until("Service", &namespace, &name, is_as_before).await;
+    let changed = json!({"spec": {"port": {"number": 8081},
+        "endpointSelector": {"matchLabels": {"tier": null}}}});
+    api.patch("XBackend", &namespace, "pods", changed).await;
+    let follows = |it: Option<&Value>| {
+        it.is_some_and(|it| {
+            let ports = it["spec"]["ports"].as_array().map_or(&[][..], Vec::as_slice);
+            let numbers = ports.iter().map(|port| (&port["port"], &port["targetPort"]));
+            it["spec"]["selector"] == json!({"app": "shop"})
+                && numbers.eq([(&json!(8081), &json!(8081))])
+        })
+    };
+    api.until("Service", &namespace, &name, follows).await;
+
+    // The next controller goes on with it, and makes another one where it is deleted.
+    running.stop().await;
+    let running = Running::ready(&api, settings(CONTROLLER, &namespace, "a")).await;
+    running.until_count("gwapi_controller_leader", &[], 1).await;
+    assert_eq!(service_of_pods(&api, &namespace, "").await, name);
+    api.delete("Service", &namespace, &name).await;
+    let second = service_of_pods(&api, &namespace, &name).await;
+    let services = api.list("Service").await.into_iter().map(|it| it.metadata);
+    let made = services.filter(|it| it.namespace.as_ref() == Some(&namespace));
+    let made: Vec<_> = made.filter(|it| it.generate_name.is_some()).map(|it| it.name).collect();
+    assert_eq!(made, [Some(second.clone())]);
+
+    // One of the user's takes its place as soon as it leads to a pod.
+    let named = json!({"namespace": namespace, "name": "theirs"});
+    api.apply(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": named,
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    }))
+    .await;
+    api.apply(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"namespace": namespace, "name": "theirs-by-hand",
+            "labels": {"kubernetes.io/service-name": "theirs",
+                "endpointslice.kubernetes.io/managed-by": "tests"}},
+        "addressType": "IPv4", "ports": [{"port": 8081}],
+        "endpoints": [{"addresses": ["192.0.2.1"]}],
+    }))
+    .await;
+    let is_gone = |service: Option<&Value>| service.is_none();
+    api.until("Service", &namespace, &second, is_gone).await;
+    api.delete("EndpointSlice", &namespace, "theirs-by-hand").await;
+    api.delete("Service", &namespace, "theirs").await;
+    let third = service_of_pods(&api, &namespace, "theirs").await;
+
+    // Nobody sends there any more.
+    api.delete("HTTPRoute", &namespace, "shop").await;
+    api.until("Service", &namespace, &third, is_gone).await;
+    running.stop().await;
+}
+
 /// AD-6 to AD-9, GC-10: with CRDs of the experimental channel, which have the field.
 async fn what_is_told_of_addresses_is_what_the_api_server_stores(api: Api) {
     let namespace = api.namespace("routability").await;
@@ -274,6 +379,8 @@ async fn what_is_told_of_addresses_is_what_the_api_server_stores(api: Api) {
     running.stop().await;
 }
 
+/// A name has up to 253 characters. The API server takes fewer for whoever writes a field, and
+/// events want one slash at most.
 async fn a_controller_of_a_long_name_writes_status_and_events(api: Api) {
     let namespace = api.namespace("long").await;
     let controller =

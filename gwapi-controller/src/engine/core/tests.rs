@@ -971,3 +971,81 @@ fn trust_bundles_are_claimed_and_used_while_the_cluster_has_the_kind() {
     test.observe(Observation::Absent(source(Kind::ClusterTrustBundle)));
     assert_eq!(told(&test, "the cluster has no ClusterTrustBundles"), (false, true));
 }
+
+/// An XBackend that selects pods, as an API server has it, and a route to it.
+const TO_SELECTED_PODS: [&str; 2] = [
+    "
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: pods, uid: uid-of-pods}
+spec:
+  type: EndpointSelector
+  port: {number: 9000}
+  endpointSelector: {matchLabels: {app: web}}
+",
+    "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: pods}]}]
+",
+];
+
+/// An engine of a cluster that has a Gateway and the objects above.
+fn with_x_backend() -> Test {
+    let options = Options { addresses: AddressPolicy::Provisioned, ..Options::default() };
+    let kinds = || KINDS.into_iter().chain([Kind::XBackend]);
+    let core = Core::new(options, kinds().map(source).collect());
+    let mut test = Test { core, now: Instant::now() };
+    test.observe(Observation::Bundle(None));
+    let objects: Vec<Object> =
+        [CLASS, GATEWAY].into_iter().chain(TO_SELECTED_PODS).map(object).collect();
+    for kind in kinds() {
+        test.list(kind, &objects);
+    }
+    test
+}
+
+/// X-2
+#[test]
+fn an_x_backend_is_told_why_it_has_no_service_as_long_as_a_gateway_sends_to_it() {
+    let mut test = with_x_backend();
+    let name = NamespacedName::new("default", "pods");
+    let told = |test: &Test| match &test.core.translator().translation().status
+        [&name.object_id(Kind::XBackend)]
+    {
+        Status::Policy(status) => status.ancestors[0].conditions[0].message.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
+    let problem = |why: Option<&str>| Input::Selection(name.clone(), why.map(str::to_owned));
+    // The last word counts.
+    let words = [Some("timeout"), Some("exceeded quota")];
+    let step = test.core.step(words.map(problem).into(), test.now);
+    assert_eq!(step.deltas.len(), 1);
+    assert!(told(&test).ends_with("none can be made for it: exceeded quota"), "{}", told(&test));
+
+    let route = ObjectId::new(Kind::HttpRoute, "default", "shop");
+    test.observe(Observation::Deleted(source(Kind::HttpRoute), route, "6".to_owned()));
+    let step = test.core.step(vec![problem(Some("exceeded quota"))], test.now);
+    assert!(step.deltas.is_empty(), "it is about nothing");
+    test.apply(object(TO_SELECTED_PODS[1]));
+    assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
+}
+
+/// An object whose last version is not known may send to what nobody else seems to send to.
+#[test]
+fn whoever_cannot_be_read_may_send_to_an_x_backend() {
+    let mut test = with_x_backend();
+    assert!(test.core.knows_all_senders());
+    let json = json!({
+        "metadata": {"name": "broken", "namespace": "default", "resourceVersion": "9"},
+        "spec": {"rules": "many"},
+    });
+    let raw: RawObject<false> = serde_json::from_value(json).expect("any JSON is an object");
+    test.apply(Object::read(Kind::HttpRoute, raw, "us"));
+    assert!(test.core.knows_all_gateways());
+    assert!(!test.core.knows_all_senders());
+}

@@ -1,0 +1,361 @@
+//! The task that has the Services of all XBackends made, looked after and removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gwapi_model::NamespacedName;
+use gwapi_translate::selection::EndpointSelection;
+use kube::Client;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::super::drift::seal;
+use super::super::engine::{LISTS_WAIT, pause};
+use super::super::kind::ManagedKind;
+use super::super::live::Stream;
+use super::super::plan::{Plan, Removal, Settled};
+use super::super::repairs::Repairs;
+use super::super::settings::ProvisionSettings;
+use super::super::watch::{Sighting, namespaces, watch};
+use super::SelectionReport;
+use super::carry_out::{Outcome, Site};
+use super::live::{Concerned, Store};
+use super::plan::{name, plan, plan_removal};
+use super::service::selector;
+
+/// XBackends that are worked on at once.
+const CONCURRENCY: usize = 8;
+
+/// Sightings that wait to be looked at.
+const SIGHTINGS: usize = 256;
+
+/// What the engine is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// This has to be selected for an XBackend; nothing, if `None`.
+    Set(NamespacedName, Option<Arc<EndpointSelection>>),
+    /// All XBackends have been told: what is not needed has to go.
+    Synced,
+}
+
+/// An XBackend.
+#[derive(Default)]
+struct Entry {
+    wanted: Option<Arc<EndpointSelection>>,
+    /// It is being worked on.
+    is_busy: bool,
+    /// What could not be done the last time.
+    failure: Option<String>,
+    /// How many times in a row something failed.
+    attempts: u32,
+    /// Not to be tried again before.
+    retry_at: Option<Instant>,
+    /// What was applied last, and which version of the Service came of it.
+    settled: Settled,
+    /// The uid of the XBackend, if it was found to be on its way out, or another to have its name: there is no way
+    /// back from there.
+    leaving: Option<String>,
+    repairs: Repairs,
+    reported: Option<Option<String>>,
+}
+
+impl Entry {
+    /// Takes in what came of work, as far as it does not concern what is there. Tells what goes on being wrong for
+    /// the first time.
+    fn take(&mut self, outcome: &Outcome, now: Instant) -> Option<String> {
+        self.is_busy = false;
+        if let Some((manifest, object)) = &outcome.applied {
+            self.settled.record(manifest, object);
+            self.repairs.note((manifest.kind, manifest.name.clone()), seal(manifest).clone(), now);
+        } else if !outcome.deleted.is_empty() {
+            // What comes in the place of what was removed by ourselves repairs nothing.
+            self.repairs = Repairs::default();
+        }
+        if outcome.leaving.is_some() {
+            self.leaving.clone_from(&outcome.leaving);
+        }
+        let known = std::mem::replace(&mut self.failure, outcome.failure.clone());
+        // Whatever did not go as it was planned is tried again after a pause.
+        let is_as_planned = outcome.found.is_empty() && outcome.gone.is_empty();
+        if self.failure.is_none() && is_as_planned {
+            self.attempts = 0;
+            self.retry_at = None;
+        } else {
+            self.retry_at = Some(now + pause(self.attempts));
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        self.failure.clone().filter(|failure| known.as_ref() != Some(failure))
+    }
+}
+
+/// See the module.
+pub(super) struct Engine {
+    client: Client,
+    controller_name: String,
+    backends: BTreeMap<NamespacedName, Entry>,
+    store: Store,
+    streams: Vec<Stream>,
+    /// Until when the first lists are waited for; `None` when that is over.
+    lists_until: Option<Instant>,
+    /// All XBackends have been told.
+    is_complete: bool,
+    /// XBackends to look at.
+    dirty: BTreeSet<NamespacedName>,
+    /// When to look at an XBackend again.
+    alarms: BTreeSet<(Instant, NamespacedName)>,
+    /// Dropped with the engine, which ends them.
+    watches: JoinSet<()>,
+    works: JoinSet<(NamespacedName, Outcome)>,
+    permits: Arc<Semaphore>,
+    unsent: BTreeMap<NamespacedName, Option<String>>,
+}
+
+impl Engine {
+    /// Starts to watch, and runs until nobody commands any more. Dropped, it stops at once; requests under way may
+    /// or may not take effect.
+    pub(super) async fn run(
+        client: Client,
+        settings: ProvisionSettings,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        reports: mpsc::Sender<SelectionReport>,
+    ) {
+        let (sender, mut sightings) = mpsc::channel(SIGHTINGS);
+        let mut engine = Self {
+            client,
+            store: Store::new(settings.controller_name.clone()),
+            controller_name: settings.controller_name,
+            backends: BTreeMap::new(),
+            streams: streams(&settings.namespaces),
+            lists_until: Some(Instant::now() + LISTS_WAIT),
+            is_complete: false,
+            dirty: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            watches: JoinSet::new(),
+            works: JoinSet::new(),
+            permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            unsent: BTreeMap::new(),
+        };
+        engine.watch(&sender);
+        loop {
+            let alarm = engine.next_alarm();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => engine.obey(command),
+                    None => return,
+                },
+                Some(sighting) = sightings.recv() => {
+                    engine.see(sighting);
+                    while let Ok(sighting) = sightings.try_recv() {
+                        engine.see(sighting);
+                    }
+                }
+                Some(done) = engine.works.join_next() => match done {
+                    Ok((backend, outcome)) => engine.take(backend, outcome),
+                    Err(error) => warn!(%error, "work on an XBackend ended early"),
+                },
+                permit = reports.reserve(), if !engine.unsent.is_empty() => {
+                    let Ok(permit) = permit else { return };
+                    if let Some(report) = engine.unsent.pop_first() {
+                        permit.send(report);
+                    }
+                }
+                () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
+                    engine.ring();
+                }
+            }
+            engine.work();
+        }
+    }
+
+    fn watch(&mut self, sender: &mpsc::Sender<Sighting>) {
+        for stream in &self.streams {
+            let watch = watch(self.client.clone(), stream.clone(), selector(), sender.clone());
+            self.watches.spawn(watch);
+        }
+    }
+
+    fn next_alarm(&self) -> Option<Instant> {
+        let first = self.alarms.first().map(|(at, _)| *at);
+        [first, self.lists_until].into_iter().flatten().min()
+    }
+
+    fn ring(&mut self) {
+        let now = Instant::now();
+        while let Some((at, backend)) = self.alarms.pop_first() {
+            if at > now {
+                self.alarms.insert((at, backend));
+                break;
+            }
+            self.dirty.insert(backend);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Set(backend, wanted) => {
+                let entry = self.backends.entry(backend.clone()).or_default();
+                entry.wanted = wanted;
+                // Something new is tried at once, and answered whatever comes of it.
+                entry.attempts = 0;
+                entry.retry_at = None;
+                entry.reported = None;
+                self.dirty.insert(backend);
+            }
+            Command::Synced => {
+                self.is_complete = true;
+                self.dirty.extend(self.backends.keys().cloned());
+                self.dirty.extend(self.store.backends().cloned());
+            }
+        }
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        match sighting {
+            Sighting::Ours(stream, seen) => {
+                let concerned = self.store.see(&stream, seen);
+                self.look_at(concerned);
+            }
+            Sighting::Unlisted(stream) => self.store.give_up(&stream),
+            Sighting::Service(..) => {}
+        }
+    }
+
+    fn look_at(&mut self, concerned: Concerned) {
+        for (namespace, service) in concerned.services {
+            let first = NamespacedName::new(namespace.as_str(), "");
+            let backends = self.backends.range(first..);
+            let backends = backends.take_while(|(name, _)| *name.namespace == *namespace);
+            let selected = |entry: &Entry| {
+                entry.wanted.as_ref().is_some_and(|it| it.services.contains_key(&service))
+            };
+            let selecting = backends.filter(|(_, entry)| selected(entry));
+            self.dirty.extend(selecting.map(|(name, _)| name.clone()));
+        }
+        self.dirty.extend(concerned.backends);
+    }
+
+    /// Takes in what came of work on an XBackend.
+    fn take(&mut self, backend: NamespacedName, outcome: Outcome) {
+        if let Some(entry) = self.backends.get_mut(&backend) {
+            if let Some(news) = entry.take(&outcome, Instant::now()) {
+                warn!(%backend, "{news}; trying again");
+            }
+            self.alarms.extend(entry.retry_at.map(|at| (at, backend.clone())));
+        }
+        let mut concerned = Concerned::default();
+        for Removal { key: (_, name), uid } in outcome.gone {
+            self.store.forget((backend.namespace.to_string(), name), &uid, &mut concerned);
+        }
+        for Removal { key: (_, name), uid } in outcome.deleted {
+            self.store.leave(&backend.namespace, &name, &uid);
+        }
+        let applied = outcome.applied.map(|(_, object)| object);
+        for object in outcome.found.into_iter().chain(applied) {
+            self.store.learn(object, &mut concerned);
+        }
+        concerned.backends.insert(backend);
+        self.look_at(concerned);
+    }
+
+    /// Looks at every XBackend that something happened to.
+    fn work(&mut self) {
+        if let Some(until) = self.lists_until {
+            let are_all_there = self.streams.iter().all(|stream| self.store.is_synced(stream));
+            if !are_all_there && Instant::now() < until {
+                return;
+            }
+            self.lists_until = None;
+        }
+        for backend in std::mem::take(&mut self.dirty) {
+            self.work_on(&backend);
+        }
+    }
+
+    fn work_on(&mut self, backend: &NamespacedName) {
+        let made = self.store.services(&backend.namespace);
+        let Some(entry) = self.backends.get(backend) else {
+            // Nobody told us of it, and by now everybody would have.
+            if self.is_complete && made.values().any(|it| it.is_for(backend)) {
+                self.backends.insert(backend.clone(), Entry::default());
+                self.work_on(backend);
+            }
+            return;
+        };
+        if entry.is_busy {
+            // It is looked at again when that is done.
+            return;
+        }
+        let (uid, mut plan) = match &entry.wanted {
+            Some(wanted) => {
+                (wanted.uid.clone(), plan(wanted, made, &entry.settled, &self.controller_name))
+            }
+            None => (String::new(), plan_removal(backend, made)),
+        };
+        if entry.wanted.is_none() && plan.is_empty() {
+            self.backends.remove(backend);
+            return;
+        }
+        if !self.is_complete {
+            plan.delete.clear();
+        }
+        if !self.start(backend, uid, plan) {
+            self.report(backend);
+        }
+    }
+
+    /// Starts to carry a plan out, unless it is empty or its time has not come.
+    fn start(&mut self, backend: &NamespacedName, uid: String, mut plan: Plan) -> bool {
+        let Some(entry) = self.backends.get_mut(backend) else { return false };
+        if entry.leaving.as_ref() == Some(&uid) {
+            plan.apply.clear();
+        }
+        if let Some(later) = entry.repairs.hold_back(&mut plan, Instant::now()) {
+            self.alarms.insert((later, backend.clone()));
+        }
+        if plan.is_empty() {
+            entry.failure = None;
+            return false;
+        }
+        if entry.retry_at.is_some_and(|at| at > Instant::now()) {
+            return false;
+        }
+        entry.is_busy = true;
+        for step in &plan.apply {
+            let name = name(step).unwrap_or(&step.manifest.name);
+            if let Some(complaint) = entry.repairs.complaint_of(step, name) {
+                warn!(%backend, "{complaint}");
+            }
+        }
+        let site = Site { client: self.client.clone(), backend: backend.clone(), uid };
+        let permits = self.permits.clone();
+        self.works.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            let outcome = site.carry_out_or_say(plan).await;
+            (site.backend, outcome)
+        });
+        true
+    }
+
+    /// Tells the status about an XBackend, if there is anything new.
+    fn report(&mut self, backend: &NamespacedName) {
+        let Some(entry) = self.backends.get_mut(backend) else { return };
+        if entry.wanted.is_some() && entry.reported.as_ref() != Some(&entry.failure) {
+            entry.reported = Some(entry.failure.clone());
+            self.unsent.insert(backend.clone(), entry.failure.clone());
+        }
+    }
+}
+
+/// The streams of Services that have to be watched.
+fn streams(namespaces_watched: &[String]) -> Vec<Stream> {
+    let kind = Some(ManagedKind::Service);
+    namespaces(namespaces_watched)
+        .iter()
+        .map(|namespace| Stream { kind, namespace: namespace.clone() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
