@@ -27,8 +27,8 @@ use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
 pub use resources::{name, resource};
-use steps::options;
 pub use steps::{Step, show, steps};
+use steps::{options, steps_of_selections};
 
 /// Leaves with a message unless something holds.
 macro_rules! ensure {
@@ -49,6 +49,16 @@ pub fn laws(cases: u32) -> Result<(), CounterExample> {
         "the deltas of a translator add up to the translation of the final resources",
         cases,
         &steps(),
+        |steps| {
+            let lines = steps.iter().enumerate();
+            lines.map(|(index, step)| format!("{index}. {step:?}\n")).collect()
+        },
+        |steps| incremental_equals_full(steps),
+    )?;
+    check_law(
+        "so do those of a translator whose XBackends select pods in a cluster",
+        cases,
+        &steps_of_selections(),
         |steps| {
             let lines = steps.iter().enumerate();
             lines.map(|(index, step)| format!("{index}. {step:?}\n")).collect()
@@ -634,6 +644,35 @@ mod tests {
     #[test]
     fn the_laws_of_translation_hold() -> Result<(), CounterExample> {
         laws(400)
+    }
+
+    /// what the law about selections is tried on.
+    #[test]
+    fn generated_selections_come_and_go_and_have_services_and_problems() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut reached = BTreeSet::new();
+        for _ in 0..300 {
+            let steps =
+                steps_of_selections().new_tree(&mut runner).expect("it generates").current();
+            let mut translator = Translator::new(Options::default());
+            for step in &steps {
+                let delta = take(&mut translator, step);
+                reached.extend(delta.selections.values().map(|it| match it {
+                    None => "none",
+                    Some(it) if it.services.values().any(|leads| *leads) => "with pods",
+                    Some(it) if it.services.is_empty() => "without a Service",
+                    Some(_) => "without pods",
+                }));
+                let told = delta.status.values().flatten();
+                let told = told.flat_map(|status| condition_lists(Kind::XBackend, status).0);
+                let mut told = told.flatten();
+                if told.any(|it| it.message.ends_with("none can be made for it: quota")) {
+                    reached.insert("with a problem");
+                }
+            }
+        }
+        let expected = ["none", "with a problem", "with pods", "without a Service", "without pods"];
+        assert_eq!(reached, expected.into());
     }
 
     /// What the generator never makes, no law is tried on.

@@ -125,6 +125,41 @@ pub(super) fn world() -> impl Iterator<Item = Resource> {
     .map(|(kind, value)| read(kind, value))
 }
 
+const SELECTS_X: &str = r#"{"spec":{"type":"EndpointSelector","port":{"number":80},"endpointSelector":{"matchLabels":{"app":"x"}}}}"#;
+const TO_X_BACKEND: &str = r#"{"spec":{"parentRefs":[{"name":"g"}],"rules":[{"backendRefs":[{"group":"gateway.networking.x-k8s.io","kind":"XBackend","name":"x"}]}]}}"#;
+
+/// An XBackend that selects pods, and a route to it in the [`world`].
+pub(super) fn selected() -> impl Iterator<Item = Resource> {
+    [(Kind::XBackend, "x", SELECTS_X), (Kind::HttpRoute, "r", TO_X_BACKEND)].into_iter().map(
+        |(kind, name, body)| {
+            let mut body: Value = serde_json::from_str(body).expect("it is JSON");
+            body["metadata"] = json!({ "name": name, "namespace": "a", "uid": "x" });
+            read(kind, body)
+        },
+    )
+}
+
+/// What has to do with the pods that XBackends select: these, routes to them, Services and their EndpointSlices.
+pub(super) fn selecting() -> impl Strategy<Value = Resource> {
+    const SELECTS_NOBODY: &str = r#"{"spec":{"type":"EndpointSelector","port":{"number":80},"endpointSelector":{"matchLabels":{"app":"none"}}}}"#;
+    let x_backend = prop_oneof![
+        3 => one_of(&[SELECTS_X]),
+        1 => one_of(&[SELECTS_NOBODY]),
+        1 => x_backend(),
+    ];
+    const TO_SERVICE: &str = r#"{"spec":{"parentRefs":[{"name":"g"}],"rules":[{"backendRefs":[{"name":"x","port":80}]}]}}"#;
+    let service = one_of(&[
+        r#"{"spec":{"selector":{"app":"x"},"ports":[{"port":80}]}}"#,
+        r#"{"spec":{"selector":{"app":"y"},"ports":[{"port":80}]}}"#,
+    ]);
+    prop_oneof![
+        3 => object(Kind::XBackend, x_backend),
+        3 => object(Kind::HttpRoute, one_of(&[TO_X_BACKEND, TO_SERVICE])),
+        3 => object(Kind::Service, service),
+        2 => object(Kind::EndpointSlice, slice()),
+    ]
+}
+
 /// An object with metadata around its body.
 fn object(kind: Kind, body: impl Strategy<Value = Value>) -> impl Strategy<Value = Resource> {
     let label = select(vec!["x", "y", "gone"]);

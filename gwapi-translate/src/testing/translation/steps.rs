@@ -12,7 +12,7 @@ use proptest::option::of;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
-use super::resources::{name, resource, world};
+use super::resources::{name, resource, selected, selecting, world};
 use crate::features::InstalledBundle;
 use crate::infrastructure::{AddressAssignment, InfrastructureReport};
 use crate::ir::{CertificateKey, GatewayId, ListenerKey, SessionKeys};
@@ -50,6 +50,28 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
+/// A sequence of steps in a cluster, which are about what XBackends select and about little else.
+pub(super) fn steps_of_selections() -> impl Strategy<Value = Vec<Step>> {
+    let kinds = vec![Kind::XBackend, Kind::HttpRoute, Kind::Service, Kind::EndpointSlice];
+    let gone =
+        select(kinds).prop_flat_map(|kind| name(kind).prop_map(move |it| it.object_id(kind)));
+    let step = prop_oneof![
+        6 => selecting().prop_map(ResourceEvent::Apply).prop_map(|event| Step::Events(vec![event])),
+        1 => gone.prop_map(|id| Step::Events(vec![ResourceEvent::Delete(id)])),
+        2 => selection_problem(),
+    ];
+    let cluster = Options { addresses: AddressPolicy::Provisioned, ..Options::default() };
+    let world = world().chain(selected()).map(ResourceEvent::Apply).collect();
+    let begin = [Step::Options(cluster), Step::Events(world)];
+    proptest::collection::vec(step, 1..24)
+        .prop_map(move |steps| begin.iter().cloned().chain(steps).collect())
+}
+
+fn selection_problem() -> impl Strategy<Value = Step> {
+    (name(Kind::XBackend), of(Just("quota".to_owned())))
+        .prop_map(|(name, said)| Step::Selection(name, said))
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let batch = proptest::collection::vec(event(), 2..6);
     prop_oneof![
@@ -60,8 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::ClusterTrustBundles),
         1 => session_keys().prop_map(Step::SessionKeys),
         3 => (gateway_id(), feedback()).prop_map(|(id, said)| Step::Feedback(id, said)),
-        2 => (name(Kind::XBackend), of(Just("quota".to_owned())))
-            .prop_map(|(name, said)| Step::Selection(name, said)),
+        2 => selection_problem(),
     ]
 }
 
