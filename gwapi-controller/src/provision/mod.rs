@@ -13,7 +13,7 @@
 //! A failure is part of the Gateway's [`InfrastructureReport`], concerns no other Gateway, and is
 //! tried again after a pause that grows from 0.2 to 30 seconds.
 //!
-//! Beside that, [`selections`] has Services made for the pods that XBackends select.
+//! Beside that, `selections` has Services made for the pods that XBackends select.
 
 mod apply;
 mod assign;

@@ -162,15 +162,22 @@ impl Site {
     }
 }
 
+/// Characters that the API server makes up for a name.
+const GENERATED: usize = 5;
+
 /// What is told of an error. A name that was generated for an object that came to nothing is another one each time,
-/// which is no news: it is told as what it begins with.
+/// which is no news: it is told as what it begins with, whoever names it.
 fn told(error: &Error, prefix: &str) -> String {
     let Error::Api(status) = error else { return chain(error) };
-    let name = status.details.as_ref().map_or("", |details| details.name.as_str());
-    match name.strip_prefix(prefix) {
-        Some(generated) if !generated.is_empty() => status.message.replace(name, prefix),
-        _ => status.message.clone(),
+    let mut parts = status.message.split(prefix);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_made_up = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let length = part.find(|c| !is_made_up(c)).unwrap_or(part.len());
+        text.push_str(prefix);
+        text.push_str(if length == GENERATED { &part[length..] } else { part });
     }
+    text
 }
 
 #[cfg(test)]
@@ -181,16 +188,18 @@ mod tests {
 
     #[test]
     fn a_generated_name_is_no_news() {
-        let error = |name: &str| {
-            let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden",
-                "message": format!("services \"{name}\" is forbidden: exceeded quota"),
-                "details": {"name": name, "kind": "services"}});
-            Error::Api(serde_json::from_value(status).expect("a status"))
+        let told = |message: &str| {
+            let status = json!({"status": "Failure", "code": 403, "message": message});
+            let error = Error::Api(serde_json::from_value(status).expect("a status"));
+            told(&error, "pods-")
         };
         for name in ["pods-x7k2p", "pods-b9m4q", "pods-"] {
-            let told = told(&error(name), "pods-");
-            assert_eq!(told, "services \"pods-\" is forbidden: exceeded quota");
+            let quota = format!("services \"{name}\" is forbidden: exceeded quota");
+            assert_eq!(told(&quota), "services \"pods-\" is forbidden: exceeded quota");
+            let webhook = format!("denied: Service/shop/{name} was blocked ({name})");
+            assert_eq!(told(&webhook), "denied: Service/shop/pods- was blocked (pods-)");
         }
-        assert!(told(&error("others"), "pods-").contains("\"others\""));
+        let others = "\"others\" and pods-of-others are not looked at";
+        assert_eq!(told(others), others);
     }
 }

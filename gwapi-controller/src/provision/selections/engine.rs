@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gwapi_model::NamespacedName;
 use gwapi_translate::selection::EndpointSelection;
@@ -31,6 +32,10 @@ const CONCURRENCY: usize = 8;
 /// Sightings that wait to be looked at.
 const SIGHTINGS: usize = 256;
 
+/// How long a Service stays that nobody needs any more. Who sends to an XBackend may be gone for a moment only: a
+/// route that is replaced, a class that was deleted by mistake.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// What the engine is told.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -44,6 +49,8 @@ pub(super) enum Command {
 #[derive(Default)]
 struct Entry {
     wanted: Option<Arc<EndpointSelection>>,
+    /// Until when its Service stays although it is not wanted.
+    kept_until: Option<Instant>,
     /// It is being worked on.
     is_busy: bool,
     /// What could not be done the last time.
@@ -196,6 +203,7 @@ impl Engine {
         match command {
             Command::Set(backend, wanted) => {
                 let entry = self.backends.entry(backend.clone()).or_default();
+                entry.kept_until = wanted.is_none().then(|| Instant::now() + GRACE);
                 entry.wanted = wanted;
                 // Something new is tried at once, and answered whatever comes of it.
                 entry.attempts = 0;
@@ -295,6 +303,10 @@ impl Engine {
         };
         if entry.wanted.is_none() && plan.is_empty() {
             self.backends.remove(backend);
+            return;
+        }
+        if let Some(until) = entry.kept_until.filter(|until| *until > Instant::now()) {
+            self.alarms.insert((until, backend.clone()));
             return;
         }
         if !self.is_complete {
