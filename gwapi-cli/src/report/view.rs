@@ -7,8 +7,8 @@ use gwapi_dataplane::{BoundListener, TranslatedFolder};
 use gwapi_model::status::{Condition, ConditionType, ListenerStatus, Status};
 use gwapi_model::{Gateway, Kind, NamespacedName, Protocol, RouteKind};
 use gwapi_translate::ir::{
-    ClientValidation, GatewayConfig, GatewayId, Hostname, IrKey, IrResource, Listener, ListenerKey,
-    ListenerProtocol,
+    ClientValidation, GatewayConfig, GatewayId, Hostname, IrKey, IrResource, Listener,
+    ListenerFilter, ListenerKey, ListenerProtocol,
 };
 use serde::Serialize;
 
@@ -252,8 +252,12 @@ fn gateway_view(
 }
 
 /// Whether a listener does more than keep its hostname from the others: without a certificate, or an
-/// authority for those of its clients, it ends every handshake.
+/// authority for those of its clients, it ends every handshake, and refused it answers each request with 500.
 fn can_answer(listener: &Listener) -> bool {
+    let is_refused = |filter: &ListenerFilter| matches!(filter, ListenerFilter::Refuse(_));
+    if listener.filters.iter().any(is_refused) {
+        return false;
+    }
     match &listener.protocol {
         ListenerProtocol::Http
         | ListenerProtocol::TlsPassthrough

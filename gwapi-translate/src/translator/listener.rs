@@ -194,8 +194,9 @@ pub(super) fn draft(
             request_problems.extend(refused);
         }
         Protocol::Tls => tls_problems.extend(unmet),
-        // They have no hostnames: there is nothing broader that could serve what is theirs.
-        Protocol::Tcp | Protocol::Udp | Protocol::Other(_) => problems.extend(unmet),
+        // They have no hostnames: there is nothing broader that could serve what is theirs. That the protocol
+        // is none comes before what is wrong with its port (GW-8).
+        Protocol::Tcp | Protocol::Udp | Protocol::Other(_) => _ = problems.splice(0..0, unmet),
     }
     ListenerDraft {
         key: holder.key(&listener.name),

@@ -312,8 +312,6 @@ pub fn well_formed(
     Ok(())
 }
 
-/// AR-4, LS-9: a listener counts the accepted routes that are attached to it by the object that holds it,
-/// each once.
 /// with proxies of their own for Gateways, a Service is asked for by every XBackend that selects pods and has
 /// a status, as it has where a Gateway sends to it, and by no other one.
 fn selections_are_of_what_is_sent_to(
@@ -343,6 +341,8 @@ fn selections_are_of_what_is_sent_to(
     Ok(())
 }
 
+/// AR-4, LS-9: a listener counts the accepted routes that are attached to it by the object that holds it,
+/// each once.
 fn routes_are_counted(
     gateway: &GatewayId,
     config: &GatewayConfig,

@@ -51,8 +51,8 @@ pub(super) struct Room {
 
 impl Room {
     /// Takes in a listener whose clashes with those before it are known. One for which there is no room is
-    /// refused; what is refused for anything else takes none. The Gateway's own, which stand first, are never
-    /// too many.
+    /// refused; one without a place takes none, be it refused for whatever else. The Gateway's own, which stand
+    /// first, are never too many.
     pub(super) fn take(&mut self, listener: &mut ListenerDraft) {
         let is_own = matches!(listener.holder, Holder::Gateway(_));
         let port = (listener.transport(), listener.port);
