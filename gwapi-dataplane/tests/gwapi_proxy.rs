@@ -168,15 +168,13 @@ impl Proxy {
             fs::write(Path::new(&at("gateway.snapshot")), snapshot).expect("written");
         }
         fs::write(Path::new(&at("system.pem")), system.unwrap_or_default()).expect("written");
-        let admin = free_port();
         let mut process = Command::new(env!("CARGO_BIN_EXE_gwapi-proxy"))
             .args(["--gateway=shop/web", "--config-server=https://127.0.0.1:1"])
             .arg("--config-server-name=gwapi-controller.gwapi-system.svc")
             .arg(format!("--config-ca={}", at("ca.crt")))
             .arg(format!("--token={}", at("token")))
             .arg(format!("--snapshot-dir={}", folder.path().display()))
-            .arg(format!("--admin=127.0.0.1:{admin}"))
-            .args(["--workers=1", "--drain-timeout=10m"])
+            .args(["--admin=127.0.0.1:0", "--workers=1", "--drain-timeout=10m"])
             .arg(format!("--drain-quiet={drain_quiet}"))
             .env_remove("RUST_LOG")
             .env_remove("SSL_CERT_DIR")
@@ -185,17 +183,24 @@ impl Proxy {
             .spawn()
             .expect("it starts");
         let log = BufReader::new(process.stderr.take().expect("piped"));
-        Self { process, log, admin, _folder: folder }
+        let mut proxy = Self { process, log, admin: 0, _folder: folder };
+        let line = proxy.wait_for("health and metrics are served here");
+        let port = line.trim_end().rsplit(':').next().expect("an address at its end");
+        proxy.admin = port.parse().expect("a port");
+        proxy
     }
 
     /// Reads the log up to a line with this text.
     fn wait_for(&mut self, text: &str) -> String {
+        let mut passed = String::new();
         loop {
             let mut line = String::new();
-            assert_ne!(self.log.read_line(&mut line).expect("readable"), 0, "no line has {text:?}");
+            let length = self.log.read_line(&mut line).expect("readable");
+            assert_ne!(length, 0, "no line has {text:?}:\n{passed}");
             if line.contains(text) {
                 return line;
             }
+            passed += &line;
         }
     }
 

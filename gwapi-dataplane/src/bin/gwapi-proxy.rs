@@ -133,6 +133,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let proxy = builder(&arguments)?.start()?;
+    if let Some(address) = proxy.admin_address() {
+        tracing::info!(%address, "health and metrics are served here");
+    }
     let stream = Stream::start(settings(arguments), proxy).context("cannot start a thread")?;
 
     let failed = stream.failed();
