@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use gwapi_translate::infrastructure::GatewayInfrastructure;
 use gwapi_translate::ir::GatewayId;
@@ -21,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::ProvisionReport;
+use super::agenda::{Agenda, pause};
 use super::apply::{Applied, Failure, Outcome, Site};
 use super::assign::{ServicePlan, assign};
 use super::drift::seal;
@@ -41,15 +41,6 @@ use super::watch::{ServiceName, Sighting, streams, watch_service};
 
 /// Gateways that are worked on at once.
 const CONCURRENCY: usize = 16;
-
-/// First pause after a failure; each one after that doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
-/// Longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// How long to wait for the first lists. What cannot be listed is then found out object by object.
-pub(super) const LISTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Sightings that wait to be looked at.
 const SIGHTINGS: usize = 1024;
@@ -109,14 +100,9 @@ pub(super) struct Engine {
     gateways: BTreeMap<GatewayId, Entry>,
     store: Store,
     streams: Vec<Stream>,
-    /// Until when the first lists are waited for; `None` when that is over.
-    lists_until: Option<Instant>,
     /// All Gateways have been told.
     is_complete: bool,
-    /// Gateways to look at.
-    dirty: BTreeSet<GatewayId>,
-    /// When to look at a Gateway again.
-    alarms: BTreeSet<(Instant, GatewayId)>,
+    agenda: Agenda<GatewayId>,
     existing: WatchedServices,
     watches: JoinSet<()>,
     sightings: mpsc::Sender<Sighting>,
@@ -157,10 +143,8 @@ impl Engine {
             gateways: BTreeMap::new(),
             store: Store::default(),
             streams,
-            lists_until: Some(Instant::now() + LISTS_WAIT),
             is_complete: false,
-            dirty: BTreeSet::new(),
-            alarms: BTreeSet::new(),
+            agenda: Agenda::new(),
             existing: BTreeMap::new(),
             watches,
             sightings: sender,
@@ -170,7 +154,7 @@ impl Engine {
             announcer,
         };
         loop {
-            let alarm = engine.next_alarm();
+            let alarm = engine.agenda.next_alarm();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => engine.obey(command),
@@ -195,26 +179,10 @@ impl Engine {
                     }
                 }
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
-                    engine.ring();
+                    engine.agenda.ring();
                 }
             }
             engine.work();
-        }
-    }
-
-    fn next_alarm(&self) -> Option<Instant> {
-        let first = self.alarms.first().map(|(at, _)| *at);
-        [first, self.lists_until].into_iter().flatten().min()
-    }
-
-    fn ring(&mut self) {
-        let now = Instant::now();
-        while let Some((at, gateway)) = self.alarms.pop_first() {
-            if at > now {
-                self.alarms.insert((at, gateway));
-                break;
-            }
-            self.dirty.insert(gateway);
         }
     }
 
@@ -229,14 +197,14 @@ impl Engine {
                 entry.attempts = 0;
                 entry.retry_at = None;
                 entry.reported = None;
-                self.dirty.insert(gateway);
+                self.agenda.add(gateway);
                 if before != after {
                     self.watch_existing();
                 }
             }
             Command::Synced => {
                 self.is_complete = true;
-                self.dirty.extend(self.store.gateways().cloned());
+                self.agenda.extend(self.store.gateways().cloned());
             }
         }
     }
@@ -252,7 +220,7 @@ impl Engine {
                 if let Some((_, known)) = self.existing.get_mut(&name) {
                     *known = Some(service);
                     let gateways = self.gateways.keys().filter(|it| *it.namespace == *name.0);
-                    self.dirty.extend(gateways.cloned());
+                    self.agenda.extend(gateways.cloned());
                 }
             }
         }
@@ -262,7 +230,7 @@ impl Engine {
         for concerns in concerned {
             match concerns {
                 Concerns::Gateway(gateway) => {
-                    self.dirty.insert(gateway);
+                    self.agenda.add(gateway);
                 }
                 Concerns::Instance(namespace, instance) => {
                     let is_wanted =
@@ -273,14 +241,14 @@ impl Engine {
                     };
                     // More than one may want the name; whose the pod is tells what owns it.
                     let found = self.gateways.iter().filter(is_meant).map(|(id, _)| id.clone());
-                    self.dirty.extend(found);
+                    self.agenda.extend(found);
                 }
             }
         }
     }
 
     fn look_at_all(&mut self) {
-        self.dirty.extend(self.gateways.keys().cloned());
+        self.agenda.extend(self.gateways.keys().cloned());
     }
 
     /// Takes in what came of work on a Gateway.
@@ -307,26 +275,20 @@ impl Engine {
             entry.attempts = entry.attempts.saturating_add(1);
             let at = Instant::now() + pause;
             entry.retry_at = Some(at);
-            self.alarms.insert((at, gateway.clone()));
+            self.agenda.add_at(at, gateway.clone());
             // What goes on being wrong is told once.
             for failure in entry.failures.iter().filter(|failure| !known.contains(failure)) {
                 warn!(%gateway, "{failure}; trying again");
             }
         }
-        self.dirty.insert(gateway);
+        self.agenda.add(gateway);
         self.look_at(concerned);
     }
 
     /// Looks at every Gateway that something happened to.
     fn work(&mut self) {
-        if let Some(until) = self.lists_until {
-            let are_all_there = self.streams.iter().all(|stream| self.store.is_synced(stream));
-            if !are_all_there && Instant::now() < until {
-                return;
-            }
-            self.lists_until = None;
-        }
-        for gateway in std::mem::take(&mut self.dirty) {
+        let are_listed = || self.streams.iter().all(|stream| self.store.is_synced(stream));
+        for gateway in self.agenda.take(are_listed) {
             self.work_on(&gateway);
         }
     }
@@ -446,7 +408,7 @@ impl Engine {
             return false;
         }
         if let Some(later) = entry.repairs.hold_back(&mut plan, Instant::now()) {
-            self.alarms.insert((later, gateway.clone()));
+            self.agenda.add_at(later, gateway.clone());
         }
         if plan.is_empty() {
             entry.failures.clear();
@@ -490,7 +452,7 @@ impl Engine {
         entry.waiting.update(services, &standing, users, now);
         entry.waiting.note_pods(unseen_pods(&standing.objects, pods).is_some(), now);
         let deadlines = entry.waiting.deadlines(limit).filter(|at| *at > now);
-        self.alarms.extend(deadlines.map(|at| (at, gateway.clone())));
+        deadlines.for_each(|at| self.agenda.add_at(at, gateway.clone()));
         let findings = findings(&View {
             wanted,
             services,
@@ -553,16 +515,12 @@ fn found<'a>(
     known.as_ref().map(Option::as_ref)
 }
 
-/// How long to wait after this many failures in a row.
-pub(super) fn pause(attempts: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use gwapi_model::status::ConditionReason;
     use kube::client::Body;
@@ -755,11 +713,5 @@ mod tests {
             assert!(!apply(version, false), "others have changed it, and not what we ask for");
         }
         assert!(apply(10, true), "a repair is followed by a pause");
-    }
-
-    #[test]
-    fn pauses_double_up_to_half_a_minute() {
-        let pauses = [0, 1, 2, 7, 8, 1000].map(|attempts| pause(attempts).as_millis());
-        assert_eq!(pauses, [200, 400, 800, 25_600, 30_000, 30_000]);
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! Beside that, `selections` has Services made for the pods that XBackends select.
 
+mod agenda;
 mod apply;
 mod assign;
 mod bootstrap;

@@ -1,6 +1,6 @@
 //! The task that has the Services of all XBackends made, looked after and removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::super::agenda::{Agenda, pause};
 use super::super::drift::seal;
-use super::super::engine::{LISTS_WAIT, pause};
 use super::super::kind::ManagedKind;
 use super::super::live::Stream;
 use super::super::plan::{Plan, Removal, Settled};
@@ -104,14 +104,9 @@ pub(super) struct Engine {
     backends: BTreeMap<NamespacedName, Entry>,
     store: Store,
     streams: Vec<Stream>,
-    /// Until when the first lists are waited for; `None` when that is over.
-    lists_until: Option<Instant>,
     /// All XBackends have been told.
     is_complete: bool,
-    /// XBackends to look at.
-    dirty: BTreeSet<NamespacedName>,
-    /// When to look at an XBackend again.
-    alarms: BTreeSet<(Instant, NamespacedName)>,
+    agenda: Agenda<NamespacedName>,
     /// Dropped with the engine, which ends them.
     watches: JoinSet<()>,
     works: JoinSet<(NamespacedName, Outcome)>,
@@ -135,10 +130,8 @@ impl Engine {
             controller_name: settings.controller_name,
             backends: BTreeMap::new(),
             streams: streams(&settings.namespaces),
-            lists_until: Some(Instant::now() + LISTS_WAIT),
             is_complete: false,
-            dirty: BTreeSet::new(),
-            alarms: BTreeSet::new(),
+            agenda: Agenda::new(),
             watches: JoinSet::new(),
             works: JoinSet::new(),
             permits: Arc::new(Semaphore::new(CONCURRENCY)),
@@ -146,7 +139,7 @@ impl Engine {
         };
         engine.watch(&sender);
         loop {
-            let alarm = engine.next_alarm();
+            let alarm = engine.agenda.next_alarm();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => engine.obey(command),
@@ -169,7 +162,7 @@ impl Engine {
                     }
                 }
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
-                    engine.ring();
+                    engine.agenda.ring();
                 }
             }
             engine.work();
@@ -183,22 +176,6 @@ impl Engine {
         }
     }
 
-    fn next_alarm(&self) -> Option<Instant> {
-        let first = self.alarms.first().map(|(at, _)| *at);
-        [first, self.lists_until].into_iter().flatten().min()
-    }
-
-    fn ring(&mut self) {
-        let now = Instant::now();
-        while let Some((at, backend)) = self.alarms.pop_first() {
-            if at > now {
-                self.alarms.insert((at, backend));
-                break;
-            }
-            self.dirty.insert(backend);
-        }
-    }
-
     fn obey(&mut self, command: Command) {
         match command {
             Command::Set(backend, wanted) => {
@@ -209,12 +186,12 @@ impl Engine {
                 entry.attempts = 0;
                 entry.retry_at = None;
                 entry.reported = None;
-                self.dirty.insert(backend);
+                self.agenda.add(backend);
             }
             Command::Synced => {
                 self.is_complete = true;
-                self.dirty.extend(self.backends.keys().cloned());
-                self.dirty.extend(self.store.backends().cloned());
+                self.agenda.extend(self.backends.keys().cloned());
+                self.agenda.extend(self.store.backends().cloned());
             }
         }
     }
@@ -239,9 +216,9 @@ impl Engine {
                 entry.wanted.as_ref().is_some_and(|it| it.services.contains_key(&service))
             };
             let selecting = backends.filter(|(_, entry)| selected(entry));
-            self.dirty.extend(selecting.map(|(name, _)| name.clone()));
+            self.agenda.extend(selecting.map(|(name, _)| name.clone()));
         }
-        self.dirty.extend(concerned.backends);
+        self.agenda.extend(concerned.backends);
     }
 
     /// Takes in what came of work on an XBackend.
@@ -250,7 +227,9 @@ impl Engine {
             if let Some(news) = entry.take(&outcome, Instant::now()) {
                 warn!(%backend, "{news}; trying again");
             }
-            self.alarms.extend(entry.retry_at.map(|at| (at, backend.clone())));
+            if let Some(at) = entry.retry_at {
+                self.agenda.add_at(at, backend.clone());
+            }
         }
         let mut concerned = Concerned::default();
         for Removal { key: (_, name), uid } in outcome.gone {
@@ -269,14 +248,8 @@ impl Engine {
 
     /// Looks at every XBackend that something happened to.
     fn work(&mut self) {
-        if let Some(until) = self.lists_until {
-            let are_all_there = self.streams.iter().all(|stream| self.store.is_synced(stream));
-            if !are_all_there && Instant::now() < until {
-                return;
-            }
-            self.lists_until = None;
-        }
-        for backend in std::mem::take(&mut self.dirty) {
+        let are_listed = || self.streams.iter().all(|stream| self.store.is_synced(stream));
+        for backend in self.agenda.take(are_listed) {
             self.work_on(&backend);
         }
     }
@@ -306,7 +279,7 @@ impl Engine {
             return;
         }
         if let Some(until) = entry.kept_until.filter(|until| *until > Instant::now()) {
-            self.alarms.insert((until, backend.clone()));
+            self.agenda.add_at(until, backend.clone());
             return;
         }
         if !self.is_complete {
@@ -324,7 +297,7 @@ impl Engine {
             plan.apply.clear();
         }
         if let Some(later) = entry.repairs.hold_back(&mut plan, Instant::now()) {
-            self.alarms.insert((later, backend.clone()));
+            self.agenda.add_at(later, backend.clone());
         }
         if plan.is_empty() {
             entry.failure = None;
