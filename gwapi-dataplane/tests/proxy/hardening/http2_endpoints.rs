@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use crate::support::client::Http2Client;
 use crate::support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, RawHttp2,
-    SETTINGS, block, frame, next, request,
+    SETTINGS, Seen, block, frame, next, request,
 };
 use crate::support::*;
 
@@ -605,11 +605,11 @@ async fn a_response_with_too_many_trailers_is_cut() {
 /// What an endpoint answers before a request is over, in frames for its stream.
 type Early = fn(u32) -> Vec<u8>;
 
-/// An endpoint over HTTP/2 that answers POSTs at once with these frames, and GETs with `ok`. It tells of the
-/// streams that are reset, with the codes.
-async fn answering_early(
+/// An endpoint over HTTP/2 with these settings, which answers GETs with `ok` and whatever else comes as it is told.
+/// It tells of the streams that are reset, with the codes.
+async fn telling_of_resets(
     settings: &'static [u8],
-    early: Early,
+    answer: impl Fn(&Seen) -> Vec<u8> + Copy + Send + Sync + 'static,
 ) -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<Option<u32>>) {
     let (resets, reset) = tokio::sync::mpsc::unbounded_channel();
     let endpoint = Scripted::start(move |mut stream, _| {
@@ -622,13 +622,14 @@ async fn answering_early(
                 let (Ok(()), Some(seen)) = (sent, next(&mut stream).await) else { return };
                 bytes = match seen.kind {
                     SETTINGS if seen.flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
-                    HEADERS if seen.flags & END_STREAM == 0 => early(seen.stream),
-                    HEADERS => response(seen.stream, &[(":status", "200")], b"ok"),
+                    HEADERS if seen.flags & END_STREAM != 0 => {
+                        response(seen.stream, &[(":status", "200")], b"ok")
+                    }
                     RST_STREAM => {
                         let _ = resets.send(seen.error());
                         Vec::new()
                     }
-                    _ => Vec::new(),
+                    _ => answer(&seen),
                 };
             }
         }
@@ -652,7 +653,11 @@ async fn a_client_that_sends_on_after_its_answer_holds_up_nobody_else() {
     ];
     for (name, early) in early {
         for settings in [ONE_STREAM, NO_ROOM] {
-            let (endpoint, mut resets) = answering_early(settings, early).await;
+            let at_once = move |seen: &Seen| match seen.kind {
+                HEADERS => early(seen.stream),
+                _ => Vec::new(),
+            };
+            let (endpoint, mut resets) = telling_of_resets(settings, at_once).await;
             let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
             let proxy = serve_h2c(limits, &endpoint);
             let mut client = RawHttp2::connect(proxy.address).await;
@@ -668,48 +673,20 @@ async fn a_client_that_sends_on_after_its_answer_holds_up_nobody_else() {
     }
 }
 
-/// An endpoint over HTTP/2 for one request at a time, with room for a byte of each. It answers GETs with `ok`,
-/// and POSTs at their first byte, where it `answers` them. It reads no more of them and resets none, and tells of
-/// those that are reset.
-async fn taking_a_byte(
-    answers: bool,
-) -> (Scripted, tokio::sync::mpsc::UnboundedReceiver<Option<u32>>) {
-    const ROOM_FOR_A_BYTE: &[u8] = &[0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 1];
-    let (resets, reset) = tokio::sync::mpsc::unbounded_channel();
-    let endpoint = Scripted::start(move |mut stream, _| {
-        let resets = resets.clone();
-        async move {
-            stream.read_exact(&mut [0; PREFACE.len()]).await.expect("it speaks HTTP/2");
-            let mut bytes = frame(SETTINGS, 0, 0, ROOM_FOR_A_BYTE);
-            loop {
-                let sent = stream.write_all(&bytes).await;
-                let (Ok(()), Some(seen)) = (sent, next(&mut stream).await) else { return };
-                bytes = match seen.kind {
-                    SETTINGS if seen.flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
-                    DATA if answers => response(seen.stream, &[(":status", "200")], b"early"),
-                    HEADERS if seen.flags & END_STREAM != 0 => {
-                        response(seen.stream, &[(":status", "200")], b"ok")
-                    }
-                    RST_STREAM => {
-                        let _ = resets.send(seen.error());
-                        Vec::new()
-                    }
-                    _ => Vec::new(),
-                };
-            }
-        }
-    })
-    .await;
-    (endpoint, reset)
-}
-
 /// The library has the last piece of the request, and would keep it, and the stream, for ever.
 #[tokio::test]
 async fn an_endpoint_that_reads_no_last_piece_keeps_no_stream_for_it() {
+    /// One request at a time, with room for a byte of each.
+    const ROOM_FOR_A_BYTE: &[u8] = &[0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 1];
     const CANCEL: u32 = 8;
     let trailers = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[("x", "1")]));
     for answers in [true, false] {
-        let (endpoint, mut resets) = taking_a_byte(answers).await;
+        // It reads no more of a POST than its first byte, where it may answer it, and resets none.
+        let at_first_byte = move |seen: &Seen| match seen.kind {
+            DATA if answers => response(seen.stream, &[(":status", "200")], b"early"),
+            _ => Vec::new(),
+        };
+        let (endpoint, mut resets) = telling_of_resets(ROOM_FOR_A_BYTE, at_first_byte).await;
         let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
         let proxy = serve_h2c(limits, &endpoint);
         let mut client = RawHttp2::connect(proxy.address).await;
