@@ -121,8 +121,8 @@ impl Translator {
     }
 
     /// Takes in what the data plane said about a Gateway. It replaces what was said before, and is
-    /// forgotten when the Gateway is no longer served, or is another one of the name. Status follows; the configuration never does, so that
-    /// the data plane's answer cannot change its own question.
+    /// forgotten when the Gateway is no longer served, or is another one of the name. Status follows; the
+    /// configuration never does, so that the data plane's answer cannot change its own question.
     pub fn set_feedback(&mut self, gateway: &GatewayId, feedback: Feedback) -> TranslationDelta {
         let dirty = self.engine.set_feedback(gateway, feedback);
         self.engine.settle(dirty)

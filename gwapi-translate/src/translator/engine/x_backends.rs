@@ -64,8 +64,8 @@ impl Engine {
         dirty
     }
 
-    /// Puts the status of an XBackend together, and what it selects. One that routes of ours refer to reads its ConfigMaps and its
-    /// Secret: they say what is wrong with it.
+    /// Puts the status of an XBackend together, and what it selects. One that routes of ours refer to reads its
+    /// ConfigMaps and its Secret: they say what is wrong with it.
     pub(super) fn settle_x_backend(&mut self, name: &NamespacedName, staged: &mut Staged) {
         let users = self.users_of_x_backend(name);
         let users: BTreeMap<_, _> = users
