@@ -56,6 +56,11 @@ impl ClientWindows {
         self.handed_over.set(self.handed_over.get() + bytes as u64);
     }
 
+    /// So many of the bytes that were handed over are not written after all.
+    pub(super) fn taken_back(&self, bytes: u64) {
+        self.handed_over.set(self.handed_over.get() - bytes);
+    }
+
     /// What there is room for is handed over, and nobody watches whether it goes out once it is taken.
     pub(super) fn trust(&self) {
         self.trusted.set(true);
@@ -216,6 +221,9 @@ mod tests {
         windows.handed_over(65_000);
         assert!(windows.have_room_for(540, 0));
         assert!(!windows.have_room_for(541, 0));
+        windows.taken_back(10);
+        assert!(windows.have_room_for(550, 0));
+        assert!(!windows.have_room_for(551, 0));
     }
 
     #[test]

@@ -6,13 +6,18 @@
 //!
 //! The task ends by itself when it has handed over the last piece, and the library keeps what the endpoint has
 //! no room for. Where that may be, the end of the body, and trailers, wait until it is taken.
+//!
+//! What the library drops of a stream that is reset takes nothing of the endpoint's window, and is told.
 
 use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Bytes;
@@ -33,11 +38,53 @@ struct Connection {
     begun: Cell<Option<Rc<OpenStream>>>,
     /// What the endpoint has room for.
     windows: Rc<ClientWindows>,
+    /// Bytes that were handed over and dropped since that was last looked at.
+    dropped: Arc<AtomicU64>,
 }
 
 impl Uploads {
     pub(super) fn new(windows: Rc<ClientWindows>) -> Self {
-        Self(Rc::new(Connection { begun: Cell::new(None), windows }))
+        let begun = Cell::new(None);
+        Self(Rc::new(Connection { begun, windows, dropped: Arc::default() }))
+    }
+}
+
+impl Connection {
+    /// What the endpoint has room for, less what was sent and what is to be.
+    fn windows(&self) -> &ClientWindows {
+        if self.dropped.load(Ordering::Relaxed) > 0 {
+            self.windows.taken_back(self.dropped.swap(0, Ordering::Relaxed));
+        }
+        &self.windows
+    }
+}
+
+/// A piece of a body, which tells what of it was not sent. The library wants it to be fit for any thread, and
+/// keeps it on the one of its connection.
+pub(super) struct Piece {
+    data: Bytes,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.data.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if !self.data.is_empty() {
+            self.dropped.fetch_add(self.data.len() as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -125,22 +172,24 @@ impl UploadBody {
     }
 
     /// Hands over a piece. Where it may be the last one, and the endpoint have no room for it, it is followed.
-    fn hand_over(&mut self, data: Bytes) -> Bytes {
-        let (windows, length) = (&self.hold.uploads.0.windows, data.len());
+    fn hand_over(&mut self, data: Bytes) -> Piece {
+        let connection = &self.hold.uploads.0;
+        let (windows, length) = (connection.windows(), data.len());
         let may_be_last = self.body.size_hint().exact().is_none_or(|rest| rest == 0);
         let has_room = windows.have_room_for(length, self.bytes);
         windows.handed_over(length);
         self.bytes += length as u64;
+        let dropped = Arc::clone(&connection.dropped);
         if !may_be_last || has_room {
             self.untaken = None;
-            return data;
+            return Piece { data, dropped };
         }
         if self.body.is_end_stream() {
             self.end = End::Trailers(None);
         }
-        let (followed, untaken) = Untaken::follow(data);
+        let (data, untaken) = Untaken::follow(data);
         self.untaken = Some(untaken);
-        followed
+        Piece { data, dropped }
     }
 
     /// The end, once all before it is taken.
@@ -148,7 +197,7 @@ impl UploadBody {
         &mut self,
         cx: &mut Context<'_>,
         trailers: Option<HeaderMap>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
         if let Some(untaken) = &mut self.untaken
             && untaken.poll_taken(cx).is_pending()
         {
@@ -162,13 +211,13 @@ impl UploadBody {
 }
 
 impl Body for UploadBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
         let this = &mut *self;
         let hold = &mut this.hold;
         if !std::mem::replace(&mut hold.is_begun, true) {

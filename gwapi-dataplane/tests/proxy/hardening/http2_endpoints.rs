@@ -715,6 +715,41 @@ async fn an_endpoint_that_reads_no_last_piece_keeps_no_stream_for_it() {
     }
 }
 
+/// Where there is sure to be room for the last piece of a request, its end comes with it.
+#[tokio::test]
+async fn what_was_not_sent_of_a_request_takes_no_room_from_those_after_it() {
+    /// One request at a time, with room for a hundred bytes of each.
+    const LITTLE_ROOM: &[u8] = &[0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 100];
+    let at_first_piece = |seen: &Seen| match seen.kind {
+        DATA if seen.payload.is_empty() => Vec::new(),
+        DATA if seen.flags & END_STREAM != 0 => {
+            response(seen.stream, &[(":status", "200")], b"with its end")
+        }
+        DATA => response(seen.stream, &[(":status", "200")], b"without"),
+        _ => Vec::new(),
+    };
+    let (endpoint, mut resets) = telling_of_resets(LITTLE_ROOM, at_first_piece).await;
+    let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+    let proxy = serve_h2c(limits, &endpoint);
+    assert_eq!(proxy.get("a", "/").await.text(), "ok", "it has said what it has room for");
+    let mut client = RawHttp2::connect(proxy.address).await;
+    // In all more than a connection has room for.
+    for number in 0..=10 {
+        let (stream, last) = (number * 2 + 1, number == 10);
+        let body = if last { &b"short"[..] } else { &[b'x'; 16_000] };
+        let post = frame(HEADERS, END_HEADERS, stream, &request("POST"));
+        client.send(&[post, frame(DATA, END_STREAM, stream, body)].concat()).await;
+        let answer = client.find(|it| it.kind == DATA && it.stream == stream).await;
+        let answer = answer.expect("an answer").payload;
+        if last {
+            assert_eq!(answer, b"with its end");
+        } else {
+            assert_eq!(answer, b"without");
+            assert!(within(resets.recv()).await.is_some());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_request_goes_on_while_its_answer_does() {
     let endpoint = Scripted::start(|mut stream, _| async move {
