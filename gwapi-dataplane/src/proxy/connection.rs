@@ -173,6 +173,7 @@ impl Connection {
     async fn leaves(&self) {
         tokio::select! {
             () = tokio::time::sleep(self.lifetime) => self.leaving.set(true),
+            () = self.own_resets.are_many_refused() => self.leaving.set(true),
             () = self.left.notified() => {}
         }
     }

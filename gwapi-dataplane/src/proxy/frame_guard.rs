@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_windows::ClientWindows;
@@ -45,6 +46,8 @@ struct ResetCounts {
     malformed: Cell<u32>,
     /// Since they were last judged.
     refused: Cell<u32>,
+    /// Told when those are many.
+    crowded: Notify,
 }
 
 impl OwnResets {
@@ -56,6 +59,12 @@ impl OwnResets {
     /// One more whose request there was no room for.
     pub(super) fn note_refused(&self) {
         self.0.refused.set(self.0.refused.get().saturating_add(1));
+    }
+
+    /// Waits until so many requests were refused for want of room that another connection serves the client
+    /// better.
+    pub(super) async fn are_many_refused(&self) {
+        self.0.crowded.notified().await;
     }
 }
 
@@ -130,20 +139,20 @@ impl<I> FrameGuard<I> {
         self.verdict = Some((verdict(breach), 0));
     }
 
-    /// Stops a client whose streams were reset too often, once it is between two frames.
+    /// Stops a client whose malformed requests were reset too often, once it is between two frames. One that
+    /// asks for more than there is room for is not to blame: its connection ends gently.
     fn judge_own_resets(&mut self) {
         if self.verdict.is_some() {
             return;
         }
-        let ResetCounts { malformed, refused } = &*self.own_resets.0;
-        let breach = match refused.take() {
-            _ if malformed.get() > MOST_MALFORMED => Some(Breach::Malformed),
-            0 => None,
-            // Who has many requests may have some of them refused, and sends them again.
-            refused => self.scanner.refused(refused, Instant::now()),
-        };
-        if let Some(breach) = breach.filter(|breach| self.scanner.stops(*breach)) {
-            self.stop(breach);
+        let ResetCounts { malformed, refused, crowded } = &*self.own_resets.0;
+        // Who has many requests may have some of them refused, and sends them again.
+        let refused = refused.take();
+        if refused > 0 && self.scanner.refused(refused, Instant::now()) {
+            crowded.notify_one();
+        }
+        if malformed.get() > MOST_MALFORMED && self.scanner.stops(Breach::Malformed) {
+            self.stop(Breach::Malformed);
         }
     }
 

@@ -26,8 +26,8 @@ const COST: u64 = 64;
 /// What WINDOW_UPDATE costs: a client may send two for each small frame that it gets.
 const UPDATE_COST: u64 = 8;
 
-/// Requests that may be reset in a window, whatever the share; beyond, fewer than half of those that
-/// were made.
+/// Requests that may be reset in a window, or refused, whatever the share; beyond, fewer than half of those
+/// that were made.
 const RESETS: u32 = 500;
 
 pub(super) const PREFACE_LENGTH: u32 = 24;
@@ -52,7 +52,7 @@ pub(super) mod kind {
 pub(super) enum Breach {
     /// Frames that make work and carry nothing.
     Control,
-    /// Requests that are taken back, or refused.
+    /// Requests that are taken back.
     Resets,
     /// Requests that are none, which the proxy resets.
     Malformed,
@@ -108,6 +108,7 @@ struct Window {
     written: u64,
     requests: u32,
     resets: u32,
+    refused: u32,
 }
 
 impl FrameScanner {
@@ -122,7 +123,7 @@ impl FrameScanner {
             ends_block: false,
             trailers: None,
             breach: None,
-            window: Window { began: now, spent: 0, written: 0, requests: 0, resets: 0 },
+            window: Window::new(now),
             client: WindowReader::default(),
         }
     }
@@ -143,9 +144,12 @@ impl FrameScanner {
         self.payload_left == 0 && self.head_length == 0
     }
 
-    /// So many requests were refused; whether those are too many.
-    pub(super) fn refused(&mut self, requests: u32, now: Instant) -> Option<Breach> {
-        self.window.reset(requests, now)
+    /// So many requests were refused for want of room; whether those are more than a connection should be
+    /// kept for. It is no breach: the client has done nothing wrong.
+    pub(super) fn refused(&mut self, requests: u32, now: Instant) -> bool {
+        let window = self.window.at(now);
+        window.refused = window.refused.saturating_add(requests);
+        window.are_many(window.refused)
     }
 
     /// So many bytes were written to the client.
@@ -235,7 +239,7 @@ impl FrameScanner {
                 self.ends_block = flags & END_HEADERS != 0;
             }
             kind::CONTINUATION => self.ends_block = flags & END_HEADERS != 0,
-            kind::RST_STREAM => self.breach = self.window.reset(1, now()),
+            kind::RST_STREAM => self.breach = self.window.reset(now()),
             kind::WINDOW_UPDATE => self.breach = self.window.spend(UPDATE_COST, now()),
             _ => self.breach = self.window.spend(COST + u64::from(self.payload_left), now()),
         }
@@ -262,9 +266,13 @@ fn malformed(head: &[u8; HEAD_LENGTH]) -> Option<Breach> {
 }
 
 impl Window {
+    fn new(now: Instant) -> Self {
+        Self { began: now, spent: 0, written: 0, requests: 0, resets: 0, refused: 0 }
+    }
+
     fn at(&mut self, now: Instant) -> &mut Self {
         if now.duration_since(self.began) >= WINDOW {
-            *self = Self { began: now, spent: 0, written: 0, requests: 0, resets: 0 };
+            *self = Self::new(now);
         }
         self
     }
@@ -275,11 +283,15 @@ impl Window {
         (window.spent > ALLOWANCE + window.written).then_some(Breach::Control)
     }
 
-    fn reset(&mut self, requests: u32, now: Instant) -> Option<Breach> {
+    fn reset(&mut self, now: Instant) -> Option<Breach> {
         let window = self.at(now);
-        window.resets = window.resets.saturating_add(requests);
-        let most = window.resets > RESETS && window.resets > window.requests / 2;
-        most.then_some(Breach::Resets)
+        window.resets = window.resets.saturating_add(1);
+        window.are_many(window.resets).then_some(Breach::Resets)
+    }
+
+    /// Whether that is too large a part of the requests.
+    fn are_many(&self, requests: u32) -> bool {
+        requests > RESETS && requests > self.requests / 2
     }
 }
 
@@ -408,17 +420,20 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_are_refused_count_as_those_that_are_taken_back() {
+    fn requests_that_are_refused_are_many_as_those_that_are_taken_back_and_count_for_themselves() {
         let now = Instant::now();
+        let reset = |stream| super::frame(kind::RST_STREAM, 0, stream, &[0; 4]);
         let mut idle = scanner(now);
-        assert_eq!(idle.refused(RESETS, now), None);
-        assert_eq!(idle.refused(1, now), Some(Breach::Resets));
+        assert_eq!(idle.scan(&reset(1), &mut 1, || now), Scan::All);
+        assert!(!idle.refused(RESETS, now));
+        assert!(idle.refused(1, now));
+        assert_eq!(passing(&mut idle, &reset(1), now).0, 499);
         let mut busy = scanner(now);
         for number in 0..10_000 {
             let heads = [number * 4 + 1, number * 4 + 3]
                 .map(|stream| super::frame(kind::HEADERS, END_HEADERS, stream, b"head"));
             assert_eq!(busy.scan(&heads.concat(), &mut 3, || now), Scan::All);
-            assert_eq!(busy.refused(1, now), None);
+            assert!(!busy.refused(1, now));
         }
     }
 
