@@ -29,11 +29,13 @@ const EXPECT: &[u8] = b"\x0f\x14\x0c100-continue";
 /// A bomb: its name, more fields of each head, and the trailers, where there are any.
 type Bomb = (&'static str, &'static [u8], &'static [u8]);
 
-const BOMBS: [Bomb; 4] = [
+const BOMBS: [Bomb; 6] = [
     ("long fields", &[NEWEST; 16], &[]),
     ("long trailers", &[], &[NEWEST; 16]),
     ("many trailers", &[], &[STATIC; 1700]),
     ("trailers not read", EXPECT, &[STATIC; 1700]),
+    ("32 long, not read", EXPECT, &[NEWEST; 32]),
+    ("3 long, not read", EXPECT, &[NEWEST; 3]),
 ];
 
 /// Sends each of them to a gateway of its own; what they cost too much.

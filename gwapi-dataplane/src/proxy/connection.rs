@@ -46,6 +46,7 @@ use super::snapshot::{Carried, ListenerState};
 use super::stall::StreamExecutor;
 use super::streams;
 use super::tls::ALPN_H2;
+use super::trailer_fields::header_table_size;
 use super::worker::{Phase, Slot, Worker};
 use crate::Limits;
 use crate::observe::OpenConnection;
@@ -466,7 +467,7 @@ where
     let turn = Turn::default();
     let io = JoinedFrames::of_client(io);
     let own_resets = connection.own_resets.clone();
-    let io = FrameGuard::new(io, turn.clone(), own_resets, limits.head_timeout);
+    let io = FrameGuard::new(io, turn.clone(), own_resets, &limits);
     let windows = Rc::clone(io.client_windows());
     let executor = StreamExecutor::new(&limits, &windows);
     let turns = Turns { flusher, turn, windows };
@@ -477,6 +478,7 @@ where
         .max_send_buf_size(limits.max_send_buffer_bytes)
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .header_table_size(header_table_size(limits.max_head_bytes))
         .keep_alive_interval(limits.http2_ping_interval)
         .keep_alive_timeout(FOREVER)
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
@@ -651,13 +653,14 @@ mod tests {
     async fn a_last_piece_that_the_library_has_not_taken_keeps_the_windows_open() {
         const LENGTH: usize = 16 * 1024;
         const HOUR: Duration = Duration::from_secs(3600);
-        let limits = Limits { write_stall_timeout: 2 * HOUR, ..Limits::default() };
+        let limits =
+            Limits { write_stall_timeout: 2 * HOUR, head_timeout: HOUR, ..Limits::default() };
         let (ours, mut theirs) = tokio::io::duplex(4 * LENGTH);
         let handed_over = Rc::new(Notify::new());
         let (io, flusher) = coalesce(ours);
         let turn = Turn::default();
         let io = JoinedFrames::of_client(io);
-        let io = FrameGuard::new(io, turn.clone(), OwnResets::default(), HOUR);
+        let io = FrameGuard::new(io, turn.clone(), OwnResets::default(), &limits);
         let windows = Rc::clone(io.client_windows());
         let executor = StreamExecutor::new(&limits, &windows);
         let turns = Turns { flusher, turn, windows };

@@ -14,6 +14,8 @@ use tokio::time::Sleep;
 
 use super::client_windows::ClientWindows;
 use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Scan};
+use super::trailer_fields::TrailerLimit;
+use crate::Limits;
 
 /// Time for a client that is sent away to read why.
 const LINGER: Duration = Duration::from_millis(500);
@@ -91,9 +93,9 @@ pub(super) struct FrameGuard<I> {
 }
 
 impl<I> FrameGuard<I> {
-    /// A header block that does not end within `head_timeout` ends the connection.
-    pub(super) fn new(io: I, turn: Turn, own_resets: OwnResets, head_timeout: Duration) -> Self {
-        let scanner = FrameScanner::new(Instant::now());
+    /// A header block that does not end within [`Limits::head_timeout`] ends the connection.
+    pub(super) fn new(io: I, turn: Turn, own_resets: OwnResets, limits: &Limits) -> Self {
+        let scanner = FrameScanner::new(TrailerLimit::of_requests(limits), Instant::now());
         Self {
             io,
             scanner,
@@ -101,7 +103,7 @@ impl<I> FrameGuard<I> {
             own_resets,
             held: Vec::new(),
             relied: false,
-            head_timeout,
+            head_timeout: limits.head_timeout,
             block: None,
             verdict: None,
             linger: None,

@@ -10,8 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::client_windows::{ClientWindows, WindowReader};
-use super::headers::MAX_TRAILERS;
-use super::trailer_fields::TrailerFields;
+use super::trailer_fields::{TrailerFields, TrailerLimit};
 
 /// Heads of requests that are unpacked before those who handle them get their turn.
 pub(super) const HEADS_PER_TURN: u32 = 16;
@@ -32,6 +31,7 @@ const RESETS: u32 = 500;
 
 pub(super) const PREFACE_LENGTH: u32 = 24;
 pub(super) const HEAD_LENGTH: usize = 9;
+pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 pub(super) const ACK: u8 = 1;
 
@@ -60,7 +60,7 @@ pub(super) enum Breach {
     FrameSize,
     /// A promise to a server.
     PushPromise,
-    /// Trailers of too many fields.
+    /// Trailers of too many fields, or such as may unpack to too much.
     Trailers,
 }
 
@@ -95,6 +95,7 @@ pub(super) struct FrameScanner {
     ends_block: bool,
     /// What is in it, where that is trailers.
     trailers: Option<TrailerFields>,
+    trailer_limit: TrailerLimit,
     breach: Option<Breach>,
     window: Window,
     client: WindowReader,
@@ -112,7 +113,7 @@ struct Window {
 }
 
 impl FrameScanner {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(trailer_limit: TrailerLimit, now: Instant) -> Self {
         Self {
             head: [0; HEAD_LENGTH],
             head_length: 0,
@@ -122,6 +123,7 @@ impl FrameScanner {
             newest_stream: 0,
             ends_block: false,
             trailers: None,
+            trailer_limit,
             breach: None,
             window: Window::new(now),
             client: WindowReader::default(),
@@ -169,10 +171,11 @@ impl FrameScanner {
             if self.payload_left > 0 {
                 let length = (bytes.len() - at).min(self.payload_left as usize);
                 let passing = self.client.read(&bytes[at..at + length]);
-                if let Some(trailers) = &mut self.trailers
-                    && trailers.read(&bytes[at..at + passing]) > MAX_TRAILERS
-                {
-                    self.breach = Some(Breach::Trailers);
+                if let Some(trailers) = &mut self.trailers {
+                    trailers.read(&bytes[at..at + passing]);
+                    if trailers.exceed(&self.trailer_limit) {
+                        self.breach = Some(Breach::Trailers);
+                    }
                 }
                 at += passing;
                 self.payload_left -= passing as u32;
@@ -305,6 +308,8 @@ pub(in crate::proxy) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
+    use crate::proxy::headers::MAX_TRAILERS;
 
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -314,7 +319,8 @@ mod tests {
 
     /// A connection whose preface has come.
     fn scanner(now: Instant) -> FrameScanner {
-        let mut scanner = FrameScanner::new(now);
+        let limit = TrailerLimit::of_requests(&Limits::default());
+        let mut scanner = FrameScanner::new(limit, now);
         assert_eq!(scanner.scan(PREFACE, &mut 1, || now), Scan::All);
         scanner
     }
@@ -469,6 +475,21 @@ mod tests {
                 scanner(now).scan(&[&request[..], &trailers, &next].concat(), &mut 3, || now);
             let end = request.len() + trailers.len();
             let stopped = Scan::Stop(end, Breach::Trailers);
+            assert_eq!(scan, if passes { Scan::All } else { stopped });
+        }
+    }
+
+    #[test]
+    fn trailers_that_may_unpack_to_much_are_stopped_and_heads_are_not() {
+        let now = Instant::now();
+        // Fields of a byte each, out of the table.
+        let headers =
+            |stream, fields| super::frame(kind::HEADERS, END_HEADERS, stream, &vec![0xbe; fields]);
+        let request = headers(1, 1000);
+        for (fields, passes) in [(3, true), (4, false)] {
+            let trailers = headers(1, fields);
+            let scan = scanner(now).scan(&[&request[..], &trailers].concat(), &mut 2, || now);
+            let stopped = Scan::Stop(request.len() + trailers.len(), Breach::Trailers);
             assert_eq!(scan, if passes { Scan::All } else { stopped });
         }
     }

@@ -1,19 +1,79 @@
-//! Counts the fields of trailers that an HTTP/2 client sends, before the HTTP/2 library unpacks them.
+//! Counts the fields of trailers that come over HTTP/2, and what they may unpack to, before the HTTP/2 library
+//! unpacks them.
 //!
-//! The library keeps trailers until the request's body is read up to them, which may be never. A field of a
-//! byte on the wire takes a hundred there. Where each field ends can be told without HPACK's tables
-//! and without Huffman's code (RFC 7541 6).
+//! The library keeps trailers until the body is read up to them, which may be never. A field of a
+//! byte on the wire takes a hundred there. And of what is longer than a head may be it keeps the beginning, and
+//! says nothing of it. Where each field ends can be told without HPACK's tables and without Huffman's code
+//! (RFC 7541 6), and how long it may be by them as well: what is in the table has room there together.
 
 use super::frames::kind;
+use super::headers::MAX_TRAILERS;
+use crate::Limits;
 
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 const PRIORITY_LENGTH: u32 = 5;
 
-/// The block of one request's trailers, in whatever pieces its frames come.
+/// What a field counts beside its texts (RFC 9113 6.5.2).
+const FIELD: u64 = 32;
+/// The last index of the table that is the same for all, and the longest texts there (RFC 7541 A).
+const LAST_STATIC: u64 = 61;
+const STATIC_TEXT: u64 = 28;
+/// Bytes that the table of a connection has, where nobody asks for less (RFC 9113 6.5.2).
+const USUAL_TABLE: u32 = 4096;
+/// A field out of the table is at most that part of a head.
+const TABLES_PER_HEAD: u32 = 16;
+
+/// What the block of a request's trailers may unpack to: up to 8 KiB of text are
+/// [answered for](super::headers::are_short_trailers), and what is counted may be twice as much.
+const MAX_REQUEST_BLOCK: u32 = 16 * 1024;
+
+/// What trailers may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TrailerLimit {
+    fields: usize,
+    /// They unpack to less than that, with 32 for each field.
+    bytes: u64,
+    /// Bytes of the table that fields come out of.
+    table: u64,
+}
+
+impl TrailerLimit {
+    /// Of what a client sends.
+    pub(super) fn of_requests(limits: &Limits) -> Self {
+        let head = u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX);
+        Self {
+            fields: MAX_TRAILERS,
+            bytes: head.min(MAX_REQUEST_BLOCK).into(),
+            table: table_of(head).into(),
+        }
+    }
+
+    /// Of what an endpoint sends. How many fields that has is looked at when it is read.
+    pub(super) fn of_responses(limits: &Limits) -> Self {
+        let head = u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX);
+        Self { fields: usize::MAX, bytes: head.into(), table: table_of(head).into() }
+    }
+}
+
+/// The table to ask for (SETTINGS_HEADER_TABLE_SIZE) where heads have no more than so many bytes; none where it
+/// is as usual.
+pub(super) fn header_table_size(max_head_bytes: usize) -> Option<u32> {
+    let table = table_of(u32::try_from(max_head_bytes).unwrap_or(u32::MAX));
+    (table < USUAL_TABLE).then_some(table)
+}
+
+fn table_of(head: u32) -> u32 {
+    (head / TABLES_PER_HEAD).min(USUAL_TABLE)
+}
+
+/// The block of the trailers of one message, in whatever pieces its frames come.
 #[derive(Debug, Default)]
 pub(super) struct TrailerFields {
     fields: usize,
+    /// What they unpack to but for what is in the table, at the most.
+    bytes: u64,
+    table: TableReads,
     at: At,
     /// Whether the frame begins with the length of its padding.
     padding_ahead: bool,
@@ -29,24 +89,51 @@ enum At {
     /// At its first byte.
     #[default]
     Begin,
-    /// In an index that goes on, or in a size of the table; then so many texts follow.
-    Number {
-        texts: u8,
-    },
+    /// In an index that goes on, or in a size of the table.
+    Number { form: Form, number: u64, shift: u32 },
     /// At the length of a text, of so many.
-    Length {
-        texts: u8,
-    },
+    Length { texts: u8 },
     /// In a length that goes on.
-    LongLength {
-        texts: u8,
-        length: u64,
-        shift: u32,
-    },
-    Text {
-        texts: u8,
-        left: u64,
-    },
+    LongLength { texts: u8, huffman: bool, length: u64, shift: u32 },
+    /// In a text, the first one of so many.
+    Text { texts: u8, left: u64 },
+}
+
+/// How a field is written (RFC 7541 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Indexed,
+    /// A literal that goes into the table.
+    Added,
+    Literal,
+    /// No field, but a new size of the table.
+    Resize,
+}
+
+/// What was read out of the table of the connection, in tables: what is in there has room in one together.
+#[derive(Debug, Default)]
+struct TableReads {
+    tables: u64,
+    /// The entries that were read for the last one of these, by their indices before the block.
+    entries: u128,
+    /// Entries that the block itself has added: they come before the others.
+    added: u64,
+}
+
+impl TableReads {
+    /// What is read once more counts a whole table more, and so does what the block itself has added.
+    fn read(&mut self, index: u64) {
+        let before = (index - LAST_STATIC - 1).checked_sub(self.added);
+        let entry = before.and_then(|it| 1_u128.checked_shl(u32::try_from(it).ok()?));
+        match entry {
+            None => self.tables += 1,
+            Some(entry) if self.entries == 0 || self.entries & entry != 0 => {
+                self.tables += 1;
+                self.entries = entry;
+            }
+            Some(entry) => self.entries |= entry,
+        }
+    }
 }
 
 impl TrailerFields {
@@ -59,8 +146,8 @@ impl TrailerFields {
         self.left = length.saturating_sub(before);
     }
 
-    /// More of the frame. The fields that have begun so far.
-    pub(super) fn read(&mut self, payload: &[u8]) -> usize {
+    /// More of the frame.
+    pub(super) fn read(&mut self, payload: &[u8]) {
         for byte in payload {
             if std::mem::take(&mut self.padding_ahead) {
                 self.left = self.left.saturating_sub(u32::from(*byte));
@@ -71,53 +158,101 @@ impl TrailerFields {
                 self.at = self.step(*byte);
             }
         }
-        self.fields
+    }
+
+    /// Whether what has come is more than may be. A field counts from its first byte, a text from its length.
+    pub(super) fn exceed(&self, limit: &TrailerLimit) -> bool {
+        self.fields > limit.fields || self.unpacked(limit.table) >= limit.bytes
+    }
+
+    /// What the fields unpack to at the most.
+    fn unpacked(&self, table: u64) -> u64 {
+        self.bytes.saturating_add(self.table.tables.saturating_mul(table))
     }
 
     fn step(&mut self, byte: u8) -> At {
         match self.at {
             At::Begin => {
-                // How many bits the index has, and whether a value follows it, or a name as well.
-                let (mask, texts) = match byte {
-                    0x80.. => (0x7f, 0),
-                    0x40..=0x7f => (0x3f, 1),
-                    // No field, but a new size of the table.
-                    0x20..=0x3f => (0x1f, 0),
-                    _ => (0x0f, 1),
+                // How many bits the index has.
+                let (form, mask) = match byte {
+                    0x80.. => (Form::Indexed, 0x7f),
+                    0x40..=0x7f => (Form::Added, 0x3f),
+                    0x20..=0x3f => (Form::Resize, 0x1f),
+                    _ => (Form::Literal, 0x0f),
                 };
-                self.fields += usize::from(mask != 0x1f);
-                let index = byte & mask;
-                let texts = texts + u8::from(texts > 0 && index == 0);
-                if index == mask { At::Number { texts } } else { At::after_number(texts) }
+                if form != Form::Resize {
+                    self.fields += 1;
+                    self.bytes = self.bytes.saturating_add(FIELD);
+                }
+                let number = u64::from(byte & mask);
+                if byte & mask == mask {
+                    At::Number { form, number, shift: 0 }
+                } else {
+                    self.after_number(form, number)
+                }
             }
-            At::Number { .. } if byte & 0x80 != 0 => self.at,
-            At::Number { texts } => At::after_number(texts),
-            At::Length { texts } => match byte & 0x7f {
-                0x7f => At::LongLength { texts, length: 0x7f, shift: 0 },
-                length => At::text(texts, length.into()),
-            },
-            At::LongLength { texts, length, shift } => {
-                // The library takes no number that goes on for longer.
-                let more = u64::from(byte & 0x7f) << shift.min(32);
-                let length = length.saturating_add(more);
+            At::Number { form, number, shift } => {
+                let number = more(number, byte, shift);
                 match byte & 0x80 {
-                    0 => At::text(texts, length),
-                    _ => At::LongLength { texts, length, shift: shift.saturating_add(7) },
+                    0 => self.after_number(form, number),
+                    _ => At::Number { form, number, shift: shift.saturating_add(7) },
+                }
+            }
+            At::Length { texts } => {
+                let huffman = byte & 0x80 != 0;
+                match u64::from(byte & 0x7f) {
+                    0x7f => At::LongLength { texts, huffman, length: 0x7f, shift: 0 },
+                    length => self.text(texts, huffman, length),
+                }
+            }
+            At::LongLength { texts, huffman, length, shift } => {
+                let length = more(length, byte, shift);
+                match byte & 0x80 {
+                    0 => self.text(texts, huffman, length),
+                    _ => At::LongLength { texts, huffman, length, shift: shift.saturating_add(7) },
                 }
             }
             At::Text { texts, left } => At::text(texts, left - 1),
         }
     }
+
+    fn after_number(&mut self, form: Form, index: u64) -> At {
+        if form == Form::Resize {
+            return At::Begin;
+        }
+        match index {
+            0 => {}
+            1..=LAST_STATIC => self.bytes = self.bytes.saturating_add(STATIC_TEXT),
+            _ => self.table.read(index),
+        }
+        self.table.added += u64::from(form == Form::Added);
+        match form {
+            Form::Indexed | Form::Resize => At::Begin,
+            Form::Added | Form::Literal => At::Length { texts: 1 + u8::from(index == 0) },
+        }
+    }
+
+    /// A text of that length begins. The shortest code of Huffman has 5 bits.
+    fn text(&mut self, texts: u8, huffman: bool, length: u64) -> At {
+        let unpacked = if huffman { length.saturating_mul(8) / 5 } else { length };
+        self.bytes = self.bytes.saturating_add(unpacked);
+        At::text(texts, length)
+    }
+}
+
+/// A number with 7 bits more of it (RFC 7541 5.1). The library takes none that goes on for longer.
+fn more(number: u64, byte: u8, shift: u32) -> u64 {
+    number.saturating_add(u64::from(byte & 0x7f) << shift.min(32))
 }
 
 impl At {
-    fn after_number(texts: u8) -> Self {
-        if texts == 0 { Self::Begin } else { Self::Length { texts } }
-    }
-
     /// In a text of which so much is left, the first one of so many.
     fn text(texts: u8, left: u64) -> Self {
-        if left == 0 { Self::after_number(texts - 1) } else { Self::Text { texts, left } }
+        match left {
+            0 if texts > 1 => Self::Length { texts: texts - 1 },
+            0 => Self::Begin,
+            _ => Self::Text { texts, left },
+        }
     }
 }
 
@@ -171,15 +306,20 @@ mod tests {
     fn fields_of_every_form_are_counted_however_they_are_cut() {
         let resized: [&[u8]; 2] = [&[0x3f, 0xe1, 0x1f], &[0x20]];
         let block = [resized.concat(), forms().concat()].concat();
+        let texts = 28 + (4 + 126) + 300 + (28 + 127) + (28 + 300) + 128 + 1;
+        // Of the two that are out of the table one is beyond what fits there.
+        let unpacked = forms().len() as u64 * 32 + texts + 2 * 10_000;
         for (flags, before, behind) in FRAMES {
             for at in 0..=block.len() {
                 let (first, second) = block.split_at(at);
                 let first = [before, first, behind].concat();
                 let mut trailers = TrailerFields::default();
                 trailers.begin(kind::HEADERS, flags, first.len() as u32);
-                first.chunks(7).for_each(|piece| _ = trailers.read(piece));
+                first.chunks(7).for_each(|piece| trailers.read(piece));
                 trailers.begin(kind::CONTINUATION, flags, second.len() as u32);
-                assert_eq!(trailers.read(second), forms().len(), "cut at {at}");
+                trailers.read(second);
+                assert_eq!(trailers.fields, forms().len(), "cut at {at}");
+                assert_eq!(trailers.unpacked(10_000), unpacked, "cut at {at}");
             }
         }
     }
@@ -191,8 +331,10 @@ mod tests {
         for form in forms() {
             trailers.begin(kind::CONTINUATION, 0, form.len() as u32);
             fields += 1;
-            assert_eq!(trailers.read(&form[..1]), fields);
-            assert_eq!(trailers.read(&form[1..]), fields);
+            trailers.read(&form[..1]);
+            assert_eq!(trailers.fields, fields);
+            trailers.read(&form[1..]);
+            assert_eq!(trailers.fields, fields);
         }
     }
 
@@ -201,9 +343,55 @@ mod tests {
         let mut trailers = TrailerFields::default();
         // Padding that is longer than its frame, and a number without an end.
         trailers.begin(kind::HEADERS, PADDED, 2);
-        assert_eq!(trailers.read(&[0xff, 0x82]), 0);
+        trailers.read(&[0xff, 0x82]);
+        assert_eq!(trailers.fields, 0);
         let endless = [&[0x00, 0x7f][..], &[0xff; 100]].concat();
         trailers.begin(kind::CONTINUATION, 0, endless.len() as u32);
-        assert_eq!(trailers.read(&endless), 1);
+        trailers.read(&endless);
+        assert_eq!(trailers.fields, 1);
+    }
+
+    /// What a block counts, with tables of so many bytes.
+    fn unpacked(block: &[u8], table: u64) -> u64 {
+        let mut trailers = TrailerFields::default();
+        trailers.begin(kind::HEADERS, 0, block.len() as u32);
+        trailers.read(block);
+        trailers.unpacked(table)
+    }
+
+    #[test]
+    fn what_is_in_the_table_counts_once_where_each_entry_is_read_once() {
+        let entries = |entries: std::ops::Range<u8>| entries.map(|it| 0x80 | (62 + it));
+        let each = entries(0..60).collect::<Vec<_>>();
+        assert_eq!(unpacked(&each, 1000), 60 * 32 + 1000);
+        let twice = [&each[..], &each].concat();
+        assert_eq!(unpacked(&twice, 1000), 120 * 32 + 2000);
+        assert_eq!(unpacked(&[0x80 | 62; 10], 1000), 10 * 32 + 10_000);
+        // A name out of the table, of a field that goes there: all indices are one more then.
+        let renamed = [0x40 | 62, 1, b'a'];
+        let next = [&renamed[..], &[0x80 | 64]].concat();
+        assert_eq!(unpacked(&next, 1000), 2 * 32 + 1 + 1000);
+        let same = [&renamed[..], &[0x80 | 63]].concat();
+        assert_eq!(unpacked(&same, 1000), 2 * 32 + 1 + 2000);
+        let added = [&renamed[..], &[0x80 | 62]].concat();
+        assert_eq!(unpacked(&added, 1000), 2 * 32 + 1 + 2000);
+        // More than a table holds.
+        assert_eq!(unpacked(&[0xff, 0x80, 0x7f], 1000), 32 + 1000);
+    }
+
+    #[test]
+    fn what_is_in_huffman_code_counts_as_much_as_that_may_hold() {
+        let coded = [&[0x00, 0x85][..], &[0; 5], &[0x8a], &[0; 10]].concat();
+        assert_eq!(unpacked(&coded, 1000), 32 + 8 + 16);
+    }
+
+    #[test]
+    fn the_table_has_its_part_of_a_head() {
+        assert_eq!(header_table_size(64 * 1024), None);
+        assert_eq!(header_table_size(usize::MAX), None);
+        assert_eq!(header_table_size(16 * 1024), Some(1024));
+        let small = Limits { max_head_bytes: 1024, ..Limits::default() };
+        let limit = TrailerLimit::of_requests(&small);
+        assert_eq!((limit.bytes, limit.table), (1024, 64));
     }
 }

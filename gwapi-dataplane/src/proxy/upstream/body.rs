@@ -50,7 +50,7 @@ impl Body for UpstreamBody {
                 frame.map(|it| {
                     let mut frame = it?;
                     if let Some(trailers) = frame.trailers_mut() {
-                        // The library bounds their bytes, as of a head.
+                        // Their bytes are bounded as those of a head, where they come in.
                         if trailers.len() > headers::MAX_TRAILERS {
                             return Err("too many trailers".into());
                         }

@@ -24,6 +24,7 @@ use super::pool::Live;
 use super::stream::{self, ReadHalf, WriteHalf};
 use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
+use crate::proxy::trailer_fields::header_table_size;
 
 /// Requests at once on a connection over HTTP/2, where the endpoint takes as many. Its window has room for
 /// all that they may read ahead: clients that take nothing of their responses hold nobody else up.
@@ -177,7 +178,7 @@ pub(super) async fn http2(
     let halves = connect(place, tls, limits).await?;
     let endpoint = place.clone();
     let (ended, is_settled) = (Rc::clone(&settings), Rc::new(Cell::new(false)));
-    let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled), live);
+    let io = EndpointIo::new(halves, settings, Rc::clone(&is_settled), limits, live);
     let window = u32::try_from(limits.max_upstream_stream_bytes).unwrap_or(u32::MAX);
     let uploads = Uploads::new(Rc::clone(io.windows()));
     let (sender, connection) = http2::Builder::new(uploads.clone())
@@ -185,6 +186,7 @@ pub(super) async fn http2(
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.saturating_mul(MAX_STREAMS).max(CONNECTION_WINDOW))
         .max_header_list_size(u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX))
+        .header_table_size(header_table_size(limits.max_response_head_bytes))
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)

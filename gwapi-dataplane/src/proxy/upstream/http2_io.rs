@@ -1,6 +1,7 @@
 //! A connection to an endpoint over HTTP/2, as far as its frames tell, mostly by their heads. The library
-//! leaves three things to whoever embeds it: informational responses without an end, to say that the endpoint
-//! has changed how many streams it takes, and to say what its windows have room for.
+//! leaves three things to whoever embeds it: informational responses without an end, trailers that it would cut
+//! and pass on as if they were whole, to say that the endpoint has changed how many streams it takes, and to say
+//! what its windows have room for.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,8 +16,11 @@ use tokio::sync::Notify;
 use super::http1::MAX_INFORMATIONAL;
 use super::pool::Live;
 use super::stream::{ReadHalf, WriteHalf};
+use super::trailer_gate::{TrailerGate, TrailerScanner};
+use crate::Limits;
 use crate::proxy::client_windows::{ClientWindows, WindowReader};
 use crate::proxy::frame_joiner::JoinedFrames;
+use crate::proxy::trailer_fields::TrailerLimit;
 
 /// The head of a frame, and the first byte of what is in it.
 const LOOKED_AT: usize = 10;
@@ -39,6 +43,7 @@ pub(super) struct EndpointIo {
     read: JoinedFrames<ReadHalf>,
     write: WriteHalf,
     scanner: Scanner,
+    gate: TrailerGate,
     /// Told when the endpoint has said how many streams it takes.
     settings: Rc<Notify>,
     /// Whether it has.
@@ -53,10 +58,13 @@ impl EndpointIo {
         (read, write): (ReadHalf, WriteHalf),
         settings: Rc<Notify>,
         is_settled: Rc<Cell<bool>>,
+        limits: &Limits,
         live: Live,
     ) -> Self {
         let read = JoinedFrames::of_server(read);
-        Self { read, write, scanner: Scanner::default(), settings, is_settled, _live: live }
+        let scanner = Scanner::new(TrailerLimit::of_responses(limits));
+        let gate = TrailerGate::default();
+        Self { read, write, scanner, gate, settings, is_settled, _live: live }
     }
 
     /// What the windows of the endpoint have room for.
@@ -72,16 +80,25 @@ impl AsyncRead for EndpointIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.read).poll_read(cx, buffer))?;
-        let seen = this.scanner.scan(&buffer.filled()[before..]);
-        if seen.flooded {
-            let error = "too many informational responses";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
-        }
-        if seen.settings {
-            this.is_settled.set(true);
-            this.settings.notify_waiters();
+        while !this.gate.give(buffer) {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.read).poll_read(cx, buffer))?;
+            let read = &buffer.filled()[before..];
+            let seen = this.scanner.scan(read);
+            if seen.flooded {
+                let error = "too many informational responses";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            }
+            if seen.settings {
+                this.is_settled.set(true);
+                this.settings.notify_waiters();
+            }
+            // Where nothing was read nothing comes any more.
+            if read.is_empty() || this.gate.lets_pass(&this.scanner.trailers) {
+                break;
+            }
+            this.gate.take(read, &mut this.scanner.trailers);
+            buffer.set_filled(before);
         }
         Poll::Ready(Ok(()))
     }
@@ -125,7 +142,7 @@ struct Seen {
 }
 
 /// Where the bytes of frames begin and end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Scanner {
     looked_at: [u8; LOOKED_AT],
     length: usize,
@@ -134,25 +151,39 @@ struct Scanner {
     /// Heads of responses that may be informational, by stream.
     informational: HashMap<u32, usize>,
     windows: WindowReader,
+    trailers: TrailerScanner,
 }
 
 impl Scanner {
-    fn scan(&mut self, mut bytes: &[u8]) -> Seen {
-        let mut seen = Seen::default();
-        while !bytes.is_empty() {
-            let skipped = self.payload_left.min(bytes.len());
+    fn new(trailers: TrailerLimit) -> Self {
+        Self {
+            looked_at: [0; LOOKED_AT],
+            length: 0,
+            payload_left: 0,
+            informational: HashMap::new(),
+            windows: WindowReader::default(),
+            trailers: TrailerScanner::new(trailers),
+        }
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> Seen {
+        let (mut seen, mut at) = (Seen::default(), 0);
+        while at < bytes.len() {
+            let skipped = self.payload_left.min(bytes.len() - at);
             self.payload_left -= skipped;
-            self.windows.read(&bytes[..skipped]);
-            bytes = &bytes[skipped..];
-            let wanted = self.wanted().min(bytes.len());
-            let (these, rest) = bytes.split_at(wanted);
-            self.looked_at[self.length..][..wanted].copy_from_slice(these);
+            let payload = &bytes[at..at + skipped];
+            self.windows.read(payload);
+            at += skipped;
+            self.trailers.read(payload, at, self.payload_left);
+            let wanted = self.wanted().min(bytes.len() - at);
+            self.looked_at[self.length..][..wanted].copy_from_slice(&bytes[at..at + wanted]);
             self.length += wanted;
-            bytes = rest;
+            at += wanted;
             if self.wanted() == 0 {
-                self.frame(&mut seen);
+                self.frame(at, &mut seen);
             }
         }
+        self.trailers.pause(bytes.len(), &self.looked_at[..self.length]);
         seen
     }
 
@@ -169,21 +200,22 @@ impl Scanner {
         u32::from_be_bytes([0, high, middle, low]) as usize
     }
 
-    fn frame(&mut self, seen: &mut Seen) {
+    /// A frame has begun, of which the bytes up to `at` were looked at.
+    fn frame(&mut self, at: usize, seen: &mut Seen) {
         let [head @ .., first] = self.looked_at;
         let [_, _, _, kind, flags, a, b, c, d] = head;
+        let payload = &[first][..self.payload().min(1)];
         self.windows.begin(&head);
-        self.windows.read(&[first][..self.payload().min(1)]);
+        self.windows.read(payload);
         let stream = u32::from_be_bytes([a, b, c, d]);
         self.payload_left = (HEAD_LENGTH + self.payload()).saturating_sub(LOOKED_AT);
         self.length = 0;
+        self.trailers.begin(&head, payload, at, self.payload_left);
         match kind {
             SETTINGS => seen.settings = true,
             DATA | HEADERS if flags & END_STREAM != 0 => self.ends(stream),
             RST_STREAM => self.ends(stream),
-            // Statuses that have a place in the table of HPACK, and are mostly written by it, are
-            // final.
-            HEADERS if flags & SHIFTED == 0 && (0x88..=0x8e).contains(&first) => {}
+            HEADERS if begins_final_head(flags, first) => {}
             HEADERS => {
                 if self.informational.len() >= MAX_REMEMBERED {
                     self.informational.clear();
@@ -204,10 +236,22 @@ impl Scanner {
     }
 }
 
+/// Whether HEADERS with these flags and this first byte are the head of a final response: statuses that have a
+/// place in the table of HPACK are mostly written by it, and are final.
+pub(super) fn begins_final_head(flags: u8, first: u8) -> bool {
+    flags & SHIFTED == 0 && (0x88..=0x8e).contains(&first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::frames::frame;
+    use crate::proxy::frames::{END_HEADERS, frame};
+
+    const CONTINUATION: u8 = 9;
+
+    fn usual() -> Scanner {
+        Scanner::new(TrailerLimit::of_responses(&Limits::default()))
+    }
 
     /// A literal `:status: 103`.
     const HINT: &[u8] = &[0x08, 3, b'1', b'0', b'3'];
@@ -223,26 +267,85 @@ mod tests {
         ]
         .concat();
         for pieces in 1..=bytes.len() {
-            let mut scanner = Scanner::default();
+            let mut scanner = usual();
             let seen = bytes.chunks(pieces).filter(|piece| scanner.scan(piece).settings);
             assert!((1..=2).contains(&seen.count()), "in pieces of {pieces}");
             assert_eq!((scanner.length, scanner.payload_left), (0, 0), "in pieces of {pieces}");
         }
-        let mut scanner = Scanner::default();
+        let mut scanner = usual();
         assert_eq!(scanner.scan(&frame(DATA, 0, 1, &[SETTINGS; 40])), Seen::default());
+    }
+
+    /// What passes of bytes that come in these pieces, in pieces of 100 bytes.
+    fn passed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+        let (mut scanner, mut gate, mut passed) = (usual(), TrailerGate::default(), Vec::new());
+        for piece in pieces {
+            scanner.scan(piece);
+            if gate.lets_pass(&scanner.trailers) {
+                passed.extend_from_slice(piece);
+                continue;
+            }
+            gate.take(piece, &mut scanner.trailers);
+            let mut bytes = [0; 100];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            while gate.give(&mut buffer) {
+                passed.extend_from_slice(buffer.filled());
+                buffer.clear();
+            }
+        }
+        passed
+    }
+
+    #[test]
+    fn trailers_that_would_be_cut_are_spoiled_and_nothing_else_is_however_the_bytes_are_cut() {
+        const WHOLE: u8 = END_STREAM | END_HEADERS;
+        // A field out of the table, again and again: of the table's 4 KiB 16 are too much.
+        let (short, long) = ([0xbe; 15], [0xbe; 16]);
+        let bytes = |spoiled: bool| {
+            let last = |flags, kind, stream, payload: &[u8]| {
+                if !spoiled {
+                    return frame(kind, flags, stream, payload);
+                }
+                let rest = frame(CONTINUATION, END_HEADERS, stream, &[0x88]);
+                [frame(kind, flags & !END_HEADERS, stream, payload), rest].concat()
+            };
+            [
+                frame(HEADERS, END_HEADERS, 1, &[&[0x88][..], &long].concat()),
+                frame(DATA, 0, 1, b"data"),
+                last(WHOLE, HEADERS, 1, &long),
+                frame(HEADERS, WHOLE, 3, &short),
+                frame(HEADERS, WHOLE, 5, &[&[0x88][..], &long].concat()),
+                frame(HEADERS, END_STREAM, 7, &short),
+                frame(CONTINUATION, 0, 7, &long),
+                last(END_HEADERS, CONTINUATION, 7, b""),
+                frame(HEADERS, END_STREAM, 9, b""),
+                frame(CONTINUATION, END_HEADERS, 9, &short),
+                last(WHOLE | 0x08, HEADERS, 11, &[&[2][..], &long, b"\0\0"].concat()),
+                frame(HEADERS, WHOLE, 13, b""),
+                frame(DATA, END_STREAM, 15, &long),
+            ]
+            .concat()
+        };
+        let (sent, spoiled) = (bytes(false), bytes(true));
+        assert_eq!(spoiled.len(), sent.len() + 3 * 10);
+        for length in 1..=sent.len() {
+            assert_eq!(passed(sent.chunks(length)), spoiled, "in pieces of {length}");
+            let (first, rest) = sent.split_at(length);
+            assert_eq!(passed([first, rest].into_iter()), spoiled, "cut at {length}");
+        }
     }
 
     #[test]
     fn informational_heads_are_counted_by_stream() {
         let hint = |stream| frame(HEADERS, 4, stream, HINT);
-        let mut scanner = Scanner::default();
+        let mut scanner = usual();
         for _ in 0..=MAX_INFORMATIONAL {
             assert!(!scanner.scan(&[hint(1), hint(3)].concat()).flooded);
         }
         assert!(scanner.scan(&hint(1)).flooded);
         scanner.scan(&frame(DATA, END_STREAM, 3, b"x"));
         assert!(!scanner.scan(&hint(3)).flooded, "it is another stream's turn");
-        let mut scanner = Scanner::default();
+        let mut scanner = usual();
         for stream in 0..100_000 {
             let response = [frame(HEADERS, 4, stream, &[0x88]), frame(DATA, 0, stream, b"x")];
             assert!(!scanner.scan(&response.concat()).flooded);

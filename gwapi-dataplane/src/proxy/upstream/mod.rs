@@ -22,6 +22,7 @@ mod send;
 mod slots;
 mod stream;
 mod tls;
+mod trailer_gate;
 
 pub(super) use body::UpstreamBody;
 pub(super) use budget::RetryBudget;

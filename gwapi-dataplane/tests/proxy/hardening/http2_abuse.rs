@@ -308,6 +308,46 @@ async fn trailers_of_many_fields_end_the_connection() {
     assert_eq!(code, Some(ENHANCE_YOUR_CALM));
 }
 
+/// The HTTP/2 library drops what is beyond 64 KiB, and says nothing of it.
+#[tokio::test]
+async fn trailers_that_may_unpack_to_more_than_the_library_keeps_end_the_connection() {
+    let long = block(&[("a", "1"), ("b", &"x".repeat(66_000))]);
+    let mut frames = long.chunks(16_000);
+    let first = frame(HEADERS, END_STREAM, 1, frames.next().expect("it is long"));
+    let rest = frames.flat_map(|piece| frame(CONTINUATION, 0, 1, piece)).collect::<Vec<_>>();
+    let last = frame(CONTINUATION, END_HEADERS, 1, &block(&[("c", "3")]));
+    let written_out = [post(1), first, rest, last].concat();
+    let large = [request("POST"), indexed("x", &[b'x'; 4000])].concat();
+    let large = frame(HEADERS, OPEN_POST, 1, &large);
+    let out_of_the_table = [large, trailers(1, NEWEST, 4)].concat();
+    for (name, bytes) in [("written out", written_out), ("of the table", out_of_the_table)] {
+        let echo = Echo::start("a").await;
+        let proxy = serve(|port| simple(port, echo.address));
+        let mut client = RawHttp2::connect(proxy.address).await;
+        client.send(&bytes).await;
+        let ended = client.find(|seen| seen.stream == 1 || seen.kind == GOAWAY).await;
+        let ended = ended.expect("an answer");
+        let is_ended = ended.kind == GOAWAY && ended.error() != Some(0);
+        assert!(is_ended, "{name}: {ended:?}");
+        assert!(echo.requests().iter().all(|seen| seen.trailers.is_none()), "{name}");
+    }
+}
+
+/// Of what is in the table it is not known how long it is.
+#[tokio::test]
+async fn the_table_of_a_client_is_small_where_its_heads_are() {
+    let echo = Echo::start("a").await;
+    for (head, table) in [(64, None), (16, Some([0, 1, 0, 0, 4, 0]))] {
+        let limits = Limits { max_head_bytes: head * 1024, ..Limits::default() };
+        let proxy = serve_with(limits, |port| simple(port, echo.address));
+        let mut client = RawHttp2::connect(proxy.address).await;
+        let settings = client.find(|seen| seen.kind == SETTINGS && seen.flags & ACK == 0).await;
+        let settings = settings.expect("it says hello").payload;
+        let seen = settings.chunks(6).find(|setting| setting.starts_with(&[0, 1]));
+        assert_eq!(seen, table.as_ref().map(|table| &table[..]), "{head} KiB");
+    }
+}
+
 #[tokio::test]
 async fn trailers_that_unpack_to_much_are_refused_and_others_pass() {
     let echo = Echo::start("a").await;

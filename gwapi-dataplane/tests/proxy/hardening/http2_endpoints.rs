@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 
 use crate::support::client::Http2Client;
 use crate::support::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, RawHttp2,
-    SETTINGS, Seen, block, frame, next, request,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM,
+    RawHttp2, SETTINGS, Seen, block, frame, indexed, next, request,
 };
 use crate::support::*;
 
@@ -599,6 +599,50 @@ async fn a_response_with_too_many_trailers_is_cut() {
         // Where it is cut at once its head may not come either.
         let whole = async { response.await?.into_body().collect().await };
         assert_eq!(within(whole).await.is_ok(), is_whole, "{fields} fields");
+    }
+}
+
+/// The HTTP/2 library drops what is beyond 64 KiB: a client would take the rest for all of them.
+#[tokio::test]
+async fn a_response_whose_trailers_unpack_to_more_than_a_head_is_cut_and_others_are_not() {
+    let long = |bytes: usize| block(&[("a", "1"), ("b", &"x".repeat(bytes))]);
+    let table = |entries: usize| [indexed("x", &[b'x'; 4000]), vec![0x80 | 62; entries]].concat();
+    let cases: [(&str, Vec<u8>, Option<usize>); 4] = [
+        ("as long as they may be", long(65_000), Some(2)),
+        ("longer", long(66_000), None),
+        ("out of the table", table(9), Some(10)),
+        ("more of it", table(16), None),
+    ];
+    for (name, trailers, fields) in cases {
+        let endpoint = endpoint(&[], move |number, stream| {
+            let head = frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "200")]));
+            if number == 0 {
+                return head;
+            }
+            let mut frames = trailers.chunks(16_000);
+            let first = frames.next().expect("there are some");
+            let mut bytes = frame(HEADERS, END_STREAM, stream, first);
+            frames.for_each(|piece| bytes.extend(frame(CONTINUATION, 0, stream, piece)));
+            bytes.extend(frame(CONTINUATION, END_HEADERS, stream, b""));
+            // And the end of another response behind it.
+            let other = frame(DATA, END_STREAM, stream - 2, b"whole");
+            [head, frame(DATA, 0, stream, b"data"), bytes, other].concat()
+        })
+        .await;
+        let limits = Limits { max_connections_per_endpoint_per_core: 1, ..Limits::default() };
+        let proxy = serve_h2c(limits, &endpoint);
+        let mut client: Http2Client = Http2Client::connect(proxy.address).await;
+        let mut ask = async || {
+            let request = http::Request::get("http://a/").body(client::Body::default());
+            client.0.send_request(request.expect("it is a request")).await
+        };
+        let other = within(ask()).await.expect("its head comes").into_body();
+        // Where it is cut at once its head may not come either.
+        let whole = async { ask().await?.into_body().collect().await };
+        let whole = within(whole).await.ok().and_then(|whole| whole.trailers().cloned());
+        assert_eq!(whole.map(|trailers| trailers.len()), fields, "{name}");
+        let other = within(other.collect()).await.expect("it is none of its business");
+        assert_eq!(other.to_bytes(), "whole", "{name}");
     }
 }
 

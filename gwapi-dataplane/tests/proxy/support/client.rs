@@ -133,7 +133,9 @@ where
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(io));
+        // Whatever the proxy sends, it is not the client that drops it.
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let handshake = builder.max_header_list_size(1024 * 1024).handshake(TokioIo::new(io));
         let (sender, connection) = within(handshake).await.expect("it speaks HTTP/2");
         tokio::spawn(connection);
         Self(sender)
