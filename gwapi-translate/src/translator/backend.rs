@@ -339,6 +339,11 @@ fn is_of(transport: TransportProtocol, written: Option<&str>) -> bool {
     written.unwrap_or("TCP") == transport.as_str()
 }
 
+/// Whether an EndpointSlice has addresses that a proxy connects to, and not names.
+pub(super) fn is_of_addresses(slice: &EndpointSlice) -> bool {
+    matches!(slice.address_type, AddressFamily::Ipv4 | AddressFamily::Ipv6)
+}
+
 /// Addresses on their way into [`Endpoints`].
 pub(super) struct Found {
     transport: TransportProtocol,
@@ -406,7 +411,7 @@ impl Found {
         let mut terminating = Vec::new();
         let mut any_ready = false;
         for slice in slices {
-            if !matches!(slice.address_type, AddressFamily::Ipv4 | AddressFamily::Ipv6) {
+            if !is_of_addresses(slice) {
                 continue;
             }
             for port in ports(slice) {

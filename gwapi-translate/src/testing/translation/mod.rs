@@ -3,10 +3,12 @@
 //! * [`incremental_equals_full`]: the deltas of a [`Translator`] add up to [`translate`] of the
 //!   final resources after every step, and hold nothing that did not change.
 //! * [`well_formed`]: what holds of every translation.
+//! * [`services_are_made_where_none_leads_to_the_pods`]: which Services a cluster lacks for XBackends.
 //!
-//! [`laws`] checks both on generated cases. Counter-examples print one event a line.
+//! [`laws`] checks all of them on generated cases. Counter-examples print one event a line.
 
 mod resources;
+mod selections;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +29,8 @@ use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
 pub use resources::{name, resource};
+use selections::selections_are_of_what_is_sent_to;
+pub use selections::services_are_made_where_none_leads_to_the_pods;
 pub use steps::{Step, show, steps};
 use steps::{options, steps_of_selections};
 
@@ -38,6 +42,7 @@ macro_rules! ensure {
         }
     };
 }
+use ensure;
 
 /// Checks every law on generated cases.
 ///
@@ -49,21 +54,22 @@ pub fn laws(cases: u32) -> Result<(), CounterExample> {
         "the deltas of a translator add up to the translation of the final resources",
         cases,
         &steps(),
-        |steps| {
-            let lines = steps.iter().enumerate();
-            lines.map(|(index, step)| format!("{index}. {step:?}\n")).collect()
-        },
+        |steps| show_steps(steps),
         |steps| incremental_equals_full(steps),
     )?;
     check_law(
         "so do those of a translator whose XBackends select pods in a cluster",
         cases,
         &steps_of_selections(),
-        |steps| {
-            let lines = steps.iter().enumerate();
-            lines.map(|(index, step)| format!("{index}. {step:?}\n")).collect()
-        },
+        |steps| show_steps(steps),
         |steps| incremental_equals_full(steps),
+    )?;
+    check_law(
+        "a Service has to be made for what a route sends to where none of a user leads to the pods",
+        cases,
+        &steps_of_selections(),
+        |steps| show_steps(steps),
+        |steps| services_are_made_where_none_leads_to_the_pods(steps),
     )?;
     check_law(
         "every translation is well-formed",
@@ -80,6 +86,11 @@ pub fn laws(cases: u32) -> Result<(), CounterExample> {
             unread_objects_change_nothing(&resources, &translation, options)
         },
     )
+}
+
+fn show_steps(steps: &[Step]) -> String {
+    let lines = steps.iter().enumerate();
+    lines.map(|(index, step)| format!("{index}. {step:?}\n")).collect()
 }
 
 /// The law: after every step the deltas add up to [`translate`] of what is there, they hold
@@ -146,11 +157,11 @@ fn full(
     if !feedback.is_empty() || !problems.is_empty() {
         let mut translator = Translator::new(options.clone());
         let _ = translator.apply_all(resources.iter().map(ResourceEvent::Apply));
-        for (gateway, said) in feedback {
+        for (gateway, (_, said)) in feedback {
             full.apply(&translator.set_feedback(gateway, said.clone()));
         }
-        for (backend, said) in problems {
-            full.apply(&translator.set_selection_problem(backend, said.clone()));
+        for (backend, (uid, said)) in problems {
+            full.apply(&translator.set_selection_problem(backend, uid, said.clone()));
         }
     }
     full
@@ -309,35 +320,6 @@ pub fn well_formed(
             }
         }
     }
-    Ok(())
-}
-
-/// with proxies of their own for Gateways, a Service is asked for by every XBackend that selects pods and has
-/// a status, as it has where a Gateway sends to it, and by no other one.
-fn selections_are_of_what_is_sent_to(
-    resources: &Resources,
-    translation: &Translation,
-    provisioned: bool,
-) -> Result<(), String> {
-    for (name, backend) in &resources.x_backends {
-        let is_used = translation.status.contains_key(&name.object_id(Kind::XBackend));
-        let uid = backend.metadata.uid.as_ref().map(|uid| uid.to_string());
-        let labels = backend.spec.endpoint_selector.as_ref().map(|it| &it.match_labels);
-        let asked = uid.zip(labels).filter(|_| provisioned && is_used);
-        let selection = translation.selections.get(name);
-        let given = selection.map(|it| (it.uid.clone(), &it.match_labels));
-        ensure!(asked == given, "{name} asks for {asked:?}, and has {given:?}");
-        let there = selection.into_iter().flat_map(|it| it.services.keys());
-        for service in there {
-            let id = NamespacedName::new(name.namespace.clone(), service.as_str());
-            let service = resources.services.get(&id);
-            let selector = service.map(|service| &service.spec.selector);
-            ensure!(selector == labels, "{name} has its pods by {id}: {selector:?}");
-        }
-    }
-    let mut unknown = translation.selections.keys();
-    let unknown = unknown.find(|name| !resources.x_backends.contains_key(*name));
-    ensure!(unknown.is_none(), "{unknown:?} does not exist");
     Ok(())
 }
 

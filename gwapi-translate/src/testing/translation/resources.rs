@@ -142,15 +142,20 @@ pub(super) fn selected() -> impl Iterator<Item = Resource> {
 /// What has to do with the pods that XBackends select: these, routes to them, Services and their EndpointSlices.
 pub(super) fn selecting() -> impl Strategy<Value = Resource> {
     const SELECTS_NOBODY: &str = r#"{"spec":{"type":"EndpointSelector","port":{"number":80},"endpointSelector":{"matchLabels":{"app":"none"}}}}"#;
+    const SELECTS_NOTHING: &str = r#"{"spec":{"type":"EndpointSelector","port":{"number":80},"endpointSelector":{"matchLabels":{}}}}"#;
     let x_backend = prop_oneof![
-        3 => one_of(&[SELECTS_X]),
-        1 => one_of(&[SELECTS_NOBODY]),
-        1 => x_backend(),
+        6 => one_of(&[SELECTS_X]),
+        2 => one_of(&[SELECTS_NOBODY]),
+        1 => one_of(&[SELECTS_NOTHING]),
+        2 => x_backend(),
     ];
     const TO_SERVICE: &str = r#"{"spec":{"parentRefs":[{"name":"g"}],"rules":[{"backendRefs":[{"name":"x","port":80}]}]}}"#;
     let service = one_of(&[
         r#"{"spec":{"selector":{"app":"x"},"ports":[{"port":80}]}}"#,
+        r#"{"spec":{"selector":{"app":"x"},"ports":[{"port":80}]}}"#,
         r#"{"spec":{"selector":{"app":"y"},"ports":[{"port":80}]}}"#,
+        r#"{"spec":{"selector":{"app":"x"},"type":"ExternalName","externalName":"a.example"}}"#,
+        r#"{"spec":{"ports":[{"port":80}]}}"#,
     ]);
     prop_oneof![
         3 => object(Kind::XBackend, x_backend),

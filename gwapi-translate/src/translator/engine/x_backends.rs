@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gwapi_model::status::Status;
 use gwapi_model::{NamespacedName, Route, RouteKind, XBackend};
 
+use super::super::backend::is_of_addresses;
 use super::super::translation::Staged;
 use super::super::x_backend::Making;
 use super::super::{Feedback, index, rule, x_backend};
@@ -106,7 +107,7 @@ impl Engine {
         let leads_to_pods = |service: &NamespacedName| {
             let names = self.index.slices_of_service.of(service);
             let mut slices = names.filter_map(|name| self.resources.endpoint_slices.get(name));
-            slices.any(|slice| !slice.endpoints.is_empty())
+            slices.any(|slice| is_of_addresses(slice) && !slice.endpoints.is_empty())
         };
         let is_made = self.options.provisioned();
         is_made.then(|| x_backend::selection(backend, leads_to_pods, &self.resources)).flatten()
