@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 pub struct EndpointSelection {
     /// The XBackend.
     pub backend: NamespacedName,
-    /// Which of all XBackends that ever had this name it is: what is made for it names it as its owner.
+    /// Which of all XBackends that ever had this name it is: what is made for it names it as its owner, and so does
+    /// who says what came of it.
     pub uid: String,
     /// The labels of its pods, at least one.
     pub match_labels: BTreeMap<String, String>,

@@ -182,7 +182,9 @@ fn translated(resources: &Resources, text: &str) -> Translation {
     for line in text.lines().filter_map(|line| line.strip_prefix("# unselected: ")) {
         let (backend, problem) = line.split_once(' ').expect("namespace/name, and why");
         let backend = name(backend);
-        translation.apply(&translator.set_selection_problem(&backend, Some(problem.to_owned())));
+        let uid = translation.selections.get(&backend).map(|it| it.uid.clone()).unwrap_or_default();
+        let problem = Some(problem.to_owned());
+        translation.apply(&translator.set_selection_problem(&backend, &uid, problem));
     }
     translation
 }

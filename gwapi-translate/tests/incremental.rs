@@ -604,6 +604,53 @@ fn feedback_is_forgotten_when_another_gateway_gets_the_name() {
     assert_eq!(status, ConditionStatus::True);
 }
 
+/// an XBackend may end and be made anew between two looks at it, with the same spec; and what keeps its
+/// Service from being made may be told when there is another one already.
+#[test]
+fn why_there_is_no_service_is_forgotten_when_another_x_backend_gets_the_name() {
+    let group = "gateway.networking.x-k8s.io";
+    let pods = |uid: &str| {
+        ResourceEvent::Apply(object::<gwapi_model::XBackend>(json!({
+            "metadata": { "name": "pods", "namespace": "ns", "uid": uid },
+            "spec": {
+                "type": "EndpointSelector",
+                "port": { "number": 9000 },
+                "endpointSelector": { "matchLabels": { "app": "web" } },
+            },
+        })))
+    };
+    let route = object::<gwapi_model::HttpRoute>(json!({
+        "metadata": { "name": "pods", "namespace": "ns" },
+        "spec": {
+            "parentRefs": [{ "name": "gw", "sectionName": "http" }],
+            "rules": [{ "backendRefs": [{ "group": group, "kind": "XBackend", "name": "pods" }] }],
+        },
+    }));
+    let addresses = AddressPolicy::Provisioned;
+    let mut translator = Translator::new(Options { addresses, ..Options::default() });
+    let _ = translator.apply_all(base().into_iter().map(ResourceEvent::Apply));
+    let _ = translator.apply_all([pods("a"), ResourceEvent::Apply(route)]);
+    let name = NamespacedName::new("ns", "pods");
+    let is_told = |translator: &Translator| {
+        let status = &translator.translation().status[&name.object_id(Kind::XBackend)];
+        let Status::Policy(status) = status else { panic!("{status:?}") };
+        status.ancestors[0].conditions[0].message.ends_with("none can be made for it: quota")
+    };
+    let say = |translator: &mut Translator, uid: &str| {
+        let _ = translator.set_selection_problem(&name, uid, Some("quota".to_owned()));
+    };
+    say(&mut translator, "a");
+    assert!(is_told(&translator));
+    let _ = translator.apply(pods("a"));
+    assert!(is_told(&translator));
+    let _ = translator.apply(pods("b"));
+    assert!(!is_told(&translator), "it was said of the former one");
+    say(&mut translator, "a");
+    assert!(!is_told(&translator), "nobody asks for that one any more");
+    say(&mut translator, "b");
+    assert!(is_told(&translator));
+}
+
 #[test]
 fn another_version_of_the_installed_crds_changes_the_status_of_classes_alone() {
     let mut translator = translator(3);

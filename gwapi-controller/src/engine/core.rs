@@ -21,7 +21,7 @@ use gwapi_translate::{Feedback, Options, TranslationDelta, Translator};
 use super::progress::{Progress, SourceState};
 use super::references::References;
 use super::unreadable;
-use crate::provision::ProvisionReport;
+use crate::provision::{ProvisionReport, SelectionReport};
 use crate::status::Heard;
 use crate::watch::{Object, Observation, Observed, Reference, Source, Unreadable, has_status};
 
@@ -43,8 +43,8 @@ pub(crate) enum Input {
     Unserved(GatewayId),
     /// From whoever provisions Gateways.
     Infrastructure(ProvisionReport),
-    /// From whoever makes Services for XBackends: why there is none for this one.
-    Selection(NamespacedName, Option<String>),
+    /// From whoever makes Services for XBackends.
+    Selection(SelectionReport),
     /// The keys of sessions are others now.
     SessionKeys(SessionKeys),
 }
@@ -191,7 +191,6 @@ impl Core {
         let mut step = Step::default();
         let mut events = Vec::new();
         let mut said = Said::default();
-        let mut problems = BTreeMap::new();
         let mut readable = Vec::new();
         for input in inputs {
             let mut noted = Noted { events: &mut events, step: &mut step, readable: &mut readable };
@@ -207,7 +206,9 @@ impl Core {
                 Input::Infrastructure(report) => {
                     said.by_provisioner.insert(report.gateway.clone(), report);
                 }
-                Input::Selection(backend, problem) => _ = problems.insert(backend, problem),
+                Input::Selection(report) => {
+                    said.of_selections.insert(report.backend.clone(), report);
+                }
                 Input::SessionKeys(keys) => {
                     let delta = self.translator.set_session_keys(Some(keys));
                     if !delta.is_empty() {
@@ -224,9 +225,10 @@ impl Core {
         }
         self.release(now, &mut events, &mut step);
         self.translate(events, &mut step);
+        let selections = std::mem::take(&mut said.of_selections);
         self.take_in(said, &mut step);
-        for (backend, problem) in problems {
-            let delta = self.translator.set_selection_problem(&backend, problem);
+        for SelectionReport { backend, uid, problem } in selections.into_values() {
+            let delta = self.translator.set_selection_problem(&backend, &uid, problem);
             if !delta.is_empty() {
                 step.deltas.push(delta);
             }
@@ -563,13 +565,15 @@ impl Core {
     }
 }
 
-/// What is said of Gateways, the last word of each.
+/// What is said of Gateways and XBackends, the last word of each.
 #[derive(Default)]
 struct Said {
     /// By their proxies, with the uid of the Gateway; without one, nobody says anything any more.
     by_proxies: BTreeMap<GatewayId, (Option<String>, Feedback)>,
     /// By whoever provisions them.
     by_provisioner: BTreeMap<GatewayId, ProvisionReport>,
+    /// By whoever makes Services for XBackends.
+    of_selections: BTreeMap<NamespacedName, SelectionReport>,
 }
 
 /// What comes up while inputs are looked at.

@@ -118,7 +118,7 @@ impl Leading {
     async fn report(&mut self) -> Option<Input> {
         tokio::select! {
             Some(report) = self.reports.recv() => Some(Input::Infrastructure(report)),
-            Some(report) = self.selection_reports.recv() => Some(selection(report)),
+            Some(report) = self.selection_reports.recv() => Some(Input::Selection(report)),
             else => None,
         }
     }
@@ -126,7 +126,7 @@ impl Leading {
     /// The next report that is there.
     fn try_report(&mut self) -> Option<Input> {
         let report = self.reports.try_recv().map(Input::Infrastructure);
-        report.or_else(|_| self.selection_reports.try_recv().map(selection)).ok()
+        report.or_else(|_| self.selection_reports.try_recv().map(Input::Selection)).ok()
     }
 
     /// There has been word of this.
@@ -135,8 +135,8 @@ impl Leading {
             Input::Infrastructure(report) => {
                 self.awaited.remove(&report.gateway.object_id(Kind::Gateway));
             }
-            Input::Selection(backend, _) => {
-                self.awaited.remove(&backend.object_id(Kind::XBackend));
+            Input::Selection(report) => {
+                self.awaited.remove(&report.backend.object_id(Kind::XBackend));
             }
             _ => {}
         }
@@ -171,10 +171,6 @@ impl Leading {
             self.selections.set(backend.clone(), Some(Arc::clone(selection)));
         }
     }
-}
-
-fn selection((backend, problem): SelectionReport) -> Input {
-    Input::Selection(backend, problem)
 }
 
 impl Engine {

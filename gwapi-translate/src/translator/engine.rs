@@ -33,7 +33,7 @@ use crate::features::InstalledBundle;
 use crate::ir::{GatewayId, ListenerKey, SessionKeys};
 
 pub(super) use dirty::Dirty;
-use x_backends::x_backends_without_certificate;
+use x_backends::{SelectionProblem, x_backends_without_certificate};
 
 /// All units, and what they were derived from.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +63,8 @@ pub(super) struct Engine {
     policy_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
     /// The same of XBackends, and the Secrets that they may refer to.
     x_backend_references: HashMap<NamespacedName, BTreeSet<ObjectId>>,
-    /// Why no Service could be made for the pods of an XBackend.
-    selection_problems: HashMap<NamespacedName, String>,
+    /// Why no Service could be made for the pods of an XBackend, and which of all of its name that is.
+    selection_problems: HashMap<NamespacedName, SelectionProblem>,
     /// How many routes of ours refer to an XBackend.
     askers_of_x_backend: HashMap<NamespacedName, usize>,
     /// The XBackends that a route of ours refers to; most refer to none, and are not here.

@@ -133,16 +133,17 @@ impl Translator {
         self.engine.feedback(gateway)
     }
 
-    /// Takes in why no Service could be made for the pods of an XBackend; `None` where nothing is wrong. It
-    /// replaces what was said before, and is forgotten when [nothing has to be
-    /// selected](Translation::selections) for the XBackend any more. The status of the XBackend follows, as
-    /// long as there is no such Service.
+    /// Takes in why no Service could be made for the pods of the XBackend that has this `uid`; `None` where
+    /// nothing is wrong. It replaces what was said before, and is forgotten when [nothing has to be
+    /// selected](Translation::selections) for that XBackend any more; of a former one of the name nothing is
+    /// taken in. The status of the XBackend follows, as long as there is no such Service.
     pub fn set_selection_problem(
         &mut self,
         backend: &NamespacedName,
+        uid: &str,
         problem: Option<String>,
     ) -> TranslationDelta {
-        let dirty = self.engine.set_selection_problem(backend, problem);
+        let dirty = self.engine.set_selection_problem(backend, uid, problem);
         self.engine.settle(dirty)
     }
 

@@ -1008,19 +1008,28 @@ fn with_x_backend() -> Test {
     test
 }
 
+/// What the status of the XBackend says.
+fn told(test: &Test) -> String {
+    let id = ObjectId::new(Kind::XBackend, "default", "pods");
+    match &test.core.translator().translation().status[&id] {
+        Status::Policy(status) => status.ancestors[0].conditions[0].message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why the XBackend that has this uid has no Service.
+fn not_selected(uid: &str, why: Option<&str>) -> Input {
+    let backend = NamespacedName::new("default", "pods");
+    let problem = why.map(str::to_owned);
+    Input::Selection(SelectionReport { backend, uid: uid.to_owned(), problem })
+}
+
 ///
 #[test]
 fn an_x_backend_is_told_why_it_has_no_service_as_long_as_a_gateway_sends_to_it() {
     let mut test = with_x_backend();
-    let name = NamespacedName::new("default", "pods");
-    let told = |test: &Test| match &test.core.translator().translation().status
-        [&name.object_id(Kind::XBackend)]
-    {
-        Status::Policy(status) => status.ancestors[0].conditions[0].message.clone(),
-        other => panic!("{other:?}"),
-    };
     assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
-    let problem = |why: Option<&str>| Input::Selection(name.clone(), why.map(str::to_owned));
+    let problem = |why: Option<&str>| not_selected("uid-of-pods", why);
     // The last word counts.
     let words = [Some("timeout"), Some("exceeded quota")];
     let step = test.core.step(words.map(problem).into(), test.now);
@@ -1032,6 +1041,27 @@ fn an_x_backend_is_told_why_it_has_no_service_as_long_as_a_gateway_sends_to_it()
     let step = test.core.step(vec![problem(Some("exceeded quota"))], test.now);
     assert!(step.deltas.is_empty(), "it is about nothing");
     test.apply(object(TO_SELECTED_PODS[1]));
+    assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
+}
+
+/// a list may tell of both at once, and what was said of the former one may be on its way still.
+#[test]
+fn what_was_said_of_a_former_x_backend_is_not_said_of_the_one_that_has_its_name() {
+    let mut test = with_x_backend();
+    let failed = "none can be made for it: exceeded quota";
+    let report = |uid: &str| not_selected(uid, Some("exceeded quota"));
+    test.core.step(vec![report("uid-of-pods")], test.now);
+    assert!(told(&test).ends_with(failed), "{}", told(&test));
+
+    let pods = |uid: &str| object(&TO_SELECTED_PODS[0].replace("uid-of-pods", uid));
+    test.list(Kind::XBackend, &[pods("b")]);
+    assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
+    test.core.step(vec![report("uid-of-pods")], test.now);
+    assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
+    test.core.step(vec![report("b")], test.now);
+    assert!(told(&test).ends_with(failed), "{}", told(&test));
+    let listed = Observation::Listed(source(Kind::XBackend), vec![pods("c")], "6".to_owned());
+    test.core.step(vec![Input::Observation(listed), report("b")], test.now);
     assert!(told(&test).ends_with("one is being made"), "{}", told(&test));
 }
 

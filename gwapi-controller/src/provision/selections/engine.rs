@@ -111,7 +111,7 @@ pub(super) struct Engine {
     watches: JoinSet<()>,
     works: JoinSet<(NamespacedName, Outcome)>,
     permits: Arc<Semaphore>,
-    unsent: BTreeMap<NamespacedName, Option<String>>,
+    unsent: BTreeMap<NamespacedName, SelectionReport>,
 }
 
 impl Engine {
@@ -157,7 +157,7 @@ impl Engine {
                 },
                 permit = reports.reserve(), if !engine.unsent.is_empty() => {
                     let Ok(permit) = permit else { return };
-                    if let Some(report) = engine.unsent.pop_first() {
+                    if let Some((_, report)) = engine.unsent.pop_first() {
                         permit.send(report);
                     }
                 }
@@ -326,9 +326,15 @@ impl Engine {
     /// Tells the status about an XBackend, if there is anything new.
     fn report(&mut self, backend: &NamespacedName) {
         let Some(entry) = self.backends.get_mut(backend) else { return };
-        if entry.wanted.is_some() && entry.reported.as_ref() != Some(&entry.failure) {
+        let Some(wanted) = &entry.wanted else { return };
+        if entry.reported.as_ref() != Some(&entry.failure) {
             entry.reported = Some(entry.failure.clone());
-            self.unsent.insert(backend.clone(), entry.failure.clone());
+            let report = SelectionReport {
+                backend: backend.clone(),
+                uid: wanted.uid.clone(),
+                problem: entry.failure.clone(),
+            };
+            self.unsent.insert(backend.clone(), report);
         }
     }
 }

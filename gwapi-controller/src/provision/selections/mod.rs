@@ -35,8 +35,16 @@ pub use service::X_BACKEND_LABEL;
 /// Reports that wait to be taken. Of what waits longer, the last one of each XBackend is kept.
 const REPORTS: usize = 64;
 
-/// Why no Service could be made for the pods of an XBackend; `None` where nothing is wrong.
-pub type SelectionReport = (NamespacedName, Option<String>);
+/// What came of what an XBackend selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectionReport {
+    /// The XBackend.
+    pub backend: NamespacedName,
+    /// Which of all XBackends of its name it is.
+    pub uid: String,
+    /// Why no Service could be made for its pods; `None` where nothing is wrong.
+    pub problem: Option<String>,
+}
 
 /// Starts the task that has Services made for what XBackends select.
 pub struct SelectionServices;

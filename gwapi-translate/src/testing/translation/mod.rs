@@ -94,7 +94,8 @@ fn show_steps(steps: &[Step]) -> String {
 }
 
 /// The law: after every step the deltas add up to [`translate`] of what is there, they hold
-/// nothing that did not change, and doing the same again changes nothing.
+/// nothing that did not change, and doing the same again changes nothing. What was said of an object
+/// counts as long as it is that one.
 ///
 /// # Errors
 ///
@@ -103,8 +104,7 @@ pub fn incremental_equals_full(steps: &[Step]) -> Result<(), String> {
     let mut translator = Translator::new(Options::default());
     let mut sum = Translation::default();
     let mut resources = Resources::default();
-    let mut feedback = BTreeMap::new();
-    let mut problems = BTreeMap::new();
+    let mut words = Words::default();
     for (index, step) in steps.iter().enumerate() {
         if let Step::Events(events) = step {
             events.iter().for_each(|event| resources.apply(event.clone()));
@@ -114,15 +114,8 @@ pub fn incremental_equals_full(steps: &[Step]) -> Result<(), String> {
         let waste = waste(&delta, &sum);
         ensure!(waste.is_empty(), "step {index} told of no change: {waste:?}\n{step:?}");
         sum.apply(&delta);
-        if let Step::Feedback(gateway, said) = step {
-            feedback.insert(gateway.clone(), said.clone());
-        }
-        feedback.retain(|gateway, _| sum.config.contains_key(gateway));
-        if let Step::Selection(backend, said) = step {
-            problems.insert(backend.clone(), said.clone());
-        }
-        problems.retain(|backend, _| sum.selections.contains_key(backend));
-        let full = full(&resources, translator.options(), &feedback, &problems);
+        words.take(step, &sum);
+        let full = full(&resources, translator.options(), &words);
         ensure!(
             sum == full,
             "after step {index} the deltas add up to something else (-full +sum):\n{}\n{step:?}",
@@ -143,17 +136,51 @@ fn take(translator: &mut Translator, step: &Step) -> TranslationDelta {
         Step::ClusterTrustBundles(served) => translator.set_cluster_trust_bundles(*served),
         Step::SessionKeys(keys) => translator.set_session_keys(keys.clone()),
         Step::Feedback(gateway, said) => translator.set_feedback(gateway, said.clone()),
-        Step::Selection(backend, said) => translator.set_selection_problem(backend, said.clone()),
+        Step::Selection(backend, uid, said) => {
+            translator.set_selection_problem(backend, uid, said.clone())
+        }
     }
 }
 
-fn full(
-    resources: &Resources,
-    options: &Options,
-    feedback: &BTreeMap<GatewayId, Feedback>,
-    problems: &BTreeMap<NamespacedName, Option<String>>,
-) -> Translation {
+/// What was said of objects, each with the uid of the one that it is about: one that is made anew under the name
+/// of another inherits nothing.
+#[derive(Default)]
+struct Words {
+    /// Without a uid where a Gateway has no proxies of its own: then what is said is about those that all share.
+    feedback: BTreeMap<GatewayId, (Option<String>, Feedback)>,
+    problems: BTreeMap<NamespacedName, (String, Option<String>)>,
+}
+
+impl Words {
+    /// Takes in what a step says, and forgets what is about an object that is gone, or about nothing any more.
+    fn take(&mut self, step: &Step, translation: &Translation) {
+        let Translation { config, infrastructure, selections, .. } = translation;
+        let is_selected_for = |backend: &NamespacedName, uid: &str| {
+            selections.get(backend).is_some_and(|it| it.uid == uid)
+        };
+        match step {
+            Step::Feedback(gateway, said) => {
+                self.feedback.insert(gateway.clone(), (None, said.clone()));
+            }
+            // One that is late is about an object that is gone.
+            Step::Selection(backend, uid, said) if is_selected_for(backend, uid) => {
+                self.problems.insert(backend.clone(), (uid.clone(), said.clone()));
+            }
+            _ => {}
+        }
+        self.feedback.retain(|gateway, (of, _)| {
+            let wanted = infrastructure.get(gateway).map(|it| it.uid.clone());
+            let former = std::mem::replace(of, wanted.filter(|uid| !uid.is_empty()));
+            let is_another = former.zip(of.as_ref()).is_some_and(|(former, of)| former != *of);
+            config.contains_key(gateway) && !is_another
+        });
+        self.problems.retain(|backend, (uid, _)| is_selected_for(backend, uid));
+    }
+}
+
+fn full(resources: &Resources, options: &Options, words: &Words) -> Translation {
     let mut full = translate(resources, options);
+    let Words { feedback, problems } = words;
     if !feedback.is_empty() || !problems.is_empty() {
         let mut translator = Translator::new(options.clone());
         let _ = translator.apply_all(resources.iter().map(ResourceEvent::Apply));

@@ -94,7 +94,7 @@ pub(super) fn world() -> impl Iterator<Item = Resource> {
         (
             Kind::Gateway,
             json!({
-                "metadata": { "name": "g", "namespace": "a" },
+                "metadata": { "name": "g", "namespace": "a", "uid": "x" },
                 "spec": {
                     "gatewayClassName": "ours",
                     "listeners": [{ "name": "l", "port": 80, "protocol": "HTTP" }],
@@ -185,7 +185,7 @@ fn object(kind: Kind, body: impl Strategy<Value = Value>) -> impl Strategy<Value
                 metadata["creationTimestamp"] = json!(created);
             }
             // Not all come from an API server.
-            if kind == Kind::XBackend && label != "gone" {
+            if [Kind::Gateway, Kind::XBackend].contains(&kind) && label != "gone" {
                 metadata["uid"] = json!(label);
             }
             body["metadata"] = metadata;

@@ -33,21 +33,21 @@ pub enum Step {
     SessionKeys(Option<SessionKeys>),
     /// The data plane reports.
     Feedback(GatewayId, Feedback),
-    /// Who makes Services for XBackends says why there is none.
-    Selection(NamespacedName, Option<String>),
+    /// Who makes Services for XBackends says why there is none for the one that has, or had, this uid.
+    Selection(NamespacedName, String, Option<String>),
 }
 
 /// A sequence of steps: most of them begin with a small world in which all is well, so that what
-/// follows has something to break.
+/// follows has something to break. Some are in a cluster.
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let world = || Step::Events(world().map(ResourceEvent::Apply).collect());
-    let begin = prop_oneof![1 => Just(false), 4 => Just(true)];
-    (begin, proptest::collection::vec(step(), 1..24)).prop_map(move |(begin, mut steps)| {
-        if begin {
-            steps.insert(0, world());
-        }
-        steps
-    })
+    let world = Step::Events(world().map(ResourceEvent::Apply).collect());
+    let begin = prop_oneof![
+        2 => Just(vec![]),
+        5 => Just(vec![world.clone()]),
+        3 => Just(vec![Step::Options(cluster()), world]),
+    ];
+    (begin, proptest::collection::vec(step(), 1..24))
+        .prop_map(|(begin, steps)| [begin, steps].concat())
 }
 
 /// A sequence of steps in a cluster, which are about what XBackends select and about little else.
@@ -60,16 +60,21 @@ pub(super) fn steps_of_selections() -> impl Strategy<Value = Vec<Step>> {
         1 => gone.prop_map(|id| Step::Events(vec![ResourceEvent::Delete(id)])),
         2 => selection_problem(),
     ];
-    let cluster = Options { addresses: AddressPolicy::Provisioned, ..Options::default() };
     let world = world().chain(selected()).map(ResourceEvent::Apply).collect();
-    let begin = [Step::Options(cluster), Step::Events(world)];
+    let begin = [Step::Options(cluster()), Step::Events(world)];
     proptest::collection::vec(step, 1..24)
         .prop_map(move |steps| begin.iter().cloned().chain(steps).collect())
 }
 
+/// Options of a controller in a cluster.
+fn cluster() -> Options {
+    Options { addresses: AddressPolicy::Provisioned, ..Options::default() }
+}
+
 fn selection_problem() -> impl Strategy<Value = Step> {
-    (name(Kind::XBackend), of(Just("quota".to_owned())))
-        .prop_map(|(name, said)| Step::Selection(name, said))
+    let uid = prop_oneof![3 => Just("x"), 1 => Just("y")].prop_map(str::to_owned);
+    (name(Kind::XBackend), uid, of(Just("quota".to_owned())))
+        .prop_map(|(name, uid, said)| Step::Selection(name, uid, said))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -218,7 +223,9 @@ impl fmt::Debug for Step {
             Self::ClusterTrustBundles(false) => f.write_str("there are no ClusterTrustBundles"),
             Self::SessionKeys(keys) => write!(f, "set {keys:?}"),
             Self::Feedback(gateway, said) => write!(f, "{gateway} reports {said:?}"),
-            Self::Selection(backend, said) => write!(f, "no Service for {backend}: {said:?}"),
+            Self::Selection(backend, uid, said) => {
+                write!(f, "no Service for {backend} ({uid}): {said:?}")
+            }
         }
     }
 }

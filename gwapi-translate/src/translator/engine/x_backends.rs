@@ -13,6 +13,14 @@ use super::{Dirty, Engine};
 use crate::ir::{CertificateKey, GatewayId};
 use crate::selection::EndpointSelection;
 
+/// Why no Service could be made for the pods of an XBackend.
+#[derive(Clone, Debug)]
+pub(super) struct SelectionProblem {
+    /// Which of all XBackends of the name it is about.
+    uid: String,
+    message: String,
+}
+
 impl Engine {
     /// Notes which XBackends a route refers to, and counts the routes of ours that refer to each: what is wrong
     /// with them is told whether a Gateway sends to them or not.
@@ -48,14 +56,16 @@ impl Engine {
     }
 
     /// Replaces why no Service could be made for the pods of an XBackend. Nothing is kept about one for which
-    /// nobody has to make any.
+    /// nobody has to make any, or that is gone while another one has its name.
     pub(in crate::translator) fn set_selection_problem(
         &mut self,
         backend: &NamespacedName,
+        uid: &str,
         problem: Option<String>,
     ) -> Dirty {
         let mut dirty = Dirty::default();
-        if self.translation.selections.contains_key(backend) {
+        if self.translation.selections.get(backend).is_some_and(|it| it.uid == uid) {
+            let problem = problem.map(|message| SelectionProblem { uid: uid.to_owned(), message });
             match problem {
                 Some(problem) => self.selection_problems.insert(backend.clone(), problem),
                 None => self.selection_problems.remove(backend),
@@ -78,13 +88,14 @@ impl Engine {
             .collect();
         let object = self.resources.x_backends.get(name);
         let selection = object.filter(|_| !users.is_empty()).and_then(|it| self.selection(it));
-        if selection.is_none() {
+        let uid = selection.as_ref().map(|it| &it.uid);
+        if self.selection_problems.get(name).is_some_and(|it| uid != Some(&it.uid)) {
             self.selection_problems.remove(name);
         }
         let making = match (&selection, self.selection_problems.get(name)) {
             (None, _) => Making::ByUsers,
             (Some(_), None) => Making::Underway,
-            (Some(_), Some(problem)) => Making::Failed(problem),
+            (Some(_), Some(problem)) => Making::Failed(&problem.message),
         };
         let asked = object.filter(|_| self.askers_of_x_backend.contains_key(name));
         let references =

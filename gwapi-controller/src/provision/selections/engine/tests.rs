@@ -309,11 +309,16 @@ impl Running {
         self.tell(Command::Set(pods(), Some(Arc::new(selection(users)))));
     }
 
-    async fn report(&mut self) -> Option<String> {
+    async fn next_report(&mut self) -> SelectionReport {
         let report = timeout(DAY, self.reports.recv()).await;
-        let (backend, problem) = report.expect("there comes one").expect("it runs");
-        assert_eq!(backend, pods());
-        problem
+        report.expect("there comes one").expect("it runs")
+    }
+
+    /// The problem of the next report.
+    async fn report(&mut self) -> Option<String> {
+        let report = self.next_report().await;
+        assert_eq!((report.backend, &*report.uid), (pods(), "uid-of-pods"));
+        report.problem
     }
 
     /// Has it select the pods, and waits for the Service that it makes.
