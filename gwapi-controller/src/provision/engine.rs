@@ -81,6 +81,38 @@ struct Entry {
 }
 
 impl Entry {
+    /// The uid of the Gateway that something has to run for; empty where nothing has to.
+    fn uid(&self) -> &str {
+        self.wanted.as_ref().map_or("", |wanted| &wanted.uid)
+    }
+
+    /// Takes in what has to run from now on. It is tried at once, and answered whatever comes of it; what was found
+    /// out about another Gateway of the name says nothing of this one.
+    fn set(&mut self, wanted: Option<Arc<GatewayInfrastructure>>) {
+        let next = Self { wanted, is_busy: self.is_busy, ..Self::default() };
+        if next.uid() == self.uid() {
+            self.wanted = next.wanted;
+            self.attempts = 0;
+            self.retry_at = None;
+            self.reported = None;
+        } else {
+            *self = next;
+        }
+    }
+
+    /// Takes in what failed, if anything, and when to try again. What goes on being wrong is told once.
+    fn fail(&mut self, failures: Vec<Failure>, now: Instant) -> Vec<&Failure> {
+        let known = std::mem::replace(&mut self.failures, failures);
+        if self.failures.is_empty() {
+            self.attempts = 0;
+            self.retry_at = None;
+        } else {
+            self.retry_at = Some(now + pause(self.attempts));
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        self.failures.iter().filter(|failure| !known.contains(failure)).collect()
+    }
+
     /// Notes what came of a manifest. What changed nothing repaired nothing.
     fn note(&mut self, applied: &Applied, now: Instant) {
         let Applied { manifest, object, is_changed } = applied;
@@ -106,7 +138,7 @@ pub(super) struct Engine {
     existing: WatchedServices,
     watches: JoinSet<()>,
     sightings: mpsc::Sender<Sighting>,
-    works: JoinSet<(GatewayId, Outcome)>,
+    works: JoinSet<(Site, Outcome)>,
     permits: Arc<Semaphore>,
     unsent: BTreeMap<GatewayId, ProvisionReport>,
     announcer: Announcer,
@@ -168,7 +200,7 @@ impl Engine {
                     }
                 }
                 Some(done) = engine.works.join_next() => match done {
-                    Ok((gateway, outcome)) => engine.take(gateway, outcome),
+                    Ok((site, outcome)) => engine.take(site, outcome),
                     Err(error) => warn!(%error, "work on a Gateway ended early"),
                 },
                 Ok(()) = engine.bootstrap.changed() => engine.look_at_all(),
@@ -192,11 +224,7 @@ impl Engine {
                 let entry = self.gateways.entry(gateway.clone()).or_default();
                 let before = existing_service(entry.wanted.as_deref());
                 let after = existing_service(wanted.as_deref());
-                entry.wanted = wanted;
-                // Something new is tried at once, and answered whatever comes of it.
-                entry.attempts = 0;
-                entry.retry_at = None;
-                entry.reported = None;
+                entry.set(wanted);
                 self.agenda.add(gateway);
                 if before != after {
                     self.watch_existing();
@@ -251,35 +279,33 @@ impl Engine {
         self.agenda.extend(self.gateways.keys().cloned());
     }
 
-    /// Takes in what came of work on a Gateway.
-    fn take(&mut self, gateway: GatewayId, outcome: Outcome) {
+    /// Takes in what came of work on a Gateway. Where something else is worked for by now, as it is for another
+    /// one that got the name, what is there counts alone.
+    fn take(&mut self, site: Site, outcome: Outcome) {
+        let Site { gateway, owner, .. } = site;
         for removal in outcome.deleted {
             self.store.leave(&gateway, &removal.key, &removal.uid);
         }
         let Some(entry) = self.gateways.get_mut(&gateway) else { return };
+        entry.is_busy = false;
+        let is_meant = entry.uid() == owner;
         let mut concerned = BTreeSet::new();
         for applied in outcome.applied {
-            entry.note(&applied, Instant::now());
+            if is_meant {
+                entry.note(&applied, Instant::now());
+            }
             concerned.extend(self.store.learn(Some(applied.manifest.kind), applied.object));
         }
-        entry.is_busy = false;
-        if outcome.leaving.is_some() {
-            entry.leaving = outcome.leaving;
-        }
-        let known = std::mem::replace(&mut entry.failures, outcome.failures);
-        if entry.failures.is_empty() {
-            entry.attempts = 0;
-            entry.retry_at = None;
-        } else {
-            let pause = pause(entry.attempts);
-            entry.attempts = entry.attempts.saturating_add(1);
-            let at = Instant::now() + pause;
-            entry.retry_at = Some(at);
-            self.agenda.add_at(at, gateway.clone());
-            // What goes on being wrong is told once.
-            for failure in entry.failures.iter().filter(|failure| !known.contains(failure)) {
+        if is_meant {
+            if outcome.leaving.is_some() {
+                entry.leaving = outcome.leaving;
+            }
+            for failure in entry.fail(outcome.failures, Instant::now()) {
                 warn!(%gateway, "{failure}; trying again");
             }
+        }
+        if let Some(at) = entry.retry_at {
+            self.agenda.add_at(at, gateway.clone());
         }
         self.agenda.add(gateway);
         self.look_at(concerned);
@@ -422,12 +448,12 @@ impl Engine {
             warn!(%gateway, "{complaint}");
             self.announcer.complain(gateway, &owner, &complaint);
         }
-        let gateway = gateway.clone();
         let site = Site { client: self.client.clone(), gateway: gateway.clone(), owner };
         let permits = self.permits.clone();
         self.works.spawn(async move {
             let _permit = permits.acquire_owned().await;
-            (gateway, site.carry_out_or_say(plan).await)
+            let outcome = site.carry_out_or_say(plan).await;
+            (site, outcome)
         });
         true
     }
@@ -535,7 +561,8 @@ mod tests {
     use super::*;
 
     /// An API server with one Gateway and these objects, by the plural of their kind. It gives these answers of
-    /// its own when it is asked for the Gateway, the last of them from then on, and tells what is applied.
+    /// its own when it is asked for the Gateway, the last of them from then on, and tells what is applied. One
+    /// with the code 0 never comes.
     fn client(
         of_gateway: Vec<(u16, Value)>,
         listed: BTreeMap<&'static str, Value>,
@@ -571,6 +598,9 @@ mod tests {
                     }
                     (200, object)
                 };
+                if code == 0 {
+                    std::future::pending::<()>().await;
+                }
                 let body = Body::from(body.to_string().into_bytes());
                 let response = hyper::Response::builder().status(code).body(body);
                 Ok::<_, Infallible>(response.expect("a response"))
@@ -593,8 +623,8 @@ mod tests {
     struct Running {
         made: mpsc::UnboundedReceiver<String>,
         reports: mpsc::Receiver<ProvisionReport>,
+        commands: mpsc::UnboundedSender<Command>,
         _engine: JoinSet<()>,
-        _commands: mpsc::UnboundedSender<Command>,
         _bootstrap: watch::Sender<Option<Bootstrap>>,
     }
 
@@ -612,9 +642,14 @@ mod tests {
             let settings = ProvisionSettings::default();
             let mut engine = JoinSet::new();
             engine.spawn(Engine::run(client, settings, bootstrap, obeyed, reporter));
+            let running = Self { made, reports, commands, _engine: engine, _bootstrap: known };
+            running.provide(wanted);
+            running
+        }
+
+        fn provide(&self, wanted: GatewayInfrastructure) {
             let command = Command::Set(wanted.gateway.clone(), Some(Arc::new(wanted)));
-            commands.send(command).expect("it runs");
-            Self { made, reports, _engine: engine, _commands: commands, _bootstrap: known }
+            self.commands.send(command).expect("it runs");
         }
 
         /// The next that is made or changed for the Gateway within a day; `None` where nothing is.
@@ -667,6 +702,20 @@ mod tests {
         let (leaving, there) = (gateway(uid, Some("2026-01-01T00:00:00Z")), gateway(uid, None));
         assert_eq!(first_made(vec![leaving, there.clone()]).await, None);
         assert_eq!(first_made(vec![gateway("of-another", None), there]).await, None);
+    }
+
+    /// A request for the former one is under way when the next one is told of.
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_for_a_former_gateway_is_not_told_of_its_successor() {
+        let successor = GatewayInfrastructure { uid: "of-successor".to_owned(), ..wanted() };
+        let there = vec![(0, json!(null)), gateway(&successor.uid, None)];
+        let mut running = Running::start(wanted(), there, BTreeMap::new());
+        sleep_until(Instant::now() + Duration::from_secs(1)).await;
+        running.provide(successor.clone());
+        let report = running.reports.recv().await.expect("it runs");
+        assert_eq!(report.uid, successor.uid);
+        let why = "Service web-gwapi waits for an address".to_owned();
+        assert_eq!(report.infrastructure.unmet, [(ConditionReason::Pending, why)]);
     }
 
     /// The authority that signs our certificates becomes another with time.

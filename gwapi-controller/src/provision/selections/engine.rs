@@ -69,10 +69,29 @@ struct Entry {
 }
 
 impl Entry {
+    /// The uid of the XBackend that something has to be selected for; empty where nothing has to be.
+    fn uid(&self) -> &str {
+        self.wanted.as_ref().map_or("", |wanted| &wanted.uid)
+    }
+
+    /// Takes in what has to be selected from now on. It is tried at once, and answered whatever comes of it; what
+    /// was found out about another XBackend of the name says nothing of this one.
+    fn set(&mut self, wanted: Option<Arc<EndpointSelection>>) {
+        let next = Self { wanted, is_busy: self.is_busy, ..Self::default() };
+        if next.uid() == self.uid() {
+            self.wanted = next.wanted;
+            self.attempts = 0;
+            self.retry_at = None;
+            self.reported = None;
+        } else {
+            *self = next;
+        }
+        self.kept_until = self.wanted.is_none().then(|| Instant::now() + GRACE);
+    }
+
     /// Takes in what came of work, as far as it does not concern what is there. Tells what goes on being wrong for
     /// the first time.
     fn take(&mut self, outcome: &Outcome, now: Instant) -> Option<String> {
-        self.is_busy = false;
         if let Some((manifest, object)) = &outcome.applied {
             self.settled.record(manifest, object);
             self.repairs.note((manifest.kind, manifest.name.clone()), seal(manifest).clone(), now);
@@ -109,7 +128,7 @@ pub(super) struct Engine {
     agenda: Agenda<NamespacedName>,
     /// Dropped with the engine, which ends them.
     watches: JoinSet<()>,
-    works: JoinSet<(NamespacedName, Outcome)>,
+    works: JoinSet<(Site, Outcome)>,
     permits: Arc<Semaphore>,
     unsent: BTreeMap<NamespacedName, SelectionReport>,
 }
@@ -152,7 +171,7 @@ impl Engine {
                     }
                 }
                 Some(done) = engine.works.join_next() => match done {
-                    Ok((backend, outcome)) => engine.take(backend, outcome),
+                    Ok((site, outcome)) => engine.take(site, outcome),
                     Err(error) => warn!(%error, "work on an XBackend ended early"),
                 },
                 permit = reports.reserve(), if !engine.unsent.is_empty() => {
@@ -179,13 +198,7 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Set(backend, wanted) => {
-                let entry = self.backends.entry(backend.clone()).or_default();
-                entry.kept_until = wanted.is_none().then(|| Instant::now() + GRACE);
-                entry.wanted = wanted;
-                // Something new is tried at once, and answered whatever comes of it.
-                entry.attempts = 0;
-                entry.retry_at = None;
-                entry.reported = None;
+                self.backends.entry(backend.clone()).or_default().set(wanted);
                 self.agenda.add(backend);
             }
             Command::Synced => {
@@ -221,10 +234,14 @@ impl Engine {
         self.agenda.extend(concerned.backends);
     }
 
-    /// Takes in what came of work on an XBackend.
-    fn take(&mut self, backend: NamespacedName, outcome: Outcome) {
+    /// Takes in what came of work on an XBackend. Where something else is worked for by now, as it is for another
+    /// one that got the name, what is there counts alone.
+    fn take(&mut self, site: Site, outcome: Outcome) {
+        let Site { backend, uid, .. } = site;
         if let Some(entry) = self.backends.get_mut(&backend) {
-            if let Some(news) = entry.take(&outcome, Instant::now()) {
+            entry.is_busy = false;
+            let is_meant = entry.uid() == uid;
+            if let Some(news) = is_meant.then(|| entry.take(&outcome, Instant::now())).flatten() {
                 warn!(%backend, "{news}; trying again");
             }
             if let Some(at) = entry.retry_at {
@@ -318,7 +335,7 @@ impl Engine {
         self.works.spawn(async move {
             let _permit = permits.acquire_owned().await;
             let outcome = site.carry_out_or_say(plan).await;
-            (site.backend, outcome)
+            (site, outcome)
         });
         true
     }

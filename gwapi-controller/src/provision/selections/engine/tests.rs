@@ -49,6 +49,8 @@ struct State {
     watches: Vec<mpsc::UnboundedSender<Bytes>>,
     /// What was asked for that changes something.
     asked: Vec<String>,
+    /// What the answer to the next such request waits for.
+    held: Option<Arc<Notify>>,
 }
 
 #[derive(Default)]
@@ -245,7 +247,12 @@ impl Server {
                 let body = serde_json::from_slice(&body).unwrap_or_default();
                 let query = parts.uri.query().unwrap_or_default();
                 let answer = server.state().answer(&parts.method, parts.uri.path(), query, &body);
+                let changes = parts.method != Method::GET;
+                let held = changes.then(|| server.state().held.take()).flatten();
                 server.is_asked.notify_waiters();
+                if let Some(held) = held {
+                    held.notified().await;
+                }
                 Ok::<_, Infallible>(answer)
             }
         });
@@ -404,6 +411,30 @@ async fn what_keeps_it_from_being_made_is_told_once_and_tried_again_less_and_les
 
     server.state().making = Making::Works;
     assert_eq!(running.report().await, None);
+    assert_eq!(server.names().len(), 1);
+}
+
+/// A request for the former one is under way when the next one is told of.
+#[tokio::test(start_paused = true)]
+async fn what_failed_for_a_former_x_backend_is_not_told_of_its_successor() {
+    let server = Server::new();
+    let answered = Arc::new(Notify::new());
+    server.state().making = Making::IsRefused;
+    server.state().held = Some(Arc::clone(&answered));
+    let mut running = Running::start(&server);
+    running.select(&[]);
+    server.until(|state| state.asked == ["POST"]).await;
+    server.state().making = Making::Works;
+    server.state().backend = Some(metadata("uid-of-successor"));
+    let uid = "uid-of-successor".to_owned();
+    let successor = EndpointSelection { uid: uid.clone(), ..selection(&[]) };
+    running.tell(Command::Set(pods(), Some(Arc::new(successor))));
+    running.wait(Duration::from_secs(1)).await;
+    let told_at = Instant::now();
+    answered.notify_one();
+    let report = running.next_report().await;
+    assert_eq!(report, SelectionReport { backend: pods(), uid, problem: None });
+    assert_eq!(Instant::now(), told_at, "it need not wait because of the former one");
     assert_eq!(server.names().len(), 1);
 }
 
