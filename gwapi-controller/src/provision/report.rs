@@ -10,6 +10,7 @@ use gwapi_translate::infrastructure::{
     AddressAssignment, GatewayInfrastructure, InfrastructurePort, InfrastructureReport,
     RequestedAddress, Routability,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::apply::{Cause, Failure, clash};
@@ -421,12 +422,20 @@ impl Report<'_> {
         self.nodes_of(|_| true)
     }
 
-    /// Addresses of the nodes of such pods, as far as they are ready.
+    /// Addresses of the nodes of such pods, as far as they are ready: first those that have led to the Gateway for
+    /// longest, so that whoever has one of them keeps it when there are more (AD-5).
     fn nodes_of(&self, is_such: impl Fn(&PodView) -> bool) -> Vec<GatewayStatusAddress> {
-        let ready = self.view.pods.iter().filter(|pod| pod.is_ready && is_such(pod));
-        let ips: BTreeSet<IpAddr> =
-            ready.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok()).collect();
-        ips.into_iter().map(|ip| ip_address(ip, Routability::Default)).collect()
+        let mut ready: BTreeMap<IpAddr, Timestamp> = BTreeMap::new();
+        for pod in self.view.pods.iter().filter(|pod| pod.is_ready && is_such(pod)) {
+            let since = pod.ready_since.unwrap_or(Timestamp::MAX);
+            for ip in pod.host_ips.iter().filter_map(|text| text.parse().ok()) {
+                let known = ready.entry(ip).or_insert(since);
+                *known = since.min(*known);
+            }
+        }
+        let mut ready: Vec<_> = ready.into_iter().collect();
+        ready.sort_by_key(|(_, since)| *since);
+        ready.into_iter().map(|(ip, _)| ip_address(ip, Routability::Default)).collect()
     }
 
     fn existing_service(&mut self, name: &str) {

@@ -270,6 +270,34 @@ fn node_ports_are_reached_at_the_nodes_of_ready_proxies() {
     assert_eq!(case.unmet(), ["AddressNotUsable: 10.0.0.6 is not among 10.0.0.4, 10.0.0.5"]);
 }
 
+/// AD-5: that there is another node is no reason to move, whatever its address, and neither is a new leader, who
+/// knows no more than what is there.
+#[test]
+fn an_entry_without_a_value_stays_at_its_node_while_a_proxy_is_ready_there() {
+    let ready = |host_ip: &str, since: &str| PodView {
+        is_ready: true,
+        ready_since: since.parse().ok(),
+        ..pod(host_ip)
+    };
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+    case = case.asking(&[RequestedAddress::ANY]);
+    case.pods = vec![ready("10.0.0.5", "2026-01-01T00:00:00Z")];
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    case.pods.push(ready("10.0.0.4", "2026-01-02T00:00:00Z"));
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    // Of two proxies on a node the elder one counts.
+    case.pods.push(ready("10.0.0.4", "2026-01-01T00:00:01Z"));
+    case.pods.push(ready("10.0.0.3", "2026-01-01T12:00:00Z"));
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    case.pods[0].is_ready = false;
+    assert_eq!(case.addresses(), ["IPAddress 10.0.0.4"]);
+    // All that there are have the same order, so that those beyond the sixteenth put none of the others out.
+    case = case.asking(&[]);
+    case.pods.extend((10..30).map(|last| ready(&format!("10.0.0.{last}"), "2026-01-03T00:00:00Z")));
+    assert_eq!(case.addresses()[..2], ["IPAddress 10.0.0.4", "IPAddress 10.0.0.3"]);
+    assert_eq!(case.addresses().len(), 16);
+}
+
 #[test]
 fn nodes_lead_nowhere_without_a_service_that_has_the_port() {
     let refused = |case: Case| {
