@@ -207,12 +207,33 @@ async fn passed(request: &[u8]) -> (upstream::Recorded, String) {
 
 #[tokio::test]
 async fn extensions_of_chunks_end_here() {
-    let (seen, _) = passed(
+    let (sender, mut written) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let sender = sender.clone();
+        async move {
+            upstream::read_head(&mut stream).await;
+            let mut body = Vec::new();
+            while !body.ends_with(b"\r\n0\r\n\r\n") {
+                body.push(stream.read_u8().await.expect("the body goes on to its last chunk"));
+            }
+            let _ = sender.send(String::from_utf8(body).expect("it is text"));
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let answer = client::raw(
+        proxy.address,
         b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
-          5;name=value\r\nhello\r\n0;last\r\n\r\n",
+          5;name=value\r\nhello\r\n3 ;a;b=\"c\"\r\nyou\r\n0;last\r\n\r\n",
     )
     .await;
-    assert_eq!(seen.body, "hello");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let written = within(written.recv()).await.expect("a body");
+    let mut lines: Vec<&str> = written.split("\r\n").collect();
+    // Where chunks begin and end is the proxy's to choose: beside their sizes there is the body alone.
+    lines.retain(|line| usize::from_str_radix(line, 16).is_err());
+    assert_eq!(lines.concat(), "helloyou", "{written:?}");
 }
 
 #[tokio::test]
@@ -233,6 +254,44 @@ async fn bare_lf_ends_a_line_and_is_not_passed_on() {
 async fn a_fragment_ends_here() {
     let (seen, _) = passed(b"GET /x#f HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert_eq!(seen.target, "/x");
+}
+
+/// What endpoints see of the paths that two servers could read differently.
+const PATHS: [(&str, &str); 8] = [
+    ("/\u{e4}", "/%C3%A4"),
+    ("/a\\b", "/a%5Cb"),
+    ("/a\\..\\b", "/a%5C..%5Cb"),
+    ("/a%5cb", "/a%5Cb"),
+    ("/a%2fb", "/a%2Fb"),
+    ("/a%2f..%2fb", "/a%2F..%2Fb"),
+    ("/a;b=c/d", "/a;b=c/d"),
+    ("/a/..;/b", "/a/..;/b"),
+];
+
+#[tokio::test]
+async fn an_endpoint_sees_a_path_in_its_one_form() {
+    for (path, expected) in PATHS {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let (seen, _) = passed(request.as_bytes()).await;
+        assert_eq!(seen.target, expected, "{path}");
+    }
+}
+
+/// Over HTTP/2 nobody but the proxy looks at it.
+#[tokio::test]
+async fn an_endpoint_sees_a_path_in_its_one_form_whichever_version_it_came_over() {
+    use frames::{END_HEADERS, END_STREAM, HEADERS, RawHttp2, block, frame};
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    for (number, (path, expected)) in (0..).zip(PATHS) {
+        let fields =
+            [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)];
+        let stream = number * 2 + 1;
+        client.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields))).await;
+        client.find(|seen| seen.stream == stream).await.expect("an answer");
+        assert_eq!(echo.requests().pop().expect("a request").target, expected, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -297,18 +356,22 @@ async fn options_of_the_server_itself_are_answered_by_the_proxy() {
 
 #[tokio::test]
 async fn transfer_encoding_wins_over_content_length_and_the_length_is_not_passed_on() {
-    let echo = Echo::start("a").await;
-    let proxy = serve(|port| simple(port, echo.address));
-    let request = format!(
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
-         5\r\nhello\r\n0\r\n\r\n{SMUGGLED}"
-    );
-    let answer = client::raw(proxy.address, request.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    let seen = echo.only_request();
-    assert_eq!(seen.body, "hello");
-    assert_eq!(seen.headers("transfer-encoding"), ["chunked"]);
-    assert_eq!(seen.header("content-length"), None);
+    for fields in [
+        "content-length: 3\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 3\r\n",
+    ] {
+        let echo = Echo::start("a").await;
+        let proxy = serve(|port| simple(port, echo.address));
+        let request =
+            format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n5\r\nhello\r\n0\r\n\r\n{SMUGGLED}");
+        let answer = client::raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{fields}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{fields}: {answer}");
+        let seen = echo.only_request();
+        assert_eq!(seen.body, "hello", "{fields}");
+        assert_eq!(seen.headers("transfer-encoding"), ["chunked"], "{fields}");
+        assert_eq!(seen.header("content-length"), None, "{fields}");
+    }
 }
 
 #[tokio::test]
