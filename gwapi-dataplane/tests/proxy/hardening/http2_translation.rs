@@ -1,7 +1,8 @@
 //! Requests over HTTP/2 that mean nothing, or something else, over HTTP/1.
 
 use crate::support::frames::{
-    END_HEADERS, END_STREAM, HEADERS, PROTOCOL_ERROR, RST_STREAM, RawHttp2, Seen, block, frame,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PROTOCOL_ERROR, RST_STREAM, RawHttp2, Seen,
+    block, frame,
 };
 use crate::support::*;
 
@@ -98,6 +99,9 @@ async fn what_the_http2_library_refuses_ends_the_stream_or_the_connection() {
         ("NUL in a value", get(&[("x", "1\x002")])),
         ("a name in upper case", get(&[("X", "1")])),
         ("a field of the connection", get(&[("connection", "x")])),
+        ("the time that the connection is kept", get(&[("keep-alive", "timeout=5")])),
+        ("a field of the connection to a proxy", get(&[("proxy-connection", "keep-alive")])),
+        ("an upgrade", get(&[("upgrade", "websocket")])),
         ("a transfer encoding", get(&[("transfer-encoding", "chunked")])),
         ("TE other than trailers", get(&[("te", "gzip")])),
         ("a pseudo-header after a field", get(&[("x", "1"), (":path", "/evil")])),
@@ -145,6 +149,30 @@ async fn a_request_that_no_gateway_serves_is_answered() {
     }
 }
 
+/// What a client sends as if there were a tunnel ends at the proxy.
+#[tokio::test]
+async fn nothing_that_follows_a_connect_reaches_an_endpoint() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let target = echo.address.to_string();
+    for authority in ["a:443", &target] {
+        let mut client = RawHttp2::connect(proxy.address).await;
+        let fields = block(&[(":method", "CONNECT"), (":authority", authority)]);
+        client.send(&frame(HEADERS, END_HEADERS, 1, &fields)).await;
+        let smuggled = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.send(&frame(DATA, 0, 1, smuggled)).await;
+        let seen = client.find(|seen| seen.stream == 1).await.expect("an answer");
+        assert_eq!(status(&seen).as_deref(), Some("405"), "{authority}: {seen:x?}");
+        client.send(&frame(DATA, END_STREAM, 1, smuggled)).await;
+        // All of it is read by the time that this is answered.
+        client.send(&frame(PING, 0, 0, &[7; 8])).await;
+        client.find(|seen| seen.kind == PING && seen.flags == ACK).await.expect("it goes on");
+    }
+    assert_eq!((echo.connections(), echo.requests().len()), (0, 0));
+    assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+    assert_eq!(echo.only_request().target, "/");
+}
+
 #[tokio::test]
 async fn extended_connect_is_not_offered() {
     let echo = Echo::start("a").await;
@@ -179,6 +207,28 @@ async fn a_request_is_rebuilt_for_http1() {
         assert_eq!((&*seen.target, seen.headers("host")), ("/", vec!["a"]), "{name}");
         assert_eq!(seen.header("x-forwarded-proto"), Some("http"), "{name}");
     }
+}
+
+/// Those that HTTP/2 lets pass: the others are none of its requests.
+#[tokio::test]
+async fn hop_by_hop_fields_of_a_client_end_here() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let fields = get(&[
+        ("te", "trailers"),
+        ("proxy-authorization", "Basic x"),
+        ("proxy-x", "1"),
+        ("http2-settings", "AAMAAABk"),
+        ("x-end", "2"),
+    ]);
+    let seen = answer(&proxy, &fields).await;
+    assert_eq!(status(&seen).as_deref(), Some("200"), "{seen:?}");
+    let seen = echo.only_request();
+    for absent in ["proxy-authorization", "proxy-x", "http2-settings"] {
+        assert_eq!(seen.header(absent), None, "{absent}");
+    }
+    assert_eq!((seen.headers("te"), seen.headers("connection")), (vec!["trailers"], vec!["te"]));
+    assert_eq!(seen.header("x-end"), Some("2"));
 }
 
 #[tokio::test]
