@@ -1,11 +1,16 @@
 //! What endpoints answer that no client must see.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
+use gwapi_dataplane::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::Http2Client;
+use crate::support::frames::{
+    ACK, DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2, Seen, frame, get,
+};
 use crate::support::*;
 
 /// An endpoint that answers one request per connection with these bytes, and closes.
@@ -129,12 +134,18 @@ async fn a_body_that_breaks_off_never_ends_cleanly() {
         let response = proxy.client().await.begin(client::get("a", "/")).await;
         let whole = within(http_body_util::BodyExt::collect(response.into_body())).await;
         assert!(whole.is_err(), "{name}, over HTTP/1");
-        let mut client: Http2Client = Http2Client::connect(proxy.address).await;
-        let request = http::Request::get("http://a/").body(Default::default());
-        let response = client.0.send_request(request.expect("a request"));
-        let response = within(response).await.expect("a head");
-        let whole = within(http_body_util::BodyExt::collect(response.into_body())).await;
-        assert!(whole.is_err(), "{name}, over HTTP/2");
+        // Over HTTP/2 it is the stream that is reset: others of the connection go on.
+        let mut client = RawHttp2::connect(proxy.address).await;
+        client.send(&get(1)).await;
+        let end = |seen: &Seen| {
+            let ended = matches!(seen.kind, HEADERS | DATA) && seen.flags & END_STREAM != 0;
+            ended || matches!(seen.kind, RST_STREAM | GOAWAY)
+        };
+        let end = client.find(end).await.unwrap_or_else(|| panic!("{name}: the connection ended"));
+        assert_eq!((end.kind, end.stream), (RST_STREAM, 1), "{name}: {end:?}");
+        assert_ne!(end.error(), Some(0), "{name}: {end:?}");
+        client.send(&frame(PING, 0, 0, &[7; 8])).await;
+        client.find(|seen| seen.kind == PING && seen.flags == ACK).await.expect(name);
     }
 }
 
@@ -157,22 +168,31 @@ async fn a_body_that_breaks_off_resets_the_connection_of_an_http10_client() {
 }
 
 #[tokio::test]
-async fn a_connection_with_bytes_after_the_body_is_not_used_again() {
-    let endpoint = Scripted::start(|mut stream, number| async move {
-        // What comes too much on the first connection looks like the next answer.
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        let evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
-        upstream::read_head(&mut stream).await;
-        let bytes = if number == 0 { format!("{answer}{evil}") } else { answer.to_owned() };
-        let _ = stream.write_all(bytes.as_bytes()).await;
-        upstream::read_head(&mut stream).await;
+async fn a_connection_with_bytes_after_the_body_is_closed() {
+    let (sender, mut after) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, number| {
+        let sender = sender.clone();
+        async move {
+            // What comes too much on the first connection looks like the next answer.
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            let evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+            upstream::read_head(&mut stream).await;
+            let bytes = if number == 0 { format!("{answer}{evil}") } else { answer.to_owned() };
+            let _ = stream.write_all(bytes.as_bytes()).await;
+            let mut more = Vec::new();
+            // It may be reset: there is something that the proxy does not read.
+            let _ = stream.read_to_end(&mut more).await;
+            let _ = sender.send((number, String::from_utf8_lossy(&more).into_owned()));
+        }
     })
     .await;
-    let proxy = serve(|port| simple(port, endpoint.address));
+    // No time closes it instead.
+    let limits = Limits { upstream_idle_timeout: Duration::from_secs(3600), ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
     let mut client = proxy.client().await;
-    for _ in 0..2 {
-        assert_eq!(client.get("a", "/").await.text(), "ok");
-    }
+    assert_eq!(client.get("a", "/").await.text(), "ok");
+    assert_eq!(within(after.recv()).await, Some((0, String::new())));
+    assert_eq!(client.get("a", "/").await.text(), "ok");
 }
 
 #[tokio::test]
@@ -188,6 +208,25 @@ async fn hop_by_hop_fields_of_an_endpoint_end_here() {
     for absent in ["x-internal", "keep-alive", "proxy-", "upgrade", "secret"] {
         assert!(!seen.contains(absent), "{absent}: {seen}");
     }
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_of_an_endpoint_end_here_for_a_client_over_http2_as_well() {
+    let endpoint = once(
+        b"HTTP/1.1 200 OK\r\nconnection: close, x-internal\r\nx-internal: secret\r\n\
+          keep-alive: timeout=5\r\nproxy-connection: close\r\nproxy-status: x\r\nte: trailers\r\n\
+          upgrade: h2c\r\ntransfer-encoding: chunked\r\nx-end: 1\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+            .to_vec(),
+    )
+    .await;
+    let proxy = serve(|port| simple(port, endpoint.address));
+    let mut client: Http2Client = Http2Client::connect(proxy.address).await;
+    let request = http::Request::get("http://a/").body(Default::default());
+    let reply = client.send(request.expect("a request")).await;
+    assert_eq!((reply.status.as_u16(), reply.text()), (200, "ok"));
+    let mut names: Vec<_> = reply.headers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["date", "x-end"]);
 }
 
 #[tokio::test]
