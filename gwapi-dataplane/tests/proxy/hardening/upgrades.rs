@@ -74,6 +74,22 @@ async fn what_follows_an_upgrade_that_is_refused_is_read_as_a_request() {
     }
 }
 
+/// An upgrade that is not passed on is none: its client has not left HTTP, whatever it believes.
+#[tokio::test]
+async fn what_follows_an_upgrade_that_nobody_knows_is_read_as_a_request() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple_with(port, echo.address, |rule| rule.matches = prefix("/x")));
+    let ask = "GET /x HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
+    let next = "GET /admin HTTP/1.1\r\nhost: a\r\n\r\n\
+                GET /x/2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answers = client::raw(proxy.address, format!("{ask}{next}").as_bytes()).await;
+    let statuses = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]);
+    assert_eq!(statuses.collect::<Vec<_>>(), ["200", "404", "200"], "{answers}");
+    let seen = echo.requests();
+    assert_eq!(seen.iter().map(|seen| &*seen.target).collect::<Vec<_>>(), ["/x", "/x/2"]);
+    assert_eq!((seen[0].header("upgrade"), seen[0].header("connection")), (None, None));
+}
+
 #[tokio::test]
 async fn an_endpoint_that_switches_to_something_else_is_a_502() {
     for answer in [
