@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gwapi_dataplane::{Limits, ProxyBuilder};
 use http::StatusCode;
@@ -86,6 +86,10 @@ async fn continuations_without_an_end_end_the_connection() {
 
 #[tokio::test]
 async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() {
+    // What a connection stands: nothing of what is an error of the connection; the number of streams that the
+    // HTTP/2 library resets.
+    const AT_ONCE: usize = 0;
+    const RESETS: usize = 1024;
     let update = |stream: u32, by: u32| frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
     let bad =
         block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), ("connection", "x")]);
@@ -94,18 +98,21 @@ async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() 
         move |n| frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &fields)
     };
     type Piece = Box<dyn Fn(usize) -> Vec<u8>>;
-    let cases: [(&str, Piece); 8] = [
+    let cases: [(&str, Piece, usize); 8] = [
         (
             "a window that grows by nothing",
             Box::new(move |n| [post(stream(n)), update(stream(n), 0)].concat()),
+            AT_ONCE,
         ),
         (
             "data after the end",
             Box::new(|n| [get(stream(n)), frame(DATA, 0, stream(n), b"x")].concat()),
+            AT_ONCE,
         ),
         (
             "a window beyond its limit",
             Box::new(move |n| [post(stream(n)), update(stream(n), 0x7fff_ffff)].concat()),
+            RESETS,
         ),
         (
             "a body of another length",
@@ -120,6 +127,7 @@ async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() 
                 let head = frame(HEADERS, END_HEADERS, stream(n), &block(&fields));
                 [head, frame(DATA, END_STREAM, stream(n), b"x")].concat()
             }),
+            RESETS,
         ),
         (
             "a priority that depends on itself",
@@ -128,17 +136,49 @@ async fn a_client_that_makes_the_proxy_reset_its_streams_loses_the_connection() 
                 payload.push(0);
                 [post(stream(n)), frame(PRIORITY, 0, stream(n), &payload)].concat()
             }),
+            RESETS,
         ),
         (
             "malformed fields",
             Box::new(move |n| frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &bad)),
+            RESETS,
         ),
-        ("white space before a value", Box::new(with("x", " y"))),
-        ("a host that is not the authority", Box::new(with("host", "b"))),
+        ("white space before a value", Box::new(with("x", " y")), RESETS),
+        ("a host that is not the authority", Box::new(with("host", "b")), RESETS),
     ];
-    for (name, piece) in cases {
-        let (code, _) = flood(b"", 50_000, piece).await;
+    for (name, piece, most) in cases {
+        let (code, sent) = pieces_until_goaway(piece).await;
         assert!(code.is_some_and(|code| code != 0), "{name}: {code:?}");
+        assert!(sent <= most + FEW, "{name}: the connection goes on for {sent} streams");
+        assert!(sent > most, "{name}: the connection ends after {sent} streams");
+    }
+}
+
+/// Streams of which each piece of a flood is one, and that are sent before it is looked whether it goes on.
+const FEW: usize = 16;
+
+/// Sends pieces, a few at a time, each of them read before there are more; the code of the GOAWAY that ends
+/// the connection, and how many were sent until then.
+async fn pieces_until_goaway(piece: impl Fn(usize) -> Vec<u8>) -> (Option<u32>, usize) {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let mut sent = 0;
+    loop {
+        let pieces = (sent..sent + FEW).flat_map(&piece);
+        let read = frame(PING, 0, 0, &(sent as u64).to_be_bytes());
+        client.send(&pieces.chain(read).collect::<Vec<u8>>()).await;
+        sent += FEW;
+        let ended = |seen: &Seen| seen.kind == GOAWAY || (seen.kind == PING && seen.flags == ACK);
+        match client.find(ended).await {
+            Some(seen) if seen.kind == PING => {}
+            Some(seen) => {
+                assert_eq!(proxy.get("a", "/").await.endpoint(), "a");
+                return (seen.error(), sent);
+            }
+            None => return (None, sent),
+        }
+        assert!(sent < 50_000, "it goes on");
     }
 }
 
@@ -410,16 +450,25 @@ async fn trailers_that_wait_share_what_a_connection_may_hold_with_heads() {
 
 #[tokio::test]
 async fn streams_whose_window_stays_closed_are_reset() {
+    const STREAMS: usize = 150;
     let endpoint = Scripted::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
-    let limits = Limits { write_stall_timeout: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits {
+        write_stall_timeout: Duration::from_millis(300),
+        max_concurrent_streams: STREAMS as u32,
+        ..Limits::default()
+    };
+    let stalled_for = limits.write_stall_timeout;
     let proxy = serve_with(limits, |port| simple(port, endpoint.address));
     let closed = [0, 4, 0, 0, 0, 0]; // INITIAL_WINDOW_SIZE 0
     let mut client = RawHttp2::with_settings(proxy.address, &closed).await;
-    for number in 0..50 {
-        client.send(&get(stream(number))).await;
-    }
-    for _ in 0..50 {
-        client.find(|seen| seen.kind == RST_STREAM).await.expect("a reset");
+    let asked = Instant::now();
+    client.send(&(0..STREAMS).flat_map(|number| get(stream(number))).collect::<Vec<u8>>()).await;
+    let mut reset = BTreeSet::new();
+    while reset.len() < STREAMS {
+        let seen = client.find(|seen| seen.kind == RST_STREAM).await.expect("each is reset");
+        // The time of each runs from its response, which comes after the requests.
+        assert!(asked.elapsed() >= stalled_for, "{:?} after the requests", asked.elapsed());
+        reset.insert(seen.stream);
     }
 }
 
