@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gwapi_dataplane::ProxyBuilder;
+use gwapi_dataplane::{Drained, Limits, ProxyBuilder};
 use gwapi_translate::ir::IrResource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -186,10 +186,7 @@ async fn an_endpoint_cannot_switch_to_what_nobody_asked_for() {
 #[tokio::test]
 async fn a_silent_tunnel_is_closed() {
     let endpoint = websocket().await;
-    let limits = gwapi_dataplane::Limits {
-        response_idle_timeout: Duration::from_millis(100),
-        ..Default::default()
-    };
+    let limits = Limits { response_idle_timeout: Duration::from_millis(100), ..Default::default() };
     let resources = |port| -> Vec<IrResource> { simple(port, endpoint.address) };
     let proxy = serve_with(limits, resources);
     let (mut stream, head) = open(&proxy, ASK).await;
@@ -223,10 +220,7 @@ async fn what_a_tunnel_carried_both_ways_is_counted_and_who_broke_it_off() {
         (&silent, false, "timeout"),
         (&broken, false, "upstream_error"),
     ] {
-        let limits = gwapi_dataplane::Limits {
-            response_idle_timeout: Duration::from_secs(1),
-            ..Default::default()
-        };
+        let limits = Limits { response_idle_timeout: Duration::from_secs(1), ..Default::default() };
         let admin = SocketAddr::from(([127, 0, 0, 1], 0));
         let builder = ProxyBuilder::new().limits(limits).admin(admin);
         let proxy = serve_built(admin.ip(), &builder, |port| simple(port, endpoint.address));
@@ -253,7 +247,7 @@ async fn what_a_tunnel_carried_both_ways_is_counted_and_who_broke_it_off() {
 #[tokio::test]
 async fn a_tunnel_outlives_the_age_of_connections() {
     let endpoint = websocket().await;
-    let limits = gwapi_dataplane::Limits {
+    let limits = Limits {
         max_connection_age: Duration::from_millis(100),
         idle_timeout: Duration::from_secs(600),
         ..Default::default()
@@ -273,10 +267,7 @@ async fn a_tunnel_outlives_the_age_of_connections() {
 #[tokio::test]
 async fn a_tunnel_ends_by_its_age_however_busy_it_is() {
     let endpoint = websocket().await;
-    let limits = gwapi_dataplane::Limits {
-        max_tunnel_age: Duration::from_millis(200),
-        ..Default::default()
-    };
+    let limits = Limits { max_tunnel_age: Duration::from_millis(200), ..Default::default() };
     let proxy = serve_with(limits, |port| simple(port, endpoint.address));
     let (mut tunnel, head) = open(&proxy, ASK).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -289,4 +280,60 @@ async fn a_tunnel_ends_by_its_age_however_busy_it_is() {
         }
     };
     within(busy).await;
+}
+
+/// A drain waits for tunnels, which carry on meanwhile.
+#[tokio::test]
+async fn a_tunnel_goes_on_in_a_drain_until_its_sides_close_it() {
+    let endpoint = websocket().await;
+    let limits = Limits { drain_quiet: Duration::ZERO, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let address = proxy.address;
+    let (mut tunnel, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    expect(&mut tunnel, "hello").await;
+    let drained = proxy.drain();
+    while within(TcpStream::connect(address)).await.is_ok() {}
+    for text in ["one", "two"] {
+        within(tunnel.write_all(text.as_bytes())).await.expect("it reads");
+        expect(&mut tunnel, text).await;
+    }
+    assert!(!drained.is_finished());
+    tunnel.shutdown().await.expect("it is open");
+    let mut rest = String::new();
+    within(tunnel.read_to_string(&mut rest)).await.expect("it is text");
+    assert_eq!(rest, "bye");
+    assert_eq!(within(drained).await.expect("no panic"), Drained { cut_connections: 0 });
+}
+
+#[tokio::test]
+async fn the_end_of_a_drain_cuts_a_tunnel_on_both_sides() {
+    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Scripted::start(move |mut stream, _| {
+        let sender = sender.clone();
+        async move {
+            read_head(&mut stream).await;
+            let agree = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                          upgrade: websocket\r\n\r\nhello";
+            let _ = stream.write_all(agree).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let _ = sender.send(());
+        }
+    })
+    .await;
+    let timeout = Duration::from_millis(300);
+    let limits =
+        Limits { drain_quiet: Duration::ZERO, drain_timeout: timeout, ..Limits::default() };
+    let proxy = serve_with(limits, |port| simple(port, endpoint.address));
+    let (mut tunnel, head) = open(&proxy, ASK).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    expect(&mut tunnel, "hello").await;
+    let began = Instant::now();
+    let drained = within(proxy.drain()).await.expect("no panic");
+    assert_eq!(drained, Drained { cut_connections: 1 });
+    assert!(began.elapsed() >= timeout, "{:?}", began.elapsed());
+    let mut rest = Vec::new();
+    let _ = within(tunnel.read_to_end(&mut rest)).await;
+    assert_eq!(rest, b"");
+    within(ended.recv()).await.expect("the endpoint is let go");
 }
