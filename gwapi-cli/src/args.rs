@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gwapi_dataplane::{AccessLogFormat, TrustedProxies, UnderscoreHeaders};
+use gwapi_dataplane::{AccessLogFormat, TrustedProxies, UnderscoreHeaders, Upgrades};
 use gwapi_model::GatewayDuration;
 use ipnet::IpNet;
 
@@ -204,6 +204,10 @@ pub(crate) struct ServingArgs {
     /// The client is the first entry from the right of X-Forwarded-For that is in none of them.
     #[arg(long, value_name = "CIDR", value_parser = proxy_network)]
     pub(crate) trusted_cidr: Vec<IpNet>,
+    /// Protocols that clients may switch to by `Upgrade`, with commas between them; none where it is empty
+    #[arg(long, value_name = "PROTOCOL[,PROTOCOL]", default_value = "websocket",
+          value_parser = upgrades)]
+    pub(crate) upgrades: Upgrades,
     /// Keys that the tokens of sessions are sealed with: 64 hexadecimal digits per line, the first one seals
     ///
     /// Sessions go on after a restart, and at every gateway with the same file. Without one they end with
@@ -324,6 +328,10 @@ fn hops(text: &str) -> Result<usize, String> {
     }
 }
 
+fn upgrades(text: &str) -> Result<Upgrades, String> {
+    Upgrades::parse(text).map_err(|error| error.to_string())
+}
+
 fn admin_address(text: &str) -> Result<Admin, String> {
     if text == "off" {
         return Ok(Admin::Off);
@@ -442,6 +450,21 @@ mod tests {
         let both = ["--trusted-cidr", "10.0.0.0/8", "--trusted-hops", "1"];
         let error = error(&["gwapi", "run", ".", both[0], both[1], both[2], both[3]]);
         assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn upgrades_are_websocket_or_what_is_named_but_never_http() {
+        let upgrades = |more: &[&str]| {
+            let cli = Cli::try_parse_from(["gwapi", "run", "."].iter().chain(more));
+            let Command::Run(run) = cli.expect("arguments").command else { panic!("run expected") };
+            run.serving.upgrades
+        };
+        assert_eq!(upgrades(&[]), Upgrades::default());
+        let named = Upgrades::parse("websocket,foo").expect("protocols");
+        assert_eq!(upgrades(&["--upgrades", "websocket,foo"]), named);
+        assert_eq!(upgrades(&["--upgrades="]), Upgrades::parse("").expect("none"));
+        let error = error(&["gwapi", "run", ".", "--upgrades", "websocket,h2c"]).to_string();
+        assert!(error.contains("`h2c` is HTTP itself"), "{error}");
     }
 
     #[test]

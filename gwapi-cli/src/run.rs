@@ -97,6 +97,7 @@ fn serve_and_report(
     let builder = ProxyBuilder::new()
         .limits(limits)
         .trusted_proxies(service.serving.trusted_proxies())
+        .upgrades(service.serving.upgrades.clone())
         .underscore_headers(service.translation.underscore_headers.policy());
     let proxy = start_proxy(service.serving, builder)?;
     if let Some(admin) = proxy.admin_address().filter(|admin| is_reachable(*admin)) {

@@ -50,6 +50,44 @@ fn a_demo_answers_for_services_without_endpoints() {
 }
 
 #[test]
+fn upgrades_pass_that_the_option_names() {
+    let port = free_port();
+    let endpoint = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = endpoint.local_addr().expect("bound");
+    // An endpoint that switches to whatever it is asked to.
+    std::thread::spawn(move || {
+        for mut stream in endpoint.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            let Ok(length) = std::io::Read::read(&mut stream, &mut head) else { continue };
+            let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
+            let asked = head.lines().find(|line| line.starts_with("upgrade: "));
+            let answer = match asked {
+                Some(asked) => format!("101 Switching Protocols\r\nconnection: upgrade\r\n{asked}"),
+                None => "200 OK\r\ncontent-length: 0\r\nconnection: close".to_owned(),
+            };
+            let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes());
+        }
+    });
+    let manifests = Manifests::new(&[
+        ("gateway.yaml", &gateway(port)),
+        ("rest.yaml", &stream(&[route("web", "/", "web"), service("web"), slice("web", address)])),
+    ]);
+    let gwapi = Gwapi::run(&manifests, &["--upgrades", "foo"]);
+    gwapi.event("start");
+    for (protocol, status) in [("foo", "101"), ("websocket", "200"), ("h2c", "200")] {
+        let mut stream = TcpStream::connect(local(port)).expect("it accepts");
+        let ask = format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+        );
+        stream.write_all(ask.as_bytes()).expect("it reads");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line)
+            .expect("a line");
+        assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{protocol}: {line}");
+    }
+}
+
+#[test]
 fn a_demo_leaves_services_alone_that_get_endpoints() {
     let port = free_port();
     let backend = Named::start("the real one");

@@ -36,7 +36,8 @@
 //! Requests leave as HTTP/1.1 (or HTTP/2 where the backend speaks it) with the path in the
 //! canonical form that was matched ([`gwapi_translate::path`]). `X-Forwarded-For`, `-Proto`,
 //! `-Host` and `X-Real-IP` are overwritten, unless [`TrustedProxies`] says otherwise; `Forwarded` is
-//! dropped, and so are fields with `_` in their names, unless [`UnderscoreHeaders`] says otherwise. Of upgrades only `websocket` is passed on.
+//! dropped, and so are fields with `_` in their names, unless [`UnderscoreHeaders`] says otherwise. Of upgrades only `websocket` is
+//! passed on, unless [`Upgrades`] says otherwise.
 
 pub mod limits;
 mod observe;

@@ -71,6 +71,7 @@ mod session_persistence;
 pub mod status;
 mod stream_route;
 mod telemetry_policy;
+mod upgrade;
 pub mod validate;
 mod x_backend;
 
@@ -98,6 +99,7 @@ pub use secret_bytes::SecretBytes;
 pub use session_persistence::*;
 pub use stream_route::*;
 pub use telemetry_policy::*;
+pub use upgrade::*;
 pub use x_backend::*;
 
 /// API group of the Gateway API's kinds.

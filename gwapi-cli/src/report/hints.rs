@@ -99,11 +99,12 @@ pub(super) fn parameters(source: &TranslatedFolder<CommandLine>, all: &mut Vec<I
 }
 
 /// Fields of parameters that an option of the command stands for.
-const OPTIONS: [(&str, &str); 4] = [
+const OPTIONS: [(&str, &str); 5] = [
     ("proxy.workers", "--workers"),
     ("proxy.logLevel", "the variable RUST_LOG"),
     ("proxy.drain", "--drain-quiet and --drain-timeout"),
     ("proxy.trustedHops", "--trusted-hops"),
+    ("proxy.upgrades", "--upgrades"),
 ];
 
 /// The fields that are set, as `group.field`.

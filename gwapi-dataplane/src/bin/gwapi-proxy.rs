@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use gwapi_dataplane::stream::{Stream, StreamSettings};
-use gwapi_dataplane::{ConfigPage, Limits, ProxyBuilder, TrustedProxies, raise_open_files_limit};
+use gwapi_dataplane::{
+    ConfigPage, Limits, ProxyBuilder, TrustedProxies, Upgrades, raise_open_files_limit,
+};
 use gwapi_model::{GatewayDuration, NamespacedName};
 use mimalloc::MiMalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -77,6 +79,10 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u16).range(0..=100))]
     trusted_hops: u16,
+    /// Protocols that clients may switch to by `Upgrade`, with commas between them; none where it is empty
+    #[arg(long, value_name = "PROTOCOL[,PROTOCOL]", default_value = "websocket",
+          value_parser = upgrades)]
+    upgrades: Upgrades,
     /// After SIGTERM: go on accepting until no connection came for this time, at most for half of
     /// --drain-timeout
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
@@ -184,6 +190,7 @@ fn builder(arguments: &Arguments) -> anyhow::Result<ProxyBuilder> {
         .limits(limits)
         .workers(arguments.workers.map_or_else(cpus, usize::from))
         .trusted_proxies(trusted)
+        .upgrades(arguments.upgrades.clone())
         .config_page(ConfigPage::Loopback)
         .admin(arguments.admin))
 }
@@ -218,6 +225,10 @@ fn https(text: &str) -> Result<String, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     GatewayDuration::parse(text).map(|duration| duration.get()).map_err(|error| error.to_string())
+}
+
+fn upgrades(text: &str) -> Result<Upgrades, String> {
+    Upgrades::parse(text).map_err(|error| error.to_string())
 }
 
 fn limit(text: &str) -> Result<(String, String), String> {
@@ -261,6 +272,7 @@ mod tests {
         assert_eq!(arguments.admin, SocketAddr::from(([127, 0, 0, 1], 19000)));
         assert_eq!(arguments.drain_quiet, Duration::from_secs(1));
         assert_eq!(arguments.drain_timeout, Duration::from_secs(60));
+        assert_eq!(arguments.upgrades, Upgrades::default());
         assert!(builder(&arguments).is_ok());
     }
 
@@ -273,6 +285,7 @@ mod tests {
             ("--drain-timeout=1.5s", "1h30m"),
             ("--limit=max-header=1", "did you mean `max-headers`?"),
             ("--workers=0", "1..=1024"),
+            ("--upgrades=websocket,h2c", "`h2c` is HTTP itself"),
         ] {
             let error = parse(&[argument]).expect_err("refused").to_string();
             assert!(error.contains(hint), "{error}");

@@ -48,12 +48,12 @@ impl Fields<'_> {
         copy
     }
 
-    /// For an endpoint that speaks HTTP/1.1: in origin-form.
+    /// For an endpoint that speaks HTTP/1.1: in origin-form, and with the protocol to switch to, if any.
     pub(super) fn http1(
         mut self,
         vouched: Vouched<'_>,
         body: RequestBody,
-        upgrading: bool,
+        upgrade: Option<&HeaderValue>,
     ) -> Box<Outgoing> {
         self.settle(&body);
         let mut head = HeadWriter::new(&self.head.method, &self.way.target);
@@ -74,14 +74,14 @@ impl Fields<'_> {
         };
         // RFC 9110 10.1.4: TE is for the next hop alone.
         let te = self.present.any(Present::TE) && self.head.headers.contains_key(TE);
-        match (upgrading, te) {
+        match (upgrade.is_some(), te) {
             (true, true) => head.field(CONNECTION.as_str(), b"upgrade, te"),
             (true, false) => head.field(CONNECTION.as_str(), b"upgrade"),
             (false, true) => head.field(CONNECTION.as_str(), b"te"),
             (false, false) => {}
         }
-        if upgrading {
-            head.field(UPGRADE.as_str(), b"websocket");
+        if let Some(protocol) = upgrade {
+            head.field(UPGRADE.as_str(), protocol.as_bytes());
         }
         // The library has no way to tell a client over HTTP/2 that its body is wanted: it is asked for.
         let expects = self.present.any(Present::EXPECT)

@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::worker::WorkerHandle;
 use super::{
     AccessLogFormat, ApplyReport, BoundListener, ConfigPage, ConfigUpdate, Drained, StartError,
-    TrustedProxies, UnderscoreHeaders,
+    TrustedProxies, UnderscoreHeaders, Upgrades,
 };
 use crate::Limits;
 use crate::observe::{AccessLog, AdminServer, Telemetry};
@@ -27,6 +27,7 @@ pub struct ProxyBuilder {
     limits: Limits,
     trusted_proxies: TrustedProxies,
     underscore_headers: UnderscoreHeaders,
+    upgrades: Upgrades,
     admin: Option<SocketAddr>,
     config_page: ConfigPage,
     access_log: Option<AccessLogFormat>,
@@ -64,6 +65,13 @@ impl ProxyBuilder {
     #[must_use]
     pub fn underscore_headers(mut self, policy: UnderscoreHeaders) -> Self {
         self.underscore_headers = policy;
+        self
+    }
+
+    /// Protocols that clients and endpoints may switch to; `websocket`, unless something else is said.
+    #[must_use]
+    pub fn upgrades(mut self, upgrades: Upgrades) -> Self {
+        self.upgrades = upgrades;
         self
     }
 
@@ -112,6 +120,7 @@ impl ProxyBuilder {
         let mut shared = Shared::new(self.limits, telemetry);
         shared.trusted_proxies = self.trusted_proxies;
         shared.underscore_headers = self.underscore_headers;
+        shared.upgrades = self.upgrades;
         let shared = Arc::new(shared);
         let memory = MemoryWatch::start(&shared).map_err(StartError::Memory)?;
         let workers = (0..workers)

@@ -39,15 +39,9 @@ const END_TO_END: [HeaderName; 8] = [
 const OF_THE_CONNECTION: [&str; 6] =
     ["close", "keep-alive", "upgrade", "te", "transfer-encoding", "connection"];
 
-/// Whether a message asks for an upgrade to WebSocket, the one protocol that is passed on.
-pub(super) fn wants_websocket(headers: &HeaderMap, present: Present) -> bool {
-    let upgrade = present.any(Present::UPGRADE) && headers.get(UPGRADE).is_some_and(is_websocket);
-    upgrade && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-}
-
-/// Whether a value of `Upgrade` is `websocket`, and nothing besides.
-pub(super) fn is_websocket(value: &HeaderValue) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(b"websocket")
+/// Whether `Connection` says that `Upgrade` is meant (RFC 9110 7.8).
+pub(super) fn names_upgrade(headers: &HeaderMap) -> bool {
+    tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// The words of a list, over all fields of the name. One that is no text does not hide the others.
@@ -296,18 +290,6 @@ mod tests {
         let mut headers = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
         join_cookies(&mut headers);
         assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
-    }
-
-    #[test]
-    fn websocket_is_the_only_upgrade() {
-        let ask = |upgrade, connection| {
-            let headers = headers(&[("upgrade", upgrade), ("connection", connection)]);
-            wants_websocket(&headers, Present::of(&headers))
-        };
-        assert!(ask("WebSocket", "keep-alive, Upgrade"));
-        assert!(!ask("websocket", "keep-alive"));
-        assert!(!ask("h2c", "upgrade"));
-        assert!(!ask("websocket, h2c", "upgrade"));
     }
 
     #[test]

@@ -68,6 +68,7 @@ mod tls;
 mod traces;
 mod trailer_fields;
 mod tunnel;
+mod upgrades;
 mod upstream;
 mod verified_tickets;
 mod worker;
@@ -86,6 +87,7 @@ pub use handle::{ProxyBuilder, ProxyHandle};
 /// The crate of [`IpNet`](ipnet::IpNet), in which [`TrustedProxies`] says networks.
 pub use ipnet;
 pub use request::UnderscoreHeaders;
+pub use upgrades::Upgrades;
 
 /// A change of what is served, applied as one: no request sees half of it.
 #[derive(Clone, Debug, Default)]

@@ -113,7 +113,8 @@ pub(super) fn plan(
     account: &mut RequestAccount,
 ) -> Result<Planned, Unplanned> {
     let core = &connection.worker.core;
-    let target = Target::read(head, present, &connection.worker.limits)?;
+    let target =
+        Target::read(head, present, &connection.worker.limits, &connection.worker.shared.upgrades)?;
     let Some(port) = snapshot.ports.get(&connection.socket) else {
         return Err(LocalReply::NotFound("nothing is served here any more").into());
     };

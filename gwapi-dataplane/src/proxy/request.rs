@@ -14,6 +14,7 @@ use http::{Method, Version};
 use super::headers;
 use super::present::Present;
 use super::reply::LocalReply;
+use super::upgrades::Upgrades;
 use crate::Limits;
 
 /// What to do with header fields whose names hold `_`. Backends that read `_` for `-` would take
@@ -49,10 +50,11 @@ impl<'a> Target<'a> {
         head: &'a Parts,
         present: Present,
         limits: &Limits,
+        upgrades: &Upgrades,
     ) -> Result<Self, LocalReply> {
         check_method(&head.method)?;
         check_size(head, limits)?;
-        check_framing(&head.headers, present)?;
+        check_framing(&head.headers, present, upgrades)?;
         let authority = authority(head)?;
         let (host, plain_port) = host(authority).ok_or(LocalReply::BadRequest("malformed host"))?;
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
@@ -126,7 +128,11 @@ fn check_size(head: &Parts, limits: &Limits) -> Result<(), LocalReply> {
     Ok(())
 }
 
-fn check_framing(headers: &HeaderMap, present: Present) -> Result<(), LocalReply> {
+fn check_framing(
+    headers: &HeaderMap,
+    present: Present,
+    upgrades: &Upgrades,
+) -> Result<(), LocalReply> {
     const FRAMING: Present =
         Present::CONTENT_LENGTH.and(Present::TRANSFER_ENCODING).and(Present::EXPECT);
     if !present.any(FRAMING) {
@@ -147,7 +153,7 @@ fn check_framing(headers: &HeaderMap, present: Present) -> Result<(), LocalReply
     // What follows the head of an upgrade is either its body or the new protocol: never both.
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if has_body && headers::wants_websocket(headers, present) {
+    if has_body && upgrades.asked(headers, present).is_some() {
         return Err(LocalReply::BadRequest("an upgrade has no body"));
     }
     let mut expectations = headers.get_all(EXPECT).iter();
@@ -283,7 +289,8 @@ mod tests {
     }
 
     fn read(head: &Parts) -> Result<Target<'_>, LocalReply> {
-        Target::read(head, Present::of(&head.headers), &Limits::default())
+        let (limits, upgrades) = (Limits::default(), Upgrades::default());
+        Target::read(head, Present::of(&head.headers), &limits, &upgrades)
     }
 
     fn reply(request: http::request::Builder) -> LocalReply {

@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gwapi_translate::ir::{BackendProtocol, HttpTimeouts};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::account::{RequestAccount, ResponseAccount};
@@ -28,6 +27,7 @@ use super::request;
 use super::sessions;
 use super::snapshot::Snapshot;
 use super::tunnel;
+use super::upgrades::Upgrade;
 use super::upstream::{
     Answer, Attempt, Failure, MAX_ENDPOINTS, MAX_REFUSALS, Message, Sent, UpstreamBody, send,
     send_with_retries,
@@ -100,7 +100,7 @@ pub(super) struct Arrived {
     pub(super) head: Parts,
     pub(super) present: Present,
     pub(super) body: RequestBody,
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Box<Upgrade>>,
     pub(super) account: Box<RequestAccount>,
     /// Whether it came over HTTP/1.
     http1: bool,
@@ -156,7 +156,7 @@ async fn settle(guarded: Guarded, connection: &Rc<Connection>) -> Begun {
 struct Exchange {
     way: Forward,
     attempt: Attempt,
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Box<Upgrade>>,
     account: Box<RequestAccount>,
     /// Whether it came over HTTP/1.
     http1: bool,
@@ -170,11 +170,11 @@ fn begin(
     mut request: Request<Incoming>,
 ) -> Result<Begun, Box<Guarded>> {
     let present = Present::of(request.headers());
-    let upgrade = downstream_upgrade(&mut request, present);
+    let shared = &connection.worker.shared;
+    let upgrade = Upgrade::of(&mut request, present, &shared.upgrades);
     let (mut head, body) = request.into_parts();
     let http1 = head.version != Version::HTTP_2;
     let mut account = RequestAccount::open(connection, &head);
-    let shared = &connection.worker.shared;
     account.client = connection.client.admit(&mut head.headers, present, &shared.trusted_proxies);
     headers::strip_named(&mut head.headers, present);
     let settled =
@@ -265,7 +265,7 @@ fn go_on(
         let for_copies = settled.as_ref().and_then(|settled| settled.for_copies.as_ref());
         send_copies(&fields, for_copies, &mut body, client, attempt);
     }
-    match message(fields, client, body, upgrade.is_some()) {
+    match message(fields, client, body, upgrade.as_ref().map(|it| &it.protocol)) {
         Ok(message) => {
             Begun::Forwarded(Exchange { way, attempt, upgrade, account, http1 }, message)
         }
@@ -312,10 +312,10 @@ fn message(
     fields: Fields<'_>,
     client: Vouched<'_>,
     body: RequestBody,
-    upgrading: bool,
+    upgrade: Option<&HeaderValue>,
 ) -> Result<Message, LocalReply> {
     match fields.way.backend.protocol() {
-        BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrading))),
+        BackendProtocol::Http1 => Ok(Message::Http1(fields.http1(client, body, upgrade))),
         BackendProtocol::H2c => fields.http2(client, body).map(Message::Http2),
         // No configuration of ours has it: such backends have keys of their own.
         BackendProtocol::Tcp | BackendProtocol::Udp => {
@@ -341,7 +341,7 @@ fn send_copies(
         };
         let copy = body.copy(&client.connection.worker.limits, Instant::now());
         // What no backend could read is told where it matters: of the request itself.
-        if let Ok(message) = message(copied, client, copy, false) {
+        if let Ok(message) = message(copied, client, copy, None) {
             mirror::dispatch(way, message, attempt, &client.connection.worker);
         }
     }
@@ -415,16 +415,6 @@ fn own(
     let length = response.body().size_hint().exact().unwrap_or_default();
     account.local(status, length, ended);
     response
-}
-
-/// The client's part of an upgrade, where it asks for the one that is allowed.
-fn downstream_upgrade(request: &mut Request<Incoming>, present: Present) -> Option<OnUpgrade> {
-    // RFC 6455 4.1: of any other method it is none.
-    let asks = request.version() == Version::HTTP_11
-        && request.method() == Method::GET
-        && headers::wants_websocket(request.headers(), present)
-        && request.body().is_end_stream();
-    asks.then(|| hyper::upgrade::on(request))
 }
 
 impl Exchange {
@@ -504,15 +494,14 @@ fn local_reply(failure: Failure) -> LocalReply {
 /// must not see is an error.
 fn upgrade_of(
     response: &Response<UpstreamBody>,
-    asked: Option<OnUpgrade>,
-) -> Result<Option<OnUpgrade>, LocalReply> {
+    asked: Option<Box<Upgrade>>,
+) -> Result<Option<Box<Upgrade>>, LocalReply> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(None);
     }
     // 101 only as the answer to what was asked.
-    let agreed = response.headers().get(UPGRADE).is_some_and(headers::is_websocket);
     match asked {
-        Some(asked) if agreed => Ok(Some(asked)),
+        Some(asked) if asked.is_agreed(response) => Ok(Some(asked)),
         _ => Err(LocalReply::BadGateway("the backend did not answer properly")),
     }
 }
@@ -521,7 +510,7 @@ fn upgrade_of(
 fn downstream_response(
     answered: Answer,
     way: Forward,
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Box<Upgrade>>,
     account: Box<RequestAccount>,
     worker: &Worker,
 ) -> Response<ProxyBody> {
@@ -552,13 +541,12 @@ fn downstream_response(
     }
     account.name_exposed(&mut fields);
     let body = match (upgrade, incoming) {
-        (Some(client), UpstreamBody::Http1(endpoint)) => {
-            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        (Some(upgrade), UpstreamBody::Http1(endpoint)) => {
+            upgrade.tell(&mut fields);
             // An upgrade has no body, so all of the request is sent.
             if let Some(endpoint) = endpoint.into_connection().and_then(|it| it.upgrade()) {
                 let max_age = worker.limits.max_tunnel_age;
-                tunnel::spawn(client, endpoint, account, lease, idle_timeout, max_age);
+                tunnel::spawn(upgrade.client, endpoint, account, lease, idle_timeout, max_age);
             }
             ProxyBody::empty()
         }

@@ -12,7 +12,7 @@ use super::overload::Overload;
 use super::snapshot::Snapshot;
 use super::sockets::Room;
 use super::upstream::AllSlots;
-use super::{TrustedProxies, UnderscoreHeaders};
+use super::{TrustedProxies, UnderscoreHeaders, Upgrades};
 use crate::Limits;
 use crate::observe::Telemetry;
 
@@ -24,6 +24,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) trusted_proxies: TrustedProxies,
     pub(super) underscore_headers: UnderscoreHeaders,
+    pub(super) upgrades: Upgrades,
     pub(super) telemetry: Arc<Telemetry>,
     /// What is served now. A request reads it once.
     pub(super) snapshot: ArcSwap<Snapshot>,
@@ -84,6 +85,7 @@ impl Shared {
             limits,
             trusted_proxies: TrustedProxies::None,
             underscore_headers: UnderscoreHeaders::Drop,
+            upgrades: Upgrades::default(),
             telemetry,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             upstream_slots: Arc::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gwapi_dataplane::{Drained, Limits, ProxyBuilder};
+use gwapi_dataplane::{Drained, Limits, ProxyBuilder, Upgrades};
 use gwapi_translate::ir::IrResource;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -336,4 +336,65 @@ async fn the_end_of_a_drain_cuts_a_tunnel_on_both_sides() {
     let _ = within(tunnel.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
     within(ended.recv()).await.expect("the endpoint is let go");
+}
+
+/// Agrees to the protocol that it is asked to switch to, and sends everything back.
+async fn switching() -> Scripted {
+    Scripted::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await;
+        let field = |name: &str| {
+            let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+            Some(line[name.len()..].trim().to_owned())
+        };
+        let (Some(protocol), Some("upgrade")) =
+            (field("upgrade:"), field("connection:").as_deref())
+        else {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            return;
+        };
+        let agree = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\n\r\n"
+        );
+        let _ = stream.write_all(agree.as_bytes()).await;
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn upgrades_that_are_named_pass_and_no_others() {
+    let endpoint = switching().await;
+    let upgrades = Upgrades::parse("IRC/6.9,foo").expect("protocols");
+    let builder = ProxyBuilder::new().upgrades(upgrades);
+    let local = SocketAddr::from(([127, 0, 0, 1], 0)).ip();
+    let proxy = serve_built(local, &builder, |port| simple(port, endpoint.address));
+    for (method, upgrade, agreed) in [
+        ("GET", "foo", Some("foo")),
+        ("POST", "foo", Some("foo")),
+        ("GET", "irc/6.9", Some("IRC/6.9")),
+        ("HEAD", "foo", None),
+        ("GET", "foo, IRC/6.9", None),
+        ("GET", "IRC/6.10", None),
+        ("GET", "websocket", None),
+        ("GET", "h2c", None),
+    ] {
+        let ask = format!(
+            "{method} / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {upgrade}\r\n\
+             content-length: 0\r\n\r\n"
+        );
+        let (mut stream, head) = open(&proxy, ask.as_bytes()).await;
+        let Some(agreed) = agreed else {
+            assert!(head.starts_with("HTTP/1.1 200 "), "{method} {upgrade}: {head}");
+            continue;
+        };
+        assert!(head.starts_with("HTTP/1.1 101 "), "{method} {upgrade}: {head}");
+        assert!(head.contains(&format!("upgrade: {agreed}\r\n")), "{head}");
+        within(stream.write_all(b"something")).await.expect("it reads");
+        expect(&mut stream, "something").await;
+    }
+    let body = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: foo\r\n\
+                content-length: 2\r\n\r\nhi";
+    let answer = client::raw(proxy.address, body.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }

@@ -102,7 +102,7 @@ fn proxy(base: &ProxyParameters, over: &ProxyParameters) -> ProxyParameters {
         (base, over) => over.clone().or_else(|| base.clone()),
     };
     merged! {
-        ProxyParameters, base, over; workers, log_level, trusted_hops;
+        ProxyParameters, base, over; workers, log_level, trusted_hops, upgrades;
         drain: drain
     }
 }

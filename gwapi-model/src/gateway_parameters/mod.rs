@@ -395,6 +395,11 @@ pub struct ProxyParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(max = 100)))]
     pub trusted_hops: Option<u32>,
+    /// Protocols that clients may switch to by `Upgrade`, such as websocket or IRC/6.9; HTTP (h2c) is none of
+    /// them. Default: websocket alone. With an empty list there is no such protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxItems" = 16, "x-kubernetes-list-type" = "set")))]
+    pub upgrades: Option<Vec<String>>,
 }
 
 open_enum! {

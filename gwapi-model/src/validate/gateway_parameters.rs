@@ -8,7 +8,7 @@ use crate::{
     AutoscalingParameters, DisruptionBudgetParameters, ExternalTrafficPolicy, GatewayDuration,
     GatewayParametersSpec, IntOrString, IpFamily, IpFamilyPolicy, JsonObject, LogLevel,
     ProxyParameters, ResourceRequirements, ServiceParameters, ServiceType, TaintEffect, Toleration,
-    TolerationOperator, WorkloadKind, WorkloadParameters,
+    TolerationOperator, UpgradeProtocol, WorkloadKind, WorkloadParameters,
 };
 
 /// Ports that can be listed: a Gateway has no more listeners.
@@ -323,6 +323,14 @@ fn proxy(check: &mut Checker, proxy: &ProxyParameters) {
         check.one_of("logLevel", level.as_str(), LogLevel::KNOWN);
     }
     check.number("trustedHops", proxy.trusted_hops.map(i64::from), 0..=100);
+    if let Some(upgrades) = &proxy.upgrades {
+        check.list("upgrades", upgrades, 0..=16, |check, protocol| {
+            if let Err(error) = UpgradeProtocol::parse(protocol) {
+                check.report(error.to_string());
+            }
+        });
+        check.set("upgrades", upgrades);
+    }
     check.optional("drain", proxy.drain.as_ref(), |check, drain| {
         check.optional("timeout", drain.timeout.as_ref(), |check, timeout: &GatewayDuration| {
             if timeout.get().is_zero() {

@@ -38,6 +38,7 @@ fn valid() -> Value {
                 "logLevel": "debug",
                 "drain": {"quiet": "2s", "timeout": "30s"},
                 "trustedHops": 1,
+                "upgrades": ["websocket", "IRC/6.9"],
             },
         },
     })
@@ -309,6 +310,28 @@ fn settings_of_a_proxy_stay_in_their_ranges() {
                 "/spec/proxy/trustedHops",
                 json!(101),
                 &["spec.proxy.trustedHops: 101 is out of range: expected 0 to 100"],
+            ),
+            case(
+                "an upgrade to HTTP",
+                "/spec/proxy/upgrades/1",
+                json!("h2c"),
+                &[
+                    "spec.proxy.upgrades[1]: `h2c` is HTTP itself: requests inside would go past all \
+                   routes",
+                ],
+            ),
+            case(
+                "an upgrade to what is no protocol",
+                "/spec/proxy/upgrades/0",
+                json!("web socket"),
+                &["spec.proxy.upgrades[0]: `web socket` is no protocol: expected a name, with a \
+                   version or without, such as websocket or IRC/6.9"],
+            ),
+            case(
+                "the same upgrade twice",
+                "/spec/proxy/upgrades/1",
+                json!("websocket"),
+                &["spec.proxy.upgrades[1]: `websocket` is listed twice"],
             ),
             case(
                 "no time to drain",

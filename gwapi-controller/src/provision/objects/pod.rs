@@ -191,6 +191,7 @@ impl Maker<'_> {
             ("workers", proxy.workers.map(|it| it.to_string())),
             ("log-level", proxy.log_level.as_ref().map(ToString::to_string)),
             ("trusted-hops", proxy.trusted_hops.map(|it| it.to_string())),
+            ("upgrades", proxy.upgrades.as_ref().map(|it| it.join(","))),
             ("drain-quiet", drain.quiet.as_ref().map(duration)),
             ("drain-timeout", drain.timeout.as_ref().map(duration)),
         ];
