@@ -50,6 +50,41 @@ fn a_demo_answers_for_services_without_endpoints() {
 }
 
 #[test]
+fn header_names_with_an_underscore_are_dropped_kept_or_refused_as_the_option_says() {
+    for (option, status, passed) in [
+        (None, 200, &[][..]),
+        (Some("drop"), 200, &[]),
+        (Some("keep"), 200, &["x_user"]),
+        (Some("reject"), 400, &[]),
+    ] {
+        let port = free_port();
+        let manifests = Manifests::new(&[
+            ("gateway.yaml", &gateway(port)),
+            ("routes.yaml", &stream(&[route("echo", "/", "echo"), service("echo")])),
+        ]);
+        let option = option.map(|option| ["--underscore-headers", option]);
+        let arguments: Vec<&str> =
+            ["--demo"].into_iter().chain(option.into_iter().flatten()).collect();
+        let gwapi = Gwapi::run(&manifests, &arguments);
+        gwapi.event("start");
+        // Whoever reads `_` for `-` would take the last two for what frames the message.
+        let fields = [("x_user", "me"), ("transfer_encoding", "chunked"), ("content_length", "5")];
+        let answer = get(local(port), "/", &fields);
+        assert_eq!(answer.status, status, "{option:?}: {answer:?}");
+        if status != 200 {
+            continue;
+        }
+        let echo = answer.json();
+        let names = echo["headers"].as_object().expect("an object").keys();
+        let names: Vec<String> = names.map(|name| name.to_ascii_lowercase()).collect();
+        let with_underscore: Vec<_> = names.iter().filter(|name| name.contains('_')).collect();
+        assert_eq!(with_underscore, passed, "{option:?}");
+        let framing = ["transfer-encoding", "content-length"];
+        assert!(framing.iter().all(|it| names.iter().all(|name| name != it)), "{names:?}");
+    }
+}
+
+#[test]
 fn upgrades_pass_that_the_option_names() {
     let port = free_port();
     let endpoint = TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -125,6 +125,29 @@ async fn headers_with_underscores_are_dropped_kept_or_refused() {
     }
 }
 
+/// What would frame the message, if `_` were `-`, is gone wherever names with `_` are kept.
+#[tokio::test]
+async fn a_transfer_encoding_with_an_underscore_frames_nothing() {
+    for policy in [UnderscoreHeaders::Drop, UnderscoreHeaders::Keep] {
+        let echo = Echo::start("a").await;
+        let proxy = with_underscores(policy, |port| simple(port, echo.address));
+        let body = "0\r\n\r\nGET /evil HTTP/1.1\r\nhost: a\r\n\r\n";
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer_encoding: chunked\r\ncontent_length: 0\r\n\
+             content-length: {}\r\nx_user: me\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = client::raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{policy:?}: {answer}");
+        let seen = echo.only_request();
+        assert_eq!((&*seen.target, &*seen.body), ("/", body.as_bytes()), "{policy:?}");
+        assert_eq!(seen.headers("content-length"), [body.len().to_string()], "{policy:?}");
+        let kept = seen.headers.keys().filter(|name| name.as_str().contains('_'));
+        let expected = if policy == UnderscoreHeaders::Keep { &["x_user"][..] } else { &[] };
+        assert_eq!(kept.collect::<Vec<_>>(), expected, "{policy:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_is_refused_for_an_underscore_ends_its_connection() {
     let echo = Echo::start("a").await;
