@@ -5,6 +5,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -55,6 +56,18 @@ const CONTENTS: [Contents; 7] = [
     Contents { package: "xtask", flags: &[], forbidden: KUBE },
 ];
 
+/// Packages with versions that are not used any more, because of what they let through: the first that is, and
+/// why.
+const NOT_BEFORE: [(&str, Version, &str); 4] = [
+    ("rustls-webpki", [0, 103, 13], "four advisories of 2026 stand against it"),
+    ("rustls", [0, 23, 18], "a ClientHello in pieces ends the process"),
+    ("hyper", [1, 11, 0], "Content-Length stays beside Transfer-Encoding"),
+    ("h2", [0, 4, 16], "DATA without content is not bounded"),
+];
+
+/// Major, minor and patch.
+type Version = [u32; 3];
+
 /// What is read of `cargo metadata`.
 #[derive(Deserialize)]
 struct Metadata {
@@ -84,6 +97,11 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         eprintln!("{package:<18} of our crates at most: {allowed}");
     }
     let mut violations = wrong_directions(&metadata.packages);
+    let lock = fs::read_to_string(root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
+    for (package, [major, minor, patch], why) in NOT_BEFORE {
+        eprintln!("{package:<18} from {major}.{minor}.{patch} on: before, {why}");
+    }
+    violations.extend(known_faults(&lock)?);
 
     for contents in &CONTENTS {
         let flags = ["tree", "--locked", "--edges", "normal,build", "--prefix", "none"];
@@ -123,6 +141,42 @@ fn wrong_directions(packages: &[Package]) -> Vec<String> {
         }
     }
     violations
+}
+
+/// One sentence for each package of a `Cargo.lock` at a version before the first that is used. A package that
+/// is in the table and not in the file is an error: nobody would look at it any more.
+fn known_faults(lock: &str) -> anyhow::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for (package, first, why) in NOT_BEFORE {
+        let mut versions = locked_versions(lock, package).peekable();
+        versions.peek().with_context(|| format!("Cargo.lock has no {package}"))?;
+        for version in versions {
+            let parsed = parse_version(version)
+                .with_context(|| format!("{package} has the odd version {version}"))?;
+            if parsed < first {
+                faults.push(format!("{package} {version}: {why}"));
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// The versions at which a `Cargo.lock` has a package.
+fn locked_versions<'a>(lock: &'a str, package: &str) -> impl Iterator<Item = &'a str> {
+    let name = format!("name = \"{package}\"");
+    let packages = lock.split("[[package]]").filter(move |it| it.lines().any(|line| line == name));
+    packages.filter_map(|it| {
+        let mut lines = it.lines();
+        lines.find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
+    })
+}
+
+/// A version; what marks a pre-release or a build does not count.
+fn parse_version(text: &str) -> Option<Version> {
+    let plain = text.split(['-', '+']).next()?;
+    let mut parts = plain.split('.').map(|part| part.parse().ok());
+    let version = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(version)
 }
 
 /// Names of the packages in what `cargo tree --prefix none --format {p}` prints.
@@ -187,6 +241,44 @@ mod tests {
                 "xtask must not depend on gwapi-cli",
             ]
         );
+    }
+
+    /// A `Cargo.lock` with these versions, and with the first good one of what else is in the table.
+    fn lock(versions: &[(&str, &str)]) -> String {
+        let others = NOT_BEFORE.iter().filter(|row| versions.iter().all(|it| it.0 != row.0));
+        let good = others.map(|(name, [a, b, c], _)| (*name, format!("{a}.{b}.{c}")));
+        let given = versions.iter().map(|(name, version)| (*name, (*version).to_owned()));
+        given
+            .chain(good)
+            .map(|(name, version)| {
+                format!(
+                    "[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n\
+                     dependencies = [\n \"rustls-webpki\",\n]\n\n"
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_version_with_a_known_fault_is_named() {
+        assert_eq!(known_faults(&lock(&[])).expect("a lock"), Vec::<String>::new());
+        for good in ["0.103.13", "0.103.100", "0.104.0-alpha.7", "1.0.0"] {
+            let faults = known_faults(&lock(&[("rustls-webpki", good)])).expect("a lock");
+            assert_eq!(faults, Vec::<String>::new(), "{good}");
+        }
+        for bad in ["0.103.12", "0.102.99"] {
+            let lock = lock(&[("rustls-webpki", "0.103.16"), ("rustls-webpki", bad)]);
+            let faults = known_faults(&lock).expect("a lock");
+            let [fault] = &*faults else { panic!("{faults:?}") };
+            assert!(fault.starts_with(&format!("rustls-webpki {bad}: ")), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_package_that_is_gone_is_looked_for_no_more() {
+        let without = lock(&[]).replace("name = \"h2\"", "name = \"h2-next\"");
+        let error = known_faults(&without).expect_err("the table is stale").to_string();
+        assert_eq!(error, "Cargo.lock has no h2");
     }
 
     #[test]
