@@ -37,21 +37,22 @@ impl Gateway {
         endpoint: Option<SocketAddr>,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        let (target, folder) = build(root, name)?;
-        let [address, admin] = free_addresses()?;
-        let mut text = MANIFEST.replace("PORT", &address.port().to_string());
-        if let Some(endpoint) = endpoint {
-            text.push_str(&SLICE.replace("PORT", &endpoint.port().to_string()));
-        }
-        Self::serve(&target, &folder, &text, [address, admin], arguments)
+        let slice = endpoint.map(slice).unwrap_or_default();
+        Self::start_beside(root, name, &slice, arguments)
     }
 
-    /// The same with `objects` beside the route, which leads to a built-in echo.
-    pub(crate) fn start_beside(root: &Path, name: &str, objects: &str) -> anyhow::Result<Self> {
+    /// The same with `objects` beside the route, which leads to a built-in echo unless there is a [`slice`]
+    /// among them.
+    pub(crate) fn start_beside(
+        root: &Path,
+        name: &str,
+        objects: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let (target, folder) = build(root, name)?;
         let [address, admin] = free_addresses()?;
         let text = MANIFEST.replace("PORT", &address.port().to_string()) + objects;
-        Self::serve(&target, &folder, &text, [address, admin], &[])
+        Self::serve(&target, &folder, &text, [address, admin], arguments)
     }
 
     /// The same with a listener for HTTPS, whose certificate signs itself.
@@ -166,6 +167,11 @@ pub(crate) fn ask(
     let mut answer = String::new();
     stream.read_to_string(&mut answer).with_context(|| format!("{address} does not answer"))?;
     Ok(answer)
+}
+
+/// The endpoint of the route.
+pub(crate) fn slice(endpoint: SocketAddr) -> String {
+    SLICE.replace("PORT", &endpoint.port().to_string())
 }
 
 /// Addresses that nobody listens on at this moment.

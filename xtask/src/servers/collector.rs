@@ -19,7 +19,7 @@ pub(super) fn check(root: &Path, folder: &Path) -> anyhow::Result<()> {
     let address = free_address()?;
     let mut collector = start(root, folder, address)?;
     let objects = OBJECTS.replace("PORT", &address.port().to_string());
-    let gateway = Gateway::start_beside(root, "servers", &objects)?;
+    let gateway = Gateway::start_beside(root, "servers", &objects, &[])?;
 
     let traced = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\nx-user-id: u1\r\n");
     let seen = get(gateway.address, "/a?x=1", &traced)?;

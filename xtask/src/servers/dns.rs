@@ -35,7 +35,7 @@ pub(super) fn check(root: &Path, folder: &Path) -> anyhow::Result<()> {
     let objects = OBJECTS
         .replace("LISTENER", &before.port().to_string())
         .replace("PORT", &behind.port().to_string());
-    let _gateway = Gateway::start_beside(root, "servers", &objects)?;
+    let _gateway = Gateway::start_beside(root, "servers", &objects, &[])?;
 
     // All ask before one is answered, so each has a flow of its own.
     let clients: Vec<_> = (0..CLIENTS)
