@@ -220,9 +220,6 @@ impl Core {
         for (gateway, _) in self.unserved.extract_if(.., |_, at| *at <= now) {
             said.by_proxies.insert(gateway, (None, Feedback::default()));
         }
-        if !self.progress.failing().is_empty() {
-            self.excuse_what_is_nowhere(&events);
-        }
         self.release(now, &mut events, &mut step);
         self.translate(events, &mut step);
         let selections = std::mem::take(&mut said.of_selections);
@@ -249,6 +246,7 @@ impl Core {
     }
 
     fn observe(&mut self, observation: Observation, now: Instant, noted: &mut Noted<'_>) {
+        let is_about_namespaces = tells_of_namespaces(&observation);
         match observation {
             Observation::Listed(source, objects, version) => {
                 self.note_served(&source, true, noted);
@@ -275,6 +273,7 @@ impl Core {
                 self.progress.set(source, SourceState::Absent);
             }
             Observation::Failed(source, error) => self.progress.failed(source, error),
+            Observation::Denied(source, error) => self.progress.denied(source, error),
             Observation::Bundle(bundle) => {
                 self.progress.knows_crds = true;
                 let delta = self.translator.set_installed_bundle(bundle);
@@ -284,22 +283,22 @@ impl Core {
             }
             Observation::Fetched(source, id, object) => self.fetch(&source, id, object, now, noted),
         }
+        if is_about_namespaces {
+            self.drop_what_is_nowhere(now, noted);
+        }
     }
 
-    /// Lets sources whose namespace does not exist count as listed.
-    fn excuse_what_is_nowhere(&mut self, events: &[ResourceEvent]) {
-        let mut namespaces: BTreeSet<ObjectId> =
-            self.resources().ids(Kind::Namespace).into_iter().collect();
-        for event in events {
-            match event {
-                ResourceEvent::Apply(resource) => namespaces.extend([resource.id()]),
-                ResourceEvent::Delete(id) => _ = namespaces.remove(id),
-                // Lists come as what they change.
-                ResourceEvent::Relist(..) => {}
-            }
+    /// Lets sources count as listed that are denied because their namespace does not exist. What was in it is gone:
+    /// who must not watch is not told of its end.
+    fn drop_what_is_nowhere(&mut self, now: Instant, noted: &mut Noted<'_>) {
+        let Self { progress, references, unreadable, .. } = self;
+        let homeless = progress.excuse(|name| {
+            references.has_namespace(name)
+                || unreadable.contains_key(&ObjectId::new(Kind::Namespace, "", name))
+        });
+        for source in homeless {
+            self.list(&source, Vec::new(), now, noted);
         }
-        let exists = |name: &str| namespaces.contains(&ObjectId::new(Kind::Namespace, "", name));
-        self.progress.excuse(exists);
     }
 
     /// What is not listed is gone.
@@ -582,6 +581,18 @@ struct Noted<'a> {
     step: &'a mut Step,
     /// Objects that could not be read and now can, or are gone.
     readable: &'a mut Vec<ObjectId>,
+}
+
+/// Whether it may show that a namespace does not exist of which a source is denied.
+fn tells_of_namespaces(observation: &Observation) -> bool {
+    match observation {
+        Observation::Denied(..) => true,
+        Observation::Listed(source, ..)
+        | Observation::Applied(source, _)
+        | Observation::Deleted(source, ..)
+        | Observation::UpTo(source, _) => source.kind == Kind::Namespace,
+        _ => false,
+    }
 }
 
 /// Whether what cannot be read is a policy of which no version could be read either; `policies` are those of

@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     sources: BTreeMap<Source, SourceState>,
     /// Sources that fail at the moment, with the reason.
     failing: BTreeMap<Source, String>,
+    /// Those of them that the API server denies. Nothing but a list is told of them next.
+    denied: BTreeSet<Source>,
     /// It is known which CRDs there are, or that they must not be seen.
     pub(super) knows_crds: bool,
     /// The first whole state has been handed out.
@@ -43,8 +45,14 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(sources: Vec<Source>) -> Self {
         let sources = sources.into_iter().map(|source| (source, SourceState::Awaited)).collect();
-        let failing = BTreeMap::new();
-        Self { sources, failing, knows_crds: false, is_live: false, unreadable: 0 }
+        Self {
+            sources,
+            failing: BTreeMap::new(),
+            denied: BTreeSet::new(),
+            knows_crds: false,
+            is_live: false,
+            unreadable: 0,
+        }
     }
 
     /// Nothing is known yet, not even what there is to know.
@@ -54,6 +62,7 @@ impl Progress {
 
     pub(super) fn set(&mut self, source: Source, state: SourceState) {
         self.failing.remove(&source);
+        self.denied.remove(&source);
         if let Some(known) = self.sources.get_mut(&source) {
             *known = state;
         }
@@ -63,22 +72,30 @@ impl Progress {
         self.failing.insert(source, error);
     }
 
-    /// Sources that fail because their namespace does not exist count as listed: there is nothing in
-    /// them, and they are listed as soon as that can be. `exists` is asked once all Namespaces are
-    /// known.
-    pub(super) fn excuse(&mut self, exists: impl Fn(&str) -> bool) {
+    pub(super) fn denied(&mut self, source: Source, error: String) {
+        self.denied.insert(source.clone());
+        self.failed(source, error);
+    }
+
+    /// Sources that are denied because their namespace does not exist count as listed: there is nothing in
+    /// them, and they are listed as soon as that can be. Handed back are those of which that was not known, with
+    /// what is told of object by object. `exists` is asked while all Namespaces are known.
+    pub(super) fn excuse(&mut self, exists: impl Fn(&str) -> bool) -> Vec<Source> {
         let namespaces = Source { kind: Kind::Namespace, namespace: None };
-        if self.sources.get(&namespaces) != Some(&SourceState::Listed) {
-            return;
+        let is_listed = self.sources.get(&namespaces) == Some(&SourceState::Listed);
+        if !is_listed || self.failing.contains_key(&namespaces) {
+            return Vec::new();
         }
-        let sources = &mut self.sources;
-        self.failing.retain(|source, _| {
-            let is_homeless = source.namespace.as_deref().is_some_and(|it| !exists(it));
-            if let Some(state) = sources.get_mut(source).filter(|_| is_homeless) {
-                *state = SourceState::Homeless;
-            }
-            !is_homeless
+        let is_homeless =
+            |source: &Source| source.namespace.as_deref().is_some_and(|it| !exists(it));
+        let mut homeless: Vec<Source> = self.denied.extract_if(.., |it| is_homeless(it)).collect();
+        homeless.retain(|source| {
+            self.failing.remove(source);
+            let state = self.sources.get_mut(source);
+            state.map(|it| std::mem::replace(it, SourceState::Homeless))
+                != Some(SourceState::Homeless)
         });
+        homeless
     }
 
     /// Namespaces that are watched and do not exist.

@@ -184,6 +184,11 @@ impl References {
         missing.is_empty()
     }
 
+    /// Whether there is a namespace of this name.
+    pub(super) fn has_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains_key(name)
+    }
+
     /// Whether the start has been asked for.
     pub(super) fn is_starting(&self) -> bool {
         self.start.is_some()

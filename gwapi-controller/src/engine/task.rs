@@ -254,7 +254,7 @@ impl Engine {
             Observation::Absent(source) => (source, "absent"),
             Observation::Fetched(source, ..) => (source, "fetched"),
             Observation::Bundle(_) => return,
-            Observation::Failed(source, _) => {
+            Observation::Failed(source, _) | Observation::Denied(source, _) => {
                 return self.surroundings.metrics.watch_failure(source.kind);
             }
         };

@@ -66,12 +66,13 @@ pub(super) async fn watch(
     pin_mut!(events);
     let mut trouble = Trouble::default();
     while let Some(event) = events.next().await {
-        let sighting = match event {
+        let ours = |seen: Seen| Sighting::Ours(stream.clone(), seen);
+        let sightings = match event {
             // Each attempt to list begins so, and says nothing of its end.
-            Ok(Event::Init) => Sighting::Ours(stream.clone(), Seen::Init),
+            Ok(Event::Init) => vec![ours(Seen::Init)],
             Ok(event) => {
                 trouble.is_over();
-                Sighting::Ours(stream.clone(), seen(event))
+                vec![ours(seen(event))]
             }
             Err(error) => {
                 let is_refused = refusal(&error).is_some_and(|it| matches!(it.code, 403 | 404));
@@ -85,14 +86,18 @@ pub(super) async fn watch(
                 } else {
                     debug!(namespace = stream.namespace, error, "cannot watch {}", resource.plural);
                 }
-                if !is_refused {
-                    continue;
+                match (is_refused, is_homeless) {
+                    // What was there is gone with the namespace, and nothing else tells of that.
+                    (_, true) => vec![ours(Seen::Init), ours(Seen::InitDone)],
+                    (true, false) => vec![Sighting::Unlisted(stream.clone())],
+                    (false, false) => Vec::new(),
                 }
-                Sighting::Unlisted(stream.clone())
             }
         };
-        if sender.send(sighting).await.is_err() {
-            return;
+        for sighting in sightings {
+            if sender.send(sighting).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -149,9 +154,58 @@ pub(super) async fn watch_service(client: Client, name: ServiceName, sender: Sen
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
     use serde_json::json;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
 
     use super::*;
+
+    /// What is told of the Services of a namespace after the API server has refused to list them; asked
+    /// for the namespace itself, it answers with this code.
+    async fn told_when_refused(of_namespace: u16) -> Sighting {
+        let refusal = |reason: &str, code: u16| {
+            json!({"kind": "Status", "status": "Failure", "message": "", "reason": reason,
+                "code": code})
+        };
+        let service = service_fn(move |request: hyper::Request<Body>| async move {
+            let is_namespace = request.uri().path() == "/api/v1/namespaces/shop";
+            let code = if is_namespace { of_namespace } else { 403 };
+            let body = match code {
+                200 => json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                    "metadata": {"name": "shop"}}),
+                404 => refusal("NotFound", 404),
+                code => refusal("Forbidden", code),
+            };
+            let response = hyper::Response::builder().status(code);
+            let body = Body::from(body.to_string().into_bytes());
+            Ok::<_, Infallible>(response.body(body).expect("a response"))
+        });
+        let (sender, mut sightings) = mpsc::channel(1);
+        let stream = Stream { kind: Some(ManagedKind::Service), namespace: "shop".to_owned() };
+        let watch = watch(Client::new(service, "default"), stream, String::new(), sender);
+        let running = tokio::spawn(watch);
+        loop {
+            let sighting = sightings.recv().await.expect("it runs");
+            if !matches!(sighting, Sighting::Ours(_, Seen::Init)) {
+                running.abort();
+                return sighting;
+            }
+        }
+    }
+
+    /// Who must not watch it any more is not told of its end.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_of_what_was_made_in_a_namespace_that_is_gone() {
+        let told = told_when_refused(404).await;
+        assert!(matches!(told, Sighting::Ours(_, Seen::InitDone)), "{told:?}");
+        for unknown in [200, 403, 503] {
+            let told = told_when_refused(unknown).await;
+            assert!(matches!(told, Sighting::Unlisted(_)), "{told:?}");
+        }
+    }
 
     #[test]
     fn what_the_api_server_says_is_told_in_its_words() {

@@ -196,7 +196,7 @@ impl KindWatch {
                 Some(Err(error)) => {
                     has_failed = true;
                     let pause = pauses.after(&error);
-                    (Observation::Failed(source, error.to_string()), pause)
+                    (Observation::failed(source, &error), pause)
                 }
             };
             if !self.tell(observation).await {
@@ -214,7 +214,7 @@ impl KindWatch {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use kube::client::Body;
     use serde_json::json;
@@ -347,6 +347,32 @@ mod tests {
             async { Ok::<_, Infallible>(response.expect("a response")) }
         });
         Client::new(service, "default")
+    }
+
+    /// What happens while it is denied is told by a list alone.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_denied_to_watch_begins_with_a_list() {
+        let requests = AtomicUsize::new(0);
+        let answer = move || match requests.fetch_add(1, Ordering::Relaxed) {
+            0 | 3 => 200,
+            1 => 403,
+            _ => 503,
+        };
+        let (_crds, crds) = watch::channel(no_crds());
+        let (observations, mut observed) = mpsc::channel(1000);
+        let watch = kind_watch(answering(answer), Kind::Service, observations, crds);
+        let running = tokio::spawn(watch.run());
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            told.push(match observed.recv().await.expect("it runs") {
+                Observation::Listed(..) => "listed",
+                Observation::Denied(..) => "denied",
+                Observation::Failed(..) => "failed",
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(told, ["listed", "denied", "failed", "listed"]);
+        running.abort();
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,6 +82,11 @@ impl WatchError {
         }
     }
 
+    /// Whether the API server does not allow what was asked for. What comes next is a list.
+    pub(super) fn is_denied(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 403)
+    }
+
     /// Whether the API server does not know what was asked for.
     pub(super) fn is_not_served(&self) -> bool {
         self.status().is_some_and(|status| status.code == 404)

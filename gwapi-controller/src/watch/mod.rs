@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 
 use crds::{CrdWatch, Crds};
 use kind::KindWatch;
-use list_watch::Seen;
+use list_watch::{Seen, WatchError};
 pub(crate) use object::{Object, Observed, RawObject, Unreadable, api_resource, has_status};
 pub(crate) use referenced::Reference;
 use referenced::ReferencedWatch;
@@ -105,6 +105,9 @@ pub(crate) enum Observation {
     Absent(Source),
     /// A source could not be listed or watched, for this reason; it is tried again.
     Failed(Source, String),
+    /// The API server does not allow to list or watch a source, for this reason; it is tried again. The first that
+    /// is told of it then is a list.
+    Denied(Source, String),
     /// Version and channel of the Gateway API's CRDs; none where there are no CRDs, or where they must not
     /// be seen.
     Bundle(Option<InstalledBundle>),
@@ -120,6 +123,13 @@ impl Observation {
             Seen::Applied(object) => Self::Applied(source, object),
             Seen::Deleted(object) => Self::Deleted(source, object.id, object.resource_version),
             Seen::UpTo(version) => Self::UpTo(source, version),
+        }
+    }
+
+    fn failed(source: Source, error: &WatchError) -> Self {
+        match error.is_denied() {
+            true => Self::Denied(source, error.to_string()),
+            false => Self::Failed(source, error.to_string()),
         }
     }
 }

@@ -113,7 +113,7 @@ impl ReferencedWatch {
                         referenced.note(source, seen);
                         None
                     }
-                    Err(error) => Some(Observation::Failed(source, error.to_string())),
+                    Err(error) => Some(Observation::failed(source, &error)),
                 },
                 Some((id, read)) = referenced.reads.next() => {
                     let source = source_of(&self.sources, &id);

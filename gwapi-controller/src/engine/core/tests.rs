@@ -170,7 +170,7 @@ fn a_watched_namespace_that_does_not_exist_blocks_no_other() {
     let namespaces = source(Kind::Namespace);
     let mut test = Test::new(vec![here.clone(), gone.clone(), namespaces.clone()]);
     let listed = |source: Source| Observation::Listed(source, Vec::new(), "5".to_owned());
-    let forbidden = || Observation::Failed(gone.clone(), "forbidden".to_owned());
+    let forbidden = || Observation::Denied(gone.clone(), "forbidden".to_owned());
     test.observe(listed(here));
     assert!(!test.observe(forbidden()).went_live, "it may exist");
     assert!(test.observe(listed(namespaces.clone())).went_live);
@@ -185,6 +185,132 @@ fn a_watched_namespace_that_does_not_exist_blocks_no_other() {
     test.observe(listed(gone));
     assert!(test.core.progress().missing_namespaces().is_empty());
     assert!(test.core.progress().failing().is_empty());
+}
+
+/// An engine of a controller that watches the namespace `default` alone, with a Gateway there and its Secret.
+fn in_one_namespace() -> Test {
+    let gateways = in_namespace(Kind::Gateway, "default");
+    let namespaces = source(Kind::Namespace);
+    let mut test =
+        Test::new(vec![source(Kind::GatewayClass), gateways.clone(), namespaces.clone()]);
+    test.list(Kind::GatewayClass, &[object(CLASS)]);
+    test.list(Kind::Namespace, &[namespace("default")]);
+    test.observe(Observation::Listed(gateways, vec![https("web", "cert")], "5".to_owned()));
+    let certificate = object("{apiVersion: v1, kind: Secret, metadata: {name: cert}}");
+    assert!(test.fetched(secret("cert"), Some(certificate)).went_live);
+    assert!(test.serves("web"));
+    test
+}
+
+fn denied(kind: Kind) -> Observation {
+    Observation::Denied(in_namespace(kind, "default"), "forbidden".to_owned())
+}
+
+fn no_namespace() -> Observation {
+    deleted(ObjectId::new(Kind::Namespace, "", "default"))
+}
+
+/// The Roles of a namespace go with it, and what was in it may go after them: nothing tells of its end.
+#[test]
+fn what_was_in_a_namespace_goes_when_that_is_gone_and_must_not_be_read_whichever_is_told_first() {
+    let gone = [(ObjectId::new(Kind::Gateway, "default", "web"), Heard::Gone)];
+    for is_denied_first in [true, false] {
+        let mut test = in_one_namespace();
+        let mut told = [denied(Kind::Gateway), no_namespace()];
+        if !is_denied_first {
+            told.reverse();
+        }
+        let [first, second] = told;
+        test.observe(first);
+        assert!(test.serves("web"));
+        assert_eq!(test.observe(second).heard, gone);
+        assert!(!test.serves("web"));
+        assert_eq!(test.core.progress().obstacles(), [""; 0]);
+        assert!(test.observe(denied(Kind::Gateway)).deltas.is_empty());
+
+        // Once there is a namespace of that name again, and its Roles, all is listed anew.
+        test.apply(namespace("default"));
+        let gateways = in_namespace(Kind::Gateway, "default");
+        let listed = Observation::Listed(gateways, vec![object(GATEWAY)], "9".to_owned());
+        test.observe(listed);
+        assert!(test.serves("web"));
+    }
+}
+
+/// One Gateway may refer to the Secret of another namespace.
+#[test]
+fn secrets_of_a_namespace_that_is_gone_are_missing() {
+    let mut test = in_one_namespace();
+    test.observe(denied(Kind::Secret));
+    assert_eq!(test.core.resources().secrets.len(), 1, "it may be there");
+    let step = test.observe(no_namespace());
+    let resolved = condition(&step, Kind::Gateway, "web", ConditionType::ResolvedRefs);
+    assert_eq!(resolved, Some(("ListenersNotResolved".to_owned(), 1)));
+    assert!(test.core.resources().secrets.is_empty());
+}
+
+#[test]
+fn what_must_not_be_read_in_passing_stays_as_long_as_its_namespace_may_be_there() {
+    let mut test = in_one_namespace();
+    test.observe(denied(Kind::Gateway));
+    test.observe(denied(Kind::Secret));
+    assert!(test.serves("web"));
+    assert!(test.core.progress().failing().contains_key(&in_namespace(Kind::Gateway, "default")));
+
+    // Whoever is not told of Namespaces does not know which there are.
+    let mut test = in_one_namespace();
+    test.observe(no_namespace());
+    test.observe(Observation::Denied(source(Kind::Namespace), "forbidden".to_owned()));
+    test.observe(denied(Kind::Gateway));
+    assert!(test.serves("web"));
+    test.observe(Observation::UpTo(source(Kind::Namespace), "9".to_owned()));
+    assert!(!test.serves("web"));
+}
+
+/// Such a watch goes on where it ended, and tells nothing twice.
+#[test]
+fn a_watch_that_breaks_while_the_end_of_a_namespace_is_told_loses_nothing() {
+    let mut test = in_one_namespace();
+    test.observe(no_namespace());
+    let gateways = in_namespace(Kind::Gateway, "default");
+    test.observe(Observation::Failed(gateways, "connection reset".to_owned()));
+    assert!(test.serves("web"));
+    test.apply(namespace("default"));
+    assert!(test.serves("web"));
+}
+
+/// The namespace of what is let in waits for the Secrets of that; it is there meanwhile.
+#[test]
+fn a_namespace_that_waits_for_secrets_exists() {
+    let from = "{from: Selector, selector: {matchLabels: {team: web}}}";
+    let open = format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: web}}, spec: \
+         {{gatewayClassName: gwapi, allowedListeners: {{namespaces: {from}}}, \
+         listeners: [{{name: http, port: 80, protocol: HTTP}}]}}}}"
+    );
+    let tls = "protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}";
+    let set = object(&LISTENER_SET.replace("protocol: HTTP", tls));
+    let sets = in_namespace(Kind::ListenerSet, "default");
+    let namespaces = source(Kind::Namespace);
+    let gateways = in_namespace(Kind::Gateway, "default");
+    let classes = source(Kind::GatewayClass);
+    let sources = [&classes, &gateways, &sets, &namespaces];
+    let mut test = Test::new(sources.map(Source::clone).to_vec());
+    let listed = |source: &Source, object: Option<Object>| {
+        Observation::Listed(source.clone(), object.into_iter().collect(), "5".to_owned())
+    };
+    test.observe(listed(&classes, Some(object(CLASS))));
+    test.observe(listed(&gateways, Some(object(&open))));
+    test.observe(listed(&namespaces, None));
+    assert!(test.observe(listed(&sets, Some(set))).went_live);
+    let labelled =
+        "{apiVersion: v1, kind: Namespace, metadata: {name: default, labels: {team: web}}}";
+    let step = test.apply(object(labelled));
+    assert_eq!(step.references, [Reference::Added(secret("cert"))]);
+    assert_eq!(test.core.deadline(), Some(test.now + PATIENCE), "it is held");
+    test.observe(Observation::Denied(sets, "forbidden".to_owned()));
+    let id = ObjectId::new(Kind::ListenerSet, "default", "more");
+    assert!(test.core.resources().get(&id).is_some());
 }
 
 #[test]
