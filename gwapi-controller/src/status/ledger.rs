@@ -108,8 +108,7 @@ struct Entry {
     observed: Option<Observed>,
     /// The uid of the object that was heard of last.
     uid: Option<u64>,
-    /// It is another one than before, and it is not known yet whether what was said of that one holds for it.
-    is_unjudged: bool,
+    verdict: Verdict,
     /// The last batch before it was heard of. That one and those before it are about a former object of the name,
     /// if about any.
     former: u64,
@@ -136,6 +135,18 @@ struct Entry {
     /// The generation that was written of last: an edit of the object itself waits for nothing.
     told: Option<i64>,
     not_before: Option<Instant>,
+}
+
+/// Whether it is known what is to be said of an object.
+#[derive(Debug, Default, PartialEq)]
+enum Verdict {
+    #[default]
+    Known,
+    /// It is new, and may have a status of ours all the same: a backup was played back, or its namespace is watched
+    /// from now on.
+    Awaited,
+    /// It is another one than before, and what was said of that one may hold for it or not.
+    AwaitedAnew,
 }
 
 /// The request of an object that has no answer yet.
@@ -197,7 +208,7 @@ impl Ledger {
             }
         };
         let former = self.batches;
-        let new = || Entry { former, ..Entry::default() };
+        let new = || Entry { former, verdict: Verdict::Awaited, ..Entry::default() };
         let entry = self.entries.entry(id.clone()).or_insert_with(new);
         let known = entry.observed.as_ref().filter(|_| may_be_late);
         if known.is_none_or(|known| !is_older(&observed, known)) {
@@ -218,13 +229,16 @@ impl Ledger {
     pub(super) fn judged(&mut self, ids: Vec<ObjectId>) {
         for id in ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if !std::mem::take(&mut entry.is_unjudged) {
-                continue;
-            }
-            // The last word is about this object, be it that it was about its predecessor as well.
-            entry.former = entry.former.max(entry.announced.saturating_sub(1));
-            if entry.wanted.as_ref().is_some_and(|wanted| wanted.batch < entry.announced) {
-                entry.wanted = None;
+            match std::mem::take(&mut entry.verdict) {
+                Verdict::Known => continue,
+                Verdict::Awaited => {}
+                // The last word is about this object, be it that it was about its predecessor as well.
+                Verdict::AwaitedAnew => {
+                    entry.former = entry.former.max(entry.announced.saturating_sub(1));
+                    if entry.wanted.as_ref().is_some_and(|wanted| wanted.batch < entry.announced) {
+                        entry.wanted = None;
+                    }
+                }
             }
             self.look_at(id);
         }
@@ -416,7 +430,7 @@ impl Entry {
     /// Another object has the name. What was written is gone with the former one, and what is to be written may be
     /// about that one.
     fn begin_anew(&mut self) {
-        self.is_unjudged = true;
+        self.verdict = Verdict::AwaitedAnew;
         self.written = 0;
         self.repairs = 0;
         self.repaired_at = None;
@@ -438,7 +452,7 @@ impl Entry {
         now: Now,
     ) -> Decision {
         let Some(observed) = &self.observed else { return Decision::Leave };
-        if self.is_unjudged {
+        if self.verdict != Verdict::Known {
             return Decision::Leave;
         }
         let stored = observed.status();

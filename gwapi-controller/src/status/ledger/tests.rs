@@ -54,6 +54,7 @@ impl Test {
         let mut ledger = Ledger::new(US);
         ledger.lead(true);
         ledger.observe(class(), Heard::Changed(observed(1, Value::Null)));
+        ledger.judged(vec![class()]);
         Self { ledger, now: Now { instant: Instant::now(), time } }
     }
 
@@ -225,6 +226,7 @@ fn entries_of_ours_from_an_earlier_life_go_when_all_is_known_and_not_before() {
         {"controllerName": "example.com/other", "parentRef": {"name": "a"}, "conditions": []},
     ]});
     test.ledger.observe(route(), Heard::Changed(observed(3, parents)));
+    test.ledger.judged(vec![route()]);
     assert_eq!(test.next(), None);
     test.ledger.complete();
     let Some(Request::Write(id, patch)) = test.next() else { panic!("a write") };
@@ -236,12 +238,61 @@ fn entries_of_ours_from_an_earlier_life_go_when_all_is_known_and_not_before() {
     assert_eq!(test.next(), None);
 }
 
+/// A route that has an entry of ours.
+fn with_entry() -> Observed {
+    let entry = json!({"controllerName": US, "parentRef": {"name": "web"}, "conditions": []});
+    observed(3, json!({"parents": [entry]}))
+}
+
+/// It may be the first that is heard of an object that has our status: a backup was played back, or its namespace
+/// is watched from now on.
+#[test]
+fn what_a_new_object_has_of_ours_is_not_withdrawn_before_it_is_known_what_is_to_be_said_of_it() {
+    let mut test = Test::new();
+    test.ledger.complete();
+    assert_eq!(test.next(), None);
+    test.ledger.observe(route(), Heard::Listed(with_entry()));
+    assert_eq!(test.next(), None, "nobody has looked at it");
+    test.ledger.announce(&route(), 1);
+    test.ledger.judged(vec![route()]);
+    assert_eq!(test.next(), None, "proxies are waited for");
+
+    // Nothing is to be said of this one.
+    let other = ObjectId::new(Kind::HttpRoute, "default", "other");
+    test.ledger.observe(other.clone(), Heard::Listed(with_entry()));
+    assert_eq!(test.next(), None);
+    test.ledger.judged(vec![other.clone()]);
+    assert!(matches!(test.next(), Some(Request::Write(id, _)) if id == other));
+}
+
+/// One that waits for what it refers to may be there for a while.
+#[test]
+fn a_new_object_that_ends_before_it_is_judged_is_forgotten() {
+    let mut test = Test::new();
+    test.ledger.observe(route(), Heard::Changed(with_entry()));
+    test.ledger.observe(route(), Heard::Gone);
+    assert!(!test.ledger.entries.contains_key(&route()));
+}
+
+/// The batches of one step wait for proxies each by itself.
+#[test]
+fn what_was_announced_of_a_new_object_first_is_written_while_what_was_announced_next_is_held_up() {
+    let mut test = Test::new();
+    test.ledger.observe(route(), Heard::Changed(with_entry()));
+    test.ledger.announce(&route(), 1);
+    test.ledger.announce(&route(), 2);
+    test.ledger.judged(vec![route()]);
+    let none = Status::Route(RouteStatus { parents: Vec::new().into() });
+    test.ledger.want(route(), 1, Some(none));
+    assert!(matches!(test.next(), Some(Request::Write(..))));
+}
+
 #[test]
 fn what_is_announced_and_waits_for_proxies_is_not_withdrawn_meanwhile() {
     let mut test = Test::new();
-    let entry = json!({"controllerName": US, "parentRef": {"name": "web"}, "conditions": []});
-    test.ledger.observe(route(), Heard::Changed(observed(3, json!({"parents": [entry]}))));
+    test.ledger.observe(route(), Heard::Changed(with_entry()));
     test.ledger.announce(&route(), 1);
+    test.ledger.judged(vec![route()]);
     test.ledger.complete();
     assert_eq!(test.next(), None);
     let none = Status::Route(RouteStatus { parents: Vec::new().into() });
@@ -360,6 +411,7 @@ fn a_class_and_a_gateway_do_not_wait_behind_routes() {
             {"controllerName": US, "parentRef": {"name": "web"}, "conditions": []}]});
         test.ledger.observe(route.clone(), Heard::Changed(observed(1, stored)));
     }
+    test.ledger.judged(routes.to_vec());
     for route in &routes {
         test.ledger.announce(route, 1);
         test.ledger.want(route.clone(), 1, Some(none()));
@@ -441,6 +493,7 @@ fn a_late_batch_does_not_bring_back_what_is_gone() {
     test.want(2, None);
     test.ledger.observe(class(), Heard::Changed(observed(9, Value::Null)));
     test.ledger.want(class(), 1, Some(accepted("of the former one")));
+    test.ledger.judged(vec![class()]);
     assert_eq!(test.next(), None);
     test.want(3, Some(accepted("its own")));
     assert_eq!(test.next_write(), pair("its own", "9"));
