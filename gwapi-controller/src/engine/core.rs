@@ -220,7 +220,8 @@ impl Core {
         for (gateway, _) in self.unserved.extract_if(.., |_, at| *at <= now) {
             said.by_proxies.insert(gateway, (None, Feedback::default()));
         }
-        self.release(now, &mut events, &mut step);
+        let mut noted = Noted { events: &mut events, step: &mut step, readable: &mut readable };
+        self.release(now, &mut noted);
         self.translate(events, &mut step);
         let selections = std::mem::take(&mut said.of_selections);
         self.take_in(said, &mut step);
@@ -307,6 +308,11 @@ impl Core {
         let mut known: BTreeSet<ObjectId> = self.resources().ids(source.kind).into_iter().collect();
         known.extend(self.held.keys().cloned());
         known.extend(self.unreadable.keys().cloned());
+        // So is what the same batch has brought.
+        known.extend(noted.events.iter().filter_map(|event| match event {
+            ResourceEvent::Apply(resource) if resource.kind() == source.kind => Some(resource.id()),
+            _ => None,
+        }));
         for id in known {
             if source.holds(&id) && !listed.contains(&id) {
                 self.delete(id, noted);
@@ -387,10 +393,12 @@ impl Core {
         if id.kind == Kind::BackendTlsPolicy {
             self.policies.insert(id.clone());
         }
-        noted.step.references.extend(self.references.add(&resource));
+        let changes = self.references.add(&resource);
+        self.refer(changes, noted);
         if !self.references.is_starting() || self.references.is_loaded(&id) {
             self.held.remove(&id);
-            noted.step.references.extend(self.references.set(&resource));
+            let changes = self.references.set(&resource);
+            self.refer(changes, noted);
             noted.step.note_judged(&id);
             noted.events.push(ResourceEvent::Apply(resource));
         } else {
@@ -406,11 +414,24 @@ impl Core {
             noted.readable.push(id.clone());
         }
         self.policies.remove(&id);
-        noted.step.references.extend(self.references.remove(&id));
+        let changes = self.references.remove(&id);
+        self.refer(changes, noted);
         if has_status(id.kind) {
             noted.step.heard.push((id.clone(), Heard::Gone));
         }
         noted.events.push(ResourceEvent::Delete(id));
+    }
+
+    /// Takes in what is to be read from now on, and what no more. What nothing refers to is not kept; it may be
+    /// referred to again, and arrive, in the same batch.
+    fn refer(&mut self, changes: Vec<Reference>, noted: &mut Noted<'_>) {
+        for change in &changes {
+            if let Reference::Removed(id) = change {
+                self.unreadable.remove(id);
+                noted.events.push(ResourceEvent::Delete(id.clone()));
+            }
+        }
+        noted.step.references.extend(changes);
     }
 
     fn fetch(
@@ -434,7 +455,7 @@ impl Core {
     }
 
     /// Lets objects go on whose references are known, or that have waited long enough.
-    fn release(&mut self, now: Instant, events: &mut Vec<ResourceEvent>, step: &mut Step) {
+    fn release(&mut self, now: Instant, noted: &mut Noted<'_>) {
         let is_due =
             |id: &ObjectId, held: &Held| held.deadline <= now || self.references.is_loaded(id);
         let due: Vec<ObjectId> = self
@@ -445,16 +466,10 @@ impl Core {
             .collect();
         for id in due {
             let Some(held) = self.held.remove(&id) else { continue };
-            step.references.extend(self.references.set(&held.resource));
-            step.note_judged(&id);
-            events.push(ResourceEvent::Apply(held.resource));
-        }
-        // What nothing refers to any more is not kept.
-        for reference in &step.references {
-            if let Reference::Removed(id) = reference {
-                self.unreadable.remove(id);
-                events.push(ResourceEvent::Delete(id.clone()));
-            }
+            let changes = self.references.set(&held.resource);
+            self.refer(changes, noted);
+            noted.step.note_judged(&id);
+            noted.events.push(ResourceEvent::Apply(held.resource));
         }
     }
 

@@ -13,6 +13,8 @@ use serde_json::json;
 use super::*;
 use crate::watch::RawObject;
 
+mod batches;
+
 const CLASS: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -414,6 +416,17 @@ fn what_is_not_listed_any_more_is_gone_within_its_namespace() {
     assert_eq!(step.heard, [(ObjectId::new(Kind::Gateway, "default", "web"), Heard::Gone)]);
 }
 
+/// A watch that ended too long ago is followed by a list, which may come in the same batch.
+#[test]
+fn what_is_not_listed_any_more_is_gone_also_in_the_batch_that_brought_it() {
+    let mut test = Test::live(&[object(CLASS)]);
+    let listed = Observation::Listed(source(Kind::Gateway), Vec::new(), "9".to_owned());
+    let step = test.observe_all([applied(object(GATEWAY)), listed]);
+    assert!(!test.serves("web"));
+    let web = ObjectId::new(Kind::Gateway, "default", "web");
+    assert_eq!(step.heard, [(web, Heard::Gone)]);
+}
+
 #[test]
 fn the_first_state_waits_for_the_secrets_that_are_referred_to() {
     let mut test = Test::live(&[object(CLASS), https("web", "cert")]);
@@ -483,6 +496,19 @@ fn a_secret_that_nothing_refers_to_any_more_is_forgotten() {
     assert!(test.core.translator().resources().secrets.is_empty());
     test.fetched(secret("cert"), Some(object(text)));
     assert!(test.core.translator().resources().secrets.is_empty(), "it came too late");
+}
+
+/// What was asked for before may arrive while it is asked for once more.
+#[test]
+fn a_secret_that_arrives_in_the_batch_that_lets_it_go_and_refers_to_it_again_is_there() {
+    let mut test = Test::live(&[object(CLASS), https("web", "cert")]);
+    let certificate = || object("{apiVersion: v1, kind: Secret, metadata: {name: cert}}");
+    test.fetched(secret("cert"), Some(certificate()));
+    let arrived = Observation::Fetched(source(Kind::Secret), secret("cert"), Some(certificate()));
+    let step = test.observe_all([applied(object(GATEWAY)), applied(https("web", "cert")), arrived]);
+    let changes = [Reference::Removed(secret("cert")), Reference::Added(secret("cert"))];
+    assert_eq!(step.references, changes);
+    assert_eq!(test.core.resources().secrets.len(), 1);
 }
 
 #[test]
