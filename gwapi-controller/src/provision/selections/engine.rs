@@ -276,7 +276,8 @@ impl Engine {
         let Some(entry) = self.backends.get(backend) else {
             // Nobody told us of it, and by now everybody would have.
             if self.is_complete && made.values().any(|it| it.is_for(backend)) {
-                self.backends.insert(backend.clone(), Entry::default());
+                let kept_until = Some(Instant::now() + GRACE);
+                self.backends.insert(backend.clone(), Entry { kept_until, ..Entry::default() });
                 self.work_on(backend);
             }
             return;

@@ -527,6 +527,25 @@ async fn a_service_stays_while_nobody_sends_for_a_moment() {
     assert_eq!(server.names(), [""; 0]);
 }
 
+/// Whoever led before may have waited for the same.
+#[tokio::test(start_paused = true)]
+async fn a_service_stays_for_a_while_also_when_another_leads_and_finds_that_nobody_sends() {
+    let server = Server::new();
+    let name = Running::start(&server).made().await;
+    let mut running = Running::start(&server);
+    running.tell(Command::Synced);
+    running.wait(GRACE - Duration::from_secs(1)).await;
+    running.select(&[(&*name, true)]);
+    assert_eq!(running.report().await, None);
+    running.wait(DAY).await;
+    assert_eq!(server.state().asked, ["POST"]);
+
+    let running = Running::start(&server);
+    running.tell(Command::Synced);
+    running.wait(GRACE + Duration::from_secs(1)).await;
+    assert_eq!(server.names(), [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_service_goes_when_a_users_leads_to_the_pods_and_is_made_again_without() {
     let server = Server::new();
