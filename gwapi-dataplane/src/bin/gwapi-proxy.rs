@@ -1,6 +1,7 @@
 //! The proxy of one Gateway in a cluster: its controller says what to serve.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -181,18 +182,24 @@ fn builder(arguments: &Arguments) -> anyhow::Result<ProxyBuilder> {
     }
     limits.drain_quiet = arguments.drain_quiet;
     limits.drain_timeout = arguments.drain_timeout;
-    let cpus = || thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     let trusted = match arguments.trusted_hops {
         0 => TrustedProxies::None,
         hops => TrustedProxies::Hops(hops.into()),
     };
     Ok(ProxyBuilder::new()
         .limits(limits)
-        .workers(arguments.workers.map_or_else(cpus, usize::from))
+        .workers(workers(arguments.workers, thread::available_parallelism().ok()))
         .trusted_proxies(trusted)
         .upgrades(arguments.upgrades.clone())
         .config_page(ConfigPage::Loopback)
         .admin(arguments.admin))
+}
+
+/// How many workers there are: as many as are asked for, or one for each CPU that the process may use, within
+/// limits. `cpus` counts those of its affinity and of its control group's quota; none where that is unknown.
+fn workers(asked: Option<u16>, cpus: Option<NonZeroUsize>) -> usize {
+    let cpus = cpus.map_or(1, usize::from).min(MOST_WORKERS);
+    asked.map_or(cpus, usize::from)
 }
 
 fn settings(arguments: Arguments) -> StreamSettings {
@@ -274,6 +281,14 @@ mod tests {
         assert_eq!(arguments.drain_timeout, Duration::from_secs(60));
         assert_eq!(arguments.upgrades, Upgrades::default());
         assert!(builder(&arguments).is_ok());
+    }
+
+    #[test]
+    fn without_a_number_there_is_a_worker_for_each_cpu_up_to_four() {
+        let by_default = |cpus| workers(None, NonZeroUsize::new(cpus));
+        assert_eq!([1, 2, 4, 5, 64].map(by_default), [1, 2, 4, 4, 4]);
+        assert_eq!(by_default(0), 1, "it is not known how many there are");
+        assert_eq!(workers(Some(16), NonZeroUsize::new(2)), 16, "it is said");
     }
 
     #[test]
