@@ -20,6 +20,7 @@ mod machine;
 mod manifests;
 mod namesakes;
 mod parameters;
+mod rights;
 mod rules;
 mod servers;
 mod slow_clients;

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 
 use crate::cluster::golang::{HELM, build};
 use crate::command::output;
-use crate::{namesakes, parameters};
+use crate::{namesakes, parameters, rights};
 
 const CRDS: &str = "deploy/crds";
 const CHART: &str = "deploy/helm/gwapi";
@@ -78,6 +78,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     check_names(&helm)?;
     check_parameters(&helm)?;
     check_texts(&helm)?;
+    rights::check(&helm, CHART)?;
     namesakes::check(&helm, CHART, &cluster_role(&helm, RELEASE, NAMESPACE)?)?;
     eprintln!("{} files are as the chart and the CRDs say", wanted.len());
     Ok(())
