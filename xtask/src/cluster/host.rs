@@ -66,12 +66,24 @@ pub(crate) fn check(install: bool) -> anyhow::Result<()> {
 
 /// Namespaces, mounts and control groups belong to root.
 pub(crate) fn check_root() -> anyhow::Result<()> {
-    if !cfg!(target_os = "linux") {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("xtask"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_root = rustix::process::geteuid().is_root();
+    check_system(std::env::consts::OS, is_root, &program, &arguments)
+}
+
+/// Whether this can be done on a system of this name, by this user; the program and its arguments are how
+/// to try again.
+fn check_system(
+    system: &str,
+    is_root: bool,
+    program: &Path,
+    arguments: &[String],
+) -> anyhow::Result<()> {
+    if system != "linux" {
         bail!("a cluster needs Linux: its nodes are network namespaces and control groups");
     }
-    if !rustix::process::geteuid().is_root() {
-        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("xtask"));
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !is_root {
         bail!(
             "a cluster needs root, for namespaces, mounts and control groups: run \
              `sudo --preserve-env=PATH,HOME {} {}`",
@@ -106,22 +118,29 @@ pub(crate) fn cni_folder() -> anyhow::Result<&'static str> {
 /// The Go command. Which toolchain a module is built with, its go.mod says.
 pub(crate) fn go() -> anyhow::Result<PathBuf> {
     let usual = Path::new("/usr/local/go/bin/go");
-    let found = find("go").or_else(|| usual.exists().then(|| usual.to_owned()));
-    let go = found.context("Go is missing: install it from https://go.dev/dl, any since 1.21")?;
+    let go = found_go(find("go").or_else(|| usual.exists().then(|| usual.to_owned())))?;
     let output = Command::new(&go)
         .args(["env", "GOVERSION"])
         .env("GOTOOLCHAIN", "local")
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start {}", go.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    match go_version(text.trim()) {
-        Some(version) if version >= OLDEST_GO => Ok(go),
+    check_go(&go, String::from_utf8_lossy(&output.stdout).trim())?;
+    Ok(go)
+}
+
+fn found_go(found: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    found.context("Go is missing: install it from https://go.dev/dl, any since 1.21")
+}
+
+/// Whether Go is new enough, of which this is the version.
+fn check_go(go: &Path, version: &str) -> anyhow::Result<()> {
+    match go_version(version) {
+        Some(version) if version >= OLDEST_GO => Ok(()),
         _ => bail!(
-            "{} is Go {:?}, too old to fetch the toolchain that Kubernetes needs: install one \
+            "{} is Go {version:?}, too old to fetch the toolchain that Kubernetes needs: install one \
              from https://go.dev/dl, any since 1.21",
             go.display(),
-            text.trim()
         ),
     }
 }
@@ -158,6 +177,35 @@ fn find(program: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elsewhere_than_on_linux_and_without_root_it_is_said_what_is_needed() {
+        let check = |system, is_root| {
+            let arguments = ["cluster", "up"].map(str::to_owned);
+            check_system(system, is_root, Path::new("/t/xtask"), &arguments)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check("linux", true), Ok(()));
+        let error = check("macos", true).expect_err("it is no Linux");
+        assert!(error.starts_with("a cluster needs Linux: "), "{error}");
+        let error = check("linux", false).expect_err("it is not root");
+        assert!(error.starts_with("a cluster needs root, "), "{error}");
+        let again = "run `sudo --preserve-env=PATH,HOME /t/xtask cluster up`";
+        assert!(error.ends_with(again), "{error}");
+    }
+
+    #[test]
+    fn without_go_and_with_an_old_one_it_is_said_where_there_is_one() {
+        let error = found_go(None).expect_err("there is none").to_string();
+        assert_eq!(error, "Go is missing: install it from https://go.dev/dl, any since 1.21");
+        let check = |version| check_go(Path::new("/usr/bin/go"), version);
+        assert!(check("go1.21.0").is_ok() && check("go1.26.8").is_ok());
+        let error = check("go1.19.8").expect_err("it is old").to_string();
+        let expected = "/usr/bin/go is Go \"go1.19.8\", too old to fetch the toolchain that Kubernetes needs: \
+                        install one from https://go.dev/dl, any since 1.21";
+        assert_eq!(error, expected);
+        assert!(check("").is_err(), "it does not run");
+    }
 
     #[test]
     fn the_version_of_go_is_read() {
