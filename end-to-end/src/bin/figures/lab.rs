@@ -161,6 +161,12 @@ impl Lab {
         Ok(())
     }
 
+    /// Deletes a route.
+    pub(crate) async fn delete_route(&self, name: &str) -> anyhow::Result<()> {
+        self.routes().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
     /// Deletes all routes.
     pub(crate) async fn delete_routes(&self) -> anyhow::Result<()> {
         let all = ListParams::default();

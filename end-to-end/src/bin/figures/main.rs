@@ -9,7 +9,7 @@ mod traffic;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -32,7 +32,13 @@ struct Figures {
     /// How many edits are measured with each number of routes
     #[arg(long, default_value_t = 200)]
     edits: usize,
+    /// Fails where even the quickest of the new Gateways takes longer to answer, in milliseconds
+    #[arg(long, value_name = "MS")]
+    within: Option<u64>,
 }
+
+/// The row of what is judged.
+const NEW_GATEWAY: &str = "a new Gateway answers";
 
 /// Requests to the API server at a time, where many objects are made.
 const AT_A_TIME: usize = 16;
@@ -43,7 +49,19 @@ async fn main() -> anyhow::Result<()> {
     let lab = Lab::new(&figures.class).await?;
     let page = measure(&lab, &figures).await;
     lab.clean().await?;
-    print!("{}", page?.text());
+    let page = page?;
+    print!("{}", page.text());
+    figures.within.map_or(Ok(()), |limit| judge(&page, Duration::from_millis(limit)))
+}
+
+/// Whether a new Gateway can answer in time. One that is slow may have met a machine with much to do; all of
+/// them have not.
+fn judge(page: &Page, limit: Duration) -> anyhow::Result<()> {
+    let quickest = page.least(NEW_GATEWAY).context("no new Gateway was measured")?;
+    ensure!(
+        quickest <= limit,
+        "no new Gateway answers within {limit:?}: the quickest took {quickest:?}"
+    );
     Ok(())
 }
 
@@ -84,7 +102,7 @@ async fn new_gateways(lab: &Lab, count: usize, page: &mut Page) -> anyhow::Resul
         eprintln!("  {gateway} answers after {answered:.2} s, is Programmed after {told:.2} s");
         lab.delete_gateway(&gateway).await?;
     }
-    page.row("a new Gateway answers", answering);
+    page.row(NEW_GATEWAY, answering);
     page.row("a new Gateway is Programmed", programmed);
     Ok(())
 }
@@ -112,6 +130,8 @@ async fn edits(lab: &Lab, routes: usize, count: usize, page: &mut Page) -> anyho
     }
     page.row(&format!("{routes} routes are made"), vec![made]);
     page.row(&format!("{routes} routes answer, all of them"), vec![start.elapsed()]);
+
+    new_routes(lab, &gateway, &mut connection, routes, count, page).await?;
 
     let (mut live, mut after_reply) = (Vec::new(), Vec::new());
     let mut moved = BTreeSet::new();
@@ -144,6 +164,34 @@ async fn edits(lab: &Lab, routes: usize, count: usize, page: &mut Page) -> anyho
     page.row("  after the API server's reply", after_reply);
     lab.delete_gateway(&gateway).await?;
     lab.delete_routes().await
+}
+
+/// From the request that makes one route more until an answer comes by it.
+async fn new_routes(
+    lab: &Lab,
+    gateway: &str,
+    connection: &mut Connection,
+    routes: usize,
+    count: usize,
+    page: &mut Page,
+) -> anyhow::Result<()> {
+    let mut live = Vec::new();
+    for number in 0..count {
+        let (name, host) = (format!("{gateway}-more-{number}"), format!("more-{number}.test"));
+        let start = Instant::now();
+        let answered = async {
+            connection.until(&host, BACKENDS[0]).await?;
+            anyhow::Ok(start.elapsed())
+        };
+        let ((), answered) =
+            tokio::try_join!(lab.route(&name, &host, gateway, BACKENDS[0]), answered)
+                .with_context(|| format!("new route {number} of {count}"))?;
+        live.push(answered);
+        // So that all are made among as many.
+        lab.delete_route(&name).await?;
+    }
+    page.row(&format!("a new route among {routes} answers"), live);
+    Ok(())
 }
 
 /// The longest that anything may take.

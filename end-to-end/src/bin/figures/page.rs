@@ -18,6 +18,12 @@ impl Page {
         self.rows.push((what.to_owned(), times));
     }
 
+    /// The least of a row.
+    pub(crate) fn least(&self, what: &str) -> Option<Duration> {
+        let (_, times) = self.rows.iter().find(|(row, _)| row == what)?;
+        times.first().copied()
+    }
+
     /// The table, as Markdown.
     pub(crate) fn text(&self) -> String {
         let mut table = Table::new();
@@ -47,6 +53,15 @@ fn milliseconds(time: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_least_of_a_row_is_that_of_all_times_in_it() {
+        let mut page = Page::default();
+        page.row("it answers", [3, 1, 2].map(Duration::from_secs).to_vec());
+        page.row("nothing", Vec::new());
+        assert_eq!(page.least("it answers"), Some(Duration::from_secs(1)));
+        assert_eq!((page.least("nothing"), page.least("it waits")), (None, None));
+    }
 
     #[test]
     fn percentiles_are_times_that_were_measured() {
