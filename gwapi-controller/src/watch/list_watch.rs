@@ -269,3 +269,76 @@ fn failed<T, const METADATA_ONLY: bool>(
     let is_over = error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 410));
     (Some(Err(error)), if is_over { State::List } else { State::Watch(version) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+    use std::pin::pin;
+
+    use gwapi_model::Kind;
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
+
+    use super::super::object::api_resource;
+    use super::*;
+
+    /// The parameters of a request.
+    type Query = BTreeMap<String, String>;
+
+    /// An API server with nothing but a version, 5, which a bookmark moves to 9 before the first watch ends. It
+    /// passes on what each watch asks for.
+    fn with_a_bookmark(watches: mpsc::UnboundedSender<Query>) -> Client {
+        let service = service_fn(move |request: hyper::Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().split('&');
+            let query = query.filter_map(|part| part.split_once('='));
+            let query: Query =
+                query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let is_watch = query.contains_key("watch");
+            let from = query.get("resourceVersion").cloned().unwrap_or_default();
+            if is_watch {
+                watches.send(query).expect("the test listens");
+            }
+            async move {
+                let body = match (is_watch, from.as_str()) {
+                    (false, _) => json!({"metadata": {"resourceVersion": "5"}, "items": []}),
+                    (true, "5") => json!({"type": "BOOKMARK", "object": {
+                        "kind": "Service", "apiVersion": "v1", "metadata": {"resourceVersion": "9"},
+                    }}),
+                    (true, _) => std::future::pending().await,
+                };
+                let body = Body::from(format!("{body}\n").into_bytes());
+                Ok::<_, Infallible>(hyper::Response::new(body))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Without bookmarks, a kind that does not change falls behind what an API server remembers, and is listed
+    /// anew.
+    #[tokio::test(start_paused = true)]
+    async fn bookmarks_are_asked_for_and_the_next_watch_goes_on_from_the_last() {
+        let (watches, mut asked) = mpsc::unbounded_channel();
+        let resource = api_resource(Kind::Service);
+        let api: Api<RawObject<false>> = Api::all_with(with_a_bookmark(watches), &resource);
+        let mut seen = pin!(list_watch(api, |raw| raw.name().to_owned()));
+        let listed = seen.next().await.expect("it goes on").expect("a list");
+        assert!(
+            matches!(&listed, Seen::Listed(objects, version) if objects.is_empty() && version == "5")
+        );
+        let told = seen.next().await.expect("it goes on").expect("a bookmark");
+        assert!(matches!(&told, Seen::UpTo(version) if version == "9"), "{told:?}");
+        let first = asked.recv().await.expect("a watch");
+        let second = tokio::select! {
+            _ = seen.next() => panic!("nothing more is told"),
+            second = asked.recv() => second.expect("a watch"),
+        };
+        assert_eq!((&*first["resourceVersion"], &*second["resourceVersion"]), ("5", "9"));
+        for watch in [first, second] {
+            assert_eq!(watch["allowWatchBookmarks"], "true");
+        }
+    }
+}

@@ -282,6 +282,51 @@ mod tests {
         }
     }
 
+    /// Kinds of which labels, annotations or versions are all that is looked at. The data of Secrets would be
+    /// the private keys of a whole cluster, and that of ConfigMaps much of its memory.
+    const METADATA_IS_ENOUGH: [&str; 4] =
+        ["configmaps", "customresourcedefinitions", "namespaces", "secrets"];
+
+    #[tokio::test(start_paused = true)]
+    async fn of_kinds_whose_metadata_is_enough_nothing_else_is_asked_for() {
+        let (requests, mut asked) = mpsc::unbounded_channel();
+        let server = service_fn(move |request: hyper::Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|it| it.contains("watch=true"));
+            let plural = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let accepted = request.headers().get("accept").map_or(&b""[..], |it| it.as_bytes());
+            let accepted = String::from_utf8_lossy(accepted).into_owned();
+            requests.send(((is_watch, plural), accepted)).expect("the test listens");
+            async move {
+                if is_watch {
+                    std::future::pending::<()>().await;
+                }
+                let list = json!({"metadata": {"resourceVersion": "1"}, "items": []});
+                let body = Body::from(list.to_string().into_bytes());
+                Ok::<_, Infallible>(hyper::Response::new(body))
+            }
+        });
+        let mut watches = Watches::start(&Client::new(server, "default"), &[], "gwapi.dev/tests");
+        let mut accepted: BTreeMap<(bool, String), String> = BTreeMap::new();
+        let kinds = FOLLOWED.len() + REFERENCED.len() + 1;
+        let mut hour = std::pin::pin!(sleep(Duration::from_secs(3600)));
+        while accepted.len() < 2 * kinds {
+            tokio::select! {
+                () = &mut hour => panic!("not each kind is listed and watched: {accepted:?}"),
+                request = asked.recv() => accepted.extend([request.expect("the server runs")]),
+                observation = watches.observations.recv() => assert!(observation.is_some()),
+            }
+        }
+        for ((is_watch, plural), accepted) in accepted {
+            let form = accepted.split(';').find_map(|part| part.strip_prefix("as="));
+            let metadata = match is_watch {
+                true => "PartialObjectMetadata",
+                false => "PartialObjectMetadataList",
+            };
+            let expected = METADATA_IS_ENOUGH.contains(&plural.as_str()).then_some(metadata);
+            assert_eq!(form, expected, "{plural}, watched: {is_watch}");
+        }
+    }
+
     #[test]
     fn namespaces_limit_the_kinds_that_live_in_one() {
         let namespaces = ["a".to_owned(), "b".to_owned()];
