@@ -5,13 +5,13 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::caller::as_caller;
 use super::golang;
 use super::images::{self, Image, Recipe};
 use super::progress;
-use super::tools::{Tools, quiet};
+use super::tools::{Tools, quiet, quiet_with};
 use crate::command::{cargo, run, target_directory};
 
 /// An image of the project: its stage in `deploy/Containerfile`, the package and its binary.
@@ -94,6 +94,11 @@ pub(crate) fn images(root: &Path, purpose: Purpose) -> anyhow::Result<Vec<Image>
             name: &name,
         };
         progress::step(&format!("image {name}"), || images::build(&recipe, &archive))?;
+        let user = images::user(&archive)?;
+        ensure!(
+            images::is_no_root(&user),
+            "the image {name} runs as `{user}`, not as a user by number"
+        );
         let named_by_content = format!("{name}-{}", digest(&binaries.join(own.binary))?);
         built.push(Image { archive, names: vec![name, named_by_content] });
     }
@@ -131,28 +136,69 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-/// Puts images into the cluster and installs the chart with the values of tests, or upgrades it: what
-/// runs already is replaced where its program is another one now.
+/// A release of the chart.
+pub(super) struct Release<'a> {
+    pub(super) name: &'a str,
+    pub(super) namespace: &'a str,
+    /// Values beside those of tests, as `--set` takes them.
+    pub(super) values: &'a [&'a str],
+}
+
+/// Puts images into the cluster and installs the chart with the values of tests and these, or upgrades it:
+/// what runs already is replaced where its program is another one now.
 pub(crate) fn install(
     root: &Path,
     tools: &Tools,
     images: &[Image],
-    class: &str,
+    values: &[&str],
 ) -> anyhow::Result<()> {
-    progress::step("own images into containerd", || images::load(tools, images))?;
+    load(tools, images)?;
     progress::step("own CRDs", || tools.apply(&root.join("deploy/crds")))?;
+    install_release(root, tools, images, &Release { name: RELEASE, namespace: NAMESPACE, values })
+}
+
+/// Puts the project's images into the cluster.
+pub(super) fn load(tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
+    progress::step("own images into containerd", || images::load(tools, images))
+}
+
+/// Installs a release or upgrades it, with images that are loaded, in a namespace that admits pods of the
+/// strictest level alone.
+pub(super) fn install_release(
+    root: &Path,
+    tools: &Tools,
+    images: &[Image],
+    release: &Release<'_>,
+) -> anyhow::Result<()> {
     let mut helm = tools.helm(root)?;
-    progress::step("chart", || {
-        helm.args(["upgrade", "--install", RELEASE]).arg(root.join("deploy/helm/gwapi"));
-        helm.args(["--namespace", NAMESPACE, "--create-namespace", "--values"]);
+    progress::step(&format!("chart as {}", release.name), || {
+        restrict(tools, release.namespace)?;
+        helm.args(["upgrade", "--install", release.name]).arg(root.join("deploy/helm/gwapi"));
+        helm.args(["--namespace", release.namespace, "--values"]);
         helm.arg(root.join("xtask/cluster/values.yaml"));
-        helm.args(["--set", &format!("gatewayClass.name={class}")]);
         for (own, image) in OWN.iter().zip(images) {
             let named_by_content = image.names.last().context("the image has a name")?;
             let (_, tag) = named_by_content.split_once(':').context("the name has a tag")?;
             helm.args(["--set", &format!("{}.image.tag={tag}", own.stage)]);
         }
+        for value in release.values {
+            helm.args(["--set", value]);
+        }
         helm.args(["--wait", "--timeout", "3m"]);
         quiet(&mut helm).map(|_| ())
     })
+}
+
+/// Makes a namespace that refuses pods which do not keep to the strictest level of Pod Security, as users
+/// may have it.
+fn restrict(tools: &Tools, namespace: &str) -> anyhow::Result<()> {
+    let labels = serde_json::json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let object = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": labels},
+    });
+    let mut kubectl = tools.kubectl()?;
+    kubectl.args(["apply", "--server-side", "--force-conflicts", "--filename=-"]);
+    quiet_with(&mut kubectl, &object.to_string()).map(|_| ())
 }

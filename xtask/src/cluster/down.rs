@@ -42,7 +42,7 @@ pub(crate) fn clear_after<T>(cluster: &Cluster, result: anyhow::Result<T>) -> an
 
 /// Kills the first process, and with it all others. The handle makes sure that it is still the
 /// process that was looked at.
-fn kill(cluster: &Cluster, init: &Init) -> anyhow::Result<()> {
+pub(super) fn kill(cluster: &Cluster, init: &Init) -> anyhow::Result<()> {
     let pid =
         i32::try_from(init.pid).ok().and_then(Pid::from_raw).context("no number of a process")?;
     let handle = match pidfd_open(pid, PidfdFlags::empty()) {

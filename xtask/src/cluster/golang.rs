@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 
 use super::caller::{as_caller, create_file, create_folder};
 use super::{host, progress};
-use crate::command::output;
+use crate::command::{output, run};
 
 /// The version of Kubernetes in `xtask/cluster/go/kubernetes/go.mod`, which a test compares.
 pub(crate) const KUBERNETES: &str = "1.36.3";
@@ -147,6 +147,14 @@ pub(crate) fn build(root: &Path, module: &Module) -> anyhow::Result<PathBuf> {
         let _ = fs::remove_dir_all(&building);
     }
     built.map(|()| folder).with_context(|| format!("cannot build {name}"))
+}
+
+/// Runs the tests of a package of a module.
+pub(crate) fn test(root: &Path, module: &Module, package: &str) -> anyhow::Result<()> {
+    let mut go = module.go(&module.folder_in(root))?;
+    // As its programs are built, so that what they depend on is not built once more.
+    go.args(["test", "-trimpath", "-buildvcs=false", "-tags", module.tags, package]);
+    run(&mut go)
 }
 
 /// Of several processes that miss the same programs, one builds and the others wait for it.

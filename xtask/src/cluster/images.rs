@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 
 use super::caller::hand_over;
 use super::components::Programs;
@@ -136,6 +137,25 @@ fn build_in(storage: &Path, recipe: &Recipe, archive: &Path) -> anyhow::Result<(
     quiet(buildah().args(["push", "--quiet", recipe.name, &to])).map(|_| ())
 }
 
+/// The user as whom an image's program runs where nobody says otherwise, as its archive has it.
+pub(crate) fn user(archive: &Path) -> anyhow::Result<String> {
+    let file = |name: &str| {
+        let mut tar = Command::new("tar");
+        tar.args(["--extract", "--to-stdout", "--file"]).arg(archive).arg(name);
+        let text = quiet(&mut tar)?;
+        serde_json::from_str::<Value>(&text).with_context(|| format!("{name} is no JSON"))
+    };
+    let manifest = file("manifest.json")?;
+    let config = manifest[0]["Config"].as_str().context("the archive names no config")?;
+    Ok(file(config)?["config"]["User"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Whether kubelet sees that a user of an image is not root: by a number, as it does not know names.
+pub(crate) fn is_no_root(user: &str) -> bool {
+    let (user, _) = user.split_once(':').unwrap_or((user, ""));
+    user.parse::<u32>().is_ok_and(|number| number != 0)
+}
+
 /// Puts images into the store of a cluster's containerd.
 pub(crate) fn load(tools: &Tools, images: &[Image]) -> anyhow::Result<()> {
     for image in images {
@@ -207,6 +227,22 @@ mod tests {
         ];
         assert_eq!(recipe, archive_name("FROM scratch", &[("USER", "0:0")], "gwapi/pause:1"));
         assert!(others.iter().all(|other| *other != recipe), "{recipe} {others:?}");
+    }
+
+    #[test]
+    fn the_user_of_an_image_is_read_and_has_to_be_a_number_that_is_not_roots() {
+        let folder = std::env::temp_dir().join(format!("gwapi-image-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("manifest.json"), r#"[{"Config": "0a.json"}]"#).unwrap();
+        fs::write(folder.join("0a.json"), r#"{"config": {"User": "65532:65532"}}"#).unwrap();
+        let archive = folder.join("image.tar");
+        let mut tar = Command::new("tar");
+        tar.arg("--create").arg("--file").arg(&archive).arg("--directory").arg(&folder);
+        quiet(tar.args(["manifest.json", "0a.json"])).unwrap();
+        assert_eq!(user(&archive).unwrap(), "65532:65532");
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(["65532:65532", "65532", "1:0"].into_iter().all(is_no_root));
+        assert!(!["", "0", "0:65532", "root", "nobody"].into_iter().any(is_no_root));
     }
 
     #[test]

@@ -21,8 +21,10 @@ pub(crate) mod host;
 pub(crate) mod images;
 mod inside;
 mod keys;
+mod killed;
 mod measure;
 pub(crate) mod progress;
+mod releases;
 pub(crate) mod state;
 pub(crate) mod status;
 mod supervisor;
@@ -120,6 +122,14 @@ enum ClusterTask {
         /// Only those whose names have this in them
         filter: Option<String>,
     },
+    /// Installs gwapi in each way that there is, and tries what users do with it; none may be installed
+    ///
+    /// `deploy/install.yaml` and two releases of the chart beside each other, each with the rights that it
+    /// has itself and in namespaces that restrict pods; figures, and what the tutorials say about clusters.
+    TestInstalled {
+        #[command(flatten)]
+        which: Which,
+    },
     /// Measures how long new Gateways and edits of routes take; the chart has to be installed
     ///
     /// `cargo xtask cluster measure -- --help` lists the options of the measurement.
@@ -202,7 +212,7 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         }
         ClusterTask::Install { which } => {
             let tools = tools(root, which)?;
-            deploy::install(root, &tools, &deploy::images(root, Purpose::Tests)?, deploy::CLASS)?;
+            deploy::install(root, &tools, &deploy::images(root, Purpose::Tests)?, &[])?;
             println!(
                 "GatewayClass {} is served: docs/install.md has a first Gateway, and `cargo xtask \
                  tutorials --cluster` more of them",
@@ -222,6 +232,7 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
         ClusterTask::Test { which, filter } => {
             test::test(root, &tools(root, which)?, filter.as_deref())
         }
+        ClusterTask::TestInstalled { which } => check_installed(root, &tools(root, which)?),
         ClusterTask::Measure { which, arguments } => {
             measure::measure(root, &tools(root, which)?, arguments)
         }
@@ -237,23 +248,33 @@ pub(crate) fn run(root: &Path, arguments: &ClusterArgs) -> anyhow::Result<()> {
     }
 }
 
-/// What a change has to pass on a cluster: the controller's tests, and, with the chart installed, what
-/// the tutorials say about clusters.
+/// What a change has to pass on a cluster: the controller's tests, what is installed, what the tutorials say
+/// about clusters, figures, and the end of a cluster that is killed.
 pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
+    golang::test(root, &golang::KUBERNETES_MODULE, "./loadbalancer")?;
     let cluster = Cluster::named(root, "ci")?;
     let _lock = lock(&cluster)?;
     down::clear(&cluster)?;
     let crds = Some((SuiteVersion::V1_7_0, Channel::Experimental));
     let up = up::up(root, &cluster, false, crds)?;
     let checked = test::test(root, &up.tools, None)
-        .and_then(|()| {
-            deploy::install(root, &up.tools, &deploy::images(root, Purpose::Tests)?, deploy::CLASS)
-        })
-        .and_then(|()| tutorials::run(root, &[], Some(&cluster.name)));
+        .and_then(|()| check_installed(root, &up.tools))
+        .and_then(|()| killed::check(&cluster));
     if checked.is_err() {
         up::keep_logs(&cluster);
     }
     down::clear_after(&cluster, checked)
+}
+
+/// What is seen of gwapi as users install it, on a cluster that has none.
+fn check_installed(root: &Path, tools: &Tools) -> anyhow::Result<()> {
+    let images = deploy::images(root, Purpose::Tests)?;
+    deploy::load(tools, &images)?;
+    releases::check_install_yaml(root, tools)?;
+    deploy::install(root, tools, &images, &[releases::LOGS_ALL])?;
+    releases::check_two(root, tools, &images)?;
+    measure::check(root, tools)?;
+    tutorials::run(root, &[], Some(&tools.cluster.name))
 }
 
 fn tools(root: &Path, which: &Which) -> anyhow::Result<Tools> {

@@ -39,7 +39,7 @@ pub(super) fn test(root: &Path, tools: &Tools, filter: Option<&str>) -> anyhow::
     build.arg("--message-format=json-render-diagnostics");
     as_caller(&mut build);
     let built = output(&mut build)?;
-    let programs = TESTS.map(|test| executable(&built, test));
+    let programs = TESTS.map(|test| program(&built, test, "test"));
     let programs = programs.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     for program in with_tests(programs, filter)? {
         let mut command = tools.command(program);
@@ -64,13 +64,13 @@ fn with_tests(programs: Vec<PathBuf>, filter: Option<&str>) -> anyhow::Result<Ve
     Ok(found)
 }
 
-/// The test among what cargo built, which has the package's programs with it.
-fn executable(built: &str, test: &str) -> anyhow::Result<PathBuf> {
+/// The program of a kind, `test` or `bin`, among what cargo built.
+pub(super) fn program(built: &str, name: &str, kind: &str) -> anyhow::Result<PathBuf> {
     let artifacts = built.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    let is_test =
-        |target: &Target| target.name == test && target.kind.iter().any(|it| it == "test");
-    let mut tests = artifacts.filter(|artifact| is_test(&artifact.target));
-    tests.find_map(|artifact| artifact.executable).context("cargo built no test")
+    let is_it = |target: &Target| target.name == name && target.kind.iter().any(|its| its == kind);
+    let mut found = artifacts.filter(|artifact| is_it(&artifact.target));
+    let path = found.find_map(|artifact| artifact.executable);
+    path.with_context(|| format!("cargo built no {kind} `{name}`"))
 }
 
 #[cfg(test)]
@@ -108,7 +108,11 @@ mod tests {
             "{\"reason\":\"build-finished\",\"success\":true}".to_owned(),
         ];
         let built = built.join("\n");
-        assert_eq!(executable(&built, "cluster").expect("it"), Path::new("/t/deps/cluster-1"));
-        assert!(executable(&built, "gwapi-controller").is_err());
+        let test = program(&built, "cluster", "test").expect("it is there");
+        assert_eq!(test, Path::new("/t/deps/cluster-1"));
+        let bin = program(&built, "gwapi-controller", "bin").expect("it is there");
+        assert_eq!(bin, Path::new("/t/gwapi-controller"));
+        let error = program(&built, "gwapi-controller", "test").expect_err("it is none");
+        assert_eq!(error.to_string(), "cargo built no test `gwapi-controller`");
     }
 }

@@ -70,6 +70,16 @@ pub(crate) fn of_everything(root: &Path) -> anyhow::Result<()> {
     run(root, &ConformanceArgs { channel, parallel, ..ConformanceArgs::default() })
 }
 
+impl ConformanceArgs {
+    /// The channel of the CRDs, where none is named that of what the version tests.
+    fn channel(&self) -> Channel {
+        self.channel.unwrap_or(match self.version {
+            SuiteVersion::V1_7_0 => Channel::Standard,
+            SuiteVersion::V1_6_3 => Channel::Experimental,
+        })
+    }
+}
+
 /// As without options.
 impl Default for ConformanceArgs {
     fn default() -> Self {
@@ -116,11 +126,7 @@ pub(crate) fn run(root: &Path, arguments: &ConformanceArgs) -> anyhow::Result<()
     let images = deploy::images(root, Purpose::Tests)?;
     let suite = golang::build(root, &golang::suite(arguments.version))?.join("suite.test");
     down::clear(&cluster)?;
-    let channel = arguments.channel.unwrap_or(match arguments.version {
-        SuiteVersion::V1_7_0 => Channel::Standard,
-        SuiteVersion::V1_6_3 => Channel::Experimental,
-    });
-    let mut up = up::up(root, &cluster, false, Some((arguments.version, channel)))?;
+    let mut up = up::up(root, &cluster, false, Some((arguments.version, arguments.channel())))?;
     if arguments.keep {
         // Whoever wants to look at the cluster wants that after an interrupt as well.
         up.release()?;
@@ -148,7 +154,7 @@ fn install(
     tools: &Tools,
     images: &[crate::cluster::images::Image],
 ) -> anyhow::Result<()> {
-    deploy::install(root, tools, images, CLASS)?;
+    deploy::install(root, tools, images, &[&format!("gatewayClass.name={CLASS}")])?;
     progress::step("GatewayClass is accepted", || {
         let mut kubectl = tools.kubectl()?;
         kubectl
@@ -224,15 +230,22 @@ fn command(
     let mut command = tools.command(golang::test2json(root, &module)?);
     command.current_dir(module.folder_in(root));
     command.arg("-t").arg(suite).arg("-test.v=test2json");
-    command.args([LONGEST_RUN, &format!("-test.parallel={}", arguments.parallel)]);
-    let mut flag = |name: &str, value: &str| {
-        command.arg(format!("-{name}={value}"));
-    };
+    command.args(flags(arguments, &results.path("report.yaml")));
+    let mut command = ending_with_us(&command);
+    command.process_group(0);
+    Ok(command)
+}
+
+/// What the suite is told: of the cluster, of this project, and what the options choose.
+fn flags(arguments: &ConformanceArgs, report: &Path) -> Vec<String> {
+    let parallel = format!("-test.parallel={}", arguments.parallel);
+    let mut flags = vec![LONGEST_RUN.to_owned(), parallel];
+    let mut flag = |name: &str, value: &str| flags.push(format!("-{name}={value}"));
     flag("gateway-class", CLASS);
     flag("conformance-profiles", &arguments.profiles.join(","));
     flag("usable-address", USABLE_ADDRESS);
     flag("unusable-address", UNUSABLE_ADDRESS);
-    flag("report-output", &results.path("report.yaml").display().to_string());
+    flag("report-output", &report.display().to_string());
     flag("organization", "gwapi");
     flag("project", "gwapi");
     flag("url", env!("CARGO_PKG_REPOSITORY"));
@@ -247,9 +260,7 @@ fn command(
     if let Some(name) = &arguments.run {
         flag("run-test", name);
     }
-    let mut command = ending_with_us(&command);
-    command.process_group(0);
-    Ok(command)
+    flags
 }
 
 /// A line for a test that ended; those that were skipped are counted at the end.
@@ -389,6 +400,52 @@ mod tests {
         let text = "1\n2\n3\n\n4\n5\n6\n  \n7\n";
         assert_eq!(last_lines(text).collect::<Vec<_>>(), ["2", "3", "4", "5", "6", "7"]);
         assert_eq!(last_lines("one").collect::<Vec<_>>(), ["one"]);
+    }
+
+    /// The options of a command line.
+    fn options(line: &str) -> ConformanceArgs {
+        let command = ConformanceArgs::augment_args(clap::Command::new("conformance"));
+        let words = ["conformance"].into_iter().chain(line.split_whitespace());
+        let matches = command.try_get_matches_from(words).expect("they are options");
+        ConformanceArgs::from_arg_matches(&matches).expect("they are complete")
+    }
+
+    #[test]
+    fn options_choose_the_suite_the_crds_and_the_tests() {
+        let chosen = options(
+            "--version v1.6.3 --channel standard --features HTTPRoute,Gateway --run HTTPRouteWeight",
+        );
+        assert_eq!((chosen.version, chosen.channel()), (SuiteVersion::V1_6_3, Channel::Standard));
+        let flags = flags(&chosen, Path::new("/r/report.yaml"));
+        for flag in [
+            "-gateway-class=gateway-conformance",
+            "-supported-features=HTTPRoute,Gateway",
+            "-run-test=HTTPRouteWeight",
+            "-report-output=/r/report.yaml",
+            "-test.parallel=2",
+            "-conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP",
+        ] {
+            assert!(flags.iter().any(|it| it == flag), "{flag} is not in {flags:?}");
+        }
+    }
+
+    /// The suite asks the GatewayClass what to test, and waits as long as it does by itself.
+    #[test]
+    fn without_options_all_that_is_claimed_is_tested_with_default_timeouts() {
+        let plain = options("");
+        assert_eq!((plain.version, plain.channel()), (SuiteVersion::V1_7_0, Channel::Standard));
+        assert_eq!(options("--version v1.6.3").channel(), Channel::Experimental);
+        let told = [
+            "supported-features",
+            "exempt-features",
+            "run-test",
+            "skip-tests",
+            "conformance-options-file",
+        ];
+        for flag in flags(&plain, Path::new("report.yaml")) {
+            let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
+            assert!(!told.contains(&name), "{flag}");
+        }
     }
 
     /// A path in the folder for temporary files that nothing has.
