@@ -130,6 +130,53 @@ mod tests {
         events
     }
 
+    /// Some of the events of a run, as `go tool test2json` printed them.
+    const RECORDED: &str = include_str!("recorded.jsonl");
+
+    #[test]
+    fn the_text_counts_a_recorded_run_and_has_its_slowest_ten() {
+        let mut events = Events::default();
+        RECORDED.lines().for_each(|line| _ = events.take(line));
+        let summary = Summary::of(&events, false);
+        assert_eq!(summary.complaint(), None);
+        let expected = "\
+slowest:
+     48.6 s  ListenerSetAllowedRoutesNamespaces
+     13.7 s  ListenerSetAllowedNamespaceSelector
+     10.4 s  GatewayStaticAddresses
+     10.3 s  HTTPRouteMultipleRoutesAttachmentSameHostnameIntersection
+      7.6 s  ListenerSetReferenceGrant
+      7.0 s  ListenerSetAllowedNamespaceSame
+      6.7 s  GatewayHTTPListenerIsolation
+      5.1 s  BackendTLSPolicy
+      4.7 s  TLSRouteMultipleRoutesAttachmentSameHostnameIntersection
+      4.2 s  GRPCRouteMultipleRoutesAttachmentSameHostnameIntersection
+17 passed, 0 failed, 0 skipped, 0 of features that are not claimed, 3 not asked for, in 196 s
+";
+        assert_eq!(summary.text(&events, Duration::from_millis(195_670)), expected);
+    }
+
+    #[test]
+    fn the_text_names_what_failed_what_was_skipped_and_what_is_not_claimed() {
+        let events = events(&[
+            ("TestConformance", "fail", ""),
+            ("TestConformance/A", "fail", ""),
+            ("TestConformance/A/one_part", "fail", ""),
+            ("TestConformance/B", "skip", "Skipping B: test explicitly skipped\n"),
+            ("TestConformance/C", "skip", "Skipping C: suite does not support ListenerSet\n"),
+        ]);
+        let text = Summary::of(&events, false).text(&events, Duration::from_secs(3));
+        let expected = "\
+FAILED   A
+           one_part
+SKIPPED  B: test explicitly skipped
+not claimed  ListenerSet: 1 tests
+";
+        assert!(text.starts_with(expected), "{text}");
+        let counts = "0 passed, 1 failed, 1 skipped, 1 of features that are not claimed, 0 not asked for, in 3 s\n";
+        assert!(text.ends_with(counts), "{text}");
+    }
+
     #[test]
     fn a_run_in_which_all_passed_but_the_mesh_is_a_success() {
         let events = events(&[
