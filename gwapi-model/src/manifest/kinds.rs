@@ -68,6 +68,19 @@ fn served(kind: Kind, api_version: &str, version: &str) -> Meaning {
     }
 }
 
+/// Whether an old version is one that no cluster of today serves: the CRDs of the standard channel (BT-12),
+/// and Kubernetes from 1.25 on.
+pub(super) fn is_gone(kind: Kind, api_version: &str) -> bool {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let is_kept =
+        matches!(kind, Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant);
+    match group {
+        GATEWAY_GROUP => version != kind.version() && !(is_kept && version == "v1beta1"),
+        "discovery.k8s.io" => version == "v1beta1",
+        _ => false,
+    }
+}
+
 /// A kind of a group that is not known: a newer one, or a typing error.
 fn misspelt(kind: &str, group: &str, owner: &str) -> Meaning {
     let ours = Kind::ALL.iter().filter(|known| known.group() == group);
@@ -122,6 +135,24 @@ mod tests {
         ] {
             let served = Meaning::Served { kind: expected, is_old };
             assert_eq!(meaning(api_version, kind), served, "{api_version} {kind}");
+        }
+    }
+
+    /// BT-12
+    #[test]
+    fn versions_that_clusters_no_longer_serve_are_told_from_those_that_they_do() {
+        for (api_version, kind, gone) in [
+            ("gateway.networking.k8s.io/v1", Kind::HttpRoute, false),
+            ("gateway.networking.k8s.io/v1beta1", Kind::HttpRoute, false),
+            ("gateway.networking.k8s.io/v1alpha2", Kind::HttpRoute, true),
+            ("gateway.networking.k8s.io/v1beta1", Kind::ReferenceGrant, false),
+            ("gateway.networking.k8s.io/v1alpha2", Kind::GrpcRoute, true),
+            ("gateway.networking.k8s.io/v1alpha3", Kind::BackendTlsPolicy, true),
+            ("discovery.k8s.io/v1beta1", Kind::EndpointSlice, true),
+            ("certificates.k8s.io/v1beta1", Kind::ClusterTrustBundle, false),
+            ("gateway.networking.x-k8s.io/v1alpha1", Kind::XBackend, false),
+        ] {
+            assert_eq!(is_gone(kind, api_version), gone, "{api_version} {kind}");
         }
     }
 

@@ -390,8 +390,13 @@ fn needless_namespace(node: &Node<'_>, kind: Kind) -> Option<Finding> {
 
 fn old_version(node: &Node<'_>, kind: Kind, api_version: &str) -> Finding {
     let span = node.get("apiVersion").unwrap_or(node).span;
-    let message =
-        format!("{} is an old version, read as `{}`", quoted(api_version), kind.api_version());
+    let is_gone = kinds::is_gone(kind, api_version);
+    let gone = if is_gone { " that clusters no longer serve" } else { "" };
+    let message = format!(
+        "{} is an old version{gone}, read as `{}`",
+        quoted(api_version),
+        kind.api_version()
+    );
     Finding::warning(span, message)
         .field("apiVersion")
         .help(format!("write `apiVersion: {}`", kind.api_version()))

@@ -360,12 +360,12 @@ fn a_kind_in_the_wrong_group_is_told_its_group() {
 
 #[test]
 fn old_versions_are_read_as_v1_with_a_warning() {
-    for version in ["v1beta1", "v1alpha2"] {
+    for (version, gone) in [("v1beta1", ""), ("v1alpha2", " that clusters no longer serve")] {
         let text = GATEWAY.replace("k8s.io/v1", &format!("k8s.io/{version}"));
         let manifest = check(
             &text,
             &[&format!(
-                "1:13 warning: Gateway default/edge: apiVersion: `gateway.networking.k8s.io/{version}` is an old version, read as `gateway.networking.k8s.io/v1`"
+                "1:13 warning: Gateway default/edge: apiVersion: `gateway.networking.k8s.io/{version}` is an old version{gone}, read as `gateway.networking.k8s.io/v1`"
             )],
         );
         assert_eq!(objects(&manifest), ["Gateway default/edge"]);
@@ -374,7 +374,7 @@ fn old_versions_are_read_as_v1_with_a_warning() {
     let manifest = check(
         text,
         &[
-            "1:13 warning: EndpointSlice default/a: apiVersion: `discovery.k8s.io/v1beta1` is an old version, read as `discovery.k8s.io/v1`",
+            "1:13 warning: EndpointSlice default/a: apiVersion: `discovery.k8s.io/v1beta1` is an old version that clusters no longer serve, read as `discovery.k8s.io/v1`",
         ],
     );
     assert_eq!(objects(&manifest), ["EndpointSlice default/a"]);
