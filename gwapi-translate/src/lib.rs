@@ -61,6 +61,7 @@ pub mod features;
 mod hash;
 pub mod infrastructure;
 pub mod ir;
+pub mod lint;
 pub mod path;
 pub mod pattern;
 pub mod selection;

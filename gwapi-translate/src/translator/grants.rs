@@ -8,7 +8,7 @@ use super::holder::Holder;
 
 /// A reference from an object of one kind to an object of another.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     /// Kind that refers.
     pub(super) from_kind: Kind,
     /// Namespace of the object that refers.
@@ -27,7 +27,7 @@ impl<'a> Reference<'a> {
     }
 
     /// A reference of an object.
-    pub(super) fn of(from: &'a ObjectId, to_kind: Kind, to: &'a NamespacedName) -> Self {
+    pub(crate) fn of(from: &'a ObjectId, to_kind: Kind, to: &'a NamespacedName) -> Self {
         Self { from_kind: from.kind, from_namespace: &from.namespace, to_kind, to }
     }
 
@@ -57,7 +57,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Whether the reference may be followed. It never tells whether the target exists (RG-5).
-    pub(super) fn is_permitted(&self, resources: &Resources) -> bool {
+    pub(crate) fn is_permitted(&self, resources: &Resources) -> bool {
         if !self.is_foreign() {
             return true;
         }

@@ -384,3 +384,26 @@ pub fn references(resource: &Resource) -> Vec<ObjectId> {
         _ => Vec::new(),
     }
 }
+
+/// The objects of other namespaces that an object refers to where that takes a grant (RG-4), permitted or
+/// not, there or not.
+pub(crate) fn granted_targets(resource: &Resource) -> Vec<ObjectId> {
+    let own = &resource.metadata().namespace;
+    let service = |name: NamespacedName| name.object_id(Kind::Service);
+    let asked = |listeners: &[Listener]| -> Vec<ObjectId> {
+        listener_filters::services(listeners, own).map(|(name, ..)| service(name)).collect()
+    };
+    let mut targets = match resource {
+        Resource::TelemetryPolicy(policy) => {
+            telemetry::collector(policy).map(|it| service(it.service)).into_iter().collect()
+        }
+        Resource::Gateway(gateway) => asked(&gateway.spec.listeners),
+        Resource::ListenerSet(set) => asked(&set.spec.listeners),
+        _ => Route::of(resource)
+            .map(|route| rule::services(route).map(|it| service(it.service)).collect())
+            .unwrap_or_default(),
+    };
+    targets.extend(references(resource));
+    targets.retain(|target| target.namespace != *own && target.kind.is_namespaced());
+    targets
+}

@@ -65,8 +65,11 @@ use crate::ir::{GatewayId, SessionKeys};
 pub use engine::Work;
 use engine::{Dirty, Engine};
 pub use gateway::lets_listener_sets_in;
+pub(crate) use grants::Reference;
+pub(crate) use index::granted_targets;
 pub use index::references;
 pub use options::{AddressPolicy, Feedback, Options};
+pub(crate) use rule::{refused_answer, service_in, why_never_taken};
 pub use translation::{Translation, TranslationDelta};
 
 /// Events after which it is worth going over all maps.

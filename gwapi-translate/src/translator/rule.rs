@@ -231,19 +231,22 @@ fn order(name: &NamespacedName, route: Route<'_>, index: usize) -> RuleOrder {
     }
 }
 
-/// HM-7: matches that no request ever reaches, because the data plane answers their method itself or
-/// drops their header.
+/// HM-7: matches that no request ever reaches.
 fn never_taken(matches: &[HttpMatch], underscore_headers: bool) -> impl Iterator<Item = String> {
     matches.iter().enumerate().filter_map(move |(index, it)| {
-        let underscore = it.headers.iter().any(|header| header.name.contains('_'));
-        let why = if underscore && !underscore_headers {
-            "headers with `_` in their name do not get as far as matching".to_owned()
-        } else {
-            let method = it.method.as_deref().filter(|it| matches!(*it, "CONNECT" | "TRACE"))?;
-            format!("method {method} is always answered with 405")
-        };
+        let why = why_never_taken(it, underscore_headers)?;
         Some(format!("matches[{index}] takes no request, because {why}"))
     })
+}
+
+/// Why a match takes no request, because the data plane answers its method itself or drops its header.
+pub(crate) fn why_never_taken(it: &HttpMatch, underscore_headers: bool) -> Option<String> {
+    let underscore = it.headers.iter().any(|header| header.name.contains('_'));
+    if underscore && !underscore_headers {
+        return Some("headers with `_` in their name do not get as far as matching".to_owned());
+    }
+    let method = it.method.as_deref().filter(|it| matches!(*it, "CONNECT" | "TRACE"))?;
+    Some(format!("method {method} is always answered with 405"))
 }
 
 /// Makes the keys of one route's rules: by name, or by a hash of the matches. A counter tells
@@ -503,7 +506,7 @@ fn service(written: BackendName<'_>, route: Route<'_>) -> Option<NamespacedName>
 }
 
 /// The same for a reference of an object in this namespace.
-pub(super) fn service_in(written: BackendName<'_>, own: &str) -> Option<NamespacedName> {
+pub(crate) fn service_in(written: BackendName<'_>, own: &str) -> Option<NamespacedName> {
     let group = written.group.unwrap_or_default();
     let kind = written.kind.unwrap_or("Service");
     let namespace = written.namespace.unwrap_or(own);
@@ -576,7 +579,7 @@ fn names(route: Route<'_>) -> impl Iterator<Item = (BackendName<'_>, Asked)> + u
 }
 
 /// What clients get whose requests cannot be sent where they were meant to go (HB-3, GR-5).
-pub(super) fn refused_answer(kind: RouteKind) -> &'static str {
+pub(crate) fn refused_answer(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::Http => "500",
         RouteKind::Grpc => "UNAVAILABLE",
