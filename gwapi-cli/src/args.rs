@@ -10,12 +10,13 @@ use gwapi_model::GatewayDuration;
 use ipnet::IpNet;
 
 use crate::backends::BackendArg;
+use crate::check::{self, CheckArgs};
 use crate::limits::LimitArg;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    fine; `run` and `demo`: drained after SIGTERM or SIGINT
-  1    something is wrong with the manifests (`status`, `run --strict`)
+  1    something is wrong with the manifests (`check`, `status`, `run --strict`)
   2    wrong usage
   3    could not start, say because the admin address is in use
   130  stopped at once by a second SIGTERM or SIGINT";
@@ -93,6 +94,9 @@ pub(crate) enum Command {
     /// Show the status that Gateways and routes would have in a cluster
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Say what is wrong with manifests, or looks like it, with lines and advice
+    #[command(after_help = check::EXAMPLES, after_long_help = check::long_help())]
+    Check(CheckArgs),
 }
 
 fn long(examples: &str) -> String {
@@ -378,7 +382,7 @@ mod tests {
     #[test]
     fn only_a_demo_moves_ports_by_itself() {
         assert!(help("demo").contains("8000 where ports need privileges"), "{}", help("demo"));
-        for subcommand in ["run", "status"] {
+        for subcommand in ["run", "status", "check"] {
             assert!(!help(subcommand).contains("need privileges,"), "{}", help(subcommand));
             assert!(help(subcommand).contains("listener [default: 0]"), "{}", help(subcommand));
         }
@@ -386,7 +390,7 @@ mod tests {
 
     #[test]
     fn the_help_of_each_command_that_can_end_with_1_says_so() {
-        for subcommand in ["run", "status"] {
+        for subcommand in ["run", "status", "check"] {
             let help = help(subcommand);
             assert!(help.contains(" 1 something is wrong with the manifests"), "{help}");
         }

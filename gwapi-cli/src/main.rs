@@ -3,6 +3,7 @@
 mod addresses;
 mod args;
 mod backends;
+mod check;
 mod demo;
 mod echoes;
 mod limits;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments, &log),
         Command::Demo(arguments) => demo::demo(arguments, &log),
         Command::Status(arguments) => status::status(arguments),
+        Command::Check(arguments) => check::check(arguments),
     };
     let exit = outcome.unwrap_or_else(|error| {
         log.line(&format!("error: {error:#}"));

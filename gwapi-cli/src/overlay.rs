@@ -22,6 +22,8 @@ pub(crate) struct Notice {
     pub(crate) object: ObjectId,
     /// Whether something does not work because of it.
     pub(crate) harmful: bool,
+    /// What sort of problem it is, as `gwapi check` names it.
+    pub(crate) sort: &'static str,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
 }
@@ -155,6 +157,7 @@ impl CommandLine {
             notices.extend(messages.iter().map(|message| Notice {
                 object: id.clone(),
                 harmful: true,
+                sort: "refused-endpoint",
                 message: message.clone(),
                 help: None,
             }));
@@ -166,6 +169,7 @@ impl CommandLine {
             notices.push(Notice {
                 object: ObjectId::new(Kind::GatewayClass, "", &*class.name),
                 harmful: false,
+                sort: "implied-class",
                 message: "it is only referred to; its Gateways are served as if it were there"
                     .to_owned(),
                 help: None,
@@ -175,6 +179,7 @@ impl CommandLine {
             notices.extend(echoes.failures().map(|(service, error)| Notice {
                 object: ObjectId::new(Kind::Service, &*service.namespace, &*service.name),
                 harmful: true,
+                sort: "demo-backend",
                 message: format!("its demo backend could not start: {error}"),
                 help: None,
             }));
@@ -186,6 +191,7 @@ impl CommandLine {
         let notice = |message: String, help: String| Notice {
             object: ObjectId::new(Kind::Service, &*name.namespace, &*name.name),
             harmful: true,
+            sort: "unused-option",
             message,
             help: Some(help),
         };

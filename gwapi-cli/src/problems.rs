@@ -19,10 +19,38 @@ const MAX_EXCERPT_BYTES: usize = 2_000;
 const HIDDEN: &str =
     "source lines are not shown, because this document holds a Secret or may hold one";
 
+/// What is rendered.
+pub(crate) struct Told<'t> {
+    pub(crate) issue: &'t Issue,
+    /// What sort of problem it is: `error[code]: ...`.
+    pub(crate) code: Option<&'t str>,
+    /// The text of the issue's file, where it does not bring it along.
+    pub(crate) text: Option<&'t str>,
+    /// What else it has to do with, each with the text of its file.
+    pub(crate) related: Vec<(&'t Issue, Option<&'t str>)>,
+}
+
 /// Renders an issue, with an excerpt of the file where `text` is that file's text.
 ///
 /// No line of a document that may hold a Secret is shown.
 pub(crate) fn render(issue: &Issue, text: Option<&str>, colour: bool) -> String {
+    render_all(&Told { issue, code: None, text, related: Vec::new() }, colour)
+}
+
+/// The same with its code, and what else it has to do with.
+pub(crate) fn render_all(told: &Told<'_>, colour: bool) -> String {
+    let mut group = group(told.issue, told.code, told.text);
+    if let Some(help) = &told.issue.help {
+        group = group.element(Title::HELP.message(help.as_str()));
+    }
+    let related = told.related.iter().map(|(issue, text)| self::group(issue, None, *text));
+    let groups: Vec<_> = [group].into_iter().chain(related).collect();
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    renderer.decor_style(DecorStyle::Ascii).render(&groups)
+}
+
+/// The title of an issue and the lines that it is about.
+fn group<'t>(issue: &'t Issue, code: Option<&'t str>, text: Option<&'t str>) -> Group<'t> {
     let level = match issue.level {
         Level::Error => Title::ERROR,
         Level::Warning => Title::WARNING,
@@ -33,30 +61,27 @@ pub(crate) fn render(issue: &Issue, text: Option<&str>, colour: bool) -> String 
         Some(_) => Issue { place: None, ..issue.clone() }.line(),
         None => issue.line(),
     };
-    let mut group = Group::with_title(level.primary_title(title));
-    let own = issue.place.as_ref().and_then(|place| place.text.as_deref());
-    let excerpt = match (&issue.place, own.or(text)) {
-        (Some(place), Some(text)) => Excerpt::of(place, text),
-        _ => Lines::None,
+    let title = level.primary_title(title);
+    let group = Group::with_title(match code {
+        Some(code) => title.id(code),
+        None => title,
+    });
+    let Some(place) = &issue.place else { return group };
+    let excerpt = match place.text.as_deref().or(text) {
+        Some(text) => Excerpt::of(place, text),
+        None => Lines::None,
     };
-    if let Some(place) = &issue.place {
-        group = match &excerpt {
-            Lines::Shown(excerpt) => group.element(
-                Snippet::source(excerpt.text)
-                    .line_start(excerpt.first_line)
-                    .path(place.file.as_str())
-                    .fold(false)
-                    .annotation(AnnotationKind::Primary.span(excerpt.span.clone())),
-            ),
-            Lines::Hidden => group.element(origin(place)).element(Title::NOTE.message(HIDDEN)),
-            Lines::None => group.element(origin(place)),
-        };
+    match excerpt {
+        Lines::Shown(excerpt) => group.element(
+            Snippet::source(excerpt.text)
+                .line_start(excerpt.first_line)
+                .path(place.file.as_str())
+                .fold(false)
+                .annotation(AnnotationKind::Primary.span(excerpt.span)),
+        ),
+        Lines::Hidden => group.element(origin(place)).element(Title::NOTE.message(HIDDEN)),
+        Lines::None => group.element(origin(place)),
     }
-    if let Some(help) = &issue.help {
-        group = group.element(Title::HELP.message(help.as_str()));
-    }
-    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
 fn origin(place: &Place) -> Origin<'_> {
@@ -146,6 +171,7 @@ mod tests {
     fn issue(line: usize, column: usize, span: Range<usize>) -> Issue {
         Issue {
             level: Level::Error,
+            sort: "invalid",
             place: Some(Place {
                 file: "routes.yaml".to_owned(),
                 position: Some(Position { line, column }),

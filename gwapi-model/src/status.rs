@@ -14,6 +14,9 @@ macro_rules! names {
         pub enum $name { $($(#[$vmeta])* $variant,)+ }
 
         impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
             /// The name as written in a status.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)+ }

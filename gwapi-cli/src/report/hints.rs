@@ -20,17 +20,13 @@ pub(super) fn classes(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Issu
         let controller = &class.spec.controller_name;
         let id = ObjectId::new(Kind::GatewayClass, "", &*name.name);
         if options.any_controller && controller != CONTROLLER_NAME {
-            all.push(Issue::about(
-                Level::Note,
-                id,
-                format!("its controllerName is {controller}, not {CONTROLLER_NAME}; it is served"),
-            ));
+            let message =
+                format!("its controllerName is {controller}, not {CONTROLLER_NAME}; it is served");
+            all.push(Issue::about(Level::Note, id, message).of_sort("other-controller"));
         } else if !options.any_controller && *controller != options.controller_name {
-            all.push(Issue::about(
-                Level::Note,
-                id,
-                format!("its controllerName is {controller}: not served, by --controller-name"),
-            ));
+            let message =
+                format!("its controllerName is {controller}: not served, by --controller-name");
+            all.push(Issue::about(Level::Note, id, message).of_sort("other-controller"));
         }
     }
 }
@@ -42,11 +38,8 @@ pub(super) fn gateways(source: &TranslatedFolder<CommandLine>, all: &mut Vec<Iss
         let class = NamespacedName::new("", &*gateway.spec.gateway_class_name);
         if !resources.gateway_classes.contains_key(&class) {
             let id = ObjectId::new(Kind::Gateway, &*name.namespace, &*name.name);
-            let mut issue = Issue::about(
-                Level::Error,
-                id,
-                format!("not served: there is no GatewayClass {}", class.name),
-            );
+            let message = format!("not served: there is no GatewayClass {}", class.name);
+            let mut issue = Issue::about(Level::Error, id, message).of_sort("unknown-class");
             issue.field = Some("spec.gatewayClassName".to_owned());
             all.push(issue);
         }
@@ -68,7 +61,7 @@ pub(super) fn parameters(source: &TranslatedFolder<CommandLine>, all: &mut Vec<I
             .collect();
         let id = ObjectId::new(Kind::GatewayParameters, &*name.namespace, &*name.name);
         let message = format!("no effect without a cluster: {}", set.join(", "));
-        let mut issue = Issue::about(Level::Warning, id, message);
+        let mut issue = Issue::about(Level::Warning, id, message).of_sort("no-effect");
         if !options.is_empty() {
             issue.help = Some(format!("set options of gwapi run instead: {}", options.join(", ")));
         }
@@ -91,7 +84,7 @@ pub(super) fn parameters(source: &TranslatedFolder<CommandLine>, all: &mut Vec<I
     for (id, field, group, kind, name) in classes.chain(gateways) {
         if foreign(group) {
             let message = format!("{kind} {name} of another implementation is not read");
-            let mut issue = Issue::about(Level::Warning, id, message);
+            let mut issue = Issue::about(Level::Warning, id, message).of_sort("no-effect");
             issue.field = Some(field.to_owned());
             all.push(issue);
         }
@@ -139,14 +132,16 @@ pub(super) fn parents(
     let has_default = asks_for_defaults && source.resources().gateways.values().any(takes_defaults);
     if asks_for_defaults && !has_default {
         let message = "it asks for default Gateways, and there is none";
-        let mut issue = Issue::about(Level::Warning, id.clone(), message).with_help(
-            "set spec.defaultScope of a Gateway to All, or name a Gateway in spec.parentRefs",
-        );
+        let mut issue =
+            Issue::about(Level::Warning, id.clone(), message).of_sort("unattached").with_help(
+                "set spec.defaultScope of a Gateway to All, or name a Gateway in spec.parentRefs",
+            );
         issue.field = Some("spec.useDefaultGateways".to_owned());
         all.push(issue);
     } else if route.parent_refs().is_empty() && !has_default {
         all.push(
             Issue::about(Level::Warning, id.clone(), "not served: it has no parentRefs")
+                .of_sort("unattached")
                 .with_help("name the Gateway that is to serve it in spec.parentRefs"),
         );
     }
@@ -157,7 +152,7 @@ pub(super) fn parents(
     for (index, parent) in route.parent_refs().iter().enumerate() {
         let Some(message) = missing_parent(parent, route, source) else { continue };
         let level = if all_missing { Level::Error } else { Level::Warning };
-        let mut issue = Issue::about(level, id.clone(), message);
+        let mut issue = Issue::about(level, id.clone(), message).of_sort("unknown-parent");
         issue.field = Some(format!("spec.parentRefs[{index}]"));
         issue.help = parents_here(source.resources(), parent_kind(parent));
         all.push(issue);
@@ -173,7 +168,8 @@ pub(super) fn listener_sets(source: &TranslatedFolder<CommandLine>, all: &mut Ve
             Some(gateway) => format!("not served: there is no Gateway {gateway}"),
             None => "not served: its parentRef is no Gateway".to_owned(),
         };
-        let mut issue = Issue::about(Level::Error, name.object_id(Kind::ListenerSet), message);
+        let mut issue = Issue::about(Level::Error, name.object_id(Kind::ListenerSet), message)
+            .of_sort("unknown-parent");
         issue.field = Some("spec.parentRef".to_owned());
         issue.help = parents_here(resources, Some(Kind::Gateway));
         all.push(issue);
@@ -297,6 +293,7 @@ pub(super) fn services_without_endpoints(
                 ObjectId::new(Kind::Service, namespace, name),
                 format!("no endpoints for port {port}: {} {effect}", routes.join(", ")),
             )
+            .of_sort("no-endpoints")
             .with_help(help),
         );
     }

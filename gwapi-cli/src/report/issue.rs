@@ -25,6 +25,17 @@ pub(crate) enum Level {
     Note,
 }
 
+impl Level {
+    /// The level in a word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -49,6 +60,9 @@ pub(crate) struct BadCondition {
 #[derive(Clone, Debug)]
 pub(crate) struct Issue {
     pub(crate) level: Level,
+    /// What sort of problem it is, as `gwapi check` names it; of one that a condition tells, its reason
+    /// does.
+    pub(crate) sort: &'static str,
     pub(crate) place: Option<Place>,
     pub(crate) object: Option<ObjectId>,
     /// Listener of the Gateway that it is about.
@@ -82,6 +96,7 @@ impl Issue {
     pub(crate) fn about(level: Level, object: ObjectId, message: impl Into<String>) -> Self {
         Self {
             level,
+            sort: "advice",
             place: None,
             object: Some(object),
             listener: None,
@@ -96,6 +111,11 @@ impl Issue {
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// The same as a problem of this sort.
+    pub(crate) fn of_sort(self, sort: &'static str) -> Self {
+        Self { sort, ..self }
     }
 
     pub(crate) fn key(&self) -> IssueKey {
@@ -230,6 +250,7 @@ impl RouteIssues {
         let mut all: Vec<_> = source.problems().iter().map(of_problem).collect();
         all.extend(source.overlay().notices().iter().map(|notice| Issue {
             help: notice.help.clone(),
+            sort: notice.sort,
             ..Issue::about(
                 if notice.harmful { Level::Warning } else { Level::Note },
                 notice.object.clone(),
@@ -283,6 +304,11 @@ pub(crate) fn grouped<'a>(issues: impl IntoIterator<Item = &'a Issue>) -> Vec<Is
 
 fn of_problem(problem: &gwapi_model::manifest::Problem) -> Issue {
     Issue {
+        sort: match (problem.severity, problem.field.as_deref()) {
+            (Severity::Error, _) => "refused",
+            (Severity::Warning, Some("apiVersion")) => "old-version",
+            (Severity::Warning, _) => "manifest",
+        },
         level: match problem.severity {
             Severity::Error => Level::Error,
             Severity::Warning => Level::Warning,

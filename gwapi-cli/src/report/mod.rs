@@ -6,7 +6,7 @@ mod hints;
 pub(crate) mod issue;
 pub(crate) mod json;
 pub(crate) mod lines;
-mod places;
+pub(crate) mod places;
 pub(crate) mod reporter;
 pub(crate) mod table;
 pub(crate) mod view;

@@ -22,8 +22,17 @@ const DROPPED: &str = "Dropped Rule ";
 
 /// Gives issues about objects of files, found in translation, their place and field.
 pub(crate) fn locate(source: &TranslatedFolder<CommandLine>, issues: &mut [Issue]) {
+    locate_all(source, issues.iter_mut().filter(|issue| is_locatable(issue)));
+}
+
+/// The same for every issue about an object of a file that has no place yet: where nothing says more, its
+/// name is the place.
+pub(crate) fn locate_all<'i>(
+    source: &TranslatedFolder<CommandLine>,
+    issues: impl IntoIterator<Item = &'i mut Issue>,
+) {
     let mut by_file: BTreeMap<&str, Vec<&mut Issue>> = BTreeMap::new();
-    for issue in issues.iter_mut().filter(|issue| is_locatable(issue)) {
+    for issue in issues.into_iter().filter(|issue| issue.place.is_none()) {
         let file = issue.object.as_ref().and_then(|object| source.source_of(object));
         if let Some(file) = file {
             by_file.entry(file).or_default().push(issue);
