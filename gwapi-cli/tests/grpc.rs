@@ -104,7 +104,7 @@ async fn tonic_is_told_why_a_call_was_not_answered() {
     let mut client = client(clear, None).await;
     assert_eq!(check(&mut client, SERVICE).await.expect("an answer"), Answered::Serving);
 
-    // GR-2: no rule takes the method any more.
+    // GR-6: no rule takes the method any more.
     let text = std::fs::read_to_string(manifests.file("grpc.yaml")).expect("it was written");
     manifests.write(
         "grpc.yaml",

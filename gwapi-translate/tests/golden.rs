@@ -119,6 +119,8 @@ golden! {
     grpc_routes = "grpc";
     /// BT-2, BT-3, BT-4, BT-5, BT-8, BT-9, BT-10, BT-11, GR-12, ST-10.
     backend_tls_policies = "backend-tls";
+    /// TL-7.
+    client_certificate_refs = "client-certificate-refs";
     /// What the conformance suite asks of Gateways: GW-6, GW-8, AR-3, AR-4, TL-1, AD-2, IN-1, IN-3.
     gateways_of_the_conformance_suite = "suite-gateways";
     /// What it asks of routes: RT-2, RT-3, RT-10, HB-1, HB-3, HB-5, RG-1.

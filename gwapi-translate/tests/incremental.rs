@@ -208,6 +208,41 @@ fn a_gateway_that_becomes_a_default_one_touches_the_routes_that_ask_for_one() {
     assert_eq!(delta.status.get(&id), Some(&None), "nothing is left to say of the route");
 }
 
+/// GC-9: whatever the edit is about, and whether or not the class is accepted before and after it.
+#[test]
+fn gc_9_every_condition_of_a_class_reaches_its_new_generation() {
+    let mut translator = translator(0);
+    let id = NamespacedName::new("", "gwapi").object_id(Kind::GatewayClass);
+    let bundle = InstalledBundle::new("v1.7.0");
+    let _ = translator.set_installed_bundle(Some(bundle));
+    let refers = |kind: &str| json!({ "group": "gwapi.dev", "kind": kind, "name": "none", "namespace": "ns" });
+    let edits = [
+        json!({ "description": "one" }),
+        json!({ "description": "two" }),
+        json!({ "parametersRef": refers("GatewayParameters") }),
+        json!({ "parametersRef": refers("Other") }),
+        json!({}),
+    ];
+    for (generation, spec) in (7..).zip(edits) {
+        let mut class = json!({
+            "metadata": { "name": "gwapi", "generation": generation },
+            "spec": { "controllerName": "gwapi.dev/gateway-controller" },
+        });
+        for (name, value) in spec.as_object().expect("it is an object") {
+            class["spec"][name] = value.clone();
+        }
+        let class = object::<gwapi_model::GatewayClass>(class);
+        let delta = translator.apply(ResourceEvent::Apply(class));
+        let Some(Some(Status::GatewayClass(status))) = delta.status.get(&id) else {
+            panic!("an edit to {spec} is not told of: {delta:?}")
+        };
+        let types: Vec<_> = status.conditions.iter().map(|it| it.condition_type).collect();
+        assert_eq!(types, [ConditionType::Accepted, ConditionType::SupportedVersion], "{spec}");
+        let reached = status.conditions.iter().all(|it| it.observed_generation == generation);
+        assert!(reached, "{spec}: {:?}", status.conditions);
+    }
+}
+
 /// LS-7
 #[test]
 fn a_listener_that_lost_its_place_takes_over_in_the_change_that_ends_the_winner() {

@@ -30,6 +30,9 @@ macro_rules! requests {
 requests! {
     matches_of_several_routes_compete = "across-routes";
     exact_paths = "exact-paths";
+    calls_beside_requests_of_one_host = "grpc-beside-http";
+    a_grpc_route_of_several_gateways = "grpc-multiple-gateways";
+    order_of_calls = "grpc-order";
     headers = "headers";
     hostnames_of_routes_and_listeners = "hostname-intersection";
     hostnames_count_as_they_are_written = "hostname-precedence";

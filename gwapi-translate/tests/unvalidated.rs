@@ -581,6 +581,24 @@ fn half_a_secret_breaks_its_listener_only_and_no_key_is_told() {
 }
 
 #[test]
+fn a_secret_without_a_key_is_told_by_what_it_lacks() {
+    let listener = json!([
+        { "name": "half", "port": 443, "protocol": "HTTPS", "tls": { "certificateRefs": [{ "name": "web-cert" }] } },
+    ]);
+    let mut all = gateway(listener);
+    let secret = json!({
+        "metadata": { "name": "web-cert", "namespace": "default" },
+        "type": "kubernetes.io/tls",
+        "stringData": { "tls.crt": include_str!("../src/testing/pem/one.crt") },
+    });
+    let secret: gwapi_model::Secret = serde_json::from_value(secret).expect("a Secret");
+    all.push(secret.into());
+    let found = listeners(&run(all)).remove(0);
+    assert!(found.contains("ResolvedRefs=False InvalidCertificateRef"), "{found}");
+    assert!(found.contains("Secret `default/web-cert` has no key `tls.key`"), "{found}");
+}
+
+#[test]
 fn filters_of_http_routes_are_refused_on_grpc_routes_and_let_no_call_through() {
     // GR-7.
     for filter in [
