@@ -188,6 +188,7 @@ mod tests {
         PathMatch::Prefix(text.into())
     }
 
+    /// HF-6.
     #[test]
     fn a_prefix_is_replaced_as_the_table_of_the_api_says() {
         for (path, matched, replacement, expected) in [
@@ -203,6 +204,9 @@ mod tests {
             ("/foo/bar", "/foo", "xyz", "/xyz/bar"),
             ("/bar", "", "/v1", "/v1/bar"),
             ("/", "", "/v1", "/v1/"),
+            ("/foo/bar//", "/foo", "/xyz", "/xyz/bar//"),
+            ("/foo/foo/bar", "/foo", "/", "/foo/bar"),
+            ("/a/b/c", "/a/b", "/x/y/z/", "/x/y/z/c"),
         ] {
             let rewrite = PathRewrite::Prefix(replacement.to_owned());
             assert_eq!(

@@ -225,6 +225,35 @@ async fn responses_say_what_the_route_says_and_not_what_the_backend_says() {
     assert_eq!(said(&proxy.get("a", "/").await), []);
 }
 
+/// CO-8: a browser tells nothing by what it sends along; whether scripts may read what was asked for with
+/// credentials is its matter, by `access-control-allow-credentials`.
+#[tokio::test]
+async fn requests_with_credentials_are_told_what_others_are() {
+    let echo = Echo::start("a").await;
+    for allow_credentials in [false, true] {
+        let proxy = serve_cors(&echo, Cors { allow_credentials, ..cors() });
+        let without = ask(&proxy, FOO, "/").await;
+        let expected = match allow_credentials {
+            false => vec![("allow-origin", FOO)],
+            true => vec![("allow-origin", FOO), ("allow-credentials", "true")],
+        };
+        assert_eq!(said(&without), expected);
+        for (name, value) in [("cookie", "session=1"), ("authorization", "Basic YTpi")] {
+            let request = from(FOO, "GET", "/").header(name, value).body(Default::default());
+            let reply = proxy.client().await.send(request.expect("a request")).await;
+            assert_eq!((reply.endpoint(), said(&reply)), ("a", expected.clone()), "{name}");
+            assert_eq!(reply.headers("vary"), without.headers("vary"), "{name}");
+            let seen = echo.requests().pop().expect("it came");
+            assert_eq!(seen.header(name), Some(value), "the backend gets them");
+
+            let question = from(FOO, "OPTIONS", "/").header("access-control-request-method", "GET");
+            let question = question.header(name, value).body(Default::default());
+            let reply = proxy.client().await.send(question.expect("a request")).await;
+            assert_eq!(reply.header("access-control-allow-origin"), Some(FOO), "{name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn answers_of_the_proxy_can_be_read_by_the_scripts_that_are_allowed() {
     let allowed = vec![HttpFilter::Cors(cors())];

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use gwapi_dataplane::{BoundListener, ConfigUpdate, ProxyBuilder};
 use gwapi_translate::ir::{
-    ConfigDelta, GatewayConfig, GatewayId, IrResource, Listener, ListenerKey,
+    ConfigDelta, GatewayConfig, GatewayId, Hostname, HttpRule, IrResource, Listener, ListenerKey,
 };
 use http::StatusCode;
 use tokio::net::TcpStream;
@@ -61,6 +61,72 @@ async fn a_listener_that_is_gone_refuses_connections_and_the_others_stay() {
     assert_eq!(Client::connect(second).await.get("a", "/").await.endpoint(), "a");
     // A connection that outlived its socket has nothing behind it.
     assert_eq!(kept.get("a", "/").await.status, StatusCode::NOT_FOUND);
+}
+
+/// LS-7: a listener takes over the port of another one, again and again, and neither those who are connected nor those
+/// who come, there or elsewhere, notice more than who answers.
+#[tokio::test]
+async fn a_port_that_goes_over_to_another_listener_disturbs_nobody() {
+    const TURNS: usize = 40;
+    let echoes = [Echo::start("a").await, Echo::start("b").await, Echo::start("other").await];
+    let elsewhere = free_port();
+    let named = |name: &str, listeners: &[&str]| HttpRule {
+        backends: to(name),
+        listeners: listeners.iter().map(|it| ListenerKey::new(*it)).collect(),
+        ..rule(name)
+    };
+    // The listener of one set, then that of the other, on the port that a third one has for a host of its own.
+    let resources = |port: u16, turn: usize| {
+        let winner = ["ns/a/l", "ns/b/l"][turn % 2];
+        let mut resources = vec![
+            ir_listener(listener(winner, port)),
+            ir_listener(Listener {
+                hostname: Some(Hostname::parse("other.example")),
+                ..listener("of-host", port)
+            }),
+            ir_listener(listener("of-port", elsewhere)),
+            ir(named("a", &["ns/a/l"])),
+            ir(named("b", &["ns/b/l"])),
+            ir(named("other", &["of-host", "of-port"])),
+        ];
+        for (name, echo) in ["a", "b", "other"].into_iter().zip(&echoes) {
+            resources.extend(backend(name, &[echo.address]));
+        }
+        resources
+    };
+    let mut proxy = serve(|port| resources(port, 0));
+    let (address, port) = (proxy.address, proxy.address.port());
+    let turns: Vec<_> = (1..=TURNS).map(|turn| resources(port, turn)).collect();
+    let mut kept = [
+        (proxy.client().await, "any.example"),
+        (proxy.client().await, "other.example"),
+        (Client::connect(SocketAddr::new(address.ip(), elsewhere)).await, "any.example"),
+    ];
+    let turning = std::thread::spawn(move || {
+        for turn in turns {
+            let report = proxy.set(turn);
+            assert!(report.feedback.values().all(|it| it.unbound.is_empty()), "{report:?}");
+        }
+        proxy
+    });
+    let mut asked = 0;
+    while !turning.is_finished() || asked < 10 {
+        asked += 1;
+        for (number, (client, host)) in kept.iter_mut().enumerate() {
+            let reply = client.get(host, "/").await;
+            let answers = if number == 0 { &["a", "b"][..] } else { &["other"] };
+            assert!(answers.contains(&reply.endpoint()), "{host}: {reply:?}");
+        }
+        // Whoever comes is served, too.
+        let mut new = Client::connect(address).await;
+        assert!(["a", "b"].contains(&new.get("any.example", "/").await.endpoint()));
+        assert_eq!(new.get("other.example", "/").await.endpoint(), "other");
+    }
+    let proxy = turning.join().expect("each turn is applied");
+    let last = ["a", "b"][TURNS % 2];
+    assert_eq!(proxy.get("any.example", "/").await.endpoint(), last);
+    let (client, host) = &mut kept[0];
+    assert_eq!(client.get(host, "/").await.endpoint(), last, "on the connection of before, too");
 }
 
 #[tokio::test]

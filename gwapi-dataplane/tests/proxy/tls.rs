@@ -181,6 +181,7 @@ async fn a_listener_whose_certificate_never_worked_fails_alone() {
     assert!(tls(proxy.address, "a.example", &[&good], &[]).await.is_ok());
 }
 
+/// TL-3: what is shown is the new one at once.
 #[tokio::test]
 async fn a_certificate_is_exchanged_without_touching_open_connections() {
     let echo = Echo::start("a").await;
@@ -243,6 +244,7 @@ async fn clear_text_on_a_tls_port_ends_the_connection_alone() {
     assert!(tls(proxy.address, "a.example", &[&certificate], &[]).await.is_ok());
 }
 
+/// TL-3: a certificate that comes later is shown from then on, and one that goes no more.
 #[tokio::test]
 async fn a_listener_without_certificate_keeps_its_host_from_the_others() {
     let echo = Echo::start("a").await;

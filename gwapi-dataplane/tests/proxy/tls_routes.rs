@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gwapi_dataplane::{Limits, ProxyBuilder};
 use gwapi_model::RouteKind;
 use gwapi_translate::ir::{
-    Backend, BackendKey, BackendProtocol, BackendTls, BackendTrust, HttpRule, IrResource,
-    ListenerKey, RuleOrder, StreamRule, WeightedBackend,
+    Backend, BackendKey, BackendProtocol, BackendTarget, BackendTls, BackendTrust, HttpRule,
+    IrResource, ListenerKey, RuleOrder, StreamRule, WeightedBackend,
 };
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
@@ -56,7 +56,7 @@ fn server_config(certificate: &TestCertificate) -> rustls::ServerConfig {
 }
 
 /// The ClientHello of a client that asks for a name, as TLS records.
-fn client_hello(name: &str) -> Vec<u8> {
+pub(super) fn client_hello(name: &str) -> Vec<u8> {
     let name = ServerName::try_from(name.to_owned()).expect("it is a name");
     let mut client = ClientConnection::new(tls_config(&[], &[]), name).expect("it is a client");
     let mut hello = Vec::new();
@@ -200,11 +200,16 @@ async fn what_no_route_takes_is_closed_without_a_byte() {
     let endpoint = greeting("a").await;
     let proxy = serve(|port| {
         let mut resources = tcp_backend("app", &[endpoint.address]);
+        resources.extend(tcp_backend("empty", &[]));
+        let ungranted = BackendTarget::Invalid("no ReferenceGrant".to_owned());
+        let ungranted = WeightedBackend { weight: 1, target: ungranted, filters: Vec::new() };
         resources.extend([
             ir_listener(passthrough_listener("web", port, Some("*.example"))),
             ir_listener(terminate_listener("here", port, Some("here.test"), "c")),
             ir_stream(tls_rule("app", &["a.example"], to("app"))),
             ir_stream(tls_rule("missing", &["missing.example"], to("missing"))),
+            ir_stream(tls_rule("empty", &["empty.example"], to("empty"))),
+            ir_stream(tls_rule("ungranted", &["ungranted.example"], vec![ungranted])),
             on("here", tls_rule("here", &["other.test"], to("app"))),
             certificate.secret("c"),
         ]);
@@ -220,6 +225,8 @@ async fn what_no_route_takes_is_closed_without_a_byte() {
         ("a name that no listener has", client_hello("b.test")),
         ("a name that no route has", client_hello("b.example")),
         ("a backend that is missing", client_hello("missing.example")),
+        ("a backend without an endpoint", client_hello("empty.example")),
+        ("a backend that nobody granted", client_hello("ungranted.example")),
         ("a listener that ends TLS, and has no route", client_hello("here.test")),
         ("an address instead of a name", client_hello("127.0.0.1")),
         ("two names", {

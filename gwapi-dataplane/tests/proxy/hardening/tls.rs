@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gwapi_dataplane::Limits;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::client::{Http2Client, tls, tls_config, tls_with};
+use crate::support::client::{Http2Client, shown, tls, tls_config, tls_with};
 use crate::support::*;
 
 fn web(port: u16, certificate: &TestCertificate) -> Vec<IrResource> {
@@ -326,15 +326,19 @@ async fn certificates_rotate_under_load_without_a_failure() {
         Client::over(tls_with(Arc::clone(&config), address, "a.example").await.expect("one")).await;
     // The first request of a connection has a time of its own.
     assert_eq!(kept.get("a.example", "/").await.endpoint(), "a");
+    // The rotations that have begun and those that are applied: what is shown is that of one between them.
+    let (begun, applied) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let done = Arc::new(AtomicBool::new(false));
     let rotating = {
-        let done = Arc::clone(&done);
+        let (begun, applied, done) = (Arc::clone(&begun), Arc::clone(&applied), Arc::clone(&done));
         std::thread::spawn(move || {
             let mut took = Vec::new();
-            while took.len() < ROTATIONS || !done.load(Ordering::Relaxed) {
+            while took.len() < ROTATIONS || !done.load(Ordering::SeqCst) {
                 let next = resources[took.len() % resources.len()].clone();
+                begun.store(took.len(), Ordering::SeqCst);
                 let began = Instant::now();
                 let report = proxy.set(next);
+                applied.store(took.len(), Ordering::SeqCst);
                 took.push(began.elapsed());
                 assert!(report.feedback[&gateway()].rejected_certificates.is_empty());
             }
@@ -345,26 +349,31 @@ async fn certificates_rotate_under_load_without_a_failure() {
     for _ in 0..CLIENTS {
         // Sessions are not resumed: each is a handshake with the certificate of its moment.
         let certificates = certificates.clone();
+        let (begun, applied) = (Arc::clone(&begun), Arc::clone(&applied));
         clients.spawn(async move {
             let trusted: Vec<_> = certificates.iter().collect();
-            let mut shown = HashSet::new();
+            let mut seen = HashSet::new();
             for number in 0..HANDSHAKES / CLIENTS {
                 let config = tls_config(&trusted, &[]);
+                let before = applied.load(Ordering::SeqCst);
                 let stream = tls_with(config, address, "a.example").await.expect("a handshake");
-                shown.insert(client::shown(&stream));
+                let mut since = before..=begun.load(Ordering::SeqCst);
+                let der = shown(&stream);
+                assert!(since.any(|number| certificates[number % 5].der == der), "an old one");
+                seen.insert(der);
                 if number % 10 == 0 {
                     let mut client = Client::over(stream).await;
                     assert_eq!(client.get("a.example", "/").await.endpoint(), "a");
                 }
             }
-            shown.len()
+            seen.len()
         });
     }
-    while let Some(shown) = clients.join_next().await {
-        assert!(shown.expect("no handshake fails") > 1, "certificates change meanwhile");
+    while let Some(seen) = clients.join_next().await {
+        assert!(seen.expect("no handshake fails") > 1, "certificates change meanwhile");
         assert_eq!(kept.get("a.example", "/").await.endpoint(), "a");
     }
-    done.store(true, Ordering::Relaxed);
+    done.store(true, Ordering::SeqCst);
     let mut took = rotating.join().expect("each rotation is applied");
     // What it takes until each core shows the new one; of a loaded machine the usual time counts.
     took.sort_unstable();
