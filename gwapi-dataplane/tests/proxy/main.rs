@@ -6,6 +6,7 @@ mod backend_tls;
 mod backend_tls_client;
 mod client_certificates;
 mod clients;
+mod combined;
 mod connections;
 mod cors;
 mod drain;
