@@ -3,6 +3,8 @@
 //! * [`matching`]: a matcher of routes answers as a naive reading of the rules does, also after
 //!   any sequence of changes. [`matching::Matcher`] is what to implement, [`matching::laws`] what
 //!   to call from a test.
+//! * [`streams`]: the same of what chooses among TLSRoutes, TCPRoutes and UDPRoutes,
+//!   [`streams::StreamMatcher`].
 //! * [`weighted`]: a weighted choice spreads evenly, and is fair on average from the first pick.
 //! * [`translation`]: for any sequence of events, the deltas of a translator add up to the
 //!   translation of the final resources.
@@ -17,6 +19,7 @@
 
 pub mod matching;
 pub mod oracle;
+pub mod streams;
 pub mod translation;
 pub mod weighted;
 

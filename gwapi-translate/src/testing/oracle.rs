@@ -7,7 +7,10 @@
 use std::cmp::Reverse;
 
 use super::matching::Chosen;
-use crate::ir::{GatewayConfig, Hostname, HttpMatch, Listener, PathMatch, ValueMatch};
+use super::streams::Opening;
+use crate::ir::{
+    GatewayConfig, Hostname, HttpMatch, Listener, PathMatch, RuleKey, TransportProtocol, ValueMatch,
+};
 use crate::pattern;
 use crate::table::RequestHead;
 
@@ -15,7 +18,9 @@ use crate::table::RequestHead;
 /// (LI-1).
 pub fn listener<'c>(config: &'c GatewayConfig, port: u16, host: &str) -> Option<&'c Listener> {
     let taking = |listener: &&'c Listener| {
-        listener.port == port && listener.hostname.as_ref().is_none_or(|name| name.matches(host))
+        listener.port == port
+            && listener.protocol.transport() == TransportProtocol::Tcp
+            && listener.hostname.as_ref().is_none_or(|name| name.matches(host))
     };
     let listeners = config.listeners().map(|listener| &**listener).filter(taking);
     listeners.min_by_key(|listener| (hostname_rank(listener.hostname.as_ref()), &listener.key))
@@ -52,8 +57,39 @@ pub fn route(config: &GatewayConfig, port: u16, request: &RequestHead<'_>) -> Op
     Some(Chosen { rule: rule.key.clone(), match_index })
 }
 
+/// The rule that takes a connection or a flow of datagrams: of those of its listener the one with the most
+/// specific server name, then the oldest route, then the first by `namespace/name` (TS-3, L4-3). All others
+/// of that place get nothing. Without a server name there is no choice but among rules without names (LI-4).
+pub fn stream(config: &GatewayConfig, opening: &Opening) -> Option<RuleKey> {
+    let (listener, name) = match opening {
+        Opening::Tls { port, server_name: Some(name) } => {
+            (&listener(config, *port, name)?.key, Some(&**name))
+        }
+        Opening::Tls { port, server_name: None } => {
+            let mut unnamed = config.listeners().filter(|listener| {
+                let transport = listener.protocol.transport();
+                (transport, listener.port, &listener.hostname)
+                    == (TransportProtocol::Tcp, *port, &None)
+            });
+            (&unnamed.next()?.key, None)
+        }
+        Opening::Plain(listener) => (&listener.key, None),
+    };
+    let mut candidates = Vec::new();
+    for rule in config.stream_rules().filter(|rule| rule.listeners.contains(listener)) {
+        let any_name = rule.hostnames.is_empty().then_some(None);
+        for hostname in rule.hostnames.iter().map(Some).chain(any_name) {
+            let takes = hostname.is_none_or(|it| name.is_some_and(|name| it.matches(name)));
+            let order = (rule.order.created, &rule.order.route, rule.order.rule_index, &rule.key);
+            candidates.extend(takes.then_some((hostname_rank(hostname), order)));
+        }
+    }
+    let (_, (.., key)) = candidates.into_iter().min()?;
+    Some(key.clone())
+}
+
 /// HR-1: characters of an exact name, characters of a wildcard, nothing.
-fn hostname_rank(hostname: Option<&Hostname>) -> (u8, Reverse<usize>) {
+pub(super) fn hostname_rank(hostname: Option<&Hostname>) -> (u8, Reverse<usize>) {
     match hostname {
         Some(Hostname::Exact(name)) => (0, Reverse(name.len())),
         Some(Hostname::Wildcard(suffix)) => (1, Reverse(suffix.len())),
@@ -63,7 +99,7 @@ fn hostname_rank(hostname: Option<&Hostname>) -> (u8, Reverse<usize>) {
 
 /// HR-2 (1) and (2), with regular expressions in between (HR-3); a gRPC method without service
 /// says less than any prefix but the empty one (GR-2).
-fn path_rank(path: &PathMatch) -> (u8, Reverse<usize>) {
+pub(super) fn path_rank(path: &PathMatch) -> (u8, Reverse<usize>) {
     match path {
         PathMatch::Exact(_) => (0, Reverse(0)),
         PathMatch::Regex(pattern) => (1, Reverse(pattern.len())),
