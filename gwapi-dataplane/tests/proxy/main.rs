@@ -34,3 +34,4 @@ mod traces;
 mod udp_routes;
 mod upgrades;
 mod uploads;
+mod websockets;
