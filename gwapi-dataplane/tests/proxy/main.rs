@@ -4,6 +4,7 @@
 mod attempts;
 mod backend_tls;
 mod backend_tls_client;
+mod claims;
 mod client_certificates;
 mod clients;
 mod combined;

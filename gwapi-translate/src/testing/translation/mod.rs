@@ -4,12 +4,23 @@
 //!   final resources after every step, and hold nothing that did not change.
 //! * [`well_formed`]: what holds of every translation.
 //! * [`services_are_made_where_none_leads_to_the_pods`]: which Services a cluster lacks for XBackends.
+//! * [`traffic`]: what conditions claim of traffic holds of it.
 //!
 //! [`laws`] checks all of them on generated cases. Counter-examples print one event a line.
+
+/// Leaves with a message unless something holds.
+macro_rules! ensure {
+    ($holds:expr, $($message:tt)+) => {
+        if !$holds {
+            return Err(format!($($message)+));
+        }
+    };
+}
 
 mod resources;
 mod selections;
 mod steps;
+pub mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,21 +39,11 @@ use crate::ir::{
 use crate::{
     AddressPolicy, Feedback, Options, Translation, TranslationDelta, Translator, translate,
 };
-pub use resources::{name, resource};
+pub use resources::{name, resource, worlds};
 use selections::selections_are_of_what_is_sent_to;
 pub use selections::services_are_made_where_none_leads_to_the_pods;
 pub use steps::{Step, show, steps};
 use steps::{options, steps_of_selections};
-
-/// Leaves with a message unless something holds.
-macro_rules! ensure {
-    ($holds:expr, $($message:tt)+) => {
-        if !$holds {
-            return Err(format!($($message)+));
-        }
-    };
-}
-use ensure;
 
 /// Checks every law on generated cases.
 ///

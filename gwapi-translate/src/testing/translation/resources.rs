@@ -125,6 +125,91 @@ pub(super) fn world() -> impl Iterator<Item = Resource> {
     .map(|(kind, value)| read(kind, value))
 }
 
+/// Objects among which most references resolve: a [`world`], listeners of every protocol, a backend that all
+/// may use, and any others besides, which come last.
+pub fn worlds() -> impl Strategy<Value = Vec<Resource>> {
+    let routes = prop_oneof![
+        2 => open_route(Kind::HttpRoute),
+        2 => open_route(Kind::GrpcRoute),
+        2 => open_route(Kind::TlsRoute),
+        1 => open_route(Kind::TcpRoute),
+        1 => open_route(Kind::UdpRoute),
+        1 => object(Kind::HttpRoute, route(rule())),
+        1 => object(Kind::GrpcRoute, route(grpc_rule())),
+        1 => object(Kind::TlsRoute, route(stream_rule())),
+    ];
+    (vec(routes, 1..12), vec(resource(), 0..12)).prop_map(|(routes, others)| {
+        let open = [OPEN_GATEWAY, OPEN_SERVICE, OPEN_GRANT]
+            .map(|(kind, text)| read(kind, serde_json::from_str(text).expect("it is JSON")));
+        world().chain(open).chain(routes).chain(others).collect()
+    })
+}
+
+/// A route to [`OPEN_SERVICE`], mostly, by [`OPEN_GATEWAY`].
+fn open_route(kind: Kind) -> impl Strategy<Value = Resource> {
+    let is_stream = matches!(kind, Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute);
+    let matching: &[&str] = match kind {
+        Kind::GrpcRoute => &[
+            r#"{}"#,
+            r#"{"method":{"service":"p.S","method":"M"}}"#,
+            r#"{"method":{"service":"p.S"}}"#,
+            r#"{"method":{"method":"M"},"headers":[{"name":"Foo","value":"1"}]}"#,
+        ],
+        _ => &[
+            r#"{}"#,
+            r#"{"path":{"value":"/a/"}}"#,
+            r#"{"path":{"type":"Exact","value":"/a"},"method":"GET"}"#,
+            r#"{"path":{"value":"/p.S"},"headers":[{"name":"Foo","value":"1"}]}"#,
+            r#"{"queryParams":[{"name":"q","value":"1"}]}"#,
+        ],
+    };
+    let rule = (vec(one_of(matching), 0..3), select(vec!["y", "y", "y", "x", "none"]));
+    let rule = rule.prop_map(move |(matches, name)| {
+        let backends = json!([{ "name": name, "namespace": "a", "port": 80 }]);
+        match is_stream {
+            true => json!({ "backendRefs": backends }),
+            false => json!({ "matches": matches, "backendRefs": backends }),
+        }
+    });
+    let rules = vec(rule, if is_stream { 1..2 } else { 1..3 });
+    let least = usize::from(kind == Kind::TlsRoute);
+    let hostnames = vec(select(vec!["*.x", "a.x", "b.y"]), least..3);
+    let body = (hostnames, rules).prop_map(|(hostnames, rules)| {
+        let parents = json!([{ "name": "h", "namespace": "a" }]);
+        json!({ "spec": { "parentRefs": parents, "hostnames": hostnames, "rules": rules } })
+    });
+    object(kind, body)
+}
+
+/// A Gateway that takes all routes.
+const OPEN_GATEWAY: (Kind, &str) = (
+    Kind::Gateway,
+    r#"{"metadata":{"name":"h","namespace":"a"},"spec":{"gatewayClassName":"ours","listeners":[
+        {"name":"l","port":82,"protocol":"HTTP","allowedRoutes":{"namespaces":{"from":"All"}}},
+        {"name":"m","port":443,"protocol":"TLS","tls":{"mode":"Passthrough"},"allowedRoutes":{"namespaces":{"from":"All"}}},
+        {"name":"n","port":82,"protocol":"HTTP","hostname":"*.x","allowedRoutes":{"namespaces":{"from":"All"}}},
+        {"name":"o","port":83,"protocol":"TCP","allowedRoutes":{"namespaces":{"from":"All"}}},
+        {"name":"p","port":83,"protocol":"UDP","allowedRoutes":{"namespaces":{"from":"All"}}}]}}"#,
+);
+
+/// A Service for every protocol.
+const OPEN_SERVICE: (Kind, &str) = (
+    Kind::Service,
+    r#"{"metadata":{"name":"y","namespace":"a"},"spec":{"ports":[
+        {"port":80},{"port":80,"protocol":"UDP"},{"port":8080,"appProtocol":"kubernetes.io/h2c"}]}}"#,
+);
+
+/// A grant for all that routes of the other namespace refer to.
+const OPEN_GRANT: (Kind, &str) = (
+    Kind::ReferenceGrant,
+    r#"{"metadata":{"name":"o","namespace":"a"},"spec":{"to":[{"group":"","kind":"Service"}],"from":[
+        {"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"b"},
+        {"group":"gateway.networking.k8s.io","kind":"GRPCRoute","namespace":"b"},
+        {"group":"gateway.networking.k8s.io","kind":"TLSRoute","namespace":"b"},
+        {"group":"gateway.networking.k8s.io","kind":"TCPRoute","namespace":"b"},
+        {"group":"gateway.networking.k8s.io","kind":"UDPRoute","namespace":"b"}]}}"#,
+);
+
 const SELECTS_X: &str = r#"{"spec":{"type":"EndpointSelector","port":{"number":80},"endpointSelector":{"matchLabels":{"app":"x"}}}}"#;
 const TO_X_BACKEND: &str = r#"{"spec":{"parentRefs":[{"name":"g"}],"rules":[{"backendRefs":[{"group":"gateway.networking.x-k8s.io","kind":"XBackend","name":"x"}]}]}}"#;
 
