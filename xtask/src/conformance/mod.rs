@@ -191,7 +191,8 @@ fn run_suite(
         Err(_) => end(&mut child),
     };
     let is_partial = arguments.run.is_some() || !arguments.features.is_empty();
-    let summary = Summary::of(&events, is_partial);
+    let wanted = (!is_partial).then(|| arguments.version.gateway_tests());
+    let summary = Summary::of(&events, wanted);
     results.finish(&events, &summary, start.elapsed(), first_failure(followed, ended))?;
     Ok(summary)
 }
@@ -481,7 +482,7 @@ mod tests {
         let dead = || bail!("the API server does not answer");
         let mut events = Events::default();
         let followed = follow(said.as_bytes(), &mut events, &results, &Processors::now(), dead);
-        let summary = Summary::of(&events, false);
+        let summary = Summary::of(&events, Some(2));
         let finished = results.finish(&events, &summary, Duration::from_secs(3), followed);
         assert_eq!(finished.unwrap_err().to_string(), "the API server does not answer");
 

@@ -17,6 +17,8 @@ const SLOWEST: usize = 10;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) passed: usize,
+    /// How many have to pass: all that the suite has for gateways. `None` where the options choose some.
+    pub(super) wanted: Option<usize>,
     pub(super) failed: Vec<String>,
     /// Tests that should have run, with the reason why they did not.
     pub(super) skipped: Vec<(String, String)>,
@@ -30,9 +32,11 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// `is_partial`: the options choose some of the tests.
-    pub(super) fn of(events: &Events, is_partial: bool) -> Self {
-        let mut summary = Self { whole_failed: events.whole_failed(), ..Self::default() };
+    /// `wanted`: how many tests have to pass; `None` where the options choose some of them.
+    pub(super) fn of(events: &Events, wanted: Option<usize>) -> Self {
+        let is_partial = wanted.is_none();
+        let whole_failed = events.whole_failed();
+        let mut summary = Self { wanted, whole_failed, ..Self::default() };
         for (name, test) in events.of_suite() {
             match test.outcome {
                 Outcome::Passed => summary.passed += 1,
@@ -63,7 +67,9 @@ impl Summary {
         } else if self.passed == 0 {
             Some("no test ran".to_owned())
         } else {
-            None
+            // A feature that is no longer claimed, or a test that never began, makes no noise of its own.
+            let wanted = self.wanted.filter(|wanted| self.passed < *wanted)?;
+            Some(format!("only {} of the {wanted} tests of gateways ran and passed", self.passed))
         }
     }
 
@@ -89,8 +95,9 @@ impl Summary {
         }
         let (passed, failed, skipped) = (self.passed, self.failed.len(), self.skipped.len());
         let unclaimed: usize = self.unclaimed.values().map(Vec::len).sum();
+        let of_all = self.wanted.map_or(String::new(), |wanted| format!(" of {wanted}"));
         line(format!(
-            "{passed} passed, {failed} failed, {skipped} skipped, {unclaimed} of features that are \
+            "{passed}{of_all} passed, {failed} failed, {skipped} skipped, {unclaimed} of features that are \
              not claimed, {} not asked for, in {:.0} s",
             self.left_out,
             total.as_secs_f64()
@@ -185,7 +192,7 @@ not claimed  ListenerSet: 1 tests
             ("TestConformance/MeshB", "skip", "Skipping MeshB: suite does not support HTTPRoute\n"),
             ("TestConformance/C", "skip", "Skipping C: suite does not support Mesh\n"),
         ]);
-        let summary = Summary::of(&events, false);
+        let summary = Summary::of(&events, Some(1));
         assert_eq!((summary.passed, summary.left_out), (1, 2));
         assert_eq!(summary.complaint(), None);
     }
@@ -199,7 +206,7 @@ not claimed  ListenerSet: 1 tests
                 ("TestConformance/A", "pass", ""),
                 ("TestConformance/B", "skip", &skip_of(feature)),
             ]);
-            Summary::of(&events, false)
+            Summary::of(&events, Some(1))
         };
         let summary = summary_without("ListenerSet");
         assert_eq!(summary.unclaimed["ListenerSet"], ["B"]);
@@ -216,19 +223,36 @@ not claimed  ListenerSet: 1 tests
             ("TestConformance/A", "pass", ""),
             ("TestConformance/B", "skip", "Skipping B: test explicitly skipped\n"),
         ]);
-        let complaint = Summary::of(&events, false).complaint();
+        let complaint = Summary::of(&events, Some(2)).complaint();
         assert_eq!(complaint.as_deref(), Some("1 tests were skipped"));
-        assert_eq!(Summary::of(&events, true).complaint(), None);
+        assert_eq!(Summary::of(&events, None).complaint(), None);
+    }
+
+    #[test]
+    fn fewer_tests_than_the_suite_has_for_gateways_are_a_complaint() {
+        let events = events(&[
+            ("TestConformance", "pass", ""),
+            ("TestConformance/A", "pass", ""),
+            ("TestConformance/B", "skip", "Skipping B: suite does not support ListenerSet\n"),
+            ("TestConformance/MeshC", "skip", "Skipping MeshC: suite does not support Mesh\n"),
+        ]);
+        let summary = Summary::of(&events, Some(2));
+        let expected = "only 1 of the 2 tests of gateways ran and passed";
+        assert_eq!(summary.complaint().as_deref(), Some(expected));
+        let text = summary.text(&events, Duration::ZERO);
+        assert!(text.contains("\n1 of 2 passed, 0 failed, 0 skipped, 1 of features"), "{text}");
+        // More than were known to be there are none.
+        assert_eq!(Summary::of(&events, Some(0)).complaint(), None);
     }
 
     #[test]
     fn a_run_that_broke_off_is_no_success() {
         let passed = ("TestConformance/A", "pass", "");
         let failed = events(&[("TestConformance", "fail", ""), passed]);
-        assert!(Summary::of(&failed, false).complaint().is_some());
-        assert!(Summary::of(&events(&[passed]), false).complaint().is_some());
+        assert!(Summary::of(&failed, Some(1)).complaint().is_some());
+        assert!(Summary::of(&events(&[passed]), Some(1)).complaint().is_some());
         assert!(
-            Summary::of(&events(&[("TestConformance", "pass", "")]), false).complaint().is_some()
+            Summary::of(&events(&[("TestConformance", "pass", "")]), Some(1)).complaint().is_some()
         );
     }
 }

@@ -6,7 +6,7 @@ use gwapi_model::{
     AddressFamily, HttpRoute, Kind, NamespacedName, Resources, Service, ServiceType, XBackend,
 };
 
-use super::{Step, ensure, take, well_formed};
+use super::{Step, take, well_formed};
 use crate::{Options, Translation, Translator};
 
 /// With proxies of their own for Gateways, a Service is asked for by every XBackend that selects pods and has a
