@@ -82,10 +82,14 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with_routes_of(Kind::HttpRoute).await
+    }
+
+    async fn with_routes_of(kind: Kind) -> Self {
         let (stored, settings) = (Shared::default(), ControllerSettings::default());
         let (sender, written) = mpsc::unbounded_channel();
         let client = api_server(Arc::clone(&stored), sender);
-        let sources = [Kind::GatewayClass, Kind::Gateway, Kind::HttpRoute].map(source);
+        let sources = [Kind::GatewayClass, Kind::Gateway, kind].map(source);
         let (observations, observed) = mpsc::channel(16);
         let (config, metrics) = (server(), Metrics::new());
         let name = &settings.controller_name;
@@ -178,11 +182,16 @@ impl World {
 
     /// What the route `shop` is said to be accepted with, when that is written next.
     async fn next_word(&mut self) -> String {
+        word(&self.next_status().await)
+    }
+
+    /// The status of the route `shop` that is written next.
+    async fn next_status(&mut self) -> Value {
         loop {
             let next = timeout(Duration::from_secs(60), self.written.recv()).await;
             let (name, status) = next.expect("nothing is written").expect("it runs");
             if name == "shop" {
-                return word(&status);
+                return status;
             }
         }
     }
@@ -219,7 +228,8 @@ fn gateway() -> Value {
         "metadata": {"name": &*wanted.gateway.name, "namespace": &*wanted.gateway.namespace,
             "uid": wanted.uid, "generation": 1},
         "spec": {"gatewayClassName": "gwapi",
-            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"},
+                {"name": "dns", "port": 53, "protocol": "UDP"}]},
     })
 }
 
@@ -228,6 +238,63 @@ fn route(generation: i64, hostname: &str) -> Value {
         "metadata": {"name": "shop", "namespace": "shop", "generation": generation},
         "spec": {"parentRefs": [{"name": "web"}], "hostnames": [hostname]},
     })
+}
+
+/// A UDPRoute `shop` to a port of a Service.
+fn udp_route(generation: i64, port: u16) -> Value {
+    json!({
+        "metadata": {"name": "shop", "namespace": "shop", "generation": generation},
+        "spec": {"parentRefs": [{"name": "web"}],
+            "rules": [{"backendRefs": [{"name": "dns", "port": port}]}]},
+    })
+}
+
+/// ST-8: where no proxy has to be waited for, and the API server takes no time.
+#[tokio::test(start_paused = true)]
+async fn a_status_is_written_within_a_tenth_of_a_second_and_all_of_it_at_once() {
+    let mut world = World::start().await;
+    world.list(Kind::HttpRoute, vec![route(1, "one.example")]).await;
+    world.next_word().await;
+    world.settle().await;
+    for generation in 2..5 {
+        let began = tokio::time::Instant::now();
+        let hostname = format!("host-{generation}.example");
+        world.apply(Kind::HttpRoute, route(generation, &hostname)).await;
+        let status = world.next_status().await;
+        assert!(began.elapsed() <= Duration::from_millis(100), "{:?}", began.elapsed());
+        let conditions = status["parents"][0]["conditions"].as_array().expect("a list");
+        let seen =
+            conditions.iter().map(|it| (it["type"].as_str(), it["observedGeneration"].as_i64()));
+        let expected = ["Accepted", "ResolvedRefs"].map(|it| (Some(it), Some(generation)));
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
+        world.settle().await;
+        assert_eq!(world.words_meanwhile(), [""; 0], "one write says all");
+    }
+}
+
+/// L4-9: it is not told that a UDPRoute is accepted before the proxies carry its datagrams, unless that takes
+/// longer than anybody waits: then it is told who does not.
+#[tokio::test(start_paused = true)]
+async fn a_udp_route_is_accepted_once_the_proxies_serve_it() {
+    let mut world = World::with_routes_of(Kind::UdpRoute).await;
+    world.list(Kind::UdpRoute, vec![udp_route(1, 53)]).await;
+    assert_eq!(world.next_word().await, "");
+    let mut proxy = world.connect("slow").await;
+    proxy.serve();
+    world.settle().await;
+    assert_eq!(world.words_meanwhile(), [""; 0]);
+
+    world.apply(Kind::UdpRoute, udp_route(2, 54)).await;
+    // Somewhat less than a proxy is waited for.
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.words_meanwhile(), [""; 0], "no datagram goes where it says yet");
+    proxy.serve();
+    assert_eq!(world.next_word().await, "");
+
+    world.apply(Kind::UdpRoute, udp_route(3, 55)).await;
+    assert_eq!(world.next_word().await, "proxies that do not serve this yet: `slow`");
+    proxy.serve();
+    assert_eq!(world.next_word().await, "");
 }
 
 /// Of two proxies one is stuck: edits of the configuration, of what does not change it, and whoever leads from then on
