@@ -36,15 +36,12 @@ async fn serve_chat(io: impl Io, ended: mpsc::UnboundedSender<Option<CloseFrame>
     };
     let Ok(mut socket) = accept_hdr_async(io, choose).await else { return };
     while let Some(Ok(message)) = socket.next().await {
-        match message {
-            Message::Text(_) | Message::Binary(_) => {
-                if socket.send(message).await.is_err() {
-                    return;
-                }
-            }
-            Message::Close(frame) => ended.send(frame).expect("somebody waits for it"),
-            // The library answers them.
-            _ => {}
+        // The library answers all others.
+        if let Message::Close(frame) = message {
+            ended.send(frame).expect("somebody waits for it");
+        } else if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err()
+        {
+            return;
         }
     }
     // Inside TLS the end has to be said, or else it is a connection that broke off.

@@ -191,11 +191,7 @@ impl Claim {
     }
 
     /// The rule that takes it, its backends and its precedence.
-    fn winner(
-        &self,
-        table: &RouteTable,
-        config: &GatewayConfig,
-    ) -> Option<((ObjectId, usize), Vec<(BackendKey, u32)>, Precedence)> {
+    fn winner(&self, table: &RouteTable, config: &GatewayConfig) -> Option<Winner> {
         match &self.sent {
             Sent::Request(request) => {
                 let head = request.head();
@@ -242,6 +238,9 @@ impl Claim {
         }
     }
 }
+
+/// A rule by its route and its position there, its backends that get traffic, and what it competes by.
+type Winner = ((ObjectId, usize), Vec<(BackendKey, u32)>, Precedence);
 
 /// What stands for the path where there is none.
 const NO_PATH: (u8, Reverse<usize>) = (0, Reverse(0));
