@@ -7,6 +7,7 @@
 //! * An object that cannot be read is told of. What it was before goes on being served.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use gwapi_model::status::Status;
@@ -91,6 +92,8 @@ pub(crate) struct Core {
     versions: ResourceVersions,
     /// Gateways of which no proxy is connected, with when to forget what those said that were.
     unserved: BTreeMap<GatewayId, Instant>,
+    /// The IP addresses in the status of each Gateway that has some.
+    addresses: BTreeMap<ObjectId, Vec<IpAddr>>,
 }
 
 #[derive(Debug)]
@@ -120,7 +123,13 @@ impl Core {
             progress: Progress::new(sources),
             versions: ResourceVersions::default(),
             unserved: BTreeMap::new(),
+            addresses: BTreeMap::new(),
         }
+    }
+
+    /// The IP addresses that the status of a Gateway has, whoever wrote it, in their order.
+    pub(crate) fn addresses(&self, gateway: &GatewayId) -> Vec<IpAddr> {
+        self.addresses.get(&gateway.object_id(Kind::Gateway)).cloned().unwrap_or_default()
     }
 
     /// How far the picture is complete.
@@ -332,6 +341,7 @@ impl Core {
         noted: &mut Noted<'_>,
     ) {
         if let Some(observed) = object.observed {
+            self.note_addresses(&object.id, &observed);
             noted.step.heard.push((object.id.clone(), heard(observed)));
         }
         match object.content {
@@ -347,6 +357,16 @@ impl Core {
                 self.refuse(object.id, problem);
             }
         }
+    }
+
+    fn note_addresses(&mut self, id: &ObjectId, observed: &Observed) {
+        if id.kind != Kind::Gateway {
+            return;
+        }
+        match observed.addresses() {
+            none if none.is_empty() => self.addresses.remove(id),
+            some => self.addresses.insert(id.clone(), some),
+        };
     }
 
     /// What stands in for a policy that nobody could read yet: without one its Services would be spoken to
@@ -414,6 +434,7 @@ impl Core {
             noted.readable.push(id.clone());
         }
         self.policies.remove(&id);
+        self.addresses.remove(&id);
         let changes = self.references.remove(&id);
         self.refer(changes, noted);
         if has_status(id.kind) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gwapi_model::status::Status;
 use gwapi_model::{Kind, NamespacedName, ObjectId};
 use gwapi_translate::ir::{GatewayId, SessionKeys};
-use gwapi_translate::{Options, Translation, TranslationDelta, Translator};
+use gwapi_translate::{Options, TranslationDelta, Translator};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -143,12 +143,13 @@ impl Leading {
     }
 
     /// Tells whoever makes things what has to be there from now on.
-    fn set(&mut self, delta: &mut TranslationDelta) {
+    fn set(&mut self, delta: &mut TranslationDelta, core: &Core) {
         for (gateway, wanted) in std::mem::take(&mut delta.infrastructure) {
             if wanted.is_none() {
                 self.awaited.remove(&gateway.object_id(Kind::Gateway));
             }
-            self.provisioner.set(gateway, wanted);
+            let addresses = core.addresses(&gateway);
+            self.provisioner.set(gateway, wanted, addresses);
         }
         for (backend, selection) in std::mem::take(&mut delta.selections) {
             if selection.is_none() {
@@ -159,13 +160,15 @@ impl Leading {
     }
 
     /// The same of everything, of which a report follows each.
-    fn set_all(&mut self, translation: &Translation) {
+    fn set_all(&mut self, core: &Core) {
+        let translation = core.translator().translation();
         let gateways = translation.infrastructure.keys().map(|it| it.object_id(Kind::Gateway));
         let backends = translation.selections.keys().map(|it| it.object_id(Kind::XBackend));
         self.awaited = gateways.chain(backends).collect();
         self.awaited_until = Instant::now() + FIRST_REPORT;
         for (gateway, wanted) in &translation.infrastructure {
-            self.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)));
+            let addresses = core.addresses(gateway);
+            self.provisioner.set(gateway.clone(), Some(Arc::clone(wanted)), addresses);
         }
         for (backend, selection) in &translation.selections {
             self.selections.set(backend.clone(), Some(Arc::clone(selection)));
@@ -294,7 +297,7 @@ impl Engine {
             }
             tell_change(&delta);
             if let Some(leading) = &mut self.leading {
-                leading.set(&mut delta);
+                leading.set(&mut delta, &self.core);
                 if !went_live {
                     let translator = self.core.translator();
                     let status = &surroundings.status;
@@ -349,7 +352,7 @@ impl Engine {
     /// runs for them, and of XBackends, of their Services.
     fn announce_all(&mut self) {
         let Some(leading) = &mut self.leading else { return };
-        leading.set_all(self.core.translator().translation());
+        leading.set_all(&self.core);
         let Surroundings { status, config, .. } = &self.surroundings;
         let (translator, statuses) = (self.core.translator(), self.core.statuses());
         announce(status, leading, translator, statuses, config.published());

@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_translate::infrastructure::GatewayInfrastructure;
@@ -33,7 +34,7 @@ use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
 use super::pods::PodView;
 use super::repairs::Repairs;
-use super::report::{Findings, View, findings, unseen_pods};
+use super::report::{Findings, View, findings, ip_addresses, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
 use super::succession::{awaits_host_ports, keep_led, keep_types};
 use super::waiting::Waiting;
@@ -48,8 +49,8 @@ const SIGHTINGS: usize = 1024;
 /// What the engine is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// This has to run for a Gateway; nothing, if `None`.
-    Set(GatewayId, Option<Arc<GatewayInfrastructure>>),
+    /// This has to run for a Gateway; nothing, if `None`. Its status has these addresses.
+    Set(GatewayId, Option<Arc<GatewayInfrastructure>>, Vec<IpAddr>),
     /// All Gateways have been told: what belongs to others has to go.
     Synced,
 }
@@ -78,6 +79,9 @@ struct Entry {
     repairs: Repairs,
     waiting: Waiting,
     reported: Option<Findings>,
+    /// The addresses that the Gateway has: those that were reported last, or of which its status told before
+    /// anything was.
+    addresses: Vec<IpAddr>,
 }
 
 impl Entry {
@@ -87,9 +91,9 @@ impl Entry {
     }
 
     /// Takes in what has to run from now on. It is tried at once, and answered whatever comes of it; what was found
-    /// out about another Gateway of the name says nothing of this one.
-    fn set(&mut self, wanted: Option<Arc<GatewayInfrastructure>>) {
-        let next = Self { wanted, is_busy: self.is_busy, ..Self::default() };
+    /// out about another Gateway of the name says nothing of this one, of which there are the addresses in its status.
+    fn set(&mut self, wanted: Option<Arc<GatewayInfrastructure>>, addresses: Vec<IpAddr>) {
+        let next = Self { wanted, is_busy: self.is_busy, addresses, ..Self::default() };
         if next.uid() == self.uid() {
             self.wanted = next.wanted;
             self.attempts = 0;
@@ -220,11 +224,11 @@ impl Engine {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Set(gateway, wanted) => {
+            Command::Set(gateway, wanted, addresses) => {
                 let entry = self.gateways.entry(gateway.clone()).or_default();
                 let before = existing_service(entry.wanted.as_deref());
                 let after = existing_service(wanted.as_deref());
-                entry.set(wanted);
+                entry.set(wanted, addresses);
                 self.agenda.add(gateway);
                 if before != after {
                     self.watch_existing();
@@ -484,11 +488,13 @@ impl Engine {
             services,
             live: &standing,
             pods,
+            addresses: &entry.addresses,
             existing,
             failures: &entry.failures,
             waiting: &entry.waiting.durations(now),
             is_missing_pods: entry.waiting.is_missing_pods(now),
         });
+        entry.addresses = ip_addresses(&findings.report.addresses);
         if entry.reported.as_ref() != Some(&findings) {
             self.announcer.announce(gateway, &wanted.uid, &findings);
             let report = ProvisionReport {
@@ -548,14 +554,16 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
+    use gwapi_model::ServiceType;
     use gwapi_model::status::ConditionReason;
+    use gwapi_translate::infrastructure::RequestedAddress;
     use kube::client::Body;
     use serde_json::json;
     use tower::service_fn;
 
     use super::super::drift::sealed;
     use super::super::kind::ManagedKind;
-    use super::super::objects::Manifest;
+    use super::super::objects::{INSTANCE_LABEL, Manifest};
     use super::super::plan::Step;
     use super::super::testing::{bootstrap, wanted};
     use super::*;
@@ -586,7 +594,10 @@ mod tests {
                     answer
                 } else if method == "GET" {
                     let items = path.rsplit('/').next().and_then(|plural| listed.get(plural));
-                    let items: Vec<&Value> = items.into_iter().collect();
+                    let items = match items {
+                        Some(Value::Array(several)) => several.iter().collect(),
+                        one => Vec::from_iter(one),
+                    };
                     (200, json!({"metadata": {"resourceVersion": "1"}, "items": items}))
                 } else {
                     let bytes = request.into_body().collect_bytes().await.expect("a body");
@@ -634,6 +645,16 @@ mod tests {
             of_gateway: Vec<(u16, Value)>,
             listed: BTreeMap<&'static str, Value>,
         ) -> Self {
+            Self::start_with(wanted, Vec::new(), of_gateway, listed)
+        }
+
+        /// The same with a Gateway that has these addresses in its status.
+        fn start_with(
+            wanted: GatewayInfrastructure,
+            addresses: Vec<IpAddr>,
+            of_gateway: Vec<(u16, Value)>,
+            listed: BTreeMap<&'static str, Value>,
+        ) -> Self {
             let (sender, made) = mpsc::unbounded_channel();
             let (commands, obeyed) = mpsc::unbounded_channel();
             let (reporter, reports) = mpsc::channel(1);
@@ -643,13 +664,28 @@ mod tests {
             let mut engine = JoinSet::new();
             engine.spawn(Engine::run(client, settings, bootstrap, obeyed, reporter));
             let running = Self { made, reports, commands, _engine: engine, _bootstrap: known };
-            running.provide(wanted);
+            running.provide_with(wanted, addresses);
             running
         }
 
         fn provide(&self, wanted: GatewayInfrastructure) {
-            let command = Command::Set(wanted.gateway.clone(), Some(Arc::new(wanted)));
+            self.provide_with(wanted, Vec::new());
+        }
+
+        /// The same of a Gateway that has these addresses in its status.
+        fn provide_with(&self, wanted: GatewayInfrastructure, addresses: Vec<IpAddr>) {
+            let command = Command::Set(wanted.gateway.clone(), Some(Arc::new(wanted)), addresses);
             self.commands.send(command).expect("it runs");
+        }
+
+        /// The addresses in the next report that has some.
+        async fn next_addresses(&mut self) -> Vec<String> {
+            loop {
+                let report = self.reports.recv().await.expect("it runs").infrastructure;
+                if !report.addresses.is_empty() {
+                    return report.addresses.into_iter().map(|it| it.value).collect();
+                }
+            }
         }
 
         /// The next that is made or changed for the Gateway within a day; `None` where nothing is.
@@ -734,6 +770,33 @@ mod tests {
         config_map["metadata"]["ownerReferences"][0]["uid"] = json!("of-former");
         assert_eq!(started(config_map).next_made().await, None);
         assert_eq!(started(made_for(&refused.uid, "another")).next_made().await, None);
+    }
+
+    /// AD-5: a controller that starts knows of the addresses from the status alone, and then from what it reported,
+    /// whatever the status was when it is told of an edit.
+    #[tokio::test(start_paused = true)]
+    async fn an_address_of_a_node_stays_over_restarts_and_edits() {
+        let mut wanted =
+            GatewayInfrastructure { addresses: vec![RequestedAddress::ANY], ..wanted() };
+        wanted.parameters.service.service_type = Some(ServiceType::NodePort);
+        let pod = |name: &str, node: &str| {
+            json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "1",
+                    "labels": {INSTANCE_LABEL: "web-gwapi", "pod-template-hash": "a"},
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                        "name": "web-gwapi-a", "uid": "a", "controller": true}]},
+                "status": {"phase": "Running", "hostIP": node,
+                    "conditions": [{"type": "Ready", "status": "True"}]},
+            })
+        };
+        let pods = json!([pod("a", "10.0.0.4"), pod("b", "10.0.0.5")]);
+        let there = vec![gateway(&wanted.uid, None)];
+        let had = vec!["10.0.0.5".parse().expect("an address")];
+        let mut running = Running::start_with(wanted.clone(), had, there, [("pods", pods)].into());
+        assert_eq!(running.next_addresses().await, ["10.0.0.5"]);
+        wanted.generation += 1;
+        running.provide(wanted);
+        assert_eq!(running.next_addresses().await, ["10.0.0.5"]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(crate) mod testing;
 mod waiting;
 mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use gwapi_translate::infrastructure::{GatewayInfrastructure, InfrastructureReport};
@@ -110,9 +111,17 @@ pub struct ProvisionHandle {
 impl ProvisionHandle {
     /// This has to run for a Gateway from now on; with `None`, nothing. A report follows, unless
     /// nothing has to run.
-    pub fn set(&self, gateway: GatewayId, wanted: Option<Arc<GatewayInfrastructure>>) {
+    ///
+    /// `addresses` are those in the Gateway's status. It keeps them as long as they lead to it (AD-5): they count
+    /// for the first report about it, and from then on what was reported last does.
+    pub fn set(
+        &self,
+        gateway: GatewayId,
+        wanted: Option<Arc<GatewayInfrastructure>>,
+        addresses: Vec<IpAddr>,
+    ) {
         // It ends before its handle only when nobody takes the reports any more.
-        let _ = self.commands.send(Command::Set(gateway, wanted));
+        let _ = self.commands.send(Command::Set(gateway, wanted, addresses));
     }
 
     /// Every Gateway has been told: what this controller made for others may go.

@@ -33,8 +33,6 @@ pub(super) struct PodView {
     pub(super) is_running: bool,
     /// It is ready, and not about to end.
     pub(super) is_ready: bool,
-    /// Since when it is ready or is not, where that is known.
-    pub(super) ready_since: Option<Timestamp>,
     /// It is about to end, or has done what it was there for.
     pub(super) is_leaving: bool,
     /// It has ended, or never began, and will not run any more: another one takes its place, and it stays until
@@ -104,9 +102,7 @@ impl PodView {
         let phase = status.phase.as_deref();
         let is_leaving = pod.metadata.deletion_timestamp.is_some() || phase == Some("Succeeded");
         let has_failed = phase == Some("Failed");
-        let readiness = condition("Ready");
-        let is_ready = readiness.is_some_and(|condition| condition.status == "True");
-        let ready_since = readiness.and_then(|condition| condition.last_transition_time.as_ref());
+        let is_ready = condition("Ready").is_some_and(|condition| condition.status == "True");
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let unscheduled = condition("PodScheduled").filter(|it| it.status == "False");
         // Until those that prepare a pod have ended, its others only wait for them.
@@ -125,7 +121,6 @@ impl PodView {
         Self {
             is_running: phase == Some("Running"),
             is_ready: is_ready && !is_leaving && !has_failed,
-            ready_since: ready_since.map(|time| time.0),
             is_leaving,
             has_failed,
             host_ips,
@@ -203,14 +198,12 @@ mod tests {
     #[test]
     fn a_pod_that_is_ready_serves_until_it_is_deleted() {
         let status = json!({
-            "conditions": [{"type": "Ready", "status": "True",
-                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            "conditions": [{"type": "Ready", "status": "True"}],
             "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
         });
         let ready = view(&json!({"name": "a"}), &status);
         assert!(ready.is_ready && !ready.is_leaving);
         assert_eq!(ready.host_ips, ["10.0.0.1", "fd00::1"]);
-        assert_eq!(ready.ready_since, "2026-01-01T00:00:00Z".parse().ok());
         let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"});
         let leaving = view(&metadata, &status);
         assert!(!leaving.is_ready && leaving.is_leaving);

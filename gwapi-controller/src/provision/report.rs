@@ -10,7 +10,6 @@ use gwapi_translate::infrastructure::{
     AddressAssignment, GatewayInfrastructure, InfrastructurePort, InfrastructureReport,
     RequestedAddress, Routability,
 };
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::apply::{Cause, Failure, clash};
@@ -37,6 +36,8 @@ pub(super) struct View<'a> {
     pub(super) live: &'a Standing,
     /// The Gateway's pods.
     pub(super) pods: &'a [PodView],
+    /// The addresses that the Gateway has, which it keeps as long as they lead to it.
+    pub(super) addresses: &'a [IpAddr],
     /// The Service of the user's, where the parameters name one.
     pub(super) existing: Option<Existing<'a>>,
     /// What could not be done.
@@ -422,20 +423,17 @@ impl Report<'_> {
         self.nodes_of(|_| true)
     }
 
-    /// Addresses of the nodes of such pods, as far as they are ready: first those that have led to the Gateway for
-    /// longest, so that whoever has one of them keeps it when there are more (AD-5).
+    /// Addresses of the nodes of such pods, as far as they are ready: first those that the Gateway has, in their order,
+    /// so that whoever has one of them keeps it, whatever comes and goes (AD-5), and then the others, IPv4 before
+    /// IPv6, so that those at the beginning are of different nodes.
     fn nodes_of(&self, is_such: impl Fn(&PodView) -> bool) -> Vec<GatewayStatusAddress> {
-        let mut ready: BTreeMap<IpAddr, Timestamp> = BTreeMap::new();
-        for pod in self.view.pods.iter().filter(|pod| pod.is_ready && is_such(pod)) {
-            let since = pod.ready_since.unwrap_or(Timestamp::MAX);
-            for ip in pod.host_ips.iter().filter_map(|text| text.parse().ok()) {
-                let known = ready.entry(ip).or_insert(since);
-                *known = since.min(*known);
-            }
-        }
-        let mut ready: Vec<_> = ready.into_iter().collect();
-        ready.sort_by_key(|(_, since)| *since);
-        ready.into_iter().map(|(ip, _)| ip_address(ip, Routability::Default)).collect()
+        let pods = self.view.pods.iter().filter(|pod| pod.is_ready && is_such(pod));
+        let mut others: BTreeSet<IpAddr> =
+            pods.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok()).collect();
+        let mut ready = self.view.addresses.to_vec();
+        ready.retain(|ip| others.remove(ip));
+        ready.extend(others);
+        ready.into_iter().map(|ip| ip_address(ip, Routability::Default)).collect()
     }
 
     fn existing_service(&mut self, name: &str) {
@@ -661,6 +659,12 @@ fn meets(request: RequestedAddress, address: &GatewayStatusAddress) -> bool {
         Some(ip) => is_ip_address(address) && address.value == ip.to_string(),
         None => is_ip_address(address) || !request.is_for_cluster(),
     }
+}
+
+/// The IP addresses among those of a report, in their order.
+pub(super) fn ip_addresses(addresses: &[GatewayStatusAddress]) -> Vec<IpAddr> {
+    let ips = addresses.iter().filter(|it| is_ip_address(it));
+    ips.filter_map(|it| it.value.parse().ok()).collect()
 }
 
 fn is_ip_address(address: &GatewayStatusAddress) -> bool {

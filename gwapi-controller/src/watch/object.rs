@@ -1,6 +1,7 @@
 //! Objects as the API server sends them: read one by one, so that a broken one stays alone.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use gwapi_model::kubernetes::resource_from_json;
 use gwapi_model::{Kind, ObjectId, PolicyTargetReference, Resource};
@@ -259,6 +260,13 @@ impl Observed {
         let generation = metadata["generation"].as_i64().unwrap_or_default();
         let status = json.get_mut("status").map(Value::take).unwrap_or_default();
         Self { resource_version, uid, generation, status: status.to_string().into(), owned }
+    }
+
+    /// The IP addresses among `addresses`, in their order.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let status = self.status();
+        let addresses = status["addresses"].as_array().into_iter().flatten();
+        addresses.filter_map(|address| address["value"].as_str()?.parse().ok()).collect()
     }
 
     /// The status, parsed.

@@ -204,12 +204,12 @@ impl Bench {
 impl Running {
     /// This has to run.
     pub(crate) fn set(&self, wanted: &GatewayInfrastructure) {
-        self.handle.set(wanted.gateway.clone(), Some(Arc::new(wanted.clone())));
+        self.handle.set(wanted.gateway.clone(), Some(Arc::new(wanted.clone())), Vec::new());
     }
 
     /// Nothing has to run for a Gateway any more.
     pub(crate) fn unset(&self, wanted: &GatewayInfrastructure) {
-        self.handle.set(wanted.gateway.clone(), None);
+        self.handle.set(wanted.gateway.clone(), None, Vec::new());
     }
 
     /// Every Gateway has been told.

@@ -8,7 +8,7 @@ use gwapi_translate::AddressPolicy;
 use gwapi_translate::features::InstalledBundle;
 use gwapi_translate::infrastructure::{AddressAssignment, InfrastructureReport};
 use gwapi_translate::ir::ListenerKey;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::watch::RawObject;
@@ -966,6 +966,39 @@ fn what_was_said_of_a_former_gateway_is_not_said_of_the_one_that_has_its_name() 
     let at_once = vec![by_proxies("b"), Input::Observation(listed), provided("b", report.clone())];
     test.core.step(at_once, test.now);
     assert_eq!(test.core.report(&id), Feedback::default());
+}
+
+/// AD-5: whoever leads next knows from it where the Gateway is reached, whatever else changes.
+#[test]
+fn the_addresses_in_the_status_of_a_gateway_are_known_until_it_has_none() {
+    let gateway = |addresses: Value| {
+        let raw = json!({
+            "metadata": {"name": "web", "namespace": "default", "resourceVersion": "2"},
+            "spec": {"gatewayClassName": "gwapi",
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+            "status": {"addresses": addresses},
+        });
+        let raw: RawObject<false> = serde_json::from_value(raw).expect("an object");
+        Object::read(Kind::Gateway, raw, "us")
+    };
+    let address = |kind: &str, value: &str| json!({"type": kind, "value": value});
+    let mut test = Test::live(&[object(CLASS), object(GATEWAY)]);
+    let id = GatewayId::new("default", "web");
+    let known = |test: &Test| -> Vec<String> {
+        test.core.addresses(&id).iter().map(IpAddr::to_string).collect()
+    };
+    let several = [
+        address("IPAddress", "fd00::5"),
+        address("Hostname", "a.example"),
+        address("IPAddress", "10.0.0.4"),
+    ];
+    test.apply(gateway(json!(several)));
+    assert_eq!(known(&test), ["fd00::5", "10.0.0.4"]);
+    test.apply(gateway(json!([])));
+    assert_eq!(known(&test), [""; 0]);
+    test.apply(gateway(json!(several)));
+    test.list(Kind::Gateway, &[]);
+    assert_eq!(known(&test), [""; 0], "it is gone");
 }
 
 /// Whoever writes status has to know whether there is more to come about an object that took the name of another.

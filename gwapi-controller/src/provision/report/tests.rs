@@ -16,6 +16,8 @@ struct Case {
     pods: Vec<PodView>,
     existing: Option<Option<Value>>,
     failures: Vec<Failure>,
+    /// The addresses that were told of last.
+    told: Vec<IpAddr>,
     waited: Duration,
     is_missing_pods: bool,
 }
@@ -28,6 +30,7 @@ impl Case {
             pods: vec![PodView { is_ready: true, ..pod("10.0.0.5") }],
             existing: None,
             failures: Vec::new(),
+            told: Vec::new(),
             waited: Duration::ZERO,
             is_missing_pods: false,
         }
@@ -124,11 +127,19 @@ impl Case {
             services: &services,
             live: &Standing::of(&self.wanted.uid, &self.live),
             pods: &self.pods,
+            addresses: &self.told,
             existing: existing(&self.wanted, &self.live, found),
             failures: &self.failures,
             waiting: &waiting,
             is_missing_pods: self.is_missing_pods,
         })
+    }
+
+    /// The addresses from now on.
+    fn next_addresses(&mut self) -> Vec<String> {
+        let addresses = self.report().addresses;
+        self.told = ip_addresses(&addresses);
+        addresses.into_iter().map(|it| it.value).collect()
     }
 
     fn addresses(&self) -> Vec<String> {
@@ -270,32 +281,70 @@ fn node_ports_are_reached_at_the_nodes_of_ready_proxies() {
     assert_eq!(case.unmet(), ["AddressNotUsable: 10.0.0.6 is not among 10.0.0.4, 10.0.0.5"]);
 }
 
-/// AD-5: that there is another node is no reason to move, whatever its address, and neither is a new leader, who
-/// knows no more than what is there.
+fn ready(host_ip: &str) -> PodView {
+    PodView { is_ready: true, ..pod(host_ip) }
+}
+
+/// AD-5: that there is another node is no reason to move, whatever its address.
 #[test]
 fn an_entry_without_a_value_stays_at_its_node_while_a_proxy_is_ready_there() {
-    let ready = |host_ip: &str, since: &str| PodView {
-        is_ready: true,
-        ready_since: since.parse().ok(),
-        ..pod(host_ip)
-    };
     let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
     case = case.asking(&[RequestedAddress::ANY]);
-    case.pods = vec![ready("10.0.0.5", "2026-01-01T00:00:00Z")];
-    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
-    case.pods.push(ready("10.0.0.4", "2026-01-02T00:00:00Z"));
-    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
-    // Of two proxies on a node the elder one counts.
-    case.pods.push(ready("10.0.0.4", "2026-01-01T00:00:01Z"));
-    case.pods.push(ready("10.0.0.3", "2026-01-01T12:00:00Z"));
-    assert_eq!(case.addresses(), ["IPAddress 10.0.0.5"]);
+    assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+    case.pods.push(ready("10.0.0.4"));
+    case.pods.push(ready("10.0.0.3"));
+    assert_eq!(case.next_addresses(), ["10.0.0.5"]);
     case.pods[0].is_ready = false;
-    assert_eq!(case.addresses(), ["IPAddress 10.0.0.4"]);
-    // All that there are have the same order, so that those beyond the sixteenth put none of the others out.
-    case = case.asking(&[]);
-    case.pods.extend((10..30).map(|last| ready(&format!("10.0.0.{last}"), "2026-01-03T00:00:00Z")));
-    assert_eq!(case.addresses()[..2], ["IPAddress 10.0.0.4", "IPAddress 10.0.0.3"]);
-    assert_eq!(case.addresses().len(), 16);
+    assert_eq!(case.next_addresses(), ["10.0.0.3"]);
+    case.pods[0].is_ready = true;
+    assert_eq!(case.next_addresses(), ["10.0.0.3"]);
+}
+
+/// AD-5: a node on which the next proxy is ready before the former one leaves has led to the Gateway all the time.
+#[test]
+fn an_entry_without_a_value_stays_at_its_node_over_a_rollout() {
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+    case = case.asking(&[RequestedAddress::ANY]);
+    assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+    case.pods.push(ready("10.0.0.4"));
+    for host_ip in ["10.0.0.5", "10.0.0.4"] {
+        case.pods.push(ready(host_ip));
+        assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+        case.pods.remove(0);
+        assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+    }
+}
+
+/// AD-5: there is room for sixteen, and those that are told stay the same, in the same order.
+#[test]
+fn a_rollout_over_more_nodes_than_there_is_room_for_changes_no_address() {
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+    case.pods = (10..27).map(|last| ready(&format!("10.0.0.{last}"))).collect();
+    let told = case.next_addresses();
+    assert_eq!(told.len(), 16);
+    for last in 10..27 {
+        case.pods.push(ready(&format!("10.0.0.{last}")));
+        assert_eq!(case.next_addresses(), told, "node {last}");
+        case.pods.remove(0);
+        assert_eq!(case.next_addresses(), told, "node {last}");
+    }
+    // One that is missing is replaced, and the others stay.
+    case.pods.remove(3);
+    let mut without: Vec<String> = told.iter().filter(|it| *it != "10.0.0.13").cloned().collect();
+    without.push("10.0.0.26".to_owned());
+    assert_eq!(case.next_addresses(), without);
+}
+
+/// Nodes of both families have two addresses each.
+#[test]
+fn entries_without_a_value_are_at_nodes_of_their_own_where_there_are_enough() {
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+    case = case.asking(&[RequestedAddress::ANY; 2]);
+    case.pods = vec![ready("10.0.0.4"), ready("10.0.0.5")];
+    for (pod, second) in case.pods.iter_mut().zip(["fd00::4", "fd00::5"]) {
+        pod.host_ips.push(second.to_owned());
+    }
+    assert_eq!(case.next_addresses(), ["10.0.0.4", "10.0.0.5"]);
 }
 
 #[test]
