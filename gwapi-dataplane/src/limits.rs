@@ -98,6 +98,8 @@ pub struct Limits {
     /// Bytes of a response over HTTP/2 that an endpoint may send before its client takes them: the window
     /// of a stream. That of a connection has room for all of its streams.
     pub max_upstream_stream_bytes: usize,
+    /// Retries of one request after its first attempt, whatever the number its rule asks for.
+    pub max_retries: usize,
     /// Bytes of a request's body that are kept so that a rule's retries can send it once more; a longer
     /// one is sent once.
     pub max_retry_body_bytes: usize,
@@ -177,6 +179,7 @@ impl Default for Limits {
             max_response_headers: 128,
             max_response_head_bytes: 64 * 1024,
             max_upstream_stream_bytes: 64 * 1024,
+            max_retries: 500,
             max_retry_body_bytes: 64 * 1024,
             max_mirror_behind_bytes: 1024 * 1024,
             auth_timeout: Duration::from_secs(5),

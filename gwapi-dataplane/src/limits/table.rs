@@ -175,6 +175,9 @@ rows! {
         "502; trailers beyond it, or more than 32, cut the response";
     max_upstream_stream_bytes: Bytes, 16 * KIB, 16 * MIB,
         "what is read ahead of a client from an endpoint, on an HTTP/2 stream", "the endpoint waits";
+    max_retries: Count, 0, MILLION,
+        "retries of a request, whatever `attempts` its rule asks for",
+        "what the last attempt came to is the answer";
     max_retry_body_bytes: Bytes, 0, GIB,
         "a request body that is kept for retries of its rule", "not retried";
     max_mirror_behind_bytes: Bytes, 0, GIB,

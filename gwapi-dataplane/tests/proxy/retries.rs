@@ -95,6 +95,30 @@ async fn connections_that_fail_are_tried_again_without_any_code() {
     assert_eq!(proxy.get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// A rule may ask for more than anyone can wait for, without a pause between.
+#[tokio::test]
+async fn the_retries_of_one_request_are_bounded_whatever_the_rule_says() {
+    let endless = |codes: &[u16]| {
+        let backoff = Some(Duration::ZERO);
+        retry(u32::MAX, codes).map(|retry| Box::new(HttpRetry { backoff, ..*retry }))
+    };
+    let proxy = |address| {
+        let limits = Limits { max_retries: 6, ..Limits::default() };
+        serve_with(limits, |port| simple_with(port, address, |rule| rule.retry = endless(&[503])))
+    };
+    let echo = Echo::start("echo").await;
+    let answering = proxy(echo.address);
+    // The last attempt that there is counts.
+    for (failures, status) in [(6, 200), (7, 503)] {
+        let before = echo.requests().len();
+        echo.will_answer(&vec![503; failures]);
+        assert_eq!(answering.get("a", "/").await.status, status);
+        assert_eq!(echo.requests().len() - before, 7);
+    }
+    let (_deaf, refused) = refusing();
+    assert_eq!(proxy(refused).get("a", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
 #[tokio::test]
 async fn another_endpoint_is_asked_than_the_one_that_failed() {
     let good = Echo::start("good").await;

@@ -21,7 +21,19 @@ const BACKOFF: Duration = Duration::from_millis(25);
 /// Times that the base of the backoff goes into the longest one.
 const LONGEST_BACKOFF: u32 = 10;
 
+/// Retries before there is a pause whatever the rule says: an endpoint that fails at once must not be asked as
+/// fast as a core can.
+const UNPAUSED_RETRIES: u32 = 3;
+
+/// The least pause before the retry after those.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// What the least pause grows to.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
 /// Sends a request to an endpoint of a backend, which has some, and again as `retry` says.
+///
+/// There are as many retries as the rule says, up to [`Limits::max_retries`](crate::Limits::max_retries).
 ///
 /// A retry goes to another endpoint than those that failed, as long as there are any. What is kept of a
 /// body to be sent once more is bounded: a longer one is sent once.
@@ -42,7 +54,8 @@ pub(in crate::proxy) async fn send_with_retries(
     let original = message;
     let mut failed: Vec<Rc<Endpoint>> = Vec::new();
     let mut backoff = Backoff::new(retry);
-    let mut left = retry.attempts;
+    let most = u32::try_from(worker.limits.max_retries).unwrap_or(u32::MAX);
+    let mut left = retry.attempts.min(most);
     // None where the client broke its body off before the first attempt.
     let mut message = original.again().ok_or((Failure::Upstream, None))?;
     loop {
@@ -125,22 +138,42 @@ fn end(sent: Sent, worker: &Rc<Worker>) -> Option<Rc<Endpoint>> {
 }
 
 /// Times between attempts (RY-3): each twice the one before, up to ten times the first, less up to a
-/// half at random, so that requests that failed together do not come again together.
+/// half at random, so that requests that failed together do not come again together. After a few of them
+/// each is at least so long.
 struct Backoff {
     next: Duration,
     longest: Duration,
+    /// Retries that may come sooner than the least pause.
+    unpaused: u32,
+    least: Duration,
 }
 
 impl Backoff {
     fn new(retry: &HttpRetry) -> Self {
         let base = retry.backoff.unwrap_or(BACKOFF);
-        Self { next: base, longest: base.saturating_mul(LONGEST_BACKOFF) }
+        Self {
+            next: base,
+            longest: base.saturating_mul(LONGEST_BACKOFF),
+            unpaused: UNPAUSED_RETRIES,
+            least: FIRST_PAUSE,
+        }
     }
 
     fn next(&mut self) -> Duration {
-        let whole = self.next;
-        self.next = whole.saturating_mul(2).min(self.longest);
+        let wanted = self.next;
+        self.next = wanted.saturating_mul(2).min(self.longest);
+        let whole = wanted.max(self.least());
         whole.mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    fn least(&mut self) -> Duration {
+        if let Some(left) = self.unpaused.checked_sub(1) {
+            self.unpaused = left;
+            return Duration::ZERO;
+        }
+        let least = self.least;
+        self.least = least.saturating_mul(2).min(LONGEST_PAUSE);
+        least
     }
 }
 
@@ -151,10 +184,22 @@ mod tests {
     /// RY-3.
     #[test]
     fn the_backoff_doubles_up_to_ten_times_its_base() {
-        let base = Duration::from_millis(100);
-        let retry = HttpRetry { codes: Vec::new(), attempts: 1, backoff: Some(base) };
+        check(100, &[100, 200, 400, 800, 1000, 1000, 1000, 1000, 1000, 1000, 1000]);
+        check(1, &[1, 2, 4]);
+    }
+
+    #[test]
+    fn after_a_few_retries_there_is_a_pause_whatever_the_rule_says() {
+        check(0, &[0, 0, 0, 5, 10, 20, 40, 80, 160, 250, 250, 250]);
+        check(2, &[2, 4, 8, 16, 20, 20, 40, 80, 160, 250, 250, 250]);
+    }
+
+    /// The pauses of a rule with this backoff, of which up to a half is left out, in milliseconds.
+    fn check(backoff: u64, pauses: &[u64]) {
+        let backoff = Some(Duration::from_millis(backoff));
+        let retry = HttpRetry { codes: Vec::new(), attempts: 1, backoff };
         let mut backoff = Backoff::new(&retry);
-        for whole in [100, 200, 400, 800, 1000, 1000].map(Duration::from_millis) {
+        for whole in pauses.iter().copied().map(Duration::from_millis) {
             let time = backoff.next();
             assert!(whole / 2 <= time && time <= whole, "{time:?} of {whole:?}");
         }
