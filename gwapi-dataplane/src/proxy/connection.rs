@@ -46,7 +46,6 @@ use super::snapshot::{Carried, ListenerState};
 use super::stall::StreamExecutor;
 use super::streams;
 use super::tls::ALPN_H2;
-use super::trailer_fields::header_table_size;
 use super::worker::{Phase, Slot, Worker};
 use crate::Limits;
 use crate::observe::OpenConnection;
@@ -467,7 +466,8 @@ where
     let turn = Turn::default();
     let io = JoinedFrames::of_client(io);
     let own_resets = connection.own_resets.clone();
-    let io = FrameGuard::new(io, turn.clone(), own_resets, &limits);
+    let held_heads = connection.held_heads.clone();
+    let io = FrameGuard::new(io, turn.clone(), own_resets, held_heads, &limits);
     let windows = Rc::clone(io.client_windows());
     let executor = StreamExecutor::new(&limits, &windows);
     let turns = Turns { flusher, turn, windows };
@@ -478,7 +478,6 @@ where
         .max_send_buf_size(limits.max_send_buffer_bytes)
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
-        .header_table_size(header_table_size(limits.max_head_bytes))
         .keep_alive_interval(limits.http2_ping_interval)
         .keep_alive_timeout(FOREVER)
         .serve_connection(TokioIo::new(io), handler(Rc::clone(&connection)));
@@ -660,7 +659,8 @@ mod tests {
         let (io, flusher) = coalesce(ours);
         let turn = Turn::default();
         let io = JoinedFrames::of_client(io);
-        let io = FrameGuard::new(io, turn.clone(), OwnResets::default(), &limits);
+        let heads = HeldHeads::new(&limits);
+        let io = FrameGuard::new(io, turn.clone(), OwnResets::default(), heads, &limits);
         let windows = Rc::clone(io.client_windows());
         let executor = StreamExecutor::new(&limits, &windows);
         let turns = Turns { flusher, turn, windows };

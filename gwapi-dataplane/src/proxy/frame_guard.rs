@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::client_windows::ClientWindows;
-use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Scan};
+use super::frames::{Breach, FrameScanner, HEADS_PER_TURN, Refusals, Scan};
+use super::held_heads::HeldHeads;
 use super::trailer_fields::TrailerLimit;
 use crate::Limits;
 
@@ -77,6 +78,7 @@ pub(super) struct FrameGuard<I> {
     scanner: FrameScanner,
     turn: Turn,
     own_resets: OwnResets,
+    held_heads: HeldHeads,
     /// What was read and waits for the next turn.
     held: Vec<u8>,
     /// Whether it waits for what relies on the windows that it closes. All of that has room in them, so who
@@ -94,13 +96,20 @@ pub(super) struct FrameGuard<I> {
 
 impl<I> FrameGuard<I> {
     /// A header block that does not end within [`Limits::head_timeout`] ends the connection.
-    pub(super) fn new(io: I, turn: Turn, own_resets: OwnResets, limits: &Limits) -> Self {
+    pub(super) fn new(
+        io: I,
+        turn: Turn,
+        own_resets: OwnResets,
+        held_heads: HeldHeads,
+        limits: &Limits,
+    ) -> Self {
         let scanner = FrameScanner::new(TrailerLimit::of_requests(limits), Instant::now());
         Self {
             io,
             scanner,
             turn,
             own_resets,
+            held_heads,
             held: Vec::new(),
             relied: false,
             head_timeout: limits.head_timeout,
@@ -138,11 +147,13 @@ impl<I> FrameGuard<I> {
     fn stop(&mut self, breach: Breach) {
         tracing::debug!(?breach, "a client goes too far");
         self.held = Vec::new();
+        // The library has trailers that go too far, and may have cut them.
+        self.held_heads.close();
         self.verdict = Some((verdict(breach), 0));
     }
 
     /// Stops a client whose malformed requests were reset too often, once it is between two frames. One that
-    /// asks for more than there is room for is not to blame: its connection ends gently.
+    /// asks for more than there is room for is not to blame: its connection ends gently, unless it goes on then.
     fn judge_own_resets(&mut self) {
         if self.verdict.is_some() {
             return;
@@ -150,11 +161,18 @@ impl<I> FrameGuard<I> {
         let ResetCounts { malformed, refused, crowded } = &*self.own_resets.0;
         // Who has many requests may have some of them refused, and sends them again.
         let refused = refused.take();
-        if refused > 0 && self.scanner.refused(refused, Instant::now()) {
-            crowded.notify_one();
-        }
-        if malformed.get() > MOST_MALFORMED && self.scanner.stops(Breach::Malformed) {
-            self.stop(Breach::Malformed);
+        let refusals = match refused {
+            0 => Refusals::Few,
+            _ => self.scanner.refused(refused, Instant::now()),
+        };
+        let breach = match refusals {
+            _ if malformed.get() > MOST_MALFORMED => Breach::Malformed,
+            Refusals::Lasting => Breach::Resets,
+            Refusals::Many => return crowded.notify_one(),
+            Refusals::Few => return,
+        };
+        if self.scanner.stops(breach) {
+            self.stop(breach);
         }
     }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::client_windows::{ClientWindows, WindowReader};
-use super::trailer_fields::{TrailerFields, TrailerLimit};
+use super::trailer_fields::{FieldReader, TrailerLimit};
 
 /// Heads of requests that are unpacked before those who handle them get their turn.
 pub(super) const HEADS_PER_TURN: u32 = 16;
@@ -64,6 +64,16 @@ pub(super) enum Breach {
     Trailers,
 }
 
+/// What the requests come to that there was no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusals {
+    Few,
+    /// More than a connection should be kept for. It is no breach: the client has done nothing wrong.
+    Many,
+    /// The same a window later, or more: the client has had time to go.
+    Lasting,
+}
+
 /// How far one may go with bytes that were scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
@@ -93,11 +103,15 @@ pub(super) struct FrameScanner {
     newest_stream: u32,
     /// Whether the frame at hand ends it.
     ends_block: bool,
-    /// What is in it, where that is trailers.
-    trailers: Option<TrailerFields>,
+    /// What is in it.
+    fields: FieldReader,
+    /// Whether that is trailers.
+    in_trailers: bool,
     trailer_limit: TrailerLimit,
     breach: Option<Breach>,
     window: Window,
+    /// When its refused requests were many for the first time.
+    crowded: Option<Instant>,
     client: WindowReader,
 }
 
@@ -122,10 +136,12 @@ impl FrameScanner {
             blocks: 0,
             newest_stream: 0,
             ends_block: false,
-            trailers: None,
+            fields: FieldReader::default(),
+            in_trailers: false,
             trailer_limit,
             breach: None,
             window: Window::new(now),
+            crowded: None,
             client: WindowReader::default(),
         }
     }
@@ -146,12 +162,15 @@ impl FrameScanner {
         self.payload_left == 0 && self.head_length == 0
     }
 
-    /// So many requests were refused for want of room; whether those are more than a connection should be
-    /// kept for. It is no breach: the client has done nothing wrong.
-    pub(super) fn refused(&mut self, requests: u32, now: Instant) -> bool {
+    /// So many requests were refused for want of room, and what that comes to.
+    pub(super) fn refused(&mut self, requests: u32, now: Instant) -> Refusals {
         let window = self.window.at(now);
         window.refused = window.refused.saturating_add(requests);
-        window.are_many(window.refused)
+        if !window.are_many(window.refused) {
+            return Refusals::Few;
+        }
+        let since = *self.crowded.get_or_insert(now);
+        if now.duration_since(since) < WINDOW { Refusals::Many } else { Refusals::Lasting }
     }
 
     /// So many bytes were written to the client.
@@ -171,11 +190,9 @@ impl FrameScanner {
             if self.payload_left > 0 {
                 let length = (bytes.len() - at).min(self.payload_left as usize);
                 let passing = self.client.read(&bytes[at..at + length]);
-                if let Some(trailers) = &mut self.trailers {
-                    trailers.read(&bytes[at..at + passing]);
-                    if trailers.exceed(&self.trailer_limit) {
-                        self.breach = Some(Breach::Trailers);
-                    }
+                self.fields.read(&bytes[at..at + passing]);
+                if self.in_trailers && self.fields.exceed(&self.trailer_limit) {
+                    self.breach = Some(Breach::Trailers);
                 }
                 at += passing;
                 self.payload_left -= passing as u32;
@@ -210,7 +227,7 @@ impl FrameScanner {
             }
             if std::mem::take(&mut self.ends_block) {
                 self.block_open = false;
-                self.trailers = None;
+                self.in_trailers = false;
             }
             if let Some(breach) = self.breach {
                 return Scan::Stop(at, breach);
@@ -230,12 +247,10 @@ impl FrameScanner {
                 *heads = heads.saturating_sub(1);
                 // The first bit means nothing (RFC 9113 4.1).
                 let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-                if stream > self.newest_stream {
+                self.in_trailers = stream <= self.newest_stream;
+                if !self.in_trailers {
                     self.newest_stream = stream;
                     self.window.requests = self.window.requests.saturating_add(1);
-                    self.trailers = None;
-                } else {
-                    self.trailers = Some(TrailerFields::default());
                 }
                 self.block_open = true;
                 self.blocks += 1;
@@ -246,9 +261,7 @@ impl FrameScanner {
             kind::WINDOW_UPDATE => self.breach = self.window.spend(UPDATE_COST, now()),
             _ => self.breach = self.window.spend(COST + u64::from(self.payload_left), now()),
         }
-        if let Some(trailers) = &mut self.trailers {
-            trailers.begin(kind, flags, self.payload_left);
-        }
+        self.fields.begin(kind, flags, self.payload_left);
     }
 }
 
@@ -431,15 +444,32 @@ mod tests {
         let reset = |stream| super::frame(kind::RST_STREAM, 0, stream, &[0; 4]);
         let mut idle = scanner(now);
         assert_eq!(idle.scan(&reset(1), &mut 1, || now), Scan::All);
-        assert!(!idle.refused(RESETS, now));
-        assert!(idle.refused(1, now));
+        assert_eq!(idle.refused(RESETS, now), Refusals::Few);
+        assert_eq!(idle.refused(1, now), Refusals::Many);
         assert_eq!(passing(&mut idle, &reset(1), now).0, 499);
         let mut busy = scanner(now);
         for number in 0..10_000 {
             let heads = [number * 4 + 1, number * 4 + 3]
                 .map(|stream| super::frame(kind::HEADERS, END_HEADERS, stream, b"head"));
             assert_eq!(busy.scan(&heads.concat(), &mut 3, || now), Scan::All);
-            assert!(!busy.refused(1, now));
+            assert_eq!(busy.refused(1, now), Refusals::Few);
+        }
+    }
+
+    #[test]
+    fn refusals_that_are_many_again_when_a_client_had_time_to_go_are_not_taken() {
+        let (now, mut scanner) = (Instant::now(), scanner(Instant::now()));
+        for (seconds, requests, refusals) in [
+            (0, RESETS, Refusals::Few),
+            (9, 1, Refusals::Many),
+            (11, RESETS + 1, Refusals::Many),
+            (18, 1, Refusals::Many),
+            (19, 1, Refusals::Lasting),
+            (30, RESETS, Refusals::Few),
+            (31, 1, Refusals::Lasting),
+        ] {
+            let now = now + Duration::from_secs(seconds);
+            assert_eq!(scanner.refused(requests, now), refusals, "after {seconds} s");
         }
     }
 
@@ -482,12 +512,13 @@ mod tests {
     #[test]
     fn trailers_that_may_unpack_to_much_are_stopped_and_heads_are_not() {
         let now = Instant::now();
-        // Fields of a byte each, out of the table.
+        // Fields of a byte each, out of the table, of 4 KB there.
         let headers =
-            |stream, fields| super::frame(kind::HEADERS, END_HEADERS, stream, &vec![0xbe; fields]);
-        let request = headers(1, 1000);
-        for (fields, passes) in [(3, true), (4, false)] {
-            let trailers = headers(1, fields);
+            |stream, block: &[u8]| super::frame(kind::HEADERS, END_HEADERS, stream, block);
+        let added = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'y'; 4000]].concat();
+        let request = headers(1, &[&added[..], &[0xbe; 1000]].concat());
+        for (fields, passes) in [(4, true), (5, false)] {
+            let trailers = headers(1, &vec![0xbe; fields]);
             let scan = scanner(now).scan(&[&request[..], &trailers].concat(), &mut 2, || now);
             let stopped = Scan::Stop(request.len() + trailers.len(), Breach::Trailers);
             assert_eq!(scan, if passes { Scan::All } else { stopped });

@@ -18,18 +18,24 @@ pub(super) struct HeldHeads(Rc<Room>);
 struct Room {
     taken: Cell<usize>,
     most: usize,
+    closed: Cell<bool>,
 }
 
 impl HeldHeads {
     pub(super) fn new(limits: &Limits) -> Self {
         let most = limits.max_head_bytes.saturating_mul(HELD_HEADS);
-        Self(Rc::new(Room { taken: Cell::new(0), most }))
+        Self(Rc::new(Room { taken: Cell::new(0), most, closed: Cell::new(false) }))
+    }
+
+    /// There is no room for anything from now on: the connection ends.
+    pub(super) fn close(&self) {
+        self.0.closed.set(true);
     }
 
     /// Room for so many bytes more; none where too much of it is taken. One head always finds some.
     pub(super) fn hold(&self, bytes: usize) -> Option<HeldHead> {
         let taken = self.0.taken.get().checked_add(bytes)?;
-        if taken > self.0.most {
+        if taken > self.0.most || self.0.closed.get() {
             return None;
         }
         self.0.taken.set(taken);
@@ -64,5 +70,7 @@ mod tests {
         held.pop();
         assert!(heads.hold(1025).is_none());
         assert!(heads.hold(1024).is_some());
+        heads.close();
+        assert!(heads.hold(0).is_none());
     }
 }

@@ -1,10 +1,12 @@
-//! Counts the fields of trailers that come over HTTP/2, and what they may unpack to, before the HTTP/2 library
-//! unpacks them.
+//! Reads the header blocks that come over HTTP/2, to count the fields of trailers, and what they unpack to, before
+//! the HTTP/2 library unpacks them.
 //!
 //! The library keeps trailers until the body is read up to them, which may be never. A field of a
 //! byte on the wire takes a hundred there. And of what is longer than a head may be it keeps the beginning, and
-//! says nothing of it. Where each field ends can be told without HPACK's tables and without Huffman's code
-//! (RFC 7541 6), and how long it may be by them as well: what is in the table has room there together.
+//! says nothing of it. Where each field ends can be told without Huffman's code (RFC 7541 6), and how long it may be
+//! as well; how long those are that stand in HPACK's table is known from when they were put there, in whatever block.
+
+use std::collections::VecDeque;
 
 use super::frames::kind;
 use super::headers::MAX_TRAILERS;
@@ -16,17 +18,14 @@ const PRIORITY_LENGTH: u32 = 5;
 
 /// What a field counts beside its texts (RFC 9113 6.5.2).
 const FIELD: u64 = 32;
-/// The last index of the table that is the same for all, and the longest texts there (RFC 7541 A).
-const LAST_STATIC: u64 = 61;
-const STATIC_TEXT: u64 = 28;
-/// Bytes that the table of a connection has, where nobody asks for less (RFC 9113 6.5.2).
-const USUAL_TABLE: u32 = 4096;
-/// A field out of the table is at most that part of a head.
-const TABLES_PER_HEAD: u32 = 16;
+/// Bytes that the table of a connection has (RFC 9113 6.5.2).
+const TABLE: u16 = 4096;
+/// No more fields have room there.
+const MAX_ENTRIES: usize = TABLE as usize / FIELD as usize;
 
-/// What the block of a request's trailers may unpack to: up to 8 KiB of text are
-/// [answered for](super::headers::are_short_trailers), and what is counted may be twice as much.
-const MAX_REQUEST_BLOCK: u32 = 16 * 1024;
+/// What the block of a request's trailers may unpack to. Those that are
+/// [short](super::headers::are_short_trailers) count less, even where all of their 8 KiB are in Huffman code.
+const MAX_REQUEST_BLOCK: usize = 16 * 1024;
 
 /// What trailers may have.
 #[derive(Clone, Copy, Debug)]
@@ -34,53 +33,60 @@ pub(super) struct TrailerLimit {
     fields: usize,
     /// They unpack to less than that, with 32 for each field.
     bytes: u64,
-    /// Bytes of the table that fields come out of.
-    table: u64,
 }
 
 impl TrailerLimit {
     /// Of what a client sends.
     pub(super) fn of_requests(limits: &Limits) -> Self {
-        let head = u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX);
-        Self {
-            fields: MAX_TRAILERS,
-            bytes: head.min(MAX_REQUEST_BLOCK).into(),
-            table: table_of(head).into(),
-        }
+        Self { fields: MAX_TRAILERS, bytes: limits.max_head_bytes.min(MAX_REQUEST_BLOCK) as u64 }
     }
 
     /// Of what an endpoint sends. How many fields that has is looked at when it is read.
     pub(super) fn of_responses(limits: &Limits) -> Self {
-        let head = u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX);
-        Self { fields: usize::MAX, bytes: head.into(), table: table_of(head).into() }
+        Self { fields: usize::MAX, bytes: limits.max_response_head_bytes as u64 }
     }
 }
 
-/// The table to ask for (SETTINGS_HEADER_TABLE_SIZE) where heads have no more than so many bytes; none where it
-/// is as usual.
-pub(super) fn header_table_size(max_head_bytes: usize) -> Option<u32> {
-    let table = table_of(u32::try_from(max_head_bytes).unwrap_or(u32::MAX));
-    (table < USUAL_TABLE).then_some(table)
-}
-
-fn table_of(head: u32) -> u32 {
-    (head / TABLES_PER_HEAD).min(USUAL_TABLE)
-}
-
-/// The block of the trailers of one message, in whatever pieces its frames come.
+/// The header blocks of one direction of a connection, in whatever pieces their frames come. What it says is of the
+/// last one.
 #[derive(Debug, Default)]
-pub(super) struct TrailerFields {
+pub(super) struct FieldReader {
     fields: usize,
-    /// What they unpack to but for what is in the table, at the most.
+    /// What they unpack to, at the most.
     bytes: u64,
-    table: TableReads,
+    /// Whether the block begins with `:status`.
+    has_status: bool,
+    /// The entries of HPACK's table, the newest first, and older ones that have no room there any more.
+    table: VecDeque<Entry>,
+    /// The field at hand, as far as it has come.
+    field: Entry,
+    /// Whether it goes into the table.
+    is_added: bool,
     at: At,
     /// Whether the frame begins with the length of its padding.
     padding_ahead: bool,
+    /// Bytes of padding that the frame ends with.
+    padding: u32,
     /// Bytes of its priority that are to come before the block.
     priority_left: u32,
     /// Bytes of the block that are left in the frame.
     left: u32,
+}
+
+/// The texts of a field, in bytes, at the most.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    name: u16,
+    /// Of name and value.
+    both: u16,
+    is_status: bool,
+}
+
+impl Entry {
+    /// The longest name, and the longest field, of the table that is the same for all (RFC 7541 A).
+    const STATIC: Self = Self { name: 27, both: 28, is_status: false };
+    /// Any of the other table.
+    const UNKNOWN: Self = Self { name: TABLE, both: TABLE, is_status: false };
 }
 
 /// Where in a field the next byte is.
@@ -110,64 +116,66 @@ enum Form {
     Resize,
 }
 
-/// What was read out of the table of the connection, in tables: what is in there has room in one together.
-#[derive(Debug, Default)]
-struct TableReads {
-    tables: u64,
-    /// The entries that were read for the last one of these, by their indices before the block.
-    entries: u128,
-    /// Entries that the block itself has added: they come before the others.
-    added: u64,
-}
-
-impl TableReads {
-    /// What is read once more counts a whole table more, and so does what the block itself has added.
-    fn read(&mut self, index: u64) {
-        let before = (index - LAST_STATIC - 1).checked_sub(self.added);
-        let entry = before.and_then(|it| 1_u128.checked_shl(u32::try_from(it).ok()?));
-        match entry {
-            None => self.tables += 1,
-            Some(entry) if self.entries == 0 || self.entries & entry != 0 => {
-                self.tables += 1;
-                self.entries = entry;
-            }
-            Some(entry) => self.entries |= entry,
-        }
-    }
-}
-
-impl TrailerFields {
-    /// A frame of the block begins, HEADERS or CONTINUATION.
+impl FieldReader {
+    /// A frame begins, of whatever kind. HEADERS begin a block.
     pub(super) fn begin(&mut self, frame: u8, flags: u8, length: u32) {
         let has = |flag| frame == kind::HEADERS && flags & flag != 0;
         self.padding_ahead = has(PADDED);
+        self.padding = 0;
         self.priority_left = if has(PRIORITY) { PRIORITY_LENGTH } else { 0 };
         let before = u32::from(self.padding_ahead) + self.priority_left;
-        self.left = length.saturating_sub(before);
+        self.left = match frame {
+            kind::HEADERS => {
+                (self.fields, self.bytes, self.has_status) = (0, 0, false);
+                self.at = At::Begin;
+                length.saturating_sub(before)
+            }
+            kind::CONTINUATION => length,
+            _ => 0,
+        };
     }
 
     /// More of the frame.
-    pub(super) fn read(&mut self, payload: &[u8]) {
-        for byte in payload {
+    pub(super) fn read(&mut self, mut payload: &[u8]) {
+        while let [byte, rest @ ..] = payload {
+            payload = rest;
             if std::mem::take(&mut self.padding_ahead) {
-                self.left = self.left.saturating_sub(u32::from(*byte));
+                self.padding = u32::from(*byte).min(self.left);
+                self.left -= self.padding;
             } else if self.priority_left > 0 {
                 self.priority_left -= 1;
-            } else if self.left > 0 {
+            } else if self.left == 0 {
+                return;
+            } else {
                 self.left -= 1;
                 self.at = self.step(*byte);
+                payload = self.skip_text(payload);
             }
         }
+    }
+
+    /// Leaves the last byte of a text to be read.
+    fn skip_text<'a>(&mut self, payload: &'a [u8]) -> &'a [u8] {
+        let At::Text { left, .. } = &mut self.at else { return payload };
+        let skipped = (*left - 1).min(self.left.into()).min(payload.len() as u64);
+        *left -= skipped;
+        self.left -= skipped as u32;
+        &payload[skipped as usize..]
+    }
+
+    /// Bytes of padding that the frame at hand ends with.
+    pub(super) fn padding(&self) -> usize {
+        self.padding as usize
+    }
+
+    /// Whether the block is the head of a response: no trailers begin like that (RFC 9113 8.1).
+    pub(super) fn is_response_head(&self) -> bool {
+        self.has_status
     }
 
     /// Whether what has come is more than may be. A field counts from its first byte, a text from its length.
     pub(super) fn exceed(&self, limit: &TrailerLimit) -> bool {
-        self.fields > limit.fields || self.unpacked(limit.table) >= limit.bytes
-    }
-
-    /// What the fields unpack to at the most.
-    fn unpacked(&self, table: u64) -> u64 {
-        self.bytes.saturating_add(self.table.tables.saturating_mul(table))
+        self.fields > limit.fields || self.bytes >= limit.bytes
     }
 
     fn step(&mut self, byte: u8) -> At {
@@ -220,15 +228,30 @@ impl TrailerFields {
         if form == Form::Resize {
             return At::Begin;
         }
-        match index {
-            0 => {}
-            1..=LAST_STATIC => self.bytes = self.bytes.saturating_add(STATIC_TEXT),
-            _ => self.table.read(index),
+        let entry = self.entry(index);
+        if self.fields == 1 {
+            self.has_status = entry.is_status;
         }
-        self.table.added += u64::from(form == Form::Added);
-        match form {
-            Form::Indexed | Form::Resize => At::Begin,
-            Form::Added | Form::Literal => At::Length { texts: 1 + u8::from(index == 0) },
+        if form == Form::Indexed {
+            self.bytes = self.bytes.saturating_add(entry.both.into());
+            return At::Begin;
+        }
+        self.bytes = self.bytes.saturating_add(entry.name.into());
+        self.field = Entry { both: entry.name, ..entry };
+        self.is_added = form == Form::Added;
+        At::Length { texts: 1 + u8::from(index == 0) }
+    }
+
+    fn entry(&self, index: u64) -> Entry {
+        match index {
+            0 => Entry::default(),
+            8..=14 => Entry { is_status: true, ..Entry::STATIC },
+            1..=61 => Entry::STATIC,
+            // What is not there the library refuses.
+            _ => {
+                let entry = usize::try_from(index - 62).ok().and_then(|it| self.table.get(it));
+                entry.copied().unwrap_or(Entry::UNKNOWN)
+            }
         }
     }
 
@@ -236,6 +259,15 @@ impl TrailerFields {
     fn text(&mut self, texts: u8, huffman: bool, length: u64) -> At {
         let unpacked = if huffman { length.saturating_mul(8) / 5 } else { length };
         self.bytes = self.bytes.saturating_add(unpacked);
+        // What is longer than that has no room in the table, nor has anything before it then.
+        let unpacked = u16::try_from(unpacked).unwrap_or(u16::MAX);
+        self.field.both = self.field.both.saturating_add(unpacked);
+        if texts > 1 {
+            self.field.name = unpacked;
+        } else if self.is_added {
+            self.table.truncate(MAX_ENTRIES - 1);
+            self.table.push_front(self.field);
+        }
         At::text(texts, length)
     }
 }
@@ -306,20 +338,20 @@ mod tests {
     fn fields_of_every_form_are_counted_however_they_are_cut() {
         let resized: [&[u8]; 2] = [&[0x3f, 0xe1, 0x1f], &[0x20]];
         let block = [resized.concat(), forms().concat()].concat();
-        let texts = 28 + (4 + 126) + 300 + (28 + 127) + (28 + 300) + 128 + 1;
-        // Of the two that are out of the table one is beyond what fits there.
-        let unpacked = forms().len() as u64 * 32 + texts + 2 * 10_000;
+        // One has its name, and one all of it, out of the table, where nothing is.
+        let texts = 28 + 4096 + (4 + 126) + (4096 + 300) + (27 + 127) + (27 + 300) + 128 + 1;
+        let unpacked = forms().len() as u64 * 32 + texts;
         for (flags, before, behind) in FRAMES {
             for at in 0..=block.len() {
                 let (first, second) = block.split_at(at);
                 let first = [before, first, behind].concat();
-                let mut trailers = TrailerFields::default();
+                let mut trailers = FieldReader::default();
                 trailers.begin(kind::HEADERS, flags, first.len() as u32);
                 first.chunks(7).for_each(|piece| trailers.read(piece));
                 trailers.begin(kind::CONTINUATION, flags, second.len() as u32);
                 trailers.read(second);
                 assert_eq!(trailers.fields, forms().len(), "cut at {at}");
-                assert_eq!(trailers.unpacked(10_000), unpacked, "cut at {at}");
+                assert_eq!(trailers.bytes, unpacked, "cut at {at}");
             }
         }
     }
@@ -327,7 +359,7 @@ mod tests {
     #[test]
     fn a_field_counts_from_its_first_byte() {
         let mut fields = 0;
-        let mut trailers = TrailerFields::default();
+        let mut trailers = FieldReader::default();
         for form in forms() {
             trailers.begin(kind::CONTINUATION, 0, form.len() as u32);
             fields += 1;
@@ -340,7 +372,7 @@ mod tests {
 
     #[test]
     fn what_is_no_block_does_no_harm() {
-        let mut trailers = TrailerFields::default();
+        let mut trailers = FieldReader::default();
         // Padding that is longer than its frame, and a number without an end.
         trailers.begin(kind::HEADERS, PADDED, 2);
         trailers.read(&[0xff, 0x82]);
@@ -351,47 +383,87 @@ mod tests {
         assert_eq!(trailers.fields, 1);
     }
 
-    /// What a block counts, with tables of so many bytes.
-    fn unpacked(block: &[u8], table: u64) -> u64 {
-        let mut trailers = TrailerFields::default();
-        trailers.begin(kind::HEADERS, 0, block.len() as u32);
-        trailers.read(block);
-        trailers.unpacked(table)
+    /// What blocks count that come one after the other.
+    fn unpacked<const BLOCKS: usize>(blocks: [&[u8]; BLOCKS]) -> [u64; BLOCKS] {
+        let mut fields = FieldReader::default();
+        blocks.map(|block| {
+            fields.begin(kind::HEADERS, 0, block.len() as u32);
+            fields.read(block);
+            fields.bytes
+        })
     }
 
     #[test]
-    fn what_is_in_the_table_counts_once_where_each_entry_is_read_once() {
-        let entries = |entries: std::ops::Range<u8>| entries.map(|it| 0x80 | (62 + it));
-        let each = entries(0..60).collect::<Vec<_>>();
-        assert_eq!(unpacked(&each, 1000), 60 * 32 + 1000);
-        let twice = [&each[..], &each].concat();
-        assert_eq!(unpacked(&twice, 1000), 120 * 32 + 2000);
-        assert_eq!(unpacked(&[0x80 | 62; 10], 1000), 10 * 32 + 10_000);
-        // A name out of the table, of a field that goes there: all indices are one more then.
+    fn what_is_in_the_table_counts_as_when_it_was_put_there() {
+        let added = [&[0x40][..], &text(b"name"), &text(&[b'v'; 1000])].concat();
+        assert_eq!(unpacked([&added, &[0xbe; 3]]), [32 + 1004, 3 * (32 + 1004)]);
+        // In the same block.
+        assert_eq!(unpacked([&[&added[..], &[0xbe; 3]].concat()]), [4 * (32 + 1004)]);
+        // Its name alone, for fields that go there as well and such as do not.
         let renamed = [0x40 | 62, 1, b'a'];
-        let next = [&renamed[..], &[0x80 | 64]].concat();
-        assert_eq!(unpacked(&next, 1000), 2 * 32 + 1 + 1000);
-        let same = [&renamed[..], &[0x80 | 63]].concat();
-        assert_eq!(unpacked(&same, 1000), 2 * 32 + 1 + 2000);
-        let added = [&renamed[..], &[0x80 | 62]].concat();
-        assert_eq!(unpacked(&added, 1000), 2 * 32 + 1 + 2000);
-        // More than a table holds.
-        assert_eq!(unpacked(&[0xff, 0x80, 0x7f], 1000), 32 + 1000);
+        let literal = [0x0f, 62 - 15, 2, b'a', b'b'];
+        let [_, bytes] = unpacked([&added, &[&renamed[..], &literal, &[0xbe, 0xbf]].concat()]);
+        assert_eq!(bytes, 4 * 32 + 5 + 6 + 5 + 1004);
+        // A literal that goes nowhere, and a new size, move nothing.
+        let others = [&[0x00, 1, b'x', 1, b'y', 0x10, 1, b'x', 1, b'y', 0x3f, 0x00][..], &[0xbe]];
+        assert_eq!(unpacked([&added, &others.concat()])[1], 2 * (32 + 2) + 32 + 1004);
+        // What is in no table counts as all of one.
+        assert_eq!(unpacked([&[0xbe], &[0xff, 0x80, 0x7f]]), [32 + 4096; 2]);
+    }
+
+    #[test]
+    fn as_many_entries_are_known_as_have_room_in_the_table() {
+        let mut fields = FieldReader::default();
+        for _ in 0..1000 {
+            fields.begin(kind::HEADERS, 0, 5);
+            fields.read(&[0x40, 1, b'x', 1, b'y']);
+        }
+        assert_eq!(fields.table.len(), 128);
+        // Longer than anything there can be.
+        let long = [&[0x40, 1, b'x'][..], &text(&[b'y'; 100_000])].concat();
+        fields.begin(kind::HEADERS, 0, long.len() as u32);
+        fields.read(&long);
+        assert_eq!(fields.table.len(), 128);
     }
 
     #[test]
     fn what_is_in_huffman_code_counts_as_much_as_that_may_hold() {
-        let coded = [&[0x00, 0x85][..], &[0; 5], &[0x8a], &[0; 10]].concat();
-        assert_eq!(unpacked(&coded, 1000), 32 + 8 + 16);
+        let coded = [&[0x40, 0x85][..], &[0; 5], &[0x8a], &[0; 10]].concat();
+        assert_eq!(unpacked([&coded, &[0xbe]]), [32 + 8 + 16; 2]);
     }
 
     #[test]
-    fn the_table_has_its_part_of_a_head() {
-        assert_eq!(header_table_size(64 * 1024), None);
-        assert_eq!(header_table_size(usize::MAX), None);
-        assert_eq!(header_table_size(16 * 1024), Some(1024));
+    fn the_head_of_a_response_is_known_by_its_status() {
+        let mut fields = FieldReader::default();
+        let mut is_head = |block: &[u8]| {
+            fields.begin(kind::HEADERS, 0, block.len() as u32);
+            fields.read(block);
+            fields.is_response_head()
+        };
+        assert!(is_head(&[0x88, 0xbe]));
+        assert!(!is_head(&[0x90, 0x88]));
+        // Behind a new size of the table, into the table and out of it, and without it.
+        assert!(is_head(&[0x3f, 0x00, 0x48, 3, b'3', b'0', b'2']));
+        assert!(is_head(&[0xbe]));
+        assert!(is_head(&[0x08, 3, b'3', b'0', b'2']));
+        assert!(!is_head(&[]));
+    }
+
+    #[test]
+    fn trailers_as_long_as_a_request_may_have_are_within_the_limit() {
+        let limit = TrailerLimit::of_requests(&Limits::default());
+        let mut fields = FieldReader::default();
+        // 8 KiB of text that has 5 bits a letter.
+        for _ in 0..MAX_TRAILERS {
+            let field = [&[0x00, 0x80 | 3][..], &[0; 3], &[0xff, 29], &[0; 156]].concat();
+            if fields.fields == 0 {
+                fields.begin(kind::HEADERS, 0, 1 << 14);
+            }
+            fields.read(&field);
+        }
+        assert_eq!(fields.fields, MAX_TRAILERS);
+        assert!(!fields.exceed(&limit));
         let small = Limits { max_head_bytes: 1024, ..Limits::default() };
-        let limit = TrailerLimit::of_requests(&small);
-        assert_eq!((limit.bytes, limit.table), (1024, 64));
+        assert!(fields.exceed(&TrailerLimit::of_requests(&small)));
     }
 }

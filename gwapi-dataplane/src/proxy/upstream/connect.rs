@@ -24,7 +24,6 @@ use super::pool::Live;
 use super::stream::{self, ReadHalf, WriteHalf};
 use super::tls::{TlsFailure, UpstreamTls};
 use crate::Limits;
-use crate::proxy::trailer_fields::header_table_size;
 
 /// Requests at once on a connection over HTTP/2, where the endpoint takes as many. Its window has room for
 /// all that they may read ahead: clients that take nothing of their responses hold nobody else up.
@@ -186,7 +185,6 @@ pub(super) async fn http2(
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.saturating_mul(MAX_STREAMS).max(CONNECTION_WINDOW))
         .max_header_list_size(u32::try_from(limits.max_response_head_bytes).unwrap_or(u32::MAX))
-        .header_table_size(header_table_size(limits.max_response_head_bytes))
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)

@@ -238,7 +238,7 @@ impl Scanner {
 
 /// Whether HEADERS with these flags and this first byte are the head of a final response: statuses that have a
 /// place in the table of HPACK are mostly written by it, and are final.
-pub(super) fn begins_final_head(flags: u8, first: u8) -> bool {
+fn begins_final_head(flags: u8, first: u8) -> bool {
     flags & SHIFTED == 0 && (0x88..=0x8e).contains(&first)
 }
 
@@ -301,38 +301,50 @@ mod tests {
         const WHOLE: u8 = END_STREAM | END_HEADERS;
         // A field out of the table, again and again: of the table's 4 KiB 16 are too much.
         let (short, long) = ([0xbe; 15], [0xbe; 16]);
+        // A literal `:status: 302`.
+        let found = [&[0x08, 3, b'3', b'0', b'2'][..], &long].concat();
         let bytes = |spoiled: bool| {
-            let last = |flags, kind, stream, payload: &[u8]| {
-                if !spoiled {
-                    return frame(kind, flags, stream, payload);
-                }
-                let rest = frame(CONTINUATION, END_HEADERS, stream, &[0x88]);
-                [frame(kind, flags & !END_HEADERS, stream, payload), rest].concat()
+            let last = |flags, kind, stream, fields: &[u8], padding: &[u8]| {
+                let added: &[u8] = if spoiled { &[0x88] } else { &[] };
+                frame(kind, flags, stream, &[fields, added, padding].concat())
             };
             [
                 frame(HEADERS, END_HEADERS, 1, &[&[0x88][..], &long].concat()),
                 frame(DATA, 0, 1, b"data"),
-                last(WHOLE, HEADERS, 1, &long),
+                last(WHOLE, HEADERS, 1, &long, b""),
                 frame(HEADERS, WHOLE, 3, &short),
                 frame(HEADERS, WHOLE, 5, &[&[0x88][..], &long].concat()),
+                frame(HEADERS, WHOLE, 5, &found),
+                frame(HEADERS, WHOLE, 5, &[&[0x20][..], &found].concat()),
+                frame(HEADERS, END_STREAM, 5, &[0x08]),
+                frame(CONTINUATION, END_HEADERS, 5, &found[1..]),
                 frame(HEADERS, END_STREAM, 7, &short),
                 frame(CONTINUATION, 0, 7, &long),
-                last(END_HEADERS, CONTINUATION, 7, b""),
+                last(END_HEADERS, CONTINUATION, 7, b"", b""),
                 frame(HEADERS, END_STREAM, 9, b""),
                 frame(CONTINUATION, END_HEADERS, 9, &short),
-                last(WHOLE | 0x08, HEADERS, 11, &[&[2][..], &long, b"\0\0"].concat()),
+                last(WHOLE | 0x08, HEADERS, 11, &[&[2][..], &long].concat(), b"\0\0"),
                 frame(HEADERS, WHOLE, 13, b""),
                 frame(DATA, END_STREAM, 15, &long),
             ]
             .concat()
         };
         let (sent, spoiled) = (bytes(false), bytes(true));
-        assert_eq!(spoiled.len(), sent.len() + 3 * 10);
+        assert_eq!(spoiled.len(), sent.len() + 3);
         for length in 1..=sent.len() {
             assert_eq!(passed(sent.chunks(length)), spoiled, "in pieces of {length}");
             let (first, rest) = sent.split_at(length);
             assert_eq!(passed([first, rest].into_iter()), spoiled, "cut at {length}");
         }
+    }
+
+    #[test]
+    fn trailers_whose_last_frame_has_no_room_are_spoiled_by_one_more() {
+        let whole = |flags| frame(HEADERS, flags, 1, &[0xbe; 16_384]);
+        let sent = whole(END_STREAM | END_HEADERS);
+        let spoiled = [whole(END_STREAM), frame(CONTINUATION, END_HEADERS, 1, &[0x88])].concat();
+        assert_eq!(passed([&sent[..]].into_iter()), spoiled);
+        assert_eq!(passed(sent.chunks(1000)), spoiled);
     }
 
     #[test]

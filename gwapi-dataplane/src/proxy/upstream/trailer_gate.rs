@@ -8,12 +8,15 @@
 
 use tokio::io::ReadBuf;
 
-use super::http2_io::begins_final_head;
 use crate::proxy::frames::{END_HEADERS, END_STREAM, HEAD_LENGTH, kind};
-use crate::proxy::trailer_fields::{TrailerFields, TrailerLimit};
+use crate::proxy::trailer_fields::{FieldReader, TrailerLimit};
 
-/// Where the head of a frame has its flags.
+/// Where the head of a frame has its kind and its flags.
+const KIND: usize = 3;
 const FLAGS: usize = 4;
+
+/// Bytes that a frame has room for, unless more were allowed (RFC 9113 6.5.2).
+const MAX_FRAME: usize = 16_384;
 
 /// `:status: 200`, which no block may have behind its fields, nor twice (RFC 9113 8.3), and which leaves HPACK's
 /// table as it is.
@@ -24,24 +27,35 @@ const MISPLACED: u8 = 0x88;
 #[derive(Debug)]
 pub(super) struct TrailerScanner {
     limit: TrailerLimit,
-    /// The block that has begun and not ended.
-    block: Option<Block>,
-    /// The blocks that are too long: the flags of their last frames, and their ends.
-    too_long: Vec<(isize, usize)>,
-    /// The flags of a last frame that is not whole yet.
+    fields: FieldReader,
+    /// Whether the block at hand ends its stream.
+    ends_stream: bool,
+    /// Where the last frame of such a block began, while it is not whole.
+    last: Option<isize>,
+    /// The last frames of the blocks that are too long.
+    too_long: Vec<LastFrame>,
+    /// Where a frame begins that is not whole yet, and may be such a one.
     waiting: Option<isize>,
 }
 
-#[derive(Debug, Default)]
-struct Block {
-    fields: TrailerFields,
-    /// The flags of its last frame, once that has begun.
-    last: Option<isize>,
+#[derive(Debug)]
+struct LastFrame {
+    begin: isize,
+    end: usize,
+    /// Bytes before its end that are no fields.
+    padding: usize,
 }
 
 impl TrailerScanner {
     pub(super) fn new(limit: TrailerLimit) -> Self {
-        Self { limit, block: None, too_long: Vec::new(), waiting: None }
+        Self {
+            limit,
+            fields: FieldReader::default(),
+            ends_stream: false,
+            last: None,
+            too_long: Vec::new(),
+            waiting: None,
+        }
     }
 
     /// A frame has begun, of which the bytes up to `at` are here: its head, and the first byte of its payload
@@ -53,59 +67,54 @@ impl TrailerScanner {
         at: usize,
         left: usize,
     ) {
-        let (kind, flags) = (head[FLAGS - 1], head[FLAGS]);
-        match kind {
-            // The head of a response without a body may be taken for trailers, where its status is written in
-            // some other way. What it may have is the same.
-            kind::HEADERS if flags & END_STREAM != 0 => {
-                let first = payload.first().copied().unwrap_or_default();
-                self.block = (!begins_final_head(flags, first)).then(Block::default);
-            }
-            kind::CONTINUATION => {}
-            _ => self.block = None,
+        let (kind, flags) = (head[KIND], head[FLAGS]);
+        self.last = self
+            .may_end_trailers(kind, flags)
+            .then_some(at as isize - (HEAD_LENGTH + payload.len()) as isize);
+        if kind == kind::HEADERS {
+            self.ends_stream = flags & END_STREAM != 0;
         }
-        if let Some(block) = &mut self.block {
-            block.fields.begin(kind, flags, (payload.len() + left) as u32);
-            let begun = at as isize - (HEAD_LENGTH + payload.len()) as isize;
-            block.last = (flags & END_HEADERS != 0).then_some(begun + FLAGS as isize);
-            self.read(payload, at, left);
-        }
+        self.fields.begin(kind, flags, (payload.len() + left) as u32);
+        self.read(payload, at, left);
+    }
+
+    fn may_end_trailers(&self, kind: u8, flags: u8) -> bool {
+        let ends_stream = match kind {
+            kind::HEADERS => flags & END_STREAM != 0,
+            kind::CONTINUATION => self.ends_stream,
+            _ => false,
+        };
+        ends_stream && flags & END_HEADERS != 0
     }
 
     /// More of the frame's payload has come, up to `at`; so many bytes of it are `left`.
     pub(super) fn read(&mut self, payload: &[u8], at: usize, left: usize) {
-        let Some(block) = &mut self.block else { return };
-        block.fields.read(payload);
+        self.fields.read(payload);
+        // The head of a response without a body: the library measures that itself.
+        if self.fields.is_response_head() {
+            self.last = None;
+        }
         if left == 0
-            && let Some(flags) = block.last
+            && let Some(begin) = self.last.take()
+            && self.fields.exceed(&self.limit)
         {
-            if block.fields.exceed(&self.limit) {
-                self.too_long.push((flags, at));
-            }
-            self.block = None;
+            let padding = self.fields.padding();
+            self.too_long.push(LastFrame { begin, end: at, padding });
         }
     }
 
     /// These were all of the bytes at hand. Of a frame that has begun in them no more than this `head` has come,
     /// where that is not whole.
     pub(super) fn pause(&mut self, length: usize, head: &[u8]) {
-        self.waiting = match (&mut self.block, head) {
-            (Some(Block { last: Some(flags), .. }), _) => {
-                let waiting = *flags;
-                *flags -= length as isize;
-                Some(waiting)
-            }
-            (block, [_, _, _, kind, flags, ..]) => {
-                let of_trailers = match *kind {
-                    kind::HEADERS => flags & END_STREAM != 0,
-                    kind::CONTINUATION => block.is_some(),
-                    _ => false,
-                };
-                let begun = length as isize - head.len() as isize;
-                (of_trailers && flags & END_HEADERS != 0).then_some(begun + FLAGS as isize)
-            }
-            _ => None,
+        let may_wait = match head {
+            [] => false,
+            [_, _, _, kind, flags, ..] => self.may_end_trailers(*kind, *flags),
+            // It may be anything.
+            _ => true,
         };
+        let begun = length as isize - head.len() as isize;
+        self.waiting = self.last.or(may_wait.then_some(begun));
+        self.last = self.last.map(|begin| begin - length as isize);
     }
 }
 
@@ -130,15 +139,25 @@ impl TrailerGate {
         self.held.extend_from_slice(scanned);
         self.passing = trailers.waiting.take().map_or(self.held.len(), place);
         // From the last one, so that the places of the others stay.
-        for (flags, end) in trailers.too_long.drain(..).rev() {
-            let flags = place(flags);
-            self.held[flags] &= !END_HEADERS;
-            let [a, b, c, d] = self.held[flags + 1..][..4] else { continue };
-            let last = [0, 0, 1, kind::CONTINUATION, END_HEADERS, a, b, c, d, MISPLACED];
-            let end = before + end;
-            self.held.splice(end..end, last);
-            self.passing += last.len();
+        for LastFrame { begin, end, padding } in trailers.too_long.drain(..).rev() {
+            self.passing += self.spoil(place(begin), before + end, padding);
         }
+    }
+
+    /// Adds to a frame, or behind it where it has no room; how many bytes.
+    fn spoil(&mut self, begin: usize, end: usize, padding: usize) -> usize {
+        let length = end - begin - HEAD_LENGTH;
+        if length < MAX_FRAME {
+            self.held.insert(end - padding, MISPLACED);
+            let [_, size @ ..] = (length as u32 + 1).to_be_bytes();
+            self.held[begin..][..size.len()].copy_from_slice(&size);
+            return 1;
+        }
+        self.held[begin + FLAGS] &= !END_HEADERS;
+        let [a, b, c, d] = self.held[begin + FLAGS + 1..][..4] else { return 0 };
+        let last = [0, 0, 1, kind::CONTINUATION, END_HEADERS, a, b, c, d, MISPLACED];
+        self.held.splice(end..end, last);
+        last.len()
     }
 
     /// Passes on what may; whether there was any.

@@ -607,10 +607,13 @@ async fn a_response_with_too_many_trailers_is_cut() {
 async fn a_response_whose_trailers_unpack_to_more_than_a_head_is_cut_and_others_are_not() {
     let long = |bytes: usize| block(&[("a", "1"), ("b", &"x".repeat(bytes))]);
     let table = |entries: usize| [indexed("x", &[b'x'; 4000]), vec![0x80 | 62; entries]].concat();
-    let cases: [(&str, Vec<u8>, Option<usize>); 4] = [
+    let malformed = [long(66_000), block(&[("connection", "x")])].concat();
+    let cases: [(&str, Vec<u8>, Option<usize>); 6] = [
         ("as long as they may be", long(65_000), Some(2)),
         ("longer", long(66_000), None),
-        ("out of the table", table(9), Some(10)),
+        ("in as many frames as the library takes", long(100_000), None),
+        ("longer, and malformed", malformed, None),
+        ("out of the table", table(15), Some(16)),
         ("more of it", table(16), None),
     ];
     for (name, trailers, fields) in cases {
@@ -619,11 +622,16 @@ async fn a_response_whose_trailers_unpack_to_more_than_a_head_is_cut_and_others_
             if number == 0 {
                 return head;
             }
-            let mut frames = trailers.chunks(16_000);
-            let first = frames.next().expect("there are some");
-            let mut bytes = frame(HEADERS, END_STREAM, stream, first);
-            frames.for_each(|piece| bytes.extend(frame(CONTINUATION, 0, stream, piece)));
-            bytes.extend(frame(CONTINUATION, END_HEADERS, stream, b""));
+            let frames = trailers.chunks(16_000);
+            let last = frames.len() - 1;
+            let of_block = |(at, piece): (usize, &[u8])| {
+                let end = if at == last { END_HEADERS } else { 0 };
+                match at {
+                    0 => frame(HEADERS, END_STREAM | end, stream, piece),
+                    _ => frame(CONTINUATION, end, stream, piece),
+                }
+            };
+            let bytes = frames.enumerate().flat_map(of_block).collect::<Vec<_>>();
             // And the end of another response behind it.
             let other = frame(DATA, END_STREAM, stream - 2, b"whole");
             [head, frame(DATA, 0, stream, b"data"), bytes, other].concat()
