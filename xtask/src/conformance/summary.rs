@@ -144,7 +144,7 @@ mod tests {
     fn the_text_counts_a_recorded_run_and_has_its_slowest_ten() {
         let mut events = Events::default();
         RECORDED.lines().for_each(|line| _ = events.take(line));
-        let summary = Summary::of(&events, false);
+        let summary = Summary::of(&events, None);
         assert_eq!(summary.complaint(), None);
         let expected = "\
 slowest:
@@ -172,7 +172,7 @@ slowest:
             ("TestConformance/B", "skip", "Skipping B: test explicitly skipped\n"),
             ("TestConformance/C", "skip", "Skipping C: suite does not support ListenerSet\n"),
         ]);
-        let text = Summary::of(&events, false).text(&events, Duration::from_secs(3));
+        let text = Summary::of(&events, None).text(&events, Duration::from_secs(3));
         let expected = "\
 FAILED   A
            one_part
