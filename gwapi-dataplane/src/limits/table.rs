@@ -172,7 +172,8 @@ rows! {
         "header fields of a response", "502";
     max_response_head_bytes: Bytes, KIB, 16 * MIB,
         "the head of a response, and its trailers",
-        "502; trailers beyond it, or more than 32, cut the response";
+        "502; trailers beyond it, or more than 32, cut the response, and beyond four times of it all on their \
+         connection to an endpoint over HTTP/2";
     max_upstream_stream_bytes: Bytes, 16 * KIB, 16 * MIB,
         "what is read ahead of a client from an endpoint, on an HTTP/2 stream", "the endpoint waits";
     max_retries: Count, 0, MILLION,
