@@ -75,6 +75,7 @@ macro_rules! routes {
             }
         }
 
+        #[cfg(feature = "manifest")]
         impl Resource {
             /// What it attaches to, where it is a route; copies the object where it is shared.
             pub(crate) fn parent_refs_mut(&mut self) -> Option<&mut Arc<[ParentReference]>> {

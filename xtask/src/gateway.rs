@@ -41,7 +41,7 @@ impl Gateway {
         Self::start_beside(root, name, &slice, arguments)
     }
 
-    /// The same with `objects` beside the route, which leads to a built-in echo unless there is a [`slice`]
+    /// The same with `objects` beside the route, which leads to a built-in echo unless there is a [`slice()`]
     /// among them.
     pub(crate) fn start_beside(
         root: &Path,

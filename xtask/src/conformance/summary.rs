@@ -144,7 +144,7 @@ mod tests {
     fn the_text_counts_a_recorded_run_and_has_its_slowest_ten() {
         let mut events = Events::default();
         RECORDED.lines().for_each(|line| _ = events.take(line));
-        let summary = Summary::of(&events, None);
+        let summary = Summary::of(&events, Some(17));
         assert_eq!(summary.complaint(), None);
         let expected = "\
 slowest:
@@ -158,7 +158,7 @@ slowest:
       5.1 s  BackendTLSPolicy
       4.7 s  TLSRouteMultipleRoutesAttachmentSameHostnameIntersection
       4.2 s  GRPCRouteMultipleRoutesAttachmentSameHostnameIntersection
-17 passed, 0 failed, 0 skipped, 0 of features that are not claimed, 3 not asked for, in 196 s
+17 of 17 passed, 0 failed, 0 skipped, 0 of features that are not claimed, 3 not asked for, in 196 s
 ";
         assert_eq!(summary.text(&events, Duration::from_millis(195_670)), expected);
     }
@@ -172,7 +172,7 @@ slowest:
             ("TestConformance/B", "skip", "Skipping B: test explicitly skipped\n"),
             ("TestConformance/C", "skip", "Skipping C: suite does not support ListenerSet\n"),
         ]);
-        let text = Summary::of(&events, None).text(&events, Duration::from_secs(3));
+        let text = Summary::of(&events, Some(3)).text(&events, Duration::from_secs(3));
         let expected = "\
 FAILED   A
            one_part
@@ -180,7 +180,7 @@ SKIPPED  B: test explicitly skipped
 not claimed  ListenerSet: 1 tests
 ";
         assert!(text.starts_with(expected), "{text}");
-        let counts = "0 passed, 1 failed, 1 skipped, 1 of features that are not claimed, 0 not asked for, in 3 s\n";
+        let counts = "0 of 3 passed, 1 failed, 1 skipped, 1 of features that are not claimed, 0 not asked for, in 3 s\n";
         assert!(text.ends_with(counts), "{text}");
     }
 
