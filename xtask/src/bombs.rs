@@ -35,7 +35,7 @@ const BOMBS: [Bomb; 6] = [
     ("many trailers", &[], &[STATIC; 1700]),
     ("trailers not read", EXPECT, &[STATIC; 1700]),
     ("32 long, not read", EXPECT, &[NEWEST; 32]),
-    ("3 long, not read", EXPECT, &[NEWEST; 3]),
+    ("12 long, not read", EXPECT, &[NEWEST; 12]),
 ];
 
 /// Sends each of them to a gateway of its own; what they cost too much.

@@ -205,7 +205,9 @@ fn verdict(breach: Breach) -> &'static [u8] {
         // DATA of 16 MiB, which is FRAME_SIZE_ERROR.
         Breach::FrameSize => &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1],
         // PING of a stream, which is PROTOCOL_ERROR.
-        Breach::PushPromise => &[0, 0, 8, 6, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        Breach::PushPromise | Breach::Dependency => {
+            &[0, 0, 8, 6, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
     }
 }
 

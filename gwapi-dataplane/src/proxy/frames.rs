@@ -62,6 +62,8 @@ pub(super) enum Breach {
     PushPromise,
     /// Trailers of too many fields, or such as may unpack to too much.
     Trailers,
+    /// HEADERS that depend on their own stream.
+    Dependency,
 }
 
 /// What the requests come to that there was no room for.
@@ -194,6 +196,9 @@ impl FrameScanner {
                 if self.in_trailers && self.fields.exceed(&self.trailer_limit) {
                     self.breach = Some(Breach::Trailers);
                 }
+                if self.fields.depends_on(self.stream()) {
+                    self.breach = Some(Breach::Dependency);
+                }
                 at += passing;
                 self.payload_left -= passing as u32;
                 if passing < length {
@@ -236,17 +241,23 @@ impl FrameScanner {
         Scan::All
     }
 
+    /// The stream of the frame at hand.
+    fn stream(&self) -> u32 {
+        let [_, _, _, _, _, stream @ ..] = self.head;
+        // The first bit means nothing (RFC 9113 4.1).
+        u32::from_be_bytes(stream) & 0x7fff_ffff
+    }
+
     /// A frame has begun.
     fn begin(&mut self, heads: &mut u32, now: impl Fn() -> Instant) {
-        let [high, middle, low, kind, flags, stream @ ..] = self.head;
+        let [high, middle, low, kind, flags, ..] = self.head;
         self.payload_left = u32::from_be_bytes([0, high, middle, low]);
         self.client.begin(&self.head);
         match kind {
             kind::DATA => {}
             kind::HEADERS => {
                 *heads = heads.saturating_sub(1);
-                // The first bit means nothing (RFC 9113 4.1).
-                let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+                let stream = self.stream();
                 self.in_trailers = stream <= self.newest_stream;
                 if !self.in_trailers {
                     self.newest_stream = stream;
@@ -517,10 +528,24 @@ mod tests {
             |stream, block: &[u8]| super::frame(kind::HEADERS, END_HEADERS, stream, block);
         let added = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'y'; 4000]].concat();
         let request = headers(1, &[&added[..], &[0xbe; 1000]].concat());
-        for (fields, passes) in [(4, true), (5, false)] {
+        for (fields, passes) in [(12, true), (13, false)] {
             let trailers = headers(1, &vec![0xbe; fields]);
             let scan = scanner(now).scan(&[&request[..], &trailers].concat(), &mut 2, || now);
             let stopped = Scan::Stop(request.len() + trailers.len(), Breach::Trailers);
+            assert_eq!(scan, if passes { Scan::All } else { stopped });
+        }
+    }
+
+    #[test]
+    fn headers_that_depend_on_their_own_stream_are_stopped_and_others_are_not() {
+        const PRIORITY: u8 = 0x20;
+        let now = Instant::now();
+        for (dependency, passes) in [(1, true), (3, false)] {
+            let payload = [0, 0, 0, dependency, 16, 0x82];
+            let first = super::frame(kind::HEADERS, END_HEADERS | PRIORITY, 3, &payload);
+            let bytes = [first.clone(), super::frame(kind::HEADERS, END_HEADERS, 5, &[0x82])];
+            let scan = scanner(now).scan(&bytes.concat(), &mut 3, || now);
+            let stopped = Scan::Stop(first.len(), Breach::Dependency);
             assert_eq!(scan, if passes { Scan::All } else { stopped });
         }
     }

@@ -24,8 +24,9 @@ const TABLE: u16 = 4096;
 const MAX_ENTRIES: usize = TABLE as usize / FIELD as usize;
 
 /// What the block of a request's trailers may unpack to. Those that are
-/// [short](super::headers::are_short_trailers) count less, even where all of their 8 KiB are in Huffman code.
-const MAX_REQUEST_BLOCK: usize = 16 * 1024;
+/// [short](super::headers::are_short_trailers) count less, whatever their text is: no letter that a field may have
+/// is longer than 28 bits in Huffman code, and each 5 of those count as one.
+const MAX_REQUEST_BLOCK: usize = 48 * 1024;
 
 /// What trailers may have.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,10 @@ pub(super) struct FieldReader {
     padding: u32,
     /// Bytes of its priority that are to come before the block.
     priority_left: u32,
+    /// What has come of that.
+    priority: u64,
+    /// The stream that it says it depends on.
+    dependency: Option<u32>,
     /// Bytes of the block that are left in the frame.
     left: u32,
 }
@@ -123,6 +128,7 @@ impl FieldReader {
         self.padding_ahead = has(PADDED);
         self.padding = 0;
         self.priority_left = if has(PRIORITY) { PRIORITY_LENGTH } else { 0 };
+        (self.priority, self.dependency) = (0, None);
         let before = u32::from(self.padding_ahead) + self.priority_left;
         self.left = match frame {
             kind::HEADERS => {
@@ -144,6 +150,11 @@ impl FieldReader {
                 self.left -= self.padding;
             } else if self.priority_left > 0 {
                 self.priority_left -= 1;
+                self.priority = (self.priority << 8) | u64::from(*byte);
+                if self.priority_left == 0 {
+                    // A weight comes last, and first a bit that says something else (RFC 7540 6.2).
+                    self.dependency = Some((self.priority >> 8) as u32 & 0x7fff_ffff);
+                }
             } else if self.left == 0 {
                 return;
             } else {
@@ -166,6 +177,17 @@ impl FieldReader {
     /// Bytes of padding that the frame at hand ends with.
     pub(super) fn padding(&self) -> usize {
         self.padding as usize
+    }
+
+    /// Whether the frame at hand is HEADERS of this stream that say they depend on it. The library resets the
+    /// stream for it (RFC 7540 5.3.1) and leaves the block unread, so that HPACK's table is another one from then on.
+    pub(super) fn depends_on(&self, stream: u32) -> bool {
+        self.dependency == Some(stream)
+    }
+
+    /// Whether the last field has come as a whole.
+    pub(super) fn is_between_fields(&self) -> bool {
+        matches!(self.at, At::Begin)
     }
 
     /// Whether the block is the head of a response: no trailers begin like that (RFC 9113 8.1).
@@ -450,19 +472,41 @@ mod tests {
     }
 
     #[test]
+    fn headers_that_depend_on_their_own_stream_are_known() {
+        let mut fields = FieldReader::default();
+        for (flags, payload, stream, depends) in [
+            (PRIORITY, &[0x80, 0, 1, 3, 16, 0x82][..], 259, true),
+            (PRIORITY | PADDED, &[0, 0, 0, 0, 1, 16, 0x82], 1, true),
+            (PRIORITY, &[0, 0, 0, 3, 1, 0x82], 1, false),
+            (PRIORITY, &[0, 0, 0, 1], 1, false),
+            (0, &[0, 0, 0, 1, 16], 1, false),
+        ] {
+            fields.begin(kind::HEADERS, flags, payload.len() as u32);
+            payload.chunks(2).for_each(|piece| fields.read(piece));
+            assert_eq!(fields.depends_on(stream), depends, "{payload:?}");
+        }
+        fields.begin(kind::HEADERS, PRIORITY, 5);
+        fields.read(&[0, 0, 0, 1, 16]);
+        fields.begin(kind::CONTINUATION, 0, 0);
+        assert!(!fields.depends_on(1));
+    }
+
+    #[test]
     fn trailers_as_long_as_a_request_may_have_are_within_the_limit() {
         let limit = TrailerLimit::of_requests(&Limits::default());
         let mut fields = FieldReader::default();
-        // 8 KiB of text that has 5 bits a letter.
-        for _ in 0..MAX_TRAILERS {
-            let field = [&[0x00, 0x80 | 3][..], &[0; 3], &[0xff, 29], &[0; 156]].concat();
-            if fields.fields == 0 {
-                fields.begin(kind::HEADERS, 0, 1 << 14);
-            }
-            fields.read(&field);
+        // 8 KiB of text: names of 4 letters that have 5 bits, and values that have 5 bits a letter, or 28.
+        for bits in [5, 28] {
+            let value = (252 * bits as usize).div_ceil(8);
+            let length = value - 0x7f;
+            let length = [0xff, (length as u8 & 0x7f) | 0x80, (length >> 7) as u8];
+            let field = [&[0x00, 0x80 | 3][..], &[0; 3], &length, &vec![0; value]].concat();
+            fields.begin(kind::HEADERS, 0, (field.len() * MAX_TRAILERS) as u32);
+            fields.read(&field.repeat(MAX_TRAILERS));
+            assert_eq!(fields.fields, MAX_TRAILERS, "{bits} bits");
+            assert!(fields.is_between_fields(), "{bits} bits");
+            assert!(!fields.exceed(&limit), "{bits} bits: {}", fields.bytes);
         }
-        assert_eq!(fields.fields, MAX_TRAILERS);
-        assert!(!fields.exceed(&limit));
         let small = Limits { max_head_bytes: 1024, ..Limits::default() };
         assert!(fields.exceed(&TrailerLimit::of_requests(&small)));
     }

@@ -85,8 +85,7 @@ impl AsyncRead for EndpointIo {
             ready!(Pin::new(&mut this.read).poll_read(cx, buffer))?;
             let read = &buffer.filled()[before..];
             let seen = this.scanner.scan(read);
-            if seen.flooded {
-                let error = "too many informational responses";
+            if let Some(error) = seen.fault() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
             if seen.settings {
@@ -139,6 +138,19 @@ impl AsyncWrite for EndpointIo {
 struct Seen {
     settings: bool,
     flooded: bool,
+    /// Whether nothing behind it can be unpacked.
+    lost: bool,
+}
+
+impl Seen {
+    /// Why the connection has to end.
+    fn fault(self) -> Option<&'static str> {
+        match self {
+            Self { flooded: true, .. } => Some("too many informational responses"),
+            Self { lost: true, .. } => Some("a stream that depends on itself"),
+            _ => None,
+        }
+    }
 }
 
 /// Where the bytes of frames begin and end.
@@ -175,6 +187,7 @@ impl Scanner {
             self.windows.read(payload);
             at += skipped;
             self.trailers.read(payload, at, self.payload_left);
+            seen.lost |= self.trailers.are_lost();
             let wanted = self.wanted().min(bytes.len() - at);
             self.looked_at[self.length..][..wanted].copy_from_slice(&bytes[at..at + wanted]);
             self.length += wanted;
@@ -253,6 +266,9 @@ mod tests {
         Scanner::new(TrailerLimit::of_responses(&Limits::default()))
     }
 
+    /// `transfer-encoding` without a value.
+    const FORBIDDEN: &[u8] = &[0x0f, 0x2a, 0];
+
     /// A literal `:status: 103`.
     const HINT: &[u8] = &[0x08, 3, b'1', b'0', b'3'];
 
@@ -305,7 +321,7 @@ mod tests {
         let found = [&[0x08, 3, b'3', b'0', b'2'][..], &long].concat();
         let bytes = |spoiled: bool| {
             let last = |flags, kind, stream, fields: &[u8], padding: &[u8]| {
-                let added: &[u8] = if spoiled { &[0x88] } else { &[] };
+                let added: &[u8] = if spoiled { FORBIDDEN } else { &[] };
                 frame(kind, flags, stream, &[fields, added, padding].concat())
             };
             [
@@ -330,7 +346,7 @@ mod tests {
             .concat()
         };
         let (sent, spoiled) = (bytes(false), bytes(true));
-        assert_eq!(spoiled.len(), sent.len() + 3);
+        assert_eq!(spoiled.len(), sent.len() + 3 * FORBIDDEN.len());
         for length in 1..=sent.len() {
             assert_eq!(passed(sent.chunks(length)), spoiled, "in pieces of {length}");
             let (first, rest) = sent.split_at(length);
@@ -340,11 +356,59 @@ mod tests {
 
     #[test]
     fn trailers_whose_last_frame_has_no_room_are_spoiled_by_one_more() {
-        let whole = |flags| frame(HEADERS, flags, 1, &[0xbe; 16_384]);
-        let sent = whole(END_STREAM | END_HEADERS);
-        let spoiled = [whole(END_STREAM), frame(CONTINUATION, END_HEADERS, 1, &[0x88])].concat();
-        assert_eq!(passed([&sent[..]].into_iter()), spoiled);
-        assert_eq!(passed(sent.chunks(1000)), spoiled);
+        for length in [16_382, 16_384] {
+            let whole = |flags| frame(HEADERS, flags, 1, &vec![0xbe; length]);
+            let sent = whole(END_STREAM | END_HEADERS);
+            let added = frame(CONTINUATION, END_HEADERS, 1, FORBIDDEN);
+            let spoiled = [whole(END_STREAM), added].concat();
+            assert_eq!(passed([&sent[..]].into_iter()), spoiled);
+            assert_eq!(passed(sent.chunks(1000)), spoiled);
+        }
+        let whole = |fields: &[u8]| frame(HEADERS, END_STREAM | END_HEADERS, 1, fields);
+        let spoiled = whole(&[&[0xbe; 16_381][..], FORBIDDEN].concat());
+        assert_eq!(passed(whole(&[0xbe; 16_381]).chunks(1000)), spoiled);
+    }
+
+    /// The library ends the connection for them.
+    #[test]
+    fn trailers_that_end_amid_a_field_pass_as_they_are() {
+        for cut in [&[0x00][..], &[0x0f], &[0x00, 1], &[0x00, 1, b'x', 2, b'y'], &[0xff]] {
+            let sent =
+                frame(HEADERS, END_STREAM | END_HEADERS, 1, &[&[0xbe; 16][..], cut].concat());
+            assert_eq!(passed([&sent[..]].into_iter()), sent, "{cut:?}");
+        }
+    }
+
+    /// The library ends the connection once it has their heads.
+    #[test]
+    fn frames_that_are_too_long_are_not_waited_for() {
+        let head = frame(HEADERS, END_STREAM | END_HEADERS, 1, &vec![0xbe; 16_385])[..9].to_vec();
+        for bytes in [&head[..5], &head[..], &[&head[..], &[0xbe; 1000]].concat()[..]] {
+            for size in 1..=bytes.len().min(30) {
+                let (mut scanner, mut gate) = (usual(), TrailerGate::default());
+                for piece in bytes.chunks(size) {
+                    scanner.scan(piece);
+                    gate.take(piece, &mut scanner.trailers);
+                }
+                let mut given = vec![0; bytes.len()];
+                let mut buffer = ReadBuf::new(&mut given);
+                while gate.give(&mut buffer) {}
+                assert_eq!(buffer.filled(), bytes, "in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn headers_that_depend_on_their_own_stream_end_the_connection() {
+        for (stream, is_lost) in [(3, true), (5, false)] {
+            let head = frame(HEADERS, END_HEADERS | 0x20, stream, &[0, 0, 0, 3, 16, 0x88]);
+            let bytes = [head, frame(DATA, 0, stream, b"data")].concat();
+            for pieces in 1..=bytes.len() {
+                let mut scanner = usual();
+                let mut faults = bytes.chunks(pieces).map(|piece| scanner.scan(piece).fault());
+                assert_eq!(faults.any(|fault| fault.is_some()), is_lost, "in pieces of {pieces}");
+            }
+        }
     }
 
     #[test]

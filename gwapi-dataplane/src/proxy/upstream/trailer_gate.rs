@@ -4,23 +4,23 @@
 //! there was more. Whose they are only the library knows, and it has no call to reset the stream of an endpoint.
 //! So it is told of a malformed block instead, which it resets the stream for: the block gets a last field that
 //! may not be there. That needs the last frame of a block as a whole; where it comes in pieces they wait for
-//! each other. All others pass as they come.
+//! each other. All others pass as they come. So do those that the library ends the connection for: frames that are
+//! longer than any may be, and blocks that end amid a field.
 
 use tokio::io::ReadBuf;
 
 use crate::proxy::frames::{END_HEADERS, END_STREAM, HEAD_LENGTH, kind};
 use crate::proxy::trailer_fields::{FieldReader, TrailerLimit};
 
-/// Where the head of a frame has its kind and its flags.
-const KIND: usize = 3;
+/// Where the head of a frame has its flags.
 const FLAGS: usize = 4;
 
 /// Bytes that a frame has room for, unless more were allowed (RFC 9113 6.5.2).
 const MAX_FRAME: usize = 16_384;
 
-/// `:status: 200`, which no block may have behind its fields, nor twice (RFC 9113 8.3), and which leaves HPACK's
-/// table as it is.
-const MISPLACED: u8 = 0x88;
+/// `transfer-encoding` without a value, which no block may have (RFC 9113 8.2.2), whatever else is in it. As a
+/// literal it leaves HPACK's table as it is.
+const FORBIDDEN: [u8; 3] = [0x0f, 57 - 15, 0];
 
 /// Finds the blocks of trailers, and those among them that are too long. Places are told from the beginning of
 /// the bytes at hand; they are negative in those before.
@@ -28,6 +28,8 @@ const MISPLACED: u8 = 0x88;
 pub(super) struct TrailerScanner {
     limit: TrailerLimit,
     fields: FieldReader,
+    /// The stream of the frame at hand.
+    stream: u32,
     /// Whether the block at hand ends its stream.
     ends_stream: bool,
     /// Where the last frame of such a block began, while it is not whole.
@@ -51,6 +53,7 @@ impl TrailerScanner {
         Self {
             limit,
             fields: FieldReader::default(),
+            stream: 0,
             ends_stream: false,
             last: None,
             too_long: Vec::new(),
@@ -67,9 +70,10 @@ impl TrailerScanner {
         at: usize,
         left: usize,
     ) {
-        let (kind, flags) = (head[KIND], head[FLAGS]);
+        let [_, _, _, kind, flags, stream @ ..] = *head;
+        self.stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         self.last = self
-            .may_end_trailers(kind, flags)
+            .may_end_trailers(payload.len() + left, kind, flags)
             .then_some(at as isize - (HEAD_LENGTH + payload.len()) as isize);
         if kind == kind::HEADERS {
             self.ends_stream = flags & END_STREAM != 0;
@@ -78,13 +82,18 @@ impl TrailerScanner {
         self.read(payload, at, left);
     }
 
-    fn may_end_trailers(&self, kind: u8, flags: u8) -> bool {
+    /// Whether HEADERS came that the library leaves unread, so that nothing behind them can be unpacked.
+    pub(super) fn are_lost(&self) -> bool {
+        self.fields.depends_on(self.stream)
+    }
+
+    fn may_end_trailers(&self, length: usize, kind: u8, flags: u8) -> bool {
         let ends_stream = match kind {
             kind::HEADERS => flags & END_STREAM != 0,
             kind::CONTINUATION => self.ends_stream,
             _ => false,
         };
-        ends_stream && flags & END_HEADERS != 0
+        length <= MAX_FRAME && ends_stream && flags & END_HEADERS != 0
     }
 
     /// More of the frame's payload has come, up to `at`; so many bytes of it are `left`.
@@ -96,6 +105,7 @@ impl TrailerScanner {
         }
         if left == 0
             && let Some(begin) = self.last.take()
+            && self.fields.is_between_fields()
             && self.fields.exceed(&self.limit)
         {
             let padding = self.fields.padding();
@@ -106,9 +116,12 @@ impl TrailerScanner {
     /// These were all of the bytes at hand. Of a frame that has begun in them no more than this `head` has come,
     /// where that is not whole.
     pub(super) fn pause(&mut self, length: usize, head: &[u8]) {
-        let may_wait = match head {
+        let may_wait = match *head {
             [] => false,
-            [_, _, _, kind, flags, ..] => self.may_end_trailers(*kind, *flags),
+            [high, middle, low, kind, flags, ..] => {
+                let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.may_end_trailers(length, kind, flags)
+            }
             // It may be anything.
             _ => true,
         };
@@ -147,17 +160,18 @@ impl TrailerGate {
     /// Adds to a frame, or behind it where it has no room; how many bytes.
     fn spoil(&mut self, begin: usize, end: usize, padding: usize) -> usize {
         let length = end - begin - HEAD_LENGTH;
-        if length < MAX_FRAME {
-            self.held.insert(end - padding, MISPLACED);
-            let [_, size @ ..] = (length as u32 + 1).to_be_bytes();
+        if length + FORBIDDEN.len() <= MAX_FRAME {
+            self.held.splice(end - padding..end - padding, FORBIDDEN);
+            let [_, size @ ..] = ((length + FORBIDDEN.len()) as u32).to_be_bytes();
             self.held[begin..][..size.len()].copy_from_slice(&size);
-            return 1;
+            return FORBIDDEN.len();
         }
         self.held[begin + FLAGS] &= !END_HEADERS;
         let [a, b, c, d] = self.held[begin + FLAGS + 1..][..4] else { return 0 };
-        let last = [0, 0, 1, kind::CONTINUATION, END_HEADERS, a, b, c, d, MISPLACED];
-        self.held.splice(end..end, last);
-        last.len()
+        let size = FORBIDDEN.len() as u8;
+        let head = [0, 0, size, kind::CONTINUATION, END_HEADERS, a, b, c, d];
+        self.held.splice(end..end, head.into_iter().chain(FORBIDDEN));
+        HEAD_LENGTH + FORBIDDEN.len()
     }
 
     /// Passes on what may; whether there was any.

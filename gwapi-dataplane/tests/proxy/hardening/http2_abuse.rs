@@ -359,7 +359,7 @@ async fn trailers_that_may_unpack_to_more_than_the_library_keeps_end_the_connect
     let written_out = [post(1), first, rest, last].concat();
     let large = [request("POST"), indexed("x", &[b'x'; 4000])].concat();
     let large = frame(HEADERS, OPEN_POST, 1, &large);
-    let out_of_the_table = [large, trailers(1, NEWEST, 5)].concat();
+    let out_of_the_table = [large, trailers(1, NEWEST, 13)].concat();
     for (name, bytes) in [("written out", written_out), ("of the table", out_of_the_table)] {
         let echo = Echo::start("a").await;
         let proxy = serve(|port| simple(port, echo.address));
@@ -387,6 +387,44 @@ async fn trailers_that_are_cut_in_their_only_frame_end_no_request() {
     assert_ne!(goaway.error(), Some(0));
     while client.find(|_| true).await.is_some() {}
     assert!(echo.requests().iter().all(|seen| seen.trailers.is_none()));
+}
+
+/// The letters that Huffman code takes most bits for: 28 each.
+#[tokio::test]
+async fn trailers_of_8_kib_pass_whatever_their_text_is() {
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    // Two of them, and a last one that is padded.
+    let two = [0xff, 0xff, 0xff, 0xef, 0xff, 0xff, 0xfe];
+    let text = [&two.repeat(127)[..], &[0xff, 0xff, 0xff, 0xef]].concat();
+    let length = text.len() - 0x7f;
+    let length = [0xff, (length as u8 & 0x7f) | 0x80, (length >> 7) as u8];
+    let fields = [&[0x00, 1, b'x'][..], &length, &text].concat().repeat(32);
+    let (first, rest) = fields.split_at(16_000);
+    let first = frame(HEADERS, END_STREAM, 1, first);
+    let rest = frame(CONTINUATION, END_HEADERS, 1, rest);
+    client.send(&[post(1), first, rest].concat()).await;
+    let answer = client.find(|seen| seen.stream == 1 || seen.kind == GOAWAY).await;
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88), "200");
+    let seen = echo.requests().pop().expect("a request").trailers.expect("trailers");
+    let lengths = seen.values().map(|value| value.len()).collect::<Vec<_>>();
+    assert_eq!(lengths, [255; 32]);
+}
+
+/// The HTTP/2 library leaves their block unread, and what is in HPACK's table is known no more.
+#[tokio::test]
+async fn headers_that_depend_on_their_own_stream_end_the_connection() {
+    const PRIORITY: u8 = 0x20;
+    let echo = Echo::start("a").await;
+    let proxy = serve(|port| simple(port, echo.address));
+    let mut client = RawHttp2::connect(proxy.address).await;
+    let head = [&[0, 0, 0, 1, 16][..], &request("GET")].concat();
+    client.send(&frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY, 1, &head)).await;
+    let goaway = client.find(|seen| seen.kind == GOAWAY).await.expect("it ends");
+    assert_eq!(goaway.error(), Some(PROTOCOL_ERROR));
+    assert!(echo.requests().is_empty());
 }
 
 /// As clients write them: the name once, and then by its place in the table. On the next streams it is there already.
