@@ -78,8 +78,9 @@ impl Progress {
     }
 
     /// Sources that are denied because their namespace does not exist count as listed: there is nothing in
-    /// them, and they are listed as soon as that can be. Handed back are those of which that was not known, with
-    /// what is told of object by object. `exists` is asked while all Namespaces are known.
+    /// them, and they are listed as soon as that can be. Those of kinds that the cluster does not have stay absent.
+    /// Handed back are those of which it was not known that nothing is in them, with what is told of object by
+    /// object. `exists` is asked while all Namespaces are known.
     pub(super) fn excuse(&mut self, exists: impl Fn(&str) -> bool) -> Vec<Source> {
         let namespaces = Source { kind: Kind::Namespace, namespace: None };
         let is_listed = self.sources.get(&namespaces) == Some(&SourceState::Listed);
@@ -91,9 +92,14 @@ impl Progress {
         let mut homeless: Vec<Source> = self.denied.extract_if(.., |it| is_homeless(it)).collect();
         homeless.retain(|source| {
             self.failing.remove(source);
-            let state = self.sources.get_mut(source);
-            state.map(|it| std::mem::replace(it, SourceState::Homeless))
-                != Some(SourceState::Homeless)
+            match self.sources.get_mut(source) {
+                Some(SourceState::Absent | SourceState::Homeless) => false,
+                Some(state) => {
+                    *state = SourceState::Homeless;
+                    true
+                }
+                None => true,
+            }
         });
         homeless
     }

@@ -53,8 +53,10 @@ enum Missing {
     Since(Instant),
     /// It was there until then.
     Lost(Instant),
-    /// It is taken for gone.
+    /// It is taken for gone, and whoever listens knows.
     Gone,
+    /// It is taken for gone, and something else was told since that was.
+    Doubted,
 }
 
 /// What to do about a kind that is missing.
@@ -80,10 +82,12 @@ impl Missing {
 
     /// The API server said something else in between, say nothing at all: what it says after that is no
     /// confirmation of what it said before.
-    fn begin_anew(&mut self, now: Instant) {
-        match self {
-            Self::Since(then) | Self::Lost(then) => *then = now,
-            Self::SoFar | Self::Gone => {}
+    fn note(&mut self, heard: Heard, now: Instant) {
+        match (&mut *self, heard) {
+            (_, Heard { was_served: true, .. }) => *self = Self::Lost(now),
+            (_, Heard { has_failed: false, .. }) | (Self::SoFar | Self::Doubted, _) => {}
+            (Self::Since(then) | Self::Lost(then), _) => *then = now,
+            (Self::Gone, _) => *self = Self::Doubted,
         }
     }
 
@@ -91,7 +95,7 @@ impl Missing {
     fn step(&mut self, definition: Option<bool>, now: Instant) -> Step {
         let is_gone = match (*self, definition) {
             (Self::Gone, _) => return Step::Wait,
-            (_, Some(false)) => true,
+            (Self::Doubted, _) | (_, Some(false)) => true,
             (Self::SoFar, _) => {
                 *self = Self::Since(now);
                 false
@@ -110,13 +114,22 @@ impl Missing {
     }
 }
 
+/// What was heard of a version of a kind while it was watched.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// The API server had it.
+    was_served: bool,
+    /// It did not say whether it has it.
+    has_failed: bool,
+}
+
 /// Why a watch ended.
 enum Ended {
     /// The API server does not have this version of the kind. It may have had it until now, or have said
     /// something else.
-    NotServed { was_served: bool, has_failed: bool },
+    NotServed(Heard),
     /// A version that is preferred may be served by now.
-    LookAgain,
+    LookAgain(Heard),
     /// Nobody listens any more.
     Unwanted,
 }
@@ -134,12 +147,11 @@ impl KindWatch {
                     _ => self.follow::<false>(version).await,
                 };
                 match ended {
-                    Ended::NotServed { was_served: true, .. } => {
-                        missing = Missing::Lost(Instant::now())
+                    Ended::NotServed(heard) => missing.note(heard, Instant::now()),
+                    Ended::LookAgain(heard) => {
+                        missing.note(heard, Instant::now());
+                        continue 'look;
                     }
-                    Ended::NotServed { has_failed: true, .. } => missing.begin_anew(Instant::now()),
-                    Ended::NotServed { .. } => {}
-                    Ended::LookAgain => continue 'look,
                     Ended::Unwanted => return,
                 }
             }
@@ -176,25 +188,23 @@ impl KindWatch {
         let (kind, manager) = (self.source.kind, self.manager.clone());
         let mut seen = pin!(list_watch(api, move |raw| Object::read(kind, raw, &manager)));
         let mut pauses = Pauses::default();
-        let (mut was_served, mut has_failed) = (false, false);
+        let mut heard = Heard::default();
         loop {
             let seen = tokio::select! {
                 seen = seen.next() => seen,
-                _ = self.crds.changed(), if !is_preferred => return Ended::LookAgain,
+                _ = self.crds.changed(), if !is_preferred => return Ended::LookAgain(heard),
             };
             let source = self.source.clone();
             let (observation, pause) = match seen {
-                None => return Ended::LookAgain,
+                None => return Ended::LookAgain(heard),
                 Some(Ok(seen)) => {
-                    was_served = true;
+                    heard.was_served = true;
                     pauses.heard(&seen);
                     (Observation::of(source, seen), Duration::ZERO)
                 }
-                Some(Err(error)) if error.is_not_served() => {
-                    return Ended::NotServed { was_served, has_failed };
-                }
+                Some(Err(error)) if error.is_not_served() => return Ended::NotServed(heard),
                 Some(Err(error)) => {
-                    has_failed = true;
+                    heard.has_failed = true;
                     let pause = pauses.after(&error);
                     (Observation::failed(source, &error), pause)
                 }
@@ -336,15 +346,25 @@ mod tests {
 
     /// An API server that answers with this code; with 200 it has no objects of the kind.
     fn answering(code: impl Fn() -> u16 + Send + 'static) -> Client {
-        let service = service_fn(move |_: hyper::Request<Body>| {
-            let code = code();
-            let body = match code {
-                200 => json!({"metadata": {"resourceVersion": "1"}, "items": []}),
-                code => json!({"kind": "Status", "status": "Failure", "code": code}),
-            };
-            let body = Body::from(body.to_string().into_bytes());
-            let response = hyper::Response::builder().status(code).body(body);
-            async { Ok::<_, Infallible>(response.expect("a response")) }
+        answering_each(move |_| Some(code()))
+    }
+
+    /// The same by what is asked for; where there is no code, no answer comes.
+    fn answering_each(
+        code: impl Fn(&hyper::Request<Body>) -> Option<u16> + Send + 'static,
+    ) -> Client {
+        let service = service_fn(move |request: hyper::Request<Body>| {
+            let code = code(&request);
+            async move {
+                let Some(code) = code else { return std::future::pending().await };
+                let body = match code {
+                    200 => json!({"metadata": {"resourceVersion": "1"}, "items": []}),
+                    code => json!({"kind": "Status", "status": "Failure", "code": code}),
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                let response = hyper::Response::builder().status(code).body(body);
+                Ok::<_, Infallible>(response.expect("a response"))
+            }
         });
         Client::new(service, "default")
     }
@@ -364,15 +384,71 @@ mod tests {
         let running = tokio::spawn(watch.run());
         let mut told = Vec::new();
         for _ in 0..4 {
-            told.push(match observed.recv().await.expect("it runs") {
-                Observation::Listed(..) => "listed",
-                Observation::Denied(..) => "denied",
-                Observation::Failed(..) => "failed",
-                other => panic!("{other:?}"),
-            });
+            told.push(next_told(&mut observed).await);
         }
         assert_eq!(told, ["listed", "denied", "failed", "listed"]);
         running.abort();
+    }
+
+    /// The next that is told, in a word.
+    async fn next_told(observed: &mut mpsc::Receiver<Observation>) -> &'static str {
+        let told = timeout(20 * PATIENCE, observed.recv()).await.expect("in time");
+        match told.expect("it runs") {
+            Observation::Listed(..) => "listed",
+            Observation::Denied(..) => "denied",
+            Observation::Failed(..) => "failed",
+            Observation::Absent(..) => "absent",
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What was told in between is true no longer.
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_is_gone_is_told_again_after_a_failure() {
+        for (code, failure) in [(403, "denied"), (503, "failed")] {
+            let requests = AtomicUsize::new(0);
+            let answer = move || match requests.fetch_add(1, Ordering::Relaxed) {
+                1 | 2 => code,
+                _ => 404,
+            };
+            let (_crds, crds) = watch::channel(no_crds());
+            let (observations, mut observed) = mpsc::channel(1000);
+            let watch = kind_watch(answering(answer), Kind::Gateway, observations, crds);
+            let running = tokio::spawn(watch.run());
+            for expected in ["absent", failure, failure, "absent"] {
+                assert_eq!(next_told(&mut observed).await, expected);
+            }
+            let more = timeout(20 * PATIENCE, observed.recv()).await;
+            assert!(more.is_err(), "it is told once: {more:?}");
+            running.abort();
+        }
+    }
+
+    /// CRDs change while another version than the preferred one is watched, or cannot be.
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_goes_with_a_change_of_crds_is_told_to_be_gone() {
+        for (code, meanwhile) in [(200, "listed"), (503, "failed")] {
+            let is_there = Arc::new(AtomicBool::new(false));
+            let is_asked = Arc::clone(&is_there);
+            let answer = move |request: &hyper::Request<Body>| {
+                let is_watch = request.uri().query().unwrap_or_default().contains("watch=");
+                let is_preferred = request.uri().path().contains("/v1/");
+                let is_there = is_asked.load(Ordering::Relaxed) && !is_preferred;
+                if is_watch { None } else { Some(if is_there { code } else { 404 }) }
+            };
+            let (crds_sender, crds) = watch::channel(no_crds());
+            let (observations, mut observed) = mpsc::channel(1000);
+            let mut watch = kind_watch(answering_each(answer), Kind::Gateway, observations, crds);
+            watch.versions.push("v1beta1");
+            let running = tokio::spawn(watch.run());
+            assert_eq!(next_told(&mut observed).await, "absent");
+            for (is_served, expected) in [(true, meanwhile), (false, "absent")] {
+                is_there.store(is_served, Ordering::Relaxed);
+                crds_sender.send_modify(|_| {});
+                assert_eq!(next_told(&mut observed).await, expected, "HTTP {code}");
+            }
+            running.abort();
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -189,6 +189,28 @@ fn a_watched_namespace_that_does_not_exist_blocks_no_other() {
     assert!(test.core.progress().failing().is_empty());
 }
 
+/// A namespace that goes brings no kind.
+#[test]
+fn a_kind_that_the_cluster_does_not_have_stays_absent_while_a_watched_namespace_is_missing() {
+    let gone = in_namespace(Kind::TcpRoute, "gone");
+    let namespaces = source(Kind::Namespace);
+    let mut test = Test::new(vec![gone.clone(), namespaces.clone()]);
+    let listed = Observation::Listed(namespaces, vec![namespace("gone")], "5".to_owned());
+    test.observe(listed);
+    test.observe(Observation::Absent(gone.clone()));
+    let leaving = ObjectId::new(Kind::Namespace, "", "gone");
+    let namespaces = source(Kind::Namespace);
+    test.observe(Observation::Deleted(namespaces.clone(), leaving, "6".to_owned()));
+    test.observe(Observation::Denied(gone.clone(), "forbidden".to_owned()));
+    assert!(test.core.progress().failing().is_empty());
+    assert!(test.core.progress().absent().contains(&Kind::TcpRoute));
+
+    test.observe(Observation::Applied(namespaces, namespace("gone")));
+    test.observe(Observation::Absent(gone));
+    assert!(test.core.progress().missing_namespaces().is_empty());
+    assert!(test.core.progress().absent().contains(&Kind::TcpRoute));
+}
+
 /// An engine of a controller that watches the namespace `default` alone, with a Gateway there and its Secret.
 fn in_one_namespace() -> Test {
     let gateways = in_namespace(Kind::Gateway, "default");
