@@ -34,7 +34,7 @@ use super::parameters::{self, AddressSource};
 use super::plan::{Plan, Settled, account_uid, known_services, plan};
 use super::pods::PodView;
 use super::repairs::Repairs;
-use super::report::{Findings, View, findings, ip_addresses, unseen_pods};
+use super::report::{Findings, View, findings, known_addresses, unseen_pods};
 use super::settings::{Bootstrap, ProvisionSettings};
 use super::succession::{awaits_host_ports, keep_led, keep_types};
 use super::waiting::Waiting;
@@ -80,7 +80,7 @@ struct Entry {
     waiting: Waiting,
     reported: Option<Findings>,
     /// The addresses that the Gateway has: those that were reported last, or of which its status told before
-    /// anything was.
+    /// anything was, and after them former ones of nodes on which it has been ready ever since.
     addresses: Vec<IpAddr>,
 }
 
@@ -494,7 +494,7 @@ impl Engine {
             waiting: &entry.waiting.durations(now),
             is_missing_pods: entry.waiting.is_missing_pods(now),
         });
-        entry.addresses = ip_addresses(&findings.report.addresses);
+        entry.addresses = known_addresses(&entry.addresses, &findings.report.addresses, pods);
         if entry.reported.as_ref() != Some(&findings) {
             self.announcer.announce(gateway, &wanted.uid, &findings);
             let report = ProvisionReport {
@@ -556,7 +556,7 @@ mod tests {
 
     use gwapi_model::ServiceType;
     use gwapi_model::status::ConditionReason;
-    use gwapi_translate::infrastructure::RequestedAddress;
+    use gwapi_translate::infrastructure::{InfrastructureReport, RequestedAddress};
     use kube::client::Body;
     use serde_json::json;
     use tower::service_fn;
@@ -678,10 +678,14 @@ mod tests {
             self.commands.send(command).expect("it runs");
         }
 
+        async fn next_report(&mut self) -> InfrastructureReport {
+            self.reports.recv().await.expect("it runs").infrastructure
+        }
+
         /// The addresses in the next report that has some.
         async fn next_addresses(&mut self) -> Vec<String> {
             loop {
-                let report = self.reports.recv().await.expect("it runs").infrastructure;
+                let report = self.next_report().await;
                 if !report.addresses.is_empty() {
                     return report.addresses.into_iter().map(|it| it.value).collect();
                 }
@@ -772,13 +776,16 @@ mod tests {
         assert_eq!(started(made_for(&refused.uid, "another")).next_made().await, None);
     }
 
-    /// AD-5: a controller that starts knows of the addresses from the status alone, and then from what it reported,
-    /// whatever the status was when it is told of an edit.
-    #[tokio::test(start_paused = true)]
-    async fn an_address_of_a_node_stays_over_restarts_and_edits() {
+    /// A Gateway that is reached at a node, whichever it may be.
+    fn wanted_at_a_node() -> GatewayInfrastructure {
         let mut wanted =
             GatewayInfrastructure { addresses: vec![RequestedAddress::ANY], ..wanted() };
         wanted.parameters.service.service_type = Some(ServiceType::NodePort);
+        wanted
+    }
+
+    /// Its proxies, which are ready on two nodes.
+    fn pods_on_two_nodes() -> Value {
         let pod = |name: &str, node: &str| {
             json!({
                 "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "1",
@@ -789,10 +796,18 @@ mod tests {
                     "conditions": [{"type": "Ready", "status": "True"}]},
             })
         };
-        let pods = json!([pod("a", "10.0.0.4"), pod("b", "10.0.0.5")]);
+        json!([pod("a", "10.0.0.4"), pod("b", "10.0.0.5")])
+    }
+
+    /// AD-5: a controller that starts knows of the addresses from the status alone, and then from what it reported,
+    /// whatever the status was when it is told of an edit.
+    #[tokio::test(start_paused = true)]
+    async fn an_address_of_a_node_stays_over_restarts_and_edits() {
+        let mut wanted = wanted_at_a_node();
         let there = vec![gateway(&wanted.uid, None)];
         let had = vec!["10.0.0.5".parse().expect("an address")];
-        let mut running = Running::start_with(wanted.clone(), had, there, [("pods", pods)].into());
+        let listed = [("pods", pods_on_two_nodes())].into();
+        let mut running = Running::start_with(wanted.clone(), had, there, listed);
         assert_eq!(running.next_addresses().await, ["10.0.0.5"]);
         wanted.generation += 1;
         running.provide(wanted);

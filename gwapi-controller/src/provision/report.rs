@@ -388,8 +388,23 @@ impl Report<'_> {
     /// Of addresses that are there, whichever are asked for, one for each request that has a pool (AD-7).
     fn choose<'p>(&mut self, pool: impl Fn(RequestedAddress) -> Option<&'p Pool>) {
         let mut requests = self.view.wanted.addresses.clone();
+        requests.sort_by_key(|request| request.is_for_cluster());
+        let (any, certain): (Vec<_>, Vec<_>) = requests.iter().partition(|it| it.ip.is_none());
         // Nobody gets by chance what another asks for.
-        requests.sort_by_key(|request| (request.ip.is_none(), request.is_for_cluster()));
+        let first = self.addresses.len();
+        self.choose_each(certain, &pool);
+        let first_of_any = self.addresses.len();
+        self.choose_each(any, &pool);
+        // The first that is known is the first to be chosen again: it is to be theirs also when another entry gives
+        // its own up (AD-5).
+        self.addresses[first..].rotate_left(first_of_any - first);
+    }
+
+    fn choose_each<'p>(
+        &mut self,
+        requests: Vec<RequestedAddress>,
+        pool: impl Fn(RequestedAddress) -> Option<&'p Pool>,
+    ) {
         for request in requests {
             let Some(pool) = pool(request) else { continue };
             if pool.addresses.is_empty() {
@@ -428,8 +443,7 @@ impl Report<'_> {
     /// IPv6, so that those at the beginning are of different nodes.
     fn nodes_of(&self, is_such: impl Fn(&PodView) -> bool) -> Vec<GatewayStatusAddress> {
         let pods = self.view.pods.iter().filter(|pod| pod.is_ready && is_such(pod));
-        let mut others: BTreeSet<IpAddr> =
-            pods.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok()).collect();
+        let mut others: BTreeSet<IpAddr> = host_ips(pods).collect();
         let mut ready = self.view.addresses.to_vec();
         ready.retain(|ip| others.remove(ip));
         ready.extend(others);
@@ -661,10 +675,29 @@ fn meets(request: RequestedAddress, address: &GatewayStatusAddress) -> bool {
     }
 }
 
-/// The IP addresses among those of a report, in their order.
-pub(super) fn ip_addresses(addresses: &[GatewayStatusAddress]) -> Vec<IpAddr> {
-    let ips = addresses.iter().filter(|it| is_ip_address(it));
-    ips.filter_map(|it| it.value.parse().ok()).collect()
+/// The IP addresses that a Gateway has once its status is told of these, in their order, and then as many of those
+/// that were known before as there is room for, as long as a proxy is ready on their nodes: what keeps nodes from
+/// leading to it for a while is no reason to move (AD-5).
+pub(super) fn known_addresses(
+    known: &[IpAddr],
+    told: &[GatewayStatusAddress],
+    pods: &[PodView],
+) -> Vec<IpAddr> {
+    let told = told.iter().filter(|it| is_ip_address(it));
+    let mut ips: Vec<IpAddr> = told.filter_map(|it| it.value.parse().ok()).collect();
+    let pods = pods.iter().filter(|pod| pod.is_ready);
+    let ready: BTreeSet<IpAddr> = host_ips(pods).collect();
+    for ip in known {
+        if ips.len() < MOST_ADDRESSES && ready.contains(ip) && !ips.contains(ip) {
+            ips.push(*ip);
+        }
+    }
+    ips
+}
+
+/// The addresses of the nodes of pods.
+fn host_ips<'a>(pods: impl Iterator<Item = &'a PodView>) -> impl Iterator<Item = IpAddr> {
+    pods.flat_map(|pod| &pod.host_ips).filter_map(|text| text.parse().ok())
 }
 
 fn is_ip_address(address: &GatewayStatusAddress) -> bool {

@@ -16,7 +16,7 @@ struct Case {
     pods: Vec<PodView>,
     existing: Option<Option<Value>>,
     failures: Vec<Failure>,
-    /// The addresses that were told of last.
+    /// The addresses that are known of what was told before.
     told: Vec<IpAddr>,
     waited: Duration,
     is_missing_pods: bool,
@@ -138,7 +138,7 @@ impl Case {
     /// The addresses from now on.
     fn next_addresses(&mut self) -> Vec<String> {
         let addresses = self.report().addresses;
-        self.told = ip_addresses(&addresses);
+        self.told = known_addresses(&self.told, &addresses, &self.pods);
         addresses.into_iter().map(|it| it.value).collect()
     }
 
@@ -333,6 +333,62 @@ fn a_rollout_over_more_nodes_than_there_is_room_for_changes_no_address() {
     let mut without: Vec<String> = told.iter().filter(|it| *it != "10.0.0.13").cloned().collect();
     without.push("10.0.0.26".to_owned());
     assert_eq!(case.next_addresses(), without);
+}
+
+/// AD-5: what is in the way of a Service, or of every listener, is in the way of no proxy.
+#[test]
+fn an_entry_without_a_value_stays_at_its_node_while_nothing_leads_there() {
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+    case = case.asking(&[RequestedAddress::ANY]);
+    assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+    case.pods.push(ready("10.0.0.4"));
+    let services = std::mem::take(&mut case.live);
+    assert_eq!(case.next_addresses(), [""; 0], "there is no Service");
+    case.live = services;
+    assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+    let ports = std::mem::take(&mut case.wanted.ports);
+    assert_eq!(case.next_addresses(), [""; 0], "there is no listener");
+    case.wanted.ports = ports.clone();
+    assert_eq!(case.next_addresses(), ["10.0.0.5"]);
+    case.wanted.ports.clear();
+    case.pods[0].is_ready = false;
+    assert_eq!(case.next_addresses(), [""; 0]);
+    case.pods[0].is_ready = true;
+    case.wanted.ports = ports;
+    assert_eq!(case.next_addresses(), ["10.0.0.4"], "no proxy was ready there in between");
+}
+
+/// AD-5: beside an address of the cluster, which does not depend on nodes.
+#[test]
+fn an_entry_without_a_value_stays_at_its_node_beside_one_of_the_cluster() {
+    let of_cluster =
+        RequestedAddress { routability: Routability::Cluster, ..RequestedAddress::ANY };
+    let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+    case = case.asking(&[RequestedAddress::ANY, of_cluster]);
+    for plan in assign(&case.wanted, &[]).iter().filter(|plan| plan.is_for_cluster()) {
+        case = case.in_cluster(&plan.name, &["10.96.0.2"]);
+    }
+    assert_eq!(case.next_addresses(), ["10.0.0.5", "10.96.0.2"]);
+    case.pods.push(ready("10.0.0.4"));
+    let key = (ManagedKind::Service, "web-gwapi".to_owned());
+    let service = case.live.remove(&key).expect("it is there");
+    assert_eq!(case.next_addresses(), ["10.96.0.2"]);
+    case.live.insert(key, service);
+    assert_eq!(case.next_addresses(), ["10.0.0.5", "10.96.0.2"]);
+}
+
+/// AD-5: whoever asked for no address in particular is not moved to one that another entry gives up.
+#[test]
+fn an_entry_without_a_value_stays_at_its_node_when_one_with_a_value_goes() {
+    for values in [[None, Some("10.0.0.5")], [Some("10.0.0.5"), None]] {
+        let requests = values.map(|value| value.map_or(RequestedAddress::ANY, request));
+        let mut case = Case::of_type(ServiceType::NodePort).at_nodes("web-gwapi", 80);
+        case.pods = vec![ready("10.0.0.4"), ready("10.0.0.5")];
+        case = case.asking(&requests);
+        assert_eq!(case.next_addresses(), ["10.0.0.4", "10.0.0.5"]);
+        case = case.asking(&[RequestedAddress::ANY]);
+        assert_eq!(case.next_addresses(), ["10.0.0.4"]);
+    }
 }
 
 /// Nodes of both families have two addresses each.
