@@ -615,12 +615,11 @@ async fn a_response_whose_trailers_unpack_to_more_than_a_head_is_cut_and_others_
         let others = first_is_long(length).len() - length;
         first_is_long(length - others)
     };
-    let pieces = |fields: Vec<u8>, size| -> Vec<Vec<u8>> {
-        fields.chunks(size).map(<[u8]>::to_vec).collect()
-    };
+    let pieces =
+        |fields: Vec<u8>, size| -> Frames { fields.chunks(size).map(<[u8]>::to_vec).collect() };
     let of = |fields| pieces(fields, 16_000);
     let with_nothing_last = [of(first_is_long(66_000)), vec![Vec::new()]].concat();
-    let cases: [(&str, Vec<Vec<u8>>, Option<usize>); 8] = [
+    let cases: [(&str, Frames, Option<usize>); 8] = [
         ("as long as they may be", of(long(65_000)), Some(2)),
         ("longer", of(long(66_000)), None),
         ("in as many frames as the library takes", of(long(100_000)), None),
@@ -667,6 +666,9 @@ async fn a_response_whose_trailers_unpack_to_more_than_a_head_is_cut_and_others_
         assert_eq!(other.to_bytes(), "whole", "{name}");
     }
 }
+
+/// The payloads of the frames of a block.
+type Frames = Vec<Vec<u8>>;
 
 /// What an endpoint answers before a request is over, in frames for its stream.
 type Early = fn(u32) -> Vec<u8>;

@@ -125,7 +125,7 @@ pub(super) fn world() -> impl Iterator<Item = Resource> {
     .map(|(kind, value)| read(kind, value))
 }
 
-/// Objects among which most references resolve: a [`world`], listeners of every protocol, a backend that all
+/// Objects among which most references resolve: a `world`, listeners of every protocol, a backend that all
 /// may use, and any others besides, which come last.
 pub fn worlds() -> impl Strategy<Value = Vec<Resource>> {
     let routes = prop_oneof![
